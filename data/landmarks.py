@@ -1,0 +1,84 @@
+"""The 543-point MediaPipe Holistic layout: parts, reference points and the named subsets that part encoders read.
+
+Order on disk and in memory: pose 0-32, face 33-500, left hand 501-521, right hand 522-542. Indices inside a part are
+MediaPipe's own (https://github.com/google-ai-edge/mediapipe, `pose_landmark`, `face_mesh_connections`, `hands_connections`).
+"""
+
+import difflib
+
+import numpy as np
+
+from errors import UsageError
+
+LAYOUT = "mediapipe_holistic_543"
+NUM_LANDMARKS = 543
+NUM_COORDINATES = 3
+BLOCK = NUM_LANDMARKS * NUM_COORDINATES  # 1629 values: one block of the feature vector
+FEATURE_BLOCKS = ("position", "velocity", "acceleration", "relative")
+NUM_FEATURES = len(FEATURE_BLOCKS) * BLOCK  # 6516
+
+PARTS = ("pose", "face", "left_hand", "right_hand")  # the columns of `detected`
+PART_SLICES = {
+    "pose": slice(0, 33),
+    "face": slice(33, 501),
+    "left_hand": slice(501, 522),
+    "right_hand": slice(522, 543),
+}
+
+NOSE = 0
+LEFT_SHOULDER, RIGHT_SHOULDER = 11, 12
+LEFT_WRIST, RIGHT_WRIST = 15, 16
+FACE_ROOT = 33 + 168  # between the eyes, where the nose begins
+LEFT_HAND_WRIST, RIGHT_HAND_WRIST = 501, 522
+# The landmark that each part's fourth feature block is measured from.
+PART_ROOTS = {"pose": NOSE, "face": FACE_ROOT, "left_hand": LEFT_HAND_WRIST, "right_hand": RIGHT_HAND_WRIST}
+# The pose landmark that a lost part is carried along with, so that a bridged gap still follows the body.
+PART_ANCHORS = {"face": NOSE, "left_hand": LEFT_WRIST, "right_hand": RIGHT_WRIST}
+
+# Face mesh indices (0-467), from MediaPipe's FACEMESH_LIPS, FACEMESH_*_EYEBROW, FACEMESH_*_EYE and FACEMESH_FACE_OVAL.
+LIPS_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+LIPS_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
+LEFT_BROW = (276, 283, 282, 295, 285, 300, 293, 334, 296, 336)
+RIGHT_BROW = (46, 53, 52, 65, 55, 70, 63, 105, 66, 107)
+LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
+FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377)
+FACE_OVAL += (152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
+
+
+def _face(indices: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(PART_SLICES["face"].start + index for index in indices)
+
+
+# Named subsets: configuration says which of them a part encoder reads. Values are indices into the 543 landmarks.
+SUBSETS: dict[str, tuple[int, ...]] = {
+    "pose_all": tuple(range(33)),
+    "upper_body": tuple(range(25)),  # face points of the pose, shoulders, arms, pose hands, hips
+    "arms": (0, 11, 12, 13, 14, 15, 16),  # nose, shoulders, elbows, wrists
+    "face_all": tuple(range(33, 501)),
+    "mouth": _face(LIPS_OUTER[::2] + LIPS_INNER[::2]),  # 20 points
+    "brows": _face(LEFT_BROW[::2] + RIGHT_BROW[::2]),  # 10 points
+    "eyes": _face((263, 386, 362, 374, 33, 159, 133, 145)),  # corners and lids: 8 points
+    "mouth_brows_eyes": _face(LIPS_OUTER[::2] + LIPS_INNER[::2] + LEFT_BROW[::2] + RIGHT_BROW[::2])
+    + _face((263, 386, 362, 374, 33, 159, 133, 145)),  # 38 points
+    "left_hand": tuple(range(501, 522)),
+    "right_hand": tuple(range(522, 543)),
+}
+
+
+def subset(name: str) -> tuple[int, ...]:
+    """Landmark indices of a named subset. Raises UsageError naming the nearest known subset."""
+    if name not in SUBSETS:
+        near = difflib.get_close_matches(name, SUBSETS, n=1, cutoff=0)[0]
+        raise UsageError(f"unknown landmark subset '{name}': did you mean '{near}'? Known: {', '.join(SUBSETS)}")
+    return SUBSETS[name]
+
+
+def feature_columns(indices: tuple[int, ...], blocks: tuple[str, ...] = FEATURE_BLOCKS) -> np.ndarray:
+    """Columns of the 6516-dim feature vector that hold the given landmarks in the given blocks.
+
+    Returns int64 (len(blocks) * len(indices) * 3,), ordered block, landmark, coordinate.
+    """
+    starts = np.array([FEATURE_BLOCKS.index(block) * BLOCK for block in blocks])
+    points = np.array(indices) * NUM_COORDINATES
+    return (starts[:, None, None] + points[None, :, None] + np.arange(NUM_COORDINATES)).reshape(-1)

@@ -1,0 +1,41 @@
+"""The three ways a command can be refused, and the exit code of each.
+
+Exit codes of every script: 0 done, 1 a check failed, 2 usage, 3 data, 4 training diverged, 130/143 stopped by a signal.
+"""
+
+import sys
+from collections.abc import Callable
+
+
+class ProjectError(Exception):
+    """Base of all errors that are shown to the user as one line, without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(ProjectError):
+    """A wrong option, config key or combination of them."""
+
+    exit_code = 2
+
+
+class DataError(ProjectError):
+    """A file that is missing, broken, or not what it should be; also a disk that is full."""
+
+    exit_code = 3
+
+
+class DivergenceError(ProjectError):
+    """Training produced non-finite numbers and cannot go on."""
+
+    exit_code = 4
+
+
+def run_script(main: Callable[[], int]) -> None:
+    """Run a script's `main` and leave with its exit code; a `ProjectError` becomes one line on stderr."""
+    try:
+        code = main()
+    except ProjectError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = error.exit_code
+    sys.exit(code)
