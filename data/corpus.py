@@ -12,7 +12,11 @@ zeros in `landmarks` and False in `detected`. Anyone can open it with numpy and 
 import hashlib
 import io
 import json
+import math
+import os
+import re
 import shutil
+import tokenize
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +48,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_field(field: str, value: str, where: str) -> str:
-    if not value or "|" in value or any(character in value for character in "\r\n"):
-        raise DataError(f"{where}: {field} {value!r} is empty or has '|' or a line break in it; rename it")
-    return value
+def _check_field(field: str, value: str, where: str) -> None:
+    """Refuse what could not be read back from a csv row: '|', line breaks and other unprintable characters."""
+    if not value or "|" in value or not value.isprintable():
+        problem = "is empty" if not value else "has '|', a line break or an unprintable character in it; rename it"
+        raise DataError(f"{where}: {field} {value!r} {problem}")
 
 
 class SplitWriter:
@@ -85,6 +90,9 @@ class SplitWriter:
         glosses = annotation.split() if isinstance(annotation, str) else list(annotation)
         for field, value in (("id", id), ("signer", signer), ("annotation", " ".join(glosses))):
             _check_field(field, value, where)
+        for gloss in glosses:
+            if gloss.split() != [gloss]:
+                raise DataError(f"{where}: gloss {gloss!r} is empty or has white space in it; join its words with '-'")
         if id in self._ids:
             raise DataError(f"{where}: this id was already written to the split; ids must be unique")
         landmarks, detected = np.asarray(landmarks), np.asarray(detected)
@@ -139,7 +147,11 @@ class CorpusWriter:
         composed: bool = False,
     ):
         self.path = Path(path)
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        try:
+            taken = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        except OSError as error:
+            raise DataError(f"cannot write the corpus to {self.path}: {error.strerror}") from error
+        if taken or not self.path.name:
             raise UsageError(f"{self.path} already exists: choose another --output or remove it first")
         self._partial = self.path.with_name(self.path.name + ".partial")
         self._splits: dict[str, SplitWriter] = {}
@@ -202,10 +214,22 @@ def split_files(split: str) -> list[str]:
     return [f"{split}.csv", *(f"{split}.{name}.npy" for name in ARRAYS)]
 
 
-def open_array(path: Path, dtype: np.dtype, row_shape: tuple[int, ...]) -> np.memmap:
+def open_array(path: Path, dtype: np.dtype, row_shape: tuple[int, ...]) -> np.ndarray:
     """Memory-map an .npy file whose rows must be `dtype` (rows, *row_shape), without trusting its header.
 
     Raises DataError when it is missing, not an .npy file, of another dtype or shape, or its size does not fit its header.
+    """
+    array = map_array(path)
+    if array.dtype != dtype or array.ndim == 0 or array.shape[1:] != row_shape or np.isfortran(array):
+        shape = ", ".join(["rows", *map(str, row_shape)])
+        raise DataError(f"{path} holds {array.dtype} {array.shape}, expected {dtype} ({shape})")
+    return array
+
+
+def map_array(path: Path) -> np.ndarray:
+    """Memory-map an .npy file of plain values of any dtype and shape, without trusting its header.
+
+    Raises DataError when it is missing, not an .npy file, holds Python objects, or its size does not fit its header.
     """
     try:
         with open(path, "rb") as file:
@@ -216,21 +240,27 @@ def open_array(path: Path, dtype: np.dtype, row_shape: tuple[int, ...]) -> np.me
             }.get(version)
             if read_header is None:
                 raise ValueError(f"unsupported .npy version {version}")
-            shape, fortran, found = read_header(file)
-            start = file.tell()
-            size = path.stat().st_size
+            shape, fortran, dtype = read_header(file)
+            start, size = file.tell(), os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
-    except (OSError, ValueError, SyntaxError, TypeError) as error:
-        raise DataError(f"{path} is not a readable .npy file: {error}") from None
-    if found.hasobject or found != dtype or fortran or tuple(shape[1:]) != row_shape:
-        raise DataError(f"{path} holds {found} {shape}, expected {dtype} (rows, {', '.join(map(str, row_shape))})")
-    expected = start + int(np.prod(shape, dtype=object)) * dtype.itemsize
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError) as error:
+        raise DataError(f"{path} is not a readable .npy file: {' '.join(str(error).split())}") from None
+    if dtype.hasobject:
+        raise DataError(f"{path} holds Python objects, which are never loaded; save plain numbers instead")
+    if min(shape, default=0) < 0:
+        raise DataError(f"{path} is not a readable .npy file: its header has the shape {shape}")
+    expected = start + math.prod(shape) * dtype.itemsize
     if size != expected:
         raise DataError(f"{path} has {size} bytes where its header says {expected}: it is truncated or was changed")
-    if shape[0] == 0:
-        return np.empty(shape, dtype)
-    return np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape)
+    try:
+        if size == start:
+            return np.empty(shape, dtype)  # nothing to map
+        return np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape, order="F" if fortran else "C")
+    except (OSError, ValueError, OverflowError, MemoryError) as error:
+        raise DataError(f"{path} of shape {shape} cannot be mapped: {error}") from None
 
 
 class Split:
@@ -271,11 +301,13 @@ def read_sentences(path: Path) -> list[Sentence]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as UTF-8 text: {error}") from None
     if not lines or lines[0] != CSV_HEADER:
-        raise DataError(f"{path} line 1: expected the header '{CSV_HEADER}', found {lines[0] if lines else 'nothing'!r}")
+        raise DataError(
+            f"{path} line 1: expected the header '{CSV_HEADER}', found {lines[0] if lines else 'nothing'!r}"
+        )
     sentences, seen = [], set()
     for number, line in enumerate(lines[1:], start=2):
         fields = line.split("|")
-        if len(fields) != 4 or not fields[2].isdecimal() or int(fields[2]) == 0:
+        if len(fields) != 4 or not re.fullmatch("[1-9][0-9]{0,8}", fields[2]):
             raise DataError(f"{path} line {number}: expected {CSV_HEADER} with frames >= 1, found {line!r}")
         if fields[0] in seen:
             raise DataError(f"{path} line {number}: id {fields[0]!r} stands there twice")

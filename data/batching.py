@@ -1,0 +1,88 @@
+"""Which sentences go into which batch, and batches of landmarks as tensors.
+
+Batches are cut from pools of similar length, so that little is padded, in an order keyed by seed and epoch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.corpus import Split
+from data.randomness import generator
+
+POOL_BATCHES = 50  # batches whose sentences are sorted by length together
+
+
+def plan_epoch(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Indices of each batch of one epoch: every sentence once, random order, similar lengths together.
+
+    lengths: frames of each sentence (N,). Sentences are shuffled, cut into pools of 50 batches, sorted by length within
+    the pool and cut into batches of `batch_size`; the batches are shuffled. The one short batch, if any, comes last.
+    """
+    random = generator(seed, epoch, "order")
+    order = random.permutation(len(lengths))
+    batches = []
+    for start in range(0, len(order), POOL_BATCHES * batch_size):
+        pool = order[start : start + POOL_BATCHES * batch_size]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        if len(pool) % batch_size:  # a random run of sentences is left for the short batch, not always the longest
+            cut = int(random.integers(len(pool) // batch_size + 1)) * batch_size
+            short = pool[cut : cut + len(pool) % batch_size]
+            pool = np.concatenate([pool[:cut], pool[cut + len(short) :], short])
+        batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+    full = [batch for batch in batches if len(batch) == batch_size]
+    return [full[i] for i in random.permutation(len(full))] + [batch for batch in batches if len(batch) < batch_size]
+
+
+def plan_evaluation(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Indices of each batch for evaluation: every sentence once, by length."""
+    order = np.argsort(lengths, kind="stable")
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def padding_waste(plan: Sequence[np.ndarray], lengths: np.ndarray) -> float:
+    """Share of padded frames among all frames that the plan's batches compute, 0 to 1."""
+    computed = sum(len(batch) * int(lengths[batch].max()) for batch in plan)
+    return 1 - sum(int(lengths[batch].sum()) for batch in plan) / computed
+
+
+@dataclass
+class LandmarkBatch:
+    """landmarks float16 (B, T, 543, 3) zero-padded, detected bool (B, T, 4), lengths int64 (B,), indices into the split."""
+
+    landmarks: Tensor
+    detected: Tensor
+    lengths: Tensor
+    indices: np.ndarray
+
+    def pinned(self) -> "LandmarkBatch":
+        """The batch in page-locked memory, from which a copy to a CUDA device does not block."""
+        return LandmarkBatch(
+            self.landmarks.pin_memory(), self.detected.pin_memory(), self.lengths.pin_memory(), self.indices
+        )
+
+    def to(self, device: torch.device) -> "LandmarkBatch":
+        if device.type == "cpu":
+            return self
+        return LandmarkBatch(
+            self.landmarks.to(device, non_blocking=True),
+            self.detected.to(device, non_blocking=True),
+            self.lengths.to(device, non_blocking=True),
+            self.indices,
+        )
+
+
+def load_batch(split: Split, indices: np.ndarray) -> LandmarkBatch:
+    """Read sentences from the mapped files into one padded batch on the CPU."""
+    lengths = split.lengths[indices]
+    frames = int(lengths.max())
+    landmarks = np.zeros((len(indices), frames, *split.landmarks.shape[1:]), dtype=np.float16)
+    detected = np.zeros((len(indices), frames, split.detected.shape[1]), dtype=bool)
+    for row, index in enumerate(indices):
+        landmarks[row, : lengths[row]], detected[row, : lengths[row]] = split.read(index)
+    return LandmarkBatch(
+        torch.from_numpy(landmarks), torch.from_numpy(detected), torch.from_numpy(lengths.copy()), indices
+    )

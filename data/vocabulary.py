@@ -1,0 +1,54 @@
+"""The gloss vocabulary: made from the train split only, index 0 is the CTC blank."""
+
+from collections.abc import Iterable, Sequence
+
+from errors import DataError
+
+BLANK = 0
+
+
+class Vocabulary:
+    """Maps glosses to class indices 1 .. len(glosses); `size` counts the blank too."""
+
+    def __init__(self, glosses: Sequence[str]):
+        """glosses: distinct, in class order. Raises DataError on repeats or an empty list."""
+        self.glosses = tuple(glosses)
+        self._index = {gloss: index for index, gloss in enumerate(self.glosses, start=1)}
+        if not self.glosses or len(self._index) != len(self.glosses):
+            raise DataError(f"a vocabulary needs distinct glosses, found {len(self.glosses)} with repeats or none")
+
+    @classmethod
+    def from_sentences(cls, sentences: Iterable[Sequence[str]]) -> "Vocabulary":
+        """All glosses of the given (train) sentences, sorted, so that row order does not matter."""
+        return cls(sorted({gloss for sentence in sentences for gloss in sentence}))
+
+    @property
+    def size(self) -> int:
+        return len(self.glosses) + 1
+
+    def __contains__(self, gloss: str) -> bool:
+        return gloss in self._index
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.glosses == other.glosses
+
+    __hash__ = None
+
+    def encode(self, glosses: Sequence[str]) -> list[int] | None:
+        """Class indices of a sentence, or None when a gloss is not in the vocabulary (such a sentence has no CTC loss,
+        but it is scored: the unknown gloss counts as an error)."""
+        if any(gloss not in self._index for gloss in glosses):
+            return None
+        return [self._index[gloss] for gloss in glosses]
+
+    def decode(self, indices: Iterable[int]) -> list[str]:
+        """Glosses of class indices (no blanks)."""
+        return [self.glosses[index - 1] for index in indices]
+
+    def unknown(self, sentences: Iterable[Sequence[str]]) -> list[str]:
+        """Glosses of the sentences that are not in the vocabulary, one entry an occurrence."""
+        return [gloss for sentence in sentences for gloss in sentence if gloss not in self._index]
+
+    def extended(self, sentences: Iterable[Sequence[str]]) -> "Vocabulary":
+        """This vocabulary with the sentences' new glosses appended, so that known classes keep their index."""
+        return Vocabulary([*self.glosses, *sorted(set(self.unknown(sentences)))])

@@ -1,0 +1,1 @@
+"""From CTC log-probabilities to gloss indices, and scoring. Knows only log-probabilities and a vocabulary."""

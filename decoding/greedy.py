@@ -1,0 +1,24 @@
+"""Greedy CTC decoding: the best class of every step, repeats merged, blanks removed; the whole batch at once."""
+
+import torch
+from torch import Tensor
+
+BLANK = 0
+
+
+def best_path(log_probs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Best class of each step int64 (B, T), blank outside the lengths, and bool (B, T): a gloss begins here.
+
+    log_probs (B, T, V), lengths int (B,).
+    """
+    inside = torch.arange(log_probs.shape[1], device=log_probs.device) < lengths[:, None]
+    path = log_probs.argmax(-1).masked_fill(~inside, BLANK)
+    previous = torch.nn.functional.pad(path[:, :-1], (1, 0), value=BLANK)
+    return path, (path != BLANK) & (path != previous)
+
+
+def greedy_decode(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
+    """Class indices of each sentence's best path. log_probs (B, T, V), lengths int (B,) >= 0."""
+    path, begins = best_path(log_probs, lengths)
+    path, begins = path.cpu(), begins.cpu()
+    return [row[begin].tolist() for row, begin in zip(path, begins, strict=True)]

@@ -1,0 +1,1 @@
+"""Recognition models: features in, CTC log-probabilities out. Knows no corpus."""

@@ -1,0 +1,19 @@
+"""The cosine classifier over glosses and blank."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class CosineHead(nn.Module):
+    """logits = scale * cos(x, class vector), as in CoSign (Jiao et al., ICCV 2023): no class wins by the length of its
+    vector, which rare glosses would lose. (B, T, width) -> float32 (B, T, classes)."""
+
+    def __init__(self, width: int, classes: int, scale: float = 32.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(classes, width) / width**0.5)
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.normalize(x, dim=-1)
+        return self.scale * functional.linear(x, functional.normalize(self.weight, dim=-1)).float()

@@ -1,0 +1,77 @@
+"""The I3D teacher: MediaPipe features in, CTC log-probabilities over glosses out, at a quarter of the frame rate.
+
+features (B, T, 6516) ─ standardise ─► part encoders (body, face, left hand, right hand) ─► gated fusion
+    ─► temporal inception ─ pool 2 ─► temporal inception ─ pool 2 ─┬─► BiLSTM ─► cosine head ─► log_probs
+                                                                   └──────────► cosine head ─► conv_log_probs
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from data.landmarks import NUM_FEATURES, PARTS, feature_columns, subset
+from models.bilstm import BiLSTM
+from models.config import ModelConfig
+from models.ctc_head import CosineHead
+from models.masking import frame_mask
+from models.part_encoder import GatedFusion, PartEncoder
+from models.temporal_inception import InceptionStack
+
+MIN_STD = 1e-3  # shoulder widths: below this a feature is quantisation noise and is not blown up
+
+
+class TeacherOutput(NamedTuple):
+    """log_probs and conv_log_probs: float32 (B, T', V) over blank and glosses; lengths: int64 (B,), T' = ceil(T / 4)."""
+
+    log_probs: Tensor
+    conv_log_probs: Tensor
+    lengths: Tensor
+
+
+class I3DTeacher(nn.Module):
+    """The whole model. `classes` counts the blank (index 0)."""
+
+    def __init__(self, config: ModelConfig, classes: int):
+        super().__init__()
+        self.config, self.classes = config, classes
+        # Statistics of the train split; `set_statistics` fills them, the checkpoint carries them.
+        self.register_buffer("feature_mean", torch.zeros(NUM_FEATURES))
+        self.register_buffer("feature_std", torch.ones(NUM_FEATURES))
+        widths = [config.pose_width, config.face_width, config.hand_width, config.hand_width]
+        names = [getattr(config, f"{part}_subset") for part in PARTS]
+        self.parts = nn.ModuleList(
+            PartEncoder(torch.from_numpy(feature_columns(subset(name))), part, width)
+            for part, (name, width) in enumerate(zip(names, widths, strict=True))
+        )
+        self.fusion = GatedFusion(widths, config.fusion_width)
+        self.inception = InceptionStack(config.fusion_width, config.inception_widths, config.dropout)
+        self.lstm = BiLSTM(config.inception_widths[1], config.lstm_hidden, config.lstm_layers, config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = CosineHead(2 * config.lstm_hidden, classes, config.head_scale)
+        self.conv_head = CosineHead(config.inception_widths[1], classes, config.head_scale)
+
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Standardise by these from now on: mean and std (6516,) of the train split's features."""
+        self.feature_mean.copy_(mean)
+        self.feature_std.copy_(std)
+
+    def forward(self, features: Tensor, lengths: Tensor, detected: Tensor | None = None) -> TeacherOutput:
+        """features (B, T, 6516), lengths int (B,) with 1 <= length <= T, detected bool (B, T, 4) or None for all seen."""
+        batch, frames, _ = features.shape
+        if detected is None:
+            detected = torch.ones(batch, frames, len(PARTS), dtype=torch.bool, device=features.device)
+        mask = frame_mask(lengths, frames)
+        inverse_std = 1 / self.feature_std.clamp(min=MIN_STD)
+        parts = [encode(features, self.feature_mean, inverse_std, detected, mask) for encode in self.parts]
+        x = self.dropout(self.fusion(parts, mask))  # (B, fusion_width, T)
+        x, steps = self.inception(x, lengths)  # (B, C, T')
+        x = x.transpose(1, 2)  # (B, T', C)
+        conv_logits = self.conv_head(x)
+        logits = self.head(self.dropout(self.lstm(x, steps)))
+        return TeacherOutput(logits.log_softmax(-1), conv_logits.log_softmax(-1), steps)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Trainable parameters."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,0 +1,57 @@
+"""Part encoders: each reads the features of one named landmark subset and tells a bridged gap from a seen part."""
+
+import torch
+from torch import Tensor, nn
+
+from models.masking import MaskedBatchNorm
+
+
+class PartEncoder(nn.Module):
+    """Standardised columns of the features -> (B, width, T).
+
+    columns: int64 (D,), which of the 6516 features to read. part: which column of `detected` tells whether the part was
+    seen; where it was not, a learned vector is added, so that the model can trust a bridged gap less.
+    """
+
+    def __init__(self, columns: Tensor, part: int, width: int):
+        super().__init__()
+        self.part = part
+        self.register_buffer("columns", columns, persistent=False)  # follows from the configuration
+        self.project = nn.Linear(len(columns), width)
+        self.missing = nn.Parameter(torch.zeros(width))
+        self.norm = MaskedBatchNorm(width)
+
+    def forward(self, features: Tensor, mean: Tensor, inverse_std: Tensor, seen: Tensor, mask: Tensor) -> Tensor:
+        """features (B, T, 6516), mean and inverse_std (6516,), seen bool (B, T, 4), mask (B, 1, T) -> (B, width, T)."""
+        x = features.index_select(2, self.columns)  # (B, T, D)
+        x = (x - mean[self.columns]) * inverse_std[self.columns]
+        x = self.project(x.clamp(-STANDARDISED_LIMIT, STANDARDISED_LIMIT))
+        x = x + (~seen[:, :, self.part, None]) * self.missing
+        return torch.relu(self.norm(x.transpose(1, 2), mask))
+
+
+# A tracker's outlier (a hand thrown across the image) is cut at this many standard deviations.
+STANDARDISED_LIMIT = 8.0
+
+
+class GatedFusion(nn.Module):
+    """Joins the parts' encodings; each part is first scaled by a gate that looks at all parts of the frame.
+
+    The gate lets the model lean on the body where a hand is lost. (B, sum of widths, T) -> (B, out_width, T).
+    """
+
+    def __init__(self, widths: list[int], out_width: int):
+        super().__init__()
+        self.widths = widths
+        self.gate = nn.Conv1d(sum(widths), len(widths), 1)
+        self.project = nn.Conv1d(sum(widths), out_width, 1, bias=False)
+        self.norm = MaskedBatchNorm(out_width)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.zeros_(self.gate.bias)
+
+    def forward(self, parts: list[Tensor], mask: Tensor) -> Tensor:
+        """parts: one (B, width, T) each, mask (B, 1, T)."""
+        x = torch.cat(parts, dim=1)
+        gates = 2 * torch.sigmoid(self.gate(x))  # (B, parts, T), 1 at the start
+        x = torch.cat([part * gates[:, i : i + 1] for i, part in enumerate(parts)], dim=1)
+        return torch.relu(self.norm(self.project(x), mask))

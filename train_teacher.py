@@ -1,0 +1,116 @@
+"""Train the I3D teacher on a corpus folder, resume a run, or fine-tune from a checkpoint.
+
+Full training, by default on the built-in corpus of simulated signers:
+    python train_teacher.py --batch_size 8 --learning_rate 0.0003 --dropout 0.3 --epochs 150 \\
+        --output_dir checkpoints/teacher_v1
+    python train_teacher.py --data_dir data/corpora/mine --output_dir checkpoints/mine
+
+Go on with an interrupted run exactly where it stopped:
+    python train_teacher.py --resume auto --output_dir checkpoints/mine
+
+Fine-tune: whenever a setting that shapes training is given and differs from the checkpoint's:
+    python train_teacher.py --resume checkpoints/teacher/best_model.pth --learning_rate 0.00005 --epochs 50
+
+See what a run would be, and how long an epoch would take, without writing anything:
+    python train_teacher.py --config configs/teacher.yaml --dry_run
+
+Settings: built-in defaults < the checkpoint's (with --resume) < YAML (--config) < command line.
+Exit codes: 0 done, 2 usage, 3 data, 4 diverged, 130 / 143 stopped by Ctrl-C / SIGTERM with a checkpoint to resume from.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from command_line import Parser
+from errors import run_script
+from training.config import DECODERS, OPTIMIZERS, PRECISIONS, Config, merge_overrides, read_overrides
+
+
+def make_parser() -> Parser:
+    """Options; each one that is not given stays out of the namespace, so that YAML and checkpoint can fill it."""
+    defaults = Config().training
+    parser = Parser(prog="train_teacher.py", description=__doc__, argument_default=argparse.SUPPRESS)
+
+    def setting(group, name: str, kind: type, text: str, **options) -> None:
+        group.add_argument(f"--{name}", type=kind, help=f"{text} (default: {getattr(defaults, name)})", **options)
+
+    files = parser.add_argument_group("files")
+    files.add_argument("--config", type=Path, help="YAML file with sections training, model, augmentation (configs/)")
+    files.add_argument("--data_dir", help="corpus folder (default: the built-in simulated corpus)")
+    files.add_argument(
+        "--output_dir",
+        help=f"run folder (default: {defaults.output_dir}; continuing: the checkpoint's folder; "
+        "fine-tuning: beside it, with _finetune)",
+    )
+    files.add_argument("--resume", help="checkpoint to start from: a path, or last, best or auto in the output folder")
+    files.add_argument(
+        "--extend_vocabulary", action="store_true", help="fine-tuning: add the corpus's new glosses to the checkpoint's"
+    )
+
+    optimisation = parser.add_argument_group("optimisation")
+    setting(optimisation, "epochs", int, "passes over the train split")
+    setting(optimisation, "batch_size", int, "sentences a batch")
+    setting(optimisation, "accumulation_steps", int, "batches an update")
+    setting(optimisation, "learning_rate", float, "peak learning rate")
+    setting(optimisation, "min_learning_rate", float, "learning rate at the end of the cosine")
+    setting(optimisation, "warmup_epochs", float, "epochs of linear warm-up")
+    setting(optimisation, "weight_decay", float, "decay of weight matrices")
+    setting(optimisation, "optimizer", str, "optimiser", choices=OPTIMIZERS)
+    setting(optimisation, "max_grad_norm", float, "gradient norm is clipped at this")
+    setting(optimisation, "patience", int, "epochs without a better dev WER before stopping early")
+    optimisation.add_argument("--dropout", type=float, help=f"dropout (default: {Config().model.dropout})")
+    optimisation.add_argument(
+        "--augment", action=argparse.BooleanOptionalAction, help="augment train sentences (default: on)"
+    )
+
+    rest = parser.add_argument_group("decoding, device, reproducibility")
+    setting(rest, "decoder", str, "decoder of the final evaluation; every epoch is greedy", choices=DECODERS)
+    setting(rest, "precision", str, "number format: auto is bf16 on CUDA, fp32 on the CPU", choices=PRECISIONS)
+    setting(rest, "device", str, "auto, cpu, cuda or cuda:N")
+    setting(rest, "seed", int, "weights, order, dropout and augmentation follow from it")
+    rest.add_argument("--deterministic", action="store_true", help="deterministic kernels where torch has them")
+    rest.add_argument("--dry_run", action="store_true", help="print sizes and estimated times; write nothing")
+    return parser
+
+
+def given_settings(options: dict) -> dict[str, dict]:
+    """{section: {key: value}} of the settings given on the command line."""
+    homes = {"dropout": ("model", "dropout"), "augment": ("augmentation", "enabled")}
+    overrides: dict[str, dict] = {}
+    for name, value in options.items():
+        section, key = homes.get(name, ("training", name))
+        overrides.setdefault(section, {})[key] = value
+    return overrides
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = vars(make_parser().parse_args(argv))
+    config = options.pop("config", None)
+    resume = options.pop("resume", None)
+    extend = options.pop("extend_vocabulary", False)
+    dry = options.pop("dry_run", False)
+    overrides = merge_overrides(read_overrides(config) if config else {}, given_settings(options))
+
+    from training.resume import FRESH, plan_start
+    from training.run import dry_run, execute, prepare_run
+    from training.trainer import InterruptedRunError
+
+    run = prepare_run(plan_start(resume, overrides), extend)
+    if resume is not None or run.start.kind != FRESH:
+        print(f"{run.start.kind}{f' from {run.start.path}' if run.start.path else ''}: {run.start.reason}")
+    if dry:
+        dry_run(run)
+        return 0
+    try:
+        execute(run)
+    except InterruptedRunError as stop:
+        command = f"python train_teacher.py --resume auto --output_dir {shlex.quote(str(run.folder))}"
+        print(f"stopped by {stop}; go on with: {command}", file=sys.stderr)
+        return stop.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,152 @@
+"""The configuration of a run: dataclass defaults < YAML (--config) < command line. No torch in here."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from data.augmentation_config import AugmentationConfig
+from errors import UsageError
+from models.config import ModelConfig
+
+OPTIMIZERS = ("adamw", "adam")
+DECODERS = ("greedy", "adaptive")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a run trains. The defaults are those of a full training; `data_dir` None is the built-in simulated corpus."""
+
+    data_dir: str | None = None
+    output_dir: str = "checkpoints/teacher"
+    epochs: int = 150
+    batch_size: int = 8
+    learning_rate: float = 3e-4
+    min_learning_rate: float = 1e-6
+    warmup_epochs: float = 5.0
+    weight_decay: float = 1e-4
+    optimizer: str = "adamw"
+    accumulation_steps: int = 2
+    max_grad_norm: float = 1.0
+    patience: int = 15
+    decoder: str = "adaptive"
+    precision: str = "auto"
+    device: str = "auto"
+    seed: int = 0
+    deterministic: bool = False
+    conv_loss_weight: float = 1.0
+    distillation_weight: float = 1.0
+    distillation_temperature: float = 8.0
+
+    def __post_init__(self):
+        problems = []
+        for name in ("epochs", "batch_size", "accumulation_steps", "patience"):
+            if getattr(self, name) < 1:
+                problems.append(f"{name} {getattr(self, name)}: expected 1 or more")
+        for name in ("learning_rate", "max_grad_norm", "distillation_temperature"):
+            if not 0 < getattr(self, name) < float("inf"):
+                problems.append(f"{name} {getattr(self, name)}: expected a number above 0")
+        for name in ("min_learning_rate", "warmup_epochs", "weight_decay", "conv_loss_weight", "distillation_weight"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                problems.append(f"{name} {getattr(self, name)}: expected 0 or more")
+        for name, known in (("optimizer", OPTIMIZERS), ("decoder", DECODERS), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                problems.append(f"{name} '{getattr(self, name)}': expected one of {', '.join(known)}")
+        if self.min_learning_rate > self.learning_rate:
+            problems.append(f"min_learning_rate {self.min_learning_rate} is above learning_rate {self.learning_rate}")
+        if problems:
+            raise UsageError("; ".join(problems))
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that a run is made from; sections of the YAML file carry these names."""
+
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+
+    def to_dict(self) -> dict:
+        """Plain values only (lists for tuples), as YAML and checkpoints hold them."""
+        values = dataclasses.asdict(self)
+        return {
+            section: {key: list(value) if isinstance(value, tuple) else value for key, value in keys.items()}
+            for section, keys in values.items()
+        }
+
+    def updated(self, overrides: dict[str, dict]) -> "Config":
+        """A config with the given {section: {key: value}} in place. Raises UsageError on an unknown or ill-typed key."""
+        sections = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for section, keys in overrides.items():
+            if section not in sections:
+                raise UsageError(f"unknown config section '{section}'{_nearest(section, sections)}")
+            if not isinstance(keys, dict):
+                raise UsageError(f"config section '{section}': expected 'key: value' lines, found {keys!r}")
+            hints = typing.get_type_hints(type(sections[section]))
+            for key in keys:
+                if key not in hints:
+                    raise UsageError(f"unknown config key '{section}.{key}'{_nearest(key, hints)}")
+            typed = {key: _typed(f"{section}.{key}", value, hints[key]) for key, value in keys.items()}
+            sections[section] = dataclasses.replace(sections[section], **typed)
+        return Config(**sections)
+
+
+def _nearest(name: object, known: typing.Iterable[str]) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0)
+    return f": did you mean '{near[0]}'?" if near else f" (known: {', '.join(known)})"
+
+
+def _typed(where: str, value: object, kind: object) -> object:
+    """The value as `kind` (bool, int, float, str, X | None, tuple of floats or ints); UsageError when it is not one."""
+    if isinstance(kind, types.UnionType):
+        if value is None:
+            return None
+        kind = typing.get_args(kind)[0]
+    if typing.get_origin(kind) is tuple:
+        kinds = typing.get_args(kind)
+        if not isinstance(value, (list, tuple)) or len(value) != len(kinds):
+            raise UsageError(f"config key '{where}': expected a list of {len(kinds)} numbers, found {value!r}")
+        return tuple(_typed(where, one, part) for one, part in zip(value, kinds, strict=True))
+    if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 3e-4 as text
+        except (ValueError, OverflowError):
+            pass
+    if kind is float and isinstance(value, float):
+        return value
+    if kind in (bool, int, str) and type(value) is kind:
+        return value
+    raise UsageError(f"config key '{where}': expected {kind.__name__}, found {value!r}")
+
+
+def read_overrides(path: Path) -> dict[str, dict]:
+    """{section: {key: value}} of a YAML file, not checked against the known keys. Raises UsageError."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"--config {path} is not readable YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"--config {path}: expected sections training, model, augmentation; found {content!r:.80}")
+    return content
+
+
+def merge_overrides(*layers: dict[str, dict]) -> dict[str, dict]:
+    """Later layers win, key by key."""
+    merged: dict[str, dict] = {}
+    for layer in layers:
+        for section, keys in layer.items():
+            if isinstance(keys, dict):
+                merged[section] = {**merged.get(section, {}), **keys}
+            else:
+                merged[section] = keys
+    return merged

@@ -1,0 +1,64 @@
+"""The device and the number format that a run computes in."""
+
+import contextlib
+import ctypes
+import sys
+
+import torch
+
+from errors import UsageError
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's mallopt
+
+
+def choose_device(name: str, deterministic: bool = False) -> torch.device:
+    """The torch device for 'auto', 'cpu', 'cuda' or 'cuda:N'. Raises UsageError when it is not there.
+
+    'auto' is CUDA where there is one; where there is none, it says so.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu":
+            print("no CUDA device found: computing on the CPU")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
+    if device.type == "cpu":
+        _keep_freed_memory()
+    if deterministic:
+        # CTC's gradient has no deterministic CUDA kernel: warn_only lets it run, and torch says so.
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+    return device
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse freed blocks of many megabytes instead of returning them: each return costs page faults on the next
+    allocation, which take longer than the arithmetic (benchmarks/features.py shows by how much)."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            libc = ctypes.CDLL("libc.so.6")
+            libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+            libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+class Precision:
+    """Autocast and gradient scaling. 'auto' is bf16 on CUDA and fp32 on the CPU; fp16 needs CUDA."""
+
+    def __init__(self, name: str, device: torch.device):
+        if name == "auto":
+            name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        if name == "fp16" and device.type == "cpu":
+            raise UsageError("--precision fp16 needs a CUDA device: use fp32 or bf16 on the CPU")
+        self.name, self.device = name, device
+        self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
+
+    def autocast(self) -> torch.autocast:
+        """Context for forward passes; CTC and log-probabilities stay float32 inside it."""
+        dtype = torch.float16 if self.name == "fp16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=dtype, enabled=self.name != "fp32")

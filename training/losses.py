@@ -1,0 +1,62 @@
+"""The teacher's loss: CTC on the sequence, CTC on the convolution, and distillation from the first to the second."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.i3d_teacher import TeacherOutput
+
+
+@dataclass
+class SentenceLosses:
+    """float32 (B,) each: `total` is what is trained on, `sequence` and `convolution` are CTC in nats per gloss."""
+
+    total: Tensor
+    sequence: Tensor
+    convolution: Tensor
+    distillation: Tensor
+
+
+def ctc_per_gloss(log_probs: Tensor, steps: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
+    """CTC negative log-likelihood of each sentence over its number of glosses, float32 (B,).
+
+    log_probs (B, T', V); steps, target_lengths int64 (B,); targets int64 (B, L) padded. Padded int64 targets keep
+    cuDNN's implementation (which ignores infeasible targets differently) out. The caller sees to it that every sentence
+    can be aligned; an infinite loss is not hidden here.
+    """
+    loss = functional.ctc_loss(
+        log_probs.float().transpose(0, 1), targets, steps, target_lengths, blank=0, reduction="none"
+    )
+    return loss / target_lengths.clamp(min=1)
+
+
+def distillation_per_step(student: Tensor, teacher: Tensor, steps: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(teacher || student) of the classes at temperature T, mean over each sentence's steps, float32 (B,).
+
+    Both are log-probabilities (B, T', V); no gradient reaches the teacher. As in VAC (Min et al., ICCV 2021), where the
+    sequence head teaches the convolution head.
+    """
+    student = (student / temperature).log_softmax(-1)
+    teacher = (teacher.detach() / temperature).log_softmax(-1)
+    divergence = (teacher.exp() * (teacher - student)).sum(-1)  # (B, T')
+    inside = torch.arange(divergence.shape[1], device=steps.device) < steps[:, None]
+    return temperature**2 * (divergence * inside).sum(1) / steps
+
+
+@dataclass(frozen=True)
+class TeacherLoss:
+    """total = CTC(sequence) + conv_weight * CTC(convolution) + distillation_weight * KL(sequence || convolution)."""
+
+    conv_weight: float
+    distillation_weight: float
+    temperature: float
+
+    def __call__(self, output: TeacherOutput, targets: Tensor, target_lengths: Tensor) -> SentenceLosses:
+        """targets int64 (B, L) padded, target_lengths int64 (B,)."""
+        sequence = ctc_per_gloss(output.log_probs, output.lengths, targets, target_lengths)
+        convolution = ctc_per_gloss(output.conv_log_probs, output.lengths, targets, target_lengths)
+        distillation = distillation_per_step(output.conv_log_probs, output.log_probs, output.lengths, self.temperature)
+        total = sequence + self.conv_weight * convolution + self.distillation_weight * distillation
+        return SentenceLosses(total, sequence, convolution, distillation)

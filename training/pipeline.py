@@ -1,0 +1,111 @@
+"""From sentences on disk to features on the device, with augmentation or without."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.augmentation import Augmenter, draw
+from data.augmentation_config import AugmentationConfig
+from data.batching import LandmarkBatch, load_batch, plan_evaluation
+from data.corpus import Split
+from data.features import body_coordinates, feature_blocks
+from data.landmarks import NUM_FEATURES
+from training.sentences import PreparedSplit, min_frames
+
+_READ_AHEAD = 2  # batches
+_STATISTICS_FRAMES = 200_000  # more change the fourth digit at most
+
+
+@dataclass
+class FeatureBatch:
+    """features float32 (B, T, 6516), detected bool (B, T, 4), lengths int64 (B,) on the device; indices into the split;
+    frames: number of frames inside the sentences, known on the host."""
+
+    features: Tensor
+    detected: Tensor
+    lengths: Tensor
+    indices: np.ndarray
+    frames: int
+
+
+class FeaturePipeline:
+    """Makes the batches of one corpus on one device."""
+
+    def __init__(self, aspect_ratio: float, device: torch.device):
+        self.aspect_ratio, self.device = aspect_ratio, device
+        self._augmenter: Augmenter | None = None
+
+    def batches(self, split: Split, plan: Sequence[np.ndarray]) -> Iterator[FeatureBatch]:
+        """The plan's batches without augmentation."""
+        for batch in self._read(split, plan):
+            body = body_coordinates(batch.landmarks, batch.detected, batch.lengths, self.aspect_ratio)
+            yield FeatureBatch(
+                feature_blocks(body, batch.lengths),
+                batch.detected,
+                batch.lengths,
+                batch.indices,
+                int(split.lengths[batch.indices].sum()),
+            )
+
+    def augmented_batches(
+        self, prepared: PreparedSplit, plan: Sequence[np.ndarray], config: AugmentationConfig, seed: int, epoch: int
+    ) -> Iterator[FeatureBatch]:
+        """The plan's batches, each sentence augmented as (seed, epoch, its id) says."""
+        if not config.enabled:
+            yield from self.batches(prepared.split, plan)
+            return
+        if self._augmenter is None or self._augmenter.config != config:
+            self._augmenter = Augmenter(config, self.device)
+        for batch in self._read(prepared.split, plan):
+            sentences = [prepared.split.sentences[index] for index in batch.indices]
+            draws = [draw(config, seed, epoch, s.id, s.frames, min_frames(s.glosses)) for s in sentences]
+            body = body_coordinates(batch.landmarks, batch.detected, batch.lengths, self.aspect_ratio)
+            body, detected, lengths = self._augmenter(body, batch.detected, draws)
+            frames = sum(len(one.times) for one in draws)
+            yield FeatureBatch(feature_blocks(body, lengths), detected, lengths, batch.indices, frames)
+
+    def _read(self, split: Split, plan: Sequence[np.ndarray]) -> Iterator[LandmarkBatch]:
+        """Batches on the device, read a little ahead by a thread."""
+
+        def read(indices: np.ndarray) -> LandmarkBatch:
+            batch = load_batch(split, indices)
+            return batch.pinned() if self.device.type == "cuda" else batch
+
+        with ThreadPoolExecutor(1) as reader:
+            pending = [reader.submit(read, indices) for indices in plan[:_READ_AHEAD]]
+            try:
+                for following in [*plan[_READ_AHEAD:], *[None] * min(_READ_AHEAD, len(plan))]:
+                    batch = pending.pop(0).result()
+                    if following is not None:
+                        pending.append(reader.submit(read, following))
+                    yield batch.to(self.device)
+            finally:
+                for future in pending:
+                    future.cancel()
+
+
+def feature_statistics(
+    pipeline: FeaturePipeline, split: Split, max_frames: int = _STATISTICS_FRAMES, batch_size: int = 16
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (6516,) float32 of the split's features, without augmentation, over its frames.
+
+    Of a large split, sentences spread evenly over it are used, up to about `max_frames` frames.
+    """
+    share = max(1, round(split.lengths.sum() / max_frames))
+    chosen = np.arange(0, len(split), share)
+    total = torch.zeros(NUM_FEATURES, dtype=torch.float64, device=pipeline.device)
+    squares = torch.zeros_like(total)
+    frames = 0
+    plan = [chosen[rows] for rows in plan_evaluation(split.lengths[chosen], batch_size)]
+    for batch in pipeline.batches(split, plan):
+        flat = batch.features.reshape(-1, NUM_FEATURES)  # frames behind the end are zeros and add nothing
+        total += flat.sum(0, dtype=torch.float64)
+        squares += (flat * flat).sum(0, dtype=torch.float64)
+        frames += batch.frames
+    mean = total / frames
+    variance = (squares / frames - mean**2).clamp(min=0)
+    return mean.float(), variance.sqrt().float()

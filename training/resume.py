@@ -1,0 +1,94 @@
+"""How a run starts: fresh, continuing a checkpoint exactly, or fine-tuning from it; and why."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from errors import DataError, UsageError
+from training.checkpoint import BEST, LAST, load_checkpoint
+from training.config import Config
+
+FRESH, CONTINUE, FINE_TUNE = "fresh", "continue", "fine-tune"
+# Settings that do not shape what is learned: giving them never turns a continued run into a fine-tune.
+NEUTRAL = {("training", key) for key in ("data_dir", "output_dir", "device", "decoder", "deterministic")}
+# What of the model may differ from the checkpoint's: the weights fit all the same.
+CHANGEABLE_MODEL_KEYS = {"dropout"}
+
+
+@dataclass(frozen=True)
+class Start:
+    """kind: 'fresh', 'continue' or 'fine-tune'; reason: in words, for the user; checkpoint and its path unless fresh."""
+
+    kind: str
+    reason: str
+    config: Config
+    checkpoint: dict | None = None
+    path: Path | None = None
+
+    def for_corpus(self, fingerprint: str) -> "Start":
+        """The start once the corpus is known: another corpus than the checkpoint's makes it a fine-tune."""
+        if self.kind != CONTINUE or self.checkpoint["corpus"]["fingerprint"] == fingerprint:
+            return self
+        known = self.checkpoint["corpus"]
+        reason = f"the corpus is not the one that the checkpoint was trained on ({known['name']}, {known['path']})"
+        return Start(FINE_TUNE, reason, self.config, self.checkpoint, self.path)
+
+
+def find_checkpoint(resume: str, output_dir: Path) -> tuple[dict, Path] | None:
+    """The checkpoint that `--resume` names: a path, or 'last', 'best' or 'auto' in the output folder.
+
+    'auto' is the newest that is whole, or None when the folder has none. Raises DataError when what is named is missing
+    or damaged.
+    """
+    if resume != "auto":
+        path = {"last": output_dir / LAST, "best": output_dir / BEST}.get(resume, Path(resume))
+        return load_checkpoint(path), path
+    for path in (output_dir / LAST, output_dir / BEST):
+        if path.exists():
+            try:
+                return load_checkpoint(path), path
+            except DataError as error:
+                print(f"--resume auto: {error}")
+    return None
+
+
+def plan_start(resume: str | None, overrides: dict[str, dict]) -> Start:
+    """Decide from `--resume` and the settings given in the YAML file and on the command line.
+
+    overrides: {section: {key: value}} of what was given; what was not comes from the checkpoint, or is the default.
+    Raises UsageError for unknown or impossible settings, DataError for an unusable checkpoint.
+    """
+    fresh = Config().updated(overrides)
+    if resume is None:
+        return Start(FRESH, "no --resume", fresh)
+    found = find_checkpoint(resume, Path(fresh.training.output_dir))
+    if found is None:
+        return Start(FRESH, f"--resume auto found no usable checkpoint in {fresh.training.output_dir}", fresh)
+    checkpoint, path = found
+    try:
+        trained = Config().updated(checkpoint["config"])
+    except UsageError as error:
+        raise DataError(f"checkpoint {path} has a configuration that this version does not know: {error}") from None
+    config = trained.updated(overrides)
+    before, after = trained.to_dict(), config.to_dict()
+    changed = [
+        (section, key)
+        for section, keys in after.items()
+        for key in keys
+        if after[section][key] != before[section][key] and (section, key) not in NEUTRAL
+    ]
+    fixed = [key for section, key in changed if section == "model" and key not in CHANGEABLE_MODEL_KEYS]
+    if fixed:
+        raise UsageError(
+            f"--resume {path}: model.{fixed[0]} is {before['model'][fixed[0]]} in the checkpoint and cannot become "
+            f"{after['model'][fixed[0]]}; leave it out, or train anew without --resume"
+        )
+    kind = FINE_TUNE if changed else CONTINUE
+    if changed:
+        values = (f"{key} {before[section][key]} -> {after[section][key]}" for section, key in changed)
+        reason = f"given and different from the checkpoint: {', '.join(values)}"
+    else:
+        reason = "nothing that shapes training was changed"
+    if "output_dir" not in overrides.get("training", {}):
+        folder = path.parent if kind == CONTINUE else path.parent.with_name(path.parent.name + "_finetune")
+        config = config.updated({"training": {"output_dir": str(folder)}})
+    return Start(kind, reason, config, checkpoint, path)

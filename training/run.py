@@ -1,0 +1,338 @@
+"""A whole run: corpus and model made ready, trained, the best checkpoint evaluated, results written."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from data.batching import padding_waste, plan_epoch
+from data.corpus import Corpus
+from data.randomness import key
+from data.vocabulary import Vocabulary
+from decoding.length_normalization import LengthNormalization
+from errors import DataError, UsageError
+from models.i3d_teacher import I3DTeacher, count_parameters
+from training.checkpoint import BEST, LAST, copy_checkpoint, load_checkpoint, save_checkpoint
+from training.config import Config
+from training.devices import Precision, choose_device
+from training.evaluation import Evaluation, evaluate, make_decoder
+from training.pipeline import FeaturePipeline, feature_statistics
+from training.resume import CONTINUE, FINE_TUNE, FRESH, Start
+from training.run_log import write_curves, write_hypotheses, write_json
+from training.sentences import PreparedSplit, ctc_steps, prepare_split
+from training.trainer import Trainer
+
+
+def open_corpus(data_dir: str | None) -> Corpus:
+    """The corpus folder, or the built-in simulated corpus (made on first use) when none is given; says which."""
+    if data_dir is None:
+        from data.simulated_signer import builtin_corpus
+
+        path = builtin_corpus()
+        print(f"no --data_dir: using the built-in corpus of simulated signers, {path}")
+        return Corpus(path)
+    return Corpus(data_dir)
+
+
+def steps_per_gloss(split: PreparedSplit) -> float:
+    """Output steps for each gloss of the train split: what the adaptive decoder expects of a sentence."""
+    steps = sum(ctc_steps(sentence.frames) for sentence in split.split.sentences)
+    return steps / max(sum(len(glosses) for glosses in split.references), 1)
+
+
+def make_teacher(config: Config, vocabulary: Vocabulary, device: torch.device) -> I3DTeacher:
+    """A new teacher whose weights depend on the seed alone."""
+    torch.manual_seed(key(config.training.seed, "weights") % 2**63)
+    return I3DTeacher(config.model, vocabulary.size).to(device)
+
+
+def load_teacher(checkpoint: dict, path: Path | str, model_config, vocabulary: Vocabulary, seed: int) -> I3DTeacher:
+    """The checkpoint's teacher, on the CPU; its heads are widened where the vocabulary grew. Raises DataError."""
+    torch.manual_seed(key(seed, "weights") % 2**63)
+    model = I3DTeacher(model_config, vocabulary.size)
+    weights = dict(checkpoint["model"])
+    for name in ("head.weight", "conv_head.weight"):
+        known = weights.get(name)
+        if known is not None and known.ndim == 2 and len(known) < vocabulary.size:
+            weights[name] = torch.cat([known, model.state_dict()[name][len(known) :]])
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DataError(
+            f"checkpoint {path} does not fit its own configuration: {str(error).splitlines()[-1]}"
+        ) from None
+    return model
+
+
+def choose_vocabulary(start: Start, corpus: Corpus, extend: bool) -> Vocabulary:
+    """From the train split, or the checkpoint's; new glosses are an error unless `extend`. Raises UsageError."""
+    sentences = [sentence.glosses for sentence in corpus.split("train").sentences]
+    if start.kind == FRESH:
+        return Vocabulary.from_sentences(sentences)
+    known = Vocabulary(start.checkpoint["vocabulary"])
+    new = sorted(set(known.unknown(sentences)))
+    if new and not extend:
+        shown = ", ".join(new[:5]) + (", …" if len(new) > 5 else "")
+        raise UsageError(
+            f"{corpus.path} has {len(new)} glosses that the checkpoint {start.path} does not know ({shown}): "
+            "add --extend_vocabulary to learn them, or train anew without --resume"
+        )
+    return known.extended(sentences)
+
+
+def set_aside(folder: Path) -> None:
+    """Move an earlier run out of the way of a fresh one, so that nothing is overwritten."""
+    if not any((folder / name).exists() for name in (BEST, LAST, "result.json", "metrics.jsonl")):
+        return
+    number = 1
+    while (kept := folder.with_name(f"{folder.name}.earlier-{number}")).exists():
+        number += 1
+    try:
+        folder.rename(kept)
+    except OSError as error:
+        raise DataError(f"cannot move the earlier run {folder} to {kept}: {error.strerror}") from error
+    print(f"{folder} held an earlier run: moved to {kept} (use --resume auto to go on with a run instead)")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a run's folder. Raises DataError when it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError as error:
+        raise DataError(f"cannot make the output folder {folder}: {error.strerror}") from error
+    if not writable:
+        raise DataError(f"cannot write to the output folder {folder}: permission denied")
+
+
+@dataclass
+class Run:
+    """A run that is ready to train."""
+
+    start: Start
+    trainer: Trainer
+    corpus: Corpus
+
+    @property
+    def config(self) -> Config:
+        return self.trainer.config
+
+    @property
+    def folder(self) -> Path:
+        return self.trainer.folder
+
+
+def prepare_run(start: Start, extend_vocabulary: bool = False) -> Run:
+    """Open the corpus, choose the vocabulary, build or load the teacher; prints what it does. Writes nothing."""
+    config = start.config
+    device = choose_device(config.training.device, config.training.deterministic)
+    precision = Precision(config.training.precision, device)
+    corpus = open_corpus(config.training.data_dir)
+    if start.kind == CONTINUE:
+        start = start.for_corpus(corpus.fingerprint)
+        if start.kind == FINE_TUNE and start.path.parent == Path(config.training.output_dir):
+            config = config.updated({"training": {"output_dir": f"{config.training.output_dir}_finetune"}})
+    vocabulary = choose_vocabulary(start, corpus, extend_vocabulary)
+    train = prepare_split(corpus.split("train"), vocabulary)
+    dev = prepare_split(corpus.split("dev"), vocabulary)
+    for prepared in (train, dev):
+        for line in prepared.warnings():
+            print(f"warning: {line}")
+    if not len(train.trainable):
+        raise DataError(f"{corpus.path}: none of the {len(train.split)} train sentences can be aligned")
+    if not any(dev.references):
+        raise DataError(f"{corpus.path}: the dev split has no glosses to score")
+
+    pipeline = FeaturePipeline(corpus.aspect_ratio, device)
+    if start.kind == FRESH:
+        model = make_teacher(config, vocabulary, device)
+        settings = LengthNormalization(steps_per_gloss(train))
+    else:
+        model = load_teacher(start.checkpoint, start.path, config.model, vocabulary, config.training.seed).to(device)
+        settings = LengthNormalization(start.checkpoint["decoder"]["steps_per_gloss"])
+    trainer = Trainer(
+        config,
+        corpus,
+        vocabulary,
+        model,
+        train,
+        dev,
+        pipeline,
+        precision,
+        settings,
+        Path(config.training.output_dir),
+    )
+    if start.kind == CONTINUE:
+        trainer.restore(start.checkpoint["training"])
+    print(
+        f"corpus {corpus.describe()}: {len(train.split)} train and {len(dev.split)} dev sentences, "
+        f"{len(vocabulary.glosses)} glosses\n"
+        f"teacher: {count_parameters(model) / 1e6:.1f} M parameters, {precision.name} on {device}"
+    )
+    if train.unalignable:
+        print(f"{len(train.unalignable)} of {len(train.split)} train sentences are left out (they cannot be aligned)")
+    return Run(start, trainer, corpus)
+
+
+def dry_run(run: Run, updates: int = 3) -> None:
+    """Print what training would do, with the time of a few real updates; writes nothing, the model is thrown away."""
+    trainer, options = run.trainer, run.config.training
+    lengths = trainer.train.split.lengths[trainer.trainable]
+    plan = plan_epoch(lengths, options.batch_size, options.seed, 1)
+    mean, std = feature_statistics(trainer.pipeline, trainer.train.split, max_frames=20_000)
+    trainer.model.set_statistics(mean, std)
+    groups = trainer.groups(1)
+    # Groups near the median length stand for the epoch; the first one warms up and is not timed.
+    by_frames = sorted(groups, key=lambda group: sum(int(trainer.train.split.lengths[b].sum()) for b in group))
+    middle = by_frames[max(len(by_frames) // 2 - updates // 2, 0) :][: updates + 1]
+    trainer.model.train()
+    seconds, frames = [], []
+    for group in middle:
+        started = time.perf_counter()
+        batches = list(
+            trainer.pipeline.augmented_batches(trainer.train, group, run.config.augmentation, options.seed, 1)
+        )
+        trainer.update(batches)
+        seconds.append(time.perf_counter() - started)
+        frames.append(sum(int(trainer.train.split.lengths[batch].sum()) for batch in group))
+    timed = slice(1, None) if len(seconds) > 1 else slice(None)
+    rate = sum(frames[timed]) / sum(seconds[timed])
+    epoch_seconds = int(lengths.sum()) / rate
+    rows = {
+        "train sentences": f"{len(lengths):,} ({len(trainer.train.unalignable)} left out)",
+        "train frames": f"{int(lengths.sum()):,}",
+        "dev sentences": f"{len(trainer.dev.split):,}",
+        "dev frames": f"{int(trainer.dev.split.lengths.sum()):,}",
+        "glosses": f"{len(trainer.vocabulary.glosses):,}",
+        "parameters": f"{count_parameters(trainer.model):,}",
+        "batches an epoch": f"{len(plan):,} of up to {options.batch_size} sentences",
+        "updates an epoch": f"{len(groups):,}",
+        "padding waste": f"{100 * padding_waste(plan, lengths):.1f} %",
+        "train frames/s": f"{rate:,.0f} ({len(seconds[timed])} updates timed)",
+        "time an epoch": f"{_duration(epoch_seconds)} (estimated, without dev)",
+        "time of the run": f"{_duration(epoch_seconds * options.epochs)} for {options.epochs} epochs (estimated)",
+    }
+    if trainer.device.type == "cuda":
+        rows["peak GPU memory"] = f"{torch.cuda.max_memory_allocated(trainer.device) / 2**30:.2f} GiB"
+    width = max(map(len, rows))
+    print("dry run, nothing is written:")
+    for name, value in rows.items():
+        print(f"  {name:<{width}}  {value}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def execute(run: Run) -> dict:
+    """Train the run to its end and write its results. Returns result.json's content."""
+    trainer, start = run.trainer, run.start
+    if start.kind == CONTINUE:
+        _adopt_best(run)
+    else:
+        set_aside(trainer.folder)
+    make_folder(trainer.folder)
+    (trainer.folder / "config.yaml").write_text(
+        yaml.safe_dump(run.config.to_dict(), sort_keys=False, allow_unicode=True), encoding="utf-8"
+    )
+    if start.kind == FRESH:
+        trainer.model.set_statistics(*feature_statistics(trainer.pipeline, trainer.train.split))
+    started_wer = None
+    if start.kind == FINE_TUNE:
+        loaded = _evaluate(run, "greedy")
+        started_wer = loaded.score.wer
+        trainer.stopping.best_wer = started_wer
+        print(f"loaded model on dev (greedy): {loaded.score}")
+        save_checkpoint(trainer.folder / LAST, trainer.state())  # epoch 0 is the best until one beats it
+        copy_checkpoint(trainer.folder / LAST, trainer.folder / BEST)
+    if trainer.progress.finished:
+        print(f"this run is complete ({len(trainer.progress.history)} epochs): nothing left to train")
+    else:
+        trainer.run()
+    return _finish(run, started_wer)
+
+
+def _adopt_best(run: Run) -> None:
+    """A run continued in another folder takes its best model along."""
+    source = run.start.path.parent
+    if source.resolve() == run.folder.resolve() or not run.trainer.progress.history:
+        return
+    set_aside(run.folder)
+    make_folder(run.folder)
+    load_checkpoint(source / BEST)  # must be whole
+    copy_checkpoint(source / BEST, run.folder / BEST)
+
+
+def _evaluate(run: Run, decoder: str) -> Evaluation:
+    trainer = run.trainer
+    return evaluate(
+        trainer.model,
+        trainer.pipeline,
+        trainer.dev,
+        trainer.vocabulary,
+        trainer.loss,
+        trainer.precision,
+        make_decoder(decoder, trainer.decoder_settings),
+    )
+
+
+def _finish(run: Run, started_wer: float | None) -> dict:
+    """Evaluate the best checkpoint with the chosen decoder; write result.json, hypotheses and curves."""
+    trainer, options = run.trainer, run.config.training
+    trainer.model.load_state_dict(load_checkpoint(run.folder / BEST)["model"])
+    evaluation = _evaluate(run, options.decoder)
+    progress = trainer.progress
+    result = {
+        "best_dev_wer": evaluation.score.wer,
+        "best_epoch": trainer.stopping.best_epoch,
+        "epochs_run": len(progress.history),
+        "parameters": count_parameters(trainer.model),
+        "seconds": progress.total_seconds,
+        "frames_per_second": progress.total_frames / progress.total_seconds if progress.total_seconds else 0.0,
+        "decoder": options.decoder,
+        "greedy_dev_wer": trainer.stopping.best_wer,
+        "substitutions": evaluation.score.substitutions,
+        "deletions": evaluation.score.deletions,
+        "insertions": evaluation.score.insertions,
+        "reference_glosses": evaluation.score.reference_glosses,
+        "train_sentences_left_out": len(trainer.train.unalignable),
+        "corpus": run.corpus.name,
+        "corpus_path": str(run.corpus.path),
+        "corpus_fingerprint": run.corpus.fingerprint,
+        "simulated": run.corpus.simulated,
+        "composed": run.corpus.composed,
+    }
+    if started_wer is not None:
+        result["loaded_dev_wer"] = started_wer
+    write_json(run.folder / "result.json", result)
+    write_hypotheses(run.folder / "dev_hypotheses.csv", trainer.dev.split.sentences, evaluation.hypotheses)
+    if progress.history:
+        write_curves(run.folder / "training_curves.png", progress.history, run.corpus.describe())
+    _report(run, evaluation, started_wer)
+    return result
+
+
+def _report(run: Run, evaluation: Evaluation, started_wer: float | None) -> None:
+    """The run's last words: WER, three sentences spread over dev, where everything is."""
+    trainer, options = run.trainer, run.config.training
+    stopping = trainer.stopping
+    print(f"\nbest epoch {stopping.best_epoch}, dev greedy WER {stopping.best_wer:.2f} %")
+    if started_wer is not None:
+        verdict = "better than" if stopping.best_wer < started_wer else "no better than"
+        print(f"fine-tuning is {verdict} the loaded model ({started_wer:.2f} %)")
+    note = " [simulated signers]" if run.corpus.simulated else ""
+    print(f"dev, {options.decoder} decoder: {evaluation.score}{note}")
+    sentences = trainer.dev.split.sentences
+    for index in np.linspace(0, len(sentences) - 1, min(3, len(sentences))).astype(int):
+        print(f"  {sentences[index].id}")
+        print(f"    reference   {' '.join(sentences[index].glosses)}")
+        print(f"    hypothesis  {' '.join(evaluation.hypotheses[index]) or '(empty)'}")
+    print(f"run folder: {run.folder}")

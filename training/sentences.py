@@ -1,0 +1,83 @@
+"""A split made ready for CTC: targets encoded, sentences that cannot be aligned named."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.corpus import Split
+from data.transcripts import required_steps
+from data.vocabulary import Vocabulary
+from models.config import TIME_STRIDE
+
+
+@dataclass(frozen=True)
+class PreparedSplit:
+    """`targets[i]` are the class indices of sentence i, None when it has no CTC loss: a gloss outside the vocabulary, or
+    fewer steps than the glosses need (`unalignable`, by index)."""
+
+    split: Split
+    targets: list[list[int] | None]
+    unalignable: list[int]
+    unknown_glosses: list[str]
+
+    @property
+    def trainable(self) -> np.ndarray:
+        """Indices of the sentences that have a CTC loss."""
+        return np.array([i for i, target in enumerate(self.targets) if target is not None], dtype=np.int64)
+
+    @property
+    def references(self) -> list[tuple[str, ...]]:
+        return [sentence.glosses for sentence in self.split.sentences]
+
+    def warnings(self) -> list[str]:
+        """What must be said of this split at start-up, one line each."""
+        lines = []
+        for index in self.unalignable:
+            sentence = self.split.sentences[index]
+            lines.append(
+                f"{self.split.name} sentence {sentence.id} cannot be aligned: {sentence.frames} frames give "
+                f"{ctc_steps(sentence.frames)} steps, its {len(sentence.glosses)} glosses need "
+                f"{required_steps(sentence.glosses)}; it has no CTC loss"
+            )
+        if self.unknown_glosses:
+            distinct = sorted(set(self.unknown_glosses))
+            shown = ", ".join(distinct[:8]) + (", …" if len(distinct) > 8 else "")
+            lines.append(
+                f"{self.split.name}: {len(self.unknown_glosses)} occurrences of {len(distinct)} glosses that are not in "
+                f"the vocabulary count as errors: {shown}"
+            )
+        return lines
+
+
+def ctc_steps(frames: int) -> int:
+    """Output steps of the teacher for a sentence of so many frames."""
+    return -(-frames // TIME_STRIDE)
+
+
+def min_frames(glosses: Sequence[str]) -> int:
+    """Fewest frames in which the teacher can align the glosses."""
+    return max(TIME_STRIDE * (required_steps(glosses) - 1) + 1, 1)
+
+
+def prepare_split(split: Split, vocabulary: Vocabulary) -> PreparedSplit:
+    """Encode a split's annotations with the vocabulary and find the sentences that CTC cannot align."""
+    targets, unalignable = [], []
+    for index, sentence in enumerate(split.sentences):
+        target = vocabulary.encode(sentence.glosses)
+        if ctc_steps(sentence.frames) < required_steps(sentence.glosses):
+            unalignable.append(index)
+            target = None
+        targets.append(target)
+    return PreparedSplit(split, targets, unalignable, vocabulary.unknown(s.glosses for s in split.sentences))
+
+
+def pad_targets(targets: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Class indices of a batch as int64 (B, L) padded with 0, and their lengths int64 (B,)."""
+    lengths = [len(target) for target in targets]
+    padded = np.zeros((len(targets), max(*lengths, 1)), dtype=np.int64)
+    for row, target in enumerate(targets):
+        padded[row, : len(target)] = target
+    return torch.from_numpy(padded).to(device), torch.tensor(lengths, device=device)

@@ -1,0 +1,332 @@
+"""The training loop: epochs of accumulated updates, dev WER after each, best and last checkpoint, early stopping."""
+
+import dataclasses
+import math
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from data.batching import plan_epoch
+from data.corpus import Corpus
+from data.randomness import key
+from data.vocabulary import Vocabulary
+from decoding.greedy import best_path
+from decoding.length_normalization import LengthNormalization
+from decoding.scoring import score
+from errors import DivergenceError
+from models.i3d_teacher import I3DTeacher
+from training.checkpoint import BEST, LAST, copy_checkpoint, save_checkpoint
+from training.config import Config
+from training.devices import Precision
+from training.early_stopping import EarlyStopping
+from training.evaluation import evaluate
+from training.losses import TeacherLoss
+from training.pipeline import FeatureBatch, FeaturePipeline
+from training.run_log import RunLog, heading
+from training.schedule import learning_rate
+from training.sentences import PreparedSplit, pad_targets
+
+MAX_BAD_UPDATES = 10  # in a row, with a loss or gradient that is not finite
+
+
+class InterruptedRunError(Exception):
+    """The run was stopped by a signal; `last.pth` holds all that is needed to go on exactly where it was."""
+
+    def __init__(self, signum: int):
+        super().__init__(signal.Signals(signum).name)
+        self.exit_code = 128 + signum
+
+
+class StopSignals:
+    """While entered, the first SIGTERM or Ctrl-C is noted and the second one acts at once."""
+
+    def __init__(self):
+        self.received: int | None = None
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                self._previous[signum] = signal.signal(signum, self._note)
+        return self
+
+    def __exit__(self, *_) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+    def _note(self, signum: int, _: FrameType | None) -> None:
+        self.received = signum
+        tqdm.write(f"{signal.Signals(signum).name}: finishing this update, then saving (once more to leave at once)")
+        for each, handler in self._previous.items():
+            signal.signal(each, handler)
+
+
+@dataclass
+class Progress:
+    """Where a run stands: everything besides weights and optimiser that continuing it exactly needs. Plain values."""
+
+    epoch: int = 1  # the one under way, from 1
+    group: int = 0  # updates done in it
+    loss_sum: float = 0.0
+    frames: int = 0
+    seconds: float = 0.0  # of training in this epoch
+    total_seconds: float = 0.0
+    total_frames: int = 0
+    bad_updates: int = 0
+    hypotheses: dict[int, list[int]] = field(default_factory=dict)
+    history: list[dict] = field(default_factory=list)
+    finished: bool = False
+
+
+@dataclass
+class Trainer:
+    """Trains one model on one corpus in one run folder. Built by training/run.py."""
+
+    config: Config
+    corpus: Corpus
+    vocabulary: Vocabulary
+    model: I3DTeacher
+    train: PreparedSplit
+    dev: PreparedSplit
+    pipeline: FeaturePipeline
+    precision: Precision
+    decoder_settings: LengthNormalization
+    folder: Path
+
+    def __post_init__(self):
+        options = self.config.training
+        self.device = self.pipeline.device
+        self.loss = TeacherLoss(options.conv_loss_weight, options.distillation_weight, options.distillation_temperature)
+        self.optimizer = make_optimizer(self.model, self.config)
+        self.progress = Progress()
+        self.stopping = EarlyStopping(options.patience)
+        self.trainable = self.train.trainable
+        self.updates_per_epoch = math.ceil(
+            math.ceil(len(self.trainable) / options.batch_size) / options.accumulation_steps
+        )
+
+    # ---------------------------------------------------------------- state
+
+    def state(self) -> dict:
+        """The checkpoint's content."""
+        corpus = self.corpus
+        return {
+            "model": self.model.state_dict(),
+            "vocabulary": list(self.vocabulary.glosses),
+            "config": self.config.to_dict(),
+            "corpus": {
+                "name": corpus.name,
+                "path": str(corpus.path),
+                "fingerprint": corpus.fingerprint,
+                "simulated": corpus.simulated,
+                "composed": corpus.composed,
+            },
+            "decoder": {"steps_per_gloss": self.decoder_settings.steps_per_gloss},
+            "training": {
+                "progress": dataclasses.asdict(self.progress),
+                "stopping": dataclasses.asdict(self.stopping),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.precision.scaler.state_dict(),
+            },
+        }
+
+    def restore(self, training: dict) -> None:
+        """Take up the `training` part of a checkpoint; the model's weights are already in place."""
+        self.progress = Progress(**training["progress"])
+        self.stopping = EarlyStopping(**training["stopping"])
+        self.optimizer.load_state_dict(training["optimizer"])
+        self.precision.scaler.load_state_dict(training["scaler"])
+
+    # ---------------------------------------------------------------- the loop
+
+    def run(self) -> None:
+        """Train until the last epoch, an early stop, or a signal (`InterruptedRunError`, after saving)."""
+        options, progress = self.config.training, self.progress
+        log = RunLog(self.folder, progress.history)
+        try:
+            with StopSignals() as signals:
+                print(heading())
+                while not progress.finished:
+                    self._train_epoch(signals)
+                    row = self._finish_epoch(signals)
+                    is_best = self.stopping.update(progress.epoch, row["dev_wer"])
+                    progress.history.append(row)
+                    log.add(row, is_best)
+                    progress.finished = progress.epoch >= options.epochs or self.stopping.should_stop
+                    self._begin_next_epoch()
+                    save_checkpoint(self.folder / LAST, self.state())
+                    if is_best:
+                        copy_checkpoint(self.folder / LAST, self.folder / BEST)
+                    self._stop_if_asked(signals, saved=True)
+        finally:
+            log.close()
+        if self.stopping.should_stop:
+            print(f"stopped early: no better dev WER in {options.patience} epochs")
+
+    def _begin_next_epoch(self) -> None:
+        progress = self.progress
+        progress.total_seconds += progress.seconds
+        progress.total_frames += progress.frames
+        progress.epoch += 1
+        progress.group, progress.loss_sum, progress.frames, progress.seconds = 0, 0.0, 0, 0.0
+        progress.hypotheses = {}
+
+    def groups(self, epoch: int) -> list[list[np.ndarray]]:
+        """The epoch's batches, those of one update together; the last group may be shorter."""
+        options = self.config.training
+        plan = plan_epoch(self.train.split.lengths[self.trainable], options.batch_size, options.seed, epoch)
+        plan = [self.trainable[batch] for batch in plan]
+        size = options.accumulation_steps
+        return [plan[start : start + size] for start in range(0, len(plan), size)]
+
+    def _train_epoch(self, signals: StopSignals) -> None:
+        options, progress = self.config.training, self.progress
+        groups = self.groups(progress.epoch)[progress.group :]
+        batches = self.pipeline.augmented_batches(
+            self.train,
+            [batch for group in groups for batch in group],
+            self.config.augmentation,
+            options.seed,
+            progress.epoch,
+        )
+        bar = tqdm(
+            total=self.updates_per_epoch,
+            initial=progress.group,
+            desc=f"epoch {progress.epoch}/{options.epochs}",
+            unit="update",
+            leave=False,
+            disable=None,  # no bar in a pipe
+            dynamic_ncols=True,
+        )
+        self.model.train()
+        try:
+            for group in groups:
+                started = time.perf_counter()
+                self.update([next(batches) for _ in group])
+                progress.group += 1
+                progress.seconds += time.perf_counter() - started
+                bar.update()
+                bar.set_postfix(loss=f"{progress.loss_sum / max(len(progress.hypotheses), 1):.3f}", refresh=False)
+                self._stop_if_asked(signals)
+        finally:
+            bar.close()
+            batches.close()
+
+    def update(self, batches: Sequence[FeatureBatch]) -> None:
+        """One optimiser step on the mean loss over all sentences of the batches, whatever their sizes."""
+        options, progress = self.config.training, self.progress
+        step = (progress.epoch - 1) * self.updates_per_epoch + progress.group
+        rate = self.learning_rate(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        # Dropout is drawn from (seed, epoch, update): an interrupted run goes on with the same masks.
+        torch.manual_seed(key(options.seed, progress.epoch, progress.group, "dropout") % 2**63)
+        sentences = sum(len(batch.indices) for batch in batches)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss_sum = 0.0
+        for batch in batches:
+            targets = pad_targets([self.train.targets[index] for index in batch.indices], self.device)
+            with self.precision.autocast():
+                output = self.model(batch.features, batch.lengths, batch.detected)
+            losses = self.loss(output, *targets).total
+            self.precision.scaler.scale(losses.sum() / sentences).backward()
+            loss_sum += float(losses.detach().sum())
+            path, begins = (tensor.cpu() for tensor in best_path(output.log_probs.detach(), output.lengths))
+            for index, row, begin in zip(batch.indices, path, begins, strict=True):
+                progress.hypotheses[int(index)] = row[begin].tolist()
+            progress.frames += batch.frames
+        progress.loss_sum += loss_sum
+        self._apply_gradients(math.isfinite(loss_sum), batches)
+
+    def _apply_gradients(self, finite: bool, batches: Sequence[FeatureBatch]) -> None:
+        scaler, progress = self.precision.scaler, self.progress
+        scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.max_grad_norm)
+        if scaler.is_enabled():
+            scaler.step(self.optimizer)  # skips the update by itself and lowers its scale when a gradient overflowed
+            scaler.update()
+            finite = finite and math.isfinite(float(norm))
+        elif finite := finite and math.isfinite(float(norm)):
+            self.optimizer.step()
+        progress.bad_updates = 0 if finite else progress.bad_updates + 1
+        if not finite:
+            ids = [self.train.split.sentences[index].id for batch in batches for index in batch.indices]
+            tqdm.write(f"update skipped: loss or gradient is not finite in sentences {', '.join(ids)}")
+        if progress.bad_updates >= MAX_BAD_UPDATES:
+            raise DivergenceError(
+                f"{MAX_BAD_UPDATES} updates in a row had a loss or gradient that is not finite: lower --learning_rate "
+                f"(now {self.config.training.learning_rate:g}) or use --precision fp32; "
+                f"{self.folder / BEST} holds the best model so far"
+            )
+
+    def learning_rate(self, step: int) -> float:
+        """Of one update, counted from 0 over the whole run."""
+        options = self.config.training
+        return learning_rate(
+            step,
+            peak=options.learning_rate,
+            minimum=options.min_learning_rate,
+            warmup_steps=round(options.warmup_epochs * self.updates_per_epoch),
+            total_steps=options.epochs * self.updates_per_epoch,
+        )
+
+    def _finish_epoch(self, signals: StopSignals) -> dict:
+        """Evaluate on dev and make the epoch's row."""
+        progress = self.progress
+        dev = evaluate(
+            self.model,
+            self.pipeline,
+            self.dev,
+            self.vocabulary,
+            self.loss,
+            self.precision,
+            on_batch=lambda: self._stop_if_asked(signals),
+        )
+        said = sorted(progress.hypotheses)
+        train = score(
+            [self.train.split.sentences[index].glosses for index in said],
+            [self.vocabulary.decode(progress.hypotheses[index]) for index in said],
+        )
+        return {
+            "epoch": progress.epoch,
+            "train_loss": progress.loss_sum / len(said),
+            "dev_loss": dev.loss,
+            "train_wer": train.wer,
+            "dev_wer": dev.score.wer,
+            "dev_substitutions": dev.score.substitutions,
+            "dev_deletions": dev.score.deletions,
+            "dev_insertions": dev.score.insertions,
+            "dev_blank_share": dev.blank_share,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "frames_per_second": progress.frames / progress.seconds if progress.seconds else 0.0,
+        }
+
+    def _stop_if_asked(self, signals: StopSignals, saved: bool = False) -> None:
+        if signals.received is not None:
+            if not saved:
+                save_checkpoint(self.folder / LAST, self.state())
+            raise InterruptedRunError(signals.received)
+
+
+def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+    """AdamW (decoupled decay) or Adam (decay as L2), fused; vectors (biases, norms) and the cosine heads' class vectors,
+    whose length means nothing, are not decayed."""
+    options = config.training
+    decayed, free = [], []
+    for name, parameter in model.named_parameters():
+        (free if parameter.ndim < 2 or name in ("head.weight", "conv_head.weight") else decayed).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": options.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[options.optimizer]
+    return kind(groups, lr=options.learning_rate, fused=True)
