@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import tokenize
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -264,24 +264,30 @@ def map_array(path: Path) -> np.ndarray:
 
 
 class Split:
-    """One split, memory-mapped: `sentences`, `landmarks` (frames, 543, 3) float16 and `detected` (frames, 4) bool."""
+    """One split: `sentences`, `landmarks` (frames, 543, 3) float16 and `detected` (frames, 4) bool, memory-mapped;
+    `lengths` (sentences,) int64 are frames of each sentence, `offsets` where each begins."""
 
-    def __init__(self, folder: Path, name: str, facts: dict):
-        self.name = name
-        self.sentences = read_sentences(folder / f"{name}.csv")
-        arrays = {array: open_array(folder / f"{name}.{array}.npy", *ARRAYS[array]) for array in ARRAYS}
-        self.landmarks, self.detected = arrays["landmarks"], arrays["detected"]
+    def __init__(self, name: str, sentences: Sequence[Sentence], landmarks: np.ndarray, detected: np.ndarray):
+        self.name, self.sentences = name, list(sentences)
+        self.landmarks, self.detected = landmarks, detected
         self.lengths = np.array([sentence.frames for sentence in self.sentences], dtype=np.int64)
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths)])
+
+    @classmethod
+    def open(cls, folder: Path, name: str, facts: dict) -> "Split":
+        """Map a split's files and check that their counts are those of corpus.json. Raises DataError."""
+        arrays = {array: open_array(folder / f"{name}.{array}.npy", *ARRAYS[array]) for array in ARRAYS}
+        split = cls(name, read_sentences(folder / f"{name}.csv"), arrays["landmarks"], arrays["detected"])
         counts = {
-            "sentences": (len(self.sentences), facts.get("sentences")),
-            "frames": (int(self.offsets[-1]), facts.get("frames")),
-            "rows of landmarks": (len(self.landmarks), facts.get("frames")),
-            "rows of detected": (len(self.detected), facts.get("frames")),
+            "sentences": (len(split), facts.get("sentences")),
+            "frames": (int(split.offsets[-1]), facts.get("frames")),
+            "rows of landmarks": (len(split.landmarks), facts.get("frames")),
+            "rows of detected": (len(split.detected), facts.get("frames")),
         }
         for what, (found, expected) in counts.items():
             if found != expected:
                 raise DataError(f"{folder}: split '{name}' has {found} {what}, corpus.json says {expected}")
+        return split
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -290,6 +296,16 @@ class Split:
         """Landmarks float16 (T, 543, 3) and detected bool (T, 4) of one sentence: views of the mapped files."""
         rows = slice(self.offsets[index], self.offsets[index + 1])
         return self.landmarks[rows], self.detected[rows]
+
+    def subset(self, indices: Sequence[int]) -> "Split":
+        """A split of the given sentences, copied into memory."""
+        parts = [self.read(index) for index in indices]
+        return Split(
+            self.name,
+            [self.sentences[index] for index in indices],
+            np.concatenate([landmarks for landmarks, _ in parts]),
+            np.concatenate([detected for _, detected in parts]),
+        )
 
 
 def read_sentences(path: Path) -> list[Sentence]:
@@ -348,7 +364,7 @@ class Corpus:
         for name in split_facts:
             if not name.isidentifier() or not isinstance(split_facts[name], dict):
                 raise DataError(f"{facts_path}: {name!r} is not a split")
-        self.splits = {name: Split(self.path, name, split_facts[name]) for name in split_facts}
+        self.splits = {name: Split.open(self.path, name, split_facts[name]) for name in split_facts}
 
     def split(self, name: str) -> Split:
         """A split that must be there and hold sentences. Raises DataError."""

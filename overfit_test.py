@@ -1,0 +1,59 @@
+"""Can the teacher memorise five sentences? Exit code 0 means yes: 0 % WER, held for three checks.
+
+    python overfit_test.py
+    python overfit_test.py --data_dir data/corpora/mine --num_samples 5
+
+Run this first on any new corpus: a teacher that cannot memorise five sentences will not learn five thousand. Settings are
+those of configs/overfit.yaml (no augmentation, no weight decay, one batch) with the full-size teacher, unless --config or
+an option says otherwise. When the check fails, it says what to look at.
+"""
+
+import argparse
+from pathlib import Path
+
+from command_line import Parser
+from errors import UsageError, run_script
+from training.config import PRECISIONS, Config, merge_overrides, read_overrides
+
+DEFAULT_CONFIG = Path(__file__).parent / "configs" / "overfit.yaml"
+
+
+def make_parser() -> Parser:
+    """Options; each one that is not given stays out of the namespace, so that the YAML file can fill it."""
+    parser = Parser(prog="overfit_test.py", description=__doc__, argument_default=argparse.SUPPRESS)
+    parser.add_argument("--config", type=Path, help="YAML file (default: configs/overfit.yaml)")
+    parser.add_argument("--data_dir", help="corpus folder (default: the built-in simulated corpus)")
+    parser.add_argument("--output_dir", help="run folder (default: checkpoints/overfit)")
+    parser.add_argument("--num_samples", type=int, default=5, help="sentences to memorise")
+    parser.add_argument("--epochs", type=int, help="give up after so many (default: 2000)")
+    parser.add_argument("--learning_rate", type=float, help="peak learning rate (default: 0.001)")
+    parser.add_argument("--warmup_epochs", type=float, help="epochs of linear warm-up (default: 10)")
+    parser.add_argument("--precision", choices=PRECISIONS, help="number format (default: auto)")
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--seed", type=int, help="the weights and dropout follow from it (default: 0)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = vars(make_parser().parse_args(argv))
+    num_samples = options.pop("num_samples")
+    if num_samples < 1:
+        raise UsageError(f"--num_samples {num_samples}: expected 1 or more")
+    overrides = merge_overrides(read_overrides(options.pop("config", DEFAULT_CONFIG)), {"training": options})
+    config = Config().updated(overrides)
+
+    from training.overfit import advice, overfit
+
+    result = overfit(config, num_samples)
+    outcome = f"{result.evaluation.score.wer:.1f} % WER after {result.epochs} epochs, {result.seconds:.0f} s"
+    if result.reached:
+        print(f"memorised: {outcome}; run folder: {config.training.output_dir}")
+        return 0
+    print(f"not memorised: {outcome}; look at")
+    for line in advice(result):
+        print(f"  - {line}")
+    return 1
+
+
+if __name__ == "__main__":
+    run_script(main)

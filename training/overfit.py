@@ -1,0 +1,149 @@
+"""The overfit check: can the teacher memorise a handful of sentences? If it cannot, nothing else is worth trying."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+from tqdm import tqdm
+
+from data.vocabulary import Vocabulary
+from errors import DataError
+from models.i3d_teacher import count_parameters
+from training.config import Config
+from training.devices import Precision, choose_device
+from training.evaluation import Evaluation, evaluate
+from training.losses import TeacherLoss
+from training.pipeline import FeaturePipeline, feature_statistics
+from training.run import make_folder, make_teacher, open_corpus, set_aside
+from training.run_log import write_curves, write_hypotheses, write_json
+from training.schedule import learning_rate
+from training.sentences import pad_targets, prepare_split
+from training.trainer import make_optimizer
+
+CHECK_EVERY = 5  # epochs
+CHECKS_HELD = 3  # checks in a row at 0 % WER
+
+
+@dataclass(frozen=True)
+class OverfitResult:
+    """`reached` when WER was 0 in three checks running; evaluation and gradient norm (before clipping) of the last."""
+
+    reached: bool
+    epochs: int
+    seconds: float
+    evaluation: Evaluation
+    gradient_norm: float
+
+
+def overfit(config: Config, num_samples: int) -> OverfitResult:
+    """Train a new teacher on a few train sentences, one batch an epoch, until it reads them without an error.
+
+    The sentences are the first of the train split that CTC can align; checked every 5 epochs without dropout. Prints
+    the curve; writes result.json, hypotheses and training_curves.png. Raises DataError when the corpus has too few.
+    """
+    options = config.training
+    device = choose_device(options.device, options.deterministic)
+    precision = Precision(options.precision, device)
+    corpus = open_corpus(options.data_dir)
+    train = corpus.split("train")
+    vocabulary = Vocabulary.from_sentences(sentence.glosses for sentence in train.sentences)
+    chosen = prepare_split(train, vocabulary).trainable[:num_samples]
+    if len(chosen) < num_samples:
+        raise DataError(
+            f"{corpus.path}: only {len(chosen)} train sentences can be aligned, --num_samples is {num_samples}"
+        )
+    samples = prepare_split(train.subset(chosen), vocabulary)
+
+    folder = Path(options.output_dir)
+    set_aside(folder)
+    make_folder(folder)
+    pipeline = FeaturePipeline(corpus.aspect_ratio, device)
+    model = make_teacher(config, vocabulary, device)
+    model.set_statistics(*feature_statistics(pipeline, samples.split))
+    loss = TeacherLoss(options.conv_loss_weight, options.distillation_weight, options.distillation_temperature)
+    optimizer = make_optimizer(model, config)
+    print(
+        f"corpus {corpus.describe()}: {num_samples} sentences, {int(samples.split.lengths.sum())} frames, "
+        f"{sum(map(len, samples.references))} glosses of {len(vocabulary.glosses)}\n"
+        f"teacher: {count_parameters(model) / 1e6:.1f} M parameters, {precision.name} on {device}\n"
+        "epoch        loss   WER %   blank %   gradient norm   seconds"
+    )
+    (batch,) = pipeline.batches(samples.split, [np.arange(num_samples)])
+    targets = pad_targets(samples.targets, device)
+    history, held, started = [], 0, time.perf_counter()
+    for epoch in tqdm(range(1, options.epochs + 1), unit="epoch", leave=False, disable=None, dynamic_ncols=True):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(
+                epoch - 1,
+                peak=options.learning_rate,
+                minimum=options.min_learning_rate,
+                warmup_steps=round(options.warmup_epochs),
+                total_steps=options.epochs,
+            )
+        optimizer.zero_grad(set_to_none=True)
+        with precision.autocast():
+            output = model(batch.features, batch.lengths, batch.detected)
+        mean_loss = loss(output, *targets).total.mean()
+        precision.scaler.scale(mean_loss).backward()
+        train_loss = float(mean_loss.detach())
+        precision.scaler.unscale_(optimizer)
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm))
+        precision.scaler.step(optimizer)
+        precision.scaler.update()
+        if epoch % CHECK_EVERY and epoch < options.epochs:
+            continue
+        check = evaluate(model, pipeline, samples, vocabulary, loss, precision)
+        seconds = time.perf_counter() - started
+        held = held + 1 if check.score.wer == 0 else 0
+        tqdm.write(
+            f"{epoch:>5d}  {train_loss:>10.4f}  {check.score.wer:>6.1f}  {100 * check.blank_share:>8.1f}"
+            f"  {norm:>14.3f}  {seconds:>8.1f}"
+        )
+        history.append(
+            {
+                "epoch": epoch,
+                "train_loss": train_loss,
+                "dev_wer": check.score.wer,
+                "dev_loss": check.loss,
+                "learning_rate": optimizer.param_groups[0]["lr"],
+            }
+        )
+        if held == CHECKS_HELD:
+            break
+    result = OverfitResult(held == CHECKS_HELD, epoch, seconds, check, norm)
+    write_json(
+        folder / "result.json",
+        {
+            "reached": result.reached,
+            "wer": check.score.wer,
+            "epochs_run": epoch,
+            "seconds": seconds,
+            "parameters": count_parameters(model),
+            "samples": num_samples,
+            "corpus": corpus.name,
+            "simulated": corpus.simulated,
+            "config": config.to_dict(),
+        },
+    )
+    write_hypotheses(folder / "hypotheses.csv", samples.split.sentences, check.hypotheses)
+    write_curves(
+        folder / "training_curves.png", history, f"overfit check, {corpus.describe()} (dev: the same sentences)"
+    )
+    return result
+
+
+def advice(result: OverfitResult) -> list[str]:
+    """What to look at when the check failed, one line each."""
+    lines = [
+        f"blank share {100 * result.evaluation.blank_share:.0f} %: near 100 % the model has collapsed to blanks; "
+        "try a longer warm-up or a lower --learning_rate",
+        f"gradient norm {result.gradient_norm:.3g} before clipping: near 0 nothing reaches the weights, "
+        "not finite means a lower --learning_rate or --precision fp32",
+        "feasibility: only sentences that CTC can align were used; run prepare_data.py check on the corpus to see "
+        "whether landmarks are there at all (detection rates) and differ between sentences",
+    ]
+    if result.evaluation.score.wer < 50:
+        lines.append(f"WER was {result.evaluation.score.wer:.1f} % and may still have been falling: give more --epochs")
+    return lines
