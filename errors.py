@@ -38,4 +38,7 @@ def run_script(main: Callable[[], int]) -> None:
     except ProjectError as error:
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        code = 130
     sys.exit(code)

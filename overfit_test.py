@@ -4,8 +4,8 @@
     python overfit_test.py --data_dir data/corpora/mine --num_samples 5
 
 Run this first on any new corpus: a teacher that cannot memorise five sentences will not learn five thousand. Settings are
-those of configs/overfit.yaml (no augmentation, no weight decay, one batch) with the full-size teacher, unless --config or
-an option says otherwise. When the check fails, it says what to look at.
+those of configs/overfit.yaml (no augmentation, no weight decay, one batch) with the full-size teacher; --config and
+options go on top. When the check fails, it says what to look at.
 """
 
 import argparse
@@ -21,7 +21,7 @@ DEFAULT_CONFIG = Path(__file__).parent / "configs" / "overfit.yaml"
 def make_parser() -> Parser:
     """Options; each one that is not given stays out of the namespace, so that the YAML file can fill it."""
     parser = Parser(prog="overfit_test.py", description=__doc__, argument_default=argparse.SUPPRESS)
-    parser.add_argument("--config", type=Path, help="YAML file (default: configs/overfit.yaml)")
+    parser.add_argument("--config", type=Path, help="YAML file, on top of configs/overfit.yaml")
     parser.add_argument("--data_dir", help="corpus folder (default: the built-in simulated corpus)")
     parser.add_argument("--output_dir", help="run folder (default: checkpoints/overfit)")
     parser.add_argument("--num_samples", type=int, default=5, help="sentences to memorise")
@@ -39,8 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     num_samples = options.pop("num_samples")
     if num_samples < 1:
         raise UsageError(f"--num_samples {num_samples}: expected 1 or more")
-    overrides = merge_overrides(read_overrides(options.pop("config", DEFAULT_CONFIG)), {"training": options})
-    config = Config().updated(overrides)
+    given = options.pop("config", None)
+    layers = [read_overrides(DEFAULT_CONFIG), read_overrides(given) if given else {}, {"training": options}]
+    config = Config().updated(merge_overrides(*layers))
 
     from training.overfit import advice, overfit
 

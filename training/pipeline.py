@@ -17,7 +17,7 @@ from data.landmarks import NUM_FEATURES
 from training.sentences import PreparedSplit, min_frames
 
 _READ_AHEAD = 2  # batches
-_STATISTICS_FRAMES = 200_000  # more change the fourth digit at most
+_STATISTICS_FRAMES = 200_000
 
 
 @dataclass

@@ -150,10 +150,8 @@ def prepare_run(start: Start, extend_vocabulary: bool = False) -> Run:
     pipeline = FeaturePipeline(corpus.aspect_ratio, device)
     if start.kind == FRESH:
         model = make_teacher(config, vocabulary, device)
-        settings = LengthNormalization(steps_per_gloss(train))
     else:
         model = load_teacher(start.checkpoint, start.path, config.model, vocabulary, config.training.seed).to(device)
-        settings = LengthNormalization(start.checkpoint["decoder"]["steps_per_gloss"])
     trainer = Trainer(
         config,
         corpus,
@@ -163,7 +161,7 @@ def prepare_run(start: Start, extend_vocabulary: bool = False) -> Run:
         dev,
         pipeline,
         precision,
-        settings,
+        LengthNormalization(steps_per_gloss(train)),
         Path(config.training.output_dir),
     )
     if start.kind == CONTINUE:

@@ -262,10 +262,11 @@ class Trainer:
             ids = [self.train.split.sentences[index].id for batch in batches for index in batch.indices]
             tqdm.write(f"update skipped: loss or gradient is not finite in sentences {', '.join(ids)}")
         if progress.bad_updates >= MAX_BAD_UPDATES:
+            best = self.folder / BEST
+            kept = f"{best} holds the best model so far" if best.exists() else "no epoch was finished"
             raise DivergenceError(
                 f"{MAX_BAD_UPDATES} updates in a row had a loss or gradient that is not finite: lower --learning_rate "
-                f"(now {self.config.training.learning_rate:g}) or use --precision fp32; "
-                f"{self.folder / BEST} holds the best model so far"
+                f"(now {self.config.training.learning_rate:g}) or use --precision fp32; {kept}"
             )
 
     def learning_rate(self, step: int) -> float:

@@ -1,0 +1,133 @@
+"""Every command in the README runs: in a copy of the project, at a tiny size."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+# What is put behind a command, by how it begins, so that it ends in seconds. One that is not listed fails the test.
+MADE_SMALL = {
+    "python overfit_test.py": "--config tiny.yaml --epochs 5",
+    "python train_teacher.py --batch_size 8": "--config tiny.yaml --epochs 1",
+    "python train_teacher.py --data_dir data/corpora/mine --output_dir": "--config tiny.yaml --epochs 1",
+    "python train_teacher.py --data_dir data/corpora/mine --dry_run": "--config tiny.yaml",
+    "python train_teacher.py --resume auto": "",
+    "python train_teacher.py --resume checkpoints/teacher/best_model.pth": "--epochs 1",
+    "python train_teacher.py --config configs/demo.yaml": "--config tiny.yaml --epochs 1",
+    "python prepare_data.py import": "",
+    "python prepare_data.py compose": "--sentences 8 --dev_sentences 4 --min_glosses 2 --max_glosses 3",
+    "python prepare_data.py synthesize": "",
+    "python prepare_data.py check": "",
+}
+
+
+def readme_commands() -> list[str]:
+    """The lines of the README's bash blocks, without comments."""
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    lines = [re.sub(r"\s+#.*", "", line).strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def commands_of_make(target: str, tmp_path: Path) -> list[str]:
+    """The python commands that `make <target>` would run."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    dry = subprocess.run(["make", "-n", target], cwd=tmp_path, capture_output=True, text=True)
+    # The requirements are not there in tmp_path: say that they are installed.
+    if dry.returncode:
+        (tmp_path / "requirements.txt").touch()
+        (tmp_path / "requirements-dev.txt").touch()
+        dry = subprocess.run(["make", "-n", target], cwd=tmp_path, capture_output=True, text=True, check=True)
+    lines = [line for line in dry.stdout.splitlines() if line.startswith(".venv/bin/")]
+    return [line.removeprefix(".venv/bin/") for line in lines if " -m pip " not in line]
+
+
+@pytest.fixture
+def project(tmp_path: Path, make_corpus, make_sentence) -> Path:
+    """A copy of the project, in a folder with a space, with tiny inputs where the README's commands look for them."""
+    copy = tmp_path / "my project"
+    for name in ("data", "models", "decoding", "training", "configs"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "corpora"))
+    for script in ROOT.glob("*.py"):
+        shutil.copy(script, copy)
+    sizes = {"pose_width": 8, "face_width": 8, "hand_width": 8, "fusion_width": 16, "lstm_hidden": 8, "lstm_layers": 1}
+    tiny = {"model": {**sizes, "inception_widths": [16, 16]}, "training": {"device": "cpu"}}
+    (copy / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    make_corpus(
+        copy / "data/corpora/builtin", {"train": ["SUN RAIN", "RAIN WIND"] * 3, "dev": ["SUN WIND"]}, simulated=True
+    )
+    random = np.random.default_rng(0)
+    for split in ("train", "dev"):
+        annotations = ["id|folder|signer|annotation"]
+        (copy / "features" / split).mkdir(parents=True)
+        for number in range(5):
+            landmarks, _ = make_sentence(["SUN", "RAIN"], random)
+            np.save(copy / "features" / split / f"{split}{number}.npy", landmarks.reshape(len(landmarks), -1))
+            annotations.append(f"{split}{number}|x/1/*.png|Signer01|SUN RAIN")
+        (copy / "annotations").mkdir(exist_ok=True)
+        (copy / "annotations" / f"{split}.corpus.csv").write_text("\n".join(annotations) + "\n")
+        (copy / "phoenix2014").mkdir(exist_ok=True)
+        (copy / "phoenix2014" / f"{split}.corpus.csv").write_text("\n".join(annotations) + "\n")
+        frames = ["id|frames", *(f"{split}{number}|{30 + number}" for number in range(5))]
+        (copy / "phoenix2014" / f"{split}.frames.csv").write_text("\n".join(frames) + "\n")
+    for gloss in ("SUN", "RAIN", "WIND"):
+        for repetition in range(10):
+            folder = copy / "MP_Data" / gloss / str(repetition)
+            folder.mkdir(parents=True)
+            landmarks, _ = make_sentence([gloss], random)
+            pose = np.concatenate([landmarks[:, :33], np.ones((len(landmarks), 33, 1))], axis=2)
+            for index in range(6):
+                np.save(folder / f"{index}.npy", np.concatenate([pose[index].ravel(), landmarks[index, 501:].ravel()]))
+    return copy
+
+
+def run(command: str, project: Path) -> subprocess.CompletedProcess:
+    beginnings = [beginning for beginning in MADE_SMALL if command.startswith(beginning)]
+    assert beginnings, f"README command without a test: {command}"
+    words = shlex.split(f"{command} {MADE_SMALL[max(beginnings, key=len)]}")
+    return subprocess.run([sys.executable, *words[1:]], cwd=project, capture_output=True, text=True, timeout=120)
+
+
+def test_every_readme_command_runs(project: Path, tmp_path: Path):
+    commands = readme_commands()
+    for command in [command for command in commands if command.startswith("make ")]:
+        inner = commands_of_make(command.split()[1], tmp_path)
+        assert inner, command
+        commands += [line for line in inner if "pytest" not in line]
+    commands = [command for command in commands if command.split()[0] not in ("make", "source")]
+    commands.sort(key=lambda command: "prepare_data.py" not in command)  # the README trains before it tells about data
+    for command in commands:
+        ended = run(command, project)
+        # After five epochs the overfit check may say no; that, too, it must say properly.
+        allowed = (0, 1) if "overfit_test" in command else (0,)
+        assert ended.returncode in allowed, f"{command}\n{ended.stdout}\n{ended.stderr}"
+        assert "Traceback" not in ended.stderr, f"{command}\n{ended.stderr}"
+        trained = project / "checkpoints" / "teacher_v1"
+        if trained.is_dir() and not (project / "checkpoints" / "teacher").exists():
+            shutil.copytree(trained, project / "checkpoints" / "teacher")
+    for run_folder in ("overfit", "teacher_v1", "mine", "teacher_finetune"):
+        assert (project / "checkpoints" / run_folder / "result.json").is_file(), run_folder
+
+
+def test_the_users_two_commands_stand_in_the_readme_as_written():
+    commands = readme_commands()
+    assert (
+        "python train_teacher.py --batch_size 8 --learning_rate 0.0003 --dropout 0.3 --epochs 150 "
+        "--output_dir checkpoints/teacher_v1" in commands
+    )
+    assert (
+        "python train_teacher.py --resume checkpoints/teacher/best_model.pth --learning_rate 0.00005 --epochs 50"
+        in commands
+    )
+
+
+def test_ci_runs_what_the_readme_says():
+    text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "make test" in text and "make lint" in text
+    assert "make test" in readme_commands()
