@@ -4,6 +4,7 @@ Formats are those of the corpora's own annotation files: UTF-8, one sentence a l
 found by the names in the header line; an annotation is cut at white space (the real files hold double spaces).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -51,7 +52,7 @@ def read_frames(path: Path) -> dict[str, int]:
     """
     frames = {}
     for where, row in _rows(path, ("id", "frames"), "id|frames"):
-        if not (row["frames"].isascii() and row["frames"].isdecimal()) or int(row["frames"]) == 0:
+        if not re.fullmatch("[1-9][0-9]{0,8}", row["frames"]):
             raise DataError(f"{where}: expected a number of frames above 0, found {row['frames']!r}")
         frames[row["id"]] = int(row["frames"])
     return frames

@@ -11,7 +11,8 @@ class TemporalInception(nn.Module):
     """Parallel convolutions of several kernel sizes and a pooled branch, joined and normalised (after Szegedy et al. 2015
     and Carreira & Zisserman 2017, in one dimension).
 
-    Most of the width goes to kernel 5; 3 and 9 see faster and slower movement, and the pooled branch keeps what holds still. (B, in_width, T) -> (B, out_width, T).
+    Most of the width goes to kernel 5; 3 and 9 see faster and slower movement, and the pooled branch keeps what holds still.
+    (B, in_width, T) -> (B, out_width, T).
     """
 
     def __init__(self, in_width: int, out_width: int):
