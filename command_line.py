@@ -28,6 +28,7 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Defaults shown behind each help text that does not say its own."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, argparse.SUPPRESS, False) or "%(default)" in (action.help or ""):
+        unsaid = any(action.default is value for value in (None, argparse.SUPPRESS, False))
+        if unsaid or "%(default)" in (action.help or ""):
             return action.help
         return f"{action.help} (default: %(default)s)"

@@ -3,6 +3,7 @@
 Exit codes of every script: 0 done, 1 a check failed, 2 usage, 3 data, 4 training diverged, 130/143 stopped by a signal.
 """
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -41,4 +42,7 @@ def run_script(main: Callable[[], int]) -> None:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         code = 130
+    except BrokenPipeError:  # `prepare_data.py check DIR | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     sys.exit(code)

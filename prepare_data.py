@@ -1,0 +1,295 @@
+"""Make, import, compose and check corpora: folders of landmarks and annotations that the other scripts train on.
+
+The built-in corpus of simulated signers, or one with the sentences and lengths of a real corpus:
+
+    python prepare_data.py synthesize --output data/corpora/demo
+    python prepare_data.py synthesize --output data/corpora/rehearsal \\
+        --transcripts phoenix2014/train.corpus.csv --frames phoenix2014/train.frames.csv
+
+Recordings you have:
+
+    python prepare_data.py import --format mp_data --input MP_Data --output data/corpora/isolated
+    python prepare_data.py import --format npy --input FEATURES_DIR --annotations ANNOTATIONS_DIR --output data/corpora/mine
+
+Sentences from isolated recordings, and is all well with a corpus:
+
+    python prepare_data.py compose --input data/corpora/isolated --output data/corpora/composed --sentences 400
+    python prepare_data.py check data/corpora/composed
+
+Exit codes: 0 done, 2 a wrong option, 3 wrong or broken data.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from command_line import Parser
+from errors import UsageError, run_script
+
+SYNTHESIZE_DEFAULTS = {"sentences": 600, "dev_sentences": 100, "test_sentences": 0, "unseen_dev_signers": 0}
+ASPECT_RATIOS = {"mp_data": (4 / 3, "a 640x480 webcam"), "npy": (210 / 260, "210x260, as RWTH-PHOENIX-Weather")}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit code. Raises ProjectError for `run_script` to show."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser, commands = build_parser()
+    command = commands.get(argv[0]) if argv else None
+    # A subcommand's line is read by its own parser, which knows the options to suggest.
+    arguments = command.parse_args(argv[1:]) if command else parser.parse_args(argv)
+    return arguments.run(arguments)
+
+
+def build_parser() -> tuple[Parser, dict[str, Parser]]:
+    """The command line, and that of each subcommand by its name."""
+    parser = Parser(prog="prepare_data.py", description=__doc__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="{synthesize,import,compose,check}")
+    _add_synthesize(_command(commands, "synthesize", "a corpus acted by simulated signers", run_synthesize))
+    _add_import(_command(commands, "import", "recordings that exist as .npy files", run_import))
+    _add_compose(_command(commands, "compose", "sentences from isolated recordings", run_compose))
+    check = _command(commands, "check", "verify a corpus and print what is in it; exit 3 when broken", run_check)
+    check.add_argument("corpus", type=Path, metavar="DIR", help="the corpus folder")
+    return parser, commands.choices
+
+
+def _command(commands, name: str, text: str, run: Callable[[argparse.Namespace], int]) -> Parser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_synthesize(parser: Parser) -> None:
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make")
+    parser.add_argument("--seed", type=_whole(0), default=0, help="same seed, same bytes (default: %(default)s)")
+    group = parser.add_argument_group("sentences from the built-in grammar")
+    for option, default in SYNTHESIZE_DEFAULTS.items():
+        text = {
+            "sentences": "sentences to train on",
+            "dev_sentences": "sentences of dev",
+            "test_sentences": "sentences of test",
+            "unseen_dev_signers": "signers of dev that are not in train",
+        }[option]
+        group.add_argument(f"--{option}", type=_whole(0), metavar="N", help=f"{text} (default: {default})")
+    group = parser.add_argument_group("sentences of a real corpus")
+    group.add_argument(
+        "--transcripts",
+        type=Path,
+        metavar="FILE",
+        help="train.corpus.csv (id|folder|signer|annotation), or its folder; dev and test beside it are taken too",
+    )
+    group.add_argument(
+        "--frames", type=Path, metavar="FILE", help="train.frames.csv (id|frames), or its folder: their real lengths"
+    )
+    group.add_argument(
+        "--fraction", type=_fraction, metavar="F", help="keep this share of each split, 0.1 for a tenth (default: all)"
+    )
+
+
+def _add_import(parser: Parser) -> None:
+    parser.add_argument("--format", choices=("mp_data", "npy"), required=True, help="how the recordings are laid out")
+    parser.add_argument("--input", type=Path, required=True, metavar="DIR", help="folder of the recordings")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make")
+    parser.add_argument("--fps", type=_between(1, 1000), default=25.0, help="frames a second of the recordings")
+    parser.add_argument(
+        "--aspect_ratio",
+        type=_between(0.2, 5),
+        metavar="W/H",
+        help="image width / height of the recordings (default: 4/3 for mp_data, 210/260 for npy)",
+    )
+    group = parser.add_argument_group("mp_data: <gloss>/<repetition>/<frame>.npy of 1662 or 258 values")
+    group.add_argument(
+        "--repetitions_per_session",
+        type=_whole(1),
+        metavar="N",
+        help="repetitions of a gloss that were recorded in one sitting (default: 30)",
+    )
+    group.add_argument(
+        "--recorders", type=_whole(1), metavar="N", help="people who took turns, a sitting each (default: 1)"
+    )
+    group = parser.add_argument_group("npy: <split>/<id>.npy of (T, 1629) or (T, 6516)")
+    group.add_argument("--annotations", type=Path, metavar="DIR", help="folder of <split>.corpus.csv")
+
+
+def _add_compose(parser: Parser) -> None:
+    parser.add_argument(
+        "--input", type=Path, required=True, metavar="DIR", help="corpus made by import --format mp_data"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make")
+    parser.add_argument("--seed", type=_whole(0), default=0, help="same seed, same bytes (default: %(default)s)")
+    group = parser.add_argument_group("sentences")
+    group.add_argument("--sentences", type=_whole(1), default=400, metavar="N", help="sentences to train on")
+    group.add_argument("--dev_sentences", type=_whole(0), default=80, metavar="N", help="sentences of dev")
+    group.add_argument(
+        "--test_sentences", type=_whole(0), default=0, metavar="N", help="sentences of test (default: %(default)s)"
+    )
+    group.add_argument("--min_glosses", type=_whole(1), default=3, metavar="N", help="glosses of the shortest sentence")
+    group.add_argument("--max_glosses", type=_whole(1), default=7, metavar="N", help="glosses of the longest sentence")
+    group = parser.add_argument_group("what dev is made of")
+    group.add_argument(
+        "--split_by",
+        choices=("repetition", "signer"),
+        default="repetition",
+        help="the last fifth of each gloss's repetitions in each session, or whole signers",
+    )
+    group.add_argument(
+        "--heldout_signers",
+        nargs="+",
+        metavar="NAME",
+        help="signers of dev, with --split_by signer (default: the last in sorted order)",
+    )
+
+
+def run_synthesize(arguments: argparse.Namespace) -> int:
+    """`synthesize`: the built-in corpus, or one with the sentences of transcripts."""
+    given = {option: getattr(arguments, option) for option in SYNTHESIZE_DEFAULTS}
+    if arguments.transcripts is None:
+        for option in ("frames", "fraction"):
+            if getattr(arguments, option) is not None:
+                raise UsageError(f"--{option} goes with --transcripts FILE")
+        from data.simulated_signer import synthesize
+
+        counts = {option: SYNTHESIZE_DEFAULTS[option] if n is None else n for option, n in given.items()}
+        synthesize(arguments.output, seed=arguments.seed, progress=True, **counts)
+    else:
+        for option, value in given.items():
+            if value is not None:
+                raise UsageError(f"--{option} does not go with --transcripts: these say what is signed by whom")
+        from data.simulated_signer import synthesize_transcripts
+        from data.transcripts import keep_fraction, read_phoenix2014_splits
+
+        splits = read_phoenix2014_splits(arguments.transcripts, arguments.frames)
+        for split, sentences in splits.items():
+            if arguments.fraction is not None:
+                splits[split] = keep_fraction(sentences, arguments.fraction, arguments.seed)
+            print(f"found {split}: {len(sentences):,} sentences, {len(splits[split]):,} to be signed")
+        synthesize_transcripts(arguments.output, splits, seed=arguments.seed, progress=True)
+    _show(arguments.output)
+    return 0
+
+
+def run_import(arguments: argparse.Namespace) -> int:
+    """`import`: recordings that people already have."""
+    other = {"mp_data": ("annotations",), "npy": ("repetitions_per_session", "recorders")}[arguments.format]
+    for option in other:
+        if getattr(arguments, option) is not None:
+            raise UsageError(f"--{option} does not go with --format {arguments.format}")
+    if arguments.format == "npy" and arguments.annotations is None:
+        raise UsageError("--format npy needs --annotations DIR, the folder of <split>.corpus.csv")
+    from data.importers import import_mp_data, import_npy
+
+    ratio, camera = ASPECT_RATIOS[arguments.format]
+    common = {"fps": arguments.fps, "aspect_ratio": arguments.aspect_ratio or ratio, "progress": True}
+    assumed = f"{arguments.fps:g} frames/s (--fps), width/height {common['aspect_ratio']:.3f} (--aspect_ratio"
+    print(f"taken to be: {assumed}{'' if arguments.aspect_ratio else f'; that of {camera}'})")
+    if arguments.format == "npy":
+        import_npy(arguments.input, arguments.annotations, arguments.output, **common)
+    else:
+        block, recorders = arguments.repetitions_per_session or 30, arguments.recorders or 1
+        print(
+            f"taken to be: {block} repetitions a sitting (--repetitions_per_session), "
+            f"{recorders} recorder{'s' if recorders > 1 else ''} in turn (--recorders)"
+        )
+        import_mp_data(arguments.input, arguments.output, repetitions_per_session=block, recorders=recorders, **common)
+    _show(arguments.output)
+    return 0
+
+
+def run_compose(arguments: argparse.Namespace) -> int:
+    """`compose`: continuous sentences from isolated recordings."""
+    if arguments.min_glosses > arguments.max_glosses:
+        raise UsageError(f"--min_glosses {arguments.min_glosses} is more than --max_glosses {arguments.max_glosses}")
+    from data.composer import compose
+
+    counts = {"train": arguments.sentences, "dev": arguments.dev_sentences, "test": arguments.test_sentences}
+    plans = compose(
+        arguments.input,
+        arguments.output,
+        sentences={split: count for split, count in counts.items() if count},
+        min_glosses=arguments.min_glosses,
+        max_glosses=arguments.max_glosses,
+        split_by=arguments.split_by,
+        heldout_signers=arguments.heldout_signers,
+        seed=arguments.seed,
+        progress=True,
+    )
+    glosses = {split: plan.gloss_counts() for split, plan in plans.items()}
+    width = max(len(gloss) for counter in glosses.values() for gloss in counter)
+    print(" ".join(["gloss".ljust(max(width, 5)), *(split.rjust(6) for split in plans)]))
+    for gloss in sorted(set().union(*glosses.values())):
+        print(" ".join([gloss.ljust(max(width, 5)), *(f"{counter[gloss]:6,}" for counter in glosses.values())]))
+    for split, plan in plans.items():
+        if plan.left_out:
+            print(
+                f"left out of {split}: {len(plan.left_out):,} recordings, in sessions of fewer than "
+                f"{arguments.min_glosses} different glosses"
+            )
+        missing = sorted(set(glosses[split]) - set(glosses["train"]))
+        if missing:
+            print(f"warning: glosses of {split} that train never shows: {', '.join(missing)}", file=sys.stderr)
+    _show(arguments.output)
+    return 0
+
+
+def run_check(arguments: argparse.Namespace) -> int:
+    """`check`: prints the report, 0 when all is well and 3 when the corpus is broken."""
+    from data.corpus_check import check_corpus
+
+    report = check_corpus(arguments.corpus, progress=True)
+    print("\n".join(report.lines()))
+    return 3 if report.problem_count else 0
+
+
+def _show(path: Path) -> None:
+    """Say what was made."""
+    from data.corpus import Corpus
+
+    corpus = Corpus(path)
+    print(f"{path}: {corpus.describe()}")
+    for name, split in corpus.splits.items():
+        signers = len({sentence.signer for sentence in split.sentences})
+        glosses = len({gloss for sentence in split.sentences for gloss in sentence.glosses})
+        frames = int(split.offsets[-1])
+        print(f"  {name:5} {len(split):6,} sentences {frames:9,} frames {signers:4,} signers {glosses:6,} glosses")
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    """An argparse type: a whole number that is not below `least`."""
+
+    def whole(text: str) -> int:
+        if not text.isdecimal() or len(text) > 18 or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, found '{text}'")
+        return int(text)
+
+    return whole
+
+
+def _between(low: float, high: float) -> Callable[[str], float]:
+    """An argparse type: a number in a range, also as a fraction such as 4/3."""
+
+    def number(text: str) -> float:
+        numerator, _, denominator = text.partition("/")
+        try:
+            value = float(numerator) / float(denominator or 1)
+        except (ValueError, ZeroDivisionError):
+            value = float("nan")
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"expected a number from {low:g} to {high:g}, or W/H, found '{text}'")
+        return value
+
+    return number
+
+
+def _fraction(text: str) -> float:
+    """An argparse type: a share above 0, at most 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share above 0 and at most 1, found '{text}'")
+    return value
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,170 @@
+"""A tiny corpus that can be learned in seconds, a tiny teacher to learn it with, and short ways to run both."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small models gain nothing from threads, busy machines lose
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from data.corpus import CorpusWriter
+from data.landmarks import LEFT_SHOULDER, LEFT_WRIST, NOSE, PART_SLICES, RIGHT_SHOULDER, RIGHT_WRIST
+from data.randomness import generator
+
+ROOT = Path(__file__).resolve().parent.parent
+GLOSSES = ("HOUSE", "RAIN", "SUN", "TOMORROW", "WIND")
+
+
+def gloss_landmarks(gloss: str, frames: int, random: np.random.Generator) -> np.ndarray:
+    """float32 (frames, 543, 3): a body that stands still while both hands follow the gloss's own path in its own shape."""
+    own = generator("tiny gloss", gloss)  # what makes the gloss, the same in every sentence
+    body = generator("tiny body").normal(0, 0.05, size=(543, 3)) + [0.5, 0.4, 0.0]
+    body[NOSE, :2], body[LEFT_SHOULDER, :2], body[RIGHT_SHOULDER, :2] = (0.5, 0.25), (0.6, 0.45), (0.4, 0.45)
+    landmarks = np.repeat(body[None], frames, axis=0)
+    time = np.linspace(0, 1, frames)[:, None]
+    for part, wrist, x in (("left_hand", LEFT_WRIST, 0.6), ("right_hand", RIGHT_WRIST, 0.4)):
+        start, way = own.uniform(-0.15, 0.15, size=2), own.uniform(-0.2, 0.2, size=2)
+        landmarks[:, wrist, :2] = np.array([x, 0.6]) + start + way * np.sin(np.pi * time)
+        shape = own.normal(0, 0.03, size=(21, 3))
+        shape[0] = 0
+        landmarks[:, PART_SLICES[part]] = shape
+        landmarks[:, PART_SLICES[part], :2] += landmarks[:, wrist : wrist + 1, :2]
+    return (landmarks + random.normal(0, 0.003, size=landmarks.shape)).astype(np.float32)
+
+
+def sentence_landmarks(glosses: list[str], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks of the glosses one after the other, 8 to 12 frames each, and detected with lost hands."""
+    landmarks = np.concatenate([gloss_landmarks(gloss, int(random.integers(8, 13)), random) for gloss in glosses])
+    detected = np.ones((len(landmarks), 4), dtype=bool)
+    detected[:, 2:] = random.random((len(landmarks), 2)) >= 0.1
+    return landmarks, detected
+
+
+def write_corpus(path: Path, splits: dict[str, list[str]], seed: int = 0, **facts) -> Path:
+    """A corpus folder whose splits hold the given annotations; `seed` makes the recordings."""
+    options = {"fps": 25, "aspect_ratio": 0.8, "made_by": {"tool": "tests"}, "name": path.name, **facts}
+    with CorpusWriter(path, **options) as writer:
+        for split, annotations in splits.items():
+            part = writer.split(split)
+            for number, annotation in enumerate(annotations):
+                random = generator(seed, split, number)
+                part.add(f"{split}-{number:02d}", "anna", annotation, *sentence_landmarks(annotation.split(), random))
+    return path
+
+
+def random_annotations(count: int, *names) -> list[str]:
+    random = generator(*names)
+    return [" ".join(random.choice(GLOSSES, size=random.integers(2, 5))) for _ in range(count)]
+
+
+@pytest.fixture(scope="session")
+def make_corpus():
+    """write_corpus(path, {split: annotations}, seed=0, **facts of CorpusWriter) -> path."""
+    return write_corpus
+
+
+@pytest.fixture(scope="session")
+def make_sentence():
+    """sentence_landmarks(glosses, random) -> landmarks (T, 543, 3), detected (T, 4)."""
+    return sentence_landmarks
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory) -> Path:
+    """12 train and 4 dev sentences of 2 to 4 of 5 glosses. Read it only."""
+    train = [*random_annotations(11, "tiny train"), " ".join(GLOSSES[:4])]
+    train[0] = f"{GLOSSES[4]} {GLOSSES[4]}"  # every gloss is in train, and a repeat
+    path = tmp_path_factory.mktemp("corpora") / "tiny"
+    return write_corpus(path, {"train": train, "dev": random_annotations(4, "tiny dev")})
+
+
+@pytest.fixture(scope="session")
+def make_settings(tiny_corpus):
+    """make_settings(output_dir, **training) -> {section: {key: value}} of a run on the tiny corpus that takes a moment.
+
+    12 sentences in batches of 5, 5 and 2 make two updates an epoch, the second from the short batch alone.
+    """
+
+    def make(output_dir: Path, **training) -> dict[str, dict]:
+        options = {
+            "data_dir": str(tiny_corpus),
+            "output_dir": str(output_dir),
+            "epochs": 3,
+            "batch_size": 5,
+            "accumulation_steps": 2,
+            "learning_rate": 0.01,
+            "warmup_epochs": 1.0,
+            "device": "cpu",
+            "decoder": "greedy",
+        }
+        model = {
+            "pose_width": 8,
+            "face_width": 8,
+            "hand_width": 16,
+            "fusion_width": 24,
+            "inception_widths": [24, 24],
+            "lstm_hidden": 16,
+            "lstm_layers": 1,
+            "dropout": 0.1,
+        }
+        return {"training": {**options, **training}, "model": model}
+
+    return make
+
+
+@pytest.fixture
+def tiny_settings(make_settings, tmp_path) -> dict[str, dict]:
+    """Settings of a tiny run into tmp_path / "run"."""
+    return make_settings(tmp_path / "run")
+
+
+@pytest.fixture
+def tiny_yaml(tiny_settings, tmp_path) -> Path:
+    """The tiny settings as a file for --config."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny_settings), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def run_script():
+    """run_script("train_teacher.py", "--epochs", 3) -> CompletedProcess with text output."""
+
+    def run(*arguments, **options) -> subprocess.CompletedProcess:
+        command = [sys.executable, *map(str, arguments)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def execute_run():
+    """execute_run(overrides, resume=None, extend=False) -> (Run, result.json's content), in this process."""
+    from training.resume import plan_start
+    from training.run import execute, prepare_run
+
+    def run(overrides: dict, resume: Path | str | None = None, extend: bool = False):
+        prepared = prepare_run(plan_start(None if resume is None else str(resume), overrides), extend)
+        return prepared, execute(prepared)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished_run(make_settings, execute_run, tmp_path_factory) -> Path:
+    """The folder of a run of 3 epochs that went through. Read it only."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    execute_run(make_settings(folder))
+    return folder
+
+
+@pytest.fixture
+def run_copy(finished_run, tmp_path) -> Path:
+    """A copy of the finished run's folder, to do with as one likes."""
+    return Path(shutil.copytree(finished_run, tmp_path / "copy"))

@@ -1,0 +1,235 @@
+"""`check`: every kind of damage is found and named, a whole corpus passes, and the table tells the truth."""
+
+import json
+
+import numpy as np
+import pytest
+
+from data.corpus import CorpusWriter, sha256_of
+from data.corpus_check import SHOWN, check_corpus
+
+SPLITS = {
+    "train": [("s1", "anna", "HELLO WORLD", 12), ("s2", "ben", "WORLD", 8)],
+    "dev": [("d1", "anna", "HELLO HELLO", 10)],
+}
+
+
+def recording(frames: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    landmarks = np.random.default_rng(seed).uniform(0.1, 0.9, (frames, 543, 3))
+    return landmarks, np.ones((frames, 4), dtype=bool)
+
+
+def write(path, splits=SPLITS, same_landmarks=False):
+    number = 0
+    with CorpusWriter(path, name="tiny", fps=25, aspect_ratio=1.0, made_by={}) as writer:
+        for name, rows in splits.items():
+            for id, signer, annotation, frames in rows:
+                writer.split(name).add(id, signer, annotation, *recording(frames, 0 if same_landmarks else number))
+                number += 1
+    return path
+
+
+def problems(path) -> list[str]:
+    return [line for lines in check_corpus(path).problems.values() for line in lines]
+
+
+def warnings(path) -> list[str]:
+    return [line for lines in check_corpus(path).warnings.values() for line in lines]
+
+
+def rehash(path) -> None:
+    """Make corpus.json believe the files as they are now, so that what is in them is what is found."""
+    facts = json.loads((path / "corpus.json").read_text())
+    for split in facts["splits"].values():
+        split["sha256"] = {file: sha256_of(path / file) for file in split["sha256"]}
+    (path / "corpus.json").write_text(json.dumps(facts))
+
+
+def change(path, array: str, place, value, hashes: bool = True) -> None:
+    values = np.load(path / f"{array}.npy")
+    values[place] = value
+    np.save(path / f"{array}.npy", values)
+    if hashes:
+        rehash(path)
+
+
+def test_a_whole_corpus_is_ok(tmp_path):
+    report = check_corpus(write(tmp_path / "tiny"))
+    assert report.problem_count == 0
+    assert report.warnings == {}
+    assert list(report.lines())[-1] == "ok"
+
+
+def test_the_table_tells_what_is_there(tmp_path):
+    path = write(tmp_path / "tiny", SPLITS | {"test": [("t1", "cleo", "HELLO NEW NEW OTHER", 30)]})
+    values = np.load(path / "train.detected.npy")
+    values[:5, 3] = False
+    landmarks = np.load(path / "train.landmarks.npy")
+    landmarks[:5, 522:] = 0
+    np.save(path / "train.detected.npy", values)
+    np.save(path / "train.landmarks.npy", landmarks)
+    rehash(path)
+    report = check_corpus(path)
+    train, test = report.splits["train"], report.splits["test"]
+    assert (train.sentences, train.frames, train.lengths) == (2, 20, (8, 10.0, 12))
+    assert (train.signers, train.glosses, train.tokens, train.unknown.total()) == (2, 2, 3, 0)
+    assert train.detected == (1.0, 1.0, 1.0, 0.75)
+    assert (test.signers, test.glosses, test.tokens) == (1, 3, 4)
+    assert test.unknown == {"NEW": 2, "OTHER": 1}
+    lines = list(report.lines())
+    assert lines[0] == "tiny, 25 frames/s"
+    assert lines[1].split()[:4] == ["split", "sentences", "frames", "hours"]
+    assert " ".join(lines[2].split()) == "train 2 20 0.00 8 10.0 12 2 2 3 - 100.0 % 100.0 % 100.0 % 75.0 %"
+    assert " ".join(lines[4].split()).startswith("test 1 30 0.00 30 30.0 30 1 3 4 3 100.0 %")
+    assert lines[-1] == "ok"
+    assert warnings(path) == [
+        "split 'test' has 2 glosses (3 of 4 tokens) that train never shows, each an error in WER: NEW, OTHER"
+    ]
+
+
+def test_a_changed_file_is_found_by_its_hash(tmp_path):
+    path = write(tmp_path / "tiny")
+    change(path, "dev.landmarks", (0, 40, 0), 0.123, hashes=False)
+    assert problems(path) == [
+        "dev.landmarks.npy is not the file that was written: its SHA-256 differs from corpus.json's"
+    ]
+    assert list(check_corpus(path).lines())[-1] == "broken: 1 problem"
+    text = (path / "train.csv").read_text()
+    (path / "train.csv").write_text(text.replace("HELLO", "HALLO"))
+    assert any("train.csv is not the file that was written" in line for line in problems(path))
+
+
+def test_hashes_that_are_not_there_are_a_problem(tmp_path):
+    path = write(tmp_path / "tiny")
+    facts = json.loads((path / "corpus.json").read_text())
+    facts["splits"]["train"]["sha256"] = None
+    (path / "corpus.json").write_text(json.dumps(facts))
+    assert len(problems(path)) == 3
+    assert problems(path)[0] == "corpus.json has no SHA-256 of train.csv"
+
+
+@pytest.mark.parametrize("file", ["train.landmarks.npy", "dev.detected.npy"])
+def test_a_truncated_file_is_one_problem(tmp_path, file):
+    path = write(tmp_path / "tiny")
+    content = (path / file).read_bytes()
+    (path / file).write_bytes(content[:-10])
+    (line,) = problems(path)
+    assert file in line
+    assert "truncated" in line
+
+
+def test_what_cannot_be_opened_is_one_problem(tmp_path):
+    (line,) = problems(tmp_path / "nowhere")
+    assert "nowhere does not exist" in line
+    assert list(check_corpus(tmp_path / "nowhere").lines())[-1] == "broken: 1 problem"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite(tmp_path, value):
+    path = write(tmp_path / "tiny")
+    change(path, "train.landmarks", (12 + 3, 100, 2), value)
+    assert problems(path) == ["train sentence 's2' has NaN or infinite landmarks in frame 3"]
+
+
+def test_coordinates_far_outside_the_image(tmp_path):
+    path = write(tmp_path / "tiny")
+    change(path, "train.landmarks", (slice(2, 5), 7, 1), 4.5)
+    assert problems(path) == [
+        "train sentence 's1' has x or y far outside the image (4.5, expected -3 to 4) in 3 frames from 2 on"
+    ]
+    change(path, "train.landmarks", (slice(2, 5), 7, 1), 3.9)
+    assert problems(path) == []
+    change(path, "train.landmarks", (2, 7, 0), -3.1)
+    assert "(-3.1" in problems(path)[0]
+
+
+def test_depth_may_be_large(tmp_path):
+    path = write(tmp_path / "tiny")
+    change(path, "train.landmarks", (2, 7, 2), -6.0)
+    assert problems(path) == []
+
+
+def test_a_hand_with_values_that_was_not_detected(tmp_path):
+    path = write(tmp_path / "tiny")
+    change(path, "train.detected", (3, 2), False)
+    assert problems(path) == ["train sentence 's1': left_hand is not detected but not zero in frame 3"]
+
+
+def test_a_face_of_zeros_that_was_detected(tmp_path):
+    path = write(tmp_path / "tiny")
+    change(path, "dev.landmarks", (slice(0, 2), slice(33, 501)), 0)
+    assert problems(path) == ["dev sentence 'd1': face is detected but all zero in 2 frames from 0 on"]
+
+
+def test_negative_zeros_are_zeros(tmp_path):
+    path = write(tmp_path / "tiny")
+    change(path, "dev.landmarks", (0, slice(33, 501)), -0.0)
+    change(path, "dev.detected", (0, 1), False)
+    assert problems(path) == []
+
+
+def test_an_empty_annotation(tmp_path):
+    path = write(tmp_path / "tiny")
+    (path / "train.csv").write_text("id|signer|frames|annotation\ns1|anna|12|HELLO\ns2|ben|8|\n")
+    rehash(path)
+    assert problems(path) == ["train sentence 's2' has an empty annotation"]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "frames", "possible"),
+    [("A B C", 9, True), ("A B C", 8, False), ("A A", 9, True), ("A A", 8, False), ("A B A", 9, True), ("A", 1, True)],
+)
+def test_sentences_that_ctc_cannot_align(tmp_path, annotation, frames, possible):
+    """9 frames give ceil(9 / 4) = 3 steps; A A needs 3, with the blank between."""
+    path = write(tmp_path / "tiny", {"train": [("s1", "anna", annotation, frames)]})
+    if possible:
+        assert problems(path) == []
+    else:
+        count = len(annotation.split())
+        assert problems(path) == [
+            f"train sentence 's1' cannot be aligned: 8 frames give 2 steps, its {count} glosses need 3"
+        ]
+
+
+def test_a_sentence_in_two_splits(tmp_path):
+    path = write(tmp_path / "tiny", {"train": [("s1", "anna", "A", 8)], "dev": [("s1", "anna", "A", 8)]})
+    assert problems(path) == ["dev sentence 's1' is in split 'train' too"]
+
+
+def test_a_recording_in_two_splits_under_another_id(tmp_path):
+    rows = {"train": [("s1", "anna", "A", 8)], "dev": [("d1", "anna", "A", 8)]}
+    path = write(tmp_path / "tiny", rows, same_landmarks=True)
+    assert problems(path) == ["dev sentence 'd1' has the landmarks of train sentence 's1'"]
+
+
+def test_a_recording_twice_in_one_split_is_a_warning(tmp_path):
+    path = write(tmp_path / "tiny", {"train": [("s1", "anna", "A", 8), ("s2", "ben", "A", 8)]}, same_landmarks=True)
+    assert problems(path) == []
+    assert warnings(path) == ["train sentence 's2' has the landmarks of 's1' in the same split"]
+
+
+def test_sentences_in_which_nothing_was_detected(tmp_path):
+    with CorpusWriter(tmp_path / "tiny", name="tiny", fps=25, aspect_ratio=1.0, made_by={}) as writer:
+        for id in ("s1", "s2"):
+            writer.split("train").add(id, "anna", "A", np.zeros((5, 543, 3)), np.zeros((5, 4), dtype=bool))
+    assert problems(tmp_path / "tiny") == []
+    assert warnings(tmp_path / "tiny")[1] == "train sentence 's2': nothing was detected in any of its 5 frames"
+
+
+def test_splits_that_are_empty_or_missing(tmp_path):
+    with CorpusWriter(tmp_path / "tiny", name="tiny", fps=25, aspect_ratio=1.0, made_by={}) as writer:
+        writer.split("dev")
+    assert problems(tmp_path / "tiny") == [
+        "split 'dev' has no sentences",
+        "there is no split 'train': a vocabulary cannot be made",
+    ]
+    assert any(line.startswith("dev") for line in check_corpus(tmp_path / "tiny").lines())
+
+
+def test_many_problems_of_a_kind_are_counted_not_all_listed(tmp_path):
+    rows = [(f"s{number}", "anna", "A B C", 4) for number in range(SHOWN + 7)]
+    report = check_corpus(write(tmp_path / "tiny", {"train": rows}))
+    lines = [line for line in report.lines() if line.startswith("problem")]
+    assert len(lines) == SHOWN + 1
+    assert lines[-1] == "problem: ... and 7 more of this kind (alignment)"
+    assert list(report.lines())[-1] == f"broken: {SHOWN + 7} problems"

@@ -1,0 +1,101 @@
+"""The landmark layout: facts of MediaPipe's own numbering, and feature columns worked out by hand."""
+
+import numpy as np
+import pytest
+
+from data import landmarks
+from data.landmarks import PART_ANCHORS, PART_ROOTS, PART_SLICES, PARTS, SUBSETS, feature_columns, subset
+from errors import UsageError
+
+
+def test_parts_follow_one_another_and_fill_the_layout():
+    assert [PART_SLICES[part] for part in PARTS] == [slice(0, 33), slice(33, 501), slice(501, 522), slice(522, 543)]
+    assert landmarks.NUM_LANDMARKS == 33 + 468 + 21 + 21
+    assert (landmarks.BLOCK, landmarks.NUM_FEATURES) == (1629, 6516)
+
+
+def test_every_part_is_measured_from_a_point_of_its_own_and_carried_by_the_pose():
+    for part, root in PART_ROOTS.items():
+        assert PART_SLICES[part].start <= root < PART_SLICES[part].stop
+    assert PART_ROOTS == {"pose": 0, "face": 33 + 168, "left_hand": 501, "right_hand": 522}
+    assert PART_ANCHORS == {"face": 0, "left_hand": 15, "right_hand": 16}  # MediaPipe: left is odd, right is even
+
+
+def test_subsets_stay_in_their_part_and_name_each_point_once():
+    part_of = {
+        "pose_all": "pose",
+        "upper_body": "pose",
+        "arms": "pose",
+        "left_hand": "left_hand",
+        "right_hand": "right_hand",
+    }
+    for name, indices in SUBSETS.items():
+        part = PART_SLICES[part_of.get(name, "face")]
+        assert len(set(indices)) == len(indices), name
+        assert all(part.start <= index < part.stop for index in indices), name
+    sizes = {name: len(indices) for name, indices in SUBSETS.items()}
+    assert sizes == {
+        "pose_all": 33,
+        "upper_body": 25,
+        "arms": 7,
+        "face_all": 468,
+        "mouth": 20,
+        "brows": 10,
+        "eyes": 8,
+        "mouth_brows_eyes": 38,
+        "left_hand": 21,
+        "right_hand": 21,
+    }
+
+
+def test_the_whole_face_is_made_of_its_pieces():
+    joined = set(SUBSETS["mouth"]) | set(SUBSETS["brows"]) | set(SUBSETS["eyes"])
+    assert set(SUBSETS["mouth_brows_eyes"]) == joined
+
+
+def test_rings_of_the_face_mesh_name_each_point_once():
+    sizes = {"LIPS_OUTER": 20, "LIPS_INNER": 20, "LEFT_BROW": 10, "RIGHT_BROW": 10, "LEFT_EYE": 16, "RIGHT_EYE": 16}
+    for name, size in (sizes | {"FACE_OVAL": 36}).items():
+        ring = getattr(landmarks, name)
+        assert len(ring) == len(set(ring)) == size, name
+        assert all(0 <= index < 468 for index in ring), name
+    assert not set(landmarks.LEFT_EYE) & set(landmarks.RIGHT_EYE)
+    assert not set(landmarks.LIPS_OUTER) & set(landmarks.LIPS_INNER)
+
+
+def test_well_known_points_of_the_face_mesh():
+    """Corners of the mouth 61 and 291, middle of the upper lip 0 and of the lower 17; eye corners 33, 133, 362, 263."""
+    assert {61, 291, 0, 17} <= set(landmarks.LIPS_OUTER)
+    assert {78, 308, 13, 14} <= set(landmarks.LIPS_INNER)
+    assert {33, 133, 159, 145} <= set(landmarks.RIGHT_EYE)
+    assert {362, 263, 386, 374} <= set(landmarks.LEFT_EYE)
+    assert {10, 152, 234, 454} <= set(landmarks.FACE_OVAL)
+    assert {33 + 61, 33 + 291} <= set(SUBSETS["mouth"])  # both corners survive the thinning
+
+
+def test_an_unknown_subset_names_the_nearest():
+    assert subset("arms") == (0, 11, 12, 13, 14, 15, 16)
+    with pytest.raises(UsageError, match="unknown landmark subset 'lefthand': did you mean 'left_hand'"):
+        subset("lefthand")
+
+
+def test_feature_columns_worked_out_by_hand():
+    np.testing.assert_array_equal(feature_columns((0,), ("position",)), [0, 1, 2])
+    np.testing.assert_array_equal(feature_columns((2, 1), ("position",)), [6, 7, 8, 3, 4, 5])  # order is kept
+    np.testing.assert_array_equal(feature_columns((542,), ("position",)), [1626, 1627, 1628])
+    np.testing.assert_array_equal(feature_columns((1,), ("velocity",)), [1632, 1633, 1634])
+    np.testing.assert_array_equal(
+        feature_columns((0, 1), ("position", "relative")), [0, 1, 2, 3, 4, 5, 4887, 4888, 4889, 4890, 4891, 4892]
+    )
+
+
+def test_all_landmarks_in_all_blocks_are_all_columns():
+    np.testing.assert_array_equal(feature_columns(tuple(range(543))), np.arange(6516))
+
+
+def test_feature_columns_pick_what_they_name():
+    """A vector whose value tells block, landmark and coordinate: block * 10^6 + landmark * 10 + coordinate."""
+    block, landmark, coordinate = np.meshgrid(np.arange(4), np.arange(543), np.arange(3), indexing="ij")
+    vector = (block * 1_000_000 + landmark * 10 + coordinate).reshape(-1)
+    picked = vector[feature_columns(SUBSETS["right_hand"], ("acceleration",))]
+    assert picked.tolist() == [2_000_000 + point * 10 + axis for point in range(522, 543) for axis in range(3)]

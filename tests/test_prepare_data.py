@@ -1,0 +1,259 @@
+"""The command line of prepare_data.py: what it makes, what it says, and how it refuses."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import prepare_data
+from data.corpus import Corpus
+from errors import DataError, UsageError
+
+ROOT = Path(prepare_data.__file__).parent
+
+
+def run(*arguments: object) -> int:
+    return prepare_data.main([str(argument) for argument in arguments])
+
+
+def script(*arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "prepare_data.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def usage_error(capsys, *arguments: object) -> str:
+    """What argparse says to a wrong option."""
+    with pytest.raises(SystemExit) as caught:
+        run(*arguments)
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.fixture
+def mp_data(tmp_path):
+    """Five glosses, ten repetitions of six frames, without a face."""
+    for number, gloss in enumerate(["a", "b", "c", "hello", "thank you"]):
+        for repetition in range(10):
+            folder = tmp_path / "mp" / gloss / str(repetition)
+            folder.mkdir(parents=True)
+            for frame in range(6):
+                vector = np.full(258, 0.1 + number / 10 + frame / 100 + repetition / 1000)
+                np.save(folder / f"{frame}.npy", vector)
+    return tmp_path / "mp"
+
+
+@pytest.fixture
+def isolated(tmp_path, mp_data):
+    assert run("import", "--format", "mp_data", "--input", mp_data, "--output", tmp_path / "isolated") == 0
+    return tmp_path / "isolated"
+
+
+def test_import_compose_and_check(tmp_path, mp_data, capsys):
+    assert run("import", "--format", "mp_data", "--input", mp_data, "--output", tmp_path / "isolated") == 0
+    said = capsys.readouterr().out
+    assert "25 frames/s (--fps), width/height 1.333 (--aspect_ratio; that of a 640x480 webcam)" in said
+    assert "30 repetitions a sitting (--repetitions_per_session), 1 recorder in turn (--recorders)" in said
+    assert "train 50 sentences 300 frames 1 signers 5 glosses" in " ".join(said.split())
+
+    counts = ["--sentences", 12, "--dev_sentences", 4, "--test_sentences", 3, "--min_glosses", 2, "--max_glosses", 4]
+    options = ["--input", tmp_path / "isolated", "--output", tmp_path / "out", "--split_by", "repetition", "--seed", 1]
+    assert run("compose", *options, *counts) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["gloss", "train", "dev", "test"]
+    assert [line.split()[0] for line in lines[1:6]] == ["a", "b", "c", "hello", "thank-you"]
+    corpus = Corpus(tmp_path / "out")
+    assert corpus.describe() == "out (composed)"
+    assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 12, "dev": 4, "test": 3}
+    tokens = sum(len(sentence.glosses) for sentence in corpus.split("train").sentences)
+    assert sum(int(line.split()[1]) for line in lines[1:6]) == tokens
+    assert {len(s.glosses) for split in corpus.splits.values() for s in split.sentences} <= {2, 3, 4}
+
+    assert run("check", tmp_path / "out") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("out (composed), 25 frames/s\n")
+    assert said.endswith("\nok\n")
+
+
+def test_fps_aspect_ratio_and_recorders_are_taken_from_the_command_line(tmp_path, mp_data):
+    options = ["--fps", "30", "--aspect_ratio", "16/9", "--recorders", 2, "--repetitions_per_session", 5]
+    assert run("import", "--format", "mp_data", "--input", mp_data, "--output", tmp_path / "out", *options) == 0
+    corpus = Corpus(tmp_path / "out")
+    assert (corpus.fps, corpus.aspect_ratio) == (30.0, 16 / 9)
+    assert {sentence.signer for sentence in corpus.split("train").sentences} == {"recorder01", "recorder02"}
+
+
+def test_compose_by_signer_says_what_train_never_shows(tmp_path, mp_data, capsys):
+    for repetition in range(5):  # recorder 1 has no "hello"
+        for path in (mp_data / "hello" / str(repetition)).iterdir():
+            path.unlink()
+        (mp_data / "hello" / str(repetition)).rmdir()
+    options = ["--recorders", 2, "--repetitions_per_session", 5]
+    assert run("import", "--format", "mp_data", "--input", mp_data, "--output", tmp_path / "in", *options) == 0
+    counts = ["--sentences", 10, "--dev_sentences", 6]
+    assert (
+        run("compose", "--input", tmp_path / "in", "--output", tmp_path / "out", "--split_by", "signer", *counts) == 0
+    )
+    assert "warning: glosses of dev that train never shows: hello" in capsys.readouterr().err
+    corpus = Corpus(tmp_path / "out")
+    assert {sentence.signer for sentence in corpus.split("dev").sentences} == {"recorder02"}
+    options = ["--split_by", "signer", "--heldout_signers", "recorder01"]
+    assert run("compose", "--input", tmp_path / "in", "--output", tmp_path / "other", *options, *counts) == 0
+    assert {sentence.signer for sentence in Corpus(tmp_path / "other").split("train").sentences} == {"recorder02"}
+
+
+def test_left_out_recordings_are_told(tmp_path, mp_data, capsys):
+    (mp_data / "a/0").rename(mp_data / "a/30")  # alone in the second session
+    run("import", "--format", "mp_data", "--input", mp_data, "--output", tmp_path / "two")
+    capsys.readouterr()
+    run("compose", "--input", tmp_path / "two", "--output", tmp_path / "out", "--sentences", 5, "--dev_sentences", 2)
+    assert "left out of train: 1 recordings, in sessions of fewer than 3 different glosses" in capsys.readouterr().out
+
+
+def test_npy_import(tmp_path, capsys):
+    landmarks = np.full((6, 543, 3), 0.5)
+    landmarks[:, [0, 11, 12], :2] = [[0.5, 0.3], [0.65, 0.55], [0.35, 0.55]]
+    (tmp_path / "npy/train").mkdir(parents=True)
+    np.save(tmp_path / "npy/train/s1.npy", landmarks.reshape(6, 1629))
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv/train.corpus.csv").write_text("id|folder|signer|annotation\ns1|x|anna|HELLO\n")
+    options = ["--input", tmp_path / "npy", "--annotations", tmp_path / "csv", "--output", tmp_path / "out"]
+    assert run("import", "--format", "npy", *options) == 0
+    assert "width/height 0.808 (--aspect_ratio; that of 210x260" in capsys.readouterr().out
+    assert Corpus(tmp_path / "out").split("train").sentences[0].glosses == ("HELLO",)
+
+
+def test_synthesize_built_in_and_from_transcripts(tmp_path, capsys):
+    assert run("synthesize", "--output", tmp_path / "a", "--sentences", 4, "--dev_sentences", 2, "--seed", 5) == 0
+    corpus = Corpus(tmp_path / "a")
+    assert corpus.simulated
+    assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 4, "dev": 2}
+    assert "a (simulated signers)" in capsys.readouterr().out
+
+    for split, ids in (("train", "abcd"), ("dev", "ef")):
+        rows = [f"{id}|{id}/*.png|Signer01|REGEN  SONNE" for id in ids]
+        (tmp_path / f"{split}.corpus.csv").write_text("\n".join(["id|folder|signer|annotation", *rows]) + "\n")
+        (tmp_path / f"{split}.frames.csv").write_text("\n".join(["id|frames", *(f"{id}|40" for id in ids)]) + "\n")
+    transcripts = ["--transcripts", tmp_path / "train.corpus.csv", "--frames", tmp_path / "train.frames.csv"]
+    assert run("synthesize", "--output", tmp_path / "b", *transcripts, "--fraction", "0.5") == 0
+    said = capsys.readouterr().out
+    assert "found train: 4 sentences, 2 to be signed" in said
+    assert "found dev: 2 sentences, 1 to be signed" in said
+    corpus = Corpus(tmp_path / "b")
+    assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 2, "dev": 1}
+    assert {(s.frames, s.signer, s.glosses) for s in corpus.split("train").sentences} == {
+        (40, "Signer01", ("REGEN", "SONNE"))
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["synthesize", "--output", "x", "--fraction", "0.1"], "--fraction goes with --transcripts"),
+        (["synthesize", "--output", "x", "--frames", "f.csv"], "--frames goes with --transcripts"),
+        (["synthesize", "--output", "x", "--transcripts", "t", "--sentences", "3"], "--sentences does not go with"),
+        (["import", "--format", "npy", "--input", "x", "--output", "y"], "--format npy needs --annotations"),
+        (
+            ["import", "--format", "npy", "--input", "x", "--output", "y", "--annotations", "z", "--recorders", "2"],
+            "--recorders does not go with --format npy",
+        ),
+        (
+            ["import", "--format", "mp_data", "--input", "x", "--output", "y", "--annotations", "z"],
+            "--annotations does not go with --format mp_data",
+        ),
+        (
+            ["compose", "--input", "x", "--output", "y", "--min_glosses", "5", "--max_glosses", "4"],
+            "--min_glosses 5 is more than --max_glosses 4",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        run(*arguments)
+
+
+def test_data_that_is_not_there(tmp_path):
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        run("import", "--format", "mp_data", "--input", tmp_path / "nowhere", "--output", tmp_path / "out")
+    with pytest.raises(DataError, match="nowhere does not exist: expected a corpus folder"):
+        run("compose", "--input", tmp_path / "nowhere", "--output", tmp_path / "out")
+    with pytest.raises(DataError, match=r"nowhere/train\.corpus\.csv is missing"):
+        run("synthesize", "--transcripts", tmp_path / "nowhere/train.corpus.csv", "--output", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_exists_is_left_alone(tmp_path, isolated):
+    before = {path.name: path.stat().st_mtime_ns for path in isolated.iterdir()}
+    with pytest.raises(UsageError, match="isolated already exists: choose another --output or remove it first"):
+        run("compose", "--input", isolated, "--output", isolated)
+    assert {path.name: path.stat().st_mtime_ns for path in isolated.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--fps", "0"], "argument --fps: expected a number from 1 to 1000, or W/H, found '0'"),
+        (["--fps", "nan"], "argument --fps: expected a number"),
+        (["--aspect_ratio", "4/0"], "argument --aspect_ratio: expected a number from 0.2 to 5"),
+        (["--recorders", "0"], "argument --recorders: expected a whole number of at least 1, found '0'"),
+        (["--recorders", "-1"], "argument --recorders: expected a whole number of at least 1, found '-1'"),
+        (["--speed", "2"], "unknown option --speed 2"),
+        (["--recorder", "2"], "unknown option --recorder 2: did you mean --recorders?"),
+        (["--format", "pose"], "invalid choice: 'pose'"),
+    ],
+)
+def test_values_out_of_range(capsys, options, message):
+    given = ["import", "--format", "mp_data", "--input", "x", "--output", "y", *options]
+    assert message in usage_error(capsys, *given)
+
+
+@pytest.mark.parametrize("fraction", ["0", "1.5", "nan", "half"])
+def test_fractions_out_of_range(capsys, fraction):
+    said = usage_error(capsys, "synthesize", "--output", "x", "--transcripts", "y", "--fraction", fraction)
+    assert f"expected a share above 0 and at most 1, found '{fraction}'" in said
+
+
+def test_a_command_is_needed(capsys):
+    assert "synthesize,import,compose,check" in usage_error(capsys)
+
+
+@pytest.mark.parametrize("command", ["synthesize", "import", "compose", "check"])
+def test_help_shows_each_command(capsys, command):
+    with pytest.raises(SystemExit) as caught:
+        run(command, "--help")
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: prepare_data.py {command}")
+    assert "None" not in said
+    assert command == "check" or "(default: " in said
+
+
+def test_exit_codes_and_lines_of_the_script(tmp_path, isolated):
+    done = script("check", isolated)
+    assert (done.returncode, done.stderr) == (0, "")
+    content = (isolated / "train.landmarks.npy").read_bytes()
+    (isolated / "train.landmarks.npy").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    broken = script("check", isolated)
+    assert (broken.returncode, broken.stderr) == (3, "")
+    assert "problem: train.landmarks.npy is not the file that was written" in broken.stdout
+    assert broken.stdout.endswith("broken: 1 problem\n")
+    data = script("compose", "--input", tmp_path / "nowhere", "--output", tmp_path / "out")
+    assert data.returncode == 3
+    assert data.stderr == (
+        f"error: {tmp_path / 'nowhere'} does not exist: expected a corpus folder made by prepare_data.py\n"
+    )
+    usage = script("compose", "--input", isolated, "--output", isolated)
+    assert usage.returncode == 2
+    assert usage.stderr == f"error: {isolated} already exists: choose another --output or remove it first\n"
+
+
+def test_help_is_quick_because_it_loads_no_torch():
+    code = (
+        "import sys, contextlib, prepare_data\n"
+        "with contextlib.suppress(SystemExit): prepare_data.main(['--help'])\n"
+        "print('torch' in sys.modules, 'numpy' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert result.stdout.startswith("usage: prepare_data.py")
+    assert result.stdout.splitlines()[-1] == "False False"
