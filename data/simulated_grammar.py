@@ -1,0 +1,67 @@
+"""The built-in corpus's language: some forty glosses and a small grammar of everyday sentences, in the order signers use.
+
+[time] subject [place] [object [adjective]] verb [negation], or a question with its question word at the end.
+"""
+
+import numpy as np
+
+TIMES = ("YESTERDAY", "TODAY", "TOMORROW", "NOW", "MORNING")
+SUBJECTS = ("I", "YOU", "WE", "MOTHER", "FATHER", "FRIEND", "TEACHER", "CHILD")
+PLACES = ("HOME", "SCHOOL", "CITY", "SHOP")
+ADJECTIVES = ("GOOD", "NEW", "BIG", "OLD")
+STATES = ("HAPPY", "TIRED", "SICK")
+VERBS = {  # what each verb is done to, and whether it is done somewhere
+    "BUY": ("BOOK", "COFFEE", "CAR", "HOUSE", "BREAD"),
+    "SEE": ("BOOK", "CAR", "HOUSE", "DOG"),
+    "LIKE": ("HOUSE", "COFFEE", "CAR", "DOG", "BREAD"),
+    "READ": ("BOOK",),
+    "DRINK": ("COFFEE", "WATER"),
+    "WANT": ("HOUSE", "WATER", "BREAD", "CAR", "DOG"),
+    "GIVE": ("BOOK", "WATER", "BREAD"),
+    "HELP": (),
+    "LEARN": (),
+    "GO": (),
+}
+QUESTIONS = ("WHAT", "WHERE", "WHEN", "WHY")
+NOT = "NOT"
+GLOSSES = tuple(
+    sorted({*TIMES, *SUBJECTS, *PLACES, *ADJECTIVES, *STATES, *VERBS, *sum(VERBS.values(), ()), *QUESTIONS, NOT})
+)
+SHORTEST, LONGEST = 3, 8
+
+
+def draw_sentence(rng: np.random.Generator) -> tuple[str, ...]:
+    """Glosses of one sentence: 3 to 8, about 5 in the mean."""
+    while True:
+        glosses = _draw(rng)
+        if SHORTEST <= len(glosses) <= LONGEST:
+            return glosses
+
+
+def _draw(rng: np.random.Generator) -> tuple[str, ...]:
+    def pick(options) -> str:
+        return options[int(rng.integers(len(options)))]
+
+    def chance(share: float) -> bool:
+        return rng.random() < share
+
+    glosses = [pick(TIMES)] if chance(0.7) else []
+    glosses.append(pick(SUBJECTS))
+    if chance(0.55):
+        glosses.append(pick(PLACES))
+    if chance(0.15):
+        glosses.append(pick(STATES))
+    else:
+        verb = pick(tuple(VERBS))
+        if VERBS[verb]:
+            glosses.append(pick(VERBS[verb]))
+            if chance(0.5):
+                glosses.append(pick(ADJECTIVES))
+        elif verb != "GO" and chance(0.5):
+            glosses.append(pick(SUBJECTS))  # whom one helps, from whom one learns
+        glosses.append(verb)
+    if chance(0.2):
+        glosses.append(NOT)
+    if chance(0.3):
+        glosses.append(pick(QUESTIONS))
+    return tuple(glosses)
