@@ -162,7 +162,7 @@ def _write(
         CorpusWriter(
             output, name=name, fps=FPS, aspect_ratio=crew.framing.aspect_ratio, made_by=made_by, simulated=True
         ) as writer,
-        tqdm(total=total, unit=" sentences", desc="synthesize", disable=not progress) as bar,
+        tqdm(total=total, unit=" sentences", desc="synthesize", disable=None if progress else True) as bar,
     ):
         for split, rows in transcripts.items():
             target = writer.split(split)

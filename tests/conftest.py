@@ -2,7 +2,9 @@
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: small models gain nothing from threads, busy machines lose
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch: small models gain nothing from threads, busy machines lose
 
 import shutil
 import subprocess
@@ -24,7 +26,7 @@ GLOSSES = ("HOUSE", "RAIN", "SUN", "TOMORROW", "WIND")
 def gloss_landmarks(gloss: str, frames: int, random: np.random.Generator) -> np.ndarray:
     """float32 (frames, 543, 3): a body that stands still while both hands follow the gloss's own path in its own shape."""
     own = generator("tiny gloss", gloss)  # what makes the gloss, the same in every sentence
-    body = generator("tiny body").normal(0, 0.05, size=(543, 3)) + [0.5, 0.4, 0.0]
+    body = generator("tiny body").normal(0, 0.05, size=(543, 3)) + np.array([0.5, 0.4, 0.0])
     body[NOSE, :2], body[LEFT_SHOULDER, :2], body[RIGHT_SHOULDER, :2] = (0.5, 0.25), (0.6, 0.45), (0.4, 0.45)
     landmarks = np.repeat(body[None], frames, axis=0)
     time = np.linspace(0, 1, frames)[:, None]
@@ -46,15 +48,17 @@ def sentence_landmarks(glosses: list[str], random: np.random.Generator) -> tuple
     return landmarks, detected
 
 
-def write_corpus(path: Path, splits: dict[str, list[str]], seed: int = 0, **facts) -> Path:
-    """A corpus folder whose splits hold the given annotations; `seed` makes the recordings."""
+def write_corpus(path: Path, splits: dict[str, list[str | tuple[str, int]]], seed: int = 0, **facts) -> Path:
+    """A corpus folder whose splits hold the given annotations, or (annotation, frames) to cut a sentence short; `seed`
+    makes the recordings."""
     options = {"fps": 25, "aspect_ratio": 0.8, "made_by": {"tool": "tests"}, "name": path.name, **facts}
     with CorpusWriter(path, **options) as writer:
         for split, annotations in splits.items():
             part = writer.split(split)
             for number, annotation in enumerate(annotations):
-                random = generator(seed, split, number)
-                part.add(f"{split}-{number:02d}", "anna", annotation, *sentence_landmarks(annotation.split(), random))
+                annotation, frames = annotation if isinstance(annotation, tuple) else (annotation, None)
+                landmarks, detected = sentence_landmarks(annotation.split(), generator(seed, split, number))
+                part.add(f"{split}-{number:02d}", "anna", annotation, landmarks[:frames], detected[:frames])
     return path
 
 
