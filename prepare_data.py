@@ -156,9 +156,9 @@ def run_synthesize(arguments: argparse.Namespace) -> int:
             if value is not None:
                 raise UsageError(f"--{option} does not go with --transcripts: these say what is signed by whom")
         from data.simulated_signer import synthesize_transcripts
-        from data.transcripts import keep_fraction, read_phoenix2014_splits
+        from data.transcripts import keep_fraction, read_splits
 
-        splits = read_phoenix2014_splits(arguments.transcripts, arguments.frames)
+        splits = read_splits(arguments.transcripts, arguments.frames)
         for split, sentences in splits.items():
             if arguments.fraction is not None:
                 splits[split] = keep_fraction(sentences, arguments.fraction, arguments.seed)

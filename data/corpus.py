@@ -48,11 +48,21 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_field(field: str, value: str, where: str) -> None:
-    """Refuse what could not be read back from a csv row: '|', line breaks and other unprintable characters."""
+def check_field(field: str, value: str, where: str) -> None:
+    """Refuse what could not be read back from a csv row: '|', line breaks and other unprintable characters (DataError)."""
     if not value or "|" in value or not value.isprintable():
         problem = "is empty" if not value else "has '|', a line break or an unprintable character in it; rename it"
         raise DataError(f"{where}: {field} {value!r} {problem}")
+
+
+def check_output(path: Path) -> None:
+    """Raise UsageError when a corpus cannot be made at `path` because something is there already."""
+    try:
+        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    except OSError as error:
+        raise DataError(f"cannot write the corpus to {path}: {error.strerror}") from error
+    if taken or not path.name:
+        raise UsageError(f"{path} already exists: choose another --output or remove it first")
 
 
 class SplitWriter:
@@ -89,7 +99,7 @@ class SplitWriter:
         where = f"{self.split_name} sentence {id!r}"
         glosses = annotation.split() if isinstance(annotation, str) else list(annotation)
         for field, value in (("id", id), ("signer", signer), ("annotation", " ".join(glosses))):
-            _check_field(field, value, where)
+            check_field(field, value, where)
         for gloss in glosses:
             if gloss.split() != [gloss]:
                 raise DataError(f"{where}: gloss {gloss!r} is empty or has white space in it; join its words with '-'")
@@ -147,12 +157,7 @@ class CorpusWriter:
         composed: bool = False,
     ):
         self.path = Path(path)
-        try:
-            taken = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
-        except OSError as error:
-            raise DataError(f"cannot write the corpus to {self.path}: {error.strerror}") from error
-        if taken or not self.path.name:
-            raise UsageError(f"{self.path} already exists: choose another --output or remove it first")
+        check_output(self.path)
         self._partial = self.path.with_name(self.path.name + ".partial")
         self._splits: dict[str, SplitWriter] = {}
         self._json = {

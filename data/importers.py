@@ -29,7 +29,7 @@ from data.landmarks import (
     PARTS,
     RIGHT_SHOULDER,
 )
-from data.transcripts import read_phoenix2014
+from data.transcripts import read_transcript
 from errors import DataError
 
 POSE_VALUES = 33 * 4  # x, y, z, visibility
@@ -185,7 +185,7 @@ def import_npy(
     when they are not image coordinates: features that were standardised or centred cannot be turned back.
     Raises DataError naming the file, or the sentences that lack their file or annotation; UsageError when `output` exists.
     """
-    sentences = {split: read_phoenix2014(annotations / (split + CSV_SUFFIX)) for split in _splits(source, annotations)}
+    sentences = {split: read_transcript(annotations / (split + CSV_SUFFIX)) for split in _splits(source, annotations)}
     for split, rows in sentences.items():
         _match(split, {sentence.id for sentence in rows}, source / split, annotations / (split + CSV_SUFFIX))
         for sentence in rows:

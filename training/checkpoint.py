@@ -97,7 +97,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except pickle.UnpicklingError:  # torch's own message would advise to load it all the same
+        raise DataError(
+            f"checkpoint {path} cannot be read: it is no PyTorch file of tensors and plain values, and nothing else is loaded"
+        ) from None
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise DataError(f"checkpoint {path} cannot be read: {reason}") from None
     if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:

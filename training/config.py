@@ -81,19 +81,26 @@ class Config:
 
     def updated(self, overrides: dict[str, dict]) -> "Config":
         """A config with the given {section: {key: value}} in place. Raises UsageError on an unknown or ill-typed key."""
+        typed = check_types(overrides)
         sections = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        for section, keys in overrides.items():
-            if section not in sections:
-                raise UsageError(f"unknown config section '{section}'{_nearest(section, sections)}")
-            if not isinstance(keys, dict):
-                raise UsageError(f"config section '{section}': expected 'key: value' lines, found {keys!r}")
-            hints = typing.get_type_hints(type(sections[section]))
-            for key in keys:
-                if key not in hints:
-                    raise UsageError(f"unknown config key '{section}.{key}'{_nearest(key, hints)}")
-            typed = {key: _typed(f"{section}.{key}", value, hints[key]) for key, value in keys.items()}
-            sections[section] = dataclasses.replace(sections[section], **typed)
-        return Config(**sections)
+        return Config(**{name: dataclasses.replace(part, **typed.get(name, {})) for name, part in sections.items()})
+
+
+def check_types(overrides: dict[str, dict]) -> dict[str, dict]:
+    """The overrides with every value as its key's type. Raises UsageError naming the nearest section, key or type."""
+    sections = typing.get_type_hints(Config)
+    typed = {}
+    for section, keys in overrides.items():
+        if section not in sections:
+            raise UsageError(f"unknown config section '{section}'{_nearest(section, sections)}")
+        if not isinstance(keys, dict):
+            raise UsageError(f"config section '{section}': expected 'key: value' lines, found {keys!r}")
+        hints = typing.get_type_hints(sections[section])
+        for key in keys:
+            if key not in hints:
+                raise UsageError(f"unknown config key '{section}.{key}'{_nearest(key, hints)}")
+        typed[section] = {key: _typed(f"{section}.{key}", value, hints[key]) for key, value in keys.items()}
+    return typed
 
 
 def _nearest(name: object, known: typing.Iterable[str]) -> str:
@@ -126,7 +133,7 @@ def _typed(where: str, value: object, kind: object) -> object:
 
 
 def read_overrides(path: Path) -> dict[str, dict]:
-    """{section: {key: value}} of a YAML file, not checked against the known keys. Raises UsageError."""
+    """{section: {key: value}} of a YAML file. Raises UsageError naming the file."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -137,7 +144,10 @@ def read_overrides(path: Path) -> dict[str, dict]:
         return {}
     if not isinstance(content, dict):
         raise UsageError(f"--config {path}: expected sections training, model, augmentation; found {content!r:.80}")
-    return content
+    try:
+        return check_types(content)
+    except UsageError as error:
+        raise UsageError(f"--config {path}: {error}") from None
 
 
 def merge_overrides(*layers: dict[str, dict]) -> dict[str, dict]:
@@ -145,8 +155,5 @@ def merge_overrides(*layers: dict[str, dict]) -> dict[str, dict]:
     merged: dict[str, dict] = {}
     for layer in layers:
         for section, keys in layer.items():
-            if isinstance(keys, dict):
-                merged[section] = {**merged.get(section, {}), **keys}
-            else:
-                merged[section] = keys
+            merged[section] = {**merged.get(section, {}), **keys}
     return merged

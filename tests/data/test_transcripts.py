@@ -8,8 +8,8 @@ from data.transcripts import (
     TranscribedSentence,
     keep_fraction,
     read_frames,
-    read_phoenix2014,
-    read_phoenix2014_splits,
+    read_splits,
+    read_transcript,
     required_steps,
     with_frames,
 )
@@ -35,7 +35,7 @@ def test_phoenix_rows_with_double_spaces(tmp_path):
     path = table(
         tmp_path / "train.corpus.csv", "a-1|a-1/1/*.png|Signer04|ICH  OSTERN __ON__ ", "b|b/*.png|Signer01|ÜBER REGEN"
     )
-    assert read_phoenix2014(path) == [
+    assert read_transcript(path) == [
         TranscribedSentence("a-1", "Signer04", ("ICH", "OSTERN", "__ON__")),
         TranscribedSentence("b", "Signer01", ("ÜBER", "REGEN")),
     ]
@@ -44,14 +44,14 @@ def test_phoenix_rows_with_double_spaces(tmp_path):
 def test_columns_are_found_by_name_whatever_the_editor_left(tmp_path):
     path = tmp_path / "x.csv"
     path.write_bytes(b"\xef\xbb\xbfsigner | annotation|id\r\nben|A B|s1\r\n\r\n")  # byte order mark, Windows line ends
-    assert read_phoenix2014(path) == [TranscribedSentence("s1", "ben", ("A", "B"))]
+    assert read_transcript(path) == [TranscribedSentence("s1", "ben", ("A", "B"))]
 
 
 def test_an_empty_annotation_is_for_the_caller_to_judge(tmp_path):
     path = table(tmp_path / "train.corpus.csv", "a|f|s| ")
-    assert read_phoenix2014(path)[0].glosses == ()
+    assert read_transcript(path)[0].glosses == ()
     with pytest.raises(DataError, match="annotation of 'a' is empty"):
-        read_phoenix2014_splits(path)
+        read_splits(path)
 
 
 @pytest.mark.parametrize(
@@ -72,15 +72,15 @@ def test_faults_name_file_and_line(tmp_path, content, message):
     path = tmp_path / "train.corpus.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError, match=re.escape(message)) as caught:
-        read_phoenix2014(path)
+        read_transcript(path)
     assert str(path) in str(caught.value)
 
 
 def test_files_that_are_not_there(tmp_path):
     with pytest.raises(DataError, match="is missing"):
-        read_phoenix2014(tmp_path / "train.corpus.csv")
+        read_transcript(tmp_path / "train.corpus.csv")
     with pytest.raises(DataError, match="Is a directory"):
-        read_phoenix2014(tmp_path)
+        read_transcript(tmp_path)
 
 
 def test_frames(tmp_path):
@@ -111,22 +111,22 @@ def test_splits_beside_the_train_file_are_found(tmp_path, as_folder):
     folder = corpus_folder(tmp_path)
     transcripts = folder if as_folder else folder / "train.corpus.csv"
     frames = folder if as_folder else folder / "train.frames.csv"
-    splits = read_phoenix2014_splits(transcripts, frames)
+    splits = read_splits(transcripts, frames)
     assert list(splits) == ["train", "dev"]
     assert [(sentence.id, sentence.frames) for sentence in splits["train"]] == [("a", 97), ("b", 98), ("c", 99)]
     assert [(sentence.id, sentence.frames) for sentence in splits["dev"]] == [("d", 100)]
-    assert [sentence.frames for sentence in read_phoenix2014_splits(transcripts)["dev"]] == [None]
+    assert [sentence.frames for sentence in read_splits(transcripts)["dev"]] == [None]
 
 
 def test_a_csv_of_another_name_is_train_alone(tmp_path):
     path = table(corpus_folder(tmp_path) / "mine.csv", "z|f|s|X Y")
-    assert read_phoenix2014_splits(path) == {"train": [TranscribedSentence("z", "s", ("X", "Y"))]}
+    assert read_splits(path) == {"train": [TranscribedSentence("z", "s", ("X", "Y"))]}
 
 
 def test_one_frames_csv_of_another_name_serves_all_splits(tmp_path):
     folder = corpus_folder(tmp_path)
     lengths = table(folder / "lengths.csv", *(f"{id}|7" for id in "abcd"), header="id|frames\n")
-    splits = read_phoenix2014_splits(folder, lengths)
+    splits = read_splits(folder, lengths)
     assert {sentence.frames for sentences in splits.values() for sentence in sentences} == {7}
 
 
@@ -134,12 +134,12 @@ def test_a_split_without_its_frames_is_refused(tmp_path):
     folder = corpus_folder(tmp_path)
     (folder / "dev.frames.csv").unlink()
     with pytest.raises(DataError, match=r"dev\.frames\.csv is missing"):
-        read_phoenix2014_splits(folder, folder)
+        read_splits(folder, folder)
 
 
 def test_dev_alone_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"dev\.corpus\.csv: give train\.corpus\.csv"):
-        read_phoenix2014_splits(corpus_folder(tmp_path) / "dev.corpus.csv")
+        read_splits(corpus_folder(tmp_path) / "dev.corpus.csv")
 
 
 def test_a_fraction_is_keyed_nested_and_in_order():
