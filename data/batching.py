@@ -12,7 +12,9 @@ from torch import Tensor
 
 from data.corpus import Split
 from data.randomness import generator
+from errors import DataError
 
+_EXPONENT = np.uint16(0x7C00)  # all ones in a float16 that is not finite: ten times as fast to see as np.isfinite
 POOL_BATCHES = 50  # batches whose sentences are sorted by length together
 
 
@@ -76,13 +78,20 @@ class LandmarkBatch:
 
 
 def load_batch(split: Split, indices: np.ndarray) -> LandmarkBatch:
-    """Read sentences from the mapped files into one padded batch on the CPU."""
+    """Read sentences from the mapped files into one padded batch on the CPU. Raises DataError on NaN or infinity."""
     lengths = split.lengths[indices]
     frames = int(lengths.max())
     landmarks = np.zeros((len(indices), frames, *split.landmarks.shape[1:]), dtype=np.float16)
     detected = np.zeros((len(indices), frames, split.detected.shape[1]), dtype=bool)
     for row, index in enumerate(indices):
         landmarks[row, : lengths[row]], detected[row, : lengths[row]] = split.read(index)
+    not_finite = (landmarks.view(np.uint16) & _EXPONENT == _EXPONENT).any((1, 2, 3))
+    if not_finite.any():
+        sentence = split.sentences[indices[not_finite.argmax()]]
+        raise DataError(
+            f"{split.name} sentence {sentence.id}: landmarks hold NaN or infinite values; "
+            "prepare_data.py check on the corpus says what else is wrong"
+        )
     return LandmarkBatch(
         torch.from_numpy(landmarks), torch.from_numpy(detected), torch.from_numpy(lengths.copy()), indices
     )

@@ -32,5 +32,7 @@ class ModelConfig:
                 raise UsageError(f"model.{name} {getattr(self, name)}: expected 1 or more")
         if len(self.inception_widths) != 2 or min(self.inception_widths) < 8:
             raise UsageError(f"model.inception_widths {list(self.inception_widths)}: expected two widths of 8 or more")
+        if not 0 < self.head_scale < float("inf"):
+            raise UsageError(f"model.head_scale {self.head_scale}: expected a number above 0")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"model.dropout {self.dropout}: expected 0 <= dropout < 1")

@@ -24,8 +24,10 @@ class MaskedBatchNorm(nn.BatchNorm1d):
             variance = (((x32 - mean[:, None]) * mask) ** 2).sum((0, 2)) / count
             with torch.no_grad():
                 unbiased = variance * (count / (count - 1).clamp(min=1))
-                self.running_mean.lerp_(mean, self.momentum)
-                self.running_var.lerp_(unbiased, self.momentum)
+                # An overflow that the trainer skips must not stay in the running statistics for ever.
+                finite = mean.isfinite() & unbiased.isfinite()
+                self.running_mean.lerp_(torch.where(finite, mean, self.running_mean), self.momentum)
+                self.running_var.lerp_(torch.where(finite, unbiased, self.running_var), self.momentum)
                 self.num_batches_tracked.add_(1)
         else:
             mean, variance = self.running_mean, self.running_var

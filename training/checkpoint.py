@@ -1,5 +1,6 @@
 """Checkpoints: tensors and plain Python values, written so that a failed write never harms the previous one."""
 
+import contextlib
 import os
 import pickle
 import shutil
@@ -14,7 +15,15 @@ from errors import DataError
 
 FORMAT_VERSION = 1
 BEST, LAST = "best_model.pth", "last.pth"
-_KEYS = ("model", "vocabulary", "config", "corpus", "decoder", "training")
+# What a checkpoint holds, and of which kind; the inner keys are those that loading looks up by name.
+_LAYOUT = {
+    "model": (dict, ()),
+    "vocabulary": (list, ()),
+    "config": (dict, ()),
+    "corpus": (dict, ("name", "path", "fingerprint", "simulated", "composed")),
+    "decoder": (dict, ("steps_per_gloss",)),
+    "training": (dict, ("progress", "stopping", "optimizer", "scaler")),
+}
 
 
 def _hash_path(path: Path) -> Path:
@@ -42,7 +51,8 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         digest = sha256_of(partial)
         _replace(partial, path, digest)
     except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         free = shutil.disk_usage(path.parent).free / 2**20 if path.parent.is_dir() else 0
         reason = str(error).splitlines()[0]
         raise DataError(
@@ -106,7 +116,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise DataError(f"checkpoint {path} cannot be read: {reason}") from None
     if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
         raise DataError(f"checkpoint {path} is not one of this project's (format_version {FORMAT_VERSION})")
-    missing = [key for key in _KEYS if key not in content]
-    if missing:
-        raise DataError(f"checkpoint {path} lacks {', '.join(missing)}")
+    for key, (kind, inner) in _LAYOUT.items():
+        if not isinstance(content.get(key), kind) or any(name not in content[key] for name in inner):
+            expected = f"a {kind.__name__} with {', '.join(inner)}" if inner else f"a {kind.__name__}"
+            raise DataError(f"checkpoint {path} has no usable '{key}': expected {expected}; use another checkpoint")
     return content

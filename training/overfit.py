@@ -8,9 +8,10 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
+from data.corpus import Corpus
 from data.vocabulary import Vocabulary
 from errors import DataError
-from models.i3d_teacher import count_parameters
+from models.i3d_teacher import I3DTeacher, count_parameters
 from training.config import Config
 from training.devices import Precision, choose_device
 from training.evaluation import Evaluation, evaluate
@@ -19,7 +20,7 @@ from training.pipeline import FeaturePipeline, feature_statistics
 from training.run import make_folder, make_teacher, open_corpus, set_aside
 from training.run_log import write_curves, write_hypotheses, write_json
 from training.schedule import learning_rate
-from training.sentences import pad_targets, prepare_split
+from training.sentences import PreparedSplit, pad_targets, prepare_split
 from training.trainer import make_optimizer
 
 CHECK_EVERY = 5  # epochs
@@ -113,25 +114,41 @@ def overfit(config: Config, num_samples: int) -> OverfitResult:
         if held == CHECKS_HELD:
             break
     result = OverfitResult(held == CHECKS_HELD, epoch, seconds, check, norm)
+    try:
+        _write(folder, config, corpus, samples, model, result, history)
+    except OSError as error:
+        raise DataError(f"cannot write to {folder}: {error.strerror or error}") from error
+    return result
+
+
+def _write(
+    folder: Path,
+    config: Config,
+    corpus: Corpus,
+    samples: PreparedSplit,
+    model: I3DTeacher,
+    result: OverfitResult,
+    history: list[dict],
+) -> None:
+    """result.json, hypotheses and curves."""
     write_json(
         folder / "result.json",
         {
             "reached": result.reached,
-            "wer": check.score.wer,
-            "epochs_run": epoch,
-            "seconds": seconds,
+            "wer": result.evaluation.score.wer,
+            "epochs_run": result.epochs,
+            "seconds": result.seconds,
             "parameters": count_parameters(model),
-            "samples": num_samples,
+            "samples": len(samples.split),
             "corpus": corpus.name,
             "simulated": corpus.simulated,
             "config": config.to_dict(),
         },
     )
-    write_hypotheses(folder / "hypotheses.csv", samples.split.sentences, check.hypotheses)
+    write_hypotheses(folder / "hypotheses.csv", samples.split.sentences, result.evaluation.hypotheses)
     write_curves(
         folder / "training_curves.png", history, f"overfit check, {corpus.describe()} (dev: the same sentences)"
     )
-    return result
 
 
 def advice(result: OverfitResult) -> list[str]:

@@ -57,12 +57,14 @@ def plan_start(resume: str | None, overrides: dict[str, dict]) -> Start:
     overrides: {section: {key: value}} of what was given; what was not comes from the checkpoint, or is the default.
     Raises UsageError for unknown or impossible settings, DataError for an unusable checkpoint.
     """
-    fresh = Config().updated(overrides)
     if resume is None:
-        return Start(FRESH, "no --resume", fresh)
-    found = find_checkpoint(resume, Path(fresh.training.output_dir))
+        return Start(FRESH, "no --resume", Config().updated(overrides))
+    given = overrides.get("training")
+    output_dir = str((given.get("output_dir") if isinstance(given, dict) else None) or Config().training.output_dir)
+    found = find_checkpoint(resume, Path(output_dir))
     if found is None:
-        return Start(FRESH, f"--resume auto found no usable checkpoint in {fresh.training.output_dir}", fresh)
+        reason = f"--resume auto found no usable checkpoint in {output_dir}"
+        return Start(FRESH, reason, Config().updated(overrides))
     checkpoint, path = found
     try:
         trained = Config().updated(checkpoint["config"])

@@ -1,5 +1,6 @@
 """A whole run: corpus and model made ready, trained, the best checkpoint evaluated, results written."""
 
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from training.devices import Precision, choose_device
 from training.evaluation import Evaluation, evaluate, make_decoder
 from training.pipeline import FeaturePipeline, feature_statistics
 from training.resume import CONTINUE, FINE_TUNE, FRESH, Start
-from training.run_log import write_curves, write_hypotheses, write_json
+from training.run_log import RunLog, write_curves, write_hypotheses, write_json
 from training.sentences import PreparedSplit, ctc_steps, prepare_split
 from training.trainer import Trainer
 
@@ -231,7 +232,14 @@ def _duration(seconds: float) -> str:
 
 
 def execute(run: Run) -> dict:
-    """Train the run to its end and write its results. Returns result.json's content."""
+    """Train the run to its end and write its results. Returns result.json's content. Raises DataError on a full disk."""
+    try:
+        return _execute(run)
+    except OSError as error:
+        raise DataError(f"cannot write to {run.folder}: {error.strerror or error}") from error
+
+
+def _execute(run: Run) -> dict:
     trainer, start = run.trainer, run.start
     if start.kind == CONTINUE:
         _adopt_best(run)
@@ -243,30 +251,41 @@ def execute(run: Run) -> dict:
     )
     if start.kind == FRESH:
         trainer.model.set_statistics(*feature_statistics(trainer.pipeline, trainer.train.split))
-    started_wer = None
     if start.kind == FINE_TUNE:
         loaded = _evaluate(run, "greedy")
-        started_wer = loaded.score.wer
-        trainer.stopping.best_wer = started_wer
+        trainer.stopping.best_wer = trainer.progress.loaded_wer = loaded.score.wer
         print(f"loaded model on dev (greedy): {loaded.score}")
         save_checkpoint(trainer.folder / LAST, trainer.state())  # epoch 0 is the best until one beats it
         copy_checkpoint(trainer.folder / LAST, trainer.folder / BEST)
     if trainer.progress.finished:
         print(f"this run is complete ({len(trainer.progress.history)} epochs): nothing left to train")
+        if not (trainer.folder / LAST).exists():  # continued in another folder
+            RunLog(trainer.folder, trainer.progress.history).close()
+            save_checkpoint(trainer.folder / LAST, trainer.state())
     else:
         trainer.run()
-    return _finish(run, started_wer)
+    return _finish(run)
 
 
 def _adopt_best(run: Run) -> None:
-    """A run continued in another folder takes its best model along."""
-    source = run.start.path.parent
-    if source.resolve() == run.folder.resolve() or not run.trainer.progress.history:
-        return
-    set_aside(run.folder)
-    make_folder(run.folder)
-    load_checkpoint(source / BEST)  # must be whole
-    copy_checkpoint(source / BEST, run.folder / BEST)
+    """See to it that the run's folder holds its best model: it may be continued in another folder, or have been killed
+    between writing last.pth and best_model.pth. Raises DataError when the best model is nowhere."""
+    trainer, checkpoint, best = run.trainer, run.start.path, run.folder / BEST
+    if checkpoint.parent.resolve() != run.folder.resolve():
+        set_aside(run.folder)
+        make_folder(run.folder)
+    if not math.isfinite(trainer.stopping.best_wer):
+        return  # no epoch is done yet
+    itself = trainer.stopping.best_epoch == len(trainer.progress.history) and trainer.progress.group == 0
+    source = checkpoint if itself else checkpoint.with_name(BEST)
+    if not source.exists():
+        raise DataError(
+            f"{checkpoint} is to be continued, but its best model so far (epoch {trainer.stopping.best_epoch}) is not "
+            f"beside it: put {BEST} there, or give a setting that makes it a fine-tune, e.g. --epochs"
+        )
+    if source.resolve() != best.resolve():
+        load_checkpoint(source)  # must be whole
+        copy_checkpoint(source, best)
 
 
 def _evaluate(run: Run, decoder: str) -> Evaluation:
@@ -282,7 +301,7 @@ def _evaluate(run: Run, decoder: str) -> Evaluation:
     )
 
 
-def _finish(run: Run, started_wer: float | None) -> dict:
+def _finish(run: Run) -> dict:
     """Evaluate the best checkpoint with the chosen decoder; write result.json, hypotheses and curves."""
     trainer, options = run.trainer, run.config.training
     trainer.model.load_state_dict(load_checkpoint(run.folder / BEST)["model"])
@@ -308,22 +327,22 @@ def _finish(run: Run, started_wer: float | None) -> dict:
         "simulated": run.corpus.simulated,
         "composed": run.corpus.composed,
     }
-    if started_wer is not None:
-        result["loaded_dev_wer"] = started_wer
+    if progress.loaded_wer is not None:
+        result["loaded_dev_wer"] = progress.loaded_wer
     write_json(run.folder / "result.json", result)
     write_hypotheses(run.folder / "dev_hypotheses.csv", trainer.dev.split.sentences, evaluation.hypotheses)
     if progress.history:
         write_curves(run.folder / "training_curves.png", progress.history, run.corpus.describe())
-    _report(run, evaluation, started_wer)
+    _report(run, evaluation)
     return result
 
 
-def _report(run: Run, evaluation: Evaluation, started_wer: float | None) -> None:
+def _report(run: Run, evaluation: Evaluation) -> None:
     """The run's last words: WER, three sentences spread over dev, where everything is."""
     trainer, options = run.trainer, run.config.training
     stopping = trainer.stopping
     print(f"\nbest epoch {stopping.best_epoch}, dev greedy WER {stopping.best_wer:.2f} %")
-    if started_wer is not None:
+    if (started_wer := trainer.progress.loaded_wer) is not None:
         verdict = "better than" if stopping.best_wer < started_wer else "no better than"
         print(f"fine-tuning is {verdict} the loaded model ({started_wer:.2f} %)")
     note = " [simulated signers]" if run.corpus.simulated else ""

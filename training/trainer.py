@@ -22,7 +22,7 @@ from data.vocabulary import Vocabulary
 from decoding.greedy import best_path
 from decoding.length_normalization import LengthNormalization
 from decoding.scoring import score
-from errors import DivergenceError
+from errors import DataError, DivergenceError
 from models.i3d_teacher import I3DTeacher
 from training.checkpoint import BEST, LAST, copy_checkpoint, save_checkpoint
 from training.config import Config
@@ -82,6 +82,7 @@ class Progress:
     total_seconds: float = 0.0
     total_frames: int = 0
     bad_updates: int = 0
+    loaded_wer: float | None = None  # dev WER that a fine-tune started from
     hypotheses: dict[int, list[int]] = field(default_factory=dict)
     history: list[dict] = field(default_factory=list)
     finished: bool = False
@@ -140,11 +141,17 @@ class Trainer:
         }
 
     def restore(self, training: dict) -> None:
-        """Take up the `training` part of a checkpoint; the model's weights are already in place."""
-        self.progress = Progress(**training["progress"])
-        self.stopping = EarlyStopping(**training["stopping"])
-        self.optimizer.load_state_dict(training["optimizer"])
-        self.precision.scaler.load_state_dict(training["scaler"])
+        """Take up the `training` part of a checkpoint; the model's weights are already in place. Raises DataError."""
+        try:
+            self.progress = Progress(**training["progress"])
+            self.stopping = EarlyStopping(**training["stopping"])
+            self.optimizer.load_state_dict(training["optimizer"])
+            self.precision.scaler.load_state_dict(training["scaler"])
+        except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+            raise DataError(
+                f"the checkpoint's training state does not fit this version ({error}): it can be fine-tuned from, "
+                "with a setting that shapes training, but not continued"
+            ) from None
 
     # ---------------------------------------------------------------- the loop
 

@@ -1,0 +1,78 @@
+import torch
+from torch import nn
+
+from models.masking import MaskedBatchNorm, frame_mask
+
+LENGTHS = [5, 1, 3]
+
+
+def padded_input(channels: int = 4) -> torch.Tensor:
+    return torch.randn(3, channels, 5, generator=torch.Generator().manual_seed(1)) * 3 + 2
+
+
+def joined(x: torch.Tensor) -> torch.Tensor:
+    """The sentences' frames (sum of lengths, C), one after the other."""
+    return torch.cat([x[row, :, :length].T for row, length in enumerate(LENGTHS)])
+
+
+def two_norms(channels: int = 4) -> tuple[MaskedBatchNorm, nn.BatchNorm1d]:
+    masked, plain = MaskedBatchNorm(channels), nn.BatchNorm1d(channels)
+    with torch.no_grad():
+        masked.weight.uniform_(0.5, 2)
+        masked.bias.uniform_(-1, 1)
+    plain.load_state_dict(masked.state_dict())
+    return masked, plain
+
+
+def test_frame_mask():
+    assert frame_mask(torch.tensor([2, 3]), 3).tolist() == [[[1.0, 1.0, 0.0]], [[1.0, 1.0, 1.0]]]
+
+
+def test_training_equals_batch_norm_of_the_joined_frames():
+    masked, plain = two_norms()
+    mask = frame_mask(torch.tensor(LENGTHS), 5)
+    x = padded_input()
+    for step in range(3):  # running statistics, too, over several updates
+        ours, theirs = x.clone().add_(step).requires_grad_(), x.clone().add_(step).requires_grad_()
+        found, expected = masked(ours, mask), plain(joined(theirs))
+        torch.testing.assert_close(joined(found), expected, atol=1e-5, rtol=1e-5)
+        assert not (found * (1 - mask)).any()
+        weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(step))
+        for norm, output, source in ((masked, joined(found), ours), (plain, expected, theirs)):
+            norm.zero_grad()
+            (output * weights).sum().backward()
+            assert source.grad is not None
+        torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(masked.weight.grad, plain.weight.grad, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(masked.bias.grad, plain.bias.grad, atol=1e-4, rtol=1e-4)
+        assert not (ours.grad * (1 - mask)).any(), "no gradient reaches the padding"
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        torch.testing.assert_close(getattr(masked, name), getattr(plain, name), atol=1e-5, rtol=1e-5)
+
+
+def test_evaluation_equals_batch_norm_behind_the_mask():
+    masked, plain = two_norms()
+    x, mask = padded_input(), frame_mask(torch.tensor(LENGTHS), 5)
+    masked(x, mask)
+    plain(joined(x))
+    masked.eval()
+    plain.eval()
+    torch.testing.assert_close(masked(x, mask), plain(x) * mask, atol=1e-5, rtol=1e-5)
+
+
+def test_what_stands_in_the_padding_does_not_count():
+    norm = MaskedBatchNorm(4)
+    mask = frame_mask(torch.tensor(LENGTHS), 5)
+    x = padded_input()
+    expected = norm(x, mask)
+    assert torch.equal(norm(x * mask + 1e3 * (1 - mask), mask), expected)
+
+
+def test_statistics_are_taken_in_float32_and_the_type_is_kept():
+    norm = MaskedBatchNorm(2)
+    x = torch.full((1, 2, 5000), 20.0, dtype=torch.bfloat16)
+    x[:, :, ::2] = 24.0
+    found = norm(x, torch.ones(1, 1, 5000))
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(norm.running_mean, torch.full((2,), 0.1 * 22.0))
+    assert sorted(set(found.float().flatten().tolist())) == [-1.0, 1.0]

@@ -1,0 +1,137 @@
+from pathlib import Path
+
+import pytest
+
+from errors import UsageError
+from models.config import ModelConfig
+from training.config import Config, TrainingConfig, merge_overrides, read_overrides
+
+
+def test_the_defaults_are_those_of_a_full_training():
+    options = Config().training
+    assert (options.batch_size, options.epochs, options.learning_rate, options.warmup_epochs) == (8, 150, 3e-4, 5)
+    assert (options.weight_decay, options.accumulation_steps, options.max_grad_norm) == (1e-4, 2, 1.0)
+    assert (options.patience, options.optimizer, options.output_dir) == (15, "adamw", "checkpoints/teacher")
+    assert Config().model.dropout == 0.3 and Config().augmentation.enabled
+
+
+def test_later_layers_win_key_by_key():
+    yaml = {"training": {"epochs": 20, "patience": 3}, "model": {"dropout": 0.1}}
+    command_line = {"training": {"epochs": 7}}
+    config = Config().updated(merge_overrides(yaml, command_line))
+    assert (config.training.epochs, config.training.patience, config.model.dropout) == (7, 3, 0.1)
+    assert config.training.batch_size == TrainingConfig.batch_size
+    assert yaml["training"]["epochs"] == 20, "layers are not written to"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"trainig": {}}, "unknown config section 'trainig': did you mean 'training'?"),
+        ({"training": {"epoch": 3}}, "unknown config key 'training.epoch': did you mean 'epochs'?"),
+        ({"model": {"lstm_hiden": 3}}, "unknown config key 'model.lstm_hiden': did you mean 'lstm_hidden'?"),
+        ({"augmentation": {"rotate": 3}}, "unknown config key 'augmentation.rotate': did you mean 'rotation'?"),
+        ({"training": 5}, "config section 'training': expected 'key: value' lines, found 5"),
+        ({"training": {"epochs": 2.5}}, "config key 'training.epochs': expected int, found 2.5"),
+        ({"training": {"epochs": True}}, "config key 'training.epochs': expected int, found True"),
+        ({"training": {"epochs": None}}, "config key 'training.epochs': expected int, found None"),
+        ({"training": {"deterministic": 1}}, "config key 'training.deterministic': expected bool, found 1"),
+        ({"training": {"learning_rate": "fast"}}, "config key 'training.learning_rate': expected float, found 'fast'"),
+        ({"training": {"learning_rate": False}}, "config key 'training.learning_rate': expected float, found False"),
+        ({"training": {"data_dir": 3}}, "config key 'training.data_dir': expected str, found 3"),
+        ({"augmentation": {"speed": [1]}}, "config key 'augmentation.speed': expected a list of 2 numbers, found [1]"),
+        ({"augmentation": {"speed": 1.5}}, "config key 'augmentation.speed': expected a list of 2 numbers, found 1.5"),
+        ({"model": {"inception_widths": [64, 1.5]}}, "config key 'model.inception_widths': expected int, found 1.5"),
+    ],
+)
+def test_a_wrong_key_or_type_is_named(overrides, message):
+    with pytest.raises(UsageError) as error:
+        Config().updated(overrides)
+    assert str(error.value) == message
+
+
+def test_numbers_that_yaml_reads_as_text(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("training:\n  learning_rate: 3e-4\n  weight_decay: 0\naugmentation:\n  speed: [1, 1.5]\n")
+    config = Config().updated(read_overrides(path))
+    assert config.training.learning_rate == 3e-4 and type(config.training.weight_decay) is float
+    assert config.augmentation.speed == (1.0, 1.5)
+
+
+def test_none_stands_for_the_built_in_corpus_only():
+    assert Config().updated({"training": {"data_dir": None}}).training.data_dir is None
+    assert Config().updated({"training": {"data_dir": "x"}}).training.data_dir == "x"
+
+
+def test_all_bad_values_are_reported_at_once():
+    with pytest.raises(UsageError) as error:
+        TrainingConfig(
+            epochs=0,
+            batch_size=-1,
+            learning_rate=0.0,
+            weight_decay=-1.0,
+            optimizer="sgd",
+            precision="fp8",
+            max_grad_norm=float("nan"),
+        )
+    message = str(error.value)
+    for name in ("epochs 0", "batch_size -1", "learning_rate 0.0", "weight_decay -1", "max_grad_norm nan"):
+        assert f"{name}" in message
+    assert "optimizer 'sgd': expected one of adamw, adam" in message and "precision 'fp8'" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "accumulation_steps", "patience"])
+def test_counts_are_at_least_one(name):
+    with pytest.raises(UsageError, match=f"{name} 0: expected 1 or more"):
+        TrainingConfig(**{name: 0})
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_learning_rate_is_a_finite_number_above_zero(value):
+    with pytest.raises(UsageError, match="learning_rate"):
+        TrainingConfig(learning_rate=value, min_learning_rate=0.0)
+
+
+def test_the_minimum_learning_rate_is_not_above_the_peak():
+    with pytest.raises(UsageError, match=r"min_learning_rate 0\.01 is above learning_rate 0\.001"):
+        TrainingConfig(learning_rate=0.001, min_learning_rate=0.01)
+
+
+def test_to_dict_holds_plain_values_and_makes_the_same_config_again():
+    config = Config().updated({"training": {"epochs": 3}, "augmentation": {"speed": [0.5, 2]}})
+    values = config.to_dict()
+    assert values["augmentation"]["speed"] == [0.5, 2.0] and values["model"]["inception_widths"] == [768, 1024]
+    assert Config().updated(values) == config
+    assert Config(model=ModelConfig()) == Config()
+
+
+def test_an_empty_file_changes_nothing(tmp_path):
+    path = tmp_path / "empty.yaml"
+    path.write_text("# nothing\n")
+    assert read_overrides(path) == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"- a\n- b\n", "expected sections training, model, augmentation; found ['a', 'b']"),
+        (b"training: [1", "is not readable YAML"),
+        (b"training: {a: \xff}", "is not readable YAML"),
+        (b"training: !!python/object/apply:os.getcwd []", "is not readable YAML"),
+        (b"x: 1\n\tb: 2", "is not readable YAML"),
+    ],
+)
+def test_a_file_that_is_not_a_config_is_refused_in_one_line(tmp_path, content, expected):
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UsageError) as error:
+        read_overrides(path)
+    assert expected in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"--config .*absent\.yaml: No such file"):
+        read_overrides(tmp_path / "absent.yaml")
+    with pytest.raises(UsageError, match="--config"):
+        read_overrides(Path(tmp_path))

@@ -1,0 +1,103 @@
+import itertools
+import math
+
+import pytest
+import torch
+
+from models.i3d_teacher import TeacherOutput
+from training.losses import TeacherLoss, ctc_per_gloss, distillation_per_step
+
+
+def negative_log_likelihood(log_probs: torch.Tensor, target: tuple[int, ...]) -> float:
+    """Summed path by path over all alignments of (T, V)."""
+    total = 0.0
+    for path in itertools.product(range(log_probs.shape[1]), repeat=len(log_probs)):
+        if tuple(index for index, _ in itertools.groupby(path) if index != 0) == target:
+            total += math.exp(sum(float(log_probs[t, index]) for t, index in enumerate(path)))
+    return -math.log(total)
+
+
+def random_log_probs(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).mul(2).log_softmax(-1)
+
+
+CASES = [(5, (1, 2)), (3, (2, 2)), (4, (1,)), (5, (1, 1, 2)), (2, (2, 1))]
+
+
+def padded_cases():
+    """log_probs (B, 5, 3), steps, padded targets, their lengths."""
+    log_probs = random_log_probs(len(CASES), 5, 3)
+    targets = torch.zeros(len(CASES), 3, dtype=torch.int64)
+    for row, (_, target) in enumerate(CASES):
+        targets[row, : len(target)] = torch.tensor(target)
+    steps = torch.tensor([steps for steps, _ in CASES])
+    return log_probs, steps, targets, torch.tensor([len(target) for _, target in CASES])
+
+
+def test_ctc_equals_the_sum_over_all_alignments_per_gloss():
+    log_probs, steps, targets, lengths = padded_cases()
+    found = ctc_per_gloss(log_probs, steps, targets, lengths)
+    expected = [
+        negative_log_likelihood(log_probs[row, :count], target) / len(target)
+        for row, (count, target) in enumerate(CASES)
+    ]
+    assert found.tolist() == pytest.approx(expected, rel=1e-5)
+    assert found.dtype == torch.float32
+
+
+def test_what_stands_behind_the_steps_and_targets_does_not_count():
+    log_probs, steps, targets, lengths = padded_cases()
+    expected = ctc_per_gloss(log_probs, steps, targets, lengths)
+    outside = torch.arange(5) >= steps[:, None]
+    log_probs[outside] = -3.0
+    targets[torch.arange(3) >= lengths[:, None]] = 2
+    torch.testing.assert_close(ctc_per_gloss(log_probs, steps, targets, lengths), expected)
+
+
+def test_ctc_is_computed_in_float32():
+    log_probs, steps, targets, lengths = padded_cases()
+    half = log_probs.bfloat16()
+    found = ctc_per_gloss(half, steps, targets, lengths)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, ctc_per_gloss(half.float(), steps, targets, lengths))
+
+
+def test_an_infinite_loss_is_not_hidden():
+    loss = ctc_per_gloss(random_log_probs(1, 2, 3), torch.tensor([2]), torch.tensor([[1, 1]]), torch.tensor([2]))
+    assert loss.tolist() == [math.inf]
+
+
+def test_distillation_by_hand():
+    """At temperature 2, log-probabilities (log 4/5, log 1/5) are (2/3, 1/3)."""
+    teacher = torch.tensor([[[0.8, 0.2], [0.5, 0.5]]]).log()
+    student = torch.tensor([[[0.5, 0.5], [0.5, 0.5]]]).log()
+    first = 2 / 3 * math.log((2 / 3) / (1 / 2)) + 1 / 3 * math.log((1 / 3) / (1 / 2))
+    found = distillation_per_step(student, teacher, torch.tensor([2]), temperature=2.0)
+    assert found.tolist() == pytest.approx([4 * (first + 0) / 2], rel=1e-5)
+    found = distillation_per_step(student, teacher, torch.tensor([1]), temperature=2.0)
+    assert found.tolist() == pytest.approx([4 * first], rel=1e-5)
+    backward = distillation_per_step(teacher, student, torch.tensor([1]), temperature=2.0)
+    assert backward.tolist() != pytest.approx([4 * first], rel=1e-2), "teacher and student are not alike"
+
+
+def test_distillation_reaches_the_student_and_only_inside_the_sentence():
+    student, teacher = (random_log_probs(2, 4, 5, seed=seed).requires_grad_() for seed in (1, 2))
+    steps = torch.tensor([4, 2])
+    distillation_per_step(student, teacher, steps, 8.0).sum().backward()
+    assert teacher.grad is None
+    assert student.grad[0].any() and student.grad[1, :2].any()
+    assert not student.grad[1, 2:].any()
+    same = distillation_per_step(teacher, teacher, steps, 8.0)
+    torch.testing.assert_close(same, torch.zeros(2), atol=1e-6, rtol=0)
+
+
+def test_the_total_is_the_weighted_sum():
+    log_probs, steps, targets, lengths = padded_cases()
+    convolution = random_log_probs(*log_probs.shape, seed=9)
+    output = TeacherOutput(log_probs, convolution, steps)
+    losses = TeacherLoss(0.5, 3.0, 8.0)(output, targets, lengths)
+    torch.testing.assert_close(losses.sequence, ctc_per_gloss(log_probs, steps, targets, lengths))
+    torch.testing.assert_close(losses.convolution, ctc_per_gloss(convolution, steps, targets, lengths))
+    torch.testing.assert_close(losses.distillation, distillation_per_step(convolution, log_probs, steps, 8.0))
+    expected = losses.sequence + 0.5 * losses.convolution + 3.0 * losses.distillation
+    torch.testing.assert_close(losses.total, expected)

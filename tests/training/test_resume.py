@@ -1,0 +1,147 @@
+from pathlib import Path
+
+import pytest
+
+from errors import DataError, UsageError
+from training.checkpoint import save_checkpoint
+from training.config import Config
+from training.resume import CONTINUE, FINE_TUNE, FRESH, find_checkpoint, plan_start
+
+TRAINED = {"training": {"epochs": 20, "learning_rate": 0.001, "data_dir": "corpus-a"}, "model": {"lstm_hidden": 64}}
+
+
+def save(path: Path, **changes) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    config = Config().updated(TRAINED).updated({"training": {"output_dir": str(path.parent)}})
+    corpus = {"name": "a", "path": "corpus-a", "fingerprint": "abc", "simulated": False, "composed": False}
+    save_checkpoint(
+        path,
+        {
+            "model": {},
+            "vocabulary": ["A"],
+            "config": config.to_dict(),
+            "corpus": corpus,
+            "decoder": {"steps_per_gloss": 3.0},
+            "training": {"progress": {}, "stopping": {}, "optimizer": {}, "scaler": {}},
+            **changes,
+        },
+    )
+    return path
+
+
+@pytest.fixture
+def last(tmp_path) -> Path:
+    return save(tmp_path / "run" / "last.pth")
+
+
+def test_without_resume_a_start_is_fresh(tmp_path, last):
+    start = plan_start(None, {"training": {"output_dir": str(last.parent)}})
+    assert (start.kind, start.checkpoint) == (FRESH, None)
+    assert start.config.training.epochs == 150, "nothing is taken from a checkpoint that was not asked for"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"training": {"epochs": 20}},
+        {"training": {"learning_rate": "1e-3"}, "model": {"lstm_hidden": 64}},
+        {"training": {"decoder": "greedy", "device": "cpu", "data_dir": "elsewhere", "deterministic": True}},
+    ],
+)
+def test_nothing_that_shapes_training_changed_continues(last, given):
+    start = plan_start(str(last), given)
+    assert (start.kind, start.path, start.reason) == (CONTINUE, last, "nothing that shapes training was changed")
+    assert start.config.training.learning_rate == 0.001 and start.config.model.lstm_hidden == 64
+    assert start.config.training.output_dir == str(last.parent)
+    for key, value in given.get("training", {}).items():
+        if key != "learning_rate":
+            assert getattr(start.config.training, key) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"training": {"learning_rate": 5e-5, "epochs": 50}}, "epochs 20 -> 50, learning_rate 0.001 -> 5e-05"),
+        ({"training": {"batch_size": 4}}, "batch_size 8 -> 4"),
+        ({"training": {"optimizer": "adam"}}, "optimizer adamw -> adam"),
+        ({"training": {"seed": 1}}, "seed 0 -> 1"),
+        ({"model": {"dropout": 0.5}}, "dropout 0.3 -> 0.5"),
+        ({"augmentation": {"enabled": False}}, "enabled True -> False"),
+    ],
+)
+def test_a_setting_that_shapes_training_makes_a_fine_tune_and_is_named(last, given, reason):
+    start = plan_start(str(last), given)
+    assert start.kind == FINE_TUNE
+    assert start.reason == f"given and different from the checkpoint: {reason}"
+    assert start.config.training.output_dir == f"{last.parent}_finetune"
+    assert start.config.training.data_dir == "corpus-a", "what is not given comes from the checkpoint"
+
+
+def test_a_given_output_folder_is_kept(last):
+    for more in ({}, {"epochs": 3}):
+        start = plan_start(str(last), {"training": {"output_dir": "mine", **more}})
+        assert start.config.training.output_dir == "mine"
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"lstm_hidden": 128}, "model.lstm_hidden is 64 in the checkpoint and cannot become 128"),
+        ({"inception_widths": [64, 64]}, r"model.inception_widths is \[768, 1024\] in the checkpoint"),
+        ({"face_subset": "mouth"}, "model.face_subset is mouth_brows_eyes in the checkpoint and cannot become mouth"),
+    ],
+)
+def test_another_shape_of_the_model_is_refused(last, model, message):
+    with pytest.raises(UsageError, match=message):
+        plan_start(str(last), {"model": model})
+
+
+def test_another_corpus_makes_a_fine_tune(last):
+    start = plan_start(str(last), {})
+    assert start.for_corpus("abc") is start
+    other = start.for_corpus("xyz")
+    assert other.kind == FINE_TUNE and "corpus is not the one" in other.reason and "corpus-a" in other.reason
+    assert other.checkpoint is start.checkpoint
+
+
+def test_names_stand_for_files_in_the_output_folder(tmp_path, last):
+    best = save(last.with_name("best_model.pth"), vocabulary=["BEST"])
+    folder = {"training": {"output_dir": str(last.parent)}}
+    assert plan_start("last", folder).path == last
+    assert plan_start("best", folder).path == best
+    assert plan_start("best", folder).checkpoint["vocabulary"] == ["BEST"]
+    assert plan_start("auto", folder).path == last
+    with pytest.raises(DataError, match=r"nowhere.*last\.pth does not exist"):
+        plan_start("last", {"training": {"output_dir": str(tmp_path / "nowhere")}})
+
+
+def test_auto_with_nothing_there_is_a_fresh_start(tmp_path):
+    start = plan_start("auto", {"training": {"output_dir": str(tmp_path / "nothing"), "epochs": 4}})
+    assert start.kind == FRESH and start.config.training.epochs == 4
+    assert str(tmp_path / "nothing") in start.reason
+
+
+def test_auto_passes_over_a_damaged_checkpoint_and_says_so(last, capsys):
+    best = save(last.with_name("best_model.pth"))
+    last.write_bytes(last.read_bytes()[:-100])
+    checkpoint, path = find_checkpoint("auto", last.parent)
+    assert path == best and checkpoint["vocabulary"] == ["A"]
+    assert "last.pth is damaged" in capsys.readouterr().out
+    with pytest.raises(DataError, match=r"last\.pth is damaged"):
+        find_checkpoint("last", last.parent)
+
+
+def test_auto_with_nothing_but_damage_starts_anew_and_says_why(last, capsys):
+    last.write_bytes(b"gone")
+    start = plan_start("auto", {"training": {"output_dir": str(last.parent)}})
+    assert start.kind == FRESH and "no usable checkpoint" in start.reason
+    assert "last.pth is damaged" in capsys.readouterr().out
+
+
+def test_a_configuration_of_another_version_is_refused(last):
+    config = Config().to_dict()
+    config["training"]["momentum"] = 0.9
+    save(last, config=config)
+    with pytest.raises(DataError, match=r"last\.pth has a configuration that this version does not know: .*momentum"):
+        plan_start(str(last), {})

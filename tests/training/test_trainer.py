@@ -1,0 +1,369 @@
+import json
+import math
+import os
+import signal
+from dataclasses import replace
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import training.trainer
+from data.corpus import Corpus
+from decoding.scoring import Score, score
+from errors import DivergenceError
+from training.checkpoint import load_checkpoint
+from training.config import Config
+from training.pipeline import FeaturePipeline, feature_statistics
+from training.resume import plan_start
+from training.run import prepare_run
+from training.trainer import MAX_BAD_UPDATES, InterruptedRunError, StopSignals, make_optimizer
+
+
+def prepare(settings: dict, **training):
+    """A trainer that has not begun."""
+    settings["training"] |= training
+    return prepare_run(plan_start(None, settings)).trainer
+
+
+def plain_batches(trainer, plan):
+    return list(trainer.pipeline.batches(trainer.train.split, [np.array(indices) for indices in plan]))
+
+
+def parameters(trainer) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in trainer.model.named_parameters()}
+
+
+# ---------------------------------------------------------------- learning
+
+
+def test_it_learns_the_tiny_corpus(tiny_settings, execute_run):
+    tiny_settings["training"] |= {"epochs": 40, "patience": 40, "accumulation_steps": 1, "batch_size": 4}
+    tiny_settings["model"] |= {"hand_width": 32, "inception_widths": [32, 32], "lstm_hidden": 32, "dropout": 0.0}
+    tiny_settings["augmentation"] = {"enabled": False}
+    run, result = execute_run(tiny_settings)
+    history = run.trainer.progress.history
+    assert history[0]["dev_wer"] > 70
+    assert result["best_dev_wer"] < 35
+    assert history[-1]["train_wer"] < 10 and history[-1]["train_loss"] < history[0]["train_loss"] / 10
+
+
+# ---------------------------------------------------------------- what a run leaves behind
+
+
+def test_all_that_is_promised_is_there(finished_run):
+    names = {path.name for path in finished_run.iterdir()}
+    assert names == {
+        "best_model.pth",
+        "best_model.pth.sha256",
+        "last.pth",
+        "last.pth.sha256",
+        "config.yaml",
+        "metrics.jsonl",
+        "result.json",
+        "dev_hypotheses.csv",
+        "training_curves.png",
+        "tensorboard",
+    }
+
+
+def test_result_json(finished_run, tiny_corpus, run_copy, execute_run):
+    result = json.loads((finished_run / "result.json").read_text())
+    promised = "best_dev_wer best_epoch epochs_run parameters seconds frames_per_second decoder corpus simulated"
+    assert set(promised.split()) <= set(result)
+    rows = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
+    wers = [row["dev_wer"] for row in rows]
+    assert result["best_epoch"] == 1 + wers.index(min(wers)) and result["epochs_run"] == 3
+    assert result["best_dev_wer"] == pytest.approx(min(wers)), "the decoder of this run is greedy"
+    model = load_checkpoint(finished_run / "best_model.pth")["model"]
+    buffers = ("feature_mean", "feature_std", "running_mean", "running_var", "num_batches_tracked")
+    assert result["parameters"] == sum(t.numel() for name, t in model.items() if not name.endswith(buffers))
+    assert result["seconds"] > 0 and result["frames_per_second"] > 0
+    assert (result["decoder"], result["corpus"], result["simulated"]) == ("greedy", "tiny", False)
+    assert result["corpus_fingerprint"] == Corpus(tiny_corpus).fingerprint
+
+
+def test_rows_of_metrics(finished_run):
+    rows = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    keys = {"epoch", "train_loss", "dev_loss", "train_wer", "dev_wer", "learning_rate", "frames_per_second"}
+    for row in rows:
+        assert keys <= set(row) and all(math.isfinite(row[key]) for key in keys)
+        errors = row["dev_substitutions"] + row["dev_deletions"] + row["dev_insertions"]
+        assert row["dev_wer"] == pytest.approx(100 * errors / 11)
+    # two updates an epoch, one epoch of warm-up: 1/2 and 1 of the peak, then the cosine's 4 steps down to the minimum
+    cosine = [1e-6 + (0.01 - 1e-6) * 0.5 * (1 + math.cos(math.pi * step / 3)) for step in range(4)]
+    assert [row["learning_rate"] for row in rows] == pytest.approx([0.01, cosine[1], 1e-6])
+
+
+def test_tensorboard_has_the_same_rows(finished_run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(finished_run / "tensorboard"))
+    board.Reload()
+    rows = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
+    for key in ("train_loss", "dev_loss", "train_wer", "dev_wer", "learning_rate", "frames_per_second"):
+        events = board.Scalars(key)
+        assert [event.step for event in events] == [1, 2, 3]
+        assert [event.value for event in events] == pytest.approx([row[key] for row in rows], rel=1e-5)
+
+
+def test_the_curves_are_a_picture(finished_run):
+    picture = matplotlib.image.imread(finished_run / "training_curves.png")
+    assert picture.shape[0] > 300 and picture.shape[1] > 900
+    assert len(np.unique(picture[..., :3].reshape(-1, 3), axis=0)) > 20, "lines were drawn"
+
+
+def test_the_config_that_was_used_is_kept(finished_run, make_settings):
+    kept = Config().updated(yaml.safe_load((finished_run / "config.yaml").read_text()))
+    assert kept == Config().updated(make_settings(finished_run))
+    assert Config().updated(load_checkpoint(finished_run / "best_model.pth")["config"]) == kept
+
+
+def test_the_hypotheses_give_the_wer_of_the_result(finished_run, tiny_corpus):
+    lines = (finished_run / "dev_hypotheses.csv").read_text().splitlines()
+    assert lines[0] == "id|signer|reference|hypothesis"
+    rows = [line.split("|") for line in lines[1:]]
+    dev = Corpus(tiny_corpus).split("dev").sentences
+    assert [row[:3] for row in rows] == [[s.id, s.signer, " ".join(s.glosses)] for s in dev]
+    result = json.loads((finished_run / "result.json").read_text())
+    assert score([row[2].split() for row in rows], [row[3].split() for row in rows]).wer == result["best_dev_wer"]
+
+
+def test_the_checkpoint_holds_vocabulary_statistics_and_corpus(finished_run, tiny_corpus):
+    checkpoint = load_checkpoint(finished_run / "best_model.pth")
+    corpus = Corpus(tiny_corpus)
+    assert checkpoint["vocabulary"] == ["HOUSE", "RAIN", "SUN", "TOMORROW", "WIND"]
+    mean, std = feature_statistics(FeaturePipeline(0.8, torch.device("cpu")), corpus.split("train"))
+    assert torch.equal(checkpoint["model"]["feature_mean"], mean)
+    assert torch.equal(checkpoint["model"]["feature_std"], std)
+    assert checkpoint["corpus"]["fingerprint"] == corpus.fingerprint and checkpoint["corpus"]["name"] == "tiny"
+    steps = sum(-(-sentence.frames // 4) for sentence in corpus.split("train").sentences)
+    glosses = sum(len(sentence.glosses) for sentence in corpus.split("train").sentences)
+    assert checkpoint["decoder"]["steps_per_gloss"] == pytest.approx(steps / glosses)
+
+
+def test_a_simulated_corpus_says_so_in_every_output(make_corpus, tiny_settings, execute_run, tmp_path, capsys):
+    splits = {"train": ["SUN RAIN", "RAIN SUN", "SUN"], "dev": ["RAIN SUN"]}
+    corpus = make_corpus(tmp_path / "corpus", splits, simulated=True)
+    tiny_settings["training"] |= {"data_dir": str(corpus), "epochs": 1}
+    _, result = execute_run(tiny_settings)
+    assert result["simulated"] is True
+    output = capsys.readouterr().out
+    assert "corpus corpus (simulated signers)" in output and "[simulated signers]" in output
+    assert load_checkpoint(tmp_path / "run" / "last.pth")["corpus"]["simulated"] is True
+
+
+def test_the_last_words(tiny_settings, execute_run, capsys, tmp_path):
+    _, result = execute_run(tiny_settings)
+    output = capsys.readouterr().out
+    assert f"WER {result['best_dev_wer']:.2f} %" in output
+    assert output.count("    reference   ") == output.count("    hypothesis  ") == 3
+    assert output.rstrip().endswith(f"run folder: {tmp_path / 'run'}")
+
+
+# ---------------------------------------------------------------- stopping
+
+
+def test_early_stopping_on_dev_wer_ends_the_run(tiny_settings, execute_run, capsys, monkeypatch):
+    evaluate, wers = training.trainer.evaluate, [50, 40, 40, 41]
+
+    def told(*inputs, **options):  # dev loss goes on falling or not: it does not decide
+        return replace(evaluate(*inputs, **options), score=Score(wers.pop(0), 0, 0, 100, 4))
+
+    monkeypatch.setattr(training.trainer, "evaluate", told)
+    tiny_settings["training"] |= {"epochs": 50, "patience": 2}
+    run, result = execute_run(tiny_settings)
+    assert (result["epochs_run"], result["best_epoch"], result["greedy_dev_wer"]) == (4, 2, 40.0)
+    assert load_checkpoint(run.folder / "best_model.pth")["training"]["stopping"]["best_epoch"] == 2
+    assert len(load_checkpoint(run.folder / "best_model.pth")["training"]["progress"]["history"]) == 2
+    assert load_checkpoint(run.folder / "last.pth")["training"]["progress"]["finished"] is True
+    assert "stopped early: no better dev WER in 2 epochs" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- updates
+
+
+@pytest.mark.parametrize(
+    ("groups", "whole"), [([range(4), range(4, 8)], range(8)), ([range(5), range(5, 7)], range(7))]
+)
+def test_accumulated_batches_equal_one_batch(tiny_settings, groups, whole):
+    """Every sentence weighs the same, also in a shorter batch. Without dropout and with fixed normalisation, which see
+    batches."""
+    tiny_settings["model"]["dropout"] = 0.0
+    gradients = []
+    for plan in (groups, [whole]):
+        trainer = prepare(tiny_settings, max_grad_norm=1e9)
+        trainer.model.set_statistics(*feature_statistics(trainer.pipeline, trainer.train.split))
+        trainer.model.eval()
+        trainer.update(plain_batches(trainer, plan))
+        gradients.append({name: p.grad for name, p in trainer.model.named_parameters()})
+    for name, gradient in gradients[1].items():
+        torch.testing.assert_close(gradients[0][name], gradient, atol=1e-4, rtol=1e-4, msg=name)
+    assert max(float(gradient.abs().max()) for gradient in gradients[1].values()) > 0.1
+
+
+def test_gradients_are_clipped_before_the_step(tiny_settings):
+    trainer = prepare(tiny_settings, max_grad_norm=0.5)
+    trainer.update(plain_batches(trainer, [range(4)]))
+    norm = math.sqrt(sum(float(p.grad.square().sum()) for p in trainer.model.parameters()))
+    assert norm == pytest.approx(0.5, rel=1e-3)
+
+
+def test_one_update_an_accumulation_group_and_a_short_group_at_the_end(tiny_settings):
+    for batch_size, accumulation, sizes in ((5, 2, [[5, 5], [2]]), (4, 2, [[4, 4], [4]]), (12, 3, [[12]])):
+        trainer = prepare(tiny_settings, batch_size=batch_size, accumulation_steps=accumulation)
+        assert [[len(batch) for batch in group] for group in trainer.groups(1)] == sizes
+        assert trainer.updates_per_epoch == len(sizes)
+        said = sorted(index for group in trainer.groups(3) for batch in group for index in batch.tolist())
+        assert said == list(range(12))
+
+
+def test_the_rate_of_each_update_by_hand(tiny_settings):
+    trainer = prepare(tiny_settings, epochs=5, warmup_epochs=2.0, learning_rate=1.0, min_learning_rate=0.2)
+    # two updates an epoch: four of warm-up, then six from 1 down to 0.2
+    expected = [0.25, 0.5, 0.75, 1.0, *(0.2 + 0.4 * (1 + math.cos(math.pi * step / 5)) for step in range(6))]
+    assert [trainer.learning_rate(step) for step in range(10)] == pytest.approx(expected)
+    assert expected[-1] == pytest.approx(0.2)
+    trainer.progress.epoch, trainer.progress.group = 2, 1
+    trainer.update(plain_batches(trainer, [range(2)]))
+    assert {group["lr"] for group in trainer.optimizer.param_groups} == {1.0}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam)])
+def test_optimizers_decay_matrices_and_not_vectors_or_classes(tiny_settings, name, kind):
+    trainer = prepare(tiny_settings, optimizer=name, weight_decay=0.5, learning_rate=0.1)
+    optimizer = make_optimizer(trainer.model, trainer.config)
+    assert type(optimizer) is kind
+    before = parameters(trainer)
+    for parameter in trainer.model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for key, parameter in trainer.model.named_parameters():
+        if parameter.ndim < 2 or key in ("head.weight", "conv_head.weight"):
+            assert torch.equal(parameter, before[key]), key
+        elif name == "adamw":  # decoupled: each weight shrinks by lr * decay
+            torch.testing.assert_close(parameter, before[key] * (1 - 0.1 * 0.5))
+        else:  # as part of the gradient: Adam's first step is lr in the direction of the weight
+            expected = before[key] - 0.1 * before[key].sign() * (before[key].abs() > 1e-4)
+            chosen = before[key].abs() > 1e-4
+            torch.testing.assert_close(parameter[chosen], expected[chosen], atol=2e-4, rtol=1e-3)
+
+
+def test_a_run_with_adam(tiny_settings, execute_run):
+    tiny_settings["training"] |= {"optimizer": "adam", "epochs": 2}
+    run, _ = execute_run(tiny_settings)
+    assert type(run.trainer.optimizer) is torch.optim.Adam
+    losses = [row["train_loss"] for row in run.trainer.progress.history]
+    assert losses[1] < losses[0]
+
+
+def test_dropout_is_drawn_from_seed_epoch_and_update(tiny_settings):
+    losses = []
+    for epoch, group, noise in ((1, 0, 1), (1, 0, 2), (1, 1, 1), (2, 0, 1)):
+        trainer = prepare(tiny_settings)
+        trainer.progress.epoch, trainer.progress.group = epoch, group
+        torch.manual_seed(noise)
+        trainer.model.train()
+        trainer.update(plain_batches(trainer, [range(4)]))
+        losses.append(trainer.progress.loss_sum)
+    assert losses[0] == losses[1] and len(set(losses[1:])) == 3
+
+
+# ---------------------------------------------------------------- numbers that are not finite
+
+
+def spoil_losses(trainer, bad: set[int]):
+    """Losses of the given calls become NaN."""
+    whole, calls = trainer.loss, []
+
+    def spoilt(*arguments):
+        losses = whole(*arguments)
+        calls.append(1)
+        if len(calls) - 1 in bad:
+            losses.total = losses.total * math.nan
+        return losses
+
+    trainer.loss = spoilt
+
+
+def test_an_update_whose_loss_is_not_finite_is_skipped_and_named(tiny_settings, capsys):
+    trainer = prepare(tiny_settings)
+    spoil_losses(trainer, {0})
+    before = parameters(trainer)
+    (batch,) = plain_batches(trainer, [[3, 1]])
+    trainer.update([batch])
+    assert all(torch.equal(before[name], p) for name, p in trainer.model.named_parameters())
+    assert trainer.progress.bad_updates == 1
+    assert "update skipped" in (output := capsys.readouterr().out) and "train-03, train-01" in output
+    trainer.update([batch])
+    assert trainer.progress.bad_updates == 0
+    assert not all(torch.equal(before[name], p) for name, p in trainer.model.named_parameters())
+    assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
+
+
+def test_ten_bad_updates_in_a_row_end_the_run(tiny_settings):
+    trainer = prepare(tiny_settings)
+    (batch,) = plain_batches(trainer, [[0, 1]])
+    spoil_losses(trainer, {*range(9), *range(10, 20)})
+    for _ in range(19):  # nine bad ones, a good one, nine bad ones
+        trainer.update([batch])
+    with pytest.raises(DivergenceError, match=f"{MAX_BAD_UPDATES} updates in a row") as error:
+        trainer.update([batch])
+    assert error.value.exit_code == 4 and MAX_BAD_UPDATES == 10
+
+
+# ---------------------------------------------------------------- sentences that do not fit
+
+
+def test_a_train_sentence_that_cannot_be_aligned_is_named_and_left_out(
+    make_corpus, tiny_settings, execute_run, tmp_path, capsys
+):
+    train = ["SUN RAIN", ("RAIN RAIN SUN", 9), "RAIN SUN", "SUN"]
+    corpus = make_corpus(tmp_path / "corpus", {"train": train, "dev": ["RAIN SUN"]})
+    tiny_settings["training"] |= {"data_dir": str(corpus), "epochs": 2}
+    run, result = execute_run(tiny_settings)
+    output = capsys.readouterr().out
+    assert "train sentence train-01 cannot be aligned: 9 frames give 3 steps, its 3 glosses need 4" in output
+    assert "1 of 4 train sentences are left out" in output
+    assert result["train_sentences_left_out"] == 1
+    assert run.trainer.trainable.tolist() == [0, 2, 3]
+    assert all(math.isfinite(row["train_loss"]) for row in run.trainer.progress.history)
+
+
+def test_a_dev_gloss_that_train_does_not_have_is_an_error_in_the_wer(
+    make_corpus, tiny_settings, execute_run, tmp_path, capsys
+):
+    corpus = make_corpus(tmp_path / "corpus", {"train": ["SUN RAIN", "RAIN"], "dev": ["RAIN MOON", "SUN"]})
+    tiny_settings["training"] |= {"data_dir": str(corpus), "epochs": 1}
+    run, result = execute_run(tiny_settings)
+    assert (
+        "dev: 1 occurrences of 1 glosses that are not in the vocabulary count as errors: MOON"
+        in capsys.readouterr().out
+    )
+    assert result["reference_glosses"] == 3 and result["best_dev_wer"] >= 100 / 3
+    assert "MOON" not in run.trainer.vocabulary
+
+
+# ---------------------------------------------------------------- signals
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_is_noted_and_the_second_acts(signum, capsys):
+    acted = []
+    previous = signal.signal(signum, lambda *_: acted.append(1))
+    try:
+        with StopSignals() as signals:
+            assert signals.received is None
+            os.kill(os.getpid(), signum)
+            assert signals.received == signum and not acted
+            os.kill(os.getpid(), signum)
+            assert acted == [1]
+        os.kill(os.getpid(), signum)
+        assert acted == [1, 1], "put back afterwards"
+    finally:
+        signal.signal(signum, previous)
+    assert "finishing this update, then saving" in capsys.readouterr().out
+    assert InterruptedRunError(signum).exit_code == 128 + signum
