@@ -6,10 +6,17 @@ The built-in corpus of simulated signers, or one with the sentences and lengths 
     python prepare_data.py synthesize --output data/corpora/rehearsal \\
         --transcripts phoenix2014/train.corpus.csv --frames phoenix2014/train.frames.csv
 
+Videos (mp4, avi, mov, mkv, webm) or folders of frames (png, jpg), through MediaPipe; by several machines, then merged:
+
+    python prepare_data.py extract --input videos --annotations annotations --output data/corpora/mine
+    RANK=0 WORLD_SIZE=2 python prepare_data.py extract --input videos --annotations annotations --output data/corpora/ours
+    python prepare_data.py merge --input SHARD_0/ours.extracting SHARD_1/ours.extracting --output data/corpora/ours
+
 Recordings you have:
 
     python prepare_data.py import --format mp_data --input MP_Data --output data/corpora/isolated
     python prepare_data.py import --format npy --input FEATURES_DIR --annotations ANNOTATIONS_DIR --output data/corpora/mine
+    python prepare_data.py import --format pose --input POSE_DIR --annotations ANNOTATIONS_DIR --output data/corpora/poses
 
 Sentences from isolated recordings, and is all well with a corpus:
 
@@ -20,6 +27,7 @@ Exit codes: 0 done, 2 a wrong option, 3 wrong or broken data.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,7 +36,11 @@ from command_line import Parser
 from errors import UsageError, run_script
 
 SYNTHESIZE_DEFAULTS = {"sentences": 600, "dev_sentences": 100, "test_sentences": 0, "unseen_dev_signers": 0}
-ASPECT_RATIOS = {"mp_data": (4 / 3, "a 640x480 webcam"), "npy": (210 / 260, "210x260, as RWTH-PHOENIX-Weather")}
+ASPECT_RATIOS = {
+    "mp_data": (4 / 3, "a 640x480 webcam"),
+    "npy": (210 / 260, "210x260, as RWTH-PHOENIX-Weather"),
+    "parquet": (3 / 4, "a phone held upright"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,12 +56,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> tuple[Parser, dict[str, Parser]]:
     """The command line, and that of each subcommand by its name."""
     parser = Parser(prog="prepare_data.py", description=__doc__)
-    commands = parser.add_subparsers(title="commands", required=True, metavar="{synthesize,import,compose,check}")
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="{synthesize,extract,merge,import,compose,check}"
+    )
     _add_synthesize(_command(commands, "synthesize", "a corpus acted by simulated signers", run_synthesize))
-    _add_import(_command(commands, "import", "recordings that exist as .npy files", run_import))
+    _add_extract(_command(commands, "extract", "videos and folders of frames, through MediaPipe Holistic", run_extract))
+    merge = _command(commands, "merge", "one corpus of the shards of an extraction", run_merge)
+    merge.add_argument(
+        "--input", type=Path, nargs="+", required=True, metavar="DIR", help="folders <output>.extracting of all shards"
+    )
+    merge.add_argument("--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make")
+    _add_import(
+        _command(commands, "import", "recordings that exist as landmarks: .npy, .npz, .pose, .parquet", run_import)
+    )
     _add_compose(_command(commands, "compose", "sentences from isolated recordings", run_compose))
     check = _command(commands, "check", "verify a corpus and print what is in it; exit 3 when broken", run_check)
     check.add_argument("corpus", type=Path, metavar="DIR", help="the corpus folder")
+    check.add_argument("--html", type=Path, metavar="FILE", help="write it as a page too, with plots and skeletons")
     return parser, commands.choices
 
 
@@ -86,16 +109,44 @@ def _add_synthesize(parser: Parser) -> None:
     )
 
 
+def _add_extract(parser: Parser) -> None:
+    parser.add_argument(
+        "--input", type=Path, required=True, metavar="DIR", help="folder of the videos or frame folders"
+    )
+    parser.add_argument(
+        "--annotations",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="train file with dev and test beside it, or their folder: PHOENIX-2014 (also SI5), 2014T, CSL-Daily, Isharah, "
+        "or your own train.csv, dev.csv (id|video|signer|annotation)",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make")
+    parser.add_argument(
+        "--normalize", choices=("phoenix2014",), help="the official clean-up of train's annotations (default: none)"
+    )
+    parser.add_argument("--workers", type=_whole(1), metavar="N", help="processes, 400 MB each (default: one a core)")
+    parser.add_argument("--max_frames", type=_whole(1), metavar="N", help="leave longer videos out (default: no limit)")
+    parser.add_argument("--fps", type=_between(1, 1000), default=25.0, help="frames a second of folders of frames")
+    parser.add_argument(
+        "--model_complexity", type=int, choices=(0, 1, 2), default=1, help="of the pose model; 0 and 2 need their files"
+    )
+
+
 def _add_import(parser: Parser) -> None:
-    parser.add_argument("--format", choices=("mp_data", "npy"), required=True, help="how the recordings are laid out")
+    parser.add_argument(
+        "--format", choices=("mp_data", "npy", "pose", "parquet"), required=True, help="how the recordings are laid out"
+    )
     parser.add_argument("--input", type=Path, required=True, metavar="DIR", help="folder of the recordings")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make")
-    parser.add_argument("--fps", type=_between(1, 1000), default=25.0, help="frames a second of the recordings")
+    parser.add_argument(
+        "--fps", type=_between(1, 1000), help="frames a second of the recordings (default: 25; .pose files say theirs)"
+    )
     parser.add_argument(
         "--aspect_ratio",
         type=_between(0.2, 5),
         metavar="W/H",
-        help="image width / height of the recordings (default: 4/3 for mp_data, 210/260 for npy)",
+        help="image width / height of the recordings (default: 4/3 for mp_data, 210/260 for npy, 3/4 for parquet)",
     )
     group = parser.add_argument_group("mp_data: <gloss>/<repetition>/<frame>.npy of 1662 or 258 values")
     group.add_argument(
@@ -107,8 +158,12 @@ def _add_import(parser: Parser) -> None:
     group.add_argument(
         "--recorders", type=_whole(1), metavar="N", help="people who took turns, a sitting each (default: 1)"
     )
-    group = parser.add_argument_group("npy: <split>/<id>.npy of (T, 1629) or (T, 6516)")
-    group.add_argument("--annotations", type=Path, metavar="DIR", help="folder of <split>.corpus.csv")
+    group = parser.add_argument_group(
+        "npy, pose, parquet: a file a sentence. npy, npz of (T, 1629), (T, 1662), (T, 6516) or (T, 543, 3 or 4)"
+    )
+    group.add_argument(
+        "--annotations", type=Path, metavar="PATH", help="train file with dev and test beside it, or their folder"
+    )
 
 
 def _add_compose(parser: Parser) -> None:
@@ -168,22 +223,75 @@ def run_synthesize(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_extract(arguments: argparse.Namespace) -> int:
+    """`extract`: footage and annotations to a corpus; 3 when videos failed, which are listed, the rest is kept."""
+    from data.extraction import extract, shard_of
+
+    rank, world_size = shard_of(os.environ)
+    report = extract(
+        arguments.input,
+        arguments.annotations,
+        arguments.output,
+        workers=arguments.workers,
+        max_frames=arguments.max_frames,
+        model_complexity=arguments.model_complexity,
+        normalize=arguments.normalize,
+        fps=arguments.fps,
+        rank=rank,
+        world_size=world_size,
+        progress=True,
+    )
+    if report.complete:
+        _show(arguments.output)
+        return _tell(report, f"; to try only these again, repair them, remove {arguments.output}, repeat the command")
+    folder = f"{arguments.output}.extracting"
+    print(f"shard {rank} of {world_size}: {report.sentences:,} sentences, {report.frames:,} frames in {folder}")
+    print("when all shards are finished: prepare_data.py merge --input their folders --output DIR")
+    return _tell(report)
+
+
+def run_merge(arguments: argparse.Namespace) -> int:
+    """`merge`: the shards of an extraction to a corpus; 3 when videos had failed."""
+    from data.extraction import merge_shards
+
+    report = merge_shards(arguments.input, arguments.output)
+    _show(arguments.output)
+    return _tell(report)
+
+
+def _tell(report, again: str = "") -> int:
+    """Say what an extraction had to warn of and which videos failed; returns the exit code."""
+    for line in report.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    for sentence, reason in report.failed.items():
+        print(f"failed: {sentence}: {reason}", file=sys.stderr)
+    if report.failed:
+        count = len(report.failed)
+        print(f"{count} of {count + report.sentences} sentences failed{again}", file=sys.stderr)
+    return 3 if report.failed else 0
+
+
 def run_import(arguments: argparse.Namespace) -> int:
     """`import`: recordings that people already have."""
-    other = {"mp_data": ("annotations",), "npy": ("repetitions_per_session", "recorders")}[arguments.format]
-    for option in other:
+    mp_data_only = ("repetitions_per_session", "recorders")
+    others = ("annotations",) if arguments.format == "mp_data" else mp_data_only
+    for option in (*others, "fps", "aspect_ratio") if arguments.format == "pose" else others:
         if getattr(arguments, option) is not None:
             raise UsageError(f"--{option} does not go with --format {arguments.format}")
-    if arguments.format == "npy" and arguments.annotations is None:
-        raise UsageError("--format npy needs --annotations DIR, the folder of <split>.corpus.csv")
-    from data.importers import import_mp_data, import_npy
+    if arguments.format != "mp_data" and arguments.annotations is None:
+        raise UsageError(f"--format {arguments.format} needs --annotations PATH, the train file or its folder")
+    from data.importers import import_mp_data, import_sequences
 
-    ratio, camera = ASPECT_RATIOS[arguments.format]
-    common = {"fps": arguments.fps, "aspect_ratio": arguments.aspect_ratio or ratio, "progress": True}
-    assumed = f"{arguments.fps:g} frames/s (--fps), width/height {common['aspect_ratio']:.3f} (--aspect_ratio"
-    print(f"taken to be: {assumed}{'' if arguments.aspect_ratio else f'; that of {camera}'})")
-    if arguments.format == "npy":
-        import_npy(arguments.input, arguments.annotations, arguments.output, **common)
+    if arguments.format == "pose":
+        common = {}
+    else:
+        ratio, camera = ASPECT_RATIOS[arguments.format]
+        common = {"fps": arguments.fps or 25.0, "aspect_ratio": arguments.aspect_ratio or ratio}
+        assumed = f"{common['fps']:g} frames/s (--fps), width/height {common['aspect_ratio']:.3f} (--aspect_ratio"
+        print(f"taken to be: {assumed}{'' if arguments.aspect_ratio else f'; that of {camera}'})")
+    common["progress"] = True
+    if arguments.format != "mp_data":
+        import_sequences(arguments.input, arguments.annotations, arguments.output, format=arguments.format, **common)
     else:
         block, recorders = arguments.repetitions_per_session or 30, arguments.recorders or 1
         print(
@@ -237,6 +345,10 @@ def run_check(arguments: argparse.Namespace) -> int:
 
     report = check_corpus(arguments.corpus, progress=True)
     print("\n".join(report.lines()))
+    if arguments.html is not None:
+        from data.corpus_report import write_report
+
+        write_report(report, arguments.corpus, arguments.html)
     return 3 if report.problem_count else 0
 
 

@@ -22,6 +22,7 @@ from errors import DataError
 
 TIME_STRIDE = 4  # the teacher gives one step of output for this many frames, the last ones rounded up
 COORDINATE_RANGE = (-3.0, 4.0)  # x and y outside are no place that a part of a body in the image can have
+ROUND_WIDTHS = [base * 10**power for power in range(9) for base in (1, 2, 5)]  # of the histogram's steps
 SHOWN = 20  # lines of one kind of problem before the rest is only counted
 TITLES = ["split", "sentences", "frames", "hours", "shortest", "mean", "longest", "signers", "glosses", "tokens", "OOV"]
 TITLES += [f"{part.replace('_', ' ')} seen" for part in PARTS]
@@ -40,6 +41,12 @@ class SplitFacts:
     glosses: int  # different ones
     tokens: int  # all of them
     unknown: Counter  # glosses that train does not have, with how often they come up
+    notable: tuple[str, str, str] = (
+        "",
+        "",
+        "",
+    )  # the shortest, the longest and, for CTC, the tightest sentence, in words
+    histogram: str = ""  # how many sentences have how many frames
     detected: tuple[float, ...] = (0.0,) * len(PARTS)  # share of frames in which each part was detected
 
 
@@ -66,7 +73,15 @@ class Report:
     def lines(self) -> Iterator[str]:
         """The report as it is printed: table, warnings, problems, verdict."""
         if self.splits:
-            yield from self._table()
+            yield f"{self.description}, {self.fps:g} frames/s"
+            rows = self.table()
+            widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+            for row in rows:
+                yield "  ".join(
+                    cell.ljust(width) if column == 0 else cell.rjust(width)
+                    for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+                )
+            yield from self.notes()
         for title, found in (("warning", self.warnings), ("problem", self.problems)):
             for kind, lines in found.items():
                 yield from (f"{title}: {line}" for line in lines[:SHOWN])
@@ -75,8 +90,8 @@ class Report:
         count = self.problem_count
         yield "ok" if count == 0 else f"broken: {count} problem{'s' if count > 1 else ''}"
 
-    def _table(self) -> Iterator[str]:
-        yield f"{self.description}, {self.fps:g} frames/s"
+    def table(self) -> list[list[str]]:
+        """The cells of the table, titles first, one row a split."""
         rows = [TITLES]
         for name, split in self.splits.items():
             shortest, mean, longest = split.lengths
@@ -86,12 +101,24 @@ class Report:
                 + [f"{split.tokens:,}", "-" if name == "train" else f"{split.unknown.total():,}"]
                 + [f"{100 * share:.1f} %" for share in split.detected]
             )
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        for row in rows:
-            yield "  ".join(
-                cell.ljust(width) if column == 0 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
+        return rows
+
+    def notes(self) -> Iterator[str]:
+        """Each split's shortest, longest and tightest sentence, and how its lengths spread."""
+        for name, split in self.splits.items():
+            if split.sentences:
+                shortest, longest, tightest = split.notable
+                yield f"{name}: shortest {shortest}, longest {longest}; CTC is tightest in {tightest}"
+                yield f"{name} sentences by frames: {split.histogram}"
+
+
+def _histogram(lengths: np.ndarray) -> str:
+    """'0-49: 3, 50-99: 12': sentences by frames, in at most ten steps of one round width."""
+    width = next(width for width in ROUND_WIDTHS if lengths.max() < 10 * width)
+    counts = np.bincount(lengths // width)
+    return ", ".join(
+        f"{step * width}-{(step + 1) * width - 1}: {count:,}" for step, count in enumerate(counts) if count
+    )
 
 
 def check_corpus(path: Path, progress: bool = False) -> Report:
@@ -148,6 +175,9 @@ def _check_annotations(corpus: Corpus, report: Report) -> None:
             tokens=tokens.total(),
             unknown=unknown,
         )
+        if len(split):
+            report.splits[name].notable = _notable(split)
+            report.splits[name].histogram = _histogram(split.lengths)
         if unknown and train:
             report.warning(
                 "OOV",
@@ -167,6 +197,18 @@ def _check_annotations(corpus: Corpus, report: Report) -> None:
                 )
             if split_of.setdefault(sentence.id, name) != name:
                 report.problem("shared id", f"{where} is in split '{split_of[sentence.id]}' too")
+
+
+def _notable(split: Split) -> tuple[str, str, str]:
+    shortest, longest = split.sentences[int(split.lengths.argmin())], split.sentences[int(split.lengths.argmax())]
+    steps = -(-split.lengths // TIME_STRIDE)
+    needed = np.array([required_steps(sentence.glosses) for sentence in split.sentences])
+    tight = int((steps - needed).argmin())
+    return (
+        f"{shortest.id!r} ({shortest.frames:,})",
+        f"{longest.id!r} ({longest.frames:,})",
+        f"{split.sentences[tight].id!r}: {steps[tight]} steps, {needed[tight]} needed",
+    )
 
 
 def _check_recordings(

@@ -3,21 +3,30 @@
 mp_data   `<gloss>/<repetition>/<frame>.npy`, the folder layout of most MediaPipe tutorials: one vector a frame,
           pose 33 x (x, y, z, visibility), face 468 x 3, left hand 21 x 3, right hand 21 x 3 = 1662 values, or 258 without
           the face. Every recording becomes one sentence of one gloss in the split `train`.
-npy       `<split>/<id>.npy` of (T, 1629) landmarks in the order of data/landmarks.py, or of (T, 6516) values that begin
-          with them, and `<split>.corpus.csv` with the annotations.
+npy       one .npy or .npz a sentence: (T, 1629) or (T, 543, 3) landmarks in the order of data/landmarks.py, (T, 543, 4)
+          with a visibility that is left out, (T, 6516) values that begin with landmarks, or (T, 1662) as in mp_data.
+pose      one .pose file a sentence (https://github.com/sign-language-processing/pose) with all of Holistic: 543 points, or
+          576 and 586 with world landmarks and irises, which are left out.
+parquet   one file a sentence of rows frame, type, landmark_index, x, y, z, as in Google's Kaggle competitions.
 
-In both, a part whose values are all exactly 0 in a frame was not detected there.
+In mp_data and npy a part whose values are all exactly 0 in a frame was not detected there; in .pose files a part without
+confidence, in parquet files a part that is NaN. Annotations are those of data/transcripts.py; which recording is a
+sentence's is found as with footage (data/footage.py), for example `<split>/<id>.npy`.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from data.corpus import CorpusWriter, map_array
+from data.corpus import CorpusWriter, check_output, map_array
+from data.extraction import commonest, to_aspect_ratio
+from data.footage import Footage, find_footage, match_footage
 from data.landmarks import (
     BLOCK,
     LEFT_SHOULDER,
@@ -29,12 +38,15 @@ from data.landmarks import (
     PARTS,
     RIGHT_SHOULDER,
 )
-from data.transcripts import read_transcript
+from data.transcripts import TranscribedSentence, read_splits
 from errors import DataError
 
 POSE_VALUES = 33 * 4  # x, y, z, visibility
 MP_DATA_WIDTHS = {1662: ("face", "left_hand", "right_hand"), 258: ("left_hand", "right_hand")}  # what follows the pose
-CSV_SUFFIX = ".corpus.csv"
+MP_DATA_FULL = 1662
+IRISES = 10  # points of a refined face that are left out
+KAGGLE_COLUMNS = ("frame", "type", "landmark_index", "x", "y", "z")
+PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
 SAMPLED_FILES = 20  # how many files the image coordinate check reads before anything is imported
 
 
@@ -170,100 +182,233 @@ def _read_frames(recording: Recording, expected_width: int | None) -> np.ndarray
     return np.stack(vectors)
 
 
-def import_npy(
+@dataclass(frozen=True)
+class Sequence:
+    """One recording as read: landmarks (T, 543, 3), detected (T, 4), and what its file says of the video."""
+
+    landmarks: np.ndarray
+    detected: np.ndarray
+    fps: float | None = None
+    aspect_ratio: float | None = None
+
+
+def import_sequences(
     source: Path,
     annotations: Path,
     output: Path,
     *,
+    format: str,
     fps: float = 25.0,
     aspect_ratio: float = 210 / 260,
     progress: bool = False,
 ) -> None:
-    """Write the corpus `output` from `<split>/<id>.npy` under `source` and `<split>.corpus.csv` in `annotations`.
+    """Write the corpus `output` from one file a sentence below `source` and `annotations` of any known format.
 
-    Each file is float16, 32 or 64 (T, 1629) or (T, 6516); of the latter the first 1,629 columns are taken, and refused
-    when they are not image coordinates: features that were standardised or centred cannot be turned back.
+    format: 'npy', 'pose' or 'parquet', as told above. fps and aspect_ratio: of the recordings, where the files do not say
+    (.pose files do; of several the corpus says the commonest, as with data/extraction.py). Refused are coordinates that are
+    no fractions of the image: features that were standardised or centred cannot be turned back.
     Raises DataError naming the file, or the sentences that lack their file or annotation; UsageError when `output` exists.
     """
-    sentences = {split: read_transcript(annotations / (split + CSV_SUFFIX)) for split in _splits(source, annotations)}
-    for split, rows in sentences.items():
-        _match(split, {sentence.id for sentence in rows}, source / split, annotations / (split + CSV_SUFFIX))
-        for sentence in rows:
-            if not sentence.glosses:
-                raise DataError(f"{annotations / (split + CSV_SUFFIX)}: the annotation of {sentence.id!r} is empty")
-    _check_image_coordinates([source / split / f"{row.id}.npy" for split, rows in sentences.items() for row in rows])
-    made_by = {"command": "import", "format": "npy", "input": source.resolve().name}
+    check_output(output)
+    suffixes, read = READERS[format]
+    splits = read_splits(annotations)
+    _refuse_pickles(source)
+    files = _match(splits, find_footage(source, suffixes, ()), source, annotations)
+    _check_image_coordinates(list(files.values()), read)
+    if format == "pose":
+        said = [(one.fps, one.aspect_ratio) for one in map(read, files.values())]
+        fps, aspect_ratio = (commonest(Counter(values)) for values in zip(*said, strict=True))
+    made_by = {"command": "import", "format": format, "input": source.resolve().name}
     with (
         CorpusWriter(output, name=output.name, fps=fps, aspect_ratio=aspect_ratio, made_by=made_by) as writer,
-        tqdm(total=sum(map(len, sentences.values())), desc="import", disable=None if progress else True) as bar,
+        tqdm(total=len(files), desc="import", disable=None if progress else True) as bar,
     ):
-        for split, rows in sentences.items():
-            for sentence in rows:
-                landmarks = _read_landmarks(source / split / f"{sentence.id}.npy")
-                writer.split(split).add(
-                    sentence.id, sentence.signer, sentence.glosses, landmarks, detected_parts(landmarks)
-                )
+        for split, sentences in splits.items():
+            for sentence in sentences:
+                sequence = read(files[split, sentence.id])
+                landmarks = to_aspect_ratio(sequence.landmarks, sequence.aspect_ratio or aspect_ratio, aspect_ratio)
+                writer.split(split).add(sentence.id, sentence.signer, sentence.glosses, landmarks, sequence.detected)
                 bar.update()
 
 
-def _splits(source: Path, annotations: Path) -> list[str]:
-    """Names of the splits, train first; each needs a folder in `source` and a csv in `annotations`."""
-    folders = {path.name for path in _folders(source, "one folder a split (<split>/<id>.npy)")}
-    tables = {path.name.removesuffix(CSV_SUFFIX) for path in _entries(annotations) if path.name.endswith(CSV_SUFFIX)}
-    for name in sorted(folders - tables):
-        raise DataError(f"{source / name} has no annotations: {annotations / (name + CSV_SUFFIX)} is missing")
-    for name in sorted(tables - folders):
-        raise DataError(
-            f"{annotations / (name + CSV_SUFFIX)} has no recordings: folder {source / name} is missing; "
-            "add it, or leave the csv out of the annotations folder"
-        )
-    for name in folders:
-        if not name.isidentifier():
-            raise DataError(
-                f"{source / name}: {name!r} cannot be the name of a split; rename it, for example to 'test'"
-            )
-    return sorted(folders, key=lambda name: (name != "train", name))
+def _refuse_pickles(source: Path) -> None:
+    for folder, _, files in os.walk(source):
+        for file in sorted(files):
+            if Path(file).suffix.lower() in PICKLES:
+                raise DataError(
+                    f"{Path(folder, file)} is a pickle, which can run any program when it is opened, so it is not; open it "
+                    "where you trust it, save each sentence's landmarks with numpy.save, and move it out of the input"
+                )
 
 
-def _match(split: str, annotated: set[str], folder: Path, table: Path) -> None:
-    """Every annotated sentence has its file and every file its annotation, or a DataError lists those that do not."""
-    files = set()
-    for path in _entries(folder):
-        if path.suffix != ".npy":
-            raise DataError(f"{path}: expected only <id>.npy files in a split's folder; move it elsewhere")
-        files.add(path.stem)
-    problems = []
-    for what, missing in (
-        (f"no file in {folder}", annotated - files),
-        (f"no annotation in {table}", files - annotated),
+def _match(
+    splits: dict[str, list[TranscribedSentence]], recordings: list[Footage], source: Path, annotations: Path
+) -> dict[tuple[str, str], Path]:
+    """The file of each (split, id); a DataError lists the sentences without one and the files without an annotation."""
+    matched, unused = match_footage(splits, recordings)
+    missing = [f"{split} {one.id}" for split, rows in splits.items() for one in rows if (split, one.id) not in matched]
+    count, problems = sum(map(len, splits.values())), []
+    for what, names in (
+        (f"of {count} sentences have no file in {source}", missing),
+        (f"files have no annotation in {annotations}", [str(one.path.relative_to(source)) for one in unused]),
     ):
-        if missing:
-            names = ", ".join(sorted(missing)[:10]) + (", ..." if len(missing) > 10 else "")
-            problems.append(f"{len(missing)} of {len(annotated | files)} sentences have {what}: {names}")
+        if names:
+            problems.append(f"{len(names)} {what}: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}")
     if problems:
-        raise DataError(f"split '{split}': " + "; ".join(problems))
+        raise DataError("; ".join(problems))
+    return {key: recording.path for key, recording in matched.items()}
 
 
-def _map_landmarks(path: Path) -> np.ndarray:
-    """The landmark columns of a file, mapped: float (T, 1629)."""
-    array = _map_floats(path)
-    if array.ndim != 2 or array.shape[1] not in (BLOCK, NUM_FEATURES) or len(array) == 0:
-        raise DataError(f"{path} holds an array of shape {array.shape}, expected (T, {BLOCK}) or (T, {NUM_FEATURES})")
-    return array[:, :BLOCK]
-
-
-def _read_landmarks(path: Path) -> np.ndarray:
-    """Landmarks of one sentence: float (T, 543, 3)."""
-    landmarks = np.array(_map_landmarks(path))
-    frames, columns = np.nonzero(~np.isfinite(landmarks))
+def read_npy(path: Path) -> Sequence:
+    """An .npy, or an .npz of one array, in any of the shapes of npy. Raises DataError naming the file."""
+    array = _only_array(path) if path.suffix.lower() == ".npz" else _map_floats(path)
+    shape = array.shape
+    if len(array.shape) == 3 and shape[1:] in ((NUM_LANDMARKS, 3), (NUM_LANDMARKS, 4)):
+        array = array[:, :, :NUM_COORDINATES].reshape(len(array), BLOCK)
+    if array.ndim != 2 or array.shape[1] not in (BLOCK, NUM_FEATURES, MP_DATA_FULL) or len(array) == 0:
+        raise DataError(
+            f"{path} holds an array of shape {shape}, expected (T, {BLOCK}), (T, {MP_DATA_FULL}), (T, {NUM_FEATURES}) or "
+            f"(T, {NUM_LANDMARKS}, 3 or 4)"
+        )
+    values = np.array(array if array.shape[1] == MP_DATA_FULL else array[:, :BLOCK])
+    frames, columns = np.nonzero(~np.isfinite(values))
     if len(frames):
         raise DataError(
             f"{path} frame {frames[0]}, column {columns[0]}: NaN or infinite; extract or remove the sentence"
         )
-    return landmarks.reshape(len(landmarks), NUM_LANDMARKS, NUM_COORDINATES)
+    if values.shape[1] == MP_DATA_FULL:
+        landmarks = mp_data_landmarks(values)
+    else:
+        landmarks = values.reshape(len(values), NUM_LANDMARKS, NUM_COORDINATES)
+    return Sequence(landmarks, detected_parts(landmarks))
 
 
-def _check_image_coordinates(files: list[Path]) -> None:
+def _only_array(path: Path) -> np.ndarray:
+    """The array of an .npz file that holds no other."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if len(archive.files) != 1:
+                raise DataError(
+                    f"{path} holds {len(archive.files)} arrays ({', '.join(archive.files)}), expected one: the landmarks"
+                )
+            array = archive[archive.files[0]]
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is not a readable .npz file of plain numbers: {error}") from None
+    if array.dtype.kind != "f":
+        raise DataError(f"{path} holds {array.dtype} values, expected float16, float32 or float64")
+    return array
+
+
+def read_pose(path: Path) -> Sequence:
+    """A .pose file with all points of Holistic. Raises DataError naming the file, also when it has fewer points."""
+    from pose_format import Pose
+
+    try:
+        pose = Pose.read(path.read_bytes())
+    except Exception as error:  # the library raises struct.error, TypeError, UnicodeDecodeError and more
+        raise DataError(f"{path} is not a readable .pose file: {' '.join(str(error).split())}") from None
+    found = {component.name: (start, component) for start, component in _with_starts(pose.header.components)}
+    values, confidence = np.ma.getdata(pose.body.data), np.ma.getdata(pose.body.confidence)
+    if values.shape[1] != 1 or len(values) == 0 or values.shape[3] != NUM_COORDINATES:
+        raise DataError(
+            f"{path} has {len(values)} frames of {values.shape[1]} people in {values.shape[3]} dimensions, "
+            "expected at least 1 frame of 1 person in 3"
+        )
+    width, height = pose.header.dimensions.width, pose.header.dimensions.height
+    fps = float(pose.body.fps)
+    if not (width > 0 and height > 0 and 1 <= fps <= 1000):
+        raise DataError(f"{path} says {width}x{height} pixels and {fps:g} frames/s: these cannot be right")
+    landmarks = np.zeros((len(values), NUM_LANDMARKS, NUM_COORDINATES), np.float32)
+    detected = np.zeros((len(values), len(PARTS)), bool)
+    for column, part in enumerate(PARTS):
+        name, place = f"{part.upper()}_LANDMARKS", PART_SLICES[part]
+        wanted = place.stop - place.start
+        start, component = found.get(name, (0, None))
+        count = len(component.points) if component else 0
+        if count != wanted and not (part == "face" and count == wanted + IRISES):
+            raise DataError(
+                f"{path} is reduced: {name} has {count} of {wanted} points ({values.shape[2]} in all); the full Holistic of "
+                "543, 576 or 586 points is needed: estimate the poses again without reducing them, or use extract"
+            )
+        landmarks[:, place] = values[:, 0, start : start + wanted]
+        detected[:, column] = (confidence[:, 0, start : start + wanted] > 0).any(axis=1)
+    landmarks[..., 0] /= width  # x and y are pixels in the file, z is as MediaPipe gave it
+    landmarks[..., 1] /= height
+    _refuse_gaps(path, landmarks, detected)
+    return Sequence(landmarks, detected, round(fps, 3), width / height)
+
+
+def _with_starts(components) -> Iterator[tuple[int, object]]:
+    start = 0
+    for component in components:
+        yield start, component
+        start += len(component.points)
+
+
+def read_parquet(path: Path) -> Sequence:
+    """Rows frame, type, landmark_index, x, y, z of one recording; frames that have no rows are frames without a signer.
+
+    Raises DataError naming the file.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(path, columns=list(KAGGLE_COLUMNS), partitioning=None)
+        columns = {name: table.column(name).to_numpy() for name in KAGGLE_COLUMNS}
+        frames, indices = (columns[name].astype(np.int64) for name in ("frame", "landmark_index"))
+        points = np.stack([columns[name].astype(np.float32) for name in "xyz"], axis=1)
+    except (OSError, KeyError, ValueError, TypeError, pyarrow.ArrowException) as error:
+        raise DataError(
+            f"{path} is not parquet with the columns {', '.join(KAGGLE_COLUMNS)}: {' '.join(str(error).split())}"
+        ) from None
+    if len(frames) == 0:
+        raise DataError(f"{path} has no rows")
+    count = int(frames.max() - frames.min()) + 1
+    if count > 10 * len(np.unique(frames)):
+        raise DataError(
+            f"{path} has {len(np.unique(frames))} frames numbered {frames.min()} to {frames.max()}: not one video"
+        )
+    landmarks = np.full((count, NUM_LANDMARKS, NUM_COORDINATES), np.nan, np.float32)
+    written = np.zeros((count, NUM_LANDMARKS), bool)
+    for part in PARTS:
+        rows, place = columns["type"] == part, PART_SLICES[part]
+        if rows.any() and not (0 <= indices[rows].min() <= indices[rows].max() < place.stop - place.start):
+            raise DataError(
+                f"{path}: {part} has landmark_index {indices[rows].max()}, expected 0 to {place.stop - place.start - 1}"
+            )
+        where = frames[rows] - frames.min(), place.start + indices[rows]
+        landmarks[where] = points[rows]
+        written[where] = True
+    if written.sum() != len(frames):
+        odd = sorted({str(kind) for kind in columns["type"]} - set(PARTS))
+        raise DataError(
+            f"{path} has rows of the type {odd[0]!r}, expected {', '.join(PARTS)}"
+            if odd
+            else f"{path} has the same landmark of a frame in two rows"
+        )
+    detected = np.stack([np.isfinite(landmarks[:, PART_SLICES[part]]).any(axis=(1, 2)) for part in PARTS], axis=1)
+    _refuse_gaps(path, landmarks, detected)
+    return Sequence(np.nan_to_num(landmarks, copy=False), detected)
+
+
+def _refuse_gaps(path: Path, landmarks: np.ndarray, detected: np.ndarray) -> None:
+    for column, part in enumerate(PARTS):
+        broken = detected[:, column] & ~np.isfinite(landmarks[:, PART_SLICES[part]]).all(axis=(1, 2))
+        if broken.any():
+            raise DataError(
+                f"{path} frame {np.flatnonzero(broken)[0]}: {part} is NaN or infinite in a part of its points"
+            )
+
+
+READERS: dict[str, tuple[tuple[str, ...], Callable[[Path], Sequence]]] = {
+    "npy": ((".npy", ".npz"), read_npy),
+    "pose": ((".pose",), read_pose),
+    "parquet": ((".parquet",), read_parquet),
+}
+
+
+def _check_image_coordinates(files: list[Path], read: Callable[[Path], Sequence]) -> None:
     """Refuse recordings whose coordinates are not fractions of the image, judged by the pose in a sample of the files.
 
     In an image the nose is inside it, the shoulders are near it, apart from each other and below the nose. Coordinates
@@ -272,7 +417,7 @@ def _check_image_coordinates(files: list[Path]) -> None:
     sample = files[:: max(1, len(files) // SAMPLED_FILES)][:SAMPLED_FILES]
     medians = []
     for path in sample:
-        pose = _read_landmarks(path)[:, [NOSE, LEFT_SHOULDER, RIGHT_SHOULDER], :2].astype(np.float64)
+        pose = read(path).landmarks[:, [NOSE, LEFT_SHOULDER, RIGHT_SHOULDER], :2].astype(np.float64)
         pose = pose[pose.any(axis=(1, 2))]
         if len(pose):
             medians.append(np.median(pose, axis=0))
@@ -283,10 +428,10 @@ def _check_image_coordinates(files: list[Path]) -> None:
     in_image = (nose > 0).all() and (nose < 1).all() and -0.25 < middle[0] < 1.25 and 0 < middle[1] < 1.5
     if not (in_image and np.hypot(*(left - right)) > 0.02 and middle[1] - nose[1] > 0.02):
         raise DataError(
-            f"{sample[0].parent.parent} does not hold image coordinates: in {len(sample)} files the median nose is at "
+            f"{sample[0].parent} does not hold image coordinates: in {len(sample)} files the median nose is at "
             f"({nose[0]:.2f}, {nose[1]:.2f}), the shoulders at ({left[0]:.2f}, {left[1]:.2f}) and ({right[0]:.2f}, "
             f"{right[1]:.2f}), expected fractions of the image between 0 and 1; standardised or centred features cannot "
-            "be turned back, give the landmarks as MediaPipe wrote them"
+            "be turned back, give the landmarks as MediaPipe wrote them, in the order pose, face, left hand, right hand"
         )
 
 

@@ -7,6 +7,7 @@ found by the names in the header line; an annotation is cut at white space (the 
     RWTH-PHOENIX-Weather 2014T   PHOENIX-2014-T.train.corpus.csv                   name|video|start|end|speaker|orth|translation
     CSL-Daily                    video_map.txt with split_1.txt (name|split)       index|name|length|gloss|char|word|postag
     Isharah, MSLR-2025           train.txt or train.csv                            id|gloss
+    Google's isolated signs      train.csv, columns separated by ','                path,participant_id,sequence_id,sign
     your own                     train.csv                                         id|video|signer|annotation
 """
 
@@ -62,6 +63,7 @@ FORMATS = (
     TableFormat("name|video|start|end|speaker|orth|translation", "name", "orth", "speaker", ("video",)),
     TableFormat("index|name|length|gloss|char|word|postag", "name", "gloss"),
     TableFormat("id|gloss", "id", "gloss"),
+    TableFormat("path,participant_id,sequence_id,sign", "sequence_id", "sign", "participant_id", ("path",)),
 )
 
 
@@ -77,7 +79,7 @@ def read_transcript(path: Path) -> list[TranscribedSentence]:
     Raises DataError naming file and line: not UTF-8 text, a column missing, a row too short or long, an id twice.
     """
     lines = _lines(path)
-    header = [name.strip() for name in lines[0].split("|")]
+    header = [name.strip() for name in lines[0].split(_separator(lines))]
     table = max(FORMATS, key=lambda table: sum(column in header for column in table.columns) / len(table.columns))
     sentences = []
     for where, row in _rows(path, lines, table.columns, table.header):
@@ -243,9 +245,14 @@ def _lines(path: Path) -> list[str]:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
 
+def _separator(lines: list[str]) -> str:
+    return "," if "," in lines[0] and "|" not in lines[0] else "|"
+
+
 def _rows(path: Path, lines: list[str], columns: Sequence[str], example: str) -> list[tuple[str, dict[str, str]]]:
     """Rows under a header that must name `columns`, each with 'FILE line N' for messages; the first column is unique."""
-    header = [name.strip() for name in lines[0].split("|")]
+    separator = _separator(lines)
+    header = [name.strip() for name in lines[0].split(separator)]
     absent = [column for column in columns if column not in header]
     if absent:
         raise DataError(
@@ -255,10 +262,10 @@ def _rows(path: Path, lines: list[str], columns: Sequence[str], example: str) ->
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue  # the end of the file, or a blank line
-        where, fields = f"{path} line {number}", [field.strip() for field in line.split("|")]
+        where, fields = f"{path} line {number}", [field.strip() for field in line.split(separator)]
         if len(fields) != len(header):
             raise DataError(
-                f"{where}: expected {len(header)} fields '{'|'.join(header)}', found {len(fields)}: {line!r}"
+                f"{where}: expected {len(header)} fields '{separator.join(header)}', found {len(fields)}: {line!r}"
             )
         row = dict(zip(header, fields, strict=True))
         id = row[columns[0]]

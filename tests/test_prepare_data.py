@@ -154,6 +154,11 @@ def test_synthesize_built_in_and_from_transcripts(tmp_path, capsys):
         (["synthesize", "--output", "x", "--frames", "f.csv"], "--frames goes with --transcripts"),
         (["synthesize", "--output", "x", "--transcripts", "t", "--sentences", "3"], "--sentences does not go with"),
         (["import", "--format", "npy", "--input", "x", "--output", "y"], "--format npy needs --annotations"),
+        (["import", "--format", "pose", "--input", "x", "--output", "y"], "--format pose needs --annotations"),
+        (
+            ["import", "--format", "pose", "--input", "x", "--output", "y", "--annotations", "z", "--fps", "30"],
+            "--fps does not go with --format pose",
+        ),
         (
             ["import", "--format", "npy", "--input", "x", "--output", "y", "--annotations", "z", "--recorders", "2"],
             "--recorders does not go with --format npy",
@@ -200,7 +205,7 @@ def test_an_output_that_exists_is_left_alone(tmp_path, isolated):
         (["--recorders", "-1"], "argument --recorders: expected a whole number of at least 1, found '-1'"),
         (["--speed", "2"], "unknown option --speed 2"),
         (["--recorder", "2"], "unknown option --recorder 2: did you mean --recorders?"),
-        (["--format", "pose"], "invalid choice: 'pose'"),
+        (["--format", "bvh"], "invalid choice: 'bvh'"),
     ],
 )
 def test_values_out_of_range(capsys, options, message):
@@ -215,10 +220,10 @@ def test_fractions_out_of_range(capsys, fraction):
 
 
 def test_a_command_is_needed(capsys):
-    assert "synthesize,import,compose,check" in usage_error(capsys)
+    assert "synthesize,extract,merge,import,compose,check" in usage_error(capsys)
 
 
-@pytest.mark.parametrize("command", ["synthesize", "import", "compose", "check"])
+@pytest.mark.parametrize("command", ["synthesize", "extract", "merge", "import", "compose", "check"])
 def test_help_shows_each_command(capsys, command):
     with pytest.raises(SystemExit) as caught:
         run(command, "--help")
@@ -226,7 +231,7 @@ def test_help_shows_each_command(capsys, command):
     said = capsys.readouterr().out
     assert said.startswith(f"usage: prepare_data.py {command}")
     assert "None" not in said
-    assert command == "check" or "(default: " in said
+    assert command in ("check", "merge") or "(default: " in said
 
 
 def test_exit_codes_and_lines_of_the_script(tmp_path, isolated):
@@ -257,3 +262,43 @@ def test_help_is_quick_because_it_loads_no_torch():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert result.stdout.startswith("usage: prepare_data.py")
     assert result.stdout.splitlines()[-1] == "False False"
+
+
+def test_check_writes_a_page_too(tmp_path, isolated, capsys):
+    assert run("check", isolated, "--html", tmp_path / "page.html") == 0
+    assert "train: shortest " in capsys.readouterr().out
+    assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_extract_and_merge_end_with_3_when_sentences_failed(tmp_path, monkeypatch, capsys):
+    from data import extraction
+
+    report = extraction.ExtractionReport(sentences=2, frames=9, failed={"dev 'b'": "the reason"}, warnings=["look"])
+    asked = {}
+    monkeypatch.setattr(extraction, "extract", lambda *places, **options: asked.update(options) or report)
+    monkeypatch.setattr(extraction, "merge_shards", lambda *places: report)
+    monkeypatch.setattr(prepare_data, "_show", lambda path: None)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    places = ["--input", tmp_path, "--output", tmp_path / "out"]
+    options = ["--annotations", tmp_path, "--workers", 2, "--max_frames", 99, "--fps", 30, "--normalize", "phoenix2014"]
+    assert run("extract", *places, *options) == 3
+    assert asked == {
+        "workers": 2,
+        "max_frames": 99,
+        "fps": 30,
+        "normalize": "phoenix2014",
+        "model_complexity": 1,
+        "rank": 1,
+        "world_size": 3,
+        "progress": True,
+    }
+    said = capsys.readouterr().err.splitlines()
+    assert said[:2] == ["warning: look", "failed: dev 'b': the reason"]
+    assert said[2].startswith("1 of 3 sentences failed; to try only these again, repair them, remove ")
+    assert run("merge", *places) == 3
+    report.failed.clear()
+    assert run("merge", *places) == 0
+    report.complete = False
+    assert run("extract", *places, *options) == 0
+    assert f"shard 1 of 3: 2 sentences, 9 frames in {tmp_path / 'out'}.extracting" in capsys.readouterr().out

@@ -233,3 +233,12 @@ def test_many_problems_of_a_kind_are_counted_not_all_listed(tmp_path):
     assert len(lines) == SHOWN + 1
     assert lines[-1] == "problem: ... and 7 more of this kind (alignment)"
     assert list(report.lines())[-1] == f"broken: {SHOWN + 7} problems"
+
+
+def test_lengths_and_room_for_ctc_are_told(make_corpus, tmp_path):
+    splits = {"train": [("SUN RAIN WIND", 20), ("SUN SUN SUN", 24), ("SUN RAIN SUN RAIN SUN RAIN WIND", 61)]}
+    notes = list(check_corpus(make_corpus(tmp_path / "lengths", splits)).notes())
+    assert notes == [
+        "train: shortest 'train-00' (20), longest 'train-02' (61); CTC is tightest in 'train-01': 6 steps, 5 needed",
+        "train sentences by frames: 20-29: 2, 60-69: 1",
+    ]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.corpus import Corpus
-from data.importers import detected_parts, find_recordings, import_mp_data, import_npy, mp_data_landmarks
+from data.importers import detected_parts, find_recordings, import_mp_data, import_sequences, mp_data_landmarks
 from errors import DataError, UsageError
 
 
@@ -197,6 +197,10 @@ def test_missing_empty_and_unsuitable_inputs(tmp_path):
 # -------------------------------------------------------------------------------------------------------------- npy
 
 
+def import_npy(features: Path, annotations: Path, output: Path) -> None:
+    import_sequences(features, annotations, output, format="npy")
+
+
 def body(frames: int, seed: int = 0) -> np.ndarray:
     """Landmarks (T, 543, 3) of somebody who stands in the image: nose above two shoulders."""
     landmarks = np.random.default_rng(seed).uniform(0.3, 0.7, (frames, 543, 3))
@@ -264,14 +268,14 @@ def test_files_and_annotations_must_match_both_ways(tmp_path, features):
     with pytest.raises(DataError) as caught:
         import_npy(*features, tmp_path / "out")
     message = str(caught.value)
-    assert f"1 of 3 sentences have no file in {features[0] / 'train'}: s2" in message
-    assert f"1 of 3 sentences have no annotation in {features[1] / 'train.corpus.csv'}: s3" in message
+    assert f"1 of 3 sentences have no file in {features[0]}: train s2" in message
+    assert f"1 files have no annotation in {features[1]}: train/s3.npy" in message
 
 
 def test_at_most_ten_mismatches_are_listed_and_all_are_counted(tmp_path, features):
     for number in range(12):
         np.save(features[0] / f"dev/x{number:02d}.npy", body(2).reshape(2, 1629))
-    with pytest.raises(DataError, match=r"12 of 13 sentences have no annotation.*: x00, .*x09, \.\.\.$"):
+    with pytest.raises(DataError, match=r"12 files have no annotation.*: dev/x00.npy, .*x09.npy, \.\.\.$"):
         import_npy(*features, tmp_path / "out")
 
 
@@ -330,10 +334,9 @@ def with_nan(path: Path) -> None:
         ),
         (lambda npy, csv: np.save(npy / "train/s2.npy", np.zeros(1629)), "s2.npy holds an array of shape (1629,)"),
         (lambda npy, csv: np.save(npy / "train/s2.npy", np.zeros((4, 1629), int)), "s2.npy holds int64 values"),
-        (lambda npy, csv: (npy / "train/s2.txt").write_text(""), "s2.txt: expected only <id>.npy files"),
-        (lambda npy, csv: (npy / "readme.md").write_text(""), "readme.md is a file"),
-        (lambda npy, csv: (npy / "test").mkdir(), "test has no annotations"),
-        (lambda npy, csv: (csv / "test.corpus.csv").write_text(""), "test.corpus.csv has no recordings"),
+        (lambda npy, csv: (npy / "train/all.pkl").write_text(""), "all.pkl is a pickle, which can run any program"),
+        (lambda npy, csv: np.save(npy / "test0.npy", body(3)), "1 files have no annotation"),
+        (lambda npy, csv: (csv / "test.corpus.csv").write_text(""), "test.corpus.csv line 1: expected a header"),
         (
             lambda npy, csv: (csv / "train.corpus.csv").write_text("id|signer\n"),
             "train.corpus.csv line 1: expected a header",
@@ -351,8 +354,204 @@ def test_npy_faults_are_named(tmp_path, features, change, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_split_needs_a_name_that_can_be_one(tmp_path, features):
-    (features[0] / "dev").rename(features[0] / "dev-set")
-    (features[1] / "dev.corpus.csv").rename(features[1] / "dev-set.corpus.csv")
-    with pytest.raises(DataError, match="'dev-set' cannot be the name of a split"):
+# ------------------------------------------------------------------------------------------------ more kinds of files
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_npz_and_the_other_shapes_of_npy(tmp_path, features, compressed):
+    landmarks = body(4, seed=5)
+    visible = np.concatenate([landmarks, np.full((4, 543, 1), 9.0)], axis=2)
+    np.save(features[0] / "train/s2.npy", visible)
+    np.save(features[0] / "train/s1.npy", landmarks)
+    (features[0] / "dev/d1.npy").unlink()
+    (np.savez_compressed if compressed else np.savez)(features[0] / "dev/d1.npz", landmarks=landmarks.reshape(4, 1629))
+    import_npy(*features, tmp_path / "out")
+    corpus = Corpus(tmp_path / "out")
+    for split, index in (("train", 0), ("train", 1), ("dev", 0)):
+        np.testing.assert_array_equal(corpus.split(split).read(index)[0], landmarks.astype(np.float16))
+
+
+def test_1662_columns_are_those_of_mp_data(tmp_path, features):
+    landmarks = body(4, seed=5)
+    pose = np.concatenate([landmarks[:, :33], np.full((4, 33, 1), 9.0)], axis=2).reshape(4, -1)
+    np.save(features[0] / "train/s2.npy", np.concatenate([pose, landmarks[:, 33:].reshape(4, -1)], axis=1))
+    import_npy(*features, tmp_path / "out")
+    np.testing.assert_array_equal(Corpus(tmp_path / "out").split("train").read(1)[0], landmarks.astype(np.float16))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"a": np.zeros(3), "b": np.zeros(3)}, "holds 2 arrays (a, b), expected one"),
+        ({"a": np.array([{}], dtype=object)}, "not a readable .npz file of plain numbers"),
+        ({"a": np.zeros((4, 1629), int)}, "holds int64 values"),
+    ],
+)
+def test_npz_faults_are_named(tmp_path, features, arrays, message):
+    (features[0] / "dev/d1.npy").unlink()
+    np.savez(features[0] / "dev/d1.npz", **arrays)
+    with pytest.raises(DataError, match=re.escape(message)):
         import_npy(*features, tmp_path / "out")
+
+
+POSE_PARTS = {"POSE_LANDMARKS": 33, "FACE_LANDMARKS": 468, "LEFT_HAND_LANDMARKS": 21, "RIGHT_HAND_LANDMARKS": 21}
+
+
+def write_pose(path: Path, landmarks: np.ndarray, parts=POSE_PARTS, size=(320, 240), people: int = 1, lost=()) -> None:
+    """A .pose file of landmarks (T, points, 3) that are fractions of the image; `lost`: (frame, first point, end)."""
+    from pose_format import Pose
+    from pose_format.numpy import NumPyPoseBody
+    from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
+
+    components = [
+        PoseHeaderComponent(name, [str(point) for point in range(count)], [], [], "XYZC")
+        for name, count in parts.items()
+    ]
+    data = (landmarks * [*size, 1]).astype(np.float32)[:, None].repeat(people, axis=1)
+    confidence = np.ones(data.shape[:3], np.float32)
+    for frame, first, end in lost:
+        data[frame, :, first:end] = confidence[frame, :, first:end] = 0
+    pose = Pose(PoseHeader(0.2, PoseHeaderDimensions(*size, 0), components), NumPyPoseBody(30, data, confidence))
+    with open(path, "wb") as file:
+        pose.write(file)
+
+
+@pytest.fixture
+def pose_files(tmp_path):
+    """A folder of two .pose files, a and b, their annotations, and the landmarks of a."""
+    (tmp_path / "pose").mkdir()
+    landmarks = body(3, seed=7)
+    write_pose(tmp_path / "pose/a.pose", landmarks, lost=[(1, 501, 522), (2, 33, 501)])
+    write_pose(tmp_path / "pose/b.pose", body(2))
+    table = tmp_path / "train.csv"
+    table.write_text("id|video|signer|annotation\na|a.mp4|anna|HELLO\nb|b.mp4|ben|WORLD\n")
+    return tmp_path / "pose", table, landmarks
+
+
+def test_pose_files_become_fractions_of_the_image(tmp_path, pose_files):
+    source, table, landmarks = pose_files
+    import_sequences(source, table, tmp_path / "out", format="pose")
+    corpus = Corpus(tmp_path / "out")
+    assert (corpus.fps, corpus.aspect_ratio) == (30, 320 / 240)
+    stored, detected = corpus.split("train").read(0)
+    assert detected.tolist() == [[True] * 4, [True, True, False, True], [True, False, True, True]]
+    np.testing.assert_allclose(stored[0], landmarks[0], atol=5e-4)
+    assert (stored[1, 501:522] == 0).all() and (stored[2, 33:501] == 0).all()
+
+
+@pytest.mark.parametrize("irises", [0, 10])
+def test_pose_files_of_576_and_586_points(tmp_path, pose_files, irises):
+    source, table, landmarks = pose_files
+    face, hands = landmarks[:, :501], landmarks[:, 501:]
+    more = np.concatenate([face, np.full((3, irises, 3), 0.9), hands, np.full((3, 33, 3), 0.8)], axis=1)
+    parts = {**POSE_PARTS, "FACE_LANDMARKS": 468 + irises, "POSE_WORLD_LANDMARKS": 33}
+    write_pose(source / "a.pose", more, parts)
+    import_sequences(source, table, tmp_path / "out", format="pose")
+    np.testing.assert_allclose(Corpus(tmp_path / "out").split("train").read(0)[0], landmarks, atol=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda path: write_pose(path, body(2)[:, :178], {"POSE_LANDMARKS": 8, "FACE_LANDMARKS": 128, "H": 42}),
+            "a.pose is reduced: POSE_LANDMARKS has 8 of 33 points (178 in all)",
+        ),
+        (lambda path: write_pose(path, body(2), people=2), "a.pose has 2 frames of 2 people in 3 dimensions"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-50]), "a.pose is not a readable .pose file"),
+        (lambda path: path.write_bytes(b""), "a.pose is not a readable .pose file"),
+    ],
+)
+def test_pose_faults_are_named(tmp_path, pose_files, change, message):
+    source, table, _ = pose_files
+    change(source / "a.pose")
+    with pytest.raises(DataError, match=re.escape(message)):
+        import_sequences(source, table, tmp_path / "out", format="pose")
+    assert not (tmp_path / "out").exists()
+
+
+KAGGLE_ORDER = (("face", 33, 468), ("left_hand", 501, 21), ("pose", 0, 33), ("right_hand", 522, 21))
+
+
+def kaggle_columns(landmarks: np.ndarray, first_frame: int = 20) -> dict[str, list]:
+    rows = [
+        (first_frame + frame, f"{first_frame + frame}-{kind}-{index}", kind, index, *landmarks[frame, start + index])
+        for frame in range(len(landmarks))
+        for kind, start, count in KAGGLE_ORDER
+        for index in range(count)
+    ]
+    return dict(
+        zip(
+            ("frame", "row_id", "type", "landmark_index", "x", "y", "z"),
+            map(list, zip(*rows, strict=True)),
+            strict=True,
+        )
+    )
+
+
+def write_parquet(path: Path, columns: dict[str, list]) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table(columns), path)
+
+
+@pytest.fixture
+def kaggle(tmp_path):
+    """train_landmark_files/7/100.parquet with its train.csv, as Google's competition has it, and the landmarks."""
+    landmarks = body(3, seed=7)
+    landmarks[1, 522:] = np.nan
+    folder = tmp_path / "kaggle/train_landmark_files/7"
+    folder.mkdir(parents=True)
+    write_parquet(folder / "100.parquet", kaggle_columns(landmarks))
+    table = tmp_path / "kaggle/train.csv"
+    table.write_text("path,participant_id,sequence_id,sign\ntrain_landmark_files/7/100.parquet,7,100,blow\n")
+    return folder / "100.parquet", table, landmarks
+
+
+def test_parquet_of_google_s_competitions(tmp_path, kaggle):
+    _, table, landmarks = kaggle
+    import_sequences(table.parent, table, tmp_path / "out", format="parquet")
+    train = Corpus(tmp_path / "out").split("train")
+    assert [(s.id, s.signer, s.glosses) for s in train.sentences] == [("100", "7", ("blow",))]
+    stored, detected = train.read(0)
+    assert detected[:, 3].tolist() == [True, False, True]
+    assert detected[:, :3].all()
+    np.testing.assert_array_equal(stored, np.nan_to_num(landmarks.astype(np.float32)).astype(np.float16))
+
+
+def test_frames_without_rows_are_frames_without_a_signer(tmp_path, kaggle):
+    path, table, landmarks = kaggle
+    columns = kaggle_columns(landmarks)
+    columns["frame"] = [frame + 2 * (frame == 22) for frame in columns["frame"]]  # 20, 21, 24
+    write_parquet(path, columns)
+    import_sequences(table.parent, table, tmp_path / "out", format="parquet")
+    stored, detected = Corpus(tmp_path / "out").split("train").read(0)
+    assert detected.any(axis=1).tolist() == [True, True, False, False, True]
+    np.testing.assert_array_equal(stored[4], landmarks[2].astype(np.float32).astype(np.float16))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("type"), "100.parquet is not parquet with the columns frame, type"),
+        (lambda c: c.update(type=["foot", *c["type"][1:]]), "has rows of the type 'foot', expected pose, face"),
+        (
+            lambda c: c.update(landmark_index=[468, *c["landmark_index"][1:]]),
+            "face has landmark_index 468, expected 0 to 467",
+        ),
+        (
+            lambda c: c.update(landmark_index=[1, *c["landmark_index"][1:]]),
+            "has the same landmark of a frame in two rows",
+        ),
+        (lambda c: c.update(x=[float("nan"), *c["x"][1:]]), "frame 0: face is NaN or infinite in a part of its points"),
+        (lambda c: c.update(frame=[9000, *c["frame"][1:]]), "has 4 frames numbered 20 to 9000: not one video"),
+    ],
+)
+def test_parquet_faults_are_named(tmp_path, kaggle, change, message):
+    path, table, landmarks = kaggle
+    columns = kaggle_columns(landmarks)
+    change(columns)
+    write_parquet(path, columns)
+    with pytest.raises(DataError, match=re.escape(message)):
+        import_sequences(table.parent, table, tmp_path / "out", format="parquet")

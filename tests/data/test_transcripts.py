@@ -7,6 +7,7 @@ import pytest
 from data.transcripts import (
     TranscribedSentence,
     keep_fraction,
+    normalize_phoenix2014,
     read_frames,
     read_splits,
     read_transcript,
@@ -152,3 +153,97 @@ def test_a_fraction_is_keyed_nested_and_in_order():
     assert set(keep_fraction(sentences, 0.1, seed=4)) != set(tenth)
     assert len(keep_fraction(sentences[:3], 0.01, seed=0)) == 1
     assert keep_fraction(sentences, 1.0, seed=0) == sentences
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "row", "expected", "footage"),
+    [
+        (
+            "PHOENIX-2014-T.train.corpus.csv",
+            "name|video|start|end|speaker|orth|translation",
+            "11August-8|11August-8/1/*.png|-1|-1|Signer08|JETZT WETTER|und nun das wetter .",
+            ("11August-8", "Signer08", ("JETZT", "WETTER")),
+            "11August-8/1/*.png",
+        ),
+        (
+            "train.SI5.corpus.csv",
+            "id|folder|signer|annotation",
+            "a|a/1/*.png|S1|X Y",
+            ("a", "S1", ("X", "Y")),
+            "a/1/*.png",
+        ),
+        ("train.txt", "id|gloss", "02_0001|سوال هو ", ("02_0001", "02", ("سوال", "هو")), ""),
+        ("train.csv", "id|gloss", "7|A", ("7", "unknown", ("A",)), ""),
+        ("train.csv", "id|video|signer|annotation", "a|b/c.mp4|anna|X", ("a", "anna", ("X",)), "b/c.mp4"),
+        (
+            "train.csv",
+            "path,participant_id,sequence_id,sign",
+            "t/2/9.parquet,2,9,wait",
+            ("9", "2", ("wait",)),
+            "t/2/9.parquet",
+        ),
+    ],
+)
+def test_the_tables_of_other_corpora(tmp_path, name, header, row, expected, footage):
+    table(tmp_path / name, row, header=header + "\n")
+    for given in (tmp_path, tmp_path / name):
+        splits = read_splits(given)
+        assert splits == {"train": [TranscribedSentence(*expected)]}
+        assert splits["train"][0].footage == footage
+
+
+def test_csl_daily_takes_its_splits_from_split_1(tmp_path):
+    header = "index|name|length|gloss|char|word|postag\n"
+    names = ["S000000_P0000_T00", "S000001_P0004_T00", "S000007_P0003_T00"]
+    rows = [f"{number}|{name}|40|你 好|你 好|你好|v" for number, name in enumerate(names)]
+    table(tmp_path / "video_map.txt", *rows, header=header)
+    table(tmp_path / "split_1.txt", f"{names[1]}|dev", f"{names[0]}|train", header="name|split\n")
+    splits = read_splits(tmp_path)
+    assert {split: [(s.id, s.signer) for s in rows] for split, rows in splits.items()} == {
+        "train": [(names[0], "P0000"), (names[2], "P0003")],  # the last is in no split, in the real files too
+        "dev": [(names[1], "P0004")],
+    }
+    assert splits["dev"][0].glosses == ("你", "好")
+    table(tmp_path / "split_1.txt", f"{names[1]}|valid", header="name|split\n")
+    with pytest.raises(
+        DataError, match=r"split_1\.txt line 2: expected one of train, dev, test as the split, found 'valid'"
+    ):
+        read_splits(tmp_path)
+
+
+def test_the_corpus_s_own_folder_is_enough(tmp_path):
+    (tmp_path / "annotations/manual").mkdir(parents=True)
+    table(tmp_path / "annotations/manual/train.SI5.corpus.csv", "a|f|s|X")
+    table(tmp_path / "annotations/manual/dev.SI5.corpus.csv", "b|f|s|X")
+    assert list(read_splits(tmp_path)) == ["train", "dev"]
+
+
+def test_annotations_that_are_not_clear_or_not_there(tmp_path):
+    with pytest.raises(DataError, match=r"has no annotations in it: expected one of train\.corpus\.csv, "):
+        read_splits(tmp_path)
+    table(tmp_path / "train.csv", "a|f|s|X")
+    table(tmp_path / "train.corpus.csv", "a|f|s|X")
+    with pytest.raises(UsageError, match=r"has train\.corpus\.csv and train\.csv: give the one that is meant"):
+        read_splits(tmp_path)
+    (tmp_path / "csl2020ct_v2.pkl").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"csl2020ct_v2\.pkl is a pickle, which can run any program"):
+        read_splits(tmp_path / "csl2020ct_v2.pkl")
+
+
+@pytest.mark.parametrize(
+    ("raw", "cleaned"),
+    [
+        ("", ""),
+        ("__ON__ loc-NORD cl-KOMMEN qu-IX poss-SEIN lh-GEBEN", "__ON__ NORD KOMMEN IX SEIN GEBEN"),
+        ("NORDRAUM RAUM WEHEN-PLUSPLUS", "NORD RAUM WEHEN"),
+        ("S0NNE HABEN2 ZEIGEN ZEIGEN-BILDSCHIRM", "SONNE HABEN ZEIGEN-BILDSCHIRM ZEIGEN-BILDSCHIRM"),
+        ("MORGEN WIE AUSSEHEN", "MORGEN WIE-AUSSEHEN"),
+        ("A B C SONNE K SCH+NN", "A+B+C SONNE K+SCH+NN"),
+        ("REGEN REGEN REGEN loc-REGEN WIND", "REGEN WIND"),
+        ("REGEN REGEN __PU__ REGEN", "REGEN REGEN"),  # what is dropped still parts
+        ("IN-KOMMEND IN-KOMMEND __OFF__ __OFF__", "IN-KOMMEND IN-KOMMEND __OFF__ __OFF__"),
+        ("__EMOTION__ __LEFTHAND__", ""),
+    ],
+)
+def test_the_clean_up_of_phoenix2014(raw, cleaned):
+    assert normalize_phoenix2014(raw.split()) == tuple(cleaned.split())

@@ -1,0 +1,46 @@
+"""Does the clean-up of RWTH-PHOENIX-Weather 2014 give the transcripts that systems are scored on?
+
+    python benchmarks/phoenix_cleanup.py --phoenix DIR
+
+DIR holds <split>.corpus.csv and the official references <split>.stm. Prints the WER of each split's annotations against
+its references, raw and cleaned; train must be under 0.2 % when cleaned, dev and test equal as they are. Exit code 1 else.
+"""
+
+import sys
+from pathlib import Path
+
+import jiwer
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from command_line import Parser
+from data.transcripts import normalize_phoenix2014, read_splits
+from errors import DataError, run_script
+
+
+def main() -> int:
+    parser = Parser(prog="phoenix_cleanup.py", description=__doc__)
+    parser.add_argument("--phoenix", type=Path, required=True, metavar="DIR", help="folder of the csv and stm files")
+    folder = parser.parse_args().phoenix
+    right = True
+    for split, sentences in read_splits(folder).items():
+        references = read_stm(folder / f"{split}.stm")
+        ids = [sentence.id for sentence in sentences]
+        if set(ids) != set(references):
+            raise DataError(f"{folder / f'{split}.stm'} has other sentences than the annotations of {split}")
+        expected = [references[id] for id in ids]
+        raw = jiwer.wer(expected, [" ".join(sentence.glosses) for sentence in sentences])
+        cleaned = jiwer.wer(expected, [" ".join(normalize_phoenix2014(sentence.glosses)) for sentence in sentences])
+        print(f"{split:5} {len(ids):5} sentences   raw {100 * raw:6.3f} %   cleaned {100 * cleaned:6.3f} %")
+        right &= cleaned < 0.002 if split == "train" else raw == 0
+    return 0 if right else 1
+
+
+def read_stm(path: Path) -> dict[str, str]:
+    """References by sentence id: `id channel speaker start end gloss gloss ...`."""
+    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith(";;")]
+    return {fields[0]: " ".join(fields[5:]) for fields in lines if fields}
+
+
+if __name__ == "__main__":
+    run_script(main)
