@@ -1,9 +1,14 @@
 """Word error rate over glosses: substitutions, deletions and insertions of all sentences over all reference glosses."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import jiwer
+import numpy as np
+
+_RESAMPLES = 10_000
+_BANDS = ((1, 5), (6, 10), (11, 15), (16, None))  # reference glosses a sentence
 
 
 @dataclass(frozen=True)
@@ -17,9 +22,12 @@ class Score:
     sentences: int
 
     @property
+    def errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
     def wer(self) -> float:
-        errors = self.substitutions + self.deletions + self.insertions
-        return 100.0 * errors / self.reference_glosses
+        return 100.0 * self.errors / self.reference_glosses
 
     def __str__(self) -> str:
         share = 100.0 / self.reference_glosses
@@ -29,21 +37,128 @@ class Score:
         )
 
 
+@dataclass(frozen=True)
+class SentenceErrors:
+    """One sentence aligned with its hypothesis: (reference, hypothesis) pairs, glosses left out, glosses too many."""
+
+    substitutions: tuple[tuple[str, str], ...]
+    deletions: tuple[str, ...]
+    insertions: tuple[str, ...]
+    reference_glosses: int
+
+    @property
+    def errors(self) -> int:
+        return len(self.substitutions) + len(self.deletions) + len(self.insertions)
+
+
+def align(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> list[SentenceErrors]:
+    """Align each hypothesis with its reference with the fewest errors (jiwer); either may be empty.
+
+    Raises ValueError when the numbers of sentences differ.
+    """
+    if len(references) != len(hypotheses):
+        raise ValueError(f"{len(references)} references for {len(hypotheses)} hypotheses")
+    # jiwer refuses empty references; all that is said for one of those is an insertion.
+    spoken = [index for index, reference in enumerate(references) if len(reference)]
+    aligned = [SentenceErrors((), (), tuple(hypothesis), 0) for hypothesis in hypotheses]
+    if not spoken:
+        return aligned
+    words = jiwer.process_words([" ".join(references[i]) for i in spoken], [" ".join(hypotheses[i]) for i in spoken])
+    for index, chunks in zip(spoken, words.alignments, strict=True):
+        reference, hypothesis = references[index], hypotheses[index]
+        substitutions, deletions, insertions = [], [], []
+        for chunk in chunks:
+            said = reference[chunk.ref_start_idx : chunk.ref_end_idx]
+            heard = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
+            if chunk.type == "substitute":
+                substitutions += zip(said, heard, strict=True)
+            elif chunk.type == "delete":
+                deletions += said
+            elif chunk.type == "insert":
+                insertions += heard
+        aligned[index] = SentenceErrors(tuple(substitutions), tuple(deletions), tuple(insertions), len(reference))
+    return aligned
+
+
+def total(aligned: Sequence[SentenceErrors]) -> Score:
+    """The counts of all sentences together."""
+    return Score(
+        substitutions=sum(len(sentence.substitutions) for sentence in aligned),
+        deletions=sum(len(sentence.deletions) for sentence in aligned),
+        insertions=sum(len(sentence.insertions) for sentence in aligned),
+        reference_glosses=sum(sentence.reference_glosses for sentence in aligned),
+        sentences=len(aligned),
+    )
+
+
 def score(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> Score:
-    """Align each hypothesis with its reference (jiwer) and add up the errors; an empty hypothesis is all deletions.
+    """Align each hypothesis with its reference and add up the errors; an empty hypothesis is all deletions.
 
     Raises ValueError when the numbers of sentences differ or there is no reference gloss at all.
     """
-    if len(references) != len(hypotheses) or not any(len(reference) for reference in references):
-        raise ValueError(f"{len(references)} references (with glosses in them?) for {len(hypotheses)} hypotheses")
-    # jiwer refuses empty references; all that is said for one of those is an insertion.
-    spoken = [(r, h) for r, h in zip(references, hypotheses, strict=True) if len(r)]
-    inserted = sum(len(h) for r, h in zip(references, hypotheses, strict=True) if not len(r))
-    words = jiwer.process_words([" ".join(r) for r, _ in spoken], [" ".join(h) for _, h in spoken])
-    return Score(
-        substitutions=words.substitutions,
-        deletions=words.deletions,
-        insertions=words.insertions + inserted,
-        reference_glosses=sum(len(reference) for reference in references),
-        sentences=len(references),
-    )
+    if not any(len(reference) for reference in references):
+        raise ValueError(f"{len(references)} references without a single gloss")
+    return total(align(references, hypotheses))
+
+
+def by_group(aligned: Sequence[SentenceErrors], groups: Sequence[Hashable]) -> dict[Hashable, Score]:
+    """Score of each group (a signer, say), in the groups' sorted order; groups[i] is sentence i's. Groups without any
+    reference gloss are left out."""
+    members: dict[Hashable, list[SentenceErrors]] = {}
+    for sentence, group in zip(aligned, groups, strict=True):
+        members.setdefault(group, []).append(sentence)
+    scores = {group: total(members[group]) for group in sorted(members)}
+    return {group: one for group, one in scores.items() if one.reference_glosses}
+
+
+def by_length(aligned: Sequence[SentenceErrors]) -> dict[str, Score]:
+    """Score of the sentences of 1 to 5, 6 to 10, 11 to 15 and 16 or more reference glosses, where there are any."""
+    scores = {}
+    for low, high in _BANDS:
+        band = [
+            one for one in aligned if low <= one.reference_glosses and (high is None or one.reference_glosses <= high)
+        ]
+        if band:
+            scores[f"{low}-{high}" if high else f"{low}+"] = total(band)
+    return scores
+
+
+def most_common_errors(aligned: Sequence[SentenceErrors], count: int = 20) -> dict[str, list[tuple[str, int]]]:
+    """The most frequent 'REFERENCE -> HYPOTHESIS' substitutions, deleted and inserted glosses, with how often."""
+    substitutions = Counter(f"{said} -> {heard}" for sentence in aligned for said, heard in sentence.substitutions)
+    deletions = Counter(gloss for sentence in aligned for gloss in sentence.deletions)
+    insertions = Counter(gloss for sentence in aligned for gloss in sentence.insertions)
+    kinds = {"substitutions": substitutions, "deletions": deletions, "insertions": insertions}
+    return {kind: sorted(c.items(), key=lambda item: (-item[1], item[0]))[:count] for kind, c in kinds.items()}
+
+
+def bootstrap_interval(aligned: Sequence[SentenceErrors], seed: int = 0) -> tuple[float, float]:
+    """95 % interval of the WER in percent: sentences drawn anew with replacement (Bisani and Ney 2004), 10,000 times."""
+    errors = np.array([sentence.errors for sentence in aligned])
+    glosses = np.array([sentence.reference_glosses for sentence in aligned])
+    random = np.random.default_rng(seed)
+    rates = []
+    for _ in range(_RESAMPLES):
+        drawn = random.integers(0, len(errors), len(errors))
+        if said := glosses[drawn].sum():
+            rates.append(100.0 * errors[drawn].sum() / said)
+    low, high = np.percentile(rates, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def paired_p_value(first: Sequence[SentenceErrors], second: Sequence[SentenceErrors], seed: int = 0) -> float:
+    """How likely two runs on the same sentences differ this much in errors, or more, by chance (two-sided).
+
+    Approximate randomisation: in each of 10,000 trials every sentence's two hypotheses are swapped or not by a coin.
+    Raises ValueError when the runs do not have the same sentences.
+    """
+    if [one.reference_glosses for one in first] != [one.reference_glosses for one in second]:
+        raise ValueError("the two runs were not scored on the same sentences")
+    difference = np.array([a.errors - b.errors for a, b in zip(first, second, strict=True)])
+    difference = difference[difference != 0]
+    random = np.random.default_rng(seed)
+    extreme = 0
+    for _ in range(_RESAMPLES):
+        signs = random.integers(0, 2, len(difference)) * 2 - 1
+        extreme += abs((signs * difference).sum()) >= abs(difference.sum())
+    return (extreme + 1) / (_RESAMPLES + 1)

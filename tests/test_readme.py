@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
+from data.extraction import missing_library
+
 ROOT = Path(__file__).resolve().parent.parent
 # What is put behind a command, by how it begins, so that it ends in seconds. One that is not listed fails the test.
 MADE_SMALL = {
@@ -21,6 +23,8 @@ MADE_SMALL = {
     "python train_teacher.py --resume auto": "",
     "python train_teacher.py --resume checkpoints/teacher/best_model.pth": "--epochs 1",
     "python train_teacher.py --config configs/demo.yaml": "--config tiny.yaml --epochs 1",
+    "python evaluate.py --checkpoint checkpoints/mine/best_model.pth": "--device cpu",
+    "python prepare_data.py extract": "--workers 1",
     "python prepare_data.py import": "",
     "python prepare_data.py compose": "--sentences 8 --dev_sentences 4 --min_glosses 2 --max_glosses 3",
     "python prepare_data.py synthesize": "",
@@ -101,6 +105,7 @@ def test_every_readme_command_runs(project: Path, tmp_path: Path):
         assert inner, command
         commands += [line for line in inner if "pytest" not in line]
     commands = [command for command in commands if command.split()[0] not in ("make", "source")]
+    commands = [command for command in commands if "prepare_data.py extract" not in command]  # has a test of its own
     commands.sort(key=lambda command: "prepare_data.py" not in command)  # the README trains before it tells about data
     for command in commands:
         ended = run(command, project)
@@ -113,6 +118,30 @@ def test_every_readme_command_runs(project: Path, tmp_path: Path):
             shutil.copytree(trained, project / "checkpoints" / "teacher")
     for run_folder in ("overfit", "teacher_v1", "mine", "teacher_finetune"):
         assert (project / "checkpoints" / run_folder / "result.json").is_file(), run_folder
+
+
+def test_the_readme_s_extraction_runs(project: Path):
+    try:
+        import cv2
+        import mediapipe  # noqa: F401
+    except ImportError as error:
+        pytest.skip(missing_library(error))
+    from skimage.data import astronaut
+
+    (project / "transcripts").mkdir()
+    for split in ("train", "dev"):
+        (project / "videos" / split).mkdir(parents=True)
+        for number in range(2):
+            picture = astronaut()[:, 20 * number :, ::-1]
+            cv2.imwrite(str(project / "videos" / split / f"frame{number}.png"), picture[:, :400])
+        rows = f"id|video|signer|annotation\n{split}1|{split}|anna|SUN\n"
+        (project / "transcripts" / f"{split}.csv").write_text(rows)
+    commands = [command for command in readme_commands() if "prepare_data.py extract" in command]
+    assert commands
+    for command in commands:
+        ended = run(command, project)
+        assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
+        assert (project / shlex.split(command)[-1] / "corpus.json").is_file()
 
 
 def test_the_users_two_commands_stand_in_the_readme_as_written():

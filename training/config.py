@@ -14,7 +14,7 @@ from errors import UsageError
 from models.config import ModelConfig
 
 OPTIMIZERS = ("adamw", "adam")
-DECODERS = ("greedy", "adaptive")
+DECODERS = ("greedy", "adaptive", "beam")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 

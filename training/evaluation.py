@@ -1,31 +1,58 @@
-"""A model's reading of a split: hypotheses, WER, dev loss and how much of it is blank."""
+"""A model's reading of a split: in batches while it trains (greedy), sentence by sentence when it is judged."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from data.batching import plan_evaluation
+from data.corpus import Split
 from data.vocabulary import Vocabulary
 from decoding.greedy import greedy_decode
+from decoding.language_model import LanguageModel
 from decoding.length_normalization import LengthNormalization, adaptive_decode
+from decoding.posteriors import Decoder
 from decoding.scoring import Score, score
+from errors import DataError
 from models.i3d_teacher import I3DTeacher, TeacherOutput
 from training.devices import Precision
 from training.losses import TeacherLoss
 from training.pipeline import FeaturePipeline
 from training.sentences import PreparedSplit, pad_targets
 
-Decoder = Callable[[Tensor, Tensor], list[list[int]]]
 
+def make_decoder(name: str, settings: LengthNormalization, language_model: LanguageModel | None = None) -> Decoder:
+    """(log_probs, lengths) -> class indices of each sentence, for 'greedy', 'adaptive' or 'beam'.
 
-def make_decoder(name: str, settings: LengthNormalization) -> Decoder:
-    """(log_probs, lengths) -> class indices of each sentence, for 'greedy' or 'adaptive'."""
+    'beam' is the most probable reading of the beam, without any length normalization; where there is a language model it
+    weighs in as the settings say, with their gloss bonus, as it would otherwise drop glosses.
+    """
     if name == "greedy":
         return greedy_decode
-    return lambda log_probs, lengths: adaptive_decode(log_probs, lengths, settings)
+    if name == "beam":
+        weight, bonus = (settings.lm_weight, settings.gloss_bonus) if language_model is not None else (0.0, 0.0)
+        settings = LengthNormalization(settings.steps_per_gloss, "beam", 0.0, bonus if weight else 0.0, weight)
+    return lambda log_probs, lengths: adaptive_decode(log_probs, lengths, settings, language_model)
+
+
+def decoder_entry(settings: LengthNormalization, language_model: LanguageModel | None, tuned_on: str) -> dict:
+    """What a checkpoint holds of a tuned decoder: its settings, where they come from, and the language model if it counts."""
+    model = vars(language_model) if language_model is not None and settings.lm_weight else None
+    return {**asdict(settings), "tuned_on": tuned_on, "language_model": model and dict(model)}
+
+
+def read_decoder_entry(entry: dict) -> tuple[LengthNormalization, LanguageModel | None, str | None]:
+    """Settings, language model and what they were tuned on (None: not tuned) of a checkpoint's `decoder` entry."""
+    known = dict(entry)
+    tuned_on, model = known.pop("tuned_on", None), known.pop("language_model", None)
+    try:
+        return LengthNormalization(**known), model and LanguageModel(**model), tuned_on
+    except TypeError as error:
+        raise DataError(f"the checkpoint's decoder settings are not those of this version: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -37,6 +64,41 @@ class Evaluation:
     score: Score
     loss: float
     blank_share: float
+
+
+@torch.inference_mode()
+def _outputs(
+    model: I3DTeacher, pipeline: FeaturePipeline, split: Split, precision: Precision, plan: Sequence[np.ndarray]
+) -> Iterator[tuple[np.ndarray, TeacherOutput]]:
+    """Indices and output of each of the plan's batches, with the model's dropout off."""
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in pipeline.batches(split, plan):
+            with precision.autocast():
+                output = model(batch.features, batch.lengths, batch.detected)
+            yield batch.indices, output
+    finally:
+        model.train(was_training)
+
+
+def read_posteriors(model: I3DTeacher, pipeline: FeaturePipeline, split: Split, precision: Precision) -> list[Tensor]:
+    """Log-probabilities float32 (T', V) of each sentence of a split, on the CPU.
+
+    One sentence at a time: in a batch their last bits depend on its shape (a matrix product adds up in another order), and a
+    hypothesis must not depend on its neighbours. Raises DataError naming a sentence whose values are NaN or infinite.
+    """
+    posteriors = []
+    outputs = _outputs(model, pipeline, split, precision, [np.array([index]) for index in range(len(split))])
+    bar = tqdm(outputs, split.name, len(split), leave=False, unit="sentence", disable=None)  # no bar in a pipe
+    for (index,), output in bar:
+        posteriors.append(output.log_probs[0].float().cpu())
+        if not posteriors[-1].isfinite().all():
+            raise DataError(
+                f"{split.name} sentence {split.sentences[index].id}: the model's log-probabilities are not finite; "
+                "use another checkpoint or --precision fp32"
+            )
+    return posteriors
 
 
 @torch.inference_mode()
@@ -53,23 +115,18 @@ def evaluate(
 ) -> Evaluation:
     """Decode and score every sentence of a split. `on_batch` is called after each batch (a progress bar, a stop)."""
     split = prepared.split
-    was_training = model.training
-    model.eval()
     hypotheses: list[list[str]] = [[] for _ in range(len(split))]
     losses, blanks, steps = [], 0, 0
-    try:
-        for batch in pipeline.batches(split, plan_evaluation(split.lengths, batch_size)):
-            with precision.autocast():
-                output = model(batch.features, batch.lengths, batch.detected)
-            for index, classes in zip(batch.indices, decoder(output.log_probs, output.lengths), strict=True):
+    outputs = _outputs(model, pipeline, split, precision, plan_evaluation(split.lengths, batch_size))
+    with contextlib.closing(outputs):
+        for indices, output in outputs:
+            for index, classes in zip(indices, decoder(output.log_probs, output.lengths), strict=True):
                 hypotheses[index] = vocabulary.decode(classes)
-            losses += _losses(loss, output, [prepared.targets[index] for index in batch.indices])
+            losses += _losses(loss, output, [prepared.targets[index] for index in indices])
             inside = torch.arange(output.log_probs.shape[1], device=output.lengths.device) < output.lengths[:, None]
             blanks += int(((output.log_probs.argmax(-1) == 0) & inside).sum())
             steps += int(output.lengths.sum())
             on_batch()
-    finally:
-        model.train(was_training)
     return Evaluation(
         hypotheses,
         score(prepared.references, hypotheses),

@@ -14,13 +14,16 @@ from data.batching import padding_waste, plan_epoch
 from data.corpus import Corpus
 from data.randomness import key
 from data.vocabulary import Vocabulary
-from decoding.length_normalization import LengthNormalization
+from decoding.language_model import train_language_model
+from decoding.length_normalization import LengthNormalization, tune
+from decoding.posteriors import Decoder, decode_posteriors
+from decoding.scoring import align, bootstrap_interval, total
 from errors import DataError, UsageError
 from models.i3d_teacher import I3DTeacher, count_parameters
 from training.checkpoint import BEST, LAST, copy_checkpoint, load_checkpoint, save_checkpoint
 from training.config import Config
 from training.devices import Precision, choose_device
-from training.evaluation import Evaluation, evaluate, make_decoder
+from training.evaluation import decoder_entry, evaluate, make_decoder, read_posteriors
 from training.pipeline import FeaturePipeline, feature_statistics
 from training.resume import CONTINUE, FINE_TUNE, FRESH, Start
 from training.run_log import RunLog, write_curves, write_hypotheses, write_json
@@ -252,7 +255,9 @@ def _execute(run: Run) -> dict:
     if start.kind == FRESH:
         trainer.model.set_statistics(*feature_statistics(trainer.pipeline, trainer.train.split))
     if start.kind == FINE_TUNE:
-        loaded = _evaluate(run, "greedy")
+        loaded = evaluate(
+            trainer.model, trainer.pipeline, trainer.dev, trainer.vocabulary, trainer.loss, trainer.precision
+        )
         trainer.stopping.best_wer = trainer.progress.loaded_wer = loaded.score.wer
         print(f"loaded model on dev (greedy): {loaded.score}")
         save_checkpoint(trainer.folder / LAST, trainer.state())  # epoch 0 is the best until one beats it
@@ -288,27 +293,37 @@ def _adopt_best(run: Run) -> None:
         copy_checkpoint(source, best)
 
 
-def _evaluate(run: Run, decoder: str) -> Evaluation:
+def _tune(run: Run, checkpoint: dict, posteriors: list[torch.Tensor]) -> Decoder:
+    """Choose the adaptive decoder's settings on dev and keep them in the best checkpoint."""
     trainer = run.trainer
-    return evaluate(
-        trainer.model,
-        trainer.pipeline,
-        trainer.dev,
-        trainer.vocabulary,
-        trainer.loss,
-        trainer.precision,
-        make_decoder(decoder, trainer.decoder_settings),
-    )
+    language_model = train_language_model(trainer.train.references, trainer.vocabulary)
+    expected = trainer.decoder_settings.steps_per_gloss
+    settings = tune(posteriors, trainer.dev.references, trainer.vocabulary, expected, language_model)
+    entry = decoder_entry(settings, language_model, f"dev of {run.corpus.name}")
+    if {**entry, "language_model": None} != {**checkpoint["decoder"], "language_model": None}:
+        save_checkpoint(run.folder / BEST, {**checkpoint, "decoder": entry})
+    print(f"decoder settings chosen on dev: {settings}")
+    return make_decoder("adaptive", settings, language_model)
 
 
 def _finish(run: Run) -> dict:
     """Evaluate the best checkpoint with the chosen decoder; write result.json, hypotheses and curves."""
     trainer, options = run.trainer, run.config.training
-    trainer.model.load_state_dict(load_checkpoint(run.folder / BEST)["model"])
-    evaluation = _evaluate(run, options.decoder)
+    checkpoint = load_checkpoint(run.folder / BEST)
+    trainer.model.load_state_dict(checkpoint["model"])
+    posteriors = read_posteriors(trainer.model, trainer.pipeline, trainer.dev.split, trainer.precision)
+    if options.decoder == "adaptive":
+        decoder = _tune(run, checkpoint, posteriors)
+    else:
+        decoder = make_decoder(options.decoder, trainer.decoder_settings)
+    hypotheses = [trainer.vocabulary.decode(classes) for classes in decode_posteriors(posteriors, decoder)]
+    aligned = align(trainer.dev.references, hypotheses)
+    found = total(aligned)
+    interval = list(bootstrap_interval(aligned))
     progress = trainer.progress
     result = {
-        "best_dev_wer": evaluation.score.wer,
+        "best_dev_wer": found.wer,
+        "best_dev_wer_interval": interval,
         "best_epoch": trainer.stopping.best_epoch,
         "epochs_run": len(progress.history),
         "parameters": count_parameters(trainer.model),
@@ -316,10 +331,10 @@ def _finish(run: Run) -> dict:
         "frames_per_second": progress.total_frames / progress.total_seconds if progress.total_seconds else 0.0,
         "decoder": options.decoder,
         "greedy_dev_wer": trainer.stopping.best_wer,
-        "substitutions": evaluation.score.substitutions,
-        "deletions": evaluation.score.deletions,
-        "insertions": evaluation.score.insertions,
-        "reference_glosses": evaluation.score.reference_glosses,
+        "substitutions": found.substitutions,
+        "deletions": found.deletions,
+        "insertions": found.insertions,
+        "reference_glosses": found.reference_glosses,
         "train_sentences_left_out": len(trainer.train.unalignable),
         "corpus": run.corpus.name,
         "corpus_path": str(run.corpus.path),
@@ -330,14 +345,15 @@ def _finish(run: Run) -> dict:
     if progress.loaded_wer is not None:
         result["loaded_dev_wer"] = progress.loaded_wer
     write_json(run.folder / "result.json", result)
-    write_hypotheses(run.folder / "dev_hypotheses.csv", trainer.dev.split.sentences, evaluation.hypotheses)
+    write_hypotheses(run.folder / "dev_hypotheses.csv", trainer.dev.split.sentences, hypotheses)
     if progress.history:
         write_curves(run.folder / "training_curves.png", progress.history, run.corpus.describe())
-    _report(run, evaluation)
+    summary = f"{found}, 95 % interval {interval[0]:.2f} to {interval[1]:.2f}"
+    _report(run, summary, hypotheses)
     return result
 
 
-def _report(run: Run, evaluation: Evaluation) -> None:
+def _report(run: Run, summary: str, hypotheses: list[list[str]]) -> None:
     """The run's last words: WER, three sentences spread over dev, where everything is."""
     trainer, options = run.trainer, run.config.training
     stopping = trainer.stopping
@@ -346,10 +362,10 @@ def _report(run: Run, evaluation: Evaluation) -> None:
         verdict = "better than" if stopping.best_wer < started_wer else "no better than"
         print(f"fine-tuning is {verdict} the loaded model ({started_wer:.2f} %)")
     note = " [simulated signers]" if run.corpus.simulated else ""
-    print(f"dev, {options.decoder} decoder: {evaluation.score}{note}")
+    print(f"dev, {options.decoder} decoder: {summary}{note}")
     sentences = trainer.dev.split.sentences
     for index in np.linspace(0, len(sentences) - 1, min(3, len(sentences))).astype(int):
         print(f"  {sentences[index].id}")
         print(f"    reference   {' '.join(sentences[index].glosses)}")
-        print(f"    hypothesis  {' '.join(evaluation.hypotheses[index]) or '(empty)'}")
+        print(f"    hypothesis  {' '.join(hypotheses[index]) or '(empty)'}")
     print(f"run folder: {run.folder}")

@@ -1,0 +1,67 @@
+"""Score a checkpoint on a split of a corpus: WER with its interval, by signer and sentence length, and what goes wrong.
+
+    python evaluate.py --checkpoint checkpoints/mine/best_model.pth
+    python evaluate.py --checkpoint checkpoints/mine/best_model.pth --split test --decoder beam --lm train
+    python evaluate.py --checkpoint checkpoints/phoenix/best_model.pth --split test --scoring phoenix2014
+
+Vocabulary, feature statistics and decoder settings are the checkpoint's. Of the adaptive decoder, what was chosen on dev is
+applied as it is; a checkpoint without such settings, or another --lm, makes it choose on the corpus's dev split first.
+Writes hypotheses.csv, hypotheses.ctm and references.stm (for sclite) and result.json.
+Exit codes: 0 done, 2 usage, 3 data.
+"""
+
+from pathlib import Path
+
+from command_line import Parser
+from errors import run_script
+from training.config import DECODERS
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="evaluate.py", description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="best_model.pth of a run")
+    parser.add_argument("--data_dir", help="corpus folder (default: the one that the checkpoint was trained on)")
+    parser.add_argument("--split", choices=("train", "dev", "test"), default="dev", help="what is scored")
+    parser.add_argument("--decoder", choices=DECODERS, default="adaptive", help="how glosses are read")
+    parser.add_argument(
+        "--lm",
+        metavar="PATH|train|none",
+        help="bigram language model: an ARPA file, the corpus's train transcripts, or none "
+        "(default: the checkpoint's, if dev chose it)",
+    )
+    parser.add_argument(
+        "--scoring",
+        choices=("plain", "phoenix2014"),
+        default="plain",
+        help="phoenix2014: hypotheses pass the corpus's official clean-up, references stay as they are",
+    )
+    parser.add_argument("--compare_with", type=Path, metavar="DIR", help="another evaluation, for a paired test")
+    parser.add_argument("--output_dir", type=Path, help="where results go (default: beside the checkpoint)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = make_parser().parse_args(argv)
+    output_dir = options.output_dir or options.checkpoint.parent / f"evaluation_{options.split}_{options.decoder}"
+
+    from training.judging import Request, judge
+
+    judge(
+        Request(
+            checkpoint=options.checkpoint,
+            data_dir=options.data_dir,
+            split=options.split,
+            decoder=options.decoder,
+            language_model=options.lm,
+            scoring=options.scoring,
+            output_dir=output_dir,
+            compare_with=options.compare_with,
+            device=options.device,
+        )
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,315 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.vocabulary import Vocabulary
+from decoding.greedy import greedy_decode
+from decoding.language_model import LanguageModel
+from decoding.length_normalization import (
+    LengthNormalization,
+    adaptive_decode,
+    confidence_threshold,
+    filtered_decode,
+    trim_trailing,
+    tune,
+)
+from decoding.posteriors import decode_posteriors
+from decoding.scoring import score
+
+
+def ctc_log_probability(log_probs: torch.Tensor, readings: list[list[int]]) -> torch.Tensor:
+    """log P(reading) summed over all alignments, by torch's CTC loss: float64 (N,), -inf where there is no alignment."""
+    values = []
+    for reading in readings:
+        loss = torch.nn.functional.ctc_loss(
+            log_probs.double()[:, None],
+            torch.tensor([reading], dtype=torch.int64).reshape(1, -1),
+            torch.tensor([len(log_probs)]),
+            torch.tensor([len(reading)]),
+            reduction="none",
+        )
+        values.append(-loss[0])
+    return torch.stack(values)
+
+
+def log_probs_of(rows: list[list[float]]) -> torch.Tensor:
+    """(T, V) of the given probabilities."""
+    return torch.tensor(rows, dtype=torch.float64).log().float()
+
+
+def decode(rows: list[list[float]], settings: LengthNormalization) -> list[int]:
+    log_probs = log_probs_of(rows)
+    return adaptive_decode(log_probs[None], torch.tensor([len(rows)]), settings)[0]
+
+
+def greedy(rows: list[list[float]]) -> list[int]:
+    return greedy_decode(log_probs_of(rows)[None], torch.tensor([len(rows)]))[0]
+
+
+@pytest.mark.parametrize(("count", "k"), [(1, 0.5), (5, 0.5), (6, 0.3), (15, 0.3), (16, 0.2), (40, 0.2)])
+def test_the_threshold_is_mean_minus_k_deviations(count, k):
+    confidences = [0.2 + 0.6 * (i % 2) for i in range(count)]
+    mean = sum(confidences) / count
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in confidences) / count)
+    assert confidence_threshold(confidences) == pytest.approx(mean - k * deviation, abs=1e-12)
+
+
+def test_trimming_by_hand():
+    # mean 0.7, deviation sqrt(0.08) = 0.283, threshold 0.7 - 0.5 * 0.283 = 0.559
+    assert trim_trailing([1, 2, 3, 4], [0.9, 0.9, 0.9, 0.1]) == [1, 2, 3]
+    assert trim_trailing([1, 2, 3, 4, 5], [1.0, 1.0, 1.0, 0.1, 0.1]) == [1, 2, 3]
+    assert trim_trailing([1, 2, 3, 4], [0.9, 0.1, 0.1, 0.9]) == [1, 2, 3, 4], "only what trails"
+    assert trim_trailing([1, 2, 3, 4], [0.5, 0.5, 0.5, 0.5]) == [1, 2, 3, 4], "equal to the threshold stays"
+    assert trim_trailing([1, 2, 3], [0.9, 0.1, 0.05]) == [1, 2], "the first two stay"
+    assert trim_trailing([1, 2], [0.9, 0.001]) == [1, 2]
+    assert trim_trailing([], []) == []
+
+
+def test_no_more_than_50_glosses():
+    many = list(range(1, 61))
+    assert trim_trailing(many, [0.5] * 60) == many[:50]
+    classes = 62
+    path = torch.arange(1, 61)
+    log_probs = torch.nn.functional.one_hot(path, classes).float().mul(30).log_softmax(-1)
+    assert len(adaptive_decode(log_probs[None], torch.tensor([60]), LengthNormalization(1.0))[0]) == 50
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=14),
+    st.floats(0.5, 8),
+    st.integers(0, 1000),
+)
+def test_where_the_model_is_sure_the_reading_is_the_greedy_one(path, steps_per_gloss, seed):
+    logits = torch.nn.functional.one_hot(torch.tensor(path), 4).float() * 15
+    logits += torch.randn(logits.shape, generator=torch.Generator().manual_seed(seed))
+    log_probs = logits.log_softmax(-1)[None]
+    lengths = torch.tensor([len(path)])
+    assert adaptive_decode(log_probs, lengths, LengthNormalization(steps_per_gloss)) == greedy_decode(
+        log_probs, lengths
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 4), st.integers(0, 10_000), st.floats(0.3, 4))
+def test_without_normalisation_no_reading_is_less_probable_than_the_greedy_one(steps, seed, sharpness):
+    # three classes and at most four steps: the beam holds every reading
+    log_probs = torch.randn(steps, 3, generator=torch.Generator().manual_seed(seed)).mul(sharpness).log_softmax(-1)
+    lengths = torch.tensor([steps])
+    settings = LengthNormalization(steps_per_gloss=1.0, strength=0.0)
+    found = adaptive_decode(log_probs[None], lengths, settings)[0]
+    best = greedy_decode(log_probs[None], lengths)[0]
+    chosen, plain = ctc_log_probability(log_probs, [found, best]).tolist()
+    assert chosen >= plain - 1e-6
+
+
+SPURIOUS = [
+    [0.02, 0.96, 0.01, 0.01],
+    [0.96, 0.02, 0.01, 0.01],
+    [0.02, 0.01, 0.96, 0.01],
+    [0.96, 0.01, 0.02, 0.01],
+    [0.01, 0.97, 0.01, 0.01],
+    [0.35, 0.20, 0.05, 0.40],  # the best class is a 3, yet 1 going on or blank is likelier: 0.55
+]
+
+
+def test_a_spurious_gloss_at_the_end_is_taken_away():
+    settings = LengthNormalization(steps_per_gloss=2.0)
+    assert greedy(SPURIOUS) == [1, 2, 1, 3]
+    readings = ctc_log_probability(log_probs_of(SPURIOUS), [[1, 2, 1], [1, 2, 1, 3]])
+    assert readings[0] > readings[1], "so says the sum over alignments"
+    assert decode(SPURIOUS, settings) == [1, 2, 1]
+
+
+def test_a_low_confidence_gloss_at_the_end_is_trimmed():
+    """The trailing 3 beats blank by more than a nat, so no blank penalty takes it away; its confidence does."""
+    rows = [*SPURIOUS[:-1], [0.12, 0.42, 0.01, 0.45]]
+    assert greedy(rows) == [1, 2, 1, 3]
+    assert decode(rows, LengthNormalization(steps_per_gloss=2.0)) == [1, 2, 1]
+
+
+def test_a_glosss_confidence_is_the_highest_of_its_run():
+    """The first three glosses come in weakly and rise to 0.96: measured where they begin, the last would not stand out."""
+    rows = [
+        [0.10, 0.40, 0.25, 0.25],
+        [0.02, 0.96, 0.01, 0.01],
+        [0.10, 0.25, 0.40, 0.25],
+        [0.02, 0.01, 0.96, 0.01],
+        [0.10, 0.40, 0.25, 0.25],
+        [0.02, 0.96, 0.01, 0.01],
+        [0.12, 0.42, 0.01, 0.45],
+    ]
+    assert greedy(rows) == [1, 2, 1, 3]
+    assert decode(rows, LengthNormalization(steps_per_gloss=2.0)) == [1, 2, 1]
+
+
+HESITANT = [
+    [0.04, 0.94, 0.02],
+    [0.90, 0.05, 0.05],
+    [0.60, 0.02, 0.38],  # a 2 that never wins a step
+    [0.55, 0.02, 0.43],
+    [0.60, 0.02, 0.38],
+    [0.90, 0.05, 0.05],
+    [0.04, 0.94, 0.02],
+]
+
+
+def test_a_gloss_that_greedy_drops_is_brought_back():
+    settings = LengthNormalization(steps_per_gloss=2.0)
+    assert greedy(HESITANT) == [1, 1]
+    assert decode(HESITANT, settings) == [1, 2, 1]
+
+
+def test_the_score_by_hand():
+    """Two readings whose scores cross between strengths: log P / (glosses + 1) ** alpha."""
+    rows = [[0.55, 0.45], [0.9, 0.1]]  # readings () and (1,): the empty one is greedy
+    empty = math.log(0.55 * 0.9)
+    one = math.log(0.45 * 0.9 + 0.45 * 0.1 + 0.55 * 0.1)
+    assert greedy(rows) == [] and one > empty, "summed over alignments the gloss is the more probable"
+    rows = [[0.7, 0.3], [0.9, 0.1]]
+    empty, one = math.log(0.7 * 0.9), math.log(1 - 0.7 * 0.9)
+    confidence = (0.7 + 0.9) / 2
+    # score(1) = one / 2 ** alpha passes score(()) = empty where 2 ** alpha = one / empty
+    crossing = math.log2(one / empty) / (1 - confidence)  # the shortfall is 1: nothing was read
+    for strength, expected in ((crossing * 0.98, []), (crossing * 1.02, [1])):
+        assert decode(rows, LengthNormalization(steps_per_gloss=1.0, strength=strength)) == expected
+
+
+def test_the_strength_falls_with_confidence_and_with_how_little_is_missing():
+    """As above, behind a 1 that is read for sure: (1,) or (1, 2), of `expected` glosses."""
+    rows = [[0.0005, 0.999, 0.0005], [0.999, 0.0005, 0.0005], [0.7, 0.0005, 0.2995], [0.9, 0.0005, 0.0995]]
+    short, long = ctc_log_probability(log_probs_of(rows), [[1], [1, 2]]).tolist()
+    confidence = (0.999 + 0.999 + 0.7 + 0.9) / 4
+    assert greedy(rows) == [1] and short > long
+    for expected in (2.0, 4.0):
+        shortfall = 1 - 1 / expected
+        # long / 3 ** alpha passes short / 2 ** alpha where (3 / 2) ** alpha = long / short
+        crossing = math.log(long / short) / math.log(3 / 2) / (1 - confidence) / shortfall
+        for strength, reading in ((crossing * 0.99, [1]), (crossing * 1.01, [1, 2])):
+            settings = LengthNormalization(steps_per_gloss=4 / expected, strength=strength)
+            assert decode(rows, settings) == reading
+
+
+def test_a_best_path_of_the_expected_length_is_not_lengthened():
+    long_enough = LengthNormalization(steps_per_gloss=3.5, strength=100.0)  # 7 steps: two glosses, as greedy reads
+    too_short = LengthNormalization(steps_per_gloss=1.0, strength=30.0)
+    rows = [[0.04, 0.94, 0.02], *[[0.72, 0.02, 0.26]] + [[0.9, 0.05, 0.05]] * 4, [0.04, 0.94, 0.02]]
+    plain = ctc_log_probability(log_probs_of(rows), [[1, 1], [1, 2, 1]])
+    assert greedy(rows) == [1, 1] and plain[0] > plain[1]
+    assert decode(rows, long_enough) == [1, 1]
+    assert decode(rows, too_short) == [1, 2, 1]
+
+
+def test_sentences_of_a_batch_do_not_touch_each_other():
+    short = torch.full((len(SPURIOUS), 4), -20.0)
+    short[:3] = log_probs_of(SPURIOUS)[:3]
+    batch = torch.stack([log_probs_of(SPURIOUS), short])
+    settings = LengthNormalization(steps_per_gloss=2.0)
+    alone = adaptive_decode(batch[1:, :3], torch.tensor([3]), settings)
+    assert adaptive_decode(batch, torch.tensor([len(SPURIOUS), 3]), settings) == [decode(SPURIOUS, settings), *alone]
+
+
+def test_a_best_path_longer_than_expected_is_shortened():
+    """alpha below 0 where greedy says more than expected: () gains on (1,) by 2 ** alpha."""
+    rows = [[0.4, 0.6], [0.9, 0.1]]
+    empty, one = math.log(0.4 * 0.9), math.log(1 - 0.4 * 0.9)
+    assert greedy(rows) == [1]
+    # 1 gloss where 2 / 8 are expected: the shortfall is clamped to -1, confidence is 0.75
+    crossing = math.log2(empty / one) / (1 - 0.75)
+    for strength, expected in ((crossing * 0.98, [1]), (crossing * 1.02, [])):
+        assert decode(rows, LengthNormalization(steps_per_gloss=8.0, strength=strength)) == expected
+
+
+def test_the_gloss_bonus_by_hand():
+    rows = [[0.7, 0.3], [0.9, 0.1]]
+    needed = math.log(0.7 * 0.9) - math.log(1 - 0.7 * 0.9)  # what the empty reading is ahead by
+    for bonus, expected in ((needed - 0.01, []), (needed + 0.01, [1])):
+        assert decode(rows, LengthNormalization(steps_per_gloss=1.0, strength=0.0, gloss_bonus=bonus)) == expected
+
+
+def test_the_language_model_weighs_in():
+    rows = [[0.02, 0.50, 0.48], [0.98, 0.01, 0.01]]
+    table = torch.tensor([[0.2, 0.1, 0.7]] * 3).log()
+    model = LanguageModel(table, table[0], torch.zeros(3))
+    lengths = torch.tensor([2])
+    for weight, expected in ((0.0, [1]), (0.5, [2])):
+        settings = LengthNormalization(2.0, strength=0.0, lm_weight=weight)
+        assert adaptive_decode(log_probs_of(rows)[None], lengths, settings, model) == [expected]
+
+
+def test_the_confidence_filter_by_hand():
+    # 1 (0.9, 0.95), 2 (0.9), 3 (0.9), 1 (0.6): mean 0.8375, deviation 0.139, threshold 0.768
+    rows = [
+        [0.05, 0.90, 0.03, 0.02],
+        [0.03, 0.95, 0.01, 0.01],
+        [0.05, 0.03, 0.90, 0.02],
+        [0.05, 0.03, 0.02, 0.90],
+        [0.30, 0.60, 0.05, 0.05],
+    ]
+    batch = torch.stack([log_probs_of(rows), log_probs_of(rows)])
+    assert filtered_decode(batch, torch.tensor([5, 2])) == [[1, 2, 3], [1]]
+    assert adaptive_decode(batch, torch.tensor([5, 2]), LengthNormalization(2.0, "filtered")) == [[1, 2, 3], [1]]
+    assert adaptive_decode(batch, torch.tensor([5, 2]), LengthNormalization(2.0, "greedy")) == [[1, 2, 3, 1], [1]]
+
+
+@pytest.mark.parametrize(
+    "settings", [LengthNormalization(2.0, strength=3.0, gloss_bonus=0.5), LengthNormalization(5.0)]
+)
+def test_neighbours_and_padding_never_change_a_reading(settings):
+    generator = torch.Generator().manual_seed(3)
+    posteriors = [torch.randn(steps, 30, generator=generator).mul(2).log_softmax(-1) for steps in (1, 40, 7, 40, 19, 3)]
+    alone = [adaptive_decode(one[None], torch.tensor([len(one)]), settings)[0] for one in posteriors]
+    assert decode_posteriors(posteriors, lambda *batch: adaptive_decode(*batch, settings)) == alone
+    few = [posteriors[index] for index in (4, 0)]
+    assert decode_posteriors(few, lambda *batch: adaptive_decode(*batch, settings)) == [alone[4], alone[0]]
+
+
+def split_of(readings: list[list[int]], drop: float, seed: int = 0) -> list[torch.Tensor]:
+    """Posteriors in which every gloss is heard, but a blank is a little likelier where `drop` is above one half."""
+    posteriors = []
+    for reading in readings:
+        rows = []
+        for index in reading:
+            gloss = torch.full((4,), 0.01)
+            gloss[0], gloss[index] = drop - 0.01, 0.99 - drop
+            rows += [gloss, torch.tensor([0.97, 0.01, 0.01, 0.01])]
+        posteriors.append(torch.stack(rows).log())
+    return posteriors
+
+
+def errors_of(posteriors, references, vocabulary, settings, model=None) -> int:
+    readings = decode_posteriors(posteriors, lambda *batch: adaptive_decode(*batch, settings, model))
+    return score(references, [vocabulary.decode(reading) for reading in readings]).errors
+
+
+def test_tuning_brings_hesitant_glosses_back_and_is_never_worse_than_greedy():
+    vocabulary = Vocabulary(["A", "B", "C"])
+    readings = [[1, 2], [3, 1, 2], [2], [2, 3, 1, 3], [1, 3]]
+    references = [vocabulary.decode(reading) for reading in readings]
+    hesitant = split_of(readings, drop=0.6)
+    plain = LengthNormalization(2.0, "greedy")
+    assert errors_of(hesitant, references, vocabulary, plain) == 12, "greedy hears nothing"
+    tuned = tune(hesitant, references, vocabulary, 2.0, None)
+    assert tuned.readings == "beam" and tuned.lm_weight == 0.0
+    assert errors_of(hesitant, references, vocabulary, tuned) == 0
+    clear = split_of(readings, drop=0.2)
+    assert tune(clear, references, vocabulary, 2.0, None) == LengthNormalization(2.0, "greedy", 0.0), (
+        "the simplest wins"
+    )
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.5, 4))
+def test_tuned_settings_are_never_worse_than_greedy_on_what_they_were_tuned_on(seed, sharpness):
+    generator = torch.Generator().manual_seed(seed)
+    vocabulary = Vocabulary(["A", "B", "C", "D"])
+    posteriors = [torch.randn(9, 5, generator=generator).mul(sharpness).log_softmax(-1) for _ in range(6)]
+    references = [[vocabulary.glosses[i] for i in torch.randint(0, 4, (3,), generator=generator)] for _ in range(6)]
+    table = torch.randn(5, 5, generator=generator).log_softmax(-1)
+    model = LanguageModel(table, table[0], torch.zeros(5))
+    tuned = tune(posteriors, references, vocabulary, 3.0, model)
+    greedy_errors = errors_of(posteriors, references, vocabulary, LengthNormalization(3.0, "greedy"))
+    assert errors_of(posteriors, references, vocabulary, tuned, model) <= greedy_errors

@@ -1,0 +1,174 @@
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from decoding.sclite import write_ctm, write_stm
+from decoding.scoring import (
+    SentenceErrors,
+    align,
+    bootstrap_interval,
+    by_group,
+    by_length,
+    most_common_errors,
+    paired_p_value,
+    score,
+    total,
+)
+
+
+def edit_distance(reference: list[str], hypothesis: list[str]) -> int:
+    row = list(range(len(hypothesis) + 1))
+    for i, said in enumerate(reference, start=1):
+        previous, row[0] = row[0], i
+        for j, heard in enumerate(hypothesis, start=1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (said != heard))
+    return row[-1]
+
+
+glosses = st.lists(st.sampled_from(["A", "B", "LONG-NAME", "__ON__", "3"]), max_size=8)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(glosses, glosses), min_size=1, max_size=5).filter(lambda pairs: any(r for r, _ in pairs)))
+def test_wer_equals_the_edit_distance_over_the_reference(pairs):
+    result = score([r for r, _ in pairs], [h for _, h in pairs])
+    errors, total = sum(edit_distance(r, h) for r, h in pairs), sum(len(r) for r, _ in pairs)
+    assert result.substitutions + result.deletions + result.insertions == errors
+    assert result.wer == pytest.approx(100 * errors / total)
+    # what is said beyond what was meant
+    assert result.insertions - result.deletions == sum(len(h) - len(r) for r, h in pairs)
+    assert (result.reference_glosses, result.sentences) == (total, len(pairs))
+
+
+def test_counts_by_hand():
+    result = score([["A", "B", "C"], ["D"]], [["A", "X", "C", "E"], []])
+    assert (result.substitutions, result.insertions, result.deletions) == (1, 1, 1)
+    assert result.wer == pytest.approx(75.0)  # micro-averaged: 3 of 4, not the mean of 66.7 and 100
+    assert str(result) == "WER 75.00 % (sub 25.00, del 25.00, ins 25.00) over 2 sentences"
+
+
+def test_wer_is_not_capped():
+    assert score([["A"]], [["B", "C", "D"]]).wer == pytest.approx(300.0)
+
+
+def test_an_empty_hypothesis_is_all_deletions():
+    result = score([("A", "B")], [()])
+    assert (result.deletions, result.insertions, result.substitutions, result.wer) == (2, 0, 0, 100.0)
+
+
+def test_what_is_said_for_an_empty_reference_is_inserted():
+    result = score([[], ["A"], []], [["X", "Y"], ["A"], []])
+    assert (result.insertions, result.deletions, result.substitutions) == (2, 0, 0)
+    assert (result.wer, result.sentences) == (200.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("references", "hypotheses"), [([["A"]], []), ([["A"]], [["A"], ["B"]]), ([[], []], [["A"], []]), ([], [])]
+)
+def test_sentences_that_do_not_match_are_refused(references, hypotheses):
+    with pytest.raises(ValueError, match="references"):
+        score(references, hypotheses)
+
+
+REFERENCES = [["A", "B", "C"], ["D"], [], ["A", "A", "B", "C", "D", "E"]]
+HYPOTHESES = [["A", "X", "C", "E"], [], ["Z"], ["A", "B", "X", "D", "E"]]
+
+
+def test_what_went_wrong_in_each_sentence():
+    assert align(REFERENCES, HYPOTHESES) == [
+        SentenceErrors((("B", "X"),), (), ("E",), 3),
+        SentenceErrors((), ("D",), (), 1),
+        SentenceErrors((), (), ("Z",), 0),
+        SentenceErrors((("C", "X"),), ("A",), (), 6),
+    ]
+    assert align([[]], [[]]) == [SentenceErrors((), (), (), 0)]
+    assert total(align(REFERENCES, HYPOTHESES)) == score(REFERENCES, HYPOTHESES)
+
+
+def test_groups_add_up_to_the_whole():
+    aligned = align(REFERENCES, HYPOTHESES)
+    signers = by_group(aligned, ["eva", "adam", "adam", "eva"])
+    assert list(signers) == ["adam", "eva"]
+    assert (signers["adam"].deletions, signers["adam"].insertions, signers["adam"].wer) == (1, 1, 200.0)
+    assert sum(one.errors for one in signers.values()) == total(aligned).errors
+    assert list(by_group(aligned, ["x", "x", "only insertions", "x"])) == ["x"], "a rate needs a reference"
+    bands = by_length(aligned)
+    assert {band: (one.sentences, one.reference_glosses) for band, one in bands.items()} == {
+        "1-5": (2, 4),
+        "6-10": (1, 6),
+    }
+    edges = align([["A"] * n for n in (5, 6, 10, 11, 15, 16, 40)], [["A"]] * 7)
+    assert {band: one.sentences for band, one in by_length(edges).items()} == {
+        "1-5": 1,
+        "6-10": 2,
+        "11-15": 2,
+        "16+": 2,
+    }
+
+
+def test_the_most_common_errors_come_first():
+    aligned = align([["A", "B"]] * 3 + [["C"], ["D"]], [["X", "B"]] * 2 + [["Y", "B"], [], ["D", "E"]])
+    assert most_common_errors(aligned) == {
+        "substitutions": [("A -> X", 2), ("A -> Y", 1)],
+        "deletions": [("C", 1)],
+        "insertions": [("E", 1)],
+    }
+    assert most_common_errors(aligned, count=1)["substitutions"] == [("A -> X", 2)]
+
+
+def errors_of(*counts: int, glosses: int = 10) -> list[SentenceErrors]:
+    return [SentenceErrors((), ("A",) * count, (), glosses) for count in counts]
+
+
+def test_the_interval_is_that_of_the_sampling_distribution():
+    """n sentences each wrong or not with probability one half: the rate's deviation is 0.5 / sqrt(n)."""
+    counts = np.random.default_rng(0).permutation([0] * 200 + [10] * 200)
+    low, high = bootstrap_interval(errors_of(*counts))
+    assert low == pytest.approx(50 - 1.96 * 50 / 20, abs=0.5) and high == pytest.approx(50 + 1.96 * 50 / 20, abs=0.5)
+    assert bootstrap_interval(errors_of(3, 3, 3)) == (30.0, 30.0)
+    assert bootstrap_interval(errors_of(1, 4, 0)) == bootstrap_interval(errors_of(1, 4, 0)), "drawn from a fixed seed"
+
+
+def test_the_paired_test_by_hand():
+    same = errors_of(1, 2, 3)
+    assert paired_p_value(same, same) == 1.0
+    # five sentences, each one error better: only 2 of 32 swaps are as extreme
+    assert paired_p_value(errors_of(1, 1, 1, 1, 1), errors_of(2, 2, 2, 2, 2)) == pytest.approx(2 / 32, abs=0.01)
+    assert paired_p_value(errors_of(2, 0), errors_of(1, 1)) == 1.0
+    with pytest.raises(ValueError, match="same sentences"):
+        paired_p_value(errors_of(1), errors_of(1, 1))
+
+
+def test_ctm_and_stm_as_written(tmp_path):
+    write_ctm(tmp_path / "h.ctm", ["s2", "s1"], [["A", "B"], []], [[(0.16, 0.32), (0.4, 1.0)], []])
+    assert (tmp_path / "h.ctm").read_text() == "s1 1 0.000 0.000 @\ns2 1 0.160 0.160 A\ns2 1 0.400 0.600 B\n"
+    write_stm(tmp_path / "r.stm", ["s2", "s1"], ["eva", "adam"], [2.0, 0.5], [["A"], ["B", "C"]])
+    assert (tmp_path / "r.stm").read_text() == "s1 1 adam 0.000 0.500 B C\ns2 1 eva 0.000 2.000 A\n"
+
+
+@pytest.mark.skipif(shutil.which("sctk") is None, reason="sclite is not installed (Debian: apt-get install sctk)")
+def test_sclite_prints_the_same_rate(tmp_path):
+    random = np.random.default_rng(7)
+    words = ["A", "B", "C", "D", "IX", "__ON__", "WIE-AUSSEHEN", "A+B"]
+    references = [list(random.choice(words, random.integers(1, 14))) for _ in range(80)]
+    hypotheses = [
+        [str(random.choice(words)) if random.random() < 0.2 else gloss for gloss in reference if random.random() > 0.15]
+        + list(random.choice(words, random.integers(0, 2)))
+        for reference in references
+    ]
+    hypotheses[3], hypotheses[4] = [], list(references[4])
+    ids = [f"sentence-{number}" for number in range(80)]
+    spans = [[(0.2 * n, 0.2 * n + 0.16) for n in range(len(one))] for one in hypotheses]
+    write_ctm(tmp_path / "h.ctm", ids, hypotheses, spans)
+    write_stm(tmp_path / "r.stm", ids, ["eva"] * 80, [10.0] * 80, references)
+    command = ["sctk", "sclite", "-r", "r.stm", "stm", "-h", "h.ctm", "ctm", "-o", "sum", "stdout"]
+    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    summary = re.search(r"Sum/Avg *\|(.*)", printed).group(1).replace("|", " ").split()
+    found = score(references, hypotheses)
+    assert (int(summary[0]), int(summary[1])) == (80, found.reference_glosses)
+    assert summary[6] == f"{found.wer:.1f}"

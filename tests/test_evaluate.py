@@ -1,0 +1,200 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import evaluate
+from data.corpus import Corpus
+from data.vocabulary import Vocabulary
+from decoding.language_model import train_language_model, write_arpa
+from errors import DataError, UsageError
+from training.checkpoint import load_checkpoint, save_checkpoint
+from training.config import Config
+from training.devices import Precision
+from training.evaluation import read_posteriors
+from training.judging import clean_up
+from training.pipeline import FeaturePipeline
+from training.run import load_teacher
+
+FILES = {"hypotheses.csv", "hypotheses.ctm", "references.stm", "result.json"}
+
+
+def judge(checkpoint: Path, output: Path, *options) -> dict:
+    argv = ["--checkpoint", checkpoint, "--output_dir", output, "--device", "cpu", *options]
+    assert evaluate.main([str(word) for word in argv]) == 0
+    return json.loads((output / "result.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def adaptive_run(make_settings, execute_run, tmp_path_factory) -> Path:
+    """A run whose adaptive decoder was tuned on dev. Read it only."""
+    folder = tmp_path_factory.mktemp("evaluate") / "adaptive"
+    execute_run(make_settings(folder, decoder="adaptive", epochs=6))
+    return folder
+
+
+def test_greedy_gives_the_runs_own_rate_and_all_files(finished_run, tmp_path, capsys):
+    result = judge(finished_run / "best_model.pth", tmp_path / "out", "--decoder", "greedy")
+    of_run = json.loads((finished_run / "result.json").read_text())
+    assert result["wer"] == pytest.approx(of_run["greedy_dev_wer"])
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    assert (tmp_path / "out" / "hypotheses.csv").read_text() == (finished_run / "dev_hypotheses.csv").read_text()
+    assert (result["split"], result["decoder"], result["scoring"], result["sentences"]) == ("dev", "greedy", "plain", 4)
+    assert result["by_signer"] == {"anna": {key: result[key] for key in result["by_signer"]["anna"]}}
+    low, high = result["wer_interval"]
+    assert low <= result["wer"] <= high
+    out = capsys.readouterr().out
+    assert "decoder: greedy" in out and f"WER {result['wer']:.2f} %" in out
+
+
+def test_times_are_inside_the_sentence_and_in_order(adaptive_run, tiny_corpus, tmp_path):
+    judge(adaptive_run / "best_model.pth", tmp_path / "out")
+    seconds = {s.id: -(-s.frames // 4) * 4 / 25 for s in Corpus(tiny_corpus).split("dev").sentences}
+    rows = [line.split() for line in (tmp_path / "out" / "hypotheses.ctm").read_text().splitlines()]
+    ends = dict.fromkeys(seconds, 0.0)
+    for id, _, begin, duration, gloss in rows:
+        if gloss != "@":
+            assert ends[id] - 1e-6 <= float(begin) and float(duration) >= 4 / 25 - 1e-6
+            ends[id] = float(begin) + float(duration)
+            assert ends[id] <= seconds[id] + 1e-6
+    hypotheses = [line.split("|") for line in (tmp_path / "out" / "hypotheses.csv").read_text().splitlines()[1:]]
+    assert [gloss for *_, gloss in rows if gloss != "@"] == " ".join(row[3] for row in sorted(hypotheses)).split()
+    assert any(row[3] for row in hypotheses)
+
+
+def test_what_dev_chose_is_stored_and_applied(adaptive_run, tmp_path, capsys):
+    entry = load_checkpoint(adaptive_run / "best_model.pth")["decoder"]
+    assert entry["tuned_on"] == "dev of tiny" and entry["readings"] in ("greedy", "filtered", "beam")
+    of_run = json.loads((adaptive_run / "result.json").read_text())
+    assert of_run["best_dev_wer"] <= of_run["greedy_dev_wer"]
+    result = judge(adaptive_run / "best_model.pth", tmp_path / "out")
+    assert result["wer"] == of_run["best_dev_wer"] and result["wer_interval"] == of_run["best_dev_wer_interval"]
+    assert "(chosen on dev of tiny)" in result["decoder_settings"]
+    assert f"decoder: {result['decoder_settings']}" in capsys.readouterr().out
+
+
+def test_stored_settings_are_used_and_not_chosen_anew(adaptive_run, tmp_path):
+    checkpoint = load_checkpoint(adaptive_run / "best_model.pth")
+    checkpoint["decoder"] |= {"readings": "beam", "strength": 0.0, "gloss_bonus": 30.0, "lm_weight": 0.0}
+    save_checkpoint(tmp_path / "talkative.pth", checkpoint)
+    talkative = judge(tmp_path / "talkative.pth", tmp_path / "out")
+    assert "gloss bonus 30" in talkative["decoder_settings"]
+    assert (
+        talkative["insertions"] > judge(tmp_path / "talkative.pth", tmp_path / "g", "--decoder", "greedy")["insertions"]
+    )
+
+
+def test_without_stored_settings_they_are_chosen_on_dev(finished_run, tmp_path):
+    result = judge(finished_run / "best_model.pth", tmp_path / "out", "--split", "train")
+    assert "(chosen on dev of tiny, now)" in result["decoder_settings"] and result["sentences"] == 12
+    greedy = judge(finished_run / "best_model.pth", tmp_path / "greedy", "--decoder", "greedy")
+    assert judge(finished_run / "best_model.pth", tmp_path / "dev")["wer"] <= greedy["wer"]
+
+
+def test_the_beam_with_each_language_model(adaptive_run, tiny_corpus, tmp_path):
+    best = adaptive_run / "best_model.pth"
+    vocabulary = Vocabulary(load_checkpoint(best)["vocabulary"])
+    train = [sentence.glosses for sentence in Corpus(tiny_corpus).split("train").sentences]
+    write_arpa(train_language_model(train, vocabulary), vocabulary, tmp_path / "train.arpa")
+    results = {}
+    for name in ("none", "train", tmp_path / "train.arpa"):
+        results[name] = judge(best, tmp_path / "out", "--decoder", "beam", "--lm", name)
+        results[name]["text"] = (tmp_path / "out" / "hypotheses.csv").read_text()
+    assert results["none"]["decoder_settings"] == "beam, no language model"
+    assert "beam, language model weight 0" in results["train"]["decoder_settings"]
+    assert results["train"]["text"] == results[tmp_path / "train.arpa"]["text"]
+
+
+def test_a_hypothesis_does_not_depend_on_its_neighbours(make_corpus, adaptive_run, tmp_path):
+    """Posteriors to the bit, and hypotheses and times with them, whatever else is in the split."""
+    annotations = ["SUN RAIN", "WIND WIND HOUSE TOMORROW SUN RAIN", "HOUSE", "RAIN SUN WIND"]
+    checkpoint = load_checkpoint(adaptive_run / "best_model.pth")
+    vocabulary = Vocabulary(checkpoint["vocabulary"])
+    config = Config().updated(checkpoint["config"])
+    model = load_teacher(checkpoint, "best", config.model, vocabulary, 0)
+    cpu = torch.device("cpu")
+    found = {}
+    for count in (4, 2):
+        path = make_corpus(tmp_path / f"corpus{count}", {"train": ["SUN"], "dev": annotations[:count]})
+        corpus = Corpus(path)
+        pipeline = FeaturePipeline(corpus.aspect_ratio, cpu)
+        posteriors = read_posteriors(model, pipeline, corpus.split("dev"), Precision("fp32", cpu))
+        judge(adaptive_run / "best_model.pth", tmp_path / f"out{count}", "--data_dir", path, "--decoder", "beam")
+        ctm = (tmp_path / f"out{count}" / "hypotheses.ctm").read_text().splitlines()
+        found[count] = posteriors, [line for line in ctm if line.split()[0] in ("dev-00", "dev-01")]
+    assert all(torch.equal(few, many) for few, many in zip(found[2][0], found[4][0], strict=False))
+    assert found[2][1] == found[4][1] and found[2][1]
+
+
+def test_the_official_clean_up_keeps_times():
+    spans = [(0.0, 0.1), (0.2, 0.3), (0.4, 0.5), (0.6, 0.7), (0.8, 0.9), (1.0, 1.1), (1.2, 1.3)]
+    glosses = ["loc-NORD", "WIE", "AUSSEHEN", "REGEN", "REGEN", "A", "B"]
+    assert clean_up(glosses, spans) == (
+        ["NORD", "WIE-AUSSEHEN", "REGEN", "A+B"],
+        [(0.0, 0.1), (0.2, 0.5), (0.6, 0.9), (1.0, 1.3)],
+    )
+    assert clean_up([], []) == ([], [])
+    assert clean_up(["__PU__"], [(0.0, 1.0)]) == ([], [])
+
+
+def test_phoenix_scoring_cleans_hypotheses_and_leaves_references(adaptive_run, make_corpus, tmp_path):
+    checkpoint = load_checkpoint(adaptive_run / "best_model.pth")
+    checkpoint["vocabulary"] = [f"loc-{gloss}" for gloss in checkpoint["vocabulary"]]
+    save_checkpoint(tmp_path / "best_model.pth", checkpoint)
+    corpus = checkpoint["corpus"]["path"]
+    options = ("--data_dir", corpus, "--decoder", "greedy")
+    plain = judge(tmp_path / "best_model.pth", tmp_path / "plain", *options)
+    assert plain["wer"] >= 100 or plain["deletions"] == plain["reference_glosses"], "not a gloss is right"
+    cleaned = judge(tmp_path / "best_model.pth", tmp_path / "cleaned", *options, "--scoring", "phoenix2014")
+    assert cleaned["wer"] < plain["wer"]
+    assert "loc-" not in (tmp_path / "cleaned" / "hypotheses.ctm").read_text()
+    assert (tmp_path / "cleaned" / "references.stm").read_text() == (tmp_path / "plain" / "references.stm").read_text()
+
+
+def test_two_evaluations_compared(adaptive_run, finished_run, tmp_path, capsys):
+    judge(finished_run / "best_model.pth", tmp_path / "weak", "--decoder", "greedy")
+    options = ("--decoder", "greedy", "--compare_with")
+    against_itself = judge(finished_run / "best_model.pth", tmp_path / "same", *options, tmp_path / "weak")
+    assert against_itself["compared_with"]["p_value"] == 1.0
+    result = judge(adaptive_run / "best_model.pth", tmp_path / "strong", *options, tmp_path / "weak")
+    assert 0 < result["compared_with"]["p_value"] <= 1 and result["compared_with"]["wer"] == against_itself["wer"]
+    assert "p = " in capsys.readouterr().out
+    with pytest.raises(UsageError, match="not an evaluation of the same sentences"):
+        judge(finished_run / "best_model.pth", tmp_path / "x", *options, tmp_path / "weak", "--split", "train")
+    with pytest.raises(UsageError, match="cannot be read"):
+        judge(finished_run / "best_model.pth", tmp_path / "x", *options, tmp_path / "nowhere")
+
+
+def test_what_cannot_be_done_is_said_in_one_line(run_script, finished_run, tmp_path):
+    best = finished_run / "best_model.pth"
+    cases = [
+        (("--checkpoint", tmp_path / "none.pth"), 3, "none.pth does not exist"),
+        (("--checkpoint", best, "--split", "test"), 3, "test"),
+        (("--checkpoint", best, "--decoder", "beam", "--lm", tmp_path / "x.arpa"), 3, "cannot be read"),
+        (("--checkpoint", best, "--decoder", "greedy", "--lm", "train"), 2, "no effect"),
+        (("--checkpoint", best, "--decoder", "viterbi"), 2, "invalid choice: 'viterbi'"),
+        ((), 2, "--checkpoint"),
+    ]
+    for options, code, message in cases:
+        ended = run_script("evaluate.py", "--device", "cpu", *options)
+        assert ended.returncode == code and message in ended.stderr, ended.stderr
+        assert ended.stderr.count("\n") == 1 and ended.stderr.startswith("error: ")
+
+
+def test_values_that_are_not_finite_are_an_error(finished_run, tmp_path):
+    checkpoint = load_checkpoint(finished_run / "best_model.pth")
+    checkpoint["model"]["head.weight"][1] = torch.nan
+    save_checkpoint(tmp_path / "broken.pth", checkpoint)
+    with pytest.raises(DataError, match="dev-00: the model's log-probabilities are not finite"):
+        judge(tmp_path / "broken.pth", tmp_path / "out", "--decoder", "greedy")
+
+
+def test_help_is_quick_and_needs_no_torch(run_script):
+    code = (
+        "import sys, evaluate\n"
+        "try: evaluate.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"
+    )
+    assert run_script("-c", code).returncode == 0

@@ -1,0 +1,264 @@
+"""A checkpoint judged on a split: decoded with its own vocabulary and settings, scored, written for people and for sclite."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from data.corpus import Corpus, Split
+from data.transcripts import normalize_phoenix2014
+from data.vocabulary import Vocabulary
+from decoding.alignment import gloss_spans
+from decoding.language_model import LanguageModel, read_arpa, train_language_model
+from decoding.length_normalization import LengthNormalization, tune
+from decoding.posteriors import decode_posteriors, in_batches
+from decoding.sclite import write_ctm, write_stm
+from decoding.scoring import (
+    Score,
+    SentenceErrors,
+    align,
+    bootstrap_interval,
+    by_group,
+    by_length,
+    most_common_errors,
+    paired_p_value,
+    total,
+)
+from errors import DataError, UsageError
+from models.config import TIME_STRIDE
+from training.checkpoint import load_checkpoint
+from training.config import Config
+from training.devices import Precision, choose_device
+from training.evaluation import make_decoder, read_decoder_entry, read_posteriors
+from training.pipeline import FeaturePipeline
+from training.run import load_teacher, make_folder, open_corpus
+from training.run_log import write_hypotheses, write_json
+from training.sentences import prepare_split
+
+# Weight and gloss bonus of a language model that the beam is given though dev did not choose one.
+_LM_WEIGHT, _LM_BONUS = 0.25, 1.5
+
+
+@dataclass(frozen=True)
+class Request:
+    """What evaluate.py was asked: see its --help."""
+
+    checkpoint: Path
+    data_dir: str | None
+    split: str
+    decoder: str
+    language_model: str | None
+    scoring: str
+    output_dir: Path
+    compare_with: Path | None
+    device: str
+
+
+def judge(request: Request) -> dict:
+    """Decode and score the split, write hypotheses.csv, hypotheses.ctm, references.stm and result.json, print a summary.
+
+    Returns result.json's content. Raises UsageError and DataError.
+    """
+    if request.decoder == "greedy" and request.language_model is not None:
+        raise UsageError("--lm has no effect on --decoder greedy: use adaptive or beam")
+    checkpoint = load_checkpoint(request.checkpoint)
+    try:
+        config = Config().updated(checkpoint["config"])
+    except UsageError as error:
+        raise DataError(f"{request.checkpoint} has a configuration that this version does not know: {error}") from None
+    vocabulary = Vocabulary(checkpoint["vocabulary"])
+    corpus = open_corpus(request.data_dir or checkpoint["corpus"]["path"])
+    prepared = prepare_split(corpus.split(request.split), vocabulary)
+    if not any(prepared.references):
+        raise DataError(f"{corpus.path}: the {request.split} split has no glosses to score")
+    baseline = _read_baseline(request.compare_with, prepared.split) if request.compare_with else None
+    device = choose_device(request.device)
+    model = load_teacher(checkpoint, request.checkpoint, config.model, vocabulary, config.training.seed).to(device)
+    pipeline, precision = FeaturePipeline(corpus.aspect_ratio, device), Precision(config.training.precision, device)
+    for line in prepared.warnings():
+        print(f"warning: {line}")
+
+    def read(split: Split) -> list[torch.Tensor]:
+        return read_posteriors(model, pipeline, split, precision)
+
+    posteriors = read(prepared.split)
+    settings, language_model, tuned_on = read_decoder_entry(checkpoint["decoder"])
+    if request.language_model is not None:
+        language_model = _language_model(request.language_model, corpus, vocabulary)
+    if request.decoder == "adaptive" and (tuned_on is None or request.language_model is not None):
+        dev = prepare_split(corpus.split("dev"), vocabulary)
+        seen = posteriors if request.split == "dev" else read(dev.split)
+        settings = tune(seen, dev.references, vocabulary, settings.steps_per_gloss, language_model)
+        tuned_on = f"dev of {corpus.name}, now"
+    elif language_model is not None and not settings.lm_weight:
+        settings = replace(settings, lm_weight=_LM_WEIGHT, gloss_bonus=_LM_BONUS)
+    described = _describe(request.decoder, settings, language_model, tuned_on)
+    decoder = make_decoder(request.decoder, settings, language_model)
+    readings = decode_posteriors(posteriors, decoder)
+    spans = _seconds(posteriors, readings, TIME_STRIDE / corpus.fps)
+    hypotheses = [vocabulary.decode(reading) for reading in readings]
+    if request.scoring == "phoenix2014":
+        cleaned = [clean_up(*sentence) for sentence in zip(hypotheses, spans, strict=True)]
+        hypotheses, spans = [glosses for glosses, _ in cleaned], [times for _, times in cleaned]
+
+    aligned = align(prepared.references, hypotheses)
+    result = {
+        "checkpoint": str(request.checkpoint),
+        "corpus": corpus.name,
+        "corpus_path": str(corpus.path),
+        "corpus_fingerprint": corpus.fingerprint,
+        "simulated": corpus.simulated,
+        "composed": corpus.composed,
+        "split": request.split,
+        "decoder": request.decoder,
+        "decoder_settings": described,
+        "scoring": request.scoring,
+        **breakdown(aligned, [sentence.signer for sentence in prepared.split.sentences]),
+    }
+    if baseline is not None:
+        result["compared_with"] = {
+            "folder": str(request.compare_with),
+            "wer": total(baseline).wer,
+            "p_value": paired_p_value(aligned, baseline),
+        }
+    make_folder(request.output_dir)
+    _write(request.output_dir, prepared.split, hypotheses, spans, corpus.fps, result)
+    _print(result, total(aligned), corpus, request)
+    return result
+
+
+def breakdown(aligned: Sequence[SentenceErrors], signers: Sequence[str]) -> dict:
+    """WER with its interval, counts, scores by signer and by sentence length, and the most common errors."""
+    whole = total(aligned)
+    return {
+        **_counts(whole),
+        "wer_interval": list(bootstrap_interval(aligned)),
+        "by_signer": {signer: _counts(one) for signer, one in by_group(aligned, signers).items()},
+        "by_length": {band: _counts(one) for band, one in by_length(aligned).items()},
+        "most_common": most_common_errors(aligned),
+    }
+
+
+def _counts(score: Score) -> dict:
+    return {
+        "wer": score.wer,
+        "substitutions": score.substitutions,
+        "deletions": score.deletions,
+        "insertions": score.insertions,
+        "reference_glosses": score.reference_glosses,
+        "sentences": score.sentences,
+    }
+
+
+def clean_up(
+    glosses: Sequence[str], spans: Sequence[tuple[float, float]]
+) -> tuple[list[str], list[tuple[float, float]]]:
+    """A hypothesis after PHOENIX-2014's official clean-up, and its glosses' times.
+
+    Each cleaned gloss begins with the first gloss that brings it out and ends with the last one before the next does.
+    """
+    cleaned = list(normalize_phoenix2014(glosses))
+    sizes = [len(normalize_phoenix2014(glosses[: n + 1])) for n in range(len(glosses))]
+    times = []
+    for number in range(1, len(cleaned) + 1):
+        members = [n for n, size in enumerate(sizes) if size == number]
+        times.append((spans[members[0]][0], spans[members[-1]][1]))
+    return cleaned, times
+
+
+def _language_model(name: str, corpus: Corpus, vocabulary: Vocabulary) -> LanguageModel | None:
+    if name == "none":
+        return None
+    if name != "train":
+        return read_arpa(Path(name), vocabulary)
+    sentences = [sentence.glosses for sentence in corpus.split("train").sentences]
+    known = [glosses for glosses in sentences if not vocabulary.unknown([glosses])]
+    if len(known) < len(sentences):
+        print(f"language model: {len(sentences) - len(known)} train sentences with unknown glosses are left out")
+    return train_language_model(known, vocabulary)
+
+
+def _describe(
+    decoder: str, settings: LengthNormalization, language_model: LanguageModel | None, tuned_on: str | None
+) -> str:
+    """The decoder's settings in words, and where they come from."""
+    if decoder == "greedy":
+        return "greedy"
+    if decoder == "beam":
+        if language_model is None:
+            return "beam, no language model"
+        return f"beam, language model weight {settings.lm_weight:g}, gloss bonus {settings.gloss_bonus:g}"
+    return f"{settings} (chosen on {tuned_on})"
+
+
+def _seconds(
+    posteriors: Sequence[torch.Tensor], readings: Sequence[list[int]], step: float
+) -> list[list[tuple[float, float]]]:
+    """Begin and end of each sentence's glosses; a step of the posteriors lasts `step` seconds."""
+    spans: list[list[tuple[float, float]]] = [[] for _ in posteriors]
+    for indices, log_probs, lengths in in_batches(posteriors):
+        said = [readings[index] for index in indices]
+        counts = torch.tensor([len(reading) for reading in said])
+        glosses = torch.zeros(len(said), max(int(counts.max()), 1), dtype=torch.int64)
+        for row, reading in enumerate(said):
+            glosses[row, : len(reading)] = torch.tensor(reading, dtype=torch.int64)
+        begins, ends = gloss_spans(log_probs, lengths, glosses, counts)
+        for row, index in enumerate(indices):
+            times = zip(begins[row].tolist(), ends[row].tolist(), strict=True)
+            spans[index] = [(begin * step, end * step) for begin, end in times][: counts[row]]
+    return spans
+
+
+def _read_baseline(folder: Path, split: Split) -> list[SentenceErrors]:
+    """Another evaluation's alignment of the same sentences, in the split's order."""
+    path = folder / "hypotheses.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = {row["id"]: row for row in csv.DictReader(file, delimiter="|", quoting=csv.QUOTE_NONE)}
+        references = [tuple(rows[sentence.id]["reference"].split()) for sentence in split.sentences]
+        hypotheses = [rows[sentence.id]["hypothesis"].split() for sentence in split.sentences]
+    except OSError as error:
+        raise UsageError(f"--compare_with {folder}: {path.name} there cannot be read: {error.strerror}") from None
+    except (KeyError, AttributeError, UnicodeDecodeError):
+        raise UsageError(f"--compare_with {folder}: {path.name} is not an evaluation of the same sentences") from None
+    if references != [sentence.glosses for sentence in split.sentences] or len(rows) != len(split):
+        raise UsageError(f"--compare_with {folder}: {path.name} is not an evaluation of the same sentences")
+    return align(references, hypotheses)
+
+
+def _write(
+    folder: Path,
+    split: Split,
+    hypotheses: list[list[str]],
+    spans: list[list[tuple[float, float]]],
+    fps: float,
+    result: dict,
+) -> None:
+    sentences = split.sentences
+    ids = [sentence.id for sentence in sentences]
+    try:
+        write_hypotheses(folder / "hypotheses.csv", sentences, hypotheses)
+        write_json(folder / "result.json", result)
+    except OSError as error:
+        raise DataError(f"cannot write to {folder}: {error.strerror}") from error
+    write_ctm(folder / "hypotheses.ctm", ids, hypotheses, spans)
+    seconds = [-(-sentence.frames // TIME_STRIDE) * TIME_STRIDE / fps for sentence in sentences]
+    references = [sentence.glosses for sentence in sentences]
+    write_stm(folder / "references.stm", ids, [sentence.signer for sentence in sentences], seconds, references)
+
+
+def _print(result: dict, score: Score, corpus: Corpus, request: Request) -> None:
+    low, high = result["wer_interval"]
+    print(f"decoder: {result['decoder_settings']}")
+    print(f"{request.split} of {corpus.describe()}: {score}, 95 % interval {low:.2f} to {high:.2f}")
+    for title, groups in (("signer", result["by_signer"]), ("glosses", result["by_length"])):
+        for name, one in groups.items():
+            print(f"  {title} {name}: {one['wer']:.2f} % over {one['sentences']} sentences")
+    for kind, errors in result["most_common"].items():
+        if errors:
+            print(f"  {kind}: {', '.join(f'{gloss} ({count})' for gloss, count in errors[:5])}")
+    if compared := result.get("compared_with"):
+        print(f"compared with {compared['folder']} ({compared['wer']:.2f} %): p = {compared['p_value']:.4f}")
+    print(f"evaluation: {request.output_dir}")
