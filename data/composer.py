@@ -4,9 +4,10 @@ The recordings of a sentence come from one signer and one session, each as a who
 a few bridging frames. No recording is in two splits:
 
 repetition  For each gloss, the last fifth of its repetitions *within each session* goes to dev (with --test_sentences the
-            fifth before it to test, the rest to train). Dev asks: unseen recordings of known signers. The last fifth of
-            a gloss's repetitions over all sessions would not do where glosses were recorded unequally often: a session
-            would keep only the glosses that ended in it, often a single one, and no sentence can be made of that.
+            fifth before it to test, the rest to train). Dev asks: unseen recordings of known signers in known sessions.
+            The last fifth of a gloss's repetitions over all sessions would not do where glosses were recorded unequally
+            often: a session would keep only the glosses that ended in it, often a single one, and no sentence can be
+            made of that.
 signer      Whole signers go to dev, the rest to train. Dev asks the harder question: signers never seen.
 
 The signer is the one in the source's csv; the session is repetition // repetitions_per_session, as the import was told.
