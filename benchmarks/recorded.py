@@ -19,11 +19,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import prepare_data
 import train_teacher
 from benchmarks.machine import describe_machine
+from errors import run_script
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", type=Path, required=True, help="folder <gloss>/<repetition>/<frame>.npy")
     parser.add_argument("--recorders", type=int, default=1, help="as in prepare_data.py import (default: 1)")
@@ -45,13 +46,14 @@ def main() -> None:
         for (script, words), fill in zip(steps, paths, strict=True):
             values = iter(fill)
             if code := script([next(values) if word == "{}" else word for word in words.split()]):
-                sys.exit(code)
+                return code
         result = json.loads((Path(run) / "result.json").read_text(encoding="utf-8"))
     print(describe_machine())
     print(f"train seconds: {result['seconds']:.0f}, parameters: {result['parameters']:,}")
     print(f"greedy_dev_wer: {result['greedy_dev_wer']:.2f}")
     print(f"dev_wer: {result['best_dev_wer']:.2f}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)
