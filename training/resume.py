@@ -70,7 +70,7 @@ def plan_start(resume: str | None, overrides: dict[str, dict]) -> Start:
         trained = Config().updated(checkpoint["config"])
     except UsageError as error:
         raise DataError(f"checkpoint {path} has a configuration that this version does not know: {error}") from None
-    config = trained.updated(overrides)
+    config = trained.updated(_with_fitting_minimum(overrides, trained))
     before, after = trained.to_dict(), config.to_dict()
     changed = [
         (section, key)
@@ -94,3 +94,13 @@ def plan_start(resume: str | None, overrides: dict[str, dict]) -> Start:
         folder = path.parent if kind == CONTINUE else path.parent.with_name(path.parent.name + "_finetune")
         config = config.updated({"training": {"output_dir": str(folder)}})
     return Start(kind, reason, config, checkpoint, path)
+
+
+def _with_fitting_minimum(overrides: dict[str, dict], trained: Config) -> dict[str, dict]:
+    """A learning rate given below the checkpoint's minimum brings the minimum down with it, at the checkpoint's ratio."""
+    given, known = overrides.get("training", {}), trained.training
+    rate = given.get("learning_rate")
+    if rate is None or "min_learning_rate" in given or not 0 < float(rate) < known.min_learning_rate:
+        return overrides
+    minimum = float(rate) * known.min_learning_rate / known.learning_rate
+    return {**overrides, "training": {**given, "min_learning_rate": minimum}}

@@ -145,3 +145,14 @@ def test_a_configuration_of_another_version_is_refused(last):
     save(last, config=config)
     with pytest.raises(DataError, match=r"last\.pth has a configuration that this version does not know: .*momentum"):
         plan_start(str(last), {})
+
+
+def test_a_learning_rate_below_the_checkpoints_minimum_brings_the_minimum_down(tmp_path):
+    trained = {**TRAINED, "training": {**TRAINED["training"], "min_learning_rate": 1e-4}}
+    config = Config().updated(trained).updated({"training": {"output_dir": str(tmp_path / "run")}})
+    path = save(tmp_path / "run" / "last.pth", config=config.to_dict())
+    start = plan_start(str(path), {"training": {"learning_rate": 5e-5}})
+    assert start.config.training.min_learning_rate == pytest.approx(5e-6), "a tenth of the rate, as it was"
+    assert "min_learning_rate 0.0001 -> " in start.reason
+    with pytest.raises(UsageError, match="min_learning_rate 0.001 is above learning_rate"):
+        plan_start(str(path), {"training": {"learning_rate": 5e-5, "min_learning_rate": 1e-3}})
