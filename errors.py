@@ -45,4 +45,7 @@ def run_script(main: Callable[[], int]) -> None:
     except BrokenPipeError:  # `prepare_data.py check DIR | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:  # what no one closer to it could name better
+        print(f"error: {error}", file=sys.stderr)
+        code = DataError.exit_code
     sys.exit(code)

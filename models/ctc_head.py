@@ -15,5 +15,7 @@ class CosineHead(nn.Module):
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        x = functional.normalize(x, dim=-1)
-        return self.scale * functional.linear(x, functional.normalize(self.weight, dim=-1)).float()
+        # In float32 also under autocast: bf16 has steps of 0.125 above 16, and the scale goes to 32.
+        with torch.autocast(x.device.type, enabled=False):
+            x = functional.normalize(x.to(self.weight.dtype), dim=-1)
+            return self.scale * functional.linear(x, functional.normalize(self.weight, dim=-1)).float()

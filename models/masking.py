@@ -19,7 +19,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
         """x (B, C, T), mask float (B, 1, T) -> (B, C, T) of x's type; statistics in float32."""
         if self.training:
-            x32, count = x.float(), mask.sum()
+            x32, count = x.float(), mask.sum(dtype=torch.float32)
             mean = (x32 * mask).sum((0, 2)) / count
             variance = (((x32 - mean[:, None]) * mask) ** 2).sum((0, 2)) / count
             with torch.no_grad():

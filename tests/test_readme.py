@@ -156,6 +156,10 @@ def test_the_users_two_commands_stand_in_the_readme_as_written():
     )
 
 
+def test_no_figure_is_left_to_be_filled_in():
+    assert "@@" not in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_ci_runs_what_the_readme_says():
     text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "make test" in text and "make lint" in text

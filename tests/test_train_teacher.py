@@ -155,7 +155,7 @@ def test_the_adaptive_decoder_evaluates_the_best_checkpoint(tiny_yaml, tmp_path,
     assert train_teacher.main(["--config", str(tiny_yaml), "--epochs", "1", "--decoder", "adaptive"]) == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["decoder"] == "adaptive"
-    assert f"dev, adaptive decoder: WER {result['best_dev_wer']:.2f} %" in capsys.readouterr().out
+    assert f"dev of tiny, adaptive decoder: WER {result['best_dev_wer']:.2f} %" in capsys.readouterr().out
 
 
 def test_bf16_on_the_cpu_trains(tiny_yaml, tmp_path, capsys):

@@ -94,18 +94,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     composed), decoder (settings), training (what an exact resume needs).
     Raises DataError when it is missing, does not match its SHA-256, or is not a checkpoint of this project.
     """
-    if not path.is_file():
-        raise DataError(f"checkpoint {path} does not exist")
-    hash_path = _hash_path(path)
-    if hash_path.is_file():
-        expected = hash_path.read_text(encoding="utf-8", errors="replace").split()[:1]
-        found = sha256_of(path)
-        if [found] != expected:
-            raise DataError(
-                f"checkpoint {path} is damaged: SHA-256 {found[:12]}…, {hash_path.name} says "
-                f"{(expected or ['nothing'])[0][:12]}…; use another checkpoint"
-            )
     try:
+        if not path.is_file():
+            raise DataError(f"checkpoint {path} does not exist")
+        hash_path = _hash_path(path)
+        if hash_path.is_file():
+            expected = hash_path.read_text(encoding="utf-8", errors="replace").split()[:1]
+            found = sha256_of(path)
+            if [found] != expected:
+                raise DataError(
+                    f"checkpoint {path} is damaged: SHA-256 {found[:12]}…, {hash_path.name} says "
+                    f"{(expected or ['nothing'])[0][:12]}…; use another checkpoint"
+                )
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:  # torch's own message would advise to load it all the same
         raise DataError(

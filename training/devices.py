@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import os
 import sys
 
 import torch
@@ -31,6 +32,7 @@ def choose_device(name: str, deterministic: bool = False) -> torch.device:
     if device.type == "cpu":
         _keep_freed_memory()
     if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for to be deterministic
         # CTC's gradient has no deterministic CUDA kernel: warn_only lets it run, and torch says so.
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
@@ -52,7 +54,9 @@ class Precision:
 
     def __init__(self, name: str, device: torch.device):
         if name == "auto":
-            name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+            name = (
+                "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+            )
         if name == "fp16" and device.type == "cpu":
             raise UsageError("--precision fp16 needs a CUDA device: use fp32 or bf16 on the CPU")
         self.name, self.device = name, device

@@ -1,5 +1,6 @@
 """The overfit check: can the teacher memorise a handful of sentences? If it cannot, nothing else is worth trying."""
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,14 @@ from tqdm import tqdm
 
 from data.corpus import Corpus
 from data.vocabulary import Vocabulary
-from errors import DataError
+from errors import DataError, DivergenceError
 from models.i3d_teacher import I3DTeacher, count_parameters
 from training.config import Config
 from training.devices import Precision, choose_device
 from training.evaluation import Evaluation, evaluate
 from training.losses import TeacherLoss
 from training.pipeline import FeaturePipeline, feature_statistics
-from training.run import make_folder, make_teacher, open_corpus, set_aside
+from training.run import make_folder, make_teacher, open_corpus, run_folder, set_aside
 from training.run_log import write_curves, write_hypotheses, write_json
 from training.schedule import learning_rate
 from training.sentences import PreparedSplit, pad_targets, prepare_split
@@ -42,7 +43,8 @@ def overfit(config: Config, num_samples: int) -> OverfitResult:
     """Train a new teacher on a few train sentences, one batch an epoch, until it reads them without an error.
 
     The sentences are the first of the train split that CTC can align; checked every 5 epochs without dropout. Prints
-    the curve; writes result.json, hypotheses and training_curves.png. Raises DataError when the corpus has too few.
+    the curve; writes result.json, hypotheses and training_curves.png. Batch size, accumulation and augmentation of the
+    configuration play no part. Raises DataError when the corpus has too few.
     """
     options = config.training
     device = choose_device(options.device, options.deterministic)
@@ -57,7 +59,7 @@ def overfit(config: Config, num_samples: int) -> OverfitResult:
         )
     samples = prepare_split(train.subset(chosen), vocabulary)
 
-    folder = Path(options.output_dir)
+    folder = run_folder(options.output_dir)
     set_aside(folder)
     make_folder(folder)
     pipeline = FeaturePipeline(corpus.aspect_ratio, device)
@@ -91,6 +93,11 @@ def overfit(config: Config, num_samples: int) -> OverfitResult:
         train_loss = float(mean_loss.detach())
         precision.scaler.unscale_(optimizer)
         norm = float(nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm))
+        if not math.isfinite(norm) and not precision.scaler.is_enabled():  # a scaler skips such an update by itself
+            raise DivergenceError(
+                f"overfit check: the gradient of epoch {epoch} is not finite: lower --learning_rate "
+                f"(now {options.learning_rate:g}) or use --precision fp32"
+            )
         precision.scaler.step(optimizer)
         precision.scaler.update()
         if epoch % CHECK_EVERY and epoch < options.epochs:
@@ -142,6 +149,7 @@ def _write(
             "samples": len(samples.split),
             "corpus": corpus.name,
             "simulated": corpus.simulated,
+            "composed": corpus.composed,
             "config": config.to_dict(),
         },
     )

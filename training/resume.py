@@ -30,7 +30,7 @@ class Start:
             return self
         known = self.checkpoint["corpus"]
         reason = f"the corpus is not the one that the checkpoint was trained on ({known['name']}, {known['path']})"
-        return Start(FINE_TUNE, reason, self.config, self.checkpoint, self.path)
+        return Start(FINE_TUNE, reason, _beside(self.config, self.path), self.checkpoint, self.path)
 
 
 def find_checkpoint(resume: str, output_dir: Path) -> tuple[dict, Path] | None:
@@ -91,9 +91,17 @@ def plan_start(resume: str | None, overrides: dict[str, dict]) -> Start:
     else:
         reason = "nothing that shapes training was changed"
     if "output_dir" not in overrides.get("training", {}):
-        folder = path.parent if kind == CONTINUE else path.parent.with_name(path.parent.name + "_finetune")
-        config = config.updated({"training": {"output_dir": str(folder)}})
-    return Start(kind, reason, config, checkpoint, path)
+        config = config.updated({"training": {"output_dir": str(path.parent)}})
+    return Start(kind, reason, config if kind == CONTINUE else _beside(config, path), checkpoint, path)
+
+
+def _beside(config: Config, checkpoint: Path) -> Config:
+    """A fine-tune never takes its checkpoint's folder: it goes beside it, with _finetune behind the name."""
+    folder = checkpoint.parent.resolve()
+    if Path(config.training.output_dir).resolve() != folder:
+        return config
+    shown = checkpoint.parent if checkpoint.parent.name else folder
+    return config.updated({"training": {"output_dir": str(shown.with_name(folder.name + "_finetune"))}})
 
 
 def _with_fitting_minimum(overrides: dict[str, dict], trained: Config) -> dict[str, dict]:

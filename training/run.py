@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +99,13 @@ def set_aside(folder: Path) -> None:
         folder.rename(kept)
     except OSError as error:
         raise DataError(f"cannot move the earlier run {folder} to {kept}: {error.strerror}") from error
-    print(f"{folder} held an earlier run: moved to {kept} (use --resume auto to go on with a run instead)")
+    print(f"{folder} held an earlier run: moved to {kept}")
+
+
+def run_folder(output_dir: str) -> Path:
+    """The run's folder, by a name that still means it after an earlier run there was moved aside (not '.')."""
+    folder = Path(output_dir)
+    return folder if folder.name else folder.resolve()
 
 
 def make_folder(folder: Path) -> None:
@@ -138,8 +144,9 @@ def prepare_run(start: Start, extend_vocabulary: bool = False) -> Run:
     corpus = open_corpus(config.training.data_dir)
     if start.kind == CONTINUE:
         start = start.for_corpus(corpus.fingerprint)
-        if start.kind == FINE_TUNE and start.path.parent == Path(config.training.output_dir):
-            config = config.updated({"training": {"output_dir": f"{config.training.output_dir}_finetune"}})
+        config = start.config
+    if extend_vocabulary and start.kind == FRESH:
+        raise UsageError(f"--extend_vocabulary extends a checkpoint's vocabulary, and there is none ({start.reason})")
     vocabulary = choose_vocabulary(start, corpus, extend_vocabulary)
     train = prepare_split(corpus.split("train"), vocabulary)
     dev = prepare_split(corpus.split("dev"), vocabulary)
@@ -166,7 +173,7 @@ def prepare_run(start: Start, extend_vocabulary: bool = False) -> Run:
         pipeline,
         precision,
         LengthNormalization(steps_per_gloss(train)),
-        Path(config.training.output_dir),
+        run_folder(config.training.output_dir),
     )
     if start.kind == CONTINUE:
         trainer.restore(start.checkpoint["training"])
@@ -175,9 +182,15 @@ def prepare_run(start: Start, extend_vocabulary: bool = False) -> Run:
         f"{len(vocabulary.glosses)} glosses\n"
         f"teacher: {count_parameters(model) / 1e6:.1f} M parameters, {precision.name} on {device}"
     )
+    options = config.training
+    if options.warmup_epochs >= options.epochs:
+        print(
+            f"warning: --warmup_epochs {options.warmup_epochs:g} is no shorter than --epochs {options.epochs}: "
+            f"the learning rate never reaches {options.learning_rate:g}"
+        )
     if train.unalignable:
         print(f"{len(train.unalignable)} of {len(train.split)} train sentences are left out (they cannot be aligned)")
-    return Run(start, trainer, corpus)
+    return Run(replace(start, checkpoint=None), trainer, corpus)  # its tensors are in the model and the optimiser now
 
 
 def dry_run(run: Run, updates: int = 3) -> None:
@@ -235,11 +248,22 @@ def _duration(seconds: float) -> str:
 
 
 def execute(run: Run) -> dict:
-    """Train the run to its end and write its results. Returns result.json's content. Raises DataError on a full disk."""
+    """Train the run to its end and write its results. Returns result.json's content.
+
+    Raises DataError on a full disk and UsageError when the GPU's memory is too small.
+    """
     try:
         return _execute(run)
+    except BrokenPipeError:  # nobody reads the screen any more: no fault of the folder
+        raise
     except OSError as error:
         raise DataError(f"cannot write to {run.folder}: {error.strerror or error}") from error
+    except torch.OutOfMemoryError as error:
+        options = run.config.training
+        raise UsageError(
+            f"the GPU's memory is too small: lower --batch_size (now {options.batch_size}) and raise "
+            f"--accumulation_steps (now {options.accumulation_steps}) by as much: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def _execute(run: Run) -> dict:
@@ -336,6 +360,7 @@ def _finish(run: Run) -> dict:
         "insertions": found.insertions,
         "reference_glosses": found.reference_glosses,
         "train_sentences_left_out": len(trainer.train.unalignable),
+        "dev_glosses_unknown": len(trainer.dev.unknown_glosses),
         "corpus": run.corpus.name,
         "corpus_path": str(run.corpus.path),
         "corpus_fingerprint": run.corpus.fingerprint,
@@ -361,8 +386,7 @@ def _report(run: Run, summary: str, hypotheses: list[list[str]]) -> None:
     if (started_wer := trainer.progress.loaded_wer) is not None:
         verdict = "better than" if stopping.best_wer < started_wer else "no better than"
         print(f"fine-tuning is {verdict} the loaded model ({started_wer:.2f} %)")
-    note = " [simulated signers]" if run.corpus.simulated else ""
-    print(f"dev, {options.decoder} decoder: {summary}{note}")
+    print(f"dev of {run.corpus.describe()}, {options.decoder} decoder: {summary}")
     sentences = trainer.dev.split.sentences
     for index in np.linspace(0, len(sentences) - 1, min(3, len(sentences))).astype(int):
         print(f"  {sentences[index].id}")

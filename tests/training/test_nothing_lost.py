@@ -11,10 +11,13 @@ import torch
 import train_teacher
 from data.batching import load_batch
 from data.corpus import Corpus
-from errors import DataError, UsageError
+from errors import DataError, DivergenceError, UsageError, run_script
 from models.config import ModelConfig
+from models.ctc_head import CosineHead
 from models.masking import MaskedBatchNorm
 from training.checkpoint import load_checkpoint, save_checkpoint
+from training.config import Config
+from training.overfit import overfit
 from training.resume import plan_start
 from training.trainer import InterruptedRunError, Trainer
 
@@ -167,3 +170,66 @@ def test_a_training_state_of_another_version_cannot_be_continued(run_copy, capsy
     save_checkpoint(run_copy / "last.pth", checkpoint)
     with pytest.raises(DataError, match=r"can be fine-tuned from.*but not continued"):
         train_teacher.main(["--resume", str(run_copy / "last.pth")])
+
+
+def test_a_fine_tune_never_takes_its_checkpoints_folder(run_copy):
+    given = {"training": {"output_dir": str(run_copy), "learning_rate": 1e-3}}
+    start = plan_start(str(run_copy / "best_model.pth"), given)
+    assert Path(start.config.training.output_dir) == run_copy.with_name("copy_finetune")
+
+
+def test_a_checkpoint_in_the_current_folder_can_be_fine_tuned_from(run_copy, monkeypatch):
+    monkeypatch.chdir(run_copy)
+    assert train_teacher.main(["--resume", "best_model.pth", "--learning_rate", "0.001", "--epochs", "1"]) == 0
+    assert (run_copy.with_name("copy_finetune") / "result.json").is_file()
+
+
+def test_a_fresh_run_in_the_current_folder_moves_the_earlier_one_aside(run_copy, tiny_yaml, monkeypatch):
+    monkeypatch.chdir(run_copy)
+    before = (run_copy / "result.json").read_text()
+    assert train_teacher.main(["--config", str(tiny_yaml), "--output_dir", ".", "--epochs", "1"]) == 0
+    assert (run_copy.with_name("copy.earlier-1") / "result.json").read_text() == before
+    assert (run_copy / "result.json").read_text() != before
+
+
+def test_extending_a_vocabulary_without_a_checkpoint_is_refused(tiny_yaml):
+    with pytest.raises(UsageError, match=r"--extend_vocabulary extends a checkpoint's vocabulary, and there is none"):
+        train_teacher.main(["--config", str(tiny_yaml), "--extend_vocabulary"])
+
+
+def test_a_warm_up_as_long_as_the_run_is_said(tiny_yaml, capsys):
+    assert train_teacher.main(["--config", str(tiny_yaml), "--epochs", "2", "--warmup_epochs", "2", "--dry_run"]) == 0
+    assert "--warmup_epochs 2 is no shorter than --epochs 2" in capsys.readouterr().out
+
+
+def test_the_overfit_check_does_not_run_on_through_nan(tiny_settings, monkeypatch):
+    tiny_settings["training"]["epochs"] = 10
+    monkeypatch.setattr("torch.nn.utils.clip_grad_norm_", lambda *_: torch.tensor(float("nan")))
+    with pytest.raises(DivergenceError, match="gradient of epoch 1 is not finite"):
+        overfit(Config().updated(tiny_settings), 2)
+
+
+def test_an_error_of_the_system_is_one_line_and_exit_3(capsys):
+    def main() -> int:
+        raise PermissionError(13, "Permission denied", "/some/file")
+
+    with pytest.raises(SystemExit) as ended:
+        run_script(main)
+    assert ended.value.code == 3
+    assert capsys.readouterr().err == "error: [Errno 13] Permission denied: '/some/file'\n"
+
+
+def test_bf16_counts_frames_exactly():
+    norm = MaskedBatchNorm(2)
+    x = torch.randn(1, 2, 1403, generator=torch.Generator().manual_seed(0)).bfloat16()
+    mask = torch.ones(1, 1, 1403, dtype=torch.bfloat16)  # 1403 in bf16 is 1400
+    norm(x, mask)
+    torch.testing.assert_close(norm.running_mean, 0.1 * x.float().mean((0, 2)), atol=1e-7, rtol=1e-5)
+
+
+def test_logits_keep_float32_under_autocast():
+    head = CosineHead(64, 300)
+    x = torch.randn(2, 5, 64, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = head(x)
+    torch.testing.assert_close(logits, head(x), atol=0, rtol=0)

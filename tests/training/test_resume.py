@@ -66,6 +66,7 @@ def test_nothing_that_shapes_training_changed_continues(last, given):
         ({"training": {"batch_size": 4}}, "batch_size 8 -> 4"),
         ({"training": {"optimizer": "adam"}}, "optimizer adamw -> adam"),
         ({"training": {"seed": 1}}, "seed 0 -> 1"),
+        ({"training": {"max_grad_norm": 2.0}}, "max_grad_norm 1.0 -> 2.0"),
         ({"model": {"dropout": 0.5}}, "dropout 0.3 -> 0.5"),
         ({"augmentation": {"enabled": False}}, "enabled True -> False"),
     ],
@@ -154,5 +155,5 @@ def test_a_learning_rate_below_the_checkpoints_minimum_brings_the_minimum_down(t
     start = plan_start(str(path), {"training": {"learning_rate": 5e-5}})
     assert start.config.training.min_learning_rate == pytest.approx(5e-6), "a tenth of the rate, as it was"
     assert "min_learning_rate 0.0001 -> " in start.reason
-    with pytest.raises(UsageError, match="min_learning_rate 0.001 is above learning_rate"):
+    with pytest.raises(UsageError, match=r"min_learning_rate 0\.001 is above learning_rate"):
         plan_start(str(path), {"training": {"learning_rate": 5e-5, "min_learning_rate": 1e-3}})

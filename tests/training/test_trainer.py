@@ -152,7 +152,7 @@ def test_a_simulated_corpus_says_so_in_every_output(make_corpus, tiny_settings, 
     _, result = execute_run(tiny_settings)
     assert result["simulated"] is True
     output = capsys.readouterr().out
-    assert "corpus corpus (simulated signers)" in output and "[simulated signers]" in output
+    assert "corpus corpus (simulated signers)" in output and "dev of corpus (simulated signers)" in output
     assert load_checkpoint(tmp_path / "run" / "last.pth")["corpus"]["simulated"] is True
 
 
