@@ -43,6 +43,43 @@ ASPECT_RATIOS = {
 }
 
 
+EXAMPLES = {  # what --help of a subcommand tells under its first line
+    "synthesize": """\
+    python prepare_data.py synthesize --output data/corpora/demo
+
+Its sentences come from a small grammar, or with --transcripts from a real corpus.""",
+    "extract": """\
+    python prepare_data.py extract --input videos --annotations annotations --output data/corpora/mine
+
+Finished videos are kept in <output>.extracting: after a kill, repeat the command and it goes on with the others.
+Videos that fail are listed at the end with the reason; the exit code is then 3, and the rest is the corpus.
+
+Several machines share the work by RANK and WORLD_SIZE, as torchrun sets them, and merge makes one corpus of the shards:
+
+    RANK=0 WORLD_SIZE=2 python prepare_data.py extract --input videos --annotations annotations --output data/corpora/ours
+    python prepare_data.py merge --input SHARD_0/ours.extracting SHARD_1/ours.extracting --output data/corpora/ours""",
+    "merge": """\
+    python prepare_data.py merge --input SHARD_0/ours.extracting SHARD_1/ours.extracting --output data/corpora/ours
+
+The corpus is the one that a single machine would have made. All shards must be finished; the exit code is 3 when videos
+had failed, which are listed, and the rest is the corpus. Shards that wrote to one shared folder: give it once.""",
+    "import": """\
+    python prepare_data.py import --format mp_data --input MP_Data --output data/corpora/isolated
+    python prepare_data.py import --format npy --input FEATURES_DIR --annotations ANNOTATIONS_DIR --output data/corpora/mine
+
+Each file must have an annotation and each annotation a file, found by its id: <split>/<id>.npy. Pickles are refused.
+Coordinates must be fractions of the image, as MediaPipe gives them.""",
+    "compose": """\
+    python prepare_data.py compose --input data/corpora/isolated --output data/corpora/composed --sentences 400
+
+A sentence is made of recordings of one signer in one sitting, joined by short movements; no recording is in two splits.""",
+    "check": """\
+    python prepare_data.py check data/corpora/composed --html report.html
+
+Exit code 0 when all is well, 3 when the corpus is broken: each problem is listed.""",
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code. Raises ProjectError for `run_script` to show."""
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -70,14 +107,15 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
         _command(commands, "import", "recordings that exist as landmarks: .npy, .npz, .pose, .parquet", run_import)
     )
     _add_compose(_command(commands, "compose", "sentences from isolated recordings", run_compose))
-    check = _command(commands, "check", "verify a corpus and print what is in it; exit 3 when broken", run_check)
+    check = _command(commands, "check", "verify a corpus and print what is in it", run_check)
     check.add_argument("corpus", type=Path, metavar="DIR", help="the corpus folder")
     check.add_argument("--html", type=Path, metavar="FILE", help="write it as a page too, with plots and skeletons")
     return parser, commands.choices
 
 
 def _command(commands, name: str, text: str, run: Callable[[argparse.Namespace], int]) -> Parser:
-    parser = commands.add_parser(name, help=text, description=text)
+    description = f"{text[0].upper()}{text[1:]}.\n\n{EXAMPLES[name]}"
+    parser = commands.add_parser(name, help=text, description=description)
     parser.set_defaults(run=run)
     return parser
 
@@ -122,9 +160,7 @@ def _add_extract(parser: Parser) -> None:
         "or your own train.csv, dev.csv (id|video|signer|annotation)",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make")
-    parser.add_argument(
-        "--normalize", choices=("phoenix2014",), help="the official clean-up of train's annotations (default: none)"
-    )
+    _add_normalize(parser)
     parser.add_argument("--workers", type=_whole(1), metavar="N", help="processes, 400 MB each (default: one a core)")
     parser.add_argument("--max_frames", type=_whole(1), metavar="N", help="leave longer videos out (default: no limit)")
     parser.add_argument("--fps", type=_between(1, 1000), default=25.0, help="frames a second of folders of frames")
@@ -163,6 +199,13 @@ def _add_import(parser: Parser) -> None:
     )
     group.add_argument(
         "--annotations", type=Path, metavar="PATH", help="train file with dev and test beside it, or their folder"
+    )
+    _add_normalize(group)
+
+
+def _add_normalize(parser) -> None:
+    parser.add_argument(
+        "--normalize", choices=("phoenix2014",), help="the official clean-up of train's annotations (default: none)"
     )
 
 
@@ -274,7 +317,7 @@ def _tell(report, again: str = "") -> int:
 def run_import(arguments: argparse.Namespace) -> int:
     """`import`: recordings that people already have."""
     mp_data_only = ("repetitions_per_session", "recorders")
-    others = ("annotations",) if arguments.format == "mp_data" else mp_data_only
+    others = ("annotations", "normalize") if arguments.format == "mp_data" else mp_data_only
     for option in (*others, "fps", "aspect_ratio") if arguments.format == "pose" else others:
         if getattr(arguments, option) is not None:
             raise UsageError(f"--{option} does not go with --format {arguments.format}")
@@ -291,7 +334,8 @@ def run_import(arguments: argparse.Namespace) -> int:
         print(f"taken to be: {assumed}{'' if arguments.aspect_ratio else f'; that of {camera}'})")
     common["progress"] = True
     if arguments.format != "mp_data":
-        import_sequences(arguments.input, arguments.annotations, arguments.output, format=arguments.format, **common)
+        common |= {"format": arguments.format, "normalize": arguments.normalize}
+        import_sequences(arguments.input, arguments.annotations, arguments.output, **common)
     else:
         block, recorders = arguments.repetitions_per_session or 30, arguments.recorders or 1
         print(

@@ -231,7 +231,7 @@ def _groups(
 ) -> list[dict[str, list[Recording]]]:
     """Queues of recordings, by gloss, of each (signer, session) that has enough glosses; the others go to `left_out`."""
     groups = defaultdict(lambda: defaultdict(list))
-    for recording in sorted(recordings, key=lambda recording: recording.index):
+    for recording in recordings:
         groups[recording.signer, recording.session][recording.gloss].append(recording)
     usable = []
     for _, queues in sorted(groups.items()):

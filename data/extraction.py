@@ -15,11 +15,12 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import platform
 import shutil
 import signal
 import sys
 import zipfile
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -32,7 +33,7 @@ from tqdm import tqdm
 from data.corpus import CorpusWriter, check_field, check_output
 from data.footage import SHOWN, Footage, find_footage, match_footage, open_footage, signature
 from data.landmarks import NUM_COORDINATES, NUM_LANDMARKS, PART_SLICES, PARTS
-from data.transcripts import normalize_phoenix2014, read_splits
+from data.transcripts import clean_train, read_splits
 from errors import DataError, UsageError
 
 MODELS = ("pose_landmark_lite.tflite", "pose_landmark_full.tflite", "pose_landmark_heavy.tflite")  # by complexity
@@ -97,7 +98,7 @@ def extract(
     check_output(output)
     splits = read_splits(annotations)
     if normalize == "phoenix2014":
-        _clean_train(splits, annotations)
+        clean_train(splits, annotations)
     footage = find_footage(source)
     matched, unused = match_footage(splits, footage)
     jobs = [
@@ -124,16 +125,16 @@ def extract(
     mine = jobs[rank::world_size]
     todo = {job: matched[job.split, job.id] for job in mine if (job.split, job.id) in matched}
     waiting = {job: recording for job, recording in todo.items() if not _is_finished(folder, job, recording)}
-    for job in mine:
-        if job not in todo:
-            _give_up(folder, job, f"has no footage: no video or folder of that name in {source}")
-        elif job in waiting:
-            (folder / f"{job.file}.npz").unlink(missing_ok=True)  # damaged, or of footage that was replaced
     if len(waiting) < len(todo):
         print(
             f"{len(todo) - len(waiting)} of {len(todo)} videos were finished by a run before this one", file=sys.stderr
         )
     try:
+        for job in mine:
+            if job not in todo:
+                _give_up(folder, job, f"has no footage: no video or folder of that name in {source}")
+            elif job in waiting:
+                (folder / f"{job.file}.npz").unlink(missing_ok=True)  # damaged, or of footage that was replaced
         _work(folder, waiting, settings, workers, progress)
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error.strerror}; finished videos are kept") from None
@@ -175,14 +176,6 @@ def extractor(model_complexity: int) -> dict:
             "not downloaded here: put it there, or use --model_complexity 1"
         )
     return {"name": "MediaPipe Holistic", "model_complexity": model_complexity, **versions}
-
-
-def _clean_train(splits: dict, annotations: Path) -> None:
-    for index, sentence in enumerate(splits["train"]):
-        glosses = normalize_phoenix2014(sentence.glosses)
-        if not glosses:
-            raise DataError(f"{annotations}: the clean-up leaves nothing of {sentence.id!r} in train; remove its line")
-        splits["train"][index] = type(sentence)(sentence.id, sentence.signer, glosses, footage=sentence.footage)
 
 
 def _expected(splits: dict) -> str:
@@ -234,9 +227,14 @@ def _read_plan(folder: Path) -> dict:
         ) from None
 
 
+def _partial(path: Path) -> Path:
+    """What a file is called while this process writes it: no other process has that name, here or on another machine."""
+    return path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.partial")
+
+
 def _write_whole(path: Path, content: bytes) -> None:
     """Write a file that is there with all of its content or not at all, also when the machine stops."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = _partial(path)
     with open(partial, "wb") as file:
         file.write(content)
         file.flush()
@@ -245,7 +243,7 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 
 def _write_result(path: Path, landmarks: np.ndarray, detected: np.ndarray, facts: dict) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = _partial(path)
     with open(partial, "wb") as file:
         np.savez(file, landmarks=landmarks, detected=detected, facts=np.array(json.dumps(facts)))
         file.flush()
@@ -292,7 +290,7 @@ def _work(folder: Path, waiting: dict[Job, Footage], settings: dict, workers: in
         return
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = workers or max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    queue = iter(waiting.items())
+    queue = deque(waiting.items())
     crew = [_hire(folder, settings) for _ in range(min(count, len(waiting)))]
     counts: dict[Job, int] = {}  # frames of the videos opened so far
     with tqdm(desc="extract", unit="frame", unit_scale=True, disable=None if progress else True) as bar:
@@ -309,7 +307,8 @@ def _work(folder: Path, waiting: dict[Job, Footage], settings: dict, workers: in
                             raise DataError(f"MediaPipe cannot be started: {reason}") from None
                         _give_up(folder, worker.job, reason)
                         _finish_video(bar, counts, worker.job, len(waiting))
-                        crew.append(_hire(folder, settings))
+                        if queue:
+                            crew.append(_hire(folder, settings))
                         continue
                     if kind == "unusable":
                         raise DataError(value)
@@ -323,7 +322,7 @@ def _work(folder: Path, waiting: dict[Job, Footage], settings: dict, workers: in
                     worker.ready = True
                     if worker.job is not None:
                         _finish_video(bar, counts, worker.job, len(waiting))
-                    worker.job, recording = next(queue, (None, None))
+                    worker.job, recording = queue.popleft() if queue else (None, None)
                     if worker.job is None:
                         crew.remove(worker)
                         _dismiss(worker)

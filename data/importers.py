@@ -38,7 +38,7 @@ from data.landmarks import (
     PARTS,
     RIGHT_SHOULDER,
 )
-from data.transcripts import TranscribedSentence, read_splits
+from data.transcripts import TranscribedSentence, clean_train, read_splits
 from errors import DataError
 
 POSE_VALUES = 33 * 4  # x, y, z, visibility
@@ -200,25 +200,29 @@ def import_sequences(
     format: str,
     fps: float = 25.0,
     aspect_ratio: float = 210 / 260,
+    normalize: str | None = None,
     progress: bool = False,
 ) -> None:
     """Write the corpus `output` from one file a sentence below `source` and `annotations` of any known format.
 
     format: 'npy', 'pose' or 'parquet', as told above. fps and aspect_ratio: of the recordings, where the files do not say
-    (.pose files do; of several the corpus says the commonest, as with data/extraction.py). Refused are coordinates that are
-    no fractions of the image: features that were standardised or centred cannot be turned back.
+    (.pose files do; of several the corpus says the commonest, as with data/extraction.py). normalize: 'phoenix2014' cleans
+    the train annotations. Refused are coordinates that are no fractions of the image: features that were standardised or
+    centred cannot be turned back.
     Raises DataError naming the file, or the sentences that lack their file or annotation; UsageError when `output` exists.
     """
     check_output(output)
     suffixes, read = READERS[format]
     splits = read_splits(annotations)
+    if normalize == "phoenix2014":
+        clean_train(splits, annotations)
     _refuse_pickles(source)
     files = _match(splits, find_footage(source, suffixes, ()), source, annotations)
     _check_image_coordinates(list(files.values()), read)
     if format == "pose":
         said = [(one.fps, one.aspect_ratio) for one in map(read, files.values())]
         fps, aspect_ratio = (commonest(Counter(values)) for values in zip(*said, strict=True))
-    made_by = {"command": "import", "format": format, "input": source.resolve().name}
+    made_by = {"command": "import", "format": format, "input": source.resolve().name, "normalize": normalize}
     with (
         CorpusWriter(output, name=output.name, fps=fps, aspect_ratio=aspect_ratio, made_by=made_by) as writer,
         tqdm(total=len(files), desc="import", disable=None if progress else True) as bar,

@@ -177,6 +177,18 @@ def normalize_phoenix2014(glosses: Sequence[str]) -> tuple[str, ...]:
     return tuple(gloss for gloss in once if gloss not in ("__EMOTION__", "__PU__", "__LEFTHAND__"))
 
 
+def clean_train(splits: dict[str, list[TranscribedSentence]], annotations: Path) -> None:
+    """Apply the clean-up to the train sentences of `splits` in place; dev and test are references and stay as they are.
+
+    annotations: where they come from, for the message. Raises DataError when it leaves nothing of a sentence.
+    """
+    for index, sentence in enumerate(splits["train"]):
+        glosses = normalize_phoenix2014(sentence.glosses)
+        if not glosses:
+            raise DataError(f"{annotations}: the clean-up leaves nothing of {sentence.id!r} in train; remove its line")
+        splits["train"][index] = replace(sentence, glosses=glosses)
+
+
 def _repeats(gloss: str, before: str | None) -> bool:
     """Whether a cleaned gloss is the one before it again; compounds such as A+B and IN-KOMMEND may be signed twice."""
     return gloss == before and re.fullmatch("[A-Z]+", gloss) is not None

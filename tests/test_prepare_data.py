@@ -117,11 +117,13 @@ def test_npy_import(tmp_path, capsys):
     (tmp_path / "npy/train").mkdir(parents=True)
     np.save(tmp_path / "npy/train/s1.npy", landmarks.reshape(6, 1629))
     (tmp_path / "csv").mkdir()
-    (tmp_path / "csv/train.corpus.csv").write_text("id|folder|signer|annotation\ns1|x|anna|HELLO\n")
-    options = ["--input", tmp_path / "npy", "--annotations", tmp_path / "csv", "--output", tmp_path / "out"]
-    assert run("import", "--format", "npy", *options) == 0
+    (tmp_path / "csv/train.corpus.csv").write_text("id|folder|signer|annotation\ns1|x|anna|HELLO HELLO\n")
+    options = ["--input", tmp_path / "npy", "--annotations", tmp_path / "csv", "--output"]
+    assert run("import", "--format", "npy", *options, tmp_path / "out") == 0
     assert "width/height 0.808 (--aspect_ratio; that of 210x260" in capsys.readouterr().out
-    assert Corpus(tmp_path / "out").split("train").sentences[0].glosses == ("HELLO",)
+    assert Corpus(tmp_path / "out").split("train").sentences[0].glosses == ("HELLO", "HELLO")
+    assert run("import", "--format", "npy", *options, tmp_path / "clean", "--normalize", "phoenix2014") == 0
+    assert Corpus(tmp_path / "clean").split("train").sentences[0].glosses == ("HELLO",)
 
 
 def test_synthesize_built_in_and_from_transcripts(tmp_path, capsys):
@@ -166,6 +168,10 @@ def test_synthesize_built_in_and_from_transcripts(tmp_path, capsys):
         (
             ["import", "--format", "mp_data", "--input", "x", "--output", "y", "--annotations", "z"],
             "--annotations does not go with --format mp_data",
+        ),
+        (
+            ["import", "--format", "mp_data", "--input", "x", "--output", "y", "--normalize", "phoenix2014"],
+            "--normalize does not go with --format mp_data",
         ),
         (
             ["compose", "--input", "x", "--output", "y", "--min_glosses", "5", "--max_glosses", "4"],
@@ -232,6 +238,20 @@ def test_help_shows_each_command(capsys, command):
     assert said.startswith(f"usage: prepare_data.py {command}")
     assert "None" not in said
     assert command in ("check", "merge") or "(default: " in said
+    assert f"\n    python prepare_data.py {command} " in said
+
+
+def test_help_of_extract_tells_what_to_do_after_a_kill_with_shards_and_with_failures(capsys):
+    with pytest.raises(SystemExit):
+        run("extract", "--help")
+    said = " ".join(capsys.readouterr().out.split())
+    for text in (
+        "after a kill, repeat the command",
+        "RANK=0 WORLD_SIZE=2 python",
+        "prepare_data.py merge",
+        "is then 3",
+    ):
+        assert text in said
 
 
 def test_exit_codes_and_lines_of_the_script(tmp_path, isolated):

@@ -1,5 +1,6 @@
 """Extraction: real footage through MediaPipe, and what becomes of results, failures and shards without it."""
 
+import errno
 import json
 import os
 import re
@@ -7,8 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from multiprocessing import Pipe
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +20,7 @@ import pytest
 from data import extraction
 from data.corpus import Corpus
 from data.extraction import commonest, extract, merge_shards, shard_of, to_aspect_ratio
-from data.footage import Footage, open_footage
+from data.footage import Footage, open_footage, signature
 from errors import DataError, UsageError
 
 ROOT = Path(extraction.__file__).parent.parent
@@ -221,6 +225,96 @@ def plan(folder: Path, sentences: dict[str, dict | str | None], **settings) -> P
             detected = np.ones((facts["frames"], 4), bool)
             extraction._write_result(folder / f"{job.file}.npz", landmarks, detected, facts)
     return folder
+
+
+@pytest.fixture
+def crew(monkeypatch):
+    """Threads instead of worker processes: a video's frames are its bytes. `hired` are they, `served` the videos they did.
+
+    A video that begins with "kill" is the end of its worker.
+    """
+    crew = SimpleNamespace(hired=0, served=[])
+
+    def serve(pipe, folder):
+        pipe.send(("ready", None))
+        while True:
+            try:
+                job, recording = pipe.recv()
+            except EOFError:
+                return
+            content = recording.path.read_bytes()
+            if content.startswith(b"kill"):
+                pipe.close()
+                return
+            crew.served.append(job.id)
+            facts = {"frames": len(content), "width": 3, "height": 4, "fps": 25.0, "fps_is_known": True, "hands": 9}
+            facts |= {"is_video": True, "signature": signature(recording)}
+            landmarks, detected = np.zeros((len(content), 543, 3), "<f2"), np.ones((len(content), 4), bool)
+            extraction._write_result(folder / f"{job.file}.npz", landmarks, detected, facts)
+            pipe.send(("ready", None))
+
+    def hire(folder, settings):
+        crew.hired += 1
+        ours, theirs = Pipe()
+        thread = threading.Thread(target=serve, args=(theirs, folder), daemon=True)
+        thread.start()
+        process = SimpleNamespace(join=thread.join, terminate=lambda: None, exitcode=-signal.SIGKILL)
+        return extraction.Worker(process, ours)
+
+    monkeypatch.setattr(extraction, "_hire", hire)
+    return crew
+
+
+def three_videos(folder: Path) -> tuple[Path, Path]:
+    """Folders of the videos and annotations of a, b and c; c has no video."""
+    (folder / "input").mkdir()
+    for id in "ab":
+        (folder / f"input/{id}.mp4").write_bytes(b"12")
+    return folder / "input", annotate(folder / "annotations", {"train": [f"{id}|{id}.mp4|anna|SUN" for id in "abc"]})
+
+
+def test_only_footage_that_was_replaced_is_extracted_again(tmp_path, crew):
+    places = three_videos(tmp_path)
+    extract(*places, tmp_path / "out", workers=1)
+    assert crew.served == ["a", "b"]
+    for number, content in enumerate((b"123", b"456")):  # another length, then another time of change alone
+        path = tmp_path / "input/b.mp4"
+        path.write_bytes(content)
+        os.utime(path, ns=(number, number))
+        shutil.rmtree(tmp_path / "out")
+        extract(*places, tmp_path / "out", workers=1)
+        assert crew.served == ["a", "b"] + ["b"] * (number + 1)
+        assert [s.frames for s in Corpus(tmp_path / "out").split("train").sentences] == [2, 3]
+
+
+@pytest.mark.parametrize(("deadly", "hired"), [("a", 2), ("b", 1)])
+def test_a_worker_is_replaced_only_while_videos_wait(tmp_path, crew, deadly, hired):
+    places = three_videos(tmp_path)
+    (places[0] / f"{deadly}.mp4").write_bytes(b"kill")
+    report = extract(*places, tmp_path / "out", workers=1)
+    assert crew.hired == hired
+    assert list(report.failed) == [f"train '{deadly}'", "train 'c'"]
+    assert report.sentences == 1
+
+
+def test_a_full_disk_is_one_line(tmp_path, crew, monkeypatch):
+    def full(path, content):
+        if path.suffix == ".failed":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    write = extraction._write_whole
+    monkeypatch.setattr(extraction, "_write_whole", full)
+    with pytest.raises(DataError, match=r"cannot write to .*out\.extracting: No space left on device; finished videos"):
+        extract(*three_videos(tmp_path), tmp_path / "out", workers=1)
+
+
+def test_machines_that_share_a_folder_write_files_of_different_names(tmp_path, monkeypatch):
+    names = set()
+    for machine in ("one", "two"):
+        monkeypatch.setattr(extraction.platform, "node", lambda machine=machine: machine)
+        names.add(extraction._partial(tmp_path / "x.npz").name)
+    assert names == {f"x.npz.{machine}.{os.getpid()}.partial" for machine in ("one", "two")}
 
 
 def test_shards_are_put_together_in_the_order_of_the_annotations(tmp_path):

@@ -244,6 +244,17 @@ def test_npy_recordings_become_a_corpus(tmp_path, features):
     assert corpus.aspect_ratio == 210 / 260
 
 
+@pytest.mark.parametrize("normalize", [None, "phoenix2014"])
+def test_train_annotations_are_cleaned_when_asked_for(tmp_path, features, normalize):
+    for table in features[1].iterdir():
+        table.write_text(table.read_text().replace("HELLO", "loc-HELLO HELLO"))
+    import_sequences(*features, tmp_path / "out", format="npy", normalize=normalize)
+    corpus, raw = Corpus(tmp_path / "out"), ("loc-HELLO", "HELLO")
+    assert corpus.split("train").sentences[0].glosses == (("HELLO",) if normalize else raw) + ("WORLD",)
+    assert corpus.split("dev").sentences[0].glosses == raw
+    assert corpus.facts["made_by"]["normalize"] == normalize
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
 def test_of_6516_columns_the_first_1629_are_taken(tmp_path, features, dtype):
     landmarks = body(4, seed=5).reshape(4, 1629)

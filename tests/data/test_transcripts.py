@@ -1,11 +1,13 @@
 """Transcripts: what the csv files say, and what is said of faulty ones."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from data.transcripts import (
     TranscribedSentence,
+    clean_train,
     keep_fraction,
     normalize_phoenix2014,
     read_frames,
@@ -247,3 +249,16 @@ def test_annotations_that_are_not_clear_or_not_there(tmp_path):
 )
 def test_the_clean_up_of_phoenix2014(raw, cleaned):
     assert normalize_phoenix2014(raw.split()) == tuple(cleaned.split())
+
+
+def test_only_train_is_cleaned():
+    raw = TranscribedSentence("s", "anna", ("loc-SUN", "SUN"), frames=9, footage="s/*.png")
+    splits = {"train": [raw], "dev": [raw], "test": [raw]}
+    clean_train(splits, Path("train.csv"))
+    (cleaned,) = splits["train"]
+    assert (cleaned.id, cleaned.signer, cleaned.glosses) == ("s", "anna", ("SUN",))
+    assert (cleaned.frames, cleaned.footage) == (9, "s/*.png")
+    assert splits["dev"] == splits["test"] == [raw]
+    splits["train"] = [TranscribedSentence("s", "anna", ("__PU__",))]
+    with pytest.raises(DataError, match=r"train\.csv: the clean-up leaves nothing of 's' in train; remove its line"):
+        clean_train(splits, Path("train.csv"))
