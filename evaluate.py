@@ -4,12 +4,14 @@
     python evaluate.py --checkpoint checkpoints/mine/best_model.pth --split test --decoder beam --lm train
     python evaluate.py --checkpoint checkpoints/phoenix/best_model.pth --split test --scoring phoenix2014
 
-Vocabulary, feature statistics and decoder settings are the checkpoint's. Of the adaptive decoder, what was chosen on dev is
-applied as it is; a checkpoint without such settings, or another --lm, makes it choose on the corpus's dev split first.
-Writes hypotheses.csv, hypotheses.ctm and references.stm (for sclite) and result.json.
+Vocabulary, feature statistics and decoder settings are the checkpoint's; the model is computed in fp32. Of the adaptive
+decoder, what was chosen on dev is applied as it is; a checkpoint without such settings, or another --lm, makes it choose on the
+corpus's dev split first. Writes hypotheses.csv, sentences.csv (each sentence's errors), hypotheses.ctm and references.stm (for
+sclite) and result.json, into evaluation_<split>_<decoder> beside the checkpoint, with --lm and --scoring in its name if given.
 Exit codes: 0 done, 2 usage, 3 data.
 """
 
+from argparse import Namespace
 from pathlib import Path
 
 from command_line import Parser
@@ -41,9 +43,19 @@ def make_parser() -> Parser:
     return parser
 
 
+def default_folder(options: Namespace) -> str:
+    """evaluation_<split>_<decoder>, with _lm_<its name> and _phoenix2014 where those were asked for."""
+    words = ["evaluation", options.split, options.decoder]
+    if options.lm is not None:
+        words += ["lm", Path(options.lm).stem]
+    if options.scoring != "plain":
+        words.append(options.scoring)
+    return "_".join(words)
+
+
 def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
-    output_dir = options.output_dir or options.checkpoint.parent / f"evaluation_{options.split}_{options.decoder}"
+    output_dir = options.output_dir or options.checkpoint.parent / default_folder(options)
 
     from training.judging import Request, judge
 

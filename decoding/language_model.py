@@ -36,11 +36,6 @@ class LanguageModel:
     unigram: Tensor
     backoff: Tensor
 
-    def log_probability(self, glosses: Sequence[int]) -> float:
-        """log P of a whole sentence of class indices, its end included."""
-        path = torch.tensor([START, *glosses, END])
-        return float(self.table[path[:-1], path[1:]].double().sum())
-
 
 def train_language_model(sentences: Sequence[Sequence[str]], vocabulary: Vocabulary) -> LanguageModel:
     """Kneser–Ney bigrams of the (train) sentences. Raises DataError when there is no sentence, or a gloss is unknown."""

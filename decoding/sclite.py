@@ -1,6 +1,8 @@
 """The files that sclite (NIST's sctk) scores: hypotheses with times as ctm, references as stm.
 
-sclite -r references.stm stm -h hypotheses.ctm ctm -o sum stdout
+sclite -s -r references.stm stm -h hypotheses.ctm ctm -o sum stdout
+
+Without -s it takes 'Regen' and 'REGEN' for the same gloss. Its columns are cut at white space: that of ids and signers is '_'.
 """
 
 from collections.abc import Sequence
@@ -21,9 +23,9 @@ def write_ctm(
     lines = []
     for id, hypothesis, times in zip(ids, hypotheses, spans, strict=True):
         for gloss, (begin, end) in zip(hypothesis, times, strict=True):
-            lines.append(f"{id} 1 {begin:.3f} {end - begin:.3f} {gloss}")
+            lines.append(f"{_joined(id)} 1 {begin:.3f} {end - begin:.3f} {gloss}")
         if not hypothesis:
-            lines.append(f"{id} 1 0.000 0.000 {_EMPTY}")
+            lines.append(f"{_joined(id)} 1 0.000 0.000 {_EMPTY}")
     _write(path, lines)
 
 
@@ -36,9 +38,12 @@ def write_stm(
 ) -> None:
     """`id 1 signer 0.000 seconds glosses` a sentence. Raises DataError."""
     rows = zip(ids, signers, seconds, references, strict=True)
-    _write(
-        path, [f"{id} 1 {signer} 0.000 {end:.3f} {' '.join(reference)}".rstrip() for id, signer, end, reference in rows]
-    )
+    lines = [f"{_joined(id)} 1 {_joined(who)} 0.000 {end:.3f} {' '.join(said)}".rstrip() for id, who, end, said in rows]
+    _write(path, lines)
+
+
+def _joined(name: str) -> str:
+    return "_".join(name.split())
 
 
 def _write(path: Path, lines: list[str]) -> None:

@@ -101,26 +101,25 @@ def score(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str
     return total(align(references, hypotheses))
 
 
-def by_group(aligned: Sequence[SentenceErrors], groups: Sequence[Hashable]) -> dict[Hashable, Score]:
-    """Score of each group (a signer, say), in the groups' sorted order; groups[i] is sentence i's. Groups without any
-    reference gloss are left out."""
+def by_group(aligned: Sequence[SentenceErrors], groups: Sequence[Hashable]) -> dict[Hashable, list[SentenceErrors]]:
+    """Sentences of each group (a signer, say), in the groups' sorted order; groups[i] is sentence i's. Groups without any
+    reference gloss are left out: they have no WER."""
     members: dict[Hashable, list[SentenceErrors]] = {}
     for sentence, group in zip(aligned, groups, strict=True):
         members.setdefault(group, []).append(sentence)
-    scores = {group: total(members[group]) for group in sorted(members)}
-    return {group: one for group, one in scores.items() if one.reference_glosses}
+    return {group: members[group] for group in sorted(members) if total(members[group]).reference_glosses}
 
 
-def by_length(aligned: Sequence[SentenceErrors]) -> dict[str, Score]:
-    """Score of the sentences of 1 to 5, 6 to 10, 11 to 15 and 16 or more reference glosses, where there are any."""
-    scores = {}
+def by_length(aligned: Sequence[SentenceErrors]) -> dict[str, list[SentenceErrors]]:
+    """The sentences of 1 to 5, 6 to 10, 11 to 15 and 16 or more reference glosses, where there are any."""
+    bands = {}
     for low, high in _BANDS:
         band = [
             one for one in aligned if low <= one.reference_glosses and (high is None or one.reference_glosses <= high)
         ]
         if band:
-            scores[f"{low}-{high}" if high else f"{low}+"] = total(band)
-    return scores
+            bands[f"{low}-{high}" if high else f"{low}+"] = band
+    return bands
 
 
 def most_common_errors(aligned: Sequence[SentenceErrors], count: int = 20) -> dict[str, list[tuple[str, int]]]:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import evaluate
 from data.corpus import Corpus
 from data.vocabulary import Vocabulary
 from decoding.language_model import train_language_model, write_arpa
+from decoding.length_normalization import LengthNormalization
 from errors import DataError, UsageError
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import Config
@@ -17,7 +19,7 @@ from training.judging import clean_up
 from training.pipeline import FeaturePipeline
 from training.run import load_teacher
 
-FILES = {"hypotheses.csv", "hypotheses.ctm", "references.stm", "result.json"}
+FILES = {"hypotheses.csv", "sentences.csv", "hypotheses.ctm", "references.stm", "result.json"}
 
 
 def judge(checkpoint: Path, output: Path, *options) -> dict:
@@ -61,6 +63,10 @@ def test_times_are_inside_the_sentence_and_in_order(adaptive_run, tiny_corpus, t
     hypotheses = [line.split("|") for line in (tmp_path / "out" / "hypotheses.csv").read_text().splitlines()[1:]]
     assert [gloss for *_, gloss in rows if gloss != "@"] == " ".join(row[3] for row in sorted(hypotheses)).split()
     assert any(row[3] for row in hypotheses)
+    references = [line.split() for line in (tmp_path / "out" / "references.stm").read_text().splitlines()]
+    assert {row[0]: (row[3], row[4]) for row in references} == {
+        id: ("0.000", f"{end:.3f}") for id, end in seconds.items()
+    }
 
 
 def test_what_dev_chose_is_stored_and_applied(adaptive_run, tmp_path, capsys):
@@ -102,8 +108,102 @@ def test_the_beam_with_each_language_model(adaptive_run, tiny_corpus, tmp_path):
         results[name] = judge(best, tmp_path / "out", "--decoder", "beam", "--lm", name)
         results[name]["text"] = (tmp_path / "out" / "hypotheses.csv").read_text()
     assert results["none"]["decoder_settings"] == "beam, no language model"
-    assert "beam, language model weight 0" in results["train"]["decoder_settings"]
+    assert results["train"]["decoder_settings"].startswith("beam, language model weight 0.")
     assert results["train"]["text"] == results[tmp_path / "train.arpa"]["text"]
+
+
+def test_the_beams_language_model_counts_though_dev_did_not_choose_one(finished_run, tmp_path, capsys):
+    checkpoint = load_checkpoint(finished_run / "best_model.pth")
+    texts = {}
+    for name in ("none", "train"):
+        options = ("--decoder", "beam", "--split", "train", "--lm", name)
+        result = judge(finished_run / "best_model.pth", tmp_path / name, *options)
+        texts[name] = (tmp_path / name / "hypotheses.csv").read_text()
+    assert result["decoder_settings"] == "beam, language model weight 0.25, gloss bonus 1.5 (default)"
+    assert texts["none"] != texts["train"]
+    checkpoint["decoder"] |= {"tuned_on": "dev of elsewhere", "readings": "beam", "gloss_bonus": 2.0, "lm_weight": 0.5}
+    save_checkpoint(tmp_path / "tuned.pth", checkpoint)
+    result = judge(tmp_path / "tuned.pth", tmp_path / "out", "--decoder", "beam", "--lm", "train")
+    described = "beam, language model weight 0.5, gloss bonus 2 (tuned on dev of elsewhere)"
+    assert result["decoder_settings"] == described and f"decoder: {described}\n" in capsys.readouterr().out
+
+
+def test_another_language_model_makes_adaptive_choose_anew(adaptive_run, tmp_path):
+    for name in ("none", "train"):
+        result = judge(adaptive_run / "best_model.pth", tmp_path / name, "--lm", name)
+        assert "(chosen on dev of tiny, now)" in result["decoder_settings"]
+
+
+def test_a_run_keeps_the_language_model_of_its_train_split(
+    make_settings, execute_run, tiny_corpus, tmp_path, monkeypatch
+):
+    def chosen(posteriors, references, vocabulary, steps_per_gloss, language_model):
+        return LengthNormalization(steps_per_gloss, lm_weight=0.5)
+
+    monkeypatch.setattr("training.run.tune", chosen)
+    execute_run(make_settings(tmp_path / "run", decoder="adaptive", epochs=1))
+    checkpoint = load_checkpoint(tmp_path / "run" / "best_model.pth")
+    train = [sentence.glosses for sentence in Corpus(tiny_corpus).split("train").sentences]
+    expected = train_language_model(train, Vocabulary(checkpoint["vocabulary"]))
+    stored = checkpoint["decoder"]["language_model"]
+    assert all(torch.equal(stored[name], value) for name, value in vars(expected).items()) and len(stored) == 3
+
+
+def test_train_sentences_that_the_language_model_cannot_take_are_counted(finished_run, make_corpus, tmp_path, capsys):
+    path = make_corpus(tmp_path / "corpus", {"train": ["SUN RAIN", "FOG SUN", "RAIN", "ICE"], "dev": ["SUN"]})
+    judge(finished_run / "best_model.pth", tmp_path / "out", "--data_dir", path, "--decoder", "beam", "--lm", "train")
+    expected = "language model: 2 of 4 train sentences have glosses outside the vocabulary and are left out\n"
+    assert expected in capsys.readouterr().out
+
+
+def test_a_checkpoint_trained_in_another_precision_is_judged_on_the_cpu(finished_run, tmp_path):
+    checkpoint = load_checkpoint(finished_run / "best_model.pth")
+    checkpoint["config"]["training"]["precision"] = "fp16"
+    save_checkpoint(tmp_path / "half.pth", checkpoint)
+    half = judge(tmp_path / "half.pth", tmp_path / "half", "--decoder", "greedy")
+    assert half["wer"] == judge(finished_run / "best_model.pth", tmp_path / "full", "--decoder", "greedy")["wer"]
+
+
+def test_errors_of_each_sentence_add_up(finished_run, tmp_path):
+    result = judge(finished_run / "best_model.pth", tmp_path, "--decoder", "beam", "--split", "train")
+    texts = [(tmp_path / name).read_text().splitlines() for name in ("sentences.csv", "hypotheses.csv")]
+    (header, *rows), (_, *hypotheses) = ([line.split("|") for line in lines] for lines in texts)
+    kinds = ["substitutions", "deletions", "insertions"]
+    assert header == ["id", "signer", "glosses", *kinds]
+    assert [sum(int(row[3 + n]) for row in rows) for n in range(3)] == [result[kind] for kind in kinds]
+    for (id, signer, glosses, _, deletions, insertions), (*names, reference, hypothesis) in zip(
+        rows, hypotheses, strict=True
+    ):
+        assert [id, signer] == names and int(glosses) == len(reference.split())
+        assert int(insertions) - int(deletions) == len(hypothesis.split()) - int(glosses)
+
+
+def test_every_rate_has_its_interval(finished_run, tmp_path):
+    result = judge(finished_run / "best_model.pth", tmp_path / "a", "--decoder", "greedy", "--split", "train")
+    options = ("--decoder", "beam", "--split", "train", "--compare_with", tmp_path / "a")
+    compared = judge(finished_run / "best_model.pth", tmp_path / "b", *options)["compared_with"]
+    assert (compared["wer"], compared["wer_interval"]) == (result["wer"], result["wer_interval"])
+    assert set(result["by_length"]) == {"1-5"} and result["by_length"]["1-5"]["wer_interval"] == result["wer_interval"]
+    assert result["by_signer"]["anna"]["wer_interval"] == result["wer_interval"]
+    low, high = result["wer_interval"]
+    assert low < result["wer"] < high
+
+
+def test_evaluations_do_not_overwrite_each_other(finished_run, tmp_path):
+    best = Path(shutil.copy(finished_run / "best_model.pth", tmp_path))
+    base = ["--checkpoint", str(best), "--device", "cpu", "--decoder", "beam"]
+    for extra in ([], ["--lm", "none"], ["--lm", "train"], ["--scoring", "phoenix2014"]):
+        assert evaluate.main([*base, *extra]) == 0
+    suffixes = ("", "_lm_none", "_lm_train", "_phoenix2014")
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {f"evaluation_dev_beam{s}" for s in suffixes}
+
+
+def test_a_corpus_that_is_gone_is_named_with_the_checkpoint_and_the_remedy(finished_run, tmp_path):
+    checkpoint = load_checkpoint(finished_run / "best_model.pth")
+    checkpoint["corpus"]["path"] = str(tmp_path / "gone")
+    save_checkpoint(tmp_path / "moved.pth", checkpoint)
+    with pytest.raises(DataError, match=r"moved\.pth was trained on the corpus .*gone.* not exist here.*--data_dir"):
+        judge(tmp_path / "moved.pth", tmp_path / "out")
 
 
 def test_a_hypothesis_does_not_depend_on_its_neighbours(make_corpus, adaptive_run, tmp_path):
@@ -198,3 +298,15 @@ def test_help_is_quick_and_needs_no_torch(run_script):
         "sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"
     )
     assert run_script("-c", code).returncode == 0
+
+
+def test_decoders_side_by_side_give_what_evaluate_gives(run_script, finished_run, tiny_corpus, tmp_path):
+    best = finished_run / "best_model.pth"
+    options = ("--checkpoint", best, "--data_dir", tiny_corpus, "--split", "train", "--device", "cpu")
+    ended = run_script("benchmarks/decoders.py", *options)
+    assert ended.returncode == 0, ended.stderr
+    rows = {line[:12].strip(): line[12:].split() for line in ended.stdout.splitlines()[3:]}
+    for name, words in (("greedy", ["greedy"]), ("beam + LM", ["beam", "--lm", "train"]), ("adaptive", ["adaptive"])):
+        result = judge(best, tmp_path / "out", "--split", "train", "--decoder", *words)
+        counts = [str(result[kind]) for kind in ("substitutions", "deletions", "insertions")]
+        assert rows[name][0] == f"{result['wer']:.2f}" and rows[name][2:5] == counts

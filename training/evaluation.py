@@ -95,8 +95,8 @@ def read_posteriors(model: I3DTeacher, pipeline: FeaturePipeline, split: Split, 
         posteriors.append(output.log_probs[0].float().cpu())
         if not posteriors[-1].isfinite().all():
             raise DataError(
-                f"{split.name} sentence {split.sentences[index].id}: the model's log-probabilities are not finite; "
-                "use another checkpoint or --precision fp32"
+                f"{split.name} sentence {split.sentences[index].id}: the model's log-probabilities are not finite: "
+                "its weights are damaged or its training diverged; use another checkpoint"
             )
     return posteriors
 

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -13,10 +13,9 @@ from data.vocabulary import Vocabulary
 from decoding.alignment import gloss_spans
 from decoding.language_model import LanguageModel, read_arpa, train_language_model
 from decoding.length_normalization import LengthNormalization, tune
-from decoding.posteriors import decode_posteriors, in_batches
+from decoding.posteriors import Decoder, decode_posteriors, in_batches
 from decoding.sclite import write_ctm, write_stm
 from decoding.scoring import (
-    Score,
     SentenceErrors,
     align,
     bootstrap_interval,
@@ -28,6 +27,7 @@ from decoding.scoring import (
 )
 from errors import DataError, UsageError
 from models.config import TIME_STRIDE
+from models.i3d_teacher import I3DTeacher
 from training.checkpoint import load_checkpoint
 from training.config import Config
 from training.devices import Precision, choose_device
@@ -35,9 +35,10 @@ from training.evaluation import make_decoder, read_decoder_entry, read_posterior
 from training.pipeline import FeaturePipeline
 from training.run import load_teacher, make_folder, open_corpus
 from training.run_log import write_hypotheses, write_json
-from training.sentences import prepare_split
+from training.sentences import PreparedSplit, prepare_split
 
-# Weight and gloss bonus of a language model that the beam is given though dev did not choose one.
+# Weight and gloss bonus of a language model that the beam is given though dev did not choose one. Picked by hand on one weak
+# model's dev split: a place to start, not tuned for any other. --decoder adaptive chooses its own on dev.
 _LM_WEIGHT, _LM_BONUS = 0.25, 1.5
 
 
@@ -56,46 +57,80 @@ class Request:
     device: str
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A checkpoint's teacher beside a corpus. The model is computed in fp32, whatever it was trained with: judging then needs
+    no hardware of its kind, and the rates do not depend on it. Each split is read once, then kept."""
+
+    checkpoint: dict
+    vocabulary: Vocabulary
+    corpus: Corpus
+    model: I3DTeacher
+    device: torch.device
+    _posteriors: dict[str, list[torch.Tensor]] = field(default_factory=dict)
+
+    def prepared(self, split: str) -> PreparedSplit:
+        return prepare_split(self.corpus.split(split), self.vocabulary)
+
+    def posteriors(self, split: str) -> list[torch.Tensor]:
+        """Log-probabilities float32 (T', V) of each sentence of the split, on the CPU."""
+        if split not in self._posteriors:
+            pipeline = FeaturePipeline(self.corpus.aspect_ratio, self.device)
+            precision = Precision("fp32", self.device)
+            self._posteriors[split] = read_posteriors(self.model, pipeline, self.corpus.split(split), precision)
+        return self._posteriors[split]
+
+    def decoder(self, name: str, language_model_name: str | None) -> tuple[Decoder, str]:
+        """What --decoder and --lm ask for, and its settings in words; `adaptive` is tuned on dev where it has to be."""
+        settings, language_model, tuned_on = read_decoder_entry(self.checkpoint["decoder"])
+        if language_model_name is not None:
+            language_model = _language_model(language_model_name, self.corpus, self.vocabulary)
+        if name == "adaptive" and (tuned_on is None or language_model_name is not None):
+            seen, references = self.posteriors("dev"), self.prepared("dev").references
+            settings = tune(seen, references, self.vocabulary, settings.steps_per_gloss, language_model)
+            tuned_on = f"dev of {self.corpus.name}, now"
+        elif language_model is not None and not settings.lm_weight:
+            settings, tuned_on = replace(settings, lm_weight=_LM_WEIGHT, gloss_bonus=_LM_BONUS), None
+        return make_decoder(name, settings, language_model), _describe(name, settings, language_model, tuned_on)
+
+
+def open_judged(path: Path, data_dir: str | None, device: str) -> Judged:
+    """Load a checkpoint beside the corpus folder, its own where none is given. Raises UsageError and DataError."""
+    checkpoint = load_checkpoint(path)
+    try:
+        config = Config().updated(checkpoint["config"])
+    except UsageError as error:
+        raise DataError(f"{path} has a configuration that this version does not know: {error}") from None
+    vocabulary = Vocabulary(checkpoint["vocabulary"])
+    if not data_dir:
+        data_dir = checkpoint["corpus"]["path"]
+        if not Path(data_dir).exists():
+            raise DataError(
+                f"{path} was trained on the corpus {data_dir}, which does not exist here: say where it is with --data_dir"
+            )
+    corpus = open_corpus(data_dir)
+    chosen = choose_device(device)
+    model = load_teacher(checkpoint, path, config.model, vocabulary, config.training.seed).to(chosen)
+    return Judged(checkpoint, vocabulary, corpus, model, chosen)
+
+
 def judge(request: Request) -> dict:
-    """Decode and score the split, write hypotheses.csv, hypotheses.ctm, references.stm and result.json, print a summary.
+    """Decode and score the split, write hypotheses.csv, sentences.csv, hypotheses.ctm, references.stm and result.json, print a
+    summary.
 
     Returns result.json's content. Raises UsageError and DataError.
     """
     if request.decoder == "greedy" and request.language_model is not None:
         raise UsageError("--lm has no effect on --decoder greedy: use adaptive or beam")
-    checkpoint = load_checkpoint(request.checkpoint)
-    try:
-        config = Config().updated(checkpoint["config"])
-    except UsageError as error:
-        raise DataError(f"{request.checkpoint} has a configuration that this version does not know: {error}") from None
-    vocabulary = Vocabulary(checkpoint["vocabulary"])
-    corpus = open_corpus(request.data_dir or checkpoint["corpus"]["path"])
-    prepared = prepare_split(corpus.split(request.split), vocabulary)
+    judged = open_judged(request.checkpoint, request.data_dir, request.device)
+    corpus, vocabulary, prepared = judged.corpus, judged.vocabulary, judged.prepared(request.split)
     if not any(prepared.references):
         raise DataError(f"{corpus.path}: the {request.split} split has no glosses to score")
     baseline = _read_baseline(request.compare_with, prepared.split) if request.compare_with else None
-    device = choose_device(request.device)
-    model = load_teacher(checkpoint, request.checkpoint, config.model, vocabulary, config.training.seed).to(device)
-    pipeline, precision = FeaturePipeline(corpus.aspect_ratio, device), Precision(config.training.precision, device)
     for line in prepared.warnings():
         print(f"warning: {line}")
-
-    def read(split: Split) -> list[torch.Tensor]:
-        return read_posteriors(model, pipeline, split, precision)
-
-    posteriors = read(prepared.split)
-    settings, language_model, tuned_on = read_decoder_entry(checkpoint["decoder"])
-    if request.language_model is not None:
-        language_model = _language_model(request.language_model, corpus, vocabulary)
-    if request.decoder == "adaptive" and (tuned_on is None or request.language_model is not None):
-        dev = prepare_split(corpus.split("dev"), vocabulary)
-        seen = posteriors if request.split == "dev" else read(dev.split)
-        settings = tune(seen, dev.references, vocabulary, settings.steps_per_gloss, language_model)
-        tuned_on = f"dev of {corpus.name}, now"
-    elif language_model is not None and not settings.lm_weight:
-        settings = replace(settings, lm_weight=_LM_WEIGHT, gloss_bonus=_LM_BONUS)
-    described = _describe(request.decoder, settings, language_model, tuned_on)
-    decoder = make_decoder(request.decoder, settings, language_model)
+    posteriors = judged.posteriors(request.split)
+    decoder, described = judged.decoder(request.decoder, request.language_model)
     readings = decode_posteriors(posteriors, decoder)
     spans = _seconds(posteriors, readings, TIME_STRIDE / corpus.fps)
     hypotheses = [vocabulary.decode(reading) for reading in readings]
@@ -121,34 +156,36 @@ def judge(request: Request) -> dict:
         result["compared_with"] = {
             "folder": str(request.compare_with),
             "wer": total(baseline).wer,
+            "wer_interval": list(bootstrap_interval(baseline)),
             "p_value": paired_p_value(aligned, baseline),
         }
     make_folder(request.output_dir)
-    _write(request.output_dir, prepared.split, hypotheses, spans, corpus.fps, result)
-    _print(result, total(aligned), corpus, request)
+    _write(request.output_dir, prepared.split, hypotheses, spans, corpus.fps, aligned, result)
+    _print(result, f"{request.split} of {corpus.describe()}: {total(aligned)}")
+    print(f"evaluation: {request.output_dir}")
     return result
 
 
 def breakdown(aligned: Sequence[SentenceErrors], signers: Sequence[str]) -> dict:
-    """WER with its interval, counts, scores by signer and by sentence length, and the most common errors."""
-    whole = total(aligned)
+    """WER with its interval and counts, the same by signer and by sentence length, and the most common errors."""
     return {
-        **_counts(whole),
-        "wer_interval": list(bootstrap_interval(aligned)),
-        "by_signer": {signer: _counts(one) for signer, one in by_group(aligned, signers).items()},
-        "by_length": {band: _counts(one) for band, one in by_length(aligned).items()},
+        **_rates(aligned),
+        "by_signer": {signer: _rates(part) for signer, part in by_group(aligned, signers).items()},
+        "by_length": {band: _rates(part) for band, part in by_length(aligned).items()},
         "most_common": most_common_errors(aligned),
     }
 
 
-def _counts(score: Score) -> dict:
+def _rates(aligned: Sequence[SentenceErrors]) -> dict:
+    whole = total(aligned)
     return {
-        "wer": score.wer,
-        "substitutions": score.substitutions,
-        "deletions": score.deletions,
-        "insertions": score.insertions,
-        "reference_glosses": score.reference_glosses,
-        "sentences": score.sentences,
+        "wer": whole.wer,
+        "wer_interval": list(bootstrap_interval(aligned)),
+        "substitutions": whole.substitutions,
+        "deletions": whole.deletions,
+        "insertions": whole.insertions,
+        "reference_glosses": whole.reference_glosses,
+        "sentences": whole.sentences,
     }
 
 
@@ -176,7 +213,8 @@ def _language_model(name: str, corpus: Corpus, vocabulary: Vocabulary) -> Langua
     sentences = [sentence.glosses for sentence in corpus.split("train").sentences]
     known = [glosses for glosses in sentences if not vocabulary.unknown([glosses])]
     if len(known) < len(sentences):
-        print(f"language model: {len(sentences) - len(known)} train sentences with unknown glosses are left out")
+        left_out = f"{len(sentences) - len(known)} of {len(sentences)} train sentences"
+        print(f"language model: {left_out} have glosses outside the vocabulary and are left out")
     return train_language_model(known, vocabulary)
 
 
@@ -189,7 +227,8 @@ def _describe(
     if decoder == "beam":
         if language_model is None:
             return "beam, no language model"
-        return f"beam, language model weight {settings.lm_weight:g}, gloss bonus {settings.gloss_bonus:g}"
+        weights = f"language model weight {settings.lm_weight:g}, gloss bonus {settings.gloss_bonus:g}"
+        return f"beam, {weights} ({f'tuned on {tuned_on}' if tuned_on else 'default'})"
     return f"{settings} (chosen on {tuned_on})"
 
 
@@ -234,12 +273,14 @@ def _write(
     hypotheses: list[list[str]],
     spans: list[list[tuple[float, float]]],
     fps: float,
+    aligned: Sequence[SentenceErrors],
     result: dict,
 ) -> None:
     sentences = split.sentences
     ids = [sentence.id for sentence in sentences]
     try:
         write_hypotheses(folder / "hypotheses.csv", sentences, hypotheses)
+        _write_sentences(folder / "sentences.csv", split, aligned)
         write_json(folder / "result.json", result)
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error.strerror}") from error
@@ -249,16 +290,29 @@ def _write(
     write_stm(folder / "references.stm", ids, [sentence.signer for sentence in sentences], seconds, references)
 
 
-def _print(result: dict, score: Score, corpus: Corpus, request: Request) -> None:
-    low, high = result["wer_interval"]
+def _write_sentences(path: Path, split: Split, aligned: Sequence[SentenceErrors]) -> None:
+    """`id|signer|glosses|substitutions|deletions|insertions`: how many of each, one sentence a line, UTF-8."""
+    lines = ["id|signer|glosses|substitutions|deletions|insertions"]
+    for sentence, found in zip(split.sentences, aligned, strict=True):
+        counts = map(len, (found.substitutions, found.deletions, found.insertions))
+        lines.append("|".join([sentence.id, sentence.signer, str(found.reference_glosses), *map(str, counts)]))
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+
+def _interval(rates: dict) -> str:
+    low, high = rates["wer_interval"]
+    return f"95 % interval {low:.2f} to {high:.2f}"
+
+
+def _print(result: dict, summary: str) -> None:
     print(f"decoder: {result['decoder_settings']}")
-    print(f"{request.split} of {corpus.describe()}: {score}, 95 % interval {low:.2f} to {high:.2f}")
+    print(f"{summary}, {_interval(result)}")
     for title, groups in (("signer", result["by_signer"]), ("glosses", result["by_length"])):
         for name, one in groups.items():
-            print(f"  {title} {name}: {one['wer']:.2f} % over {one['sentences']} sentences")
+            print(f"  {title} {name}: {one['wer']:.2f} % over {one['sentences']} sentences, {_interval(one)}")
     for kind, errors in result["most_common"].items():
         if errors:
             print(f"  {kind}: {', '.join(f'{gloss} ({count})' for gloss, count in errors[:5])}")
     if compared := result.get("compared_with"):
-        print(f"compared with {compared['folder']} ({compared['wer']:.2f} %): p = {compared['p_value']:.4f}")
-    print(f"evaluation: {request.output_dir}")
+        other = f"{compared['wer']:.2f} %, {_interval(compared)}"
+        print(f"compared with {compared['folder']} ({other}): p = {compared['p_value']:.4f}")

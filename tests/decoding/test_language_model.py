@@ -53,8 +53,8 @@ def test_by_hand():
     assert math.exp(model.unigram[1]) == pytest.approx(unigram_a)
     assert math.exp(model.table[0, 1]) == pytest.approx((2 - 0.6) / 2 + 0.6 * 1 / 2 * unigram_a)
     assert math.exp(model.table[2, 1]) == pytest.approx(0.6 * unigram_a), "B A was never said"
-    expected = sum(float(model.table[pair]) for pair in ((0, 1), (1, 2), (2, 0)))
-    assert model.log_probability([1, 2]) == pytest.approx(expected)
+    unigram_end = (2 - 0.5) / 4 + 0.5 * 3 / 4 / 3
+    assert math.exp(model.table[1, 0]) == pytest.approx((1 - 0.6) / 2 + 0.6 * 2 / 2 * unigram_end)
 
 
 def test_perplexity_equals_a_plain_computation_and_leaves_unknown_glosses_out():

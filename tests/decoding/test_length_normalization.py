@@ -267,7 +267,7 @@ def test_neighbours_and_padding_never_change_a_reading(settings):
     assert decode_posteriors(few, lambda *batch: adaptive_decode(*batch, settings)) == [alone[4], alone[0]]
 
 
-def split_of(readings: list[list[int]], drop: float, seed: int = 0) -> list[torch.Tensor]:
+def split_of(readings: list[list[int]], drop: float) -> list[torch.Tensor]:
     """Posteriors in which every gloss is heard, but a blank is a little likelier where `drop` is above one half."""
     posteriors = []
     for reading in readings:
@@ -299,6 +299,36 @@ def test_tuning_brings_hesitant_glosses_back_and_is_never_worse_than_greedy():
     assert tune(clear, references, vocabulary, 2.0, None) == LengthNormalization(2.0, "greedy", 0.0), (
         "the simplest wins"
     )
+
+
+def test_tuning_finds_that_only_a_strength_helps():
+    """The same hesitant step ends both sentences; a gloss is due in the one that is short of glosses, not in the other. A bonus
+    of 0.41 or more brings it to both."""
+    hesitant = [0.6, 0.001, 0.399]
+    short, complete = [hesitant], [[0.01, 0.98, 0.01], [0.98, 0.01, 0.01], hesitant]
+    posteriors, references = [log_probs_of(short), log_probs_of(complete)], [["B"], ["A"]]
+    vocabulary = Vocabulary(["A", "B"])
+    tuned = tune(posteriors, references, vocabulary, 3.0, None)
+    # alone in its sentence 'B' wins where 2 ** (strength * 0.4) > log 0.399 / log 0.6 = 1.80: from 2.12 on
+    assert tuned == LengthNormalization(3.0, "beam", strength=4.0, gloss_bonus=0.0, lm_weight=0.0)
+    assert errors_of(posteriors, references, vocabulary, tuned) == 0
+
+
+def test_tuning_finds_that_only_the_language_model_helps():
+    posteriors = [log_probs_of([[0.02, 0.50, 0.48], [0.98, 0.01, 0.01]])]
+    table = torch.tensor([[0.2, 0.1, 0.7]] * 3).log()
+    model, vocabulary = LanguageModel(table, table[0], torch.zeros(3)), Vocabulary(["A", "B"])
+    tuned = tune(posteriors, [["B"]], vocabulary, 2.0, model)
+    # the least weight passes: 0.25 * log 7 = 0.49 against log(0.50 / 0.48) = 0.04
+    assert tuned == LengthNormalization(2.0, "beam", strength=0.0, gloss_bonus=0.0, lm_weight=0.25)
+    assert tune(posteriors, [["B"]], vocabulary, 2.0, None).readings == "greedy", "without it nothing helps"
+
+
+def test_tuning_takes_the_confidence_filter_where_it_is_enough():
+    rows = [[0.05, 0.90, 0.03, 0.02], [0.05, 0.03, 0.90, 0.02], [0.05, 0.03, 0.02, 0.90], [0.30, 0.60, 0.05, 0.05]]
+    assert greedy(rows) == [1, 2, 3, 1]
+    tuned = tune([log_probs_of(rows)], [["A", "B", "C"]], Vocabulary(["A", "B", "C"]), 1.0, None)
+    assert tuned.readings == "filtered"
 
 
 @settings(max_examples=15, deadline=None)

@@ -92,18 +92,18 @@ def test_what_went_wrong_in_each_sentence():
 
 def test_groups_add_up_to_the_whole():
     aligned = align(REFERENCES, HYPOTHESES)
-    signers = by_group(aligned, ["eva", "adam", "adam", "eva"])
+    signers = {name: total(part) for name, part in by_group(aligned, ["eva", "adam", "adam", "eva"]).items()}
     assert list(signers) == ["adam", "eva"]
     assert (signers["adam"].deletions, signers["adam"].insertions, signers["adam"].wer) == (1, 1, 200.0)
     assert sum(one.errors for one in signers.values()) == total(aligned).errors
     assert list(by_group(aligned, ["x", "x", "only insertions", "x"])) == ["x"], "a rate needs a reference"
-    bands = by_length(aligned)
+    bands = {band: total(part) for band, part in by_length(aligned).items()}
     assert {band: (one.sentences, one.reference_glosses) for band, one in bands.items()} == {
         "1-5": (2, 4),
         "6-10": (1, 6),
     }
     edges = align([["A"] * n for n in (5, 6, 10, 11, 15, 16, 40)], [["A"]] * 7)
-    assert {band: one.sentences for band, one in by_length(edges).items()} == {
+    assert {band: len(part) for band, part in by_length(edges).items()} == {
         "1-5": 1,
         "6-10": 2,
         "11-15": 2,
@@ -151,10 +151,17 @@ def test_ctm_and_stm_as_written(tmp_path):
     assert (tmp_path / "r.stm").read_text() == "s1 1 adam 0.000 0.500 B C\ns2 1 eva 0.000 2.000 A\n"
 
 
+def test_ids_and_signers_with_white_space_stay_one_column(tmp_path):
+    write_ctm(tmp_path / "h.ctm", ["day 1  a", "day 2"], [["A"], []], [[(0.0, 0.5)], []])
+    assert (tmp_path / "h.ctm").read_text() == "day_1_a 1 0.000 0.500 A\nday_2 1 0.000 0.000 @\n"
+    write_stm(tmp_path / "r.stm", ["day 1  a"], ["Eva M."], [0.5], [["A"]])
+    assert (tmp_path / "r.stm").read_text() == "day_1_a 1 Eva_M. 0.000 0.500 A\n"
+
+
 @pytest.mark.skipif(shutil.which("sctk") is None, reason="sclite is not installed (Debian: apt-get install sctk)")
 def test_sclite_prints_the_same_rate(tmp_path):
     random = np.random.default_rng(7)
-    words = ["A", "B", "C", "D", "IX", "__ON__", "WIE-AUSSEHEN", "A+B"]
+    words = ["A", "a", "B", "C", "D", "IX", "__ON__", "WIE-AUSSEHEN", "A+B"]
     references = [list(random.choice(words, random.integers(1, 14))) for _ in range(80)]
     hypotheses = [
         [str(random.choice(words)) if random.random() < 0.2 else gloss for gloss in reference if random.random() > 0.15]
@@ -162,11 +169,11 @@ def test_sclite_prints_the_same_rate(tmp_path):
         for reference in references
     ]
     hypotheses[3], hypotheses[4] = [], list(references[4])
-    ids = [f"sentence-{number}" for number in range(80)]
+    ids = [f"sentence {number}" for number in range(80)]
     spans = [[(0.2 * n, 0.2 * n + 0.16) for n in range(len(one))] for one in hypotheses]
     write_ctm(tmp_path / "h.ctm", ids, hypotheses, spans)
-    write_stm(tmp_path / "r.stm", ids, ["eva"] * 80, [10.0] * 80, references)
-    command = ["sctk", "sclite", "-r", "r.stm", "stm", "-h", "h.ctm", "ctm", "-o", "sum", "stdout"]
+    write_stm(tmp_path / "r.stm", ids, ["Eva M."] * 80, [10.0] * 80, references)
+    command = ["sctk", "sclite", "-s", "-r", "r.stm", "stm", "-h", "h.ctm", "ctm", "-o", "sum", "stdout"]
     printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     summary = re.search(r"Sum/Avg *\|(.*)", printed).group(1).replace("|", " ").split()
     found = score(references, hypotheses)
