@@ -15,7 +15,7 @@ class BiLSTM(nn.Module):
 
     The second direction reads a per-sentence flip, so its first input is the sentence's last step, never padding: the
     output inside the lengths equals that of nn.LSTM(bidirectional=True) on a packed sequence, which takes
-    3.9 times as long on a CPU (benchmarks/speed.py). (B, T, in_width) -> (B, T, 2 * hidden).
+    about four times as long on a CPU (benchmarks/speed.py). (B, T, in_width) -> (B, T, 2 * hidden).
     """
 
     def __init__(self, in_width: int, hidden: int, layers: int, dropout: float):

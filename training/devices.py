@@ -41,7 +41,7 @@ def choose_device(name: str, deterministic: bool = False) -> torch.device:
 
 def _keep_freed_memory() -> None:
     """Let glibc reuse freed blocks of many megabytes instead of returning them: each return costs page faults on the next
-    allocation, which take longer than the arithmetic (benchmarks/speed.py: 2.8 times the features a second)."""
+    allocation, which take longer than the arithmetic (benchmarks/speed.py: two to three times the features a second)."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # another C library
             libc = ctypes.CDLL("libc.so.6")

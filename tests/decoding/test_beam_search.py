@@ -22,21 +22,6 @@ def read(log_probs: torch.Tensor, **options) -> list[tuple[list[int], float]]:
     return beam_search(log_probs[None], torch.tensor([len(log_probs)]), **options).readings(0)
 
 
-def ctc_log_probability(log_probs: torch.Tensor, readings: list[list[int]]) -> torch.Tensor:
-    """log P(reading) summed over all alignments, by torch's CTC loss: float64 (N,), -inf where there is no alignment."""
-    values = []
-    for reading in readings:
-        loss = torch.nn.functional.ctc_loss(
-            log_probs.double()[:, None],
-            torch.tensor([reading], dtype=torch.int64).reshape(1, -1),
-            torch.tensor([len(log_probs)]),
-            torch.tensor([len(reading)]),
-            reduction="none",
-        )
-        values.append(-loss[0])
-    return torch.stack(values)
-
-
 def enumerate_readings(log_probs: torch.Tensor) -> dict[tuple[int, ...], float]:
     """Probability of every reading: each of the V ** T paths counted by itself."""
     readings: dict[tuple[int, ...], float] = {}
@@ -106,7 +91,7 @@ def test_equals_the_slow_reference_at_any_width(steps, classes, width, tokens, s
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 40), st.integers(2, 30), st.integers(1, 12), st.integers(0, 10_000), st.floats(0.5, 8))
-def test_a_score_is_never_above_the_readings_probability(steps, classes, width, seed, sharpness):
+def test_a_score_is_never_above_the_readings_probability(ctc_log_probability, steps, classes, width, seed, sharpness):
     log_probs = random_log_probs(steps, classes, seed, sharpness)
     found = read(log_probs, width=width, tokens=classes)
     exact = ctc_log_probability(log_probs, [reading for reading, _ in found]).tolist()
@@ -217,7 +202,7 @@ def test_what_cannot_be_decoded_is_refused():
         beam_search(log_probs, lengths, language_model=other)
 
 
-def test_the_language_model_decides_what_sounds_alike():
+def test_the_language_model_decides_what_sounds_alike(ctc_log_probability):
     alike = rows([0.02, 0.49, 0.49, 0.0], [0.98, 0.01, 0.01, 0.0], [0.02, 0.0, 0.0, 0.98])
     model = train_language_model([["B", "C"], ["B", "C"], ["A"]], Vocabulary(["A", "B", "C"]))
     assert read(alike, language_model=model)[0][0] == [2, 3]

@@ -20,21 +20,6 @@ from decoding.posteriors import decode_posteriors
 from decoding.scoring import score
 
 
-def ctc_log_probability(log_probs: torch.Tensor, readings: list[list[int]]) -> torch.Tensor:
-    """log P(reading) summed over all alignments, by torch's CTC loss: float64 (N,), -inf where there is no alignment."""
-    values = []
-    for reading in readings:
-        loss = torch.nn.functional.ctc_loss(
-            log_probs.double()[:, None],
-            torch.tensor([reading], dtype=torch.int64).reshape(1, -1),
-            torch.tensor([len(log_probs)]),
-            torch.tensor([len(reading)]),
-            reduction="none",
-        )
-        values.append(-loss[0])
-    return torch.stack(values)
-
-
 def log_probs_of(rows: list[list[float]]) -> torch.Tensor:
     """(T, V) of the given probabilities."""
     return torch.tensor(rows, dtype=torch.float64).log().float()
@@ -95,7 +80,9 @@ def test_where_the_model_is_sure_the_reading_is_the_greedy_one(path, steps_per_g
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 4), st.integers(0, 10_000), st.floats(0.3, 4))
-def test_without_normalisation_no_reading_is_less_probable_than_the_greedy_one(steps, seed, sharpness):
+def test_without_normalisation_no_reading_is_less_probable_than_the_greedy_one(
+    ctc_log_probability, steps, seed, sharpness
+):
     # three classes and at most four steps: the beam holds every reading
     log_probs = torch.randn(steps, 3, generator=torch.Generator().manual_seed(seed)).mul(sharpness).log_softmax(-1)
     lengths = torch.tensor([steps])
@@ -116,7 +103,7 @@ SPURIOUS = [
 ]
 
 
-def test_a_spurious_gloss_at_the_end_is_taken_away():
+def test_a_spurious_gloss_at_the_end_is_taken_away(ctc_log_probability):
     settings = LengthNormalization(steps_per_gloss=2.0)
     assert greedy(SPURIOUS) == [1, 2, 1, 3]
     readings = ctc_log_probability(log_probs_of(SPURIOUS), [[1, 2, 1], [1, 2, 1, 3]])
@@ -178,7 +165,7 @@ def test_the_score_by_hand():
         assert decode(rows, LengthNormalization(steps_per_gloss=1.0, strength=strength)) == expected
 
 
-def test_the_strength_falls_with_confidence_and_with_how_little_is_missing():
+def test_the_strength_falls_with_confidence_and_with_how_little_is_missing(ctc_log_probability):
     """As above, behind a 1 that is read for sure: (1,) or (1, 2), of `expected` glosses."""
     rows = [[0.0005, 0.999, 0.0005], [0.999, 0.0005, 0.0005], [0.7, 0.0005, 0.2995], [0.9, 0.0005, 0.0995]]
     short, long = ctc_log_probability(log_probs_of(rows), [[1], [1, 2]]).tolist()
@@ -193,7 +180,7 @@ def test_the_strength_falls_with_confidence_and_with_how_little_is_missing():
             assert decode(rows, settings) == reading
 
 
-def test_a_best_path_of_the_expected_length_is_not_lengthened():
+def test_a_best_path_of_the_expected_length_is_not_lengthened(ctc_log_probability):
     long_enough = LengthNormalization(steps_per_gloss=3.5, strength=100.0)  # 7 steps: two glosses, as greedy reads
     too_short = LengthNormalization(steps_per_gloss=1.0, strength=30.0)
     rows = [[0.04, 0.94, 0.02], *[[0.72, 0.02, 0.26]] + [[0.9, 0.05, 0.05]] * 4, [0.04, 0.94, 0.02]]
