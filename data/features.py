@@ -1,8 +1,9 @@
 """Landmarks to the 6516-dim features of the teacher, batched, on the device the landmarks are on.
 
-Two steps, between which augmentation acts on geometry:
+Three steps, before the last of which augmentation acts on geometry:
 
     body_coordinates   image fractions -> gaps bridged, shoulder-centred, in shoulder widths      (B, T, 543, 3)
+    right_handed       -> the mirror image, where the left hand leads                               (B, T, 543, 3)
     feature_blocks     -> position | velocity | acceleration | position relative to the part's root   (B, T, 6516)
 """
 
@@ -11,14 +12,19 @@ from torch import Tensor
 
 from data.landmarks import (
     LEFT_SHOULDER,
+    LEFT_WRIST,
+    MIRRORED,
+    MIRRORED_PARTS,
     NUM_LANDMARKS,
     PART_ANCHORS,
     PART_ROOTS,
     PART_SLICES,
     PARTS,
     RIGHT_SHOULDER,
+    RIGHT_WRIST,
 )
 
+HIPS = 2.0  # shoulder widths below the shoulders, about
 MIN_SHOULDER_WIDTH = 0.02  # image heights: a body seen from the side must not blow up the scale
 
 
@@ -95,6 +101,35 @@ def body_coordinates(landmarks: Tensor, detected: Tensor, lengths: Tensor, aspec
     return body / unit.clamp(min=MIN_SHOULDER_WIDTH)[:, None, None, None]
 
 
+def left_hand_leads(body: Tensor, lengths: Tensor) -> Tensor:
+    """bool (B,): the left wrist is held higher and moves more than the right one, on average over the sentence.
+
+    body (B, T, 543, 3) as of `body_coordinates`. Left-handed signers and mirrored cameras: seldom wrong where the right hand
+    leads, because both must hold.
+    """
+    inside = frame_mask(lengths, body.shape[1])
+    raised, moved = [], []
+    for wrist in (LEFT_WRIST, RIGHT_WRIST):
+        path = body[:, :, wrist, :2]
+        above_hips = (HIPS - path[..., 1]).clamp(min=0)
+        raised.append((above_hips * inside).sum(1))
+        # Frames past the end hold the last one: nothing moves there.
+        moved.append(torch.linalg.vector_norm(path[:, 1:] - path[:, :-1], dim=-1).sum(1))
+    return (raised[0] > raised[1]) & (moved[0] > moved[1])
+
+
+def right_handed(body: Tensor, detected: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """body (B, T, 543, 3) and detected (B, T, 4) with sentences in which the left hand leads mirrored.
+
+    A gloss is then signed by the same hand whoever signs it and however the camera was set.
+    """
+    flip = left_hand_leads(body, lengths)[:, None, None]
+    if flip.device.type == "cpu" and not flip.any():  # the usual case; elsewhere asking would wait for the device
+        return body, detected
+    mirrored = body[:, :, torch.from_numpy(MIRRORED).to(body.device)] * body.new_tensor([-1.0, 1.0, 1.0])
+    return torch.where(flip[..., None], mirrored, body), torch.where(flip, detected[..., MIRRORED_PARTS], detected)
+
+
 def feature_blocks(body: Tensor, lengths: Tensor) -> Tensor:
     """The four blocks of 1629: position, velocity, acceleration, position relative to the part's root.
 
@@ -118,4 +153,5 @@ def feature_blocks(body: Tensor, lengths: Tensor) -> Tensor:
 
 def compute_features(landmarks: Tensor, detected: Tensor, lengths: Tensor, aspect_ratio: float) -> Tensor:
     """Stored landmarks to features without augmentation: (B, T, 543, 3) -> float32 (B, T, 6516), zeros past the end."""
-    return feature_blocks(body_coordinates(landmarks, detected, lengths, aspect_ratio), lengths)
+    body = body_coordinates(landmarks, detected, lengths, aspect_ratio)
+    return feature_blocks(right_handed(body, detected, lengths)[0], lengths)

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.augmentation import Augmenter, draw
+from data.augmentation import Augmenter, draw, hide
 from data.augmentation_config import AugmentationConfig
 from data.batching import LandmarkBatch, load_batch, plan_evaluation
 from data.corpus import Split
-from data.features import body_coordinates, feature_blocks
+from data.features import body_coordinates, feature_blocks, right_handed
 from data.landmarks import NUM_FEATURES
 from training.sentences import PreparedSplit, min_frames
 
@@ -43,9 +43,10 @@ class FeaturePipeline:
         """The plan's batches without augmentation."""
         for batch in self._read(split, plan):
             body = body_coordinates(batch.landmarks, batch.detected, batch.lengths, self.aspect_ratio)
+            body, detected = right_handed(body, batch.detected, batch.lengths)
             yield FeatureBatch(
                 feature_blocks(body, batch.lengths),
-                batch.detected,
+                detected,
                 batch.lengths,
                 batch.indices,
                 int(split.lengths[batch.indices].sum()),
@@ -63,8 +64,10 @@ class FeaturePipeline:
         for batch in self._read(prepared.split, plan):
             sentences = [prepared.split.sentences[index] for index in batch.indices]
             draws = [draw(config, seed, epoch, s.id, s.frames, min_frames(s.glosses)) for s in sentences]
-            body = body_coordinates(batch.landmarks, batch.detected, batch.lengths, self.aspect_ratio)
-            body, detected, lengths = self._augmenter(body, batch.detected, draws)
+            seen = hide(batch.detected, draws)
+            body = body_coordinates(batch.landmarks, seen, batch.lengths, self.aspect_ratio)
+            body, seen = right_handed(body, seen, batch.lengths)
+            body, detected, lengths = self._augmenter(body, seen, draws)
             frames = sum(len(one.times) for one in draws)
             yield FeatureBatch(feature_blocks(body, lengths), detected, lengths, batch.indices, frames)
 
