@@ -8,7 +8,8 @@ import torch
 from models.i3d_teacher import I3DTeacher, count_parameters
 from training.config import Config, merge_overrides, read_overrides
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+# sweep.yaml is a list of variations, read by benchmarks/ablation.py and checked in tests/test_ablation.py.
+CONFIGS = sorted(p for p in (Path(__file__).parent.parent / "configs").glob("*.yaml") if p.stem != "sweep")
 
 
 def parameters(config: Config, glosses: int) -> int:
