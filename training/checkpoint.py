@@ -91,7 +91,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read and verify a checkpoint, onto the CPU. Nothing is unpickled but tensors and plain values.
 
     Keys: model (state dict), vocabulary (glosses), config (`Config.to_dict`), corpus (name, path, fingerprint, simulated,
-    composed), decoder (settings), training (what an exact resume needs).
+    composed, fps, aspect_ratio), decoder (settings), training (what an exact resume needs).
     Raises DataError when it is missing, does not match its SHA-256, or is not a checkpoint of this project.
     """
     try:
