@@ -2,23 +2,25 @@
 their times and how sure the model is of them.
 
     python transcribe.py clip.mp4 --checkpoint best_model.pth
-    python transcribe.py clip.mp4 --checkpoint best_model.pth --format srt --output clip.srt
     python transcribe.py clip.mp4 --checkpoint best_model.pth --overlay drawn.mp4
-    python transcribe.py 'videos/*.mp4' --checkpoint best_model.pth --format eaf --output elan
+    python transcribe.py clip.mp4 --checkpoint best_model.pth \\
+        --format srt --output clip.srt
+    python transcribe.py 'videos/*.mp4' --checkpoint best_model.pth \\
+        --format eaf --output elan
     python transcribe.py --camera 0 --checkpoint best_model.pth
 
-A recording is a video (mp4, avi, mov, mkv, webm), a folder of numbered png or jpg,
-or landmarks (.pose, .npy, .npz, .parquet as prepare_data.py import reads them). Each
-line is start and end in seconds, confidence (0 to 1), gloss; json has one recording a
-line. Of several recordings (also all those in a folder, or of a pattern) each gets a
-file in the folder --output; one that fails is listed with the reason, and the rest is
-done.
+A recording is a video (mp4, avi, mov, mkv, webm), a folder of numbered png or
+jpg, or landmarks (.pose, .npy, .npz, .parquet as prepare_data.py import reads
+them). Each line is start and end in seconds, confidence (0 to 1), gloss; json
+has one recording a line. Of several recordings (also all those in a folder, or
+of a pattern) each gets a file in the folder --output; one that fails is listed
+with the reason, and the rest is done.
 
 Short recordings are read as a whole. Longer ones and the camera are read in
-overlapping windows, so that memory does not grow with their length: a gloss is emitted
-once the model has seen what follows it, and is never taken back. Other frame rates than
-that of the model's corpus are resampled; times are those of the recording. Ctrl-C ends
-the camera's transcript.
+overlapping windows, so that memory does not grow with their length: a gloss is
+emitted once the model has seen what follows it, and is never taken back. Other
+frame rates than that of the model's corpus are resampled; times are those of
+the recording. Ctrl-C ends the camera's transcript.
 
 Exit codes: 0 done, 2 usage, 3 data (a recording failed).
 """
@@ -54,14 +56,14 @@ def make_parser() -> Parser:
 
     windows = parser.add_argument_group("online: long recordings and the camera")
     windows.add_argument("--online", action="store_true", help="windows for short recordings too")
-    windows.add_argument("--window", type=number_between(0, 3600), default=8.0, metavar="S", help="seconds of a window")
+    windows.add_argument("--window", type=number_between(0, 3600), default=6.0, metavar="S", help="seconds of a window")
     windows.add_argument(
-        "--overlap", type=number_between(0, 3600), default=7.0, metavar="S", help="seconds of overlap of windows"
+        "--overlap", type=number_between(0, 3600), default=5.0, metavar="S", help="seconds of overlap of windows"
     )
     windows.add_argument(
         "--lookahead",
         type=number_between(0, 3600),
-        default=1.0,
+        default=0.5,
         metavar="S",
         help="seconds seen behind a gloss before it is emitted",
     )

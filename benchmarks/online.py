@@ -3,8 +3,8 @@
     python benchmarks/online.py --checkpoint checkpoints/mine/best_model.pth --data_dir data/corpora/mine
     python benchmarks/online.py --checkpoint checkpoints/mine/best_model.pth --window 4 6 8 --overlap 3 5 --lookahead 0.5 1
 
-Sentences of a split are strung together, cut to cut, into recordings of about --seconds each. Read in three ways: each sentence
-by itself (what evaluate.py does), the long recording as a whole, and in windows. Of several values of an option all
+Sentences of one signer are strung together, cut to cut, into recordings of about --seconds each, read in three ways: each
+sentence by itself (what evaluate.py does), the long recording as a whole, and in windows. Of several values of an option all
 combinations are tried. WER is against the references, and for windows also against the reading as a whole. Latency is from a
 gloss's end to its emission, in seconds of the recording. Frames a second are those of features, model and decoder.
 """
@@ -35,14 +35,19 @@ Glosses = list[str]
 
 
 def string_together(split: Split, fps: float, seconds: float, seed: int) -> list[list[int]]:
-    """Indices of the sentences of each long recording, in a random order; the last one may be shorter."""
-    recordings, frames = [[]], 0
+    """Indices of the sentences of each long recording, of one signer in a random order; a signer's last one may be shorter."""
+    recordings: list[list[int]] = []
+    by_signer: dict[str, list[int]] = {}
     for index in generator(seed, "online").permutation(len(split)):
-        if frames >= seconds * fps:
-            recordings.append([])
-            frames = 0
-        recordings[-1].append(int(index))
-        frames += int(split.lengths[index])
+        by_signer.setdefault(split.sentences[index].signer, []).append(int(index))
+    for indices in by_signer.values():
+        frames = seconds * fps
+        for index in indices:
+            if frames >= seconds * fps:
+                recordings.append([])
+                frames = 0
+            recordings[-1].append(index)
+            frames += int(split.lengths[index])
     return recordings
 
 
@@ -90,7 +95,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=number_between(1, 3600), default=40.0, help="of a long recording, about")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the sentences")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    for option, default in (("window", 8.0), ("overlap", 7.0), ("lookahead", 1.0)):
+    for option, default in (("window", 6.0), ("overlap", 5.0), ("lookahead", 0.5)):
         kind = number_between(0, 3600)
         parser.add_argument(f"--{option}", type=kind, nargs="+", default=[default], help="as in transcribe.py")
     options = parser.parse_args()
@@ -104,7 +109,7 @@ def main() -> int:
     print(f"{options.checkpoint}, {options.split} of {corpus.describe()}, decoder: {recognizer.decoder_description}")
     print(f"{len(recordings)} recordings of about {options.seconds:g} s, {sum(map(len, spoken))} glosses")
 
-    whole = Windows(8.0, 7.0, 1.0, whole=1e6)
+    whole = Windows(6.0, 5.0, 0.5, whole=1e6)
     alone, progress = read_all(
         recognizer, corpus, split, [[index] for indices in recordings for index in indices], whole
     )

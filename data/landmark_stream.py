@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.extraction import Tracker, to_aspect_ratio
+from data.extraction import Tracker, missing_library, to_aspect_ratio
 from data.footage import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Footage, find_footage, open_footage
 from data.importers import READERS, check_image_coordinates
 from data.landmarks import PART_SLICES, PARTS
@@ -67,7 +67,10 @@ def find_recordings(words: Sequence[str]) -> tuple[list[Footage], dict[str, str]
                 found += _recordings_at(path)
             except DataError as error:
                 failed[str(path)] = str(error).removeprefix(f"{path} ")
-    return found, failed
+    once: dict[Path, Footage] = {}
+    for recording in found:
+        once.setdefault(recording.path.resolve(), recording)
+    return list(once.values()), failed
 
 
 def _recordings_at(path: Path) -> list[Footage]:
@@ -89,7 +92,10 @@ def open_recording(
     recordings that do not say theirs. This and reading frames raise DataError, of footage without the path."""
     if is_landmark_file(recording):
         return _open_landmarks(recording.path, fps, aspect_ratio)
-    opened = open_footage(recording)
+    try:
+        opened = open_footage(recording)
+    except ImportError as error:
+        raise DataError(missing_library(error)) from None
     rate = opened.fps or fps
     tracking = tracker()
     stream = LandmarkStream(iter(()), rate, opened.fps is not None, opened.expected)
@@ -104,9 +110,12 @@ def open_recording(
     return stream
 
 
-def open_camera(number: int, tracker: Tracker) -> LandmarkStream:
+def open_camera(number: int, tracker: Callable[[], Tracker]) -> LandmarkStream:
     """Frames of a camera as they come, until it ends; times are by the clock, from the first frame on. Raises DataError."""
-    import cv2
+    try:
+        import cv2
+    except ImportError as error:
+        raise DataError(missing_library(error)) from None
 
     capture = cv2.VideoCapture(number)
     if not capture.isOpened():
@@ -114,10 +123,11 @@ def open_camera(number: int, tracker: Tracker) -> LandmarkStream:
             f"camera {number} cannot be opened: it is not there, or another program has it (on Linux see "
             "`ls /dev/video*`; a container must be given the device)"
         )
+    tracking = tracker()
     stream = LandmarkStream(iter(()), None, True, 0)
 
     def frames() -> Iterator[Frame]:
-        tracker.reset()
+        tracking.reset()
         begun = None
         try:
             while True:
@@ -126,7 +136,7 @@ def open_camera(number: int, tracker: Tracker) -> LandmarkStream:
                     break
                 now = time.monotonic()
                 begun = now if begun is None else begun
-                yield _tracked(stream, tracker, now - begun, picture)
+                yield _tracked(stream, tracking, now - begun, picture)
         finally:
             capture.release()
         if begun is None:

@@ -159,6 +159,7 @@ class _Session:
         self._request, self._recognizer, self._several = request, recognizer, several
         self._fps = request.fps or recognizer.fps
         self._aspect_ratio = request.aspect_ratio or recognizer.aspect_ratio
+        self._fps_told = False  # once is enough for a folder of such recordings
 
     @cached_property
     def _tracker(self) -> Tracker:
@@ -190,7 +191,7 @@ class _Session:
 
     def transcribe_camera(self, number: int, output: Path | None, overlay: Path | None) -> None:
         """What a camera sees until it ends or Ctrl-C comes. Raises DataError."""
-        stream = open_camera(number, self._tracker)
+        stream = open_camera(number, lambda: self._tracker)
         print(f"camera {number}: stop with Ctrl-C", file=sys.stderr)
         writer = OverlayWriter(overlay, CAMERA_OVERLAY_FPS, self._note) if overlay is not None else None
         recent: deque[TimedGloss] = deque(maxlen=20)  # as many as a caption can show
@@ -210,9 +211,10 @@ class _Session:
 
     def _open(self, recording: Footage) -> LandmarkStream:
         stream = open_recording(recording, lambda: self._tracker, self._fps, self._aspect_ratio)
-        if not stream.fps_is_known and self._request.fps is None:
+        if not stream.fps_is_known and self._request.fps is None and not self._fps_told:
+            self._fps_told = True
             print(
-                f"{recording.path} does not tell its frame rate: {stream.fps:g} frames/s are assumed (--fps)",
+                f"{recording.path} does not tell its frame rate: {stream.fps:g} frames/s assumed (--fps)",
                 file=sys.stderr,
             )
         return stream
@@ -308,5 +310,6 @@ def _write(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise DataError(f"cannot write {path}: {error.strerror}") from None
