@@ -2,7 +2,7 @@
 their times and how sure the model is of them.
 
     python transcribe.py clip.mp4 --checkpoint best_model.pth
-    python transcribe.py clip.mp4 --checkpoint best_model.pth --overlay drawn.mp4
+    python transcribe.py clip.mp4 --checkpoint best_model.pth --overlay out.mp4
     python transcribe.py clip.mp4 --checkpoint best_model.pth \\
         --format srt --output clip.srt
     python transcribe.py 'videos/*.mp4' --checkpoint best_model.pth \\
@@ -116,8 +116,8 @@ def main(argv: list[str] | None = None) -> int:
     from training.stream_reader import Windows
     from training.transcription import Request, transcribe
 
-    live = options.online or options.camera is not None
-    windows = Windows(options.window, options.overlap, options.lookahead, 0.0 if live else options.whole)
+    whole = 0.0 if options.online else options.whole
+    windows = Windows(options.window, options.overlap, options.lookahead, whole, live=options.camera is not None)
     return transcribe(
         Request(
             inputs=tuple(options.inputs),

@@ -93,6 +93,9 @@ def main() -> int:
     parser.add_argument("--split", choices=("train", "dev", "test"), default="dev", help="what is read")
     parser.add_argument("--decoder", choices=DECODERS, help="default: what dev chose")
     parser.add_argument("--seconds", type=number_between(1, 3600), default=40.0, help="of a long recording, about")
+    parser.add_argument(
+        "--live", action="store_true", help="do not wait for the first window to fill, as with a camera"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the order of the sentences")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     for option, default in (("window", 6.0), ("overlap", 5.0), ("lookahead", 0.5)):
@@ -124,7 +127,9 @@ def main() -> int:
     for length, overlap, lookahead in itertools.product(options.window, options.overlap, options.lookahead):
         if not lookahead < overlap < length:
             continue
-        online, progress = read_all(recognizer, corpus, split, recordings, Windows(length, overlap, lookahead))
+        online, progress = read_all(
+            recognizer, corpus, split, recordings, Windows(length, overlap, lookahead, live=options.live)
+        )
         wer, difference = score(spoken, online).wer, score([one or ["(none)"] for one in offline], online).wer
         count = sum(one.glosses for one in progress)
         mean = sum(one.total_latency for one in progress) / max(count, 1)

@@ -23,12 +23,14 @@ from training.recognizer import Recognizer
 @dataclass(frozen=True)
 class Windows:
     """Seconds. length: of a window; overlap: of each with the next; lookahead: what must be seen behind a gloss's end before it
-    is emitted; whole: recordings up to this long are read as one piece (0: those that fit into one window)."""
+    is emitted; whole: recordings up to this long are read as one piece (0: those that fit into one window); live: do not wait
+    for the first window to fill, read what is there at each hop (`whole` is then without meaning)."""
 
     length: float
     overlap: float
     lookahead: float
     whole: float = 0.0
+    live: bool = False
 
 
 class Reader:
@@ -42,7 +44,8 @@ class Reader:
         self._length = _frames(windows.length, rate)
         self._hop = max(_frames(windows.length - windows.overlap, rate), TIME_STRIDE)
         self._lookahead = windows.lookahead
-        self._whole = max(round(windows.whole * rate), self._length)
+        self._fewest = self._hop if windows.live else self._length  # frames that are worth a reading
+        self._whole = 0 if windows.live else max(round(windows.whole * rate), self._length)
         self._buffer: deque[tuple[np.ndarray, np.ndarray]] = deque()
         self._seen = self._read_at = self.held = 0  # frames that came; how many had come at the last reading
         self._last_reading: list[TimedGloss] = []
@@ -80,10 +83,10 @@ class Reader:
         return emitted
 
     def _advance(self) -> list[TimedGloss]:
-        """Keep one window of frames; read it when it is full and a hop has passed."""
+        """Keep one window of frames; read it when there are enough and a hop has passed."""
         if len(self._buffer) > self._length:
             self._buffer.popleft()
-        if len(self._buffer) < self._length or (self._read_at and self._seen - self._read_at < self._hop):
+        if len(self._buffer) < self._fewest or (self._read_at and self._seen - self._read_at < self._hop):
             return []
         self._read()
         return self._emitter.take(self._last_reading, self._seen / self.rate - self._lookahead)
@@ -103,11 +106,13 @@ def _frames(seconds: float, rate: float) -> int:
 
 @dataclass
 class Progress:
-    """What came of one recording. frames and seconds of it; fps, None for a camera's; held: most frames in memory at a time;
-    took: seconds of work. Latency is how long after its end, by the recording's clock, a gloss is emitted."""
+    """What came of one recording. frames and seconds of it; with_hands: frames in which a hand was seen; fps, None for a
+    camera's; held: most frames in memory at a time; took: seconds of work. Latency is how long after its end, by the
+    recording's clock, a gloss is emitted."""
 
     fps: float | None
     frames: int = 0
+    with_hands: int = 0
     seconds: float = 0.0
     in_windows: bool = False
     held: int = 0
@@ -127,6 +132,7 @@ class Progress:
         facts = {
             "seconds": round(self.seconds, 3),
             "frames": self.frames,
+            "frames_with_hands": self.with_hands,
             "fps": self.fps,
             "read": "in windows" if self.in_windows else "whole",
             "frames_per_second": round(self.frames / self.took, 1),
@@ -173,6 +179,7 @@ def read_stream(
             for points, seen in resampled:
                 emitted += reader.push(points.astype("<f2"), seen)
             progress.frames += 1
+            progress.with_hands += bool(frame.detected[2:].any())
             progress.seconds = frame.time + (1 / stream.fps if stream.fps else 0.0)
             _emit(emitted, progress, time.perf_counter() - started if live else progress.seconds, on_glosses)
             on_frame(frame, emitted)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data.extraction import Tracker, missing_library
+from data.extraction import FEW_HANDS, Tracker, missing_library
 from data.footage import Footage, open_footage
 from data.landmark_stream import (
     Frame,
@@ -258,6 +258,13 @@ class _Session:
         found = f"{len(transcript.glosses)} gloss{'' if len(transcript.glosses) == 1 else 'es'}"
         place = f" in {output}" if output is not None else ""
         print(f"{transcript.name}: {found}{place}; {progress}", file=sys.stderr)
+        if progress.with_hands < FEW_HANDS * progress.frames:
+            share = progress.with_hands / progress.frames
+            print(
+                f"warning: {transcript.name}: hands are found in only {100 * share:.0f} % of its frames; is a signer well "
+                "in the picture?",
+                file=sys.stderr,
+            )
 
     @property
     def _note(self) -> str:

@@ -109,6 +109,18 @@ def test_glosses_come_when_they_are_settled_and_are_never_taken_back():
         assert lag + 1e-6 >= 0.5 and (lag <= 1.5 + 0.16 or came[number] <= 4.04)
 
 
+def test_live_does_not_wait_for_the_first_window():
+    live = Windows(length=4.0, overlap=3.0, lookahead=0.5, live=True)
+    classes = signing("-A-B--C-" * 4)
+    glosses, progress = read(classes, live)
+    assert names(glosses) == "ABC" * 4 == names(read(classes, ONLINE)[0])
+    assert progress.largest_latency <= 0.5 + 1.0 + 0.17  # lookahead, hop, a step
+    assert read(classes, ONLINE)[1].largest_latency > 3.0
+    assert progress.held <= 101
+    short, _ = read(classes[:30], live)  # less than a window
+    assert short == read(classes[:30], WHOLE)[0]
+
+
 def test_latency_is_told():
     _, progress = read(signing("-A-B--C-" * 4), ONLINE)
     assert progress.glosses == 12
