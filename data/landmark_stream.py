@@ -5,6 +5,7 @@ Nothing but the current frame is held, whatever the recording's length; files of
 
 import contextlib
 import glob
+import logging
 import os
 import sys
 import time
@@ -184,6 +185,7 @@ def quiet_libraries() -> Iterator[None]:
     """Keep what MediaPipe and FFmpeg themselves write to stderr off the screen; Python's own messages still come."""
     ours = os.dup(2)
     silent = os.open(os.devnull, os.O_WRONLY)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # MediaPipe brings it; it tells where a home is read-only
     before = sys.stderr
     if _writes_to_2(before):
         sys.stderr = os.fdopen(

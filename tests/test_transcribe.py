@@ -15,6 +15,7 @@ from pympi import Eaf
 
 import evaluate
 import transcribe
+from benchmarks import online
 from data.corpus import Corpus
 from data.extraction import missing_library
 from errors import DataError, UsageError
@@ -253,6 +254,10 @@ def test_one_recording_that_cannot_be_read(name, content, message, checkpoint, t
 def test_a_checkpoint_that_is_not_there_or_has_gone_bad(checkpoint, sentences, tmp_path):
     with pytest.raises(DataError, match=r"gone\.pth does not exist"):
         run(tmp_path / "gone.pth", sentences)
+    for number, text in enumerate(["training:\n  epochs: 1\n", "id|signer\n", "{}", "\0\1"]):
+        (tmp_path / f"{number}.pth").write_text(text)
+        with pytest.raises(DataError, match=rf"{number}\.pth cannot be read"):
+            run(tmp_path / f"{number}.pth", sentences)
     content = load_checkpoint(checkpoint)
     content["model"]["head.weight"] = torch.full_like(content["model"]["head.weight"], float("nan"))
     save_checkpoint(tmp_path / "nan.pth", content)
@@ -290,13 +295,28 @@ def test_a_bare_machine(checkpoint, sentences, tmp_path):
     shutil.copy(sentences / "dev-00.npy", named)
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "OMP_NUM_THREADS": "1"}
     for locale in ({"LC_ALL": "C"}, {"PYTHONIOENCODING": "latin-1"}):
-        command = [sys.executable, "transcribe.py", str(named), "--checkpoint", str(checkpoint), "--device", "cpu"]
+        command = [sys.executable, "transcribe.py", str(named), "--checkpoint", str(checkpoint)]
         ended = subprocess.run(
             [*command, "--format", "json"], cwd=ROOT, env=environment | locale, capture_output=True, timeout=60
         )
         assert ended.returncode == 0, ended.stderr
         assert json.loads(ended.stdout.decode())["name"] == "Grüße 你好"
         assert b"Traceback" not in ended.stderr
+
+
+def test_the_benchmark_of_online_reading(checkpoint, tiny_corpus, monkeypatch, capsys):
+    words = ["online.py", "--checkpoint", checkpoint, "--data_dir", tiny_corpus, "--seconds", 100, "--device", "cpu"]
+    words += ["--window", 2, 100, "--overlap", 1.5, "--lookahead", 0.25]
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
+    assert online.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    by_itself, whole = (
+        next(line for line in lines if line.startswith(start)) for start in ("each sentence", "as a whole")
+    )
+    assert "over 4 sentences" in by_itself and "over 1 sentences" in whole
+    small, large = (line.split() for line in lines[-2:])
+    assert small[:3] == ["2", "1.5", "0.25"] and small[-1] == "49"  # 12 steps, and the frame that says there is more
+    assert large[3] == whole.split()[4] and large[4] == "0.00"  # one window is the whole
 
 
 # --------------------------------------------------------------------------------------------------- with MediaPipe

@@ -107,7 +107,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
                     f"{(expected or ['nothing'])[0][:12]}…; use another checkpoint"
                 )
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # torch's own message would advise to load it all the same
+    # torch's own message would advise to load it all the same; text that it takes for a pickle fails in any way.
+    except (pickle.UnpicklingError, IndexError, TypeError, AttributeError):
         raise DataError(
             f"checkpoint {path} cannot be read: it is no PyTorch file of tensors and plain values, and nothing else is loaded"
         ) from None
