@@ -30,6 +30,7 @@ import sys
 from pathlib import Path
 
 from command_line import Parser, number_between
+from decoding.online import LOOKAHEAD, OVERLAP, WHOLE, WINDOW
 from decoding.subtitles import FORMATS
 from errors import UsageError, run_script
 from training.config import DECODERS
@@ -56,21 +57,23 @@ def make_parser() -> Parser:
 
     windows = parser.add_argument_group("online: long recordings and the camera")
     windows.add_argument("--online", action="store_true", help="windows for short recordings too")
-    windows.add_argument("--window", type=number_between(0, 3600), default=6.0, metavar="S", help="seconds of a window")
     windows.add_argument(
-        "--overlap", type=number_between(0, 3600), default=5.0, metavar="S", help="seconds of overlap of windows"
+        "--window", type=number_between(0, 3600), default=WINDOW, metavar="S", help="seconds of a window"
+    )
+    windows.add_argument(
+        "--overlap", type=number_between(0, 3600), default=OVERLAP, metavar="S", help="seconds of overlap of windows"
     )
     windows.add_argument(
         "--lookahead",
         type=number_between(0, 3600),
-        default=0.5,
+        default=LOOKAHEAD,
         metavar="S",
         help="seconds seen behind a gloss before it is emitted",
     )
     windows.add_argument(
         "--whole",
         type=number_between(0, 3600),
-        default=20.0,
+        default=WHOLE,
         metavar="S",
         help="recordings up to this many seconds are read as a whole",
     )

@@ -23,6 +23,7 @@ from command_line import Parser, number_between
 from data.corpus import Corpus, Split
 from data.landmark_stream import Frame, LandmarkStream
 from data.randomness import generator
+from decoding.online import LOOKAHEAD, OVERLAP, WINDOW
 from decoding.scoring import align as align_sentences
 from decoding.scoring import bootstrap_interval, score
 from errors import run_script
@@ -98,7 +99,7 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the order of the sentences")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    for option, default in (("window", 6.0), ("overlap", 5.0), ("lookahead", 0.5)):
+    for option, default in (("window", WINDOW), ("overlap", OVERLAP), ("lookahead", LOOKAHEAD)):
         kind = number_between(0, 3600)
         parser.add_argument(f"--{option}", type=kind, nargs="+", default=[default], help="as in transcribe.py")
     options = parser.parse_args()
@@ -112,7 +113,7 @@ def main() -> int:
     print(f"{options.checkpoint}, {options.split} of {corpus.describe()}, decoder: {recognizer.decoder_description}")
     print(f"{len(recordings)} recordings of about {options.seconds:g} s, {sum(map(len, spoken))} glosses")
 
-    whole = Windows(6.0, 5.0, 0.5, whole=1e6)
+    whole = Windows(WINDOW, OVERLAP, LOOKAHEAD, whole=1e6)
     alone, progress = read_all(
         recognizer, corpus, split, [[index] for indices in recordings for index in indices], whole
     )

@@ -78,12 +78,19 @@ def _recordings_at(path: Path) -> list[Footage]:
     if path.is_dir():
         below = find_footage(path, SUFFIXES, IMAGE_SUFFIXES)
         beside = {one.path.parent for one in below if not one.path.is_dir()}
-        return [one for one in below if one.path not in beside]
+        return [_named(one) for one in below if one.path not in beside]
     if not path.exists():
         raise DataError("does not exist")
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"is no recording that can be read: expected {', '.join(SUFFIXES)} or a folder of frames")
     return [Footage(path, (path.stem,))]
+
+
+def _named(recording: Footage) -> Footage:
+    """With the name of the sentence where PHOENIX's `<id>/1` itself was given."""
+    if recording.parts != ("1",):
+        return recording
+    return Footage(recording.path, (recording.path.resolve().parent.name,))
 
 
 def open_recording(

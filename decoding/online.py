@@ -12,6 +12,12 @@ from dataclasses import replace
 
 from decoding.timed_gloss import TimedGloss
 
+# Seconds: a window, its overlap with the next, and what is seen behind a gloss before it is emitted. Of the settings that
+# benchmarks/online.py compares these are within a few glosses of the best WER, at little more than a second of latency.
+WINDOW, OVERLAP, LOOKAHEAD = 6.0, 5.0, 0.5
+# Recordings up to so many seconds are read as a whole. Sentences that models are trained on end before that, and the adaptive
+# decoder gives at most 50 glosses.
+WHOLE = 20.0
 # Seconds by which two windows may place one gloss differently.
 DRIFT = 0.4
 

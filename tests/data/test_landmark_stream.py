@@ -75,6 +75,13 @@ def test_files_folders_and_patterns(tmp_path):
     assert not failed
 
 
+@pytest.mark.parametrize("given", ["split", "split/id-7", "split/id-7/1"])
+def test_a_sentence_of_phoenix_has_its_id_for_a_name(tmp_path, given):
+    touch(tmp_path, "split/id-7/1/x_fn000001-0.png")
+    (found,), _ = find_recordings([str(tmp_path / given)])
+    assert found.parts == ("id-7",) and found.path == tmp_path / "split/id-7/1"
+
+
 def test_words_that_name_no_recording_say_why(tmp_path):
     touch(tmp_path, "f.txt", "model.pkl", "empty/readme.md")
     words = [f"{tmp_path}/{name}" for name in ("f.txt", "model.pkl", "gone.mp4", "*.avi", "empty")]
