@@ -75,6 +75,7 @@ class OverlayWriter:
             raise DataError(f"cannot write {self.path}: {error.strerror}") from None
         writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter_fourcc(*"mp4v"), self.fps, (width, height))
         if not writer.isOpened():
+            self._partial.unlink(missing_ok=True)
             raise DataError(f"{self.path} cannot be written as a video of {width}x{height} at {self.fps:g} frames/s")
         return writer
 

@@ -18,6 +18,7 @@ import transcribe
 from benchmarks import online
 from data.corpus import Corpus
 from data.extraction import missing_library
+from data.landmark_stream import Frame, LandmarkStream
 from errors import DataError, UsageError
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.recognizer import open_recognizer
@@ -181,6 +182,10 @@ def test_an_older_checkpoint_takes_frame_rate_and_shape_from_its_corpus_or_says_
     save_checkpoint(tmp_path / "older.pth", content)
     assert run(tmp_path / "older.pth", sentences / "dev-00.npy") == 0
     assert "25 frames/s and width/height 1.333 are assumed" in capsys.readouterr().err
+    content["corpus"] |= {"fps": 30.0, "aspect_ratio": 0.75}  # as a checkpoint tells them now
+    save_checkpoint(tmp_path / "newer.pth", content)
+    found = open_recognizer(tmp_path / "newer.pth", None, "cpu")
+    assert (found.fps, found.aspect_ratio, found.assumed) == (30.0, 0.75, False)
 
 
 def test_a_recording_at_another_rate_keeps_its_times(checkpoint, sentences, tmp_path, capsys):
@@ -193,6 +198,29 @@ def test_a_recording_at_another_rate_keeps_its_times(checkpoint, sentences, tmp_
     assert [gloss["gloss"] for gloss in fast["glosses"]] == [gloss["gloss"] for gloss in slow["glosses"]]
     for one, other in zip(fast["glosses"], slow["glosses"], strict=True):
         assert one["start"] == pytest.approx(other["start"], abs=0.17)
+
+
+def test_a_camera_until_ctrl_c(checkpoint, sentences, tmp_path, monkeypatch, capsys):
+    landmarks = np.concatenate([np.load(path) for path in sorted(sentences.glob("*.npy"))])
+
+    def frames():
+        for number, points in enumerate(landmarks):
+            yield Frame(number / 25, points, np.ones(4, bool), np.zeros((120, 96, 3), np.uint8))
+        raise KeyboardInterrupt
+
+    camera = LandmarkStream(frames(), None, True, 0, 0.8)
+    monkeypatch.setattr("training.transcription.open_camera", lambda number, tracker: camera)
+    overlay = ["--overlay", tmp_path / "seen.mp4"]
+    try:
+        import cv2  # noqa: F401
+    except ImportError:  # the transcript does not need it
+        overlay = []
+    assert run(checkpoint, "--camera", 2, "--output", tmp_path / "seen.json", "--format", "json", *overlay) == 0
+    row = json.loads((tmp_path / "seen.json").read_text())
+    assert (row["name"], row["file"], row["fps"], row["frames"]) == ("camera 2", None, None, len(landmarks))
+    assert row["glosses"] and row["read"] == "in windows"
+    assert "camera 2: stop with Ctrl-C" in capsys.readouterr().err
+    assert not overlay or (tmp_path / "seen.mp4").stat().st_size > 0
 
 
 @pytest.mark.parametrize(
