@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+from collections.abc import Callable
 from typing import NoReturn
 
 
@@ -32,3 +33,19 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         if unsaid or "%(default)" in (action.help or ""):
             return action.help
         return f"{action.help} (default: %(default)s)"
+
+
+def number_between(low: float, high: float) -> Callable[[str], float]:
+    """An argparse type: a number in a range, also as a fraction such as 4/3."""
+
+    def number(text: str) -> float:
+        numerator, _, denominator = text.partition("/")
+        try:
+            value = float(numerator) / float(denominator or 1)
+        except (ValueError, ZeroDivisionError):
+            value = float("nan")
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"expected a number from {low:g} to {high:g}, or W/H, found '{text}'")
+        return value
+
+    return number

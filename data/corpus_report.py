@@ -15,20 +15,14 @@ from matplotlib.figure import Figure
 
 from data.corpus import Corpus, Split
 from data.corpus_check import SHOWN, TIME_STRIDE, Report
-from data.landmarks import PART_SLICES, PARTS
+from data.landmarks import BODY_LINES, FINGER_LINES, PART_SLICES, PARTS
 from data.transcripts import required_steps
 from errors import DataError
 
 SENTENCES_DRAWN, FRAMES_DRAWN = 2, 6  # of each split
 FREQUENT = 30  # glosses in the table of the most frequent
 LEFT, RIGHT, MIDDLE = "tab:blue", "tab:red", "0.35"
-FINGERS = tuple((0, *range(first, first + 4)) for first in (1, 5, 9, 13, 17))
-BODY = (  # lines through pose landmarks, MediaPipe's numbers, and their colour
-    ((12, 11, 23, 24, 12), MIDDLE),
-    ((11, 13, 15), LEFT),
-    ((12, 14, 16), RIGHT),
-    ((8, 6, 5, 4, 0, 1, 2, 3, 7), MIDDLE),
-)
+BODY = tuple(zip(BODY_LINES, (MIDDLE, LEFT, RIGHT, MIDDLE), strict=True))  # lines and their colour
 STYLE = """
 body { font: 15px/1.5 sans-serif; color: #222; max-width: 75em; margin: 2em auto; padding: 0 1em; }
 table { border-collapse: collapse; margin: 1em 0; } td, th { padding: .2em .6em; text-align: right; }
@@ -154,7 +148,7 @@ def draw_skeleton(axes: Axes, landmarks: np.ndarray, detected: np.ndarray, aspec
             axes.plot(*pose[list(line)].T, color=colour, linewidth=1.2)
     for seen, hand, colour in ((detected[2], left, LEFT), (detected[3], right, RIGHT)):
         if seen:
-            for finger in FINGERS:
+            for finger in FINGER_LINES:
                 axes.plot(*hand[list(finger)].T, color=colour, linewidth=0.9)
     axes.set(xlim=(0, aspect_ratio), ylim=(1, 0), xticks=[], yticks=[], aspect="equal")
 

@@ -91,17 +91,22 @@ class Judged:
             tuned_on = f"dev of {self.corpus.name}, now"
         elif language_model is not None and not settings.lm_weight:
             settings, tuned_on = replace(settings, lm_weight=_LM_WEIGHT, gloss_bonus=_LM_BONUS), None
-        return make_decoder(name, settings, language_model), _describe(name, settings, language_model, tuned_on)
+        return make_decoder(name, settings, language_model), describe_decoder(name, settings, language_model, tuned_on)
 
 
-def open_judged(path: Path, data_dir: str | None, device: str) -> Judged:
-    """Load a checkpoint beside the corpus folder, its own where none is given. Raises UsageError and DataError."""
+def open_checkpoint(path: Path) -> tuple[dict, Config, Vocabulary]:
+    """A checkpoint's content with its configuration and vocabulary. Raises DataError."""
     checkpoint = load_checkpoint(path)
     try:
         config = Config().updated(checkpoint["config"])
     except UsageError as error:
         raise DataError(f"{path} has a configuration that this version does not know: {error}") from None
-    vocabulary = Vocabulary(checkpoint["vocabulary"])
+    return checkpoint, config, Vocabulary(checkpoint["vocabulary"])
+
+
+def open_judged(path: Path, data_dir: str | None, device: str) -> Judged:
+    """Load a checkpoint beside the corpus folder, its own where none is given. Raises UsageError and DataError."""
+    checkpoint, config, vocabulary = open_checkpoint(path)
     if not data_dir:
         data_dir = checkpoint["corpus"]["path"]
         if not Path(data_dir).exists():
@@ -218,7 +223,7 @@ def _language_model(name: str, corpus: Corpus, vocabulary: Vocabulary) -> Langua
     return train_language_model(known, vocabulary)
 
 
-def _describe(
+def describe_decoder(
     decoder: str, settings: LengthNormalization, language_model: LanguageModel | None, tuned_on: str | None
 ) -> str:
     """The decoder's settings in words, and where they come from."""
@@ -229,7 +234,7 @@ def _describe(
             return "beam, no language model"
         weights = f"language model weight {settings.lm_weight:g}, gloss bonus {settings.gloss_bonus:g}"
         return f"beam, {weights} ({f'tuned on {tuned_on}' if tuned_on else 'default'})"
-    return f"{settings} (chosen on {tuned_on})"
+    return f"{settings} ({f'chosen on {tuned_on}' if tuned_on else 'default'})"
 
 
 def _seconds(

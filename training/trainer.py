@@ -138,6 +138,8 @@ class Trainer:
                 "fingerprint": corpus.fingerprint,
                 "simulated": corpus.simulated,
                 "composed": corpus.composed,
+                "fps": corpus.fps,
+                "aspect_ratio": corpus.aspect_ratio,
             },
             "decoder": {"steps_per_gloss": self.decoder_settings.steps_per_gloss},
             "training": {
