@@ -19,9 +19,7 @@ from decoding.scoring import (
     SentenceErrors,
     align,
     bootstrap_interval,
-    by_group,
-    by_length,
-    most_common_errors,
+    breakdown,
     paired_p_value,
     total,
 )
@@ -164,29 +162,6 @@ def judge(request: Request) -> dict:
     _print(result, f"{request.split} of {corpus.describe()}: {total(aligned)}")
     print(f"evaluation: {request.output_dir}")
     return result
-
-
-def breakdown(aligned: Sequence[SentenceErrors], signers: Sequence[str]) -> dict:
-    """WER with its interval and counts, the same by signer and by sentence length, and the most common errors."""
-    return {
-        **_rates(aligned),
-        "by_signer": {signer: _rates(part) for signer, part in by_group(aligned, signers).items()},
-        "by_length": {band: _rates(part) for band, part in by_length(aligned).items()},
-        "most_common": most_common_errors(aligned),
-    }
-
-
-def _rates(aligned: Sequence[SentenceErrors]) -> dict:
-    whole = total(aligned)
-    return {
-        "wer": whole.wer,
-        "wer_interval": list(bootstrap_interval(aligned)),
-        "substitutions": whole.substitutions,
-        "deletions": whole.deletions,
-        "insertions": whole.insertions,
-        "reference_glosses": whole.reference_glosses,
-        "sentences": whole.sentences,
-    }
 
 
 def clean_up(
