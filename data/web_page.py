@@ -55,11 +55,13 @@ p.problem { color: var(--bad); } p.warning { color: var(--warn); }
 table { border-collapse: collapse; margin: .75rem 0; font-variant-numeric: tabular-nums; }
 td, th { padding: .25rem .7rem .25rem 0; text-align: right; white-space: nowrap; vertical-align: top; }
 th { color: var(--muted); font-weight: 600; font-size: .87rem; border-bottom: 1px solid var(--line); }
-td:first-child, th:first-child, td.text, th.text { text-align: left; }
+td.text, th.text { text-align: left; } td.text ~ td.text { white-space: normal; min-width: 21rem; padding-right: 0; }
 figure { margin: .75rem 0; } figure > svg, figure > img { display: block; width: 100%; height: auto; }
 img { max-width: 100%; background: #fff; border-radius: .3rem; }
 svg { font-family: system-ui, sans-serif; } svg * { stroke-linejoin: round; }
-@media print { body { font-size: 10pt; max-width: none; padding: 0; } h2, h3 { break-after: avoid; }
+@media screen and (max-width: 40rem) { td.text ~ td.text { white-space: nowrap; } }
+@media print { body { font-size: 10pt; max-width: none; padding: 0; } h2, h3, p.note { break-after: avoid; }
+  table { font-size: 8.5pt; } td, th { padding-right: .4rem; } td.text ~ td.text { min-width: 0; }
   tr, figure, .keep { break-inside: avoid; } .scroll { overflow: visible; } }
 """
 

@@ -81,7 +81,9 @@ def judge_history(history: Sequence[dict]) -> Verdict:
     if gained >= 0.5 and gained >= 0.03 * earlier:
         facts.append(f"In the last quarter of the run it fell from {earlier:.2f} %: more --epochs are likely to help.")
         return Verdict(IMPROVING, "the model is learning and had not finished.", tuple(facts))
-    facts.append(f"The last quarter of the run made it better by {max(gained, 0):.2f} points.")
+    facts.append(
+        f"In the last quarter of the run it {f'fell by {gained:.2f} points' if gained > 0 else 'did not fall'}."
+    )
     return Verdict(PLATEAU, "the model has learned, and more epochs alone would change little.", tuple(facts))
 
 
@@ -106,8 +108,8 @@ def judge_counts(result: dict, blank_share: float) -> Verdict:
         facts.append(f"Most errors are {kind} ({errors[kind]} of {sum(errors.values())}): {meaning}.")
     if wer >= _USELESS:
         return Verdict("unusable", f"{wer:.2f} % WER is the range of chance.", tuple(facts))
-    state = "under the target" if wer < TARGET_WER else "over the target"
-    return Verdict(state, f"{_against_target(wer)}.", tuple(facts))
+    state = "under the target" if wer < TARGET_WER else "not under the target"
+    return Verdict(state, f"{wer:.2f} % WER, aimed at is less than {TARGET_WER:g} %.", tuple(facts))
 
 
 def _against_target(wer: float) -> str:
