@@ -41,7 +41,7 @@ def write_model_card(path: Path, result: dict, corpus: Corpus, glosses: int, ver
     packages = ", ".join(f"{name} {version}" for name, version in session["packages"].items())
     text = f"""# Model card: {_plain(path.resolve().parent.name)}
 
-A teacher for continuous sign language recognition: MediaPipe Holistic landmarks in, gloss sentences out.
+A model for continuous sign language recognition: MediaPipe Holistic landmarks in, gloss sentences out.
 {result["parameters"] / 1e6:.1f} M parameters, {glosses:,} glosses, time stride 4. Written by the run that
 trained it, {session["started"][:10]}.
 
