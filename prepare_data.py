@@ -67,7 +67,8 @@ had failed, which are listed, and the rest is the corpus. Shards that wrote to o
     python prepare_data.py import --format mp_data --input MP_Data --output data/corpora/isolated
     python prepare_data.py import --format npy --input FEATURES_DIR --annotations ANNOTATIONS_DIR --output data/corpora/mine
 
-Each file must have an annotation and each annotation a file, found by its id: <split>/<id>.npy. Pickles are refused.
+Each file must have an annotation and each annotation a file, found by its id: <split>/<id>.npy. An npy or npz file holds
+(T, 1629), (T, 1662), (T, 6516) or (T, 543, 3 or 4) values; pickles are refused.
 Coordinates must be fractions of the image, as MediaPipe gives them.""",
     "compose": """\
     python prepare_data.py compose --input data/corpora/isolated --output data/corpora/composed --sentences 400
@@ -198,9 +199,7 @@ def _add_import(parser: Parser) -> None:
     group.add_argument(
         "--recorders", type=_whole(1), metavar="N", help="people who took turns, a sitting each (default: 1)"
     )
-    group = parser.add_argument_group(
-        "npy, pose, parquet: a file a sentence. npy, npz of (T, 1629), (T, 1662), (T, 6516) or (T, 543, 3 or 4)"
-    )
+    group = parser.add_argument_group("npy, pose, parquet: a file a sentence")
     group.add_argument(
         "--annotations", type=Path, metavar="PATH", help="train file with dev and test beside it, or their folder"
     )

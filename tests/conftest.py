@@ -123,6 +123,17 @@ def make_settings(tiny_corpus):
     return make
 
 
+@pytest.fixture(autouse=True)
+def without_drawing(request, monkeypatch):
+    """Figures take longer to draw than a tiny run to train. Tests that are not marked `figures` go without: reports are made
+    all the same, with empty pictures. (`finished_run` and other fixtures of a wider scope come before this one: theirs are
+    drawn.)"""
+    if "figures" not in request.keywords:
+        monkeypatch.setattr("training.figures.svg", lambda figure, description: "<svg></svg>")
+        for module in ("run_report", "overfit"):
+            monkeypatch.setattr(f"training.{module}.write_curves", lambda path, *_: path.touch())
+
+
 @pytest.fixture
 def tiny_settings(make_settings, tmp_path) -> dict[str, dict]:
     """Settings of a tiny run into tmp_path / "run"."""
