@@ -49,8 +49,8 @@ def judge_history(history: Sequence[dict]) -> Verdict:
         )
     if says_nothing(last):
         facts = [
-            f"In the last epoch {_share_left_out(last):.0f} % of the dev glosses were left out and {100 * last['dev_blank_share']:.0f} % "
-            "of the steps were blank.",
+            f"In the last epoch {_share_left_out(last):.0f} % of the dev glosses were left out and "
+            f"{100 * last['dev_blank_share']:.0f} % of the steps were blank.",
             "Try a longer warm-up, a lower --learning_rate, and whether overfit_test.py can memorise five sentences.",
         ]
         return Verdict(COLLAPSED, "the model says next to nothing.", tuple(facts))
