@@ -328,8 +328,10 @@ def read_sentences(path: Path) -> list[Sentence]:
     sentences, seen = [], set()
     for number, line in enumerate(lines[1:], start=2):
         fields = line.split("|")
-        if len(fields) != 4 or not re.fullmatch("[1-9][0-9]{0,8}", fields[2]):
-            raise DataError(f"{path} line {number}: expected {CSV_HEADER} with frames >= 1, found {line!r}")
+        if len(fields) != 4 or not re.fullmatch("0|[1-9][0-9]{0,8}", fields[2]):
+            raise DataError(f"{path} line {number}: expected {CSV_HEADER} found {line!r}")
+        if not line.isprintable():  # it would also reach terminals
+            raise DataError(f"{path} line {number}: a tab or another unprintable character in {line!r}; remove it")
         if fields[0] in seen:
             raise DataError(f"{path} line {number}: id {fields[0]!r} stands there twice")
         seen.add(fields[0])
@@ -378,6 +380,26 @@ class Corpus:
         if len(self.splits[name]) == 0:
             raise DataError(f"{self.path}: split '{name}' is empty")
         return self.splits[name]
+
+    def verify(self, names: Iterable[str]) -> list[str]:
+        """Files of the given splits whose SHA-256 is not that of corpus.json. The `fingerprint` becomes that of what is there.
+
+        Reads the files whole (about 1 GB/s). Raises DataError when one cannot be read.
+        """
+        changed = {}
+        for name in (name for name in names if name in self.splits):
+            said = self.facts["splits"][name].get("sha256")
+            for file in split_files(name):
+                try:
+                    found = sha256_of(self.path / file)
+                except OSError as error:
+                    raise DataError(f"{self.path / file} cannot be read: {error.strerror}") from None
+                if not isinstance(said, dict) or said.get(file) != found:
+                    changed[file] = found
+        if changed:
+            text = "".join(f"{file} {digest}\n" for file, digest in changed.items())
+            self.fingerprint = hashlib.sha256((self.fingerprint + text).encode()).hexdigest()
+        return list(changed)
 
     def describe(self) -> str:
         """Name with what must always be said of it, e.g. 'demo (simulated signers)'."""

@@ -39,6 +39,8 @@ class TrainingConfig:
     device: str = "auto"
     seed: int = 0
     deterministic: bool = False
+    checkpoint_minutes: float = 0.0  # between saves inside an epoch; 0: none
+    skip_bad: bool = False  # leave train sentences out that cannot be trained on, instead of refusing the corpus
     conv_loss_weight: float = 1.0
     distillation_weight: float = 1.0
     distillation_temperature: float = 8.0
@@ -54,6 +56,8 @@ class TrainingConfig:
         for name in ("min_learning_rate", "warmup_epochs", "weight_decay", "conv_loss_weight", "distillation_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 problems.append(f"{name} {getattr(self, name)}: expected 0 or more")
+        if not 0 <= self.checkpoint_minutes < float("inf"):
+            problems.append(f"checkpoint_minutes {self.checkpoint_minutes}: expected 0 (none) or more")
         for name, known in (("optimizer", OPTIMIZERS), ("decoder", DECODERS), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 problems.append(f"{name} '{getattr(self, name)}': expected one of {', '.join(known)}")

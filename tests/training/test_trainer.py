@@ -60,6 +60,8 @@ def test_all_that_is_promised_is_there(finished_run):
         "best_model.pth.sha256",
         "last.pth",
         "last.pth.sha256",
+        "previous.pth",
+        "previous.pth.sha256",
         "config.yaml",
         "metrics.jsonl",
         "result.json",
@@ -227,7 +229,7 @@ def test_the_rate_of_each_update_by_hand(tiny_settings):
     expected = [0.25, 0.5, 0.75, 1.0, *(0.2 + 0.4 * (1 + math.cos(math.pi * step / 5)) for step in range(6))]
     assert [trainer.learning_rate(step) for step in range(10)] == pytest.approx(expected)
     assert expected[-1] == pytest.approx(0.2)
-    trainer.progress.epoch, trainer.progress.group = 2, 1
+    trainer.progress.epoch, trainer.progress.group, trainer.progress.updates = 2, 2, 3  # one was skipped
     trainer.update(plain_batches(trainer, [range(2)]))
     assert {group["lr"] for group in trainer.optimizer.param_groups} == {1.0}
 
@@ -318,12 +320,12 @@ def test_ten_bad_updates_in_a_row_end_the_run(tiny_settings):
 # ---------------------------------------------------------------- sentences that do not fit
 
 
-def test_a_train_sentence_that_cannot_be_aligned_is_named_and_left_out(
+def test_with_skip_bad_a_train_sentence_that_cannot_be_aligned_is_named_and_left_out(
     make_corpus, tiny_settings, execute_run, tmp_path, capsys
 ):
     train = ["SUN RAIN", ("RAIN RAIN SUN", 9), "RAIN SUN", "SUN"]
     corpus = make_corpus(tmp_path / "corpus", {"train": train, "dev": ["RAIN SUN"]})
-    tiny_settings["training"] |= {"data_dir": str(corpus), "epochs": 2}
+    tiny_settings["training"] |= {"data_dir": str(corpus), "epochs": 2, "skip_bad": True}
     run, result = execute_run(tiny_settings)
     output = capsys.readouterr().out
     assert "train sentence train-01 cannot be aligned: 9 frames give 3 steps, its 3 glosses need 4" in output
