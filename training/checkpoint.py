@@ -36,7 +36,6 @@ _LAYOUT = {
 }
 # All that a checkpoint of this project refers to. torch's weights_only allows more, such as bytearray(10**12).
 _GLOBALS = re.compile(r"collections OrderedDict|torch\._utils _rebuild_tensor_v2|torch [A-Z][A-Za-z0-9]*Storage")
-_MAX_VALUES = 5_000_000  # lists that hold one list many times over can be written small and be endless to walk
 
 
 def _hash_path(path: Path) -> Path:
@@ -142,6 +141,7 @@ def _exchange(partial: Path, path: Path, digest: str) -> None:
     else:
         _write_digests(path, [digest])
     os.replace(partial, path)
+    partial.unlink(missing_ok=True)  # renaming one name of a file to another of its names leaves both
     _sync(path.parent)
     if old:
         _write_digests(path, [digest])
@@ -236,7 +236,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise DataError(f"checkpoint {path} cannot be read: {str(error).splitlines()[0][:200]}") from None
     if not said:
         print(f"note: {_hash_path(path)} is missing: only {path.name}'s own checksums were verified", file=sys.stderr)
-    if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if type(version) is not int or version != FORMAT_VERSION:
         raise DataError(f"checkpoint {path} is not one of this project's (format_version {FORMAT_VERSION})")
     for key, (kind, inner) in _LAYOUT.items():
         if not isinstance(content.get(key), kind) or any(name not in content[key] for name in inner):
@@ -298,24 +299,29 @@ def _open_archive(path: Path, check_sums: bool = False) -> Any:
 
 
 def _own(content: Any) -> Any:
-    """The content with its tensors in memory of their own. Raises DataError for what no checkpoint holds."""
-    count = 0
+    """The content with its tensors in memory of their own. Raises DataError for what no checkpoint holds.
+
+    A list that stands in two places is such: a few lists of two lists each can stand for endless ones.
+    """
+    seen: dict[int, Any] = {}  # holds on to what it knows by its address
 
     def own(value: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count > _MAX_VALUES:
-            raise DataError(f"it holds more than {_MAX_VALUES:,} values")
         if isinstance(value, Tensor):
             if value.numel() * value.element_size() > value.untyped_storage().nbytes():
                 raise DataError("a tensor in it is larger than what is stored of it")
             return value.clone()
-        if isinstance(value, dict):
-            return {own(key): own(one) for key, one in value.items()}
-        if isinstance(value, list | tuple):
-            return type(value)(own(one) for one in value)
         if value is None or isinstance(value, bool | int | float | str):
             return value
-        raise DataError(f"it holds a {type(value).__name__}")
+        if not isinstance(value, dict | list | tuple):
+            raise DataError(f"it holds a {type(value).__name__}")
+        small = (
+            isinstance(value, tuple) and len(value) < 9 and not any(isinstance(v, dict | list | tuple) for v in value)
+        )
+        if not small and id(value) in seen:
+            raise DataError("a list or dictionary in it stands in two places")
+        seen[id(value)] = value
+        if isinstance(value, dict):
+            return {own(key): own(one) for key, one in value.items()}
+        return type(value)(own(one) for one in value)
 
     return own(content)

@@ -16,6 +16,8 @@ from models.config import ModelConfig
 OPTIMIZERS = ("adamw", "adam")
 DECODERS = ("greedy", "adaptive", "beam")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+MAX_CONFIG_BYTES = 100_000
+MAX_WHOLE = 10**15  # of a setting
 
 
 @dataclass(frozen=True)
@@ -131,19 +133,35 @@ def _typed(where: str, value: object, kind: object) -> object:
             pass
     if kind is float and isinstance(value, float):
         return value
+    if kind is int and type(value) is int and abs(value) > MAX_WHOLE:
+        raise UsageError(f"config key '{where}': expected a number of at most {MAX_WHOLE:.0e}, found a larger one")
     if kind in (bool, int, str) and type(value) is kind:
         return value
-    raise UsageError(f"config key '{where}': expected {kind.__name__}, found {value!r}")
+    found = repr(value) if not isinstance(value, int) or abs(value) <= MAX_WHOLE else "a very large number"
+    raise UsageError(f"config key '{where}': expected {kind.__name__}, found {found:.300}")
+
+
+class _Loader(yaml.SafeLoader):
+    """yaml.safe_load without anchors: a short file of lists that repeat each other could stand for endless ones."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(
+                f"line {self.peek_event().start_mark.line + 1} refers to another place, *name is not read"
+            )
+        return super().compose_node(parent, index)
 
 
 def read_overrides(path: Path) -> dict[str, dict]:
     """{section: {key: value}} of a YAML file. Raises UsageError naming the file."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if (size := path.stat().st_size) > MAX_CONFIG_BYTES:
+            raise UsageError(f"--config {path} has {size} bytes: expected some lines of settings")
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"--config {path} is not readable YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:  # a date of 99 months, 5,000 digits
+        raise UsageError(f"--config {path} is not readable YAML: {' '.join(str(error).split())[:300]}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):

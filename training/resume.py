@@ -78,7 +78,11 @@ def plan_start(resume: str | None, overrides: dict[str, dict]) -> Start:
     if found is None:
         reason = f"--resume auto found no usable checkpoint in {output_dir}"
         return Start(FRESH, reason, Config().updated(overrides))
-    checkpoint, path = found
+    return start_from(*found, overrides)
+
+
+def start_from(checkpoint: dict, path: Path, overrides: dict[str, dict]) -> Start:
+    """Continue a loaded checkpoint, or fine-tune from it where settings that shape training were given. Raises as above."""
     try:
         trained = Config().updated(checkpoint["config"])
     except UsageError as error:

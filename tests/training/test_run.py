@@ -199,7 +199,10 @@ def test_weights_that_do_not_fit_are_refused(run_copy):
         ({"dev": ["SUN RAIN"]}, "has no split 'train'"),
         ({"train": ["SUN"], "dev": []}, "split 'dev' is empty"),
         ({"train": [], "dev": ["SUN"]}, "split 'train' is empty"),
-        ({"train": [("SUN SUN", 4)], "dev": ["SUN"]}, "train sentence train-00: cannot be aligned: 4 frames give 1 steps, its 2 glosses need 3; repair it"),
+        (
+            {"train": [("SUN SUN", 4)], "dev": ["SUN"]},
+            "train sentence train-00: cannot be aligned: 4 frames give 1 steps, its 2 glosses need 3; repair it",
+        ),
     ],
 )
 def test_a_corpus_that_cannot_be_trained_on(make_corpus, tiny_settings, execute_run, tmp_path, splits, message):
