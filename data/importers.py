@@ -279,16 +279,15 @@ def import_sequences(
 
 def _readable(files: Iterable[Path], read: Callable[[Path], Sequence]) -> Iterator[Sequence]:
     """The recordings that can be read; the others are told of when they are imported. Raises DataError when none can."""
-    failure = None
+    failures, count = [], 0
     for path in files:
         try:
             yield read(path)
+            count += 1
         except DataError as error:
-            failure = failure or error
-        else:
-            failure = False
-    if failure:
-        raise failure
+            failures.append(error)
+    if failures and not count:
+        raise failures[0]
 
 
 def _refuse_pickles(source: Path) -> None:

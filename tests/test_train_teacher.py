@@ -1,6 +1,8 @@
 """The command line of train_teacher.py: what a user types and what comes back."""
 
+import hashlib
 import json
+import os
 import resource
 import shutil
 import sys
@@ -14,6 +16,7 @@ import yaml
 import train_teacher
 from data.corpus import Corpus
 from errors import DataError, UsageError
+from training.checkpoint import load_checkpoint
 from training.config import Config
 
 
@@ -299,3 +302,34 @@ def test_a_full_disk_at_save(run_script, tiny_yaml, tmp_path):
     last = result.stderr.splitlines()[-1]
     assert last.startswith("error: cannot write") and "last.pth" in last and "Traceback" not in result.stderr
     assert not list((tmp_path / "run").glob("*.pth*"))
+
+
+def test_deterministic_runs_are_identical_from_process_to_process(run_script, tiny_yaml, tmp_path):
+    """With more than one thread, and with the adaptive decoder's search on dev."""
+    digests = []
+    for number in range(2):
+        options = (
+            "--deterministic",
+            "--epochs",
+            "2",
+            "--decoder",
+            "adaptive",
+            "--output_dir",
+            tmp_path / f"run{number}",
+        )
+        environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONHASHSEED": str(number)}
+        result = run_script("train_teacher.py", "--config", tiny_yaml, *options, env=environment)
+        assert result.returncode == 0, result.stderr
+        state = load_checkpoint(tmp_path / f"run{number}" / "best_model.pth")
+        tensors = {
+            **state["model"],
+            **{f"{k}.{n}": t for k, s in state["training"]["optimizer"]["state"].items() for n, t in s.items()},
+        }
+        rows = [json.loads(line) for line in (tmp_path / f"run{number}" / "metrics.jsonl").read_text().splitlines()]
+        numbers = [{key: value for key, value in row.items() if key != "frames_per_second"} for row in rows]
+        hashed = {name: hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for name, tensor in tensors.items()}
+        digests.append(
+            (hashed, numbers, state["decoder"], (tmp_path / f"run{number}" / "dev_hypotheses.csv").read_text())
+        )
+    assert digests[0] == digests[1]
+    assert len(digests[0][0]) > 50
