@@ -38,6 +38,7 @@ from errors import DataError, UsageError
 
 MODELS = ("pose_landmark_lite.tflite", "pose_landmark_full.tflite", "pose_landmark_heavy.tflite")  # by complexity
 FEW_HANDS = 0.5  # a video with hands in fewer of its frames is worth a look
+# What a result says of its video.
 _FACTS = {
     "frames": int,
     "width": int,
@@ -47,7 +48,6 @@ _FACTS = {
     "is_video": bool,
     "hands": int,
 }
-_FACTS |= {"signature": list}  # what a result says of its video
 REPORT_EVERY = 8  # frames between a worker's reports
 
 
@@ -275,14 +275,15 @@ def _read_facts(path: Path) -> dict | None:
     """Facts of a finished video; None when there is no such file or it is damaged."""
     try:
         facts = json.loads(str(read_npz(path, ("facts",))["facts"]))
-        return facts if {name: type(facts[name]) for name in _FACTS} == _FACTS else None
+        plausible = {name: type(facts[name]) for name in _FACTS} == _FACTS
+        return facts if plausible and min(facts["frames"], facts["width"], facts["height"]) > 0 else None
     except (DataError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
 def _is_finished(folder: Path, job: Job, recording: Footage) -> bool:
     facts = _read_facts(folder / f"{job.file}.npz")
-    return facts is not None and facts["signature"] == signature(recording)
+    return facts is not None and facts.get("signature") == signature(recording)
 
 
 # -------------------------------------------------------------------------------------------------------- the workers

@@ -135,7 +135,9 @@ class Faults:
             (split, _), reason = next(iter(refused.items()))
             more = f" (and {len(refused) - 1} more sentences, listed above)" if len(refused) > 1 else ""
             advice = (
-                "--skip_bad leaves such sentences out" if split == "train" else "--skip_bad leaves out of train only"
+                "--skip_bad leaves such sentences out"
+                if split == "train"
+                else f"every {split} sentence counts: repair it"
             )
             raise DataError(f"{reason}{more}; {advice}")
 

@@ -196,7 +196,7 @@ def test_sentences_that_cannot_be_read_are_listed_once_and_left_out_of_train_alo
     import_sequences(*folders, tmp_path / "out", format="npy", skip_bad=True)
     assert [one.id for one in read_sentences(tmp_path / "out" / "train.csv")] == ["s2"]
     (folders[0] / "dev/d1.npy").write_bytes(b"gone")
-    with pytest.raises(DataError, match=r"d1\.npy is not a readable \.npy file.*leaves out of train only"):
+    with pytest.raises(DataError, match=r"d1\.npy is not a readable \.npy file.*every dev sentence counts"):
         import_sequences(*folders, tmp_path / "again", format="npy", skip_bad=True)
     assert not (tmp_path / "again").exists()
 
