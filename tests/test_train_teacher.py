@@ -18,6 +18,7 @@ from data.corpus import Corpus
 from errors import DataError, UsageError
 from training.checkpoint import load_checkpoint
 from training.config import Config
+from training.devices import choose_device
 
 
 def one_line(result, code: int) -> str:
@@ -43,7 +44,7 @@ def test_help_is_quick_and_complete(run_script):
     assert result.returncode == 0 and result.stderr == ""
     promised = """config data_dir output_dir epochs batch_size learning_rate min_learning_rate warmup_epochs weight_decay
         dropout optimizer accumulation_steps max_grad_norm patience augment no-augment decoder precision device seed resume
-        deterministic dry_run extend_vocabulary"""
+        deterministic dry_run extend_vocabulary skip_bad checkpoint_minutes"""
     for option in promised.split():
         assert f"--{option}" in result.stdout, option
     assert "(default: 0.0003)" in result.stdout and "(default: 150)" in result.stdout
@@ -173,6 +174,15 @@ def test_deterministic_is_switched_on(tiny_yaml, monkeypatch):
     monkeypatch.setattr("torch.use_deterministic_algorithms", lambda mode, **_: calls.append(mode))
     assert train_teacher.main(["--config", str(tiny_yaml), "--dry_run"]) == 0 and calls == []
     assert train_teacher.main(["--config", str(tiny_yaml), "--dry_run", "--deterministic"]) == 0 and calls == [True]
+
+
+def test_what_cuda_cannot_do_deterministically_is_said(monkeypatch, capsys):
+    monkeypatch.setattr("torch.use_deterministic_algorithms", lambda *_, **__: None)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    choose_device("cuda", deterministic=True)
+    assert "CTC has no deterministic CUDA kernel" in capsys.readouterr().out
+    choose_device("cpu", deterministic=True)
+    assert capsys.readouterr().out == ""
 
 
 # ---------------------------------------------------------------- dry run

@@ -93,8 +93,9 @@ def save_checkpoint(path: Path, content: dict[str, Any], previous: Path | None =
             _keep(path, previous)
         _exchange(partial, path, written.digest())
     except (OSError, RuntimeError, DataError) as error:  # torch turns a full disk into a RuntimeError
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+        for leftover in (path, previous or path):
+            with contextlib.suppress(OSError):
+                _partial_path(leftover).unlink(missing_ok=True)
         free = shutil.disk_usage(path.parent).free / 2**20 if path.parent.is_dir() else 0
         error = (written and written.error) or error
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
@@ -111,7 +112,7 @@ def _read_back(path: Path, digest: str) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != digest:
         raise DataError("what was written does not read back the same, the disk may be failing")
-    _open_archive(path)
+    _open_archive(path, keep=False)
 
 
 def _keep(path: Path, previous: Path) -> None:
@@ -176,6 +177,7 @@ def copy_checkpoint(source: Path, target: Path) -> None:
         partial = _second_name(source, target)
         digest, said = sha256_of(partial), _said_digests(source)
         if said and digest not in said:
+            partial.unlink()
             raise DataError(_damage(source, digest, said))
         _exchange(partial, target, digest)
     except OSError as error:
@@ -258,8 +260,11 @@ def _damage(path: Path, found: str, said: list[str]) -> str:
 _NOT_PLAIN = "it is no PyTorch file of tensors and plain values, and nothing else is loaded"
 
 
-def _open_archive(path: Path, check_sums: bool = False) -> Any:
-    """The content of a file written by torch.save, without trusting it. Raises DataError without the path, OSError."""
+def _open_archive(path: Path, check_sums: bool = False, keep: bool = True) -> Any:
+    """The content of a file written by torch.save, without trusting it; `keep`: in memory of its own, not the file's.
+
+    Raises DataError without the path, OSError.
+    """
     size = os.path.getsize(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -281,7 +286,7 @@ def _open_archive(path: Path, check_sums: bool = False) -> Any:
                     raise DataError(_NOT_PLAIN)
         # Mapped, a record that claims to be longer than it is ends with the file instead of reading foreign memory.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return _own(content)
+        return _own(content, keep)
     except (pickle.UnpicklingError, zipfile.BadZipFile):  # torch's own message would advise to load it all the same
         raise DataError(_NOT_PLAIN) from None
     except (
@@ -298,8 +303,8 @@ def _open_archive(path: Path, check_sums: bool = False) -> Any:
         raise DataError(_NOT_PLAIN) from None
 
 
-def _own(content: Any) -> Any:
-    """The content with its tensors in memory of their own. Raises DataError for what no checkpoint holds.
+def _own(content: Any, keep: bool) -> Any:
+    """The content, with its tensors in memory of their own if it is to be kept. Raises DataError for what no checkpoint holds.
 
     A list that stands in two places is such: a few lists of two lists each can stand for endless ones.
     """
@@ -309,7 +314,7 @@ def _own(content: Any) -> Any:
         if isinstance(value, Tensor):
             if value.numel() * value.element_size() > value.untyped_storage().nbytes():
                 raise DataError("a tensor in it is larger than what is stored of it")
-            return value.clone()
+            return value.clone() if keep else value
         if value is None or isinstance(value, bool | int | float | str):
             return value
         if not isinstance(value, dict | list | tuple):

@@ -199,6 +199,31 @@ def test_a_disk_that_is_full_after_any_number_of_bytes(tmp_path, run_script):
     assert result.stdout == "11 sizes\n", result.stderr
 
 
+@pytest.mark.parametrize("fails", [1, 2, 3, 4])
+def test_a_disk_that_is_full_at_the_last_moment(fails, tmp_path, monkeypatch):
+    """After the checkpoint itself: at the hash of the one before it, then at that of the new one."""
+    last, previous = tmp_path / "last.pth", tmp_path / "previous.pth"
+    for value in (1.0, 2.0):
+        save_checkpoint(last, content(value), previous)
+    replace, calls = os.replace, []
+
+    def full(source, target):
+        if Path(target).suffix == ".sha256":
+            calls.append(1)
+            if len(calls) == fails:
+                raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(DataError, match=r"cannot write .*last\.pth .*No space left on device"):
+            save_checkpoint(last, content(3.0), previous)
+    assert value_of(last) == (3.0 if fails == 4 else 2.0) and value_of(previous) == (1.0 if fails == 1 else 2.0)
+    assert len(names(tmp_path)) == 4, "and nothing half written"
+    save_checkpoint(last, content(4.0), previous)
+    assert value_of(last) == 4.0
+
+
 READ_ONLY = """
 import os, sys
 from pathlib import Path
