@@ -16,7 +16,7 @@ from models.config import ModelConfig
 OPTIMIZERS = ("adamw", "adam")
 DECODERS = ("greedy", "adaptive", "beam")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-MAX_CONFIG_BYTES = 100_000
+MAX_CONFIG_BYTES, MAX_VALUE = 50_000, 1_000  # characters of one value
 MAX_WHOLE = 10**15  # of a setting
 
 
@@ -111,7 +111,7 @@ def check_types(overrides: dict[str, dict]) -> dict[str, dict]:
 
 def _nearest(name: object, known: typing.Iterable[str]) -> str:
     known = list(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0)
+    near = difflib.get_close_matches(str(name)[:100], known, n=1, cutoff=0)
     return f": did you mean '{near[0]}'?" if near else f" (known: {', '.join(known)})"
 
 
@@ -142,13 +142,16 @@ def _typed(where: str, value: object, kind: object) -> object:
 
 
 class _Loader(yaml.SafeLoader):
-    """yaml.safe_load without anchors: a short file of lists that repeat each other could stand for endless ones."""
+    """yaml.safe_load without what no settings have: values of thousands of characters (Python refuses to print such
+    numbers), and anchors, with which a short file of lists that repeat each other stands for endless ones."""
 
     def compose_node(self, parent, index):
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(
-                f"line {self.peek_event().start_mark.line + 1} refers to another place, *name is not read"
-            )
+        event = self.peek_event()
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"line {line} refers to another place, *name is not read")
+        if isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_VALUE:
+            raise yaml.YAMLError(f"line {line} has a value of {len(event.value)} characters")
         return super().compose_node(parent, index)
 
 
