@@ -98,7 +98,7 @@ def save_checkpoint(path: Path, content: dict[str, Any], previous: Path | None =
                 _partial_path(leftover).unlink(missing_ok=True)
         free = shutil.disk_usage(path.parent).free / 2**20 if path.parent.is_dir() else 0
         error = (written and written.error) or error
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
             f"cannot write {path} ({free:.0f} MiB free there): {reason}; the previous checkpoint is untouched"
         ) from error
@@ -137,10 +137,7 @@ def _second_name(source: Path, target: Path) -> Path:
 def _exchange(partial: Path, path: Path, digest: str) -> None:
     """Rename `partial` to `path`. While that happens both hashes are said: a crash never leaves one without its hash."""
     old = [one for one in _said_digests(path) if one != digest] if path.exists() else []
-    if old:
-        _write_digests(path, [digest, *old])
-    else:
-        _write_digests(path, [digest])
+    _write_digests(path, [digest, *old])
     os.replace(partial, path)
     partial.unlink(missing_ok=True)  # renaming one name of a file to another of its names leaves both
     _sync(path.parent)
@@ -235,7 +232,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except (OSError, RuntimeError, DataError) as error:
         if isinstance(error, DataError) and str(error).startswith("checkpoint "):
             raise
-        raise DataError(f"checkpoint {path} cannot be read: {str(error).splitlines()[0][:200]}") from None
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise DataError(f"checkpoint {path} cannot be read: {reason}") from None
     if not said:
         print(f"note: {_hash_path(path)} is missing: only {path.name}'s own checksums were verified", file=sys.stderr)
     version = content.get("format_version") if isinstance(content, dict) else None
