@@ -112,7 +112,7 @@ def _read_back(path: Path, digest: str) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != digest:
         raise DataError("what was written does not read back the same, the disk may be failing")
-    _open_archive(path, keep=False)
+    _open_archive(path, mapped=True)
 
 
 def _keep(path: Path, previous: Path) -> None:
@@ -258,8 +258,8 @@ def _damage(path: Path, found: str, said: list[str]) -> str:
 _NOT_PLAIN = "it is no PyTorch file of tensors and plain values, and nothing else is loaded"
 
 
-def _open_archive(path: Path, check_sums: bool = False, keep: bool = True) -> Any:
-    """The content of a file written by torch.save, without trusting it; `keep`: in memory of its own, not the file's.
+def _open_archive(path: Path, check_sums: bool = False, mapped: bool = False) -> Any:
+    """The content of a file written by torch.save, without trusting it; `mapped`: a file of our own, without reading all.
 
     Raises DataError without the path, OSError.
     """
@@ -282,9 +282,10 @@ def _open_archive(path: Path, check_sums: bool = False, keep: bool = True) -> An
                 unknown = operation.name == "GLOBAL" and not _GLOBALS.fullmatch(argument)
                 if unknown or operation.name in ("STACK_GLOBAL", "INST"):
                     raise DataError(_NOT_PLAIN)
-        # Mapped, a record that claims to be longer than it is ends with the file instead of reading foreign memory.
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return _own(content, keep)
+        # Unmapped, torch compares each record's size with what is said of it; mapped, it reads what comes after.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        _check_plain(content)
+        return content
     except (pickle.UnpicklingError, zipfile.BadZipFile):  # torch's own message would advise to load it all the same
         raise DataError(_NOT_PLAIN) from None
     except (
@@ -301,30 +302,28 @@ def _open_archive(path: Path, check_sums: bool = False, keep: bool = True) -> An
         raise DataError(_NOT_PLAIN) from None
 
 
-def _own(content: Any, keep: bool) -> Any:
-    """The content, with its tensors in memory of their own if it is to be kept. Raises DataError for what no checkpoint holds.
+def _check_plain(content: Any) -> None:
+    """Raise DataError for what no checkpoint holds.
 
     A list that stands in two places is such: a few lists of two lists each can stand for endless ones.
     """
-    seen: dict[int, Any] = {}  # holds on to what it knows by its address
-
-    def own(value: Any) -> Any:
+    seen: set[int] = set()
+    pending = [content]
+    while pending:
+        value = pending.pop()
         if isinstance(value, Tensor):
             if value.numel() * value.element_size() > value.untyped_storage().nbytes():
                 raise DataError("a tensor in it is larger than what is stored of it")
-            return value.clone() if keep else value
-        if value is None or isinstance(value, bool | int | float | str):
-            return value
-        if not isinstance(value, dict | list | tuple):
+        elif isinstance(value, dict | list | tuple):
+            inner = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+            small = (
+                isinstance(value, tuple)
+                and len(value) < 9
+                and not any(isinstance(v, dict | list | tuple) for v in value)
+            )
+            if not small and id(value) in seen:
+                raise DataError("a list or dictionary in it stands in two places")
+            seen.add(id(value))
+            pending += inner
+        elif value is not None and not isinstance(value, bool | int | float | str):
             raise DataError(f"it holds a {type(value).__name__}")
-        small = (
-            isinstance(value, tuple) and len(value) < 9 and not any(isinstance(v, dict | list | tuple) for v in value)
-        )
-        if not small and id(value) in seen:
-            raise DataError("a list or dictionary in it stands in two places")
-        seen[id(value)] = value
-        if isinstance(value, dict):
-            return {own(key): own(one) for key, one in value.items()}
-        return type(value)(own(one) for one in value)
-
-    return own(content)

@@ -40,6 +40,8 @@ from training.run_log import RunLog, write_curves, write_hypotheses, write_json
 from training.sentences import PreparedSplit, ctc_steps, prepare_split
 from training.trainer import Trainer
 
+HEADS = ("head.weight", "conv_head.weight")  # one row a class
+
 
 def open_corpus(data_dir: str | None) -> Corpus:
     """The corpus folder, or the built-in simulated corpus (made on first use) when none is given; says which."""
@@ -66,20 +68,40 @@ def make_teacher(config: Config, vocabulary: Vocabulary, device: torch.device) -
 
 def load_teacher(checkpoint: dict, path: Path | str, model_config, vocabulary: Vocabulary, seed: int) -> I3DTeacher:
     """The checkpoint's teacher, on the CPU; its heads are widened where the vocabulary grew. Raises DataError."""
-    torch.manual_seed(key(seed, "weights") % 2**63)
-    model = I3DTeacher(model_config, vocabulary.size)
     weights = dict(checkpoint["model"])
-    for name in ("head.weight", "conv_head.weight"):
-        known = weights.get(name)
-        if known is not None and known.ndim == 2 and len(known) < vocabulary.size:
-            weights[name] = torch.cat([known, model.state_dict()[name][len(known) :]])
     try:
+        _check_shapes(weights, model_config, vocabulary)
+        torch.manual_seed(key(seed, "weights") % 2**63)
+        model = I3DTeacher(model_config, vocabulary.size)
+        for name in HEADS:
+            if len(weights[name]) < vocabulary.size:
+                weights[name] = torch.cat([weights[name], model.state_dict()[name][len(weights[name]) :]])
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise DataError(
             f"checkpoint {path} does not fit its own configuration: {str(error).splitlines()[-1]}"
         ) from None
     return model
+
+
+def _check_shapes(weights: dict, model_config, vocabulary: Vocabulary) -> None:
+    """Raise RuntimeError unless the weights are those of such a model but for rows of its heads. Takes no memory for one:
+    a small file may describe a model of any size."""
+    known = {name: tuple(one.shape) for name, one in weights.items() if isinstance(one, torch.Tensor)}
+    sizes = {"weights": sum(map(math.prod, known.values())), "layers": len(known)}
+    for name, value in vars(model_config).items():
+        if isinstance(value, int) and value > sizes["layers" if name.endswith("layers") else "weights"]:
+            raise RuntimeError(f"it is too small for model.{name} {value}")
+    with torch.device("meta"):
+        expected = {
+            name: tuple(one.shape) for name, one in I3DTeacher(model_config, vocabulary.size).state_dict().items()
+        }
+    for name in HEADS:
+        if name in known and len(known[name]) == 2 and known[name][0] < vocabulary.size:
+            expected[name] = (known[name][0], *expected[name][1:])
+    for name in sorted({*known, *expected, *weights}, key=str):
+        if known.get(name) != expected.get(name):
+            raise RuntimeError(f"{name} has the shape {known.get(name)}, expected {expected.get(name)}")
 
 
 def choose_vocabulary(start: Start, corpus: Corpus, extend: bool) -> Vocabulary:

@@ -67,7 +67,7 @@ def assert_same_run(found: Path, expected: Path):
 
 
 def known_wers(patch: pytest.MonkeyPatch) -> None:
-    """Let the epochs have WERS, whatever was learned; and draw no curves, which take as long as the training."""
+    """Let the epochs have WERS, whatever was learned; draw no curves and wait for no disk, which take longer than to train."""
     finish = Trainer._finish_epoch
 
     def told(trainer, signals):
@@ -75,6 +75,7 @@ def known_wers(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(Trainer, "_finish_epoch", told)
     patch.setattr("training.run.write_curves", lambda path, *_: path.touch())
+    patch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture(scope="module")

@@ -179,9 +179,12 @@ def test_an_extended_head_keeps_the_known_rows(run_copy):
     assert torch.equal(again.head.weight, model.head.weight)
 
 
-def test_weights_that_do_not_fit_are_refused(run_copy):
+@pytest.mark.parametrize("weight", [None, 5, torch.zeros(3, 99)], ids=["none", "a number", "of another shape"])
+def test_weights_that_do_not_fit_are_refused(weight, run_copy):
     checkpoint = load_checkpoint(run_copy / "last.pth")
     checkpoint["model"].pop("head.weight")
+    if weight is not None:
+        checkpoint["model"]["head.weight"] = weight
     with pytest.raises(DataError, match=r"last\.pth does not fit its own configuration: .*head\.weight"):
         load_teacher(
             checkpoint,
@@ -225,3 +228,13 @@ def test_weights_depend_on_the_seed_alone(tiny_settings):
 def test_preparing_writes_nothing(tiny_settings, tmp_path):
     prepare_run(plan_start(None, tiny_settings))
     assert list(Path(tmp_path).iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("lstm_hidden", 10**9), ("lstm_layers", 10**6), ("inception_widths", [10**9, 8])]
+)
+def test_a_small_checkpoint_that_describes_a_huge_model_takes_no_memory(name, value, run_copy):
+    checkpoint = load_checkpoint(run_copy / "last.pth")
+    config = Config().updated(checkpoint["config"]).updated({"model": {name: value}})
+    with pytest.raises(DataError, match=r"last\.pth does not fit its own configuration"):
+        load_teacher(checkpoint, run_copy / "last.pth", config.model, Vocabulary(checkpoint["vocabulary"]), 0)
