@@ -6,8 +6,8 @@
 Hypothesis draws mutations of good files: bits and bytes changed, parts cut out, repeated or inserted, lengths and counts
 overwritten with large numbers, words of the format put in other places. Checkpoints are also made anew with odd values
 inside, which no checksum gives away. Each reader runs in a process of its own that may take 1 GiB beyond its start and 10
-seconds an input; what it may raise is UsageError or DataError, of one line. Exit code 0 when nothing else came out, else 1
-with the inputs that did it in --keep.
+seconds of computing an input; what it may raise is UsageError or DataError, of one line. Exit code 0 when nothing else came
+out, else 1 with the inputs that did it in --keep.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from hypothesis import strategies as st
 from errors import ProjectError
 
 MEMORY = 1 << 30  # bytes beyond what the process has at its start
-SECONDS = 10  # for one input
+SECONDS, WAIT = 10, 120  # for one input: of computing, and by the clock
 KINDS = ("bit", "byte", "cut", "end", "repeat", "number", "word", "digits")
 NUMBERS = [0, 1, -1, 127, 255, 32767, 65535, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 10**9]
 WORDS = {
@@ -488,7 +488,8 @@ def _fuzz_here(target: Target, folder: Path, count: int, start: int, keep: Path 
     limit = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    signal.signal(signal.SIGALRM, _hang)
+    for signum in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(signum, _hang)
 
     @seed(start)
     @settings(
@@ -515,8 +516,9 @@ def _fuzz_here(target: Target, folder: Path, count: int, start: int, keep: Path 
 
 
 def _try(target: Target, path: Path, outcome: Outcome, keep: Path | None) -> None:
-    started, harm = time.perf_counter(), None
-    signal.alarm(SECONDS)
+    started, harm = time.process_time(), None
+    signal.alarm(WAIT)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             target.read(path)
@@ -528,15 +530,16 @@ def _try(target: Target, path: Path, outcome: Outcome, keep: Path | None) -> Non
         if "\n" in message or len(message) > 2000:
             harm = f"a message of {message.count(chr(10)) + 1} lines, {len(message)} characters: {message[:80]!r}"
     except HangError:
-        harm = f"more than {SECONDS} seconds"
+        harm = f"more than {SECONDS} seconds of computing, or {WAIT} by the clock"
     except Exception as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
         where = [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames if "/lib/python" not in f.filename]
         harm = f"{type(error).__name__} in {where[-1]}: {str(error)[:100]}"
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
     outcome.tried += 1
-    outcome.slowest = max(outcome.slowest, time.perf_counter() - started)
+    outcome.slowest = max(outcome.slowest, time.process_time() - started)
     if harm is not None:
         kind = harm.split(":")[0] + harm.partition(":")[2].partition(":")[0]
         if kind not in {known.split(":")[0] + known.partition(":")[2].partition(":")[0] for known in outcome.found}:

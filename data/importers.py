@@ -421,7 +421,7 @@ def read_parquet(path: Path) -> Sequence:
         ) from None
     if len(frames) == 0:
         raise DataError(f"{path} has no rows")
-    count = int(frames.max() - frames.min()) + 1
+    count = int(frames.max()) - int(frames.min()) + 1  # as Python counts, without an end
     if count > 10 * len(np.unique(frames)):
         raise DataError(
             f"{path} has {len(np.unique(frames))} frames numbered {frames.min()} to {frames.max()}: not one video"

@@ -104,6 +104,18 @@ def test_a_parquet_that_would_expand_to_gigabytes(tmp_path, bounded):
         read_parquet(tmp_path / "bomb.parquet")
 
 
+def test_a_parquet_whose_frames_are_numbered_across_all_numbers(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = {"frame": [-(2**63), 2**63 - 1], "type": ["pose", "pose"], "landmark_index": [0, 0]}
+    parquet.write_table(pyarrow.table({**columns, **{name: [0.5, 0.5] for name in "xyz"}}), tmp_path / "a.parquet")
+    with pytest.raises(
+        DataError, match=r"2 frames numbered -9223372036854775808 to 9223372036854775807: not one video"
+    ):
+        read_parquet(tmp_path / "a.parquet")
+
+
 def test_a_csv_with_commands_for_the_terminal(tmp_path):
     path = tmp_path / "train.csv"
     path.write_text("id|signer|frames|annotation\ns1|anna|3|\x1b[2JX\n")
