@@ -158,7 +158,7 @@ class Trainer:
             self.stopping = EarlyStopping(**training["stopping"])
             self.optimizer.load_state_dict(training["optimizer"])
             self.precision.scaler.load_state_dict(training["scaler"])
-        except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
             raise DataError(
                 f"the checkpoint's training state does not fit this version ({error}): it can be fine-tuned from, "
                 "with a setting that shapes training, but not continued"
