@@ -315,15 +315,13 @@ def test_a_full_disk_at_save(run_script, tiny_yaml, tmp_path):
 
 
 def test_deterministic_runs_are_identical_from_process_to_process(run_script, tiny_yaml, tmp_path):
-    """With more than one thread, and with the adaptive decoder's search on dev."""
+    """With more than one thread."""
     digests = []
     for number in range(2):
         options = (
             "--deterministic",
             "--epochs",
             "2",
-            "--decoder",
-            "adaptive",
             "--output_dir",
             tmp_path / f"run{number}",
         )
