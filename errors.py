@@ -9,11 +9,20 @@ import os
 import sys
 from collections.abc import Callable
 
+MAX_MESSAGE = 1500  # characters
+
 
 class ProjectError(Exception):
-    """Base of all errors that are shown to the user as one line, without a traceback."""
+    """Base of all errors that are shown to the user as one line, without a traceback.
+
+    What a file brought into the message can neither break the line nor reach the terminal as a command.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str):
+        line = "".join(one if one.isprintable() else repr(one)[1:-1] for one in message[:MAX_MESSAGE])
+        super().__init__(line + ("…" if len(message) > MAX_MESSAGE else ""))
 
 
 class UsageError(ProjectError):

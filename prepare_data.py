@@ -189,6 +189,9 @@ def _add_import(parser: Parser) -> None:
         metavar="W/H",
         help="image width / height of the recordings (default: 4/3 for mp_data, 210/260 for npy, 3/4 for parquet)",
     )
+    parser.add_argument(
+        "--skip_bad", action="store_true", help="leave out train sentences that cannot be read (listed), instead of all"
+    )
     group = parser.add_argument_group("mp_data: <gloss>/<repetition>/<frame>.npy of 1662 or 258 values")
     group.add_argument(
         "--repetitions_per_session",
@@ -335,7 +338,7 @@ def run_import(arguments: argparse.Namespace) -> int:
         common = {"fps": arguments.fps or 25.0, "aspect_ratio": arguments.aspect_ratio or ratio}
         assumed = f"{common['fps']:g} frames/s (--fps), width/height {common['aspect_ratio']:.3f} (--aspect_ratio"
         print(f"taken to be: {assumed}{'' if arguments.aspect_ratio else f'; that of {camera}'})")
-    common["progress"] = True
+    common |= {"progress": True, "skip_bad": arguments.skip_bad}
     if arguments.format != "mp_data":
         common |= {"format": arguments.format, "normalize": arguments.normalize}
         import_sequences(arguments.input, arguments.annotations, arguments.output, **common)

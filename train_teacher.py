@@ -63,6 +63,13 @@ def make_parser() -> Parser:
         help="fine-tuning: add the corpus's new glosses to the checkpoint's (default: refuse them)",
     )
 
+    files.add_argument(
+        "--skip_bad",
+        action="store_true",
+        help="leave out train sentences that are broken or cannot be aligned (listed), instead of refusing the corpus",
+    )
+    setting(files, "checkpoint_minutes", float, "save inside an epoch every so many minutes; 0: only at its end")
+
     optimisation = parser.add_argument_group("optimisation")
     setting(optimisation, "epochs", int, "passes over the train split")
     setting(optimisation, "batch_size", int, "sentences a batch")

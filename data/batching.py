@@ -78,8 +78,11 @@ class LandmarkBatch:
 
 
 def load_batch(split: Split, indices: np.ndarray) -> LandmarkBatch:
-    """Read sentences from the mapped files into one padded batch on the CPU. Raises DataError on NaN or infinity."""
+    """Read sentences from the mapped files into one padded batch on the CPU. Raises DataError on NaN or infinity,
+    and for a sentence without frames."""
     lengths = split.lengths[indices]
+    if not lengths.min():
+        raise DataError(f"{split.name} sentence {split.sentences[indices[lengths.argmin()]].id} has no frames")
     frames = int(lengths.max())
     landmarks = np.zeros((len(indices), frames, *split.landmarks.shape[1:]), dtype=np.float16)
     detected = np.zeros((len(indices), frames, split.detected.shape[1]), dtype=bool)

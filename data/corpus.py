@@ -20,6 +20,7 @@ import tokenize
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from errors import DataError, UsageError
 FORMAT_VERSION = 1
 CSV_HEADER = "id|signer|frames|annotation"
 ARRAYS = {"landmarks": (np.dtype("<f2"), (NUM_LANDMARKS, 3)), "detected": (np.dtype("bool"), (len(PARTS),))}
+_MAGIC_BYTES, _MAX_HEADER_BYTES = 8, 1 << 16
 _HEADER_BYTES = 128  # numpy pads its header so that the number of rows can grow in place
 
 
@@ -181,6 +183,8 @@ class CorpusWriter:
 
     def split(self, name: str) -> SplitWriter:
         """The writer of one split, made on first use."""
+        if not name.isidentifier():  # it becomes the name of files
+            raise DataError(f"{name!r} cannot be the name of a split: expected train, dev or test")
         if name not in self._splits:
             self._splits[name] = SplitWriter(self._partial, name)
         return self._splits[name]
@@ -238,19 +242,39 @@ def map_array(path: Path) -> np.ndarray:
     """
     try:
         with open(path, "rb") as file:
-            version = np.lib.format.read_magic(file)
-            read_header = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }.get(version)
-            if read_header is None:
-                raise ValueError(f"unsupported .npy version {version}")
-            shape, fortran, dtype = read_header(file)
-            start, size = file.tell(), os.fstat(file.fileno()).st_size
+            size = os.fstat(file.fileno()).st_size
+            shape, fortran, dtype, start = read_array_header(file, path, size)
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        if size == start:
+            return np.empty(shape, dtype)  # nothing to map
+        return np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape, order="F" if fortran else "C")
+    except (OSError, ValueError, OverflowError, MemoryError) as error:
+        raise DataError(f"{path} of shape {shape} cannot be mapped: {error}") from None
+
+
+def read_array_header(file: BinaryIO, path: Path, size: int) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Shape, whether in Fortran's order, dtype and length of the header of an .npy `file` of `size` bytes, which is read up
+    to its values. path: for messages.
+
+    Raises DataError when it is no .npy file, holds Python objects, or its size does not fit its header: nothing is
+    allocated for values that are not there.
+    """
+    try:
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"unsupported .npy version {version}")
+        width = 2 * version[0]
+        length = file.read(width)
+        start = _MAGIC_BYTES + width + int.from_bytes(length, "little")
+        if start > min(size, _MAX_HEADER_BYTES):
+            raise ValueError(f"its header claims {start} of {size} bytes")
+        header = io.BytesIO(length + file.read(start - _MAGIC_BYTES - width))
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read_header(header)
     except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError) as error:
         raise DataError(f"{path} is not a readable .npy file: {' '.join(str(error).split())}") from None
     if dtype.hasobject:
@@ -260,12 +284,7 @@ def map_array(path: Path) -> np.ndarray:
     expected = start + math.prod(shape) * dtype.itemsize
     if size != expected:
         raise DataError(f"{path} has {size} bytes where its header says {expected}: it is truncated or was changed")
-    try:
-        if size == start:
-            return np.empty(shape, dtype)  # nothing to map
-        return np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape, order="F" if fortran else "C")
-    except (OSError, ValueError, OverflowError, MemoryError) as error:
-        raise DataError(f"{path} of shape {shape} cannot be mapped: {error}") from None
+    return shape, fortran, dtype, start
 
 
 class Split:
@@ -328,8 +347,10 @@ def read_sentences(path: Path) -> list[Sentence]:
     sentences, seen = [], set()
     for number, line in enumerate(lines[1:], start=2):
         fields = line.split("|")
-        if len(fields) != 4 or not re.fullmatch("[1-9][0-9]{0,8}", fields[2]):
-            raise DataError(f"{path} line {number}: expected {CSV_HEADER} with frames >= 1, found {line!r}")
+        if len(fields) != 4 or not re.fullmatch("0|[1-9][0-9]{0,8}", fields[2]):
+            raise DataError(f"{path} line {number}: expected {CSV_HEADER} found {line!r}")
+        if not line.isprintable():  # it would also reach terminals
+            raise DataError(f"{path} line {number}: a tab or another unprintable character in {line!r}; remove it")
         if fields[0] in seen:
             raise DataError(f"{path} line {number}: id {fields[0]!r} stands there twice")
         seen.add(fields[0])
@@ -354,7 +375,7 @@ class Corpus:
             self.name, self.fps = str(facts["name"]), float(facts["fps"])
             self.aspect_ratio = float(facts["aspect_ratio"])
             split_facts = dict(facts["splits"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise DataError(f"{facts_path} is not a readable corpus description: {error!r}") from None
         if version != FORMAT_VERSION or layout != LAYOUT:
             raise DataError(
@@ -378,6 +399,26 @@ class Corpus:
         if len(self.splits[name]) == 0:
             raise DataError(f"{self.path}: split '{name}' is empty")
         return self.splits[name]
+
+    def verify(self, names: Iterable[str]) -> list[str]:
+        """Files of the given splits whose SHA-256 is not that of corpus.json. The `fingerprint` becomes that of what is there.
+
+        Reads the files whole (about 1 GB/s). Raises DataError when one cannot be read.
+        """
+        changed = {}
+        for name in (name for name in names if name in self.splits):
+            said = self.facts["splits"][name].get("sha256")
+            for file in split_files(name):
+                try:
+                    found = sha256_of(self.path / file)
+                except OSError as error:
+                    raise DataError(f"{self.path / file} cannot be read: {error.strerror}") from None
+                if not isinstance(said, dict) or said.get(file) != found:
+                    changed[file] = found
+        if changed:
+            text = "".join(f"{file} {digest}\n" for file, digest in changed.items())
+            self.fingerprint = hashlib.sha256((self.fingerprint + text).encode()).hexdigest()
+        return list(changed)
 
     def describe(self) -> str:
         """Name with what must always be said of it, e.g. 'demo (simulated signers)'."""

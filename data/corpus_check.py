@@ -187,7 +187,9 @@ def _check_annotations(corpus: Corpus, report: Report) -> None:
         for sentence in split.sentences:
             where = f"{name} sentence {sentence.id!r}"
             steps, required = -(-sentence.frames // TIME_STRIDE), required_steps(sentence.glosses)
-            if not sentence.glosses:
+            if not sentence.frames:
+                report.problem("no frames", f"{where} has no frames")
+            elif not sentence.glosses:
                 report.problem("empty annotation", f"{where} has an empty annotation")
             elif steps < required:
                 report.problem(
@@ -219,6 +221,8 @@ def _check_recordings(
     for index, sentence in enumerate(split.sentences):
         where = f"{name} sentence {sentence.id!r}"
         landmarks, detected = split.read(index)
+        if len(landmarks) == 0:
+            continue
         magnitude = landmarks.view(np.uint16) & 0x7FFF  # float16 without its sign: ordered as the numbers are
         largest = int(magnitude.max())
         if largest >= _INFINITE:

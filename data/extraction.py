@@ -19,7 +19,6 @@ import platform
 import shutil
 import signal
 import sys
-import zipfile
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,11 +32,22 @@ from tqdm import tqdm
 from data.corpus import CorpusWriter, check_field, check_output
 from data.footage import SHOWN, Footage, find_footage, match_footage, open_footage, signature
 from data.landmarks import NUM_COORDINATES, NUM_LANDMARKS, PART_SLICES, PARTS
-from data.transcripts import clean_train, read_splits
+from data.npz import read_npz
+from data.transcripts import SPLITS, clean_train, read_splits
 from errors import DataError, UsageError
 
 MODELS = ("pose_landmark_lite.tflite", "pose_landmark_full.tflite", "pose_landmark_heavy.tflite")  # by complexity
 FEW_HANDS = 0.5  # a video with hands in fewer of its frames is worth a look
+# What a result says of its video.
+_FACTS = {
+    "frames": int,
+    "width": int,
+    "height": int,
+    "fps": float,
+    "fps_is_known": bool,
+    "is_video": bool,
+    "hands": int,
+}
 REPORT_EVERY = 8  # frames between a worker's reports
 
 
@@ -218,7 +228,11 @@ def _begin(folder: Path, source: Path, settings: dict, jobs: list[Job]) -> None:
 def _read_plan(folder: Path) -> dict:
     try:
         plan = json.loads((folder / "plan.json").read_bytes())
-        return {"settings": plan["settings"], "input": plan["input"], "jobs": [Job(*fields) for fields in plan["jobs"]]}
+        jobs = [Job(*fields) for fields in plan["jobs"]]
+        for job in jobs:  # a plan may come from another machine: no path is made of what it says
+            if job.split not in SPLITS or job.file != _file_of(job.split, job.id):
+                raise ValueError(f"{job} is not a sentence's job")
+        return {"settings": dict(plan["settings"]), "input": plan["input"], "jobs": jobs}
     except FileNotFoundError:
         raise DataError(f"{folder} has no plan.json: expected a folder <output>.extracting that extract made") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -260,15 +274,16 @@ def _give_up(folder: Path, job: Job, reason: str, left_out: bool = False) -> Non
 def _read_facts(path: Path) -> dict | None:
     """Facts of a finished video; None when there is no such file or it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as result:
-            return json.loads(str(result["facts"]))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        facts = json.loads(str(read_npz(path, ("facts",))["facts"]))
+        plausible = {name: type(facts[name]) for name in _FACTS} == _FACTS
+        return facts if plausible and min(facts["frames"], facts["width"], facts["height"]) > 0 else None
+    except (DataError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
 def _is_finished(folder: Path, job: Job, recording: Footage) -> bool:
     facts = _read_facts(folder / f"{job.file}.npz")
-    return facts is not None and facts["signature"] == signature(recording)
+    return facts is not None and facts.get("signature") == signature(recording)
 
 
 # -------------------------------------------------------------------------------------------------------- the workers
@@ -548,9 +563,9 @@ def _assemble(folders: list[Path], output: Path) -> ExtractionReport:
     with CorpusWriter(output, name=output.name, fps=fps, aspect_ratio=ratio, made_by=made_by) as writer:
         for job, path, facts in results:
             try:
-                with np.load(path, allow_pickle=False) as result:
-                    landmarks, detected = result["landmarks"], result["detected"]
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                arrays = read_npz(path)
+                landmarks, detected = arrays["landmarks"], arrays["detected"]
+            except (DataError, KeyError) as error:
                 raise DataError(
                     f"{path}, the result of {job}, is damaged ({error}): remove it and extract again"
                 ) from None

@@ -49,9 +49,12 @@ def find_footage(
             continue
         seen.add(os.path.realpath(folder))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in folders:
+            refuse_link_outside(Path(folder, name), source)
         place = Path(folder).relative_to(source)
         suffixes = {file: Path(file).suffix.lower() for file in files if not file.startswith(".")}
         for file in sorted(file for file, suffix in suffixes.items() if suffix in file_suffixes):
+            refuse_link_outside(Path(folder, file), source)
             found.append(Footage(Path(folder, file), _parts(str(place / file))))
         if any(suffix in frame_suffixes for suffix in suffixes.values()):
             found.append(Footage(Path(folder), _parts(str(place)) or (source.resolve().name,)))
@@ -59,6 +62,15 @@ def find_footage(
         frames = f" or folders of frames ({', '.join(frame_suffixes)})" if frame_suffixes else ""
         raise DataError(f"{source} has no recordings in it: expected files {', '.join(file_suffixes)}{frames}")
     return found
+
+
+def refuse_link_outside(path: Path, source: Path) -> None:
+    """Raise DataError for a link that leads out of the input folder: an archive from elsewhere could point anywhere."""
+    if path.is_symlink() and not path.resolve().is_relative_to(source.resolve()):
+        raise DataError(
+            f"{path} is a link out of {source}, to {path.resolve()}, and is not followed: copy or mount what it leads to, "
+            "or give that folder as --input"
+        )
 
 
 def _parts(place: str) -> tuple[str, ...]:

@@ -14,8 +14,8 @@ confidence, in parquet files a part that is NaN. Annotations are those of data/t
 sentence's is found as with footage (data/footage.py), for example `<split>/<id>.npy`.
 """
 
+import contextlib
 import os
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -38,12 +38,14 @@ from data.landmarks import (
     PARTS,
     RIGHT_SHOULDER,
 )
+from data.npz import FREE_BYTES, MAX_EXPANSION, read_npz
 from data.transcripts import TranscribedSentence, clean_train, read_splits
 from errors import DataError
 
 POSE_VALUES = 33 * 4  # x, y, z, visibility
 MP_DATA_WIDTHS = {1662: ("face", "left_hand", "right_hand"), 258: ("left_hand", "right_hand")}  # what follows the pose
 MP_DATA_FULL = 1662
+ROW_BYTES = 40  # of parquet in memory: two numbers, three coordinates, a type
 IRISES = 10  # points of a refined face that are left out
 KAGGLE_COLUMNS = ("frame", "type", "landmark_index", "x", "y", "z")
 PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
@@ -72,12 +74,14 @@ def import_mp_data(
     aspect_ratio: float = 4 / 3,
     repetitions_per_session: int = 30,
     recorders: int = 1,
+    skip_bad: bool = False,
     progress: bool = False,
 ) -> None:
     """Write the corpus of isolated signs `output` from an mp_data folder; ids are `<gloss>-<repetition>`.
 
     Recorders are taken to have taken turns in blocks of `repetitions_per_session`: repetition r was recorded by
-    recorder (r // block) % recorders, in session r // block. Memory stays at one recording.
+    recorder (r // block) % recorders, in session r // block. Memory stays at one recording. skip_bad: leave recordings out
+    that cannot be read, which are listed, instead of refusing all.
     Raises DataError naming the folder or file that is not as the layout says, UsageError when `output` exists.
     """
     recordings = find_recordings(source)
@@ -88,21 +92,54 @@ def import_mp_data(
         "repetitions_per_session": repetitions_per_session,
         "recorders": recorders,
     }
-    width = None
+    width, faults = None, Faults()
     with CorpusWriter(output, name=output.name, fps=fps, aspect_ratio=aspect_ratio, made_by=made_by) as writer:
         split = writer.split("train")
         for recording in tqdm(recordings, desc="import", unit="recording", disable=None if progress else True):
-            frames = _read_frames(recording, width)
-            width = frames.shape[1]
-            landmarks = mp_data_landmarks(frames)
-            recorder = recording.repetition // repetitions_per_session % recorders
-            split.add(
-                id=f"{recording.gloss}-{recording.repetition}",
-                signer=f"recorder{recorder + 1:02d}",
-                annotation=[recording.gloss],
-                landmarks=landmarks,
-                detected=detected_parts(landmarks),
+            id = f"{recording.gloss}-{recording.repetition}"
+            with faults.of("train", id):
+                frames = _read_frames(recording, width)
+                width = frames.shape[1]
+                landmarks = mp_data_landmarks(frames)
+                recorder = recording.repetition // repetitions_per_session % recorders
+                split.add(
+                    id=id,
+                    signer=f"recorder{recorder + 1:02d}",
+                    annotation=[recording.gloss],
+                    landmarks=landmarks,
+                    detected=detected_parts(landmarks),
+                )
+        faults.judge(skip_bad)
+
+
+class Faults:
+    """The sentences of an import that cannot be read, with the reason."""
+
+    def __init__(self):
+        self._reasons: dict[tuple[str, str], str] = {}
+
+    @contextlib.contextmanager
+    def of(self, split: str, id: str) -> Iterator[None]:
+        """What a sentence is read in: a DataError is taken down."""
+        try:
+            yield
+        except DataError as error:
+            self._reasons[split, id] = str(error)
+
+    def judge(self, skip_bad: bool) -> None:
+        """List them. Raises DataError unless `skip_bad` allows to leave them out, which it does in train alone."""
+        for (split, id), reason in self._reasons.items():
+            print(f"bad sentence: {split} sentence {id}: {reason}")
+        refused = {key: reason for key, reason in self._reasons.items() if not (skip_bad and key[0] == "train")}
+        if refused:
+            (split, _), reason = next(iter(refused.items()))
+            more = f" (and {len(refused) - 1} more sentences, listed above)" if len(refused) > 1 else ""
+            advice = (
+                "--skip_bad leaves such sentences out"
+                if split == "train"
+                else f"every {split} sentence counts: repair it"
             )
+            raise DataError(f"{reason}{more}; {advice}")
 
 
 def find_recordings(source: Path) -> list[Recording]:
@@ -201,13 +238,15 @@ def import_sequences(
     fps: float = 25.0,
     aspect_ratio: float = 210 / 260,
     normalize: str | None = None,
+    skip_bad: bool = False,
     progress: bool = False,
 ) -> None:
     """Write the corpus `output` from one file a sentence below `source` and `annotations` of any known format.
 
     format: 'npy', 'pose' or 'parquet', as told above. fps and aspect_ratio: of the recordings, where the files do not say
     (.pose files do; of several the corpus says the commonest, as with data/extraction.py). normalize: 'phoenix2014' cleans
-    the train annotations. Refused are coordinates that are no fractions of the image: features that were standardised or
+    the train annotations. skip_bad: leave train sentences out whose file cannot be read, which are listed, instead of
+    refusing all. Refused are coordinates that are no fractions of the image: features that were standardised or
     centred cannot be turned back.
     Raises DataError naming the file, or the sentences that lack their file or annotation; UsageError when `output` exists.
     """
@@ -220,8 +259,9 @@ def import_sequences(
     files = _match(splits, find_footage(source, suffixes, ()), source, annotations)
     check_image_coordinates(list(files.values()), read)
     if format == "pose":
-        said = [(one.fps, one.aspect_ratio) for one in map(read, files.values())]
+        said = [(one.fps, one.aspect_ratio) for one in _readable(files.values(), read)]
         fps, aspect_ratio = (commonest(Counter(values)) for values in zip(*said, strict=True))
+    faults = Faults()
     made_by = {"command": "import", "format": format, "input": source.resolve().name, "normalize": normalize}
     with (
         CorpusWriter(output, name=output.name, fps=fps, aspect_ratio=aspect_ratio, made_by=made_by) as writer,
@@ -229,10 +269,27 @@ def import_sequences(
     ):
         for split, sentences in splits.items():
             for sentence in sentences:
-                sequence = read(files[split, sentence.id])
-                landmarks = to_aspect_ratio(sequence.landmarks, sequence.aspect_ratio or aspect_ratio, aspect_ratio)
-                writer.split(split).add(sentence.id, sentence.signer, sentence.glosses, landmarks, sequence.detected)
+                with faults.of(split, sentence.id):
+                    sequence = read(files[split, sentence.id])
+                    landmarks = to_aspect_ratio(sequence.landmarks, sequence.aspect_ratio or aspect_ratio, aspect_ratio)
+                    writer.split(split).add(
+                        sentence.id, sentence.signer, sentence.glosses, landmarks, sequence.detected
+                    )
                 bar.update()
+        faults.judge(skip_bad)
+
+
+def _readable(files: Iterable[Path], read: Callable[[Path], Sequence]) -> Iterator[Sequence]:
+    """The recordings that can be read; the others are told of when they are imported. Raises DataError when none can."""
+    failures, count = [], 0
+    for path in files:
+        try:
+            yield read(path)
+            count += 1
+        except DataError as error:
+            failures.append(error)
+    if failures and not count:
+        raise failures[0]
 
 
 def _refuse_pickles(source: Path) -> None:
@@ -289,15 +346,10 @@ def read_npy(path: Path) -> Sequence:
 
 def _only_array(path: Path) -> np.ndarray:
     """The array of an .npz file that holds no other."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if len(archive.files) != 1:
-                raise DataError(
-                    f"{path} holds {len(archive.files)} arrays ({', '.join(archive.files)}), expected one: the landmarks"
-                )
-            array = archive[archive.files[0]]
-    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is not a readable .npz file of plain numbers: {error}") from None
+    arrays = read_npz(path)
+    if len(arrays) != 1:
+        raise DataError(f"{path} holds {len(arrays)} arrays ({', '.join(arrays)}), expected one: the landmarks")
+    (array,) = arrays.values()
     if array.dtype.kind != "f":
         raise DataError(f"{path} holds {array.dtype} values, expected float16, float32 or float64")
     return array
@@ -358,6 +410,7 @@ def read_parquet(path: Path) -> Sequence:
     from pyarrow import parquet
 
     try:
+        _check_expansion(path, parquet.ParquetFile(path, memory_map=True).metadata)
         table = parquet.read_table(path, columns=list(KAGGLE_COLUMNS), partitioning=None)
         columns = {name: table.column(name).to_numpy() for name in KAGGLE_COLUMNS}
         frames, indices = (columns[name].astype(np.int64) for name in ("frame", "landmark_index"))
@@ -368,7 +421,7 @@ def read_parquet(path: Path) -> Sequence:
         ) from None
     if len(frames) == 0:
         raise DataError(f"{path} has no rows")
-    count = int(frames.max() - frames.min()) + 1
+    count = int(frames.max()) - int(frames.min()) + 1  # as Python counts, without an end
     if count > 10 * len(np.unique(frames)):
         raise DataError(
             f"{path} has {len(np.unique(frames))} frames numbered {frames.min()} to {frames.max()}: not one video"
@@ -396,6 +449,21 @@ def read_parquet(path: Path) -> Sequence:
     return Sequence(np.nan_to_num(landmarks, copy=False), detected)
 
 
+def _check_expansion(path: Path, metadata) -> None:
+    """Refuse a parquet file that would take far more memory than a recording of its size has. metadata: pyarrow's."""
+    size = path.stat().st_size
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    expanded = sum(
+        group.column(index).total_uncompressed_size for group in groups for index in range(group.num_columns)
+    )
+    rows = max(metadata.num_rows, sum(group.num_rows for group in groups))
+    if max(expanded, rows * ROW_BYTES) > max(FREE_BYTES, MAX_EXPANSION * size) or min(expanded, rows) < 0:
+        raise DataError(
+            f"{path} has {size} bytes and would expand to {max(expanded, rows * ROW_BYTES)} ({rows} rows): no recording "
+            "compresses like that, so it is not opened"
+        )
+
+
 def _refuse_gaps(path: Path, landmarks: np.ndarray, detected: np.ndarray) -> None:
     for column, part in enumerate(PARTS):
         broken = detected[:, column] & ~np.isfinite(landmarks[:, PART_SLICES[part]]).all(axis=(1, 2))
@@ -420,8 +488,8 @@ def check_image_coordinates(files: list[Path], read: Callable[[Path], Sequence])
     """
     sample = files[:: max(1, len(files) // SAMPLED_FILES)][:SAMPLED_FILES]
     medians = []
-    for path in sample:
-        pose = read(path).landmarks[:, [NOSE, LEFT_SHOULDER, RIGHT_SHOULDER], :2].astype(np.float64)
+    for sequence in _readable(sample, read):
+        pose = sequence.landmarks[:, [NOSE, LEFT_SHOULDER, RIGHT_SHOULDER], :2].astype(np.float64)
         pose = pose[pose.any(axis=(1, 2))]
         if len(pose):
             medians.append(np.median(pose, axis=0))

@@ -64,7 +64,7 @@ def test_sentences_that_cannot_be_aligned_are_passed_over(arguments, make_corpus
     overfit_test.main([*options, "--num_samples", "2"])
     rows = (tmp_path / "run" / "hypotheses.csv").read_text().splitlines()[1:]
     assert [row.split("|")[0] for row in rows] == ["train-01", "train-02"]
-    with pytest.raises(DataError, match="only 3 train sentences can be aligned, --num_samples is 4"):
+    with pytest.raises(DataError, match="only 3 train sentences can be trained on, --num_samples is 4"):
         overfit_test.main([*options, "--num_samples", "4"])
 
 

@@ -1,6 +1,8 @@
 """The command line of train_teacher.py: what a user types and what comes back."""
 
+import hashlib
 import json
+import os
 import resource
 import shutil
 import sys
@@ -14,7 +16,9 @@ import yaml
 import train_teacher
 from data.corpus import Corpus
 from errors import DataError, UsageError
+from training.checkpoint import load_checkpoint
 from training.config import Config
+from training.devices import choose_device
 
 
 def one_line(result, code: int) -> str:
@@ -40,7 +44,7 @@ def test_help_is_quick_and_complete(run_script):
     assert result.returncode == 0 and result.stderr == ""
     promised = """config data_dir output_dir epochs batch_size learning_rate min_learning_rate warmup_epochs weight_decay
         dropout optimizer accumulation_steps max_grad_norm patience augment no-augment decoder precision device seed resume
-        deterministic dry_run extend_vocabulary"""
+        deterministic dry_run extend_vocabulary skip_bad checkpoint_minutes"""
     for option in promised.split():
         assert f"--{option}" in result.stdout, option
     assert "(default: 0.0003)" in result.stdout and "(default: 150)" in result.stdout
@@ -172,6 +176,15 @@ def test_deterministic_is_switched_on(tiny_yaml, monkeypatch):
     assert train_teacher.main(["--config", str(tiny_yaml), "--dry_run", "--deterministic"]) == 0 and calls == [True]
 
 
+def test_what_cuda_cannot_do_deterministically_is_said(monkeypatch, capsys):
+    monkeypatch.setattr("torch.use_deterministic_algorithms", lambda *_, **__: None)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    choose_device("cuda", deterministic=True)
+    assert "CTC has no deterministic CUDA kernel" in capsys.readouterr().out
+    choose_device("cpu", deterministic=True)
+    assert capsys.readouterr().out == ""
+
+
 # ---------------------------------------------------------------- dry run
 
 
@@ -299,3 +312,32 @@ def test_a_full_disk_at_save(run_script, tiny_yaml, tmp_path):
     last = result.stderr.splitlines()[-1]
     assert last.startswith("error: cannot write") and "last.pth" in last and "Traceback" not in result.stderr
     assert not list((tmp_path / "run").glob("*.pth*"))
+
+
+def test_deterministic_runs_are_identical_from_process_to_process(run_script, tiny_yaml, tmp_path):
+    """With more than one thread."""
+    digests = []
+    for number in range(2):
+        options = (
+            "--deterministic",
+            "--epochs",
+            "2",
+            "--output_dir",
+            tmp_path / f"run{number}",
+        )
+        environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONHASHSEED": str(number)}
+        result = run_script("train_teacher.py", "--config", tiny_yaml, *options, env=environment)
+        assert result.returncode == 0, result.stderr
+        state = load_checkpoint(tmp_path / f"run{number}" / "best_model.pth")
+        tensors = {
+            **state["model"],
+            **{f"{k}.{n}": t for k, s in state["training"]["optimizer"]["state"].items() for n, t in s.items()},
+        }
+        rows = [json.loads(line) for line in (tmp_path / f"run{number}" / "metrics.jsonl").read_text().splitlines()]
+        numbers = [{key: value for key, value in row.items() if key != "frames_per_second"} for row in rows]
+        hashed = {name: hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for name, tensor in tensors.items()}
+        digests.append(
+            (hashed, numbers, state["decoder"], (tmp_path / f"run{number}" / "dev_hypotheses.csv").read_text())
+        )
+    assert digests[0] == digests[1]
+    assert len(digests[0][0]) > 50

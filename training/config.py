@@ -16,6 +16,8 @@ from models.config import ModelConfig
 OPTIMIZERS = ("adamw", "adam")
 DECODERS = ("greedy", "adaptive", "beam")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+MAX_CONFIG_BYTES, MAX_VALUE = 50_000, 1_000  # characters of one value
+MAX_WHOLE = 10**15  # of a setting
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class TrainingConfig:
     device: str = "auto"
     seed: int = 0
     deterministic: bool = False
+    checkpoint_minutes: float = 0.0  # between saves inside an epoch; 0: none
+    skip_bad: bool = False  # leave train sentences out that cannot be trained on, instead of refusing the corpus
     conv_loss_weight: float = 1.0
     distillation_weight: float = 1.0
     distillation_temperature: float = 8.0
@@ -63,6 +67,8 @@ class TrainingConfig:
                 problems.append(f"{name} {getattr(self, name)}: expected 0 or more and below {below}")
         if self.consistency_weight and not self.part_mask:
             problems.append("consistency_weight compares two views with different parts hidden: set part_mask, too")
+        if not 0 <= self.checkpoint_minutes < float("inf"):
+            problems.append(f"checkpoint_minutes {self.checkpoint_minutes}: expected 0 (none) or more")
         for name, known in (("optimizer", OPTIMIZERS), ("decoder", DECODERS), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 problems.append(f"{name} '{getattr(self, name)}': expected one of {', '.join(known)}")
@@ -114,7 +120,7 @@ def check_types(overrides: dict[str, dict]) -> dict[str, dict]:
 
 def _nearest(name: object, known: typing.Iterable[str]) -> str:
     known = list(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0)
+    near = difflib.get_close_matches(str(name)[:100], known, n=1, cutoff=0)
     return f": did you mean '{near[0]}'?" if near else f" (known: {', '.join(known)})"
 
 
@@ -136,19 +142,38 @@ def _typed(where: str, value: object, kind: object) -> object:
             pass
     if kind is float and isinstance(value, float):
         return value
+    if kind is int and type(value) is int and abs(value) > MAX_WHOLE:
+        raise UsageError(f"config key '{where}': expected a number of at most {MAX_WHOLE:.0e}, found a larger one")
     if kind in (bool, int, str) and type(value) is kind:
         return value
-    raise UsageError(f"config key '{where}': expected {kind.__name__}, found {value!r}")
+    found = repr(value) if not isinstance(value, int) or abs(value) <= MAX_WHOLE else "a very large number"
+    raise UsageError(f"config key '{where}': expected {kind.__name__}, found {found:.300}")
+
+
+class _Loader(yaml.SafeLoader):
+    """yaml.safe_load without what no settings have: values of thousands of characters (Python refuses to print such
+    numbers), and anchors, with which a short file of lists that repeat each other stands for endless ones."""
+
+    def compose_node(self, parent, index):
+        event = self.peek_event()
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"line {line} refers to another place, *name is not read")
+        if isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_VALUE:
+            raise yaml.YAMLError(f"line {line} has a value of {len(event.value)} characters")
+        return super().compose_node(parent, index)
 
 
 def read_overrides(path: Path) -> dict[str, dict]:
     """{section: {key: value}} of a YAML file. Raises UsageError naming the file."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if (size := path.stat().st_size) > MAX_CONFIG_BYTES:
+            raise UsageError(f"--config {path} has {size} bytes: expected some lines of settings")
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"--config {path} is not readable YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:  # a date of 99 months, 5,000 digits
+        raise UsageError(f"--config {path} is not readable YAML: {' '.join(str(error).split())[:300]}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 from tqdm import tqdm
 
@@ -19,11 +20,12 @@ from models.i3d_teacher import I3DTeacher, count_parameters
 from training.config import Config
 from training.devices import Precision, choose_device
 from training.evaluation import Evaluation, evaluate, read_posteriors
+from training.intake import find_bad
 from training.losses import make_loss
 from training.pipeline import FeaturePipeline, feature_statistics
 from training.provenance import describe_session, environment_facts, record_session
 from training.report import Reading, Report, write_report
-from training.run import make_folder, make_teacher, open_corpus, run_folder, set_aside
+from training.run import claim, make_teacher, open_corpus, run_folder
 from training.run_log import keep_going, write_config, write_curves, write_hypotheses, write_json
 from training.schedule import learning_rate
 from training.sentences import PreparedSplit, pad_targets, prepare_split
@@ -48,9 +50,9 @@ class OverfitResult:
 def overfit(config: Config, num_samples: int) -> OverfitResult:
     """Train a new teacher on a few train sentences, one batch an epoch, until it reads them without an error.
 
-    The sentences are the first of the train split that CTC can align; checked every 5 epochs without dropout. Prints
-    the curve; writes result.json, hypotheses, training_curves.png and report.html. Batch size, accumulation and
-    augmentation of the configuration play no part. Raises DataError when the corpus has too few.
+    The sentences are the first of the train split that can be trained on (others are named), checked every 5 epochs
+    without dropout. Prints the curve; writes result.json, hypotheses, training_curves.png and report.html. Batch size,
+    accumulation and augmentation of the configuration play no part. Raises DataError when the corpus has too few.
     """
     options = config.training
     device = choose_device(options.device, options.deterministic)
@@ -58,16 +60,31 @@ def overfit(config: Config, num_samples: int) -> OverfitResult:
     corpus = open_corpus(options.data_dir)
     train = corpus.split("train")
     vocabulary = Vocabulary.from_sentences(sentence.glosses for sentence in train.sentences)
-    chosen = prepare_split(train, vocabulary).trainable[:num_samples]
+    bad = {one.index: one for one in find_bad(train)}
+    chosen = [index for index in range(len(train)) if index not in bad][:num_samples]
+    for one in bad.values():
+        if not chosen or one.index < chosen[-1]:
+            print(f"passed over: train sentence {one.id}: {one.reason}")
     if len(chosen) < num_samples:
         raise DataError(
-            f"{corpus.path}: only {len(chosen)} train sentences can be aligned, --num_samples is {num_samples}"
+            f"{corpus.path}: only {len(chosen)} train sentences can be trained on, --num_samples is {num_samples}"
         )
     samples = prepare_split(train.subset(chosen), vocabulary)
+    with claim(run_folder(options.output_dir), aside=True):
+        return _memorise(config, corpus, samples, vocabulary, device, precision)
 
+
+def _memorise(
+    config: Config,
+    corpus: Corpus,
+    samples: PreparedSplit,
+    vocabulary: Vocabulary,
+    device: torch.device,
+    precision: Precision,
+) -> OverfitResult:
+    """Train on the samples until they are held, in the run folder that is held."""
+    options, num_samples = config.training, len(samples.split)
     folder = run_folder(options.output_dir)
-    set_aside(folder)
-    make_folder(folder)
     write_config(folder, config)
     session = describe_session(corpus, device, precision.name, options.seed, f"fresh, {num_samples} train sentences")
     record_session(folder, session)

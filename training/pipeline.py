@@ -16,7 +16,7 @@ from data.features import body_coordinates, feature_blocks, right_handed
 from data.landmarks import NUM_FEATURES
 from training.sentences import PreparedSplit, min_frames
 
-_READ_AHEAD = 2  # batches
+READ_AHEAD = 2  # batches; 0 reads each one when it is asked for
 _STATISTICS_FRAMES = 200_000
 
 
@@ -78,10 +78,13 @@ class FeaturePipeline:
             batch = load_batch(split, indices)
             return batch.pinned() if self.device.type == "cuda" else batch
 
+        if READ_AHEAD == 0:
+            yield from (read(indices).to(self.device) for indices in plan)
+            return
         with ThreadPoolExecutor(1) as reader:
-            pending = [reader.submit(read, indices) for indices in plan[:_READ_AHEAD]]
+            pending = [reader.submit(read, indices) for indices in plan[:READ_AHEAD]]
             try:
-                for following in [*plan[_READ_AHEAD:], *[None] * min(_READ_AHEAD, len(plan))]:
+                for following in [*plan[READ_AHEAD:], *[None] * min(READ_AHEAD, len(plan))]:
                     batch = pending.pop(0).result()
                     if following is not None:
                         pending.append(reader.submit(read, following))
@@ -92,14 +95,20 @@ class FeaturePipeline:
 
 
 def feature_statistics(
-    pipeline: FeaturePipeline, split: Split, max_frames: int = _STATISTICS_FRAMES, batch_size: int = 16
+    pipeline: FeaturePipeline,
+    split: Split,
+    max_frames: int = _STATISTICS_FRAMES,
+    batch_size: int = 16,
+    sentences: np.ndarray | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (6516,) float32 of the split's features, without augmentation, over its frames.
 
-    Of a large split, sentences spread evenly over it are used, up to about `max_frames` frames.
+    sentences: indices of those that may be used (default: all). Of many, sentences spread evenly over them are used, up to
+    about `max_frames` frames.
     """
-    share = max(1, round(split.lengths.sum() / max_frames))
-    chosen = np.arange(0, len(split), share)
+    usable = np.arange(len(split)) if sentences is None else sentences
+    share = max(1, round(split.lengths[usable].sum() / max_frames))
+    chosen = usable[::share]
     total = torch.zeros(NUM_FEATURES, dtype=torch.float64, device=pipeline.device)
     squares = torch.zeros_like(total)
     frames = 0

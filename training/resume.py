@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from errors import DataError, UsageError
-from training.checkpoint import BEST, LAST, load_checkpoint
+from training.checkpoint import BEST, LAST, PREVIOUS, load_checkpoint
 from training.config import Config
 
 FRESH, CONTINUE, FINE_TUNE = "fresh", "continue", "fine-tune"
 # Settings that do not shape what is learned: giving them never turns a continued run into a fine-tune.
-NEUTRAL = {("training", key) for key in ("data_dir", "output_dir", "device", "decoder", "deterministic")}
+# skip_bad is one of them: it only says whether a corpus is refused.
+NEUTRAL_KEYS = ("data_dir", "output_dir", "device", "decoder", "deterministic", "checkpoint_minutes", "skip_bad")
+NEUTRAL = {("training", key) for key in NEUTRAL_KEYS}
 # What of the model may differ from the checkpoint's: the weights fit all the same.
 CHANGEABLE_MODEL_KEYS = {"dropout"}
 
@@ -36,19 +38,30 @@ class Start:
 def find_checkpoint(resume: str, output_dir: Path) -> tuple[dict, Path] | None:
     """The checkpoint that `--resume` names: a path, or 'last', 'best' or 'auto' in the output folder.
 
-    'auto' is the newest that is whole, or None when the folder has none. Raises DataError when what is named is missing
-    or damaged.
+    'auto' is the newest that is whole, or None when the folder has none; what is passed over is said. Raises DataError when
+    what is named is missing or damaged.
     """
     if resume != "auto":
         path = {"last": output_dir / LAST, "best": output_dir / BEST}.get(resume, Path(resume))
         return load_checkpoint(path), path
-    for path in (output_dir / LAST, output_dir / BEST):
+    whole = []
+    for path in (output_dir / LAST, output_dir / PREVIOUS, output_dir / BEST):
         if path.exists():
             try:
-                return load_checkpoint(path), path
+                whole.append((load_checkpoint(path), path))
             except DataError as error:
                 print(f"--resume auto: {error}")
-    return None
+            else:
+                if path.name == LAST:  # nothing is newer
+                    break
+    return max(whole, key=lambda one: _position(one[0]), default=None)
+
+
+def _position(checkpoint: dict) -> tuple[int, int]:
+    """How far a run had come: epoch and update of it."""
+    progress = checkpoint["training"]["progress"]
+    place = [progress.get(name) if isinstance(progress, dict) else None for name in ("epoch", "group")]
+    return tuple(one if isinstance(one, int) else 0 for one in place)
 
 
 def plan_start(resume: str | None, overrides: dict[str, dict]) -> Start:
@@ -65,7 +78,11 @@ def plan_start(resume: str | None, overrides: dict[str, dict]) -> Start:
     if found is None:
         reason = f"--resume auto found no usable checkpoint in {output_dir}"
         return Start(FRESH, reason, Config().updated(overrides))
-    checkpoint, path = found
+    return start_from(*found, overrides)
+
+
+def start_from(checkpoint: dict, path: Path, overrides: dict[str, dict]) -> Start:
+    """Continue a loaded checkpoint, or fine-tune from it where settings that shape training were given. Raises as above."""
     try:
         trained = Config().updated(checkpoint["config"])
     except UsageError as error:

@@ -19,18 +19,30 @@ from decoding.posteriors import Decoder, decode_posteriors
 from decoding.scoring import align, bootstrap_interval, total
 from errors import DataError, UsageError
 from models.i3d_teacher import I3DTeacher, count_parameters
-from training.checkpoint import BEST, LAST, copy_checkpoint, load_checkpoint, save_checkpoint
+from training.checkpoint import (
+    BEST,
+    LAST,
+    check_space,
+    copy_checkpoint,
+    load_checkpoint,
+    remove_leftovers,
+    save_checkpoint,
+)
 from training.config import Config
 from training.devices import Precision, choose_device
 from training.evaluation import decoder_entry, evaluate, make_decoder, read_posteriors
+from training.intake import say_changes, take_in
 from training.pipeline import FeaturePipeline, feature_statistics
 from training.provenance import describe_session, record_session
 from training.report import Reading
 from training.resume import CONTINUE, FINE_TUNE, FRESH, Start
+from training.run_lock import LOCK, RunLock
 from training.run_log import RunLog, write_config, write_hypotheses, write_json
 from training.run_report import write_papers
 from training.sentences import PreparedSplit, ctc_steps, prepare_split
 from training.trainer import Trainer
+
+HEADS = ("head.weight", "conv_head.weight")  # one row a class
 
 
 def open_corpus(data_dir: str | None) -> Corpus:
@@ -58,20 +70,40 @@ def make_teacher(config: Config, vocabulary: Vocabulary, device: torch.device) -
 
 def load_teacher(checkpoint: dict, path: Path | str, model_config, vocabulary: Vocabulary, seed: int) -> I3DTeacher:
     """The checkpoint's teacher, on the CPU; its heads are widened where the vocabulary grew. Raises DataError."""
-    torch.manual_seed(key(seed, "weights") % 2**63)
-    model = I3DTeacher(model_config, vocabulary.size)
     weights = dict(checkpoint["model"])
-    for name in ("head.weight", "conv_head.weight"):
-        known = weights.get(name)
-        if known is not None and known.ndim == 2 and len(known) < vocabulary.size:
-            weights[name] = torch.cat([known, model.state_dict()[name][len(known) :]])
     try:
+        _check_shapes(weights, model_config, vocabulary)
+        torch.manual_seed(key(seed, "weights") % 2**63)
+        model = I3DTeacher(model_config, vocabulary.size)
+        for name in HEADS:
+            if len(weights[name]) < vocabulary.size:
+                weights[name] = torch.cat([weights[name], model.state_dict()[name][len(weights[name]) :]])
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise DataError(
             f"checkpoint {path} does not fit its own configuration: {str(error).splitlines()[-1]}"
         ) from None
     return model
+
+
+def _check_shapes(weights: dict, model_config, vocabulary: Vocabulary) -> None:
+    """Raise RuntimeError unless the weights are those of such a model but for rows of its heads. Takes no memory for one:
+    a small file may describe a model of any size."""
+    known = {name: tuple(one.shape) for name, one in weights.items() if isinstance(one, torch.Tensor)}
+    sizes = {"weights": sum(map(math.prod, known.values())), "layers": len(known)}
+    for name, value in vars(model_config).items():
+        if isinstance(value, int) and value > sizes["layers" if name.endswith("layers") else "weights"]:
+            raise RuntimeError(f"it is too small for model.{name} {value}")
+    with torch.device("meta"):
+        expected = {
+            name: tuple(one.shape) for name, one in I3DTeacher(model_config, vocabulary.size).state_dict().items()
+        }
+    for name in HEADS:
+        if name in known and len(known[name]) == 2 and known[name][0] < vocabulary.size:
+            expected[name] = (known[name][0], *expected[name][1:])
+    for name in sorted({*known, *expected, *weights}, key=str):
+        if known.get(name) != expected.get(name):
+            raise RuntimeError(f"{name} has the shape {known.get(name)}, expected {expected.get(name)}")
 
 
 def choose_vocabulary(start: Start, corpus: Corpus, extend: bool) -> Vocabulary:
@@ -90,18 +122,39 @@ def choose_vocabulary(start: Start, corpus: Corpus, extend: bool) -> Vocabulary:
     return known.extended(sentences)
 
 
-def set_aside(folder: Path) -> None:
-    """Move an earlier run out of the way of a fresh one, so that nothing is overwritten."""
+def claim(folder: Path, aside: bool) -> RunLock:
+    """Make a run's folder and hold it against other runs until the lock is released.
+
+    aside: an earlier run in it is moved out of the way, so that nothing is overwritten. Raises UsageError when another
+    run holds it, DataError when it cannot be made or written to.
+    """
+    make_folder(folder)
+    try:
+        lock = RunLock(folder)
+        if aside and set_aside(folder):
+            make_folder(folder)
+            moved, lock = lock, RunLock(folder)
+            moved.release()
+        remove_leftovers(folder)
+    except OSError as error:
+        raise DataError(f"cannot write to the output folder {folder}: {error.strerror}") from error
+    return lock
+
+
+def set_aside(folder: Path) -> bool:
+    """Move an earlier run out of the way of a fresh one; False when there is none."""
     if not any((folder / name).exists() for name in (BEST, LAST, "result.json", "metrics.jsonl")):
-        return
+        return False
     number = 1
     while (kept := folder.with_name(f"{folder.name}.earlier-{number}")).exists():
         number += 1
     try:
         folder.rename(kept)
+        (kept / LOCK).unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"cannot move the earlier run {folder} to {kept}: {error.strerror}") from error
     print(f"{folder} held an earlier run: moved to {kept}")
+    return True
 
 
 def run_folder(output_dir: str) -> Path:
@@ -144,6 +197,7 @@ def prepare_run(start: Start, extend_vocabulary: bool = False) -> Run:
     device = choose_device(config.training.device, config.training.deterministic)
     precision = Precision(config.training.precision, device)
     corpus = open_corpus(config.training.data_dir)
+    say_changes(corpus)
     if start.kind == CONTINUE:
         start = start.for_corpus(corpus.fingerprint)
         config = start.config
@@ -152,11 +206,7 @@ def prepare_run(start: Start, extend_vocabulary: bool = False) -> Run:
     vocabulary = choose_vocabulary(start, corpus, extend_vocabulary)
     train = prepare_split(corpus.split("train"), vocabulary)
     dev = prepare_split(corpus.split("dev"), vocabulary)
-    for prepared in (train, dev):
-        for line in prepared.warnings():
-            print(f"warning: {line}")
-    if not len(train.trainable):
-        raise DataError(f"{corpus.path}: none of the {len(train.split)} train sentences can be aligned")
+    train = take_in(corpus, train, dev, config.training.skip_bad)
     if not any(dev.references):
         raise DataError(f"{corpus.path}: the dev split has no glosses to score")
 
@@ -190,8 +240,6 @@ def prepare_run(start: Start, extend_vocabulary: bool = False) -> Run:
             f"warning: --warmup_epochs {options.warmup_epochs:g} is no shorter than --epochs {options.epochs}: "
             f"the learning rate never reaches {options.learning_rate:g}"
         )
-    if train.unalignable:
-        print(f"{len(train.unalignable)} of {len(train.split)} train sentences are left out (they cannot be aligned)")
     return Run(replace(start, checkpoint=None), trainer, corpus)  # its tensors are in the model and the optimiser now
 
 
@@ -200,7 +248,7 @@ def dry_run(run: Run, updates: int = 3) -> None:
     trainer, options = run.trainer, run.config.training
     lengths = trainer.train.split.lengths[trainer.trainable]
     plan = plan_epoch(lengths, options.batch_size, options.seed, 1)
-    mean, std = feature_statistics(trainer.pipeline, trainer.train.split, max_frames=20_000)
+    mean, std = feature_statistics(trainer.pipeline, trainer.train.split, 20_000, sentences=trainer.trainable)
     trainer.model.set_statistics(mean, std)
     groups = trainer.begin_epoch(1)
     # Groups near the median length stand for the epoch; the first one warms up and is not timed.
@@ -220,7 +268,7 @@ def dry_run(run: Run, updates: int = 3) -> None:
     rate = sum(frames[timed]) / sum(seconds[timed])
     epoch_seconds = int(lengths.sum()) / rate
     rows = {
-        "train sentences": f"{len(lengths):,} ({len(trainer.train.unalignable)} left out)",
+        "train sentences": f"{len(lengths):,} ({len(trainer.train.split) - len(lengths)} left out)",
         "train frames": f"{int(lengths.sum()):,}",
         "dev sentences": f"{len(trainer.dev.split):,}",
         "dev frames": f"{int(trainer.dev.split.lengths.sum()):,}",
@@ -270,11 +318,16 @@ def execute(run: Run) -> dict:
 
 def _execute(run: Run) -> dict:
     trainer, start = run.trainer, run.start
-    if start.kind == CONTINUE:
-        _adopt_best(run)
-    else:
-        set_aside(trainer.folder)
-    make_folder(trainer.folder)
+    own = start.kind == CONTINUE and start.path.parent.resolve() == run.folder.resolve()
+    check_space(run.folder, count_parameters(trainer.model), reuse=own)
+    with claim(run.folder, aside=not own):
+        if start.kind == CONTINUE:
+            _adopt_best(run)
+        return _train(run)
+
+
+def _train(run: Run) -> dict:
+    trainer, start = run.trainer, run.start
     write_config(trainer.folder, run.config)
     session = describe_session(
         run.corpus,
@@ -285,20 +338,22 @@ def _execute(run: Run) -> dict:
     )
     record_session(trainer.folder, session)
     if start.kind == FRESH:
-        trainer.model.set_statistics(*feature_statistics(trainer.pipeline, trainer.train.split))
+        statistics = feature_statistics(trainer.pipeline, trainer.train.split, sentences=trainer.trainable)
+        trainer.model.set_statistics(*statistics)
+        trainer.save()  # whatever happens in the first epoch: there is a good state, and the folder takes one
     if start.kind == FINE_TUNE:
         loaded = evaluate(
             trainer.model, trainer.pipeline, trainer.dev, trainer.vocabulary, trainer.loss, trainer.precision
         )
         trainer.stopping.best_wer = trainer.progress.loaded_wer = loaded.score.wer
         print(f"loaded model on dev (greedy): {loaded.score}")
-        save_checkpoint(trainer.folder / LAST, trainer.state())  # epoch 0 is the best until one beats it
+        trainer.save()  # epoch 0 is the best until one beats it
         copy_checkpoint(trainer.folder / LAST, trainer.folder / BEST)
     if trainer.progress.finished:
         print(f"this run is complete ({len(trainer.progress.history)} epochs): nothing left to train")
         if not (trainer.folder / LAST).exists():  # continued in another folder
             RunLog(trainer.folder, trainer.progress.history).close()
-            save_checkpoint(trainer.folder / LAST, trainer.state())
+            trainer.save()
     else:
         trainer.run()
     return _finish(run, session)
@@ -306,11 +361,9 @@ def _execute(run: Run) -> dict:
 
 def _adopt_best(run: Run) -> None:
     """See to it that the run's folder holds its best model: it may be continued in another folder, or have been killed
-    between writing last.pth and best_model.pth. Raises DataError when the best model is nowhere."""
+    between writing last.pth and best_model.pth. A damaged one is passed over, which is said: then the best of the epochs
+    that follow is kept. Raises DataError when the best model is nowhere."""
     trainer, checkpoint, best = run.trainer, run.start.path, run.folder / BEST
-    if checkpoint.parent.resolve() != run.folder.resolve():
-        set_aside(run.folder)
-        make_folder(run.folder)
     if not math.isfinite(trainer.stopping.best_wer):
         return  # no epoch is done yet
     itself = trainer.stopping.best_epoch == len(trainer.progress.history) and trainer.progress.group == 0
@@ -320,9 +373,17 @@ def _adopt_best(run: Run) -> None:
             f"{checkpoint} is to be continued, but its best model so far (epoch {trainer.stopping.best_epoch}) is not "
             f"beside it: put {BEST} there, or give a setting that makes it a fine-tune, e.g. --epochs"
         )
-    if source.resolve() != best.resolve():
-        load_checkpoint(source)  # must be whole
-        copy_checkpoint(source, best)
+    try:
+        if source != checkpoint:
+            load_checkpoint(source)  # must be whole
+    except DataError as error:
+        if trainer.progress.finished:
+            raise
+        print(f"warning: {error}; the best model of the epochs up to {len(trainer.progress.history)} is lost")
+        trainer.stopping.best_wer, trainer.stopping.best_epoch = math.inf, 0
+    else:
+        if source.resolve() != best.resolve():
+            copy_checkpoint(source, best)
 
 
 def _tune(run: Run, checkpoint: dict, posteriors: list[torch.Tensor]) -> tuple[LengthNormalization, Decoder]:
@@ -371,7 +432,8 @@ def _finish(run: Run, session: dict) -> dict:
         "deletions": found.deletions,
         "insertions": found.insertions,
         "reference_glosses": found.reference_glosses,
-        "train_sentences_left_out": len(trainer.train.unalignable),
+        "skipped_updates": sum(row["skipped_updates"] for row in progress.history),
+        "train_sentences_left_out": len(trainer.train.split) - len(trainer.trainable),
         "dev_glosses_unknown": len(trainer.dev.unknown_glosses),
         "corpus": run.corpus.name,
         "corpus_path": str(run.corpus.path),

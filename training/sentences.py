@@ -1,4 +1,4 @@
-"""A split made ready for CTC: targets encoded, sentences that cannot be aligned named."""
+"""A split made ready for CTC: its annotations as class indices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,11 @@ from models.config import TIME_STRIDE
 
 @dataclass(frozen=True)
 class PreparedSplit:
-    """`targets[i]` are the class indices of sentence i, None when it has no CTC loss: a gloss outside the vocabulary, or
-    fewer steps than the glosses need (`unalignable`, by index)."""
+    """`targets[i]` are the class indices of sentence i, None when it has no CTC loss: a gloss outside the vocabulary, fewer
+    steps than the glosses need, or left out of training."""
 
     split: Split
     targets: list[list[int] | None]
-    unalignable: list[int]
     unknown_glosses: list[str]
 
     @property
@@ -34,22 +33,14 @@ class PreparedSplit:
 
     def warnings(self) -> list[str]:
         """What must be said of this split at start-up, one line each."""
-        lines = []
-        for index in self.unalignable:
-            sentence = self.split.sentences[index]
-            lines.append(
-                f"{self.split.name} sentence {sentence.id} cannot be aligned: {sentence.frames} frames give "
-                f"{ctc_steps(sentence.frames)} steps, its {len(sentence.glosses)} glosses need "
-                f"{required_steps(sentence.glosses)}; it has no CTC loss"
-            )
-        if self.unknown_glosses:
-            distinct = sorted(set(self.unknown_glosses))
-            shown = ", ".join(distinct[:8]) + (", …" if len(distinct) > 8 else "")
-            lines.append(
-                f"{self.split.name}: {len(self.unknown_glosses)} occurrences of {len(distinct)} glosses that are not in "
-                f"the vocabulary count as errors: {shown}"
-            )
-        return lines
+        if not self.unknown_glosses:
+            return []
+        distinct = sorted(set(self.unknown_glosses))
+        shown = ", ".join(distinct[:8]) + (", …" if len(distinct) > 8 else "")
+        return [
+            f"{self.split.name}: {len(self.unknown_glosses)} occurrences of {len(distinct)} glosses that are not in the "
+            f"vocabulary count as errors: {shown}"
+        ]
 
 
 def ctc_steps(frames: int) -> int:
@@ -63,15 +54,12 @@ def min_frames(glosses: Sequence[str]) -> int:
 
 
 def prepare_split(split: Split, vocabulary: Vocabulary) -> PreparedSplit:
-    """Encode a split's annotations with the vocabulary and find the sentences that CTC cannot align."""
-    targets, unalignable = [], []
-    for index, sentence in enumerate(split.sentences):
-        target = vocabulary.encode(sentence.glosses)
-        if ctc_steps(sentence.frames) < required_steps(sentence.glosses):
-            unalignable.append(index)
-            target = None
-        targets.append(target)
-    return PreparedSplit(split, targets, unalignable, vocabulary.unknown(s.glosses for s in split.sentences))
+    """Encode a split's annotations with the vocabulary; a sentence that CTC cannot align has no target."""
+    targets = [
+        vocabulary.encode(sentence.glosses) if ctc_steps(sentence.frames) >= required_steps(sentence.glosses) else None
+        for sentence in split.sentences
+    ]
+    return PreparedSplit(split, targets, vocabulary.unknown(s.glosses for s in split.sentences))
 
 
 def pad_targets(targets: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -26,12 +26,14 @@ from decoding.length_normalization import LengthNormalization
 from decoding.scoring import score
 from errors import DataError, DivergenceError
 from models.i3d_teacher import I3DTeacher, TeacherOutput
-from training.checkpoint import BEST, LAST, copy_checkpoint, save_checkpoint
+from training.checkpoint import BEST, LAST, PREVIOUS, copy_checkpoint, save_checkpoint
 from training.config import Config
 from training.devices import Precision
 from training.diagnosis import diagnose
+from training.divergence import DUMP, describe, dump_batches
 from training.early_stopping import EarlyStopping
 from training.evaluation import evaluate
+from training.loss_spikes import is_spike, remember
 from training.losses import consistency_per_step, make_loss
 from training.pipeline import FeatureBatch, FeaturePipeline
 from training.run_log import RunLog, heading
@@ -41,6 +43,7 @@ from training.views import draw_views
 
 BAR = "{desc} |{bar:8}| {n_fmt}/{total_fmt} <{remaining}{postfix}"  # fits into 80 columns, with hours to go
 MAX_BAD_UPDATES = 10  # in a row, with a loss or gradient that is not finite
+MAX_EVENTS = 50  # skipped updates and loss spikes of one epoch that are kept for metrics.jsonl
 
 
 class InterruptedRunError(Exception):
@@ -80,13 +83,19 @@ class Progress:
     """Where a run stands: everything besides weights and optimiser that continuing it exactly needs. Plain values."""
 
     epoch: int = 1  # the one under way, from 1
-    group: int = 0  # updates done in it
+    group: int = 0  # groups of batches done in it, whether they led to an update or were skipped
+    updates: int = 0  # of the whole run, without the skipped ones: what the learning rate follows
     loss_sum: float = 0.0
+    loss_sentences: int = 0  # that are in it: those of updates whose loss was finite
     frames: int = 0
     seconds: float = 0.0  # of training in this epoch
     total_seconds: float = 0.0
     total_frames: int = 0
-    bad_updates: int = 0
+    bad_updates: int = 0  # in a row, up to now
+    skipped_updates: int = 0  # in this epoch
+    loss_spikes: int = 0  # in this epoch
+    events: list[dict] = field(default_factory=list)  # of both kinds, in this epoch
+    recent_losses: list[float] = field(default_factory=list)  # of the updates before, to tell a spike
     gradient_norms: list[float] = field(default_factory=list)  # before clipping, of the epoch's finite updates
     loaded_wer: float | None = None  # dev WER that a fine-tune started from
     hypotheses: dict[int, list[int]] = field(default_factory=dict)
@@ -154,15 +163,22 @@ class Trainer:
     def restore(self, training: dict) -> None:
         """Take up the `training` part of a checkpoint; the model's weights are already in place. Raises DataError."""
         try:
+            if absent := {each.name for each in dataclasses.fields(Progress)} - set(training["progress"]):
+                raise KeyError(f"no {', '.join(sorted(absent))}")
             self.progress = Progress(**training["progress"])
             self.stopping = EarlyStopping(**training["stopping"])
             self.optimizer.load_state_dict(training["optimizer"])
             self.precision.scaler.load_state_dict(training["scaler"])
-        except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
             raise DataError(
                 f"the checkpoint's training state does not fit this version ({error}): it can be fine-tuned from, "
                 "with a setting that shapes training, but not continued"
             ) from None
+
+    def save(self) -> None:
+        """Write last.pth; what it was becomes the one before it. Raises DataError."""
+        save_checkpoint(self.folder / LAST, self.state(), previous=self.folder / PREVIOUS)
+        self._saved = time.monotonic()
 
     # ---------------------------------------------------------------- the loop
 
@@ -170,6 +186,7 @@ class Trainer:
         """Train until the last epoch, an early stop, or a signal (`InterruptedRunError`, after saving)."""
         options, progress = self.config.training, self.progress
         log = RunLog(self.folder, progress.history)
+        self._saved = time.monotonic()
         try:
             with StopSignals() as signals:
                 print(heading())
@@ -183,7 +200,7 @@ class Trainer:
                         tqdm.write(line)
                     progress.finished = progress.epoch >= options.epochs or self.stopping.should_stop
                     self._begin_next_epoch()
-                    save_checkpoint(self.folder / LAST, self.state())
+                    self.save()
                     if is_best:
                         copy_checkpoint(self.folder / LAST, self.folder / BEST)
                     self._stop_if_asked(signals, saved=True)
@@ -198,7 +215,8 @@ class Trainer:
         progress.total_frames += progress.frames
         progress.epoch += 1
         progress.group, progress.loss_sum, progress.frames, progress.seconds = 0, 0.0, 0, 0.0
-        progress.hypotheses, progress.gradient_norms = {}, []
+        progress.loss_sentences = progress.skipped_updates = progress.loss_spikes = 0
+        progress.hypotheses, progress.events, progress.gradient_norms = {}, [], []
 
     def begin_epoch(self, epoch: int) -> list[list[np.ndarray]]:
         """Draw the epoch's train split. Returns its batches, those of one update together; the last group may be shorter."""
@@ -241,6 +259,8 @@ class Trainer:
                 bar.set_postfix_str(self._standing(), refresh=False)
                 bar.update()
                 self._stop_if_asked(signals)
+                if options.checkpoint_minutes and time.monotonic() - self._saved >= 60 * options.checkpoint_minutes:
+                    self.save()
         finally:
             bar.close()
             batches.close()
@@ -263,26 +283,24 @@ class Trainer:
     def update(self, batches: Sequence[FeatureBatch]) -> None:
         """One optimiser step on the mean loss over all sentences of the batches, whatever their sizes."""
         options, progress = self.config.training, self.progress
-        step = (progress.epoch - 1) * self.updates_per_epoch + progress.group
-        rate = self.learning_rate(step)
+        rate = self.learning_rate(progress.updates)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         # Dropout is drawn from (seed, epoch, update): an interrupted run goes on with the same masks.
         torch.manual_seed(key(options.seed, progress.epoch, progress.group, "dropout") % 2**63)
         sentences = sum(len(batch.indices) for batch in batches)
         self.optimizer.zero_grad(set_to_none=True)
-        loss_sum = 0.0
+        sentence_losses: list[float] = []
         for batch in batches:
             targets = pad_targets([self.epoch_train.targets[index] for index in batch.indices], self.device)
             output, losses = self._forward(batch, targets)
             self.precision.scaler.scale(losses.sum() / sentences).backward()
-            loss_sum += float(losses.detach().sum())
+            sentence_losses += losses.detach().tolist()
             path, begins = (tensor.cpu() for tensor in best_path(output.log_probs.detach(), output.lengths))
             for index, row, begin in zip(batch.indices, path, begins, strict=True):
                 progress.hypotheses[int(index)] = row[begin].tolist()
             progress.frames += batch.frames
-        progress.loss_sum += loss_sum
-        self._apply_gradients(math.isfinite(loss_sum), batches)
+        self._apply_gradients(sentence_losses, batches)
 
     def _forward(self, batch: FeatureBatch, targets: tuple[Tensor, Tensor]) -> tuple[TeacherOutput, Tensor]:
         """The model's output on the batch and the loss of each of its sentences, float32 (B,).
@@ -302,8 +320,13 @@ class Trainer:
             losses = losses + options.consistency_weight * consistency_per_step(one, other, outputs[0].lengths)
         return outputs[0], losses
 
-    def _apply_gradients(self, finite: bool, batches: Sequence[FeatureBatch]) -> None:
-        scaler, progress = self.precision.scaler, self.progress
+    def _apply_gradients(self, losses: list[float], batches: Sequence[FeatureBatch]) -> None:
+        """Step, or skip the update when something is not finite. losses: of each sentence, in the batches' order."""
+        scaler, progress, loss_sum = self.precision.scaler, self.progress, sum(losses)
+        finite = math.isfinite(loss_sum)
+        if finite:
+            progress.loss_sum += loss_sum
+            progress.loss_sentences += len(losses)
         scaler.unscale_(self.optimizer)
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.max_grad_norm))
         if scaler.is_enabled():
@@ -314,20 +337,43 @@ class Trainer:
             self.optimizer.step()
         if finite:
             progress.gradient_norms.append(norm)
-        progress.bad_updates = 0 if finite else progress.bad_updates + 1
-        if not finite:
-            ids = [self.train.split.sentences[index].id for batch in batches for index in batch.indices]
-            tqdm.write(f"update skipped: loss or gradient is not finite in sentences {', '.join(ids)}")
+            progress.bad_updates = 0
+            progress.updates += 1
+            self._watch_for_spikes(loss_sum / len(losses), losses, batches)
+            return
+        progress.bad_updates += 1
+        progress.skipped_updates += 1
+        self._note("skipped", None, [[id, None] for id in self._ids(batches)])
+        tqdm.write(f"update skipped: loss or gradient is not finite in sentences {', '.join(self._ids(batches))}")
         if progress.bad_updates >= MAX_BAD_UPDATES:
-            best = self.folder / BEST
-            kept = f"{best} holds the best model so far" if best.exists() else "no epoch was finished"
+            path = self.folder / DUMP
+            dumped = dump_batches(path, self.epoch_train, batches, losses, progress.epoch, progress.group)
             raise DivergenceError(
                 f"{MAX_BAD_UPDATES} updates in a row had a loss or gradient that is not finite: lower --learning_rate "
-                f"(now {self.config.training.learning_rate:g}) or use --precision fp32; {kept}"
+                f"(now {self.config.training.learning_rate:g}) or use --precision fp32; {self.folder / LAST} holds the last "
+                f"good state, {dumped}"
             )
 
+    def _watch_for_spikes(self, loss: float, losses: list[float], batches: Sequence[FeatureBatch]) -> None:
+        progress = self.progress
+        if is_spike(loss, progress.recent_losses):
+            progress.loss_spikes += 1
+            highest = describe(self._ids(batches), losses)
+            self._note("spike", loss, highest)
+            named = ", ".join(f"{id} ({value:.1f})" for id, value in highest)
+            tqdm.write(f"loss spike: {loss:.1f} in epoch {progress.epoch}, highest in sentences {named}")
+        remember(loss, progress.recent_losses)
+
+    def _note(self, kind: str, loss: float | None, sentences: list[list]) -> None:
+        progress = self.progress
+        if len(progress.events) < MAX_EVENTS:
+            progress.events.append({"kind": kind, "group": progress.group, "loss": loss, "sentences": sentences})
+
+    def _ids(self, batches: Sequence[FeatureBatch]) -> list[str]:
+        return [self.train.split.sentences[index].id for batch in batches for index in batch.indices]
+
     def learning_rate(self, step: int) -> float:
-        """Of one update, counted from 0 over the whole run."""
+        """Of one update, counted from 0 over the whole run; skipped ones do not count."""
         options = self.config.training
         return learning_rate(
             step,
@@ -356,7 +402,7 @@ class Trainer:
         )
         return {
             "epoch": progress.epoch,
-            "train_loss": progress.loss_sum / len(said),
+            "train_loss": progress.loss_sum / progress.loss_sentences if progress.loss_sentences else math.nan,
             "dev_loss": dev.loss,
             "train_wer": train.wer,
             "dev_wer": dev.score.wer,
@@ -369,12 +415,15 @@ class Trainer:
             "gradient_norm": statistics.median(progress.gradient_norms) if progress.gradient_norms else math.nan,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "frames_per_second": progress.frames / progress.seconds if progress.seconds else 0.0,
+            "skipped_updates": progress.skipped_updates,
+            "loss_spikes": progress.loss_spikes,
+            "events": progress.events,
         }
 
     def _stop_if_asked(self, signals: StopSignals, saved: bool = False) -> None:
         if signals.received is not None:
             if not saved:
-                save_checkpoint(self.folder / LAST, self.state())
+                self.save()
             raise InterruptedRunError(signals.received)
 
 

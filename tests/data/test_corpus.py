@@ -299,7 +299,7 @@ def test_the_fingerprint_changes_with_any_value(tmp_path):
         ("id|signer|annotation\n", "line 1: expected the header"),
         ("", "line 1: expected the header"),
         ("id|signer|frames|annotation\ns1|anna|3\n", "line 2: expected id|signer|frames|annotation"),
-        ("id|signer|frames|annotation\ns1|anna|3|X\ns2|anna|0|X\n", "line 3"),
+        ("id|signer|frames|annotation\ns1|anna|3|X\ns2|anna|-1|X\n", "line 3"),
         ("id|signer|frames|annotation\ns1|anna|-3|X\n", "line 2"),
         pytest.param("id|signer|frames|annotation\ns1|anna|" + "9" * 5000 + "|X\n", "line 2", id="5000 digits"),
         ("id|signer|frames|annotation\ns1|anna|3|X\ns1|ben|4|Y\n", "line 3: id 's1' stands there twice"),

@@ -394,7 +394,7 @@ def test_1662_columns_are_those_of_mp_data(tmp_path, features):
     ("arrays", "message"),
     [
         ({"a": np.zeros(3), "b": np.zeros(3)}, "holds 2 arrays (a, b), expected one"),
-        ({"a": np.array([{}], dtype=object)}, "not a readable .npz file of plain numbers"),
+        ({"a": np.array([{}], dtype=object)}, "a.npy holds Python objects, which are never loaded"),
         ({"a": np.zeros((4, 1629), int)}, "holds int64 values"),
     ],
 )

@@ -189,7 +189,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint_and_nothing_else(tmp_path, m
     save_checkpoint(path, content(1.0))
 
     def half(_, target):
-        target.write_bytes(b"half of it")
+        target.write(b"half of it")
         raise error
 
     with monkeypatch.context() as patch:
@@ -233,7 +233,7 @@ def test_a_crash_between_checkpoint_and_hash_leaves_one_that_loads(tmp_path, mon
         pass
 
     replace = os.replace
-    for survived in (0, 1, 2):
+    for survived in (0, 1, 2, 3):
         calls = []
 
         def cut(source, target, calls=calls, survived=survived):
@@ -247,9 +247,10 @@ def test_a_crash_between_checkpoint_and_hash_leaves_one_that_loads(tmp_path, mon
             try:
                 save_checkpoint(path, content(2.0 + survived))
             except PowerCutError:
-                assert survived < 2
-        expected = 1.0 if survived == 0 else 2.0 + survived
+                assert survived < 3  # hash file with both, checkpoint, hash file with the new one
+        expected = 1.0 if survived < 2 else 2.0 + survived
         assert load_checkpoint(path)["model"]["weight"].unique().tolist() == [expected]
+        assert (tmp_path / "last.pth.sha256").exists(), "a hash stands beside it at every moment"
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from decoding.scoring import Score
 from training.checkpoint import load_checkpoint
 from training.trainer import InterruptedRunError, Trainer
 
-EPOCHS = 4  # of two updates each, with augmentation, dropout and accumulation
+EPOCHS = 5  # of two updates each, with augmentation, dropout and accumulation
+WERS = (80.0, 60.0, 70.0, 50.0, 40.0)  # of dev, as the runs are told: the best is epoch 2, they stop early after 3
+EARLY = {"epochs": EPOCHS, "patience": 1}
 TIMINGS = {"seconds", "total_seconds", "frames_per_second"}
 
 
@@ -51,7 +54,8 @@ def assert_same_run(found: Path, expected: Path):
     for name in ("last.pth", "best_model.pth"):
         ours, theirs = load_checkpoint(found / name), load_checkpoint(expected / name)
         for content in (ours, theirs):
-            content["config"]["training"].pop("output_dir")
+            for name in ("output_dir", "checkpoint_minutes"):
+                content["config"]["training"].pop(name)
         assert_identical(without_timings(ours), without_timings(theirs), name)
     rows = [
         [without_timings(json.loads(line)) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -62,62 +66,152 @@ def assert_same_run(found: Path, expected: Path):
     assert results[0] == results[1]
 
 
+def known_wers(patch: pytest.MonkeyPatch) -> None:
+    """Let the epochs have WERS, whatever was learned; draw no curves and wait for no disk, which take longer than to train."""
+    finish = Trainer._finish_epoch
+
+    def told(trainer, signals):
+        return {**finish(trainer, signals), "dev_wer": WERS[trainer.progress.epoch - 1]}
+
+    patch.setattr(Trainer, "_finish_epoch", told)
+    patch.setattr("training.run.write_curves", lambda path, *_: path.touch())
+    patch.setattr(os, "fsync", lambda _: None)
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(make_settings, execute_run, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("uninterrupted") / "run"
-    execute_run(make_settings(folder, epochs=EPOCHS))
+    with pytest.MonkeyPatch.context() as patch:
+        known_wers(patch)
+        run, _ = execute_run(make_settings(folder, **EARLY))
+    assert len(run.trainer.progress.history) == 3 and run.trainer.stopping.best_epoch == 2
     return folder
 
 
-def stop_at(patch: pytest.MonkeyPatch, where: str, count: int) -> None:
-    """Send this process a SIGTERM the `count`-th time that training comes by."""
-    owner = Trainer if where == "update" else training.trainer
-    original, calls = getattr(owner, where), []
+def at(where: str, count: int, act) -> pytest.MonkeyPatch:
+    """Call `act` the `count`-th time that training comes by at `where`, 'module.name' or 'module.Class.name'."""
+    module, _, name = PLACES.get(where, where).rpartition(".")
+    owner = pkgutil.resolve_name(module)
+    original, calls, patch = getattr(owner, name), [], pytest.MonkeyPatch()
 
     def counted(*arguments, **options):
         calls.append(1)
         if len(calls) == count:
-            os.kill(os.getpid(), signal.SIGTERM)
+            act()
         return original(*arguments, **options)
 
-    patch.setattr(owner, where, counted)
+    patch.setattr(owner, name, counted)
+    return patch
 
 
-@pytest.mark.parametrize(
-    "stops",
-    [
-        [("update", 1)],
-        [("update", 3)],  # in the middle of an epoch
-        [("update", 4)],  # after an epoch's last update, before dev
-        [("evaluate", 2)],  # while dev is read
-        [("save_checkpoint", 2)],  # between two epochs
-        [("save_checkpoint", EPOCHS)],  # with the last epoch done
-        [("update", 3), ("evaluate", 1), ("update", 2)],
-    ],
-    ids=lambda stops: "-".join(f"{where}{count}" for where, count in stops),
-)
-def test_stopped_by_sigterm_and_continued(stops, uninterrupted, tiny_settings, execute_run, capsys):
-    tiny_settings["training"]["epochs"] = EPOCHS
+PLACES = {
+    "update": "training.trainer.Trainer.update",
+    "accumulation": "training.trainer.pad_targets",  # once a batch, two batches an update
+    "step": "training.trainer.Trainer._apply_gradients",
+    "validation": "training.trainer.evaluate",
+    "dev batch": "training.evaluation._losses",
+    "epoch end": "training.trainer.Trainer._begin_next_epoch",
+    "save": "training.trainer.save_checkpoint",
+    "half written": "training.checkpoint._HashedFile.write",  # many times a save
+    "exchange": "training.checkpoint._exchange",  # of the previous one, then of the last
+    "hash": "training.checkpoint._write_digests",
+    "best": "training.trainer.copy_checkpoint",
+}
+STOPS = [  # updates are two an epoch, accumulated from two batches and from one
+    ("update", 1, signal.SIGTERM),
+    ("update", 3, signal.SIGINT),  # in the middle of an epoch
+    ("accumulation", 2, signal.SIGTERM),  # between two batches of an update
+    ("accumulation", 5, signal.SIGKILL),
+    ("step", 4, signal.SIGINT),  # with the gradients of an epoch's last update
+    ("epoch end", 1, signal.SIGTERM),
+    ("epoch end", 2, signal.SIGKILL),
+    ("validation", 2, signal.SIGTERM),
+    ("dev batch", 2, signal.SIGINT),
+    ("dev batch", 3, signal.SIGKILL),
+    ("save", 3, signal.SIGTERM),  # the first is that of the start
+    ("save", 4, signal.SIGINT),  # with the last epoch done
+    ("half written", 400, signal.SIGKILL),
+    ("exchange", 3, signal.SIGKILL),  # last.pth stands, the one before it is being replaced
+    ("hash", 5, signal.SIGKILL),
+    ("best", 2, signal.SIGKILL),  # last.pth is an epoch ahead of best_model.pth
+]
+
+
+def interrupt(act, signum: int) -> int:
+    """The exit code of `act`, which a signal to itself ends: with a checkpoint, or for SIGKILL in a process of its own."""
+    if signum != signal.SIGKILL:
+        with pytest.raises(InterruptedRunError) as stopped:
+            act()
+        return stopped.value.exit_code
+    child = os.fork()
+    if child == 0:
+        try:
+            act()
+        finally:
+            os._exit(0)
+    return -os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("read_ahead", [0, 2])
+@pytest.mark.parametrize(("where", "count", "signum"), STOPS, ids=lambda value: str(value).replace(" ", "_"))
+def test_stopped_anywhere_and_continued(
+    where, count, signum, read_ahead, uninterrupted, tiny_settings, execute_run, monkeypatch
+):
+    """With batches read by the training thread (0) and ahead of it by another (2), both against one uninterrupted run."""
+    monkeypatch.setattr("training.pipeline.READ_AHEAD", read_ahead)
+    known_wers(monkeypatch)
+    tiny_settings["training"] |= EARLY
     folder = Path(tiny_settings["training"]["output_dir"])
-    for number, (where, count) in enumerate(stops):
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(InterruptedRunError, match="SIGTERM") as stopped:
-            stop_at(patch, where, count)
-            if number == 0:
-                execute_run(tiny_settings)
-            else:
-                execute_run({"training": {"output_dir": str(folder)}}, "auto")
-        assert stopped.value.exit_code == 143
-        assert not (folder / "result.json").exists()
+    patch = at(where, count, lambda: os.kill(os.getpid(), signum))
+    try:
+        code = interrupt(lambda: execute_run(tiny_settings), signum)
+    finally:
+        patch.undo()
+    assert code == (9 if signum == signal.SIGKILL else 128 + signum)
+    assert not (folder / "result.json").exists()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     run, _ = execute_run({"training": {"output_dir": str(folder)}}, "auto")
     assert run.start.kind == "continue"
     assert_same_run(folder, uninterrupted)
-    assert ("this run is complete" in capsys.readouterr().out) == (stops[-1] == ("save_checkpoint", EPOCHS))
+    assert {path.name for path in folder.iterdir()} == {path.name for path in uninterrupted.iterdir()}
 
 
-def test_the_comparison_sees_the_seed(uninterrupted, tiny_settings, execute_run):
+def test_stopped_again_and_again(uninterrupted, tiny_settings, execute_run, monkeypatch):
+    known_wers(monkeypatch)
+    tiny_settings["training"] |= EARLY
+    folder = Path(tiny_settings["training"]["output_dir"])
+    for resume, (where, count) in zip(
+        (None, "auto", "auto"), [("update", 3), ("validation", 1), ("update", 1)], strict=True
+    ):
+        patch = at(where, count, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        settings = tiny_settings if resume is None else {"training": {"output_dir": str(folder)}}
+        code = interrupt(lambda settings=settings, resume=resume: execute_run(settings, resume), signal.SIGTERM)
+        patch.undo()
+        assert code == 143
+    execute_run({"training": {"output_dir": str(folder)}}, "auto")
+    assert_same_run(folder, uninterrupted)
+
+
+def test_saves_inside_an_epoch_change_nothing(uninterrupted, tiny_settings, execute_run, monkeypatch):
+    """A kill after --checkpoint_minutes goes on from there, not from the epoch's start."""
+    known_wers(monkeypatch)
+    tiny_settings["training"] |= EARLY | {"checkpoint_minutes": 1e-9}
+    folder = Path(tiny_settings["training"]["output_dir"])
+    patch = at("update", 4, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    interrupt(lambda: execute_run(tiny_settings), signal.SIGKILL)
+    patch.undo()
+    progress = load_checkpoint(folder / "last.pth")["training"]["progress"]
+    assert (progress["epoch"], progress["group"], progress["updates"]) == (2, 1, 3)
+    before = load_checkpoint(folder / "previous.pth")["training"]["progress"]
+    assert (before["epoch"], before["group"]) == (2, 0)
+    execute_run({"training": {"output_dir": str(folder), "checkpoint_minutes": 0.0}}, "auto")
+    assert_same_run(folder, uninterrupted)
+
+
+def test_the_comparison_sees_the_seed(uninterrupted, tiny_settings, execute_run, monkeypatch):
     """The tests above would notice another order, another mask of dropout or another augmentation."""
-    tiny_settings["training"] |= {"epochs": EPOCHS, "seed": 1}
+    known_wers(monkeypatch)
+    tiny_settings["training"] |= {**EARLY, "seed": 1}
     execute_run(tiny_settings)
     with pytest.raises(AssertionError):
         assert_same_run(Path(tiny_settings["training"]["output_dir"]), uninterrupted)
@@ -129,19 +223,23 @@ def test_every_source_of_chance_is_on(uninterrupted):
     assert config["training"]["accumulation_steps"] == 2
 
 
-def test_a_run_repeated_is_the_same(uninterrupted, tiny_settings, execute_run):
-    tiny_settings["training"]["epochs"] = EPOCHS
+def test_a_run_repeated_is_the_same(uninterrupted, tiny_settings, execute_run, monkeypatch):
+    known_wers(monkeypatch)
+    tiny_settings["training"] |= EARLY
     torch.manual_seed(999)  # what was drawn before does not matter
     execute_run(tiny_settings)
     assert_same_run(Path(tiny_settings["training"]["output_dir"]), uninterrupted)
 
 
-def test_continuing_in_another_folder_takes_the_best_model_along(uninterrupted, tiny_settings, execute_run, tmp_path):
-    tiny_settings["training"]["epochs"] = EPOCHS
+def test_continuing_in_another_folder_takes_the_best_model_along(
+    uninterrupted, tiny_settings, execute_run, tmp_path, monkeypatch
+):
+    known_wers(monkeypatch)
+    tiny_settings["training"] |= EARLY
     folder, other = Path(tiny_settings["training"]["output_dir"]), tmp_path / "other"
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(InterruptedRunError):
-        stop_at(patch, "update", 5)
-        execute_run(tiny_settings)
+    patch = at("update", 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    interrupt(lambda: execute_run(tiny_settings), signal.SIGTERM)
+    patch.undo()
     before = {path: path.read_bytes() for path in folder.glob("*.pth")}
     execute_run({"training": {"output_dir": str(other)}}, folder / "last.pth")
     assert_same_run(other, uninterrupted)
@@ -150,6 +248,7 @@ def test_continuing_in_another_folder_takes_the_best_model_along(uninterrupted, 
 
 def test_continuing_from_the_best_goes_back_to_it(tiny_settings, execute_run, tmp_path):
     """best_model.pth of epoch 2 continues with epoch 3, whatever was trained after it."""
+    wers = [50, 30, 40, 60]
 
     def run(wers: list[float], *arguments):
         evaluate = training.trainer.evaluate
@@ -161,12 +260,12 @@ def test_continuing_from_the_best_goes_back_to_it(tiny_settings, execute_run, tm
             patch.setattr(training.trainer, "evaluate", told)
             return execute_run(*arguments)
 
-    tiny_settings["training"]["epochs"] = EPOCHS
+    tiny_settings["training"]["epochs"] = len(wers)
     folder, target = Path(tiny_settings["training"]["output_dir"]), tmp_path / "again"
-    run([50, 30, 40, 60], tiny_settings)
+    run(wers, tiny_settings)
     continued, result = run([40, 60], {"training": {"output_dir": str(target)}}, folder / "best_model.pth")
     assert continued.start.kind == "continue"
-    assert (result["best_epoch"], result["greedy_dev_wer"], result["epochs_run"]) == (2, 30.0, EPOCHS)
+    assert (result["best_epoch"], result["greedy_dev_wer"], result["epochs_run"]) == (2, 30.0, 4)
     assert_same_run(target, folder)
 
 

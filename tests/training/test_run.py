@@ -60,14 +60,16 @@ def test_a_complete_run_continued_says_so_and_changes_nothing(execute_run, run_c
     assert result == earlier == json.loads((run_copy / "result.json").read_text())
 
 
-def test_auto_goes_on_from_the_best_when_the_last_is_damaged(execute_run, run_copy, capsys):
+def test_auto_goes_on_from_the_newest_that_is_whole_when_the_last_is_damaged(execute_run, run_copy, capsys):
+    whole = [run_copy / name for name in ("previous.pth", "best_model.pth")]
+    epochs = {path: len(load_checkpoint(path)["training"]["progress"]["history"]) for path in whole}
     data = bytearray((run_copy / "last.pth").read_bytes())
     data[-200] ^= 255
     (run_copy / "last.pth").write_bytes(data)
     run, result = execute_run({"training": {"output_dir": str(run_copy)}}, "auto")
     output = capsys.readouterr().out
     assert "last.pth is damaged" in output
-    assert (run.start.kind, run.start.path) == ("continue", run_copy / "best_model.pth")
+    assert run.start.kind == "continue" and epochs[run.start.path] == max(epochs.values()) > 0
     assert result["epochs_run"] == 3
 
 
@@ -179,9 +181,12 @@ def test_an_extended_head_keeps_the_known_rows(run_copy):
     assert torch.equal(again.head.weight, model.head.weight)
 
 
-def test_weights_that_do_not_fit_are_refused(run_copy):
+@pytest.mark.parametrize("weight", [None, 5, torch.zeros(3, 99)], ids=["none", "a number", "of another shape"])
+def test_weights_that_do_not_fit_are_refused(weight, run_copy):
     checkpoint = load_checkpoint(run_copy / "last.pth")
     checkpoint["model"].pop("head.weight")
+    if weight is not None:
+        checkpoint["model"]["head.weight"] = weight
     with pytest.raises(DataError, match=r"last\.pth does not fit its own configuration: .*head\.weight"):
         load_teacher(
             checkpoint,
@@ -199,7 +204,10 @@ def test_weights_that_do_not_fit_are_refused(run_copy):
         ({"dev": ["SUN RAIN"]}, "has no split 'train'"),
         ({"train": ["SUN"], "dev": []}, "split 'dev' is empty"),
         ({"train": [], "dev": ["SUN"]}, "split 'train' is empty"),
-        ({"train": [("SUN SUN", 4)], "dev": ["SUN"]}, "none of the 1 train sentences can be aligned"),
+        (
+            {"train": [("SUN SUN", 4)], "dev": ["SUN"]},
+            "train sentence train-00: cannot be aligned: 4 frames give 1 steps, its 2 glosses need 3; repair it",
+        ),
     ],
 )
 def test_a_corpus_that_cannot_be_trained_on(make_corpus, tiny_settings, execute_run, tmp_path, splits, message):
@@ -222,3 +230,13 @@ def test_weights_depend_on_the_seed_alone(tiny_settings):
 def test_preparing_writes_nothing(tiny_settings, tmp_path):
     prepare_run(plan_start(None, tiny_settings))
     assert list(Path(tmp_path).iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("lstm_hidden", 10**9), ("lstm_layers", 10**6), ("inception_widths", [10**9, 8])]
+)
+def test_a_small_checkpoint_that_describes_a_huge_model_takes_no_memory(name, value, run_copy):
+    checkpoint = load_checkpoint(run_copy / "last.pth")
+    config = Config().updated(checkpoint["config"]).updated({"model": {name: value}})
+    with pytest.raises(DataError, match=r"last\.pth does not fit its own configuration"):
+        load_teacher(checkpoint, run_copy / "last.pth", config.model, Vocabulary(checkpoint["vocabulary"]), 0)

@@ -60,6 +60,8 @@ def test_all_that_is_promised_is_there(finished_run):
         "best_model.pth.sha256",
         "last.pth",
         "last.pth.sha256",
+        "previous.pth",
+        "previous.pth.sha256",
         "config.yaml",
         "metrics.jsonl",
         "result.json",
@@ -230,7 +232,7 @@ def test_the_rate_of_each_update_by_hand(tiny_settings):
     expected = [0.25, 0.5, 0.75, 1.0, *(0.2 + 0.4 * (1 + math.cos(math.pi * step / 5)) for step in range(6))]
     assert [trainer.learning_rate(step) for step in range(10)] == pytest.approx(expected)
     assert expected[-1] == pytest.approx(0.2)
-    trainer.progress.epoch, trainer.progress.group = 2, 1
+    trainer.progress.epoch, trainer.progress.group, trainer.progress.updates = 2, 2, 3  # one was skipped
     trainer.update(plain_batches(trainer, [range(2)]))
     assert {group["lr"] for group in trainer.optimizer.param_groups} == {1.0}
 
@@ -307,29 +309,104 @@ def test_an_update_whose_loss_is_not_finite_is_skipped_and_named(tiny_settings, 
     assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
 
 
-def test_ten_bad_updates_in_a_row_end_the_run(tiny_settings):
+def test_a_skipped_update_does_not_count_for_the_learning_rate_or_the_loss(tiny_settings):
+    rates, whole = [], prepare(tiny_settings)
+    (batch,) = plain_batches(whole, [[3, 1]])
+    for bad in (set(), {1, 2}):
+        trainer = prepare(tiny_settings, epochs=5, warmup_epochs=3.0)
+        spoil_losses(trainer, bad)
+        seen = []
+        for group in range(5):
+            trainer.progress.group = group
+            trainer.update([batch])
+            seen.append(trainer.optimizer.param_groups[0]["lr"])
+        rates.append(seen)
+        assert trainer.progress.updates == 5 - len(bad) and trainer.progress.skipped_updates == len(bad)
+        assert trainer.progress.loss_sentences == 2 * (5 - len(bad)) and math.isfinite(trainer.progress.loss_sum)
+    first, second, third = rates[0][:3]
+    assert len({first, second, third}) == 3
+    assert rates[1] == [first, second, second, second, third], "each rate serves until it led to an update"
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_too(tiny_settings, capsys):
     trainer = prepare(tiny_settings)
-    (batch,) = plain_batches(trainer, [[0, 1]])
-    spoil_losses(trainer, {*range(9), *range(10, 20)})
+    before = parameters(trainer)
+    trainer.model.head.weight.register_hook(lambda gradient: gradient * math.inf)
+    trainer.update(plain_batches(trainer, [[3, 1]]))
+    assert all(torch.equal(before[name], p) for name, p in trainer.model.named_parameters())
+    assert (trainer.progress.updates, trainer.progress.skipped_updates) == (0, 1)
+    assert "train-03, train-01" in capsys.readouterr().out
+
+
+def test_ten_bad_updates_in_a_row_end_the_run(tiny_settings, tmp_path):
+    trainer = prepare(tiny_settings, accumulation_steps=2)
+    (tmp_path / "run").mkdir()
+    batches = plain_batches(trainer, [[0, 1], [4]])
+    spoil_losses(trainer, {*range(0, 18, 2), *range(20, 60, 2)})
     for _ in range(19):  # nine bad ones, a good one, nine bad ones
-        trainer.update([batch])
+        trainer.update(batches)
     with pytest.raises(DivergenceError, match=f"{MAX_BAD_UPDATES} updates in a row") as error:
-        trainer.update([batch])
+        trainer.update(batches)
     assert error.value.exit_code == 4 and MAX_BAD_UPDATES == 10
+    assert f"{tmp_path / 'run' / 'last.pth'} holds the last good state" in str(error.value)
+    dump = torch.load(tmp_path / "run" / "diverged_batch.pth", weights_only=True)
+    assert [part["ids"] for part in dump] == [["train-00", "train-01"], ["train-04"]]
+    for part, batch in zip(dump, batches, strict=True):
+        assert torch.equal(part["features"], batch.features) and torch.equal(part["lengths"], batch.lengths)
+        assert part["classes"] == [trainer.train.targets[index] for index in batch.indices]
+    assert all(math.isnan(loss) for loss in dump[0]["losses"]) and math.isfinite(dump[1]["losses"][0])
+
+
+def test_a_run_that_diverges_leaves_its_last_good_state_and_can_be_gone_on_from(tiny_settings, execute_run, tmp_path):
+    original = training.trainer.Trainer._apply_gradients
+
+    def spoilt(self, losses, batches):
+        original(self, [math.nan] * len(losses) if self.progress.epoch >= 2 else losses, batches)
+
+    tiny_settings["training"] |= {"epochs": 20, "patience": 20}
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(DivergenceError, match=r"diverged_batch\.pth"):
+        patch.setattr(training.trainer.Trainer, "_apply_gradients", spoilt)
+        execute_run(tiny_settings)
+    state = load_checkpoint(tmp_path / "run" / "last.pth")
+    history = state["training"]["progress"]["history"]
+    assert [row["skipped_updates"] for row in history][:3] == [0, 2, 2], "epochs in which nothing was learned"
+    assert all(math.isfinite(row["dev_wer"]) for row in history)
+    assert [event["kind"] for event in history[1]["events"]] == ["skipped", "skipped"]
+    named = [id for event in history[1]["events"] for id, _ in event["sentences"]]
+    assert sorted(named) == sorted(f"train-{number:02d}" for number in range(12))
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[1]["train_loss"] is None and rows[1]["skipped_updates"] == 2
+    assert all(tensor.isfinite().all() for tensor in state["model"].values())
+    _, result = execute_run({"training": {"learning_rate": 0.001, "epochs": 1}}, tmp_path / "run" / "last.pth")
+    assert math.isfinite(result["best_dev_wer"])
+
+
+def test_a_loss_spike_is_logged_with_its_sentences(tiny_settings, capsys):
+    trainer = prepare(tiny_settings, batch_size=4)
+    (batch,) = plain_batches(trainer, [[3, 1, 2, 5]])
+    trainer.progress.recent_losses = [10.0 + 0.1 * (number % 5) for number in range(30)]
+    for losses in ([9.0, 12.0, 10.0, 10.0], [10.0, 300.0, 11.0, 20.0]):
+        trainer._apply_gradients(losses, [batch])
+    (event,) = trainer.progress.events
+    assert event["kind"] == "spike" and event["loss"] == pytest.approx(85.25)
+    assert event["sentences"] == [["train-01", 300.0], ["train-05", 20.0], ["train-02", 11.0]]
+    output = capsys.readouterr().out
+    assert output.count("loss spike") == 1 and "train-01 (300.0), train-05 (20.0), train-02 (11.0)" in output
+    assert trainer.progress.loss_spikes == 1 and trainer.progress.updates == 2, "it is said, not skipped"
 
 
 # ---------------------------------------------------------------- sentences that do not fit
 
 
-def test_a_train_sentence_that_cannot_be_aligned_is_named_and_left_out(
+def test_with_skip_bad_a_train_sentence_that_cannot_be_aligned_is_named_and_left_out(
     make_corpus, tiny_settings, execute_run, tmp_path, capsys
 ):
     train = ["SUN RAIN", ("RAIN RAIN SUN", 9), "RAIN SUN", "SUN"]
     corpus = make_corpus(tmp_path / "corpus", {"train": train, "dev": ["RAIN SUN"]})
-    tiny_settings["training"] |= {"data_dir": str(corpus), "epochs": 2}
+    tiny_settings["training"] |= {"data_dir": str(corpus), "epochs": 2, "skip_bad": True}
     run, result = execute_run(tiny_settings)
     output = capsys.readouterr().out
-    assert "train sentence train-01 cannot be aligned: 9 frames give 3 steps, its 3 glosses need 4" in output
+    assert "train sentence train-01: cannot be aligned: 9 frames give 3 steps, its 3 glosses need 4" in output
     assert "1 of 4 train sentences are left out" in output
     assert result["train_sentences_left_out"] == 1
     assert run.trainer.trainable.tolist() == [0, 2, 3]
