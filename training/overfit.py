@@ -18,7 +18,7 @@ from training.devices import Precision, choose_device
 from training.evaluation import Evaluation, evaluate
 from training.losses import TeacherLoss
 from training.pipeline import FeaturePipeline, feature_statistics
-from training.run import make_folder, make_teacher, open_corpus, run_folder, set_aside
+from training.run import make_folder, make_model, open_corpus, run_folder, set_aside
 from training.run_log import write_curves, write_hypotheses, write_json
 from training.schedule import learning_rate
 from training.sentences import PreparedSplit, pad_targets, prepare_split
@@ -63,7 +63,7 @@ def overfit(config: Config, num_samples: int) -> OverfitResult:
     set_aside(folder)
     make_folder(folder)
     pipeline = FeaturePipeline(corpus.aspect_ratio, device)
-    model = make_teacher(config, vocabulary, device)
+    model = make_model(config, vocabulary, device)
     model.set_statistics(*feature_statistics(pipeline, samples.split))
     loss = TeacherLoss(options.conv_loss_weight, options.distillation_weight, options.distillation_temperature)
     optimizer = make_optimizer(model, config)

@@ -33,16 +33,16 @@ class FeatureBatch:
 
 
 class FeaturePipeline:
-    """Makes the batches of one corpus on one device."""
+    """Makes the batches of one corpus on one device. causal: features of a stream, see `body_coordinates`."""
 
-    def __init__(self, aspect_ratio: float, device: torch.device):
-        self.aspect_ratio, self.device = aspect_ratio, device
+    def __init__(self, aspect_ratio: float, device: torch.device, causal: bool = False):
+        self.aspect_ratio, self.device, self.causal = aspect_ratio, device, causal
         self._augmenter: Augmenter | None = None
 
     def batches(self, split: Split, plan: Sequence[np.ndarray]) -> Iterator[FeatureBatch]:
         """The plan's batches without augmentation."""
         for batch in self._read(split, plan):
-            body = body_coordinates(batch.landmarks, batch.detected, batch.lengths, self.aspect_ratio)
+            body = self._body(batch)
             yield FeatureBatch(
                 feature_blocks(body, batch.lengths),
                 batch.detected,
@@ -63,10 +63,13 @@ class FeaturePipeline:
         for batch in self._read(prepared.split, plan):
             sentences = [prepared.split.sentences[index] for index in batch.indices]
             draws = [draw(config, seed, epoch, s.id, s.frames, min_frames(s.glosses)) for s in sentences]
-            body = body_coordinates(batch.landmarks, batch.detected, batch.lengths, self.aspect_ratio)
+            body = self._body(batch)
             body, detected, lengths = self._augmenter(body, batch.detected, draws)
             frames = sum(len(one.times) for one in draws)
             yield FeatureBatch(feature_blocks(body, lengths), detected, lengths, batch.indices, frames)
+
+    def _body(self, batch: LandmarkBatch) -> Tensor:
+        return body_coordinates(batch.landmarks, batch.detected, batch.lengths, self.aspect_ratio, self.causal)
 
     def _read(self, split: Split, plan: Sequence[np.ndarray]) -> Iterator[LandmarkBatch]:
         """Batches on the device, read a little ahead by a thread."""

@@ -6,12 +6,14 @@ from pathlib import Path
 from errors import DataError, UsageError
 from training.checkpoint import BEST, LAST, load_checkpoint
 from training.config import Config
+from training.kinds import kind_of, read_config
 
 FRESH, CONTINUE, FINE_TUNE = "fresh", "continue", "fine-tune"
 # Settings that do not shape what is learned: giving them never turns a continued run into a fine-tune.
 NEUTRAL = {("training", key) for key in ("data_dir", "output_dir", "device", "decoder", "deterministic")}
 # What of the model may differ from the checkpoint's: the weights fit all the same.
 CHANGEABLE_MODEL_KEYS = {"dropout"}
+_TEACHER = Config()
 
 
 @dataclass(frozen=True)
@@ -51,25 +53,28 @@ def find_checkpoint(resume: str, output_dir: Path) -> tuple[dict, Path] | None:
     return None
 
 
-def plan_start(resume: str | None, overrides: dict[str, dict]) -> Start:
+def plan_start(resume: str | None, overrides: dict[str, dict], default: Config = _TEACHER) -> Start:
     """Decide from `--resume` and the settings given in the YAML file and on the command line.
 
-    overrides: {section: {key: value}} of what was given; what was not comes from the checkpoint, or is the default.
+    overrides: {section: {key: value}} of what was given; what was not comes from the checkpoint, or is the default, which is of
+    the kind of run that is asked for.
     Raises UsageError for unknown or impossible settings, DataError for an unusable checkpoint.
     """
     if resume is None:
-        return Start(FRESH, "no --resume", Config().updated(overrides))
+        return Start(FRESH, "no --resume", default.updated(overrides))
     given = overrides.get("training")
-    output_dir = str((given.get("output_dir") if isinstance(given, dict) else None) or Config().training.output_dir)
+    output_dir = str((given.get("output_dir") if isinstance(given, dict) else None) or default.training.output_dir)
     found = find_checkpoint(resume, Path(output_dir))
     if found is None:
         reason = f"--resume auto found no usable checkpoint in {output_dir}"
-        return Start(FRESH, reason, Config().updated(overrides))
+        return Start(FRESH, reason, default.updated(overrides))
     checkpoint, path = found
-    try:
-        trained = Config().updated(checkpoint["config"])
-    except UsageError as error:
-        raise DataError(f"checkpoint {path} has a configuration that this version does not know: {error}") from None
+    if (kind := kind_of(checkpoint)) != default.kind:
+        script = {"teacher": "train_teacher.py", "student": "distill_student.py"}.get(
+            kind, "the script that trained it"
+        )
+        raise UsageError(f"--resume {path}: a checkpoint of a {kind}, not of a {default.kind}; go on with {script}")
+    trained = read_config(checkpoint, path)
     config = trained.updated(_with_fitting_minimum(overrides, trained))
     before, after = trained.to_dict(), config.to_dict()
     changed = [

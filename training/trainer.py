@@ -5,14 +5,14 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from data.batching import plan_epoch
@@ -23,7 +23,7 @@ from decoding.greedy import best_path
 from decoding.length_normalization import LengthNormalization
 from decoding.scoring import score
 from errors import DataError, DivergenceError
-from models.i3d_teacher import I3DTeacher
+from models.i3d_teacher import I3DTeacher, TeacherOutput
 from training.checkpoint import BEST, LAST, copy_checkpoint, save_checkpoint
 from training.config import Config
 from training.devices import Precision
@@ -121,6 +121,7 @@ class Trainer:
         """The checkpoint's content."""
         corpus = self.corpus
         return {
+            "kind": self.config.kind,
             "model": self.model.state_dict(),
             "vocabulary": list(self.vocabulary.glosses),
             "config": self.config.to_dict(),
@@ -198,13 +199,7 @@ class Trainer:
     def _train_epoch(self, signals: StopSignals) -> None:
         options, progress = self.config.training, self.progress
         groups = self.groups(progress.epoch)[progress.group :]
-        batches = self.pipeline.augmented_batches(
-            self.train,
-            [batch for group in groups for batch in group],
-            self.config.augmentation,
-            options.seed,
-            progress.epoch,
-        )
+        batches = self.batches([batch for group in groups for batch in group])
         bar = tqdm(
             total=self.updates_per_epoch,
             initial=progress.group,
@@ -228,6 +223,13 @@ class Trainer:
             bar.close()
             batches.close()
 
+    def batches(self, plan: list[np.ndarray]) -> Iterator[FeatureBatch]:
+        """The plan's batches as this epoch shows them."""
+        options = self.config.training
+        return self.pipeline.augmented_batches(
+            self.train, plan, self.config.augmentation, options.seed, self.progress.epoch
+        )
+
     def update(self, batches: Sequence[FeatureBatch]) -> None:
         """One optimiser step on the mean loss over all sentences of the batches, whatever their sizes."""
         options, progress = self.config.training, self.progress
@@ -242,9 +244,7 @@ class Trainer:
         loss_sum = 0.0
         for batch in batches:
             targets = pad_targets([self.train.targets[index] for index in batch.indices], self.device)
-            with self.precision.autocast():
-                output = self.model(batch.features, batch.lengths, batch.detected)
-            losses = self.loss(output, *targets).total
+            output, losses = self.losses(batch, *targets)
             self.precision.scaler.scale(losses.sum() / sentences).backward()
             loss_sum += float(losses.detach().sum())
             path, begins = (tensor.cpu() for tensor in best_path(output.log_probs.detach(), output.lengths))
@@ -253,6 +253,12 @@ class Trainer:
             progress.frames += batch.frames
         progress.loss_sum += loss_sum
         self._apply_gradients(math.isfinite(loss_sum), batches)
+
+    def losses(self, batch: FeatureBatch, targets: Tensor, target_lengths: Tensor) -> tuple[TeacherOutput, Tensor]:
+        """The model's output and what each sentence is trained on, float32 (B,)."""
+        with self.precision.autocast():
+            output = self.model(batch.features, batch.lengths, batch.detected)
+        return output, self.loss(output, targets, target_lengths).total
 
     def _apply_gradients(self, finite: bool, batches: Sequence[FeatureBatch]) -> None:
         scaler, progress = self.precision.scaler, self.progress
