@@ -11,7 +11,6 @@ from torch import Tensor
 
 from data.landmarks import (
     LEFT_SHOULDER,
-    NUM_LANDMARKS,
     PART_ANCHORS,
     PART_ROOTS,
     PART_SLICES,
@@ -41,7 +40,8 @@ def _neighbours(seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     frames = seen.shape[1]
     time = torch.arange(frames, device=seen.device).expand(seen.shape)
     ranked = torch.where(seen, time, time + frames).sort(1).values  # the seen frames come first
-    ranked = torch.cat([ranked.new_full((len(seen), 1), -1), ranked, ranked.new_zeros(len(seen), 1) + 2 * frames], 1)
+    none = torch.zeros_like(ranked[:, :1])
+    ranked = torch.cat([none - 1, ranked, none + 2 * frames], dim=1)
     count = seen.long().cumsum(1)  # seen frames up to this one
     return ranked.gather(1, count), ranked.gather(1, count - seen.long() + 1), time
 
@@ -136,14 +136,12 @@ def feature_blocks(body: Tensor, lengths: Tensor) -> Tensor:
     batch, frames = body.shape[:2]
     following = torch.cat([body[:, 1:], body[:, -1:]], dim=1)
     preceding = torch.cat([body[:, :1], body[:, :-1]], dim=1)
-    blocks = body.new_empty(batch, frames, 4, NUM_LANDMARKS, 3)
-    blocks[:, :, 0] = body
-    torch.sub(following, preceding, out=blocks[:, :, 1]).mul_(0.5)
-    torch.add(following, preceding, out=blocks[:, :, 2]).sub_(body, alpha=2)
-    for part, where in PART_SLICES.items():
-        root = body[:, :, PART_ROOTS[part] : PART_ROOTS[part] + 1]
-        torch.sub(body[:, :, where], root, out=blocks[:, :, 3, where])
-    blocks.mul_(frame_mask(lengths, frames)[:, :, None, None, None])
+    velocity = (following - preceding) * 0.5
+    acceleration = following + preceding - 2 * body
+    relative = [
+        body[:, :, PART_SLICES[part]] - body[:, :, PART_ROOTS[part] : PART_ROOTS[part] + 1] for part in PARTS
+    ]
+    blocks = torch.cat([body, velocity, acceleration, *relative], dim=2) * frame_mask(lengths, frames)[..., None, None]
     return blocks.reshape(batch, frames, -1)
 
 
