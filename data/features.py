@@ -138,9 +138,7 @@ def feature_blocks(body: Tensor, lengths: Tensor) -> Tensor:
     preceding = torch.cat([body[:, :1], body[:, :-1]], dim=1)
     velocity = (following - preceding) * 0.5
     acceleration = following + preceding - 2 * body
-    relative = [
-        body[:, :, PART_SLICES[part]] - body[:, :, PART_ROOTS[part] : PART_ROOTS[part] + 1] for part in PARTS
-    ]
+    relative = [body[:, :, PART_SLICES[part]] - body[:, :, PART_ROOTS[part] : PART_ROOTS[part] + 1] for part in PARTS]
     blocks = torch.cat([body, velocity, acceleration, *relative], dim=2) * frame_mask(lengths, frames)[..., None, None]
     return blocks.reshape(batch, frames, -1)
 

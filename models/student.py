@@ -106,6 +106,19 @@ class Student(nn.Module):
             reach = stride * reach + CAUSAL_RIGHT
         return reach + FEATURE_LOOKAHEAD
 
+    @property
+    def reach_back(self) -> int:
+        """Frames before its first one that an output step's convolutions read; what lies before, only the LSTM remembers."""
+        reach = 0
+        for stride, block in zip(reversed(_STRIDES), reversed(self.blocks), strict=True):
+            reach = stride * reach + block.padding[0]
+        return reach + FEATURE_LOOKAHEAD  # the central differences reach back as far as ahead
+
+    def read_on(self, encoded: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Of a causal student: encoded (B, steps, widths[2]) and the LSTM's state before -> log-probs (B, steps, V), state."""
+        x, state = self.lstm.lstm(encoded, state)
+        return self.head(x).log_softmax(-1), state
+
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Standardise by these from now on: mean and std (6516,) of the train split's features."""
         self.feature_mean.copy_(mean)
