@@ -131,8 +131,15 @@ class StudentTrainer(Trainer):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.guide is not None:
-            self.guide.check(self.corpus, self.vocabulary)
+        if self.guide is None:
+            return
+        self.guide.check(self.corpus, self.vocabulary)
+        if new := sorted(set(self.train.unknown_glosses)):
+            shown = ", ".join(new[:5]) + (", …" if len(new) > 5 else "")
+            raise DataError(
+                f"{self.corpus.path}: the student's corpus has {len(new)} glosses that its teacher does not know ({shown}): "
+                "fine-tune the teacher on it with train_teacher.py --extend_vocabulary first"
+            )
 
     def state(self) -> dict:
         return {**super().state(), "teacher": self.guide and dict(self.guide.identity)}
