@@ -8,6 +8,8 @@ The blocks are MobileNetV3's (Howard et al., ICCV 2019) over time: expand 1x1, d
 Its squeeze-and-excitation is left out: it reads the whole sentence, which a stream does not have.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -51,6 +53,35 @@ class InvertedResidual(nn.Module):
         out = self.project_norm(self.project(inner), out_mask)
         return x + out if self.shortcut else out
 
+    def read_on(self, x: Tensor, state: "BlockState | None", last: bool) -> tuple[Tensor, "BlockState"]:
+        """The next steps of a stream, in evaluation: x (B, in_width, n) -> the outputs that no later step changes, and what the
+        next call needs. `last`: nothing follows. All calls' outputs together are those of `forward`."""
+        inner = x.new_zeros(len(x), self.expand.out_channels, 0)
+        if x.shape[2]:
+            inner = functional.hardswish(self.expand_norm(self.expand(x), x.new_ones(len(x), 1, x.shape[2])))
+        before, waiting = state or (inner.new_zeros(*inner.shape[:2], self.padding[0]), x[:, :, :0])
+        inner, x = torch.cat([before, inner], 2), torch.cat([waiting, x], 2)
+        if last:
+            inner = functional.pad(inner, (0, self.padding[1]))
+        count = max((inner.shape[2] - KERNEL) // self.stride + 1, 0)
+        if count == 0:
+            return x.new_zeros(len(x), self.project.out_channels, 0), BlockState(inner, x)
+        mask = x.new_ones(len(x), 1, count)
+        middle = self.depthwise(inner[:, :, : (count - 1) * self.stride + KERNEL])
+        out = self.project_norm(self.project(functional.hardswish(self.depthwise_norm(middle, mask))), mask)
+        if self.shortcut:
+            out, x = x[:, :, :count] + out, x[:, :, count:]
+        else:
+            x = x[:, :, :0]
+        return out, BlockState(inner[:, :, count * self.stride :], x)
+
+
+class BlockState(NamedTuple):
+    """inner: what the next outputs' kernels read of the expanded input; waiting: input whose shortcut is to come."""
+
+    inner: Tensor
+    waiting: Tensor
+
 
 class ForwardLSTM(nn.Module):
     """Layers of LSTM that read forward only. (B, T, in_width) -> (B, T, hidden)."""
@@ -62,6 +93,13 @@ class ForwardLSTM(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Padding lies behind the sentence's end, so that its steps never see it."""
         return self.lstm(x)[0]
+
+
+class StreamState(NamedTuple):
+    """What a causal student remembers of a stream: of each block, and of the LSTM."""
+
+    blocks: list[BlockState]
+    memory: tuple[Tensor, Tensor] | None
 
 
 class Student(nn.Module):
@@ -106,43 +144,46 @@ class Student(nn.Module):
             reach = stride * reach + CAUSAL_RIGHT
         return reach + FEATURE_LOOKAHEAD
 
-    @property
-    def reach_back(self) -> int:
-        """Frames before its first one that an output step's convolutions read; what lies before, only the LSTM remembers."""
-        reach = 0
-        for stride, block in zip(reversed(_STRIDES), reversed(self.blocks), strict=True):
-            reach = stride * reach + block.padding[0]
-        return reach + FEATURE_LOOKAHEAD  # the central differences reach back as far as ahead
-
-    def read_on(self, encoded: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Of a causal student: encoded (B, steps, widths[2]) and the LSTM's state before -> log-probs (B, steps, V), state."""
-        x, state = self.lstm.lstm(encoded, state)
-        return self.head(x).log_softmax(-1), state
-
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Standardise by these from now on: mean and std (6516,) of the train split's features."""
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(std)
 
-    def encode(self, features: Tensor, lengths: Tensor, detected: Tensor) -> tuple[Tensor, Tensor]:
-        """What goes into the LSTM: (B, T', widths[2]) and lengths int64 (B,)."""
-        mask = frame_mask(lengths, features.shape[1])
+    def _fuse(self, features: Tensor, detected: Tensor, mask: Tensor) -> Tensor:
+        """(B, widths[0], T)"""
         inverse_std = 1 / self.feature_std.clamp(min=MIN_STD)
         parts = [encode(features, self.feature_mean, inverse_std, detected, mask) for encode in self.parts]
-        x = self.dropout(self.fusion(parts, mask))  # (B, widths[0], T)
+        return self.dropout(self.fusion(parts, mask))
+
+    def read_on(
+        self, features: Tensor, detected: Tensor, state: "StreamState | None", last: bool
+    ) -> tuple[Tensor, "StreamState"]:
+        """The next frames of a stream, of a causal student in evaluation: features (B, n, 6516), detected bool (B, n, 4) -> the
+        log-probs (B, steps, V) that no later frame changes, and what the next call needs. `last`: nothing follows."""
+        blocks, memory = state or ([None] * len(self.blocks), None)
+        x = self._fuse(features, detected, features.new_ones(len(features), 1, features.shape[1]))
+        after = []
+        for block, before in zip(self.blocks, blocks, strict=True):
+            x, kept = block.read_on(x, before, last)
+            after.append(kept)
+        if x.shape[2] == 0:
+            return x.new_zeros(len(x), 0, self.classes), StreamState(after, memory)
+        seen, memory = self.lstm.lstm(x.transpose(1, 2), memory)
+        return self.head(seen).log_softmax(-1), StreamState(after, memory)
+
+    def forward(self, features: Tensor, lengths: Tensor, detected: Tensor | None = None) -> TeacherOutput:
+        """features (B, T, 6516), lengths int (B,) with 1 <= length <= T, detected bool (B, T, 4) or None for all seen."""
+        if detected is None:
+            detected = torch.ones(*features.shape[:2], len(PARTS), dtype=torch.bool, device=features.device)
+        mask = frame_mask(lengths, features.shape[1])
+        x = self._fuse(features, detected, mask)
         for block, stride in zip(self.blocks, _STRIDES, strict=True):
             before = mask
             if stride == 2:
                 lengths = (lengths + 1) // 2
                 mask = frame_mask(lengths, (mask.shape[2] + 1) // 2)
             x = block(x, before, mask)
-        return x.transpose(1, 2), lengths
-
-    def forward(self, features: Tensor, lengths: Tensor, detected: Tensor | None = None) -> TeacherOutput:
-        """features (B, T, 6516), lengths int (B,) with 1 <= length <= T, detected bool (B, T, 4) or None for all seen."""
-        if detected is None:
-            detected = torch.ones(*features.shape[:2], len(PARTS), dtype=torch.bool, device=features.device)
-        x, steps = self.encode(features, lengths, detected)
+        x = x.transpose(1, 2)  # (B, T', widths[2])
         conv_logits = self.conv_head(x)
-        logits = self.head(self.dropout(self.lstm(self.dropout(x), steps)))
-        return TeacherOutput(logits.log_softmax(-1), conv_logits.log_softmax(-1), steps)
+        logits = self.head(self.dropout(self.lstm(self.dropout(x), lengths)))
+        return TeacherOutput(logits.log_softmax(-1), conv_logits.log_softmax(-1), lengths)

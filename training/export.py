@@ -91,7 +91,7 @@ def export_model(options: Options) -> bool:
             if options.format == "torchscript":
                 _write_torchscript(whole, partial, facts)
             else:
-                _write_onnx(whole, partial, facts, options.int8)
+                write_onnx(whole, partial, facts, options.int8)
             os.replace(partial, options.output)
     except OSError as error:
         raise DataError(f"cannot write {options.output}: {error.strerror}") from error
@@ -139,7 +139,8 @@ def _write_torchscript(whole: LandmarkModel, path: Path, facts: dict) -> None:
         torch.jit.save(traced, path, _extra_files={"metadata.json": json.dumps(facts, ensure_ascii=False)})
 
 
-def _write_onnx(whole: LandmarkModel, path: Path, facts: dict, int8: bool) -> None:
+def write_onnx(whole: LandmarkModel, path: Path, facts: dict, int8: bool) -> None:
+    """Write the ONNX file with `facts` as its metadata, one JSON value a key. A file `full` beside it is used and removed."""
     free = {0: "batch", 1: "frames"}
     axes = {"landmarks": free, "detected": free, "lengths": {0: "batch"}}
     axes |= {"log_probs": {0: "batch", 1: "steps"}, "steps": {0: "batch"}}
@@ -162,6 +163,7 @@ def _write_onnx(whole: LandmarkModel, path: Path, facts: dict, int8: bool) -> No
             quantize_dynamic(full, path, weight_type=QuantType.QUInt8)
         finally:
             logging.disable(logging.NOTSET)
+        full.unlink()
     else:
         os.replace(full, path)
     graph = onnx.load(path)
