@@ -26,7 +26,6 @@ from data.vocabulary import Vocabulary
 from decoding.greedy import greedy_decode
 from decoding.scoring import score
 from errors import DataError, UsageError
-from models.i3d_teacher import count_parameters
 from training.checkpoint import load_checkpoint
 from training.exported import FORMAT_VERSION, INPUTS, OUTPUTS, ExportedModel, write_decoder
 from training.kinds import kind_of, read_config, reads_causally
@@ -96,9 +95,8 @@ def export_model(options: Options) -> bool:
     except OSError as error:
         raise DataError(f"cannot write {options.output}: {error.strerror}") from error
     size = options.output.stat().st_size / 2**20
-    print(
-        f"{options.output}: {facts['kind']} of {corpus.describe()}, {count_parameters(model):,} parameters, {size:.1f} MiB"
-    )
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{options.output}: {facts['kind']} trained on {facts['corpus']}, {parameters:,} parameters, {size:.1f} MiB")
     return _compare(options, whole, corpus, vocabulary)
 
 
@@ -198,10 +196,13 @@ def _compare(options: Options, whole: LandmarkModel, corpus: Corpus, vocabulary:
         worst = max(worst, float(np.abs(other - own.numpy()).max()))
         for reading, log_probs in zip(readings, (own, torch.from_numpy(np.asarray(other))), strict=True):
             reading.append(vocabulary.decode(greedy_decode(log_probs, steps)[0]))
-    before, after = (score(prepared.references[:count], reading).wer for reading in readings)
     what = "int8" if options.int8 else options.format
     print(f"{count} dev sentences of {corpus.describe()}: largest difference to torch {worst:.1e}")
-    print(f"greedy WER: {before:.2f} % in torch, {after:.2f} % as {what}")
+    if prepared.unknown_glosses:
+        print(f"no WER: {len(prepared.unknown_glosses)} of the split's glosses are not in the model's vocabulary")
+    else:
+        before, after = (score(prepared.references[:count], reading).wer for reading in readings)
+        print(f"greedy WER: {before:.2f} % in torch, {after:.2f} % as {what}")
     return options.int8 or worst <= TOLERANCE
 
 
