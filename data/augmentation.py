@@ -1,7 +1,8 @@
 """Augmentation of train batches: drawn per sentence from (seed, epoch, id), applied to the whole batch on the device.
 
 Drawing (numpy, a few numbers a sentence) and applying (torch) are apart, so that the same sentence in the same epoch looks
-the same on every device, in every batch and after every interruption.
+the same on every device, in every batch and after every interruption. Applied in two steps: what is hidden is hidden before
+gaps are bridged (`hide`), so that a hidden hand is bridged exactly as a lost one is; the rest acts on body coordinates.
 """
 
 import math
@@ -14,32 +15,71 @@ from torch import Tensor
 
 from data.augmentation_config import AugmentationConfig
 from data.features import take_frames
-from data.landmarks import BLOCK
+from data.landmarks import BLOCK, FINGERS, MIRRORED, MIRRORED_PARTS, PART_ROOTS, PART_SLICES, PARTS
 from data.randomness import generator
 
 _NOISE_ROWS = 2048  # rows of the table of normal values that noise is read from
+_MOVED_PARTS = ("face", "left_hand", "right_hand")  # scaled and shifted against the body
+_HANDS = ("left_hand", "right_hand")
+_LONGEST_LOSS = 0.5  # a lost hand stays lost for at most this share of the sentence
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What was drawn for one sentence: source positions in time (S,), a 2x2 map of x and y, a shift, noise."""
+    """What was drawn for one sentence.
+
+    times: source positions (S,). linear: a 2x2 map of x and y; shift (2,). noise: standard deviation, from row noise_row of
+    the table. mirror: exchange left and right, after everything else. part_scale (3,) and part_shift (3, 2): of face, left
+    and right hand. fingers: bool (2, 5), those that stay. hidden: (part, start, stop) in source frames.
+    """
 
     times: np.ndarray
     linear: np.ndarray
     shift: np.ndarray
     noise: float
     noise_row: int
+    mirror: bool
+    part_scale: np.ndarray
+    part_shift: np.ndarray
+    fingers: np.ndarray
+    hidden: tuple[tuple[int, int, int], ...]
+
+
+def _span(random: np.random.Generator, frames: int, share: float) -> tuple[int, int]:
+    """(start, stop) of a run of frames somewhere in the sentence, whose share of it is drawn from [0, share]."""
+    length = int(random.uniform(0, share) * frames)
+    start = int(random.integers(frames - length + 1))
+    return start, start + length
+
+
+def _log_uniform(random: np.random.Generator, limits: tuple[float, float], size: int | None = None):
+    return np.exp(random.uniform(math.log(limits[0]), math.log(limits[1]), size))
 
 
 def _draw_times(random: np.random.Generator, config: AugmentationConfig, frames: int, min_frames: int) -> np.ndarray:
-    speed = math.exp(random.uniform(math.log(config.speed[0]), math.log(config.speed[1])))
+    speed = _log_uniform(random, config.speed)
     drop = random.uniform(0, config.frame_drop)
-    kept = np.flatnonzero(random.random(frames) >= drop)
+    keep = random.random(frames) >= drop
+    start, stop = _span(random, frames, config.frame_cut)
+    keep[start:stop] = False
+    kept = np.flatnonzero(keep)
     if len(kept) < 2:
         kept = np.arange(frames)
     # Dropped frames shorten the sentence as skipped frames of a camera do; speed then stretches what is left.
     count = max(round(len(kept) / speed), min_frames, 1)
     return np.interp(np.linspace(0, len(kept) - 1, count), np.arange(len(kept)), kept).astype(np.float32)
+
+
+def _draw_hidden(
+    random: np.random.Generator, config: AugmentationConfig, frames: int
+) -> tuple[tuple[int, int, int], ...]:
+    start, stop = _span(random, frames, config.time_mask)
+    hidden = [(part, start, stop) for part in range(len(PARTS))]
+    for part in _HANDS:
+        lost = random.random() < config.hand_drop
+        start, stop = _span(random, frames, _LONGEST_LOSS)
+        hidden += [(PARTS.index(part), start, stop)] * lost
+    return tuple(span for span in hidden if span[1] < span[2])
 
 
 def draw(config: AugmentationConfig, seed: int, epoch: int, id: str, frames: int, min_frames: int) -> Draw:
@@ -51,8 +91,7 @@ def draw(config: AugmentationConfig, seed: int, epoch: int, id: str, frames: int
     random = generator(seed, epoch, id)
     times = _draw_times(random, config, frames, min_frames)
     angle = math.radians(random.uniform(-config.rotation, config.rotation))
-    low, high = config.scale
-    scale = random.uniform(low, high) * np.array([1 + random.uniform(low - 1, high - 1) / 10, 1.0])
+    scale = random.uniform(*config.scale) * np.array([_log_uniform(random, config.aspect), 1.0])
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     return Draw(
         times=times,
@@ -60,7 +99,23 @@ def draw(config: AugmentationConfig, seed: int, epoch: int, id: str, frames: int
         shift=random.uniform(-config.shift, config.shift, size=2).astype(np.float32),
         noise=random.uniform(0, config.noise),
         noise_row=int(random.integers(_NOISE_ROWS)),
+        mirror=bool(random.random() < config.mirror),
+        part_scale=_log_uniform(random, config.part_scale, len(_MOVED_PARTS)).astype(np.float32),
+        part_shift=random.uniform(-config.part_shift, config.part_shift, (len(_MOVED_PARTS), 2)).astype(np.float32),
+        fingers=random.random((len(_HANDS), len(FINGERS))) >= config.finger_drop,
+        hidden=_draw_hidden(random, config, frames),
     )
+
+
+def hide(detected: Tensor, draws: Sequence[Draw]) -> Tensor:
+    """`detected` bool (B, T, 4) as stored, with the drawn spans set to False: to be bridged like any other gap."""
+    if not any(one.hidden for one in draws):
+        return detected
+    seen = np.ones(detected.shape, dtype=bool)
+    for row, one in enumerate(draws):
+        for part, start, stop in one.hidden:
+            seen[row, start:stop, part] = False
+    return detected & torch.from_numpy(seen).to(detected.device)
 
 
 class Augmenter:
@@ -70,6 +125,9 @@ class Augmenter:
         self.config = config
         table = generator("noise table").standard_normal((_NOISE_ROWS, BLOCK), dtype=np.float32)
         self._table = torch.from_numpy(table).to(device)
+        self._mirrored = torch.from_numpy(MIRRORED).to(device)
+        self._mirrored_parts = torch.tensor(MIRRORED_PARTS, device=device)
+        self._flip = torch.tensor([-1.0, 1.0, 1.0], device=device)
 
     def __call__(self, body: Tensor, detected: Tensor, draws: Sequence[Draw]) -> tuple[Tensor, Tensor, Tensor]:
         """body (B, T, 543, 3) in shoulder widths, detected bool (B, T, 4) -> body (B, S, 543, 3), detected, lengths (B,).
@@ -86,6 +144,8 @@ class Augmenter:
         after = times.ceil().long()
         body = torch.lerp(take_frames(body, before), take_frames(body, after), (times - before)[:, :, None, None])
         detected = take_frames(detected, times.round().long())
+        self._move_parts(body, draws)
+        self._fold_fingers(body, draws)
 
         linear = torch.from_numpy(np.stack([one.linear for one in draws])).to(device)  # (B, 2, 2)
         shift = torch.from_numpy(np.stack([one.shift for one in draws])).to(device)  # (B, 2)
@@ -108,4 +168,27 @@ class Augmenter:
             last = torch.tensor(lengths, device=device)[:, None] - 1
             hold = torch.minimum(torch.arange(longest, device=device)[None], last)
             body = body + take_frames(noise, hold).reshape(body.shape)
+        for row, one in enumerate(draws):
+            if one.mirror:
+                body[row] = body[row].index_select(1, self._mirrored) * self._flip
+                detected[row] = detected[row].index_select(1, self._mirrored_parts)
         return body, detected, torch.tensor(lengths, device=device)
+
+    def _move_parts(self, body: Tensor, draws: Sequence[Draw]) -> None:
+        """Scale face and hands about their roots and shift them against the body, in place."""
+        if self.config.part_shift == 0 and self.config.part_scale == (1.0, 1.0):
+            return
+        scales = torch.from_numpy(np.stack([one.part_scale for one in draws])).to(body.device)  # (B, 3)
+        shifts = torch.from_numpy(np.stack([np.pad(one.part_shift, ((0, 0), (0, 1))) for one in draws])).to(body.device)
+        for index, name in enumerate(_MOVED_PARTS):
+            points = body[:, :, PART_SLICES[name]]
+            root = body[:, :, PART_ROOTS[name], None].clone()
+            points.sub_(root).mul_(scales[:, index, None, None, None]).add_(root + shifts[:, index, None, None])
+
+    def _fold_fingers(self, body: Tensor, draws: Sequence[Draw]) -> None:
+        """Put all points of each dropped finger onto its base, in place."""
+        for row, one in enumerate(draws):
+            for hand, name in enumerate(_HANDS):
+                for finger in np.flatnonzero(~one.fingers[hand]):
+                    points = [PART_SLICES[name].start + point for point in FINGERS[finger]]
+                    body[row, :, points[1:]] = body[row, :, points[:1]]

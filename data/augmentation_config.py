@@ -4,28 +4,58 @@ from dataclasses import dataclass
 
 from errors import UsageError
 
+_RANGES = ("speed", "scale", "aspect", "part_scale")  # [low, high] about 1
+_LIMITS = {  # the highest value of each other setting
+    "frame_drop": 0.5,
+    "frame_cut": 0.5,
+    "time_mask": 0.5,
+    "noise": 1.0,
+    "rotation": 180.0,
+    "shift": 5.0,
+    "part_shift": 5.0,
+    "finger_drop": 0.9,
+    "hand_drop": 0.9,
+    "mirror": 1.0,
+    "mix": 1.0,
+}
+
 
 @dataclass(frozen=True)
 class AugmentationConfig:
     """Ranges of what is drawn for each sentence; each has an off value. Lengths are in shoulder widths."""
 
     enabled: bool = True
+    # Time.
     speed: tuple[float, float] = (0.75, 1.3)  # 1.3: signed 1.3 times as fast; (1, 1) is off
     frame_drop: float = 0.1  # each frame is dropped with a probability drawn from [0, this]; 0 is off
+    frame_cut: float = 0.0  # one run of frames is cut out, a share of the sentence drawn from [0, this]; 0 is off
+    time_mask: float = 0.0  # one run of frames is hidden and bridged, a share drawn from [0, this]; 0 is off
+    # The whole body.
     noise: float = 0.01  # standard deviation of jitter is drawn from [0, this]; 0 is off
-    scale: tuple[float, float] = (0.85, 1.15)  # of the features, x and y apart by a tenth of the range; (1, 1) is off
+    scale: tuple[float, float] = (0.85, 1.15)  # of all coordinates; (1, 1) is off
+    aspect: tuple[float, float] = (0.985, 1.015)  # of x against y: cameras and croppings differ; (1, 1) is off
     rotation: float = 10.0  # degrees in the image plane about the shoulders, drawn from [-this, this]; 0 is off
     shift: float = 0.1  # drawn from [-this, this] for x and y apart; 0 is off
+    mirror: float = 0.0  # probability that left and right are exchanged: a left-handed signer; 0 is off
+    # Its parts.
+    part_scale: tuple[float, float] = (
+        1.0,
+        1.0,
+    )  # of each hand about its wrist and the face about its root; (1, 1) is off
+    part_shift: float = 0.0  # of each hand and the face against the body, from [-this, this] for x and y; 0 is off
+    finger_drop: float = 0.0  # probability that a finger is folded onto its base for the sentence; 0 is off
+    hand_drop: float = 0.0  # probability that a hand is lost for a run of up to half of the sentence; 0 is off
+    # Sentences.
+    mix: float = 0.0  # probability that another sentence of the same signer follows in the same sequence; 0 is off
 
     def __post_init__(self):
-        for name in ("speed", "scale"):
+        for name in _RANGES:
             low, high = getattr(self, name)
             if not 0.2 <= low <= 1 <= high <= 5:
                 raise UsageError(
                     f"augmentation.{name} {[low, high]}: expected [low, high] with 0.2 <= low <= 1 <= high <= 5"
                 )
             object.__setattr__(self, name, (float(low), float(high)))
-        limits = {"frame_drop": 0.5, "noise": 1.0, "rotation": 180.0, "shift": 5.0}
-        for name, limit in limits.items():
+        for name, limit in _LIMITS.items():
             if not 0 <= getattr(self, name) <= limit:
                 raise UsageError(f"augmentation.{name} {getattr(self, name)}: expected 0 to {limit}")

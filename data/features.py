@@ -1,8 +1,9 @@
 """Landmarks to the 6516-dim features of the teacher, batched, on the device the landmarks are on.
 
-Two steps, between which augmentation acts on geometry:
+Three steps, before the last of which augmentation acts on geometry:
 
     body_coordinates   image fractions -> gaps bridged, shoulder-centred, in shoulder widths      (B, T, 543, 3)
+    right_handed       -> the mirror image, where the left hand leads                               (B, T, 543, 3)
     feature_blocks     -> position | velocity | acceleration | position relative to the part's root   (B, T, 6516)
 """
 
@@ -11,13 +12,18 @@ from torch import Tensor
 
 from data.landmarks import (
     LEFT_SHOULDER,
+    LEFT_WRIST,
+    MIRRORED,
+    MIRRORED_PARTS,
     PART_ANCHORS,
     PART_ROOTS,
     PART_SLICES,
     PARTS,
     RIGHT_SHOULDER,
+    RIGHT_WRIST,
 )
 
+HIPS = 2.0  # shoulder widths below the shoulders, about
 MIN_SHOULDER_WIDTH = 0.02  # image heights: a body seen from the side must not blow up the scale
 
 
@@ -126,6 +132,46 @@ def body_coordinates(
     return torch.cat(moved, dim=2) / unit.clamp(min=MIN_SHOULDER_WIDTH)[:, :, None, None]
 
 
+def left_hand_leads(body: Tensor, lengths: Tensor) -> Tensor:
+    """bool (B,): the left wrist is held higher and moves more than the right one, on average over the sentence.
+
+    body (B, T, 543, 3) as of `body_coordinates`. Left-handed signers and mirrored cameras: seldom wrong where the right hand
+    leads, because both must hold.
+    """
+    inside = frame_mask(lengths, body.shape[1])
+    raised, moved = [], []
+    for wrist in (LEFT_WRIST, RIGHT_WRIST):
+        path = body[:, :, wrist, :2]
+        above_hips = (HIPS - path[..., 1]).clamp(min=0)
+        raised.append((above_hips * inside).sum(1))
+        # Frames past the end hold the last one: nothing moves there.
+        moved.append(torch.linalg.vector_norm(path[:, 1:] - path[:, :-1], dim=-1).sum(1))
+    return (raised[0] > raised[1]) & (moved[0] > moved[1])
+
+
+def right_handed(body: Tensor, detected: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """body (B, T, 543, 3) and detected (B, T, 4) with sentences in which the left hand leads mirrored.
+
+    A gloss is then signed by the same hand whoever signs it and however the camera was set.
+    """
+    flip = left_hand_leads(body, lengths)[:, None, None]
+    # The usual case; another device would be waited for, and an exported graph must be able to do both.
+    if flip.device.type == "cpu" and not torch.jit.is_tracing() and not flip.any():
+        return body, detected
+    mirrored = body[:, :, torch.from_numpy(MIRRORED).to(body.device)] * body.new_tensor([-1.0, 1.0, 1.0])
+    # Not torch.where: onnxruntime has none for bools.
+    detected = (flip & detected[..., MIRRORED_PARTS]) | (~flip & detected)
+    return torch.where(flip[..., None], mirrored, body), detected
+
+
+def sentence_body(
+    landmarks: Tensor, detected: Tensor, lengths: Tensor, aspect_ratio: float, causal: bool = False
+) -> tuple[Tensor, Tensor]:
+    """`body_coordinates`, then `right_handed`, unless `causal`: which hand leads is known at the end only."""
+    body = body_coordinates(landmarks, detected, lengths, aspect_ratio, causal)
+    return (body, detected) if causal else right_handed(body, detected, lengths)
+
+
 def feature_blocks(body: Tensor, lengths: Tensor) -> Tensor:
     """The four blocks of 1629: position, velocity, acceleration, position relative to the part's root.
 
@@ -147,4 +193,4 @@ def compute_features(
     landmarks: Tensor, detected: Tensor, lengths: Tensor, aspect_ratio: float, causal: bool = False
 ) -> Tensor:
     """Stored landmarks to features without augmentation: (B, T, 543, 3) -> float32 (B, T, 6516), zeros past the end."""
-    return feature_blocks(body_coordinates(landmarks, detected, lengths, aspect_ratio, causal), lengths)
+    return feature_blocks(sentence_body(landmarks, detected, lengths, aspect_ratio, causal)[0], lengths)

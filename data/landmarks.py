@@ -5,6 +5,7 @@ MediaPipe's own (https://github.com/google-ai-edge/mediapipe, `pose_landmark`, `
 """
 
 import difflib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -50,6 +51,37 @@ def _face(indices: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(PART_SLICES["face"].start + index for index in indices)
 
 
+# Runs of face points on the signer's right and their partners on the left: (right, left, how many in a row). Measured: in
+# a mean face of recorded footage every point has one nearest partner across the plane of symmetry (28 lie on it).
+FACE_MIRROR_RUNS = (
+    (3, 248, 1),
+    (7, 249, 1),
+    (20, 250, 74),
+    (95, 324, 56),
+    (153, 380, 11),
+    (165, 391, 3),
+    (169, 394, 6),
+)
+FACE_MIRROR_RUNS += ((176, 400, 19), (196, 419, 1), (198, 420, 1), (201, 421, 47))
+POSE_MIRROR_PAIRS = ((1, 4), (2, 5), (3, 6), (7, 8), (9, 10), *((left, left + 1) for left in range(11, 33, 2)))
+
+
+def _mirrored() -> np.ndarray:
+    partner = np.arange(NUM_LANDMARKS)
+    pairs = list(POSE_MIRROR_PAIRS)
+    face = PART_SLICES["face"].start
+    for right, left, count in FACE_MIRROR_RUNS:
+        pairs += [(face + right + i, face + left + i) for i in range(count)]
+    pairs += [(LEFT_HAND_WRIST + i, RIGHT_HAND_WRIST + i) for i in range(21)]
+    for one, other in pairs:
+        partner[one], partner[other] = other, one
+    return partner
+
+
+MIRRORED = _mirrored()  # int64 (543,): the landmark that stands in each one's place in a mirror
+MIRRORED_PARTS = (0, 1, 3, 2)  # the same for the columns of `detected`
+FINGERS = ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (17, 18, 19, 20))  # of a hand, base first
+
 # Named subsets: configuration says which of them a part encoder reads. Values are indices into the 543 landmarks.
 SUBSETS: dict[str, tuple[int, ...]] = {
     "pose_all": tuple(range(33)),
@@ -74,11 +106,14 @@ def subset(name: str) -> tuple[int, ...]:
     return SUBSETS[name]
 
 
-def feature_columns(indices: tuple[int, ...], blocks: tuple[str, ...] = FEATURE_BLOCKS) -> np.ndarray:
+def feature_columns(
+    indices: tuple[int, ...], blocks: Sequence[str] = FEATURE_BLOCKS, coordinates: int = NUM_COORDINATES
+) -> np.ndarray:
     """Columns of the 6516-dim feature vector that hold the given landmarks in the given blocks.
 
-    Returns int64 (len(blocks) * len(indices) * 3,), ordered block, landmark, coordinate.
+    coordinates: 3, or 2 for x and y alone. Returns int64 (len(blocks) * len(indices) * coordinates,), ordered block,
+    landmark, coordinate.
     """
     starts = np.array([FEATURE_BLOCKS.index(block) * BLOCK for block in blocks])
     points = np.array(indices) * NUM_COORDINATES
-    return (starts[:, None, None] + points[None, :, None] + np.arange(NUM_COORDINATES)).reshape(-1)
+    return (starts[:, None, None] + points[None, :, None] + np.arange(coordinates)).reshape(-1)

@@ -20,6 +20,7 @@ class BiLSTM(nn.Module):
 
     def __init__(self, in_width: int, hidden: int, layers: int, dropout: float):
         super().__init__()
+        self.out_width = 2 * hidden
         widths = [in_width, *[2 * hidden] * (layers - 1)]
         self.forward_layers = nn.ModuleList(nn.LSTM(width, hidden, batch_first=True) for width in widths)
         self.backward_layers = nn.ModuleList(nn.LSTM(width, hidden, batch_first=True) for width in widths)

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from errors import UsageError
 
 TIME_STRIDE = 4  # frames a step of the output
+PART_ENCODERS = ("linear", "graph")
+SEQUENCES = ("bilstm", "conformer")
+DEPTHS = ("all", "hands", "none")
+_BLOCKS = ("position", "velocity", "acceleration", "relative")  # data/landmarks.py has them with numpy
 
 
 @dataclass(frozen=True)
@@ -15,11 +19,17 @@ class ModelConfig:
     face_subset: str = "mouth_brows_eyes"
     left_hand_subset: str = "left_hand"
     right_hand_subset: str = "right_hand"
+    pose_blocks: str = "position velocity acceleration relative"  # which feature blocks of the part are read
+    face_blocks: str = "position velocity acceleration relative"
+    hand_blocks: str = "position velocity acceleration relative"
+    depth: str = "all"  # whose z is read: all, hands, none
+    part_encoder: str = "linear"  # or graph: landmarks exchange what they see before they are joined
     pose_width: int = 256
     face_width: int = 128
     hand_width: int = 256
     fusion_width: int = 512
     inception_widths: tuple[int, int] = (768, 1024)
+    sequence: str = "bilstm"  # or conformer, of lstm_layers blocks as wide as the last inception stage
     lstm_hidden: int = 1024
     lstm_layers: int = 2
     dropout: float = 0.3
@@ -27,6 +37,15 @@ class ModelConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "inception_widths", tuple(self.inception_widths))
+        for name, known in (("depth", DEPTHS), ("part_encoder", PART_ENCODERS), ("sequence", SEQUENCES)):
+            if getattr(self, name) not in known:
+                raise UsageError(f"model.{name} '{getattr(self, name)}': expected one of {', '.join(known)}")
+        for name in ("pose_blocks", "face_blocks", "hand_blocks"):
+            blocks = getattr(self, name).split()
+            if not blocks or len(set(blocks)) < len(blocks) or not set(blocks) <= set(_BLOCKS):
+                raise UsageError(
+                    f"model.{name} '{getattr(self, name)}': expected some of '{' '.join(_BLOCKS)}', each once"
+                )
         for name in ("pose_width", "face_width", "hand_width", "fusion_width", "lstm_hidden", "lstm_layers"):
             if getattr(self, name) < 1:
                 raise UsageError(f"model.{name} {getattr(self, name)}: expected 1 or more")

@@ -10,12 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from data.landmarks import NUM_FEATURES, PARTS, feature_columns, subset
+from data.landmarks import NUM_COORDINATES, NUM_FEATURES, PARTS, feature_columns, subset
 from models.bilstm import BiLSTM
 from models.config import ModelConfig
+from models.conformer import Conformer
 from models.ctc_head import CosineHead
 from models.masking import frame_mask
-from models.part_encoder import GatedFusion, PartEncoder
+from models.part_encoder import GatedFusion, GraphPartEncoder, PartEncoder
 from models.temporal_inception import InceptionStack
 
 MIN_STD = 1e-3  # shoulder widths: below this a feature is quantisation noise and is not blown up
@@ -39,16 +40,16 @@ class I3DTeacher(nn.Module):
         self.register_buffer("feature_mean", torch.zeros(NUM_FEATURES))
         self.register_buffer("feature_std", torch.ones(NUM_FEATURES))
         widths = [config.pose_width, config.face_width, config.hand_width, config.hand_width]
-        names = [getattr(config, f"{part}_subset") for part in PARTS]
-        self.parts = nn.ModuleList(
-            PartEncoder(torch.from_numpy(feature_columns(subset(name))), part, width)
-            for part, (name, width) in enumerate(zip(names, widths, strict=True))
-        )
+        self.parts = nn.ModuleList(make_part_encoder(config, part, width) for part, width in enumerate(widths))
         self.fusion = GatedFusion(widths, config.fusion_width)
         self.inception = InceptionStack(config.fusion_width, config.inception_widths, config.dropout)
-        self.lstm = BiLSTM(config.inception_widths[1], config.lstm_hidden, config.lstm_layers, config.dropout)
+        width = config.inception_widths[1]
+        if config.sequence == "conformer":
+            self.sequence = Conformer(width, config.lstm_layers, config.dropout)
+        else:
+            self.sequence = BiLSTM(width, config.lstm_hidden, config.lstm_layers, config.dropout)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = CosineHead(2 * config.lstm_hidden, classes, config.head_scale)
+        self.head = CosineHead(self.sequence.out_width, classes, config.head_scale)
         self.conv_head = CosineHead(config.inception_widths[1], classes, config.head_scale)
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
@@ -56,20 +57,40 @@ class I3DTeacher(nn.Module):
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(std)
 
-    def forward(self, features: Tensor, lengths: Tensor, detected: Tensor | None = None) -> TeacherOutput:
-        """features (B, T, 6516), lengths int (B,) with 1 <= length <= T, detected bool (B, T, 4) or None for all seen."""
+    def forward(
+        self, features: Tensor, lengths: Tensor, detected: Tensor | None = None, shown: Tensor | None = None
+    ) -> TeacherOutput:
+        """features (B, T, 6516), lengths int (B,) with 1 <= length <= T, detected bool (B, T, 4) or None for all seen.
+
+        shown: bool (B, 4), False for a part that the model is not to see in the whole sentence; None shows all.
+        """
         batch, frames, _ = features.shape
         if detected is None:
             detected = torch.ones(batch, frames, len(PARTS), dtype=torch.bool, device=features.device)
         mask = frame_mask(lengths, frames)
         inverse_std = 1 / self.feature_std.clamp(min=MIN_STD)
         parts = [encode(features, self.feature_mean, inverse_std, detected, mask) for encode in self.parts]
+        if shown is not None:
+            parts = [part * shown[:, i, None, None] for i, part in enumerate(parts)]
         x = self.dropout(self.fusion(parts, mask))  # (B, fusion_width, T)
         x, steps = self.inception(x, lengths)  # (B, C, T')
         x = x.transpose(1, 2)  # (B, T', C)
         conv_logits = self.conv_head(x)
-        logits = self.head(self.dropout(self.lstm(x, steps)))
+        logits = self.head(self.dropout(self.sequence(x, steps)))
         return TeacherOutput(logits.log_softmax(-1), conv_logits.log_softmax(-1), steps)
+
+
+def make_part_encoder(config: ModelConfig, part: int, width: int) -> PartEncoder:
+    """The encoder of one of the four parts (a column of `detected`), reading what the configuration names."""
+    name = PARTS[part]
+    kind = "hand" if "hand" in name else name
+    landmarks = subset(getattr(config, f"{name}_subset"))
+    blocks = getattr(config, f"{kind}_blocks").split()
+    with_depth = config.depth == "all" or (config.depth == "hands" and kind == "hand")
+    columns = torch.from_numpy(feature_columns(landmarks, blocks, NUM_COORDINATES if with_depth else 2))
+    if config.part_encoder == "graph":
+        return GraphPartEncoder(columns, part, width, len(landmarks), len(blocks))
+    return PartEncoder(columns, part, width)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -25,13 +25,44 @@ class PartEncoder(nn.Module):
         """features (B, T, 6516), mean and inverse_std (6516,), seen bool (B, T, 4), mask (B, 1, T) -> (B, width, T)."""
         x = features.index_select(2, self.columns)  # (B, T, D)
         x = (x - mean[self.columns]) * inverse_std[self.columns]
-        x = self.project(x.clamp(-STANDARDISED_LIMIT, STANDARDISED_LIMIT))
+        x = self.join(x.clamp(-STANDARDISED_LIMIT, STANDARDISED_LIMIT))
         x = x + (~seen[:, :, self.part, None]) * self.missing
         return torch.relu(self.norm(x.transpose(1, 2), mask))
+
+    def join(self, x: Tensor) -> Tensor:
+        """Standardised values (B, T, D) -> (B, T, width)."""
+        return self.project(x)
 
 
 # A tracker's outlier (a hand thrown across the image) is cut at this many standard deviations.
 STANDARDISED_LIMIT = 8.0
+
+
+class GraphPartEncoder(PartEncoder):
+    """A part encoder whose landmarks first exchange what they see: each landmark's values become a node of a graph with
+    learned edges (starting from none), as graph networks over skeletons do (Yan et al. 2018), then all are joined.
+
+    columns: as of PartEncoder, ordered block, landmark, coordinate, of `landmarks` landmarks in `blocks` blocks.
+    """
+
+    def __init__(self, columns: Tensor, part: int, width: int, landmarks: int, blocks: int):
+        super().__init__(columns, part, width)
+        self.landmarks, self.blocks = landmarks, blocks
+        self.embed = nn.Linear(len(columns) // landmarks, NODE_WIDTH)
+        self.place = nn.Parameter(torch.zeros(landmarks, NODE_WIDTH))
+        self.edges = nn.Parameter(torch.zeros(landmarks, landmarks))
+        self.exchange = nn.Linear(NODE_WIDTH, NODE_WIDTH)
+        self.project = nn.Linear(landmarks * NODE_WIDTH, width)
+
+    def join(self, x: Tensor) -> Tensor:
+        batch, frames, _ = x.shape
+        nodes = x.view(batch, frames, self.blocks, self.landmarks, -1).transpose(2, 3).flatten(3)  # (B, T, N, values)
+        nodes = torch.relu(self.embed(nodes) + self.place)
+        nodes = nodes + torch.relu(self.exchange(self.edges.softmax(-1) @ nodes))
+        return self.project(nodes.flatten(2))
+
+
+NODE_WIDTH = 24
 
 
 class GatedFusion(nn.Module):

@@ -149,10 +149,12 @@ class Student(nn.Module):
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(std)
 
-    def _fuse(self, features: Tensor, detected: Tensor, mask: Tensor) -> Tensor:
+    def _fuse(self, features: Tensor, detected: Tensor, mask: Tensor, shown: Tensor | None = None) -> Tensor:
         """(B, widths[0], T)"""
         inverse_std = 1 / self.feature_std.clamp(min=MIN_STD)
         parts = [encode(features, self.feature_mean, inverse_std, detected, mask) for encode in self.parts]
+        if shown is not None:
+            parts = [part * shown[:, i, None, None] for i, part in enumerate(parts)]
         return self.dropout(self.fusion(parts, mask))
 
     def read_on(
@@ -171,12 +173,17 @@ class Student(nn.Module):
         seen, memory = self.lstm.lstm(x.transpose(1, 2), memory)
         return self.head(seen).log_softmax(-1), StreamState(after, memory)
 
-    def forward(self, features: Tensor, lengths: Tensor, detected: Tensor | None = None) -> TeacherOutput:
-        """features (B, T, 6516), lengths int (B,) with 1 <= length <= T, detected bool (B, T, 4) or None for all seen."""
+    def forward(
+        self, features: Tensor, lengths: Tensor, detected: Tensor | None = None, shown: Tensor | None = None
+    ) -> TeacherOutput:
+        """features (B, T, 6516), lengths int (B,) with 1 <= length <= T, detected bool (B, T, 4) or None for all seen.
+
+        shown: bool (B, 4), False for a part that the model is not to see in the whole sentence; None shows all.
+        """
         if detected is None:
             detected = torch.ones(*features.shape[:2], len(PARTS), dtype=torch.bool, device=features.device)
         mask = frame_mask(lengths, features.shape[1])
-        x = self._fuse(features, detected, mask)
+        x = self._fuse(features, detected, mask, shown)
         for block, stride in zip(self.blocks, _STRIDES, strict=True):
             before = mask
             if stride == 2:

@@ -43,6 +43,9 @@ class TrainingConfig:
     conv_loss_weight: float = 1.0
     distillation_weight: float = 1.0
     distillation_temperature: float = 8.0
+    label_smoothing: float = 0.0
+    part_mask: float = 0.0
+    consistency_weight: float = 0.0
 
     def __post_init__(self):
         problems = []
@@ -52,9 +55,15 @@ class TrainingConfig:
         for name in ("learning_rate", "max_grad_norm", "distillation_temperature"):
             if not 0 < getattr(self, name) < float("inf"):
                 problems.append(f"{name} {getattr(self, name)}: expected a number above 0")
-        for name in ("min_learning_rate", "warmup_epochs", "weight_decay", "conv_loss_weight", "distillation_weight"):
+        weights = ("conv_loss_weight", "distillation_weight", "consistency_weight")
+        for name in ("min_learning_rate", "warmup_epochs", "weight_decay", *weights):
             if not 0 <= getattr(self, name) < float("inf"):
                 problems.append(f"{name} {getattr(self, name)}: expected 0 or more")
+        for name, below in (("label_smoothing", 1), ("part_mask", 1)):
+            if not 0 <= getattr(self, name) < below:
+                problems.append(f"{name} {getattr(self, name)}: expected 0 or more and below {below}")
+        if self.consistency_weight and not self.part_mask:
+            problems.append("consistency_weight compares two views with different parts hidden: set part_mask, too")
         for name, known in (("optimizer", OPTIMIZERS), ("decoder", DECODERS), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 problems.append(f"{name} '{getattr(self, name)}': expected one of {', '.join(known)}")

@@ -64,7 +64,7 @@ class OnlineTeacher:
         """The plan's batches as this epoch augments them, and what the teacher says of the same sentences."""
         pipeline, epoch = trainer.pipeline, trainer.progress.epoch
         self.model.to(pipeline.device)
-        drawn = (trainer.train, plan, trainer.config.augmentation, trainer.config.training.seed, epoch)
+        drawn = (trainer.epoch_train, plan, trainer.config.augmentation, trainer.config.training.seed, epoch)
         own = pipeline.augmented_batches(*drawn)
         if self.causal == pipeline.causal:
             for batch in own:
@@ -99,14 +99,15 @@ class StoredTeacher:
 
     def settings(self) -> dict[str, dict]:
         """What they prescribe of the student's run."""
-        ranges = {**self.request.augmentation, "enabled": self.request.views > 0}
+        # Sentences joined to others have no soft targets.
+        ranges = {**self.request.augmentation, "enabled": self.request.views > 0, "mix": 0.0}
         return {"augmentation": ranges, "distillation": {"temperature": float(self.request.temperature)}}
 
     def batches(self, trainer: "StudentTrainer", plan: Sequence[np.ndarray]) -> Iterator[GuidedBatch]:
         """The plan's batches in this epoch's view, and what the teacher said of the same sentences."""
-        request, split = self.request, trainer.train.split
+        request, split = self.request, trainer.epoch_train.split
         view = (trainer.progress.epoch - 1) % request.views + 1 if request.views else 0
-        drawn = (trainer.train, plan, trainer.config.augmentation, request.seed, view)
+        drawn = (trainer.epoch_train, plan, trainer.config.augmentation, request.seed, view)
         for batch in trainer.pipeline.augmented_batches(*drawn):
             rows = [self.targets.read(split.name, split.sentences[index].id, view) for index in batch.indices]
             steps = [ctc_steps(length) for length in batch.lengths.tolist()]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from data.batching import load_batch
 from data.corpus import Corpus, Split, sha256_of
-from data.features import compute_features
+from data.features import feature_blocks, sentence_body
 from data.landmarks import LAYOUT
 from data.vocabulary import Vocabulary
 from decoding.greedy import greedy_decode
@@ -59,8 +59,8 @@ class LandmarkModel(nn.Module):
 
     def forward(self, landmarks: Tensor, detected: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """landmarks float32 (B, T, 543, 3), detected bool (B, T, 4), lengths int64 (B,)."""
-        features = compute_features(landmarks, detected, lengths, self.aspect_ratio, self.causal)
-        output = self.model(features, lengths, detected)
+        body, detected = sentence_body(landmarks, detected, lengths, self.aspect_ratio, self.causal)
+        output = self.model(feature_blocks(body, lengths), lengths, detected)
         return output.log_probs, output.lengths
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.i3d_teacher import TeacherOutput
+from training.config import TrainingConfig
 
 
 @dataclass
@@ -32,6 +33,12 @@ def ctc_per_gloss(log_probs: Tensor, steps: Tensor, targets: Tensor, target_leng
     return loss / target_lengths.clamp(min=1)
 
 
+def _mean_over_steps(values: Tensor, steps: Tensor) -> Tensor:
+    """values (B, T'), of which only the first `steps` (B,) of each row count -> (B,)."""
+    inside = torch.arange(values.shape[1], device=steps.device) < steps[:, None]
+    return (values * inside).sum(1) / steps
+
+
 def distillation_per_step(student: Tensor, teacher: Tensor, steps: Tensor, temperature: float) -> Tensor:
     """T^2 KL(teacher || student) of the classes at temperature T, mean over each sentence's steps, float32 (B,).
 
@@ -41,17 +48,34 @@ def distillation_per_step(student: Tensor, teacher: Tensor, steps: Tensor, tempe
     student = (student / temperature).log_softmax(-1)
     teacher = (teacher.detach() / temperature).log_softmax(-1)
     divergence = (teacher.exp() * (teacher - student)).sum(-1)  # (B, T')
-    inside = torch.arange(divergence.shape[1], device=steps.device) < steps[:, None]
-    return temperature**2 * (divergence * inside).sum(1) / steps
+    return temperature**2 * _mean_over_steps(divergence, steps)
+
+
+def uniform_per_step(log_probs: Tensor, steps: Tensor) -> Tensor:
+    """Cross-entropy of the uniform distribution over the classes against (B, T', V), mean over the steps, float32 (B,).
+
+    Added with a small weight it keeps every class, and so the glosses beside the blank, from becoming impossible.
+    """
+    return _mean_over_steps(-log_probs.mean(-1), steps)
+
+
+def consistency_per_step(one: Tensor, other: Tensor, steps: Tensor) -> Tensor:
+    """Symmetric KL of two views' log-probabilities (B, T', V), mean over each sentence's steps, float32 (B,).
+
+    As between the part-masked views of CoSign (Jiao et al., ICCV 2023).
+    """
+    return _mean_over_steps(0.5 * ((one.exp() - other.exp()) * (one - other)).sum(-1), steps)
 
 
 @dataclass(frozen=True)
 class TeacherLoss:
-    """total = CTC(sequence) + conv_weight * CTC(convolution) + distillation_weight * KL(sequence || convolution)."""
+    """total = CTC(sequence) + conv_weight * CTC(convolution) + distillation_weight * KL(sequence || convolution)
+    + smoothing * (cross-entropy of the uniform distribution against both)."""
 
     conv_weight: float
     distillation_weight: float
     temperature: float
+    smoothing: float = 0.0
 
     def __call__(self, output: TeacherOutput, targets: Tensor, target_lengths: Tensor) -> SentenceLosses:
         """targets int64 (B, L) padded, target_lengths int64 (B,)."""
@@ -59,4 +83,17 @@ class TeacherLoss:
         convolution = ctc_per_gloss(output.conv_log_probs, output.lengths, targets, target_lengths)
         distillation = distillation_per_step(output.conv_log_probs, output.log_probs, output.lengths, self.temperature)
         total = sequence + self.conv_weight * convolution + self.distillation_weight * distillation
+        if self.smoothing:
+            for log_probs in (output.log_probs, output.conv_log_probs):
+                total = total + self.smoothing * uniform_per_step(log_probs, output.lengths)
         return SentenceLosses(total, sequence, convolution, distillation)
+
+
+def make_loss(options: TrainingConfig) -> TeacherLoss:
+    """The loss that the configuration names."""
+    return TeacherLoss(
+        options.conv_loss_weight,
+        options.distillation_weight,
+        options.distillation_temperature,
+        options.label_smoothing,
+    )

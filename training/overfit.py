@@ -16,7 +16,7 @@ from models.i3d_teacher import I3DTeacher, count_parameters
 from training.config import Config
 from training.devices import Precision, choose_device
 from training.evaluation import Evaluation, evaluate
-from training.losses import TeacherLoss
+from training.losses import make_loss
 from training.pipeline import FeaturePipeline, feature_statistics
 from training.run import make_folder, make_model, open_corpus, run_folder, set_aside
 from training.run_log import write_curves, write_hypotheses, write_json
@@ -65,7 +65,7 @@ def overfit(config: Config, num_samples: int) -> OverfitResult:
     pipeline = FeaturePipeline(corpus.aspect_ratio, device)
     model = make_model(config, vocabulary, device)
     model.set_statistics(*feature_statistics(pipeline, samples.split))
-    loss = TeacherLoss(options.conv_loss_weight, options.distillation_weight, options.distillation_temperature)
+    loss = make_loss(options)
     optimizer = make_optimizer(model, config)
     print(
         f"corpus {corpus.describe()}: {num_samples} sentences, {int(samples.split.lengths.sum())} frames, "

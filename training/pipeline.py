@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.augmentation import Augmenter, draw
+from data.augmentation import Augmenter, draw, hide
 from data.augmentation_config import AugmentationConfig
 from data.batching import LandmarkBatch, load_batch, plan_evaluation
 from data.corpus import Split
-from data.features import body_coordinates, feature_blocks
+from data.features import feature_blocks, sentence_body
 from data.landmarks import NUM_FEATURES
 from training.sentences import PreparedSplit, min_frames
 
@@ -42,10 +42,10 @@ class FeaturePipeline:
     def batches(self, split: Split, plan: Sequence[np.ndarray]) -> Iterator[FeatureBatch]:
         """The plan's batches without augmentation."""
         for batch in self._read(split, plan):
-            body = self._body(batch)
+            body, detected = self._body(batch, batch.detected)
             yield FeatureBatch(
                 feature_blocks(body, batch.lengths),
-                batch.detected,
+                detected,
                 batch.lengths,
                 batch.indices,
                 int(split.lengths[batch.indices].sum()),
@@ -63,13 +63,13 @@ class FeaturePipeline:
         for batch in self._read(prepared.split, plan):
             sentences = [prepared.split.sentences[index] for index in batch.indices]
             draws = [draw(config, seed, epoch, s.id, s.frames, min_frames(s.glosses)) for s in sentences]
-            body = self._body(batch)
-            body, detected, lengths = self._augmenter(body, batch.detected, draws)
+            body, seen = self._body(batch, hide(batch.detected, draws))
+            body, detected, lengths = self._augmenter(body, seen, draws)
             frames = sum(len(one.times) for one in draws)
             yield FeatureBatch(feature_blocks(body, lengths), detected, lengths, batch.indices, frames)
 
-    def _body(self, batch: LandmarkBatch) -> Tensor:
-        return body_coordinates(batch.landmarks, batch.detected, batch.lengths, self.aspect_ratio, self.causal)
+    def _body(self, batch: LandmarkBatch, detected: Tensor) -> tuple[Tensor, Tensor]:
+        return sentence_body(batch.landmarks, detected, batch.lengths, self.aspect_ratio, self.causal)
 
     def _read(self, split: Split, plan: Sequence[np.ndarray]) -> Iterator[LandmarkBatch]:
         """Batches on the device, read a little ahead by a thread."""

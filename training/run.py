@@ -212,7 +212,7 @@ def dry_run(run: Run, updates: int = 3) -> None:
     plan = plan_epoch(lengths, options.batch_size, options.seed, 1)
     mean, std = feature_statistics(trainer.pipeline, trainer.train.split, max_frames=20_000)
     trainer.model.set_statistics(mean, std)
-    groups = trainer.groups(1)
+    groups = trainer.begin_epoch(1)
     # Groups near the median length stand for the epoch; the first one warms up and is not timed.
     by_frames = sorted(groups, key=lambda group: sum(int(trainer.train.split.lengths[b].sum()) for b in group))
     middle = by_frames[max(len(by_frames) // 2 - updates // 2, 0) :][: updates + 1]

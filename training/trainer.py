@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import signal
+import statistics
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from data.batching import plan_epoch
 from data.corpus import Corpus
+from data.mixing import mix_sentences
 from data.randomness import key
 from data.vocabulary import Vocabulary
 from decoding.greedy import best_path
@@ -27,13 +29,15 @@ from models.i3d_teacher import I3DTeacher, TeacherOutput
 from training.checkpoint import BEST, LAST, copy_checkpoint, save_checkpoint
 from training.config import Config
 from training.devices import Precision
+from training.diagnosis import diagnose
 from training.early_stopping import EarlyStopping
 from training.evaluation import evaluate
-from training.losses import TeacherLoss
+from training.losses import consistency_per_step, make_loss
 from training.pipeline import FeatureBatch, FeaturePipeline
 from training.run_log import RunLog, heading
 from training.schedule import learning_rate
-from training.sentences import PreparedSplit, pad_targets
+from training.sentences import PreparedSplit, pad_targets, prepare_split
+from training.views import draw_views
 
 MAX_BAD_UPDATES = 10  # in a row, with a loss or gradient that is not finite
 
@@ -82,6 +86,7 @@ class Progress:
     total_seconds: float = 0.0
     total_frames: int = 0
     bad_updates: int = 0
+    gradient_norms: list[float] = field(default_factory=list)  # before clipping, of the epoch's finite updates
     loaded_wer: float | None = None  # dev WER that a fine-tune started from
     hypotheses: dict[int, list[int]] = field(default_factory=dict)
     history: list[dict] = field(default_factory=list)
@@ -106,11 +111,14 @@ class Trainer:
     def __post_init__(self):
         options = self.config.training
         self.device = self.pipeline.device
-        self.loss = TeacherLoss(options.conv_loss_weight, options.distillation_weight, options.distillation_temperature)
+        self.loss = make_loss(options)
         self.optimizer = make_optimizer(self.model, self.config)
         self.progress = Progress()
         self.stopping = EarlyStopping(options.patience)
         self.trainable = self.train.trainable
+        self.epoch_train = (
+            self.train
+        )  # of the epoch under way: with other sentences joined to some, where that is asked for
         self.updates_per_epoch = math.ceil(
             math.ceil(len(self.trainable) / options.batch_size) / options.accumulation_steps
         )
@@ -169,6 +177,8 @@ class Trainer:
                     is_best = self.stopping.update(progress.epoch, row["dev_wer"])
                     progress.history.append(row)
                     log.add(row, is_best)
+                    for line in diagnose(progress.history, options.warmup_epochs):
+                        tqdm.write(line)
                     progress.finished = progress.epoch >= options.epochs or self.stopping.should_stop
                     self._begin_next_epoch()
                     save_checkpoint(self.folder / LAST, self.state())
@@ -186,19 +196,22 @@ class Trainer:
         progress.total_frames += progress.frames
         progress.epoch += 1
         progress.group, progress.loss_sum, progress.frames, progress.seconds = 0, 0.0, 0, 0.0
-        progress.hypotheses = {}
+        progress.hypotheses, progress.gradient_norms = {}, []
 
-    def groups(self, epoch: int) -> list[list[np.ndarray]]:
-        """The epoch's batches, those of one update together; the last group may be shorter."""
-        options = self.config.training
-        plan = plan_epoch(self.train.split.lengths[self.trainable], options.batch_size, options.seed, epoch)
+    def begin_epoch(self, epoch: int) -> list[list[np.ndarray]]:
+        """Draw the epoch's train split. Returns its batches, those of one update together; the last group may be shorter."""
+        options, mix = self.config.training, self.config.augmentation.mix if self.config.augmentation.enabled else 0.0
+        if mix:
+            split = mix_sentences(self.train.split, self.trainable, mix, options.seed, epoch)
+            self.epoch_train = prepare_split(split, self.vocabulary)
+        plan = plan_epoch(self.epoch_train.split.lengths[self.trainable], options.batch_size, options.seed, epoch)
         plan = [self.trainable[batch] for batch in plan]
         size = options.accumulation_steps
         return [plan[start : start + size] for start in range(0, len(plan), size)]
 
     def _train_epoch(self, signals: StopSignals) -> None:
         options, progress = self.config.training, self.progress
-        groups = self.groups(progress.epoch)[progress.group :]
+        groups = self.begin_epoch(progress.epoch)[progress.group :]
         batches = self.batches([batch for group in groups for batch in group])
         bar = tqdm(
             total=self.updates_per_epoch,
@@ -227,7 +240,7 @@ class Trainer:
         """The plan's batches as this epoch shows them."""
         options = self.config.training
         return self.pipeline.augmented_batches(
-            self.train, plan, self.config.augmentation, options.seed, self.progress.epoch
+            self.epoch_train, plan, self.config.augmentation, options.seed, self.progress.epoch
         )
 
     def update(self, batches: Sequence[FeatureBatch]) -> None:
@@ -243,7 +256,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss_sum = 0.0
         for batch in batches:
-            targets = pad_targets([self.train.targets[index] for index in batch.indices], self.device)
+            targets = pad_targets([self.epoch_train.targets[index] for index in batch.indices], self.device)
             output, losses = self.losses(batch, *targets)
             self.precision.scaler.scale(losses.sum() / sentences).backward()
             loss_sum += float(losses.detach().sum())
@@ -255,21 +268,35 @@ class Trainer:
         self._apply_gradients(math.isfinite(loss_sum), batches)
 
     def losses(self, batch: FeatureBatch, targets: Tensor, target_lengths: Tensor) -> tuple[TeacherOutput, Tensor]:
-        """The model's output and what each sentence is trained on, float32 (B,)."""
-        with self.precision.autocast():
-            output = self.model(batch.features, batch.lengths, batch.detected)
-        return output, self.loss(output, targets, target_lengths).total
+        """The model's output on the batch and the loss of each of its sentences, float32 (B,).
+
+        With a consistency weight the batch is seen twice, with different parts hidden; the output is the first view's.
+        """
+        options = self.config.training
+        names = [self.train.split.sentences[index].id for index in batch.indices]
+        shown = draw_views(options, self.progress.epoch, names)  # (views, B, 4)
+        outputs = []
+        for view in torch.from_numpy(shown).to(self.device) if shown is not None else [None]:
+            with self.precision.autocast():
+                outputs.append(self.model(batch.features, batch.lengths, batch.detected, view))
+        losses = sum(self.loss(output, targets, target_lengths).total for output in outputs) / len(outputs)
+        if len(outputs) == 2:
+            one, other = (output.log_probs for output in outputs)
+            losses = losses + options.consistency_weight * consistency_per_step(one, other, outputs[0].lengths)
+        return outputs[0], losses
 
     def _apply_gradients(self, finite: bool, batches: Sequence[FeatureBatch]) -> None:
         scaler, progress = self.precision.scaler, self.progress
         scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.max_grad_norm)
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.max_grad_norm))
         if scaler.is_enabled():
             scaler.step(self.optimizer)  # skips the update by itself and lowers its scale when a gradient overflowed
             scaler.update()
-            finite = finite and math.isfinite(float(norm))
-        elif finite := finite and math.isfinite(float(norm)):
+            finite = finite and math.isfinite(norm)
+        elif finite := finite and math.isfinite(norm):
             self.optimizer.step()
+        if finite:
+            progress.gradient_norms.append(norm)
         progress.bad_updates = 0 if finite else progress.bad_updates + 1
         if not finite:
             ids = [self.train.split.sentences[index].id for batch in batches for index in batch.indices]
@@ -307,7 +334,7 @@ class Trainer:
         )
         said = sorted(progress.hypotheses)
         train = score(
-            [self.train.split.sentences[index].glosses for index in said],
+            [self.epoch_train.split.sentences[index].glosses for index in said],
             [self.vocabulary.decode(progress.hypotheses[index]) for index in said],
         )
         return {
@@ -320,6 +347,9 @@ class Trainer:
             "dev_deletions": dev.score.deletions,
             "dev_insertions": dev.score.insertions,
             "dev_blank_share": dev.blank_share,
+            "dev_empty_share": sum(not said for said in dev.hypotheses) / len(dev.hypotheses),
+            "dev_gloss_ratio": sum(map(len, dev.hypotheses)) / dev.score.reference_glosses,
+            "gradient_norm": statistics.median(progress.gradient_norms) if progress.gradient_norms else math.nan,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "frames_per_second": progress.frames / progress.seconds if progress.seconds else 0.0,
         }

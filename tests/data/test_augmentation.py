@@ -7,17 +7,45 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.augmentation import Augmenter, Draw, draw
+from data.augmentation import Augmenter, Draw, draw, hide
 from data.augmentation_config import AugmentationConfig
-from data.features import feature_blocks
+from data.features import body_coordinates, feature_blocks
+from data.landmarks import LEFT_WRIST, RIGHT_WRIST
 from errors import UsageError
 
-OFF = AugmentationConfig(speed=(1, 1), frame_drop=0, noise=0, scale=(1, 1), rotation=0, shift=0)
+OFF = AugmentationConfig(
+    speed=(1, 1),
+    frame_drop=0,
+    frame_cut=0,
+    time_mask=0,
+    noise=0,
+    scale=(1, 1),
+    aspect=(1, 1),
+    rotation=0,
+    shift=0,
+    mirror=0,
+    part_scale=(1, 1),
+    part_shift=0,
+    finger_drop=0,
+    hand_drop=0,
+    mix=0,
+)
 
 
 def still(frames: int, **changes) -> Draw:
     """A draw that changes nothing but what is given."""
-    identity = Draw(np.arange(frames, dtype=np.float32), np.eye(2, dtype=np.float32), np.zeros(2, np.float32), 0.0, 0)
+    identity = Draw(
+        times=np.arange(frames, dtype=np.float32),
+        linear=np.eye(2, dtype=np.float32),
+        shift=np.zeros(2, np.float32),
+        noise=0.0,
+        noise_row=0,
+        mirror=False,
+        part_scale=np.ones(3, np.float32),
+        part_shift=np.zeros((3, 2), np.float32),
+        fingers=np.ones((2, 5), dtype=bool),
+        hidden=(),
+    )
     return replace(identity, **changes)
 
 
@@ -47,12 +75,18 @@ def test_everything_off_changes_nothing():
         ("scale", (0.8, 1.2)),
         ("rotation", 9),
         ("shift", 0.1),
+        ("frame_cut", 0.5),
+        ("aspect", (0.7, 1.4)),
+        ("mirror", 1.0),
+        ("part_scale", (0.7, 1.4)),
+        ("part_shift", 0.3),
+        ("finger_drop", 0.9),
     ],
 )
 def test_each_switch_alone_changes_something(name, value):
     body, detected = random_body(1, 20), random_detected(1, 20)
     config = replace(OFF, **{name: value})
-    found, _, lengths = Augmenter(config)(body, detected, [draw(config, 0, 1, "a", 20, 1)])
+    found, _, lengths = Augmenter(config)(body, detected, [draw(config, 0, 1, "b", 20, 1)])
     assert lengths.tolist() != [20] or not torch.allclose(found, body, atol=1e-4)
 
 
@@ -144,19 +178,22 @@ def test_a_quarter_turn_by_hand():
 
 
 def test_drawn_maps_are_rotations_of_scales():
-    config = replace(OFF, rotation=90.0, scale=(0.7, 1.3))
-    angles, scales = [], []
+    config = replace(OFF, rotation=90.0, scale=(0.7, 1.3), aspect=(0.8, 1.25))
+    angles, scales, aspects = [], [], []
     for number in range(300):
         linear = draw(config, 0, 1, f"s{number}", 5, 1).linear.astype(np.float64)
         x, y = np.linalg.norm(linear, axis=0)  # images of the axes
         rotation = linear / [x, y]
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(2), atol=1e-6)
         assert np.linalg.det(rotation) == pytest.approx(1, abs=1e-6)
-        assert 0.7 - 1e-6 <= y <= 1.3 + 1e-6 and abs(x / y - 1) <= 0.03 + 1e-6
+        assert 0.7 - 1e-6 <= y <= 1.3 + 1e-6 and 0.8 - 1e-6 <= x / y <= 1.25 + 1e-6
+        aspects.append(x / y)
         angles.append(math.degrees(math.atan2(rotation[1, 0], rotation[0, 0])))
         scales.append(y)
     assert -90.001 <= min(angles) < -80 and 80 < max(angles) <= 90.001
     assert min(scales) < 0.75 and max(scales) > 1.25
+    assert min(aspects) < 0.82 and max(aspects) > 1.22
+    assert 0.4 < np.mean(np.array(aspects) > 1) < 0.6
 
 
 def test_scale_and_shift_by_hand():
@@ -229,8 +266,158 @@ def test_frames_behind_the_end_hold_the_last_frame_also_with_noise():
         ("rotation", -1),
         ("rotation", 181),
         ("shift", 5.5),
+        ("frame_cut", 0.6),
+        ("time_mask", -0.1),
+        ("aspect", (0.9, 0.95)),
+        ("mirror", 1.1),
+        ("part_scale", (1.2, 1.3)),
+        ("finger_drop", 1.0),
+        ("hand_drop", 0.95),
+        ("mix", 2),
     ],
 )
 def test_impossible_ranges_are_refused_by_name(name, value):
     with pytest.raises(UsageError, match=rf"augmentation\.{name} .*expected"):
         AugmentationConfig(**{name: value})
+
+
+# ---------------------------------------------------------------- left and right
+
+
+def test_a_mirrored_body_by_hand():
+    body, detected = torch.zeros(2, 3, 543, 3), torch.ones(2, 3, 4, dtype=torch.bool)
+    body[:, :, LEFT_WRIST], body[:, :, RIGHT_WRIST] = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([-4.0, 5.0, 6.0])
+    body[:, :, 501 + 8], body[:, :, 522 + 8] = torch.tensor([1.5, 2.5, 0.5]), torch.tensor([-4.5, 5.5, 0.25])
+    body[:, :, 33 + 61], body[:, :, 33 + 291] = (
+        torch.tensor([-0.2, -1.0, 0.1]),
+        torch.tensor([0.3, -1.1, 0.2]),
+    )  # mouth's corners
+    body[:, :, 33 + 1] = torch.tensor([0.1, -1.2, -0.1])  # the tip of the nose
+    detected[:, 1, 2] = False  # the left hand is lost in one frame
+    found, seen, _ = Augmenter(OFF)(body.clone(), detected.clone(), [still(3), still(3, mirror=True)])
+    assert torch.equal(found[0], body[0]) and torch.equal(seen[0], detected[0])
+    there = {point: found[1, 0, point].tolist() for point in (LEFT_WRIST, RIGHT_WRIST, 509, 530, 94, 324, 34)}
+    expected = {
+        LEFT_WRIST: [4.0, 5.0, 6.0],
+        RIGHT_WRIST: [-1.0, 2.0, 3.0],
+        509: [4.5, 5.5, 0.25],
+        530: [-1.5, 2.5, 0.5],
+        94: [-0.3, -1.1, 0.2],
+        324: [0.2, -1.0, 0.1],
+        34: [-0.1, -1.2, -0.1],
+    }
+    for point, value in expected.items():
+        assert there[point] == pytest.approx(value), point
+    assert seen[1].tolist() == [[True] * 4, [True, True, True, False], [True] * 4]
+
+
+def test_the_mirror_image_of_a_mirror_image_is_the_body():
+    body, detected = random_body(1, 4), random_detected(1, 4)
+    augment = Augmenter(OFF)
+    once, seen, _ = augment(body.clone(), detected.clone(), [still(4, mirror=True)])
+    assert not torch.equal(once, body)
+    twice, seen, _ = augment(once.clone(), seen, [still(4, mirror=True)])
+    assert torch.equal(twice, body) and torch.equal(seen, detected)
+
+
+def test_mirrors_come_as_often_as_said():
+    share = np.mean([draw(replace(OFF, mirror=0.3), 0, 1, f"s{i}", 5, 1).mirror for i in range(500)])
+    assert 0.23 < share < 0.37
+
+
+# ---------------------------------------------------------------- parts
+
+
+def test_parts_are_scaled_about_their_roots_and_shifted_by_hand():
+    body = torch.zeros(1, 2, 543, 3)
+    body[..., 501, :], body[..., 501 + 4, :] = torch.tensor([1.0, 1.0, 0.0]), torch.tensor([1.5, 0.0, 0.25])
+    body[..., 33 + 168, :], body[..., 33 + 10, :] = torch.tensor([0.0, -1.0, 0.0]), torch.tensor([0.0, -2.0, 0.5])
+    body[..., 522 + 4, :], body[..., 15, :] = torch.tensor([3.0, 3.0, 3.0]), torch.tensor([1.0, 1.0, 1.0])
+    one = still(
+        2, part_scale=np.float32([0.5, 2, 1]), part_shift=np.float32([[0, 0.25], [0.125, -0.5], [0, 0]])
+    )  # face, left hand, right hand
+    config = replace(OFF, part_scale=(0.5, 2), part_shift=0.5)
+    found, _, _ = Augmenter(config)(body.clone(), random_detected(1, 2), [one])
+    assert found[0, 1, 501].tolist() == [1.125, 0.5, 0.0]
+    assert found[0, 1, 505].tolist() == [2.125, -1.5, 0.5]
+    assert found[0, 0, 33 + 168].tolist() == [0.0, -0.75, 0.0]
+    assert found[0, 0, 33 + 10].tolist() == [0.0, -1.25, 0.25]
+    assert torch.equal(found[:, :, 522:], body[:, :, 522:]) and torch.equal(found[:, :, :33], body[:, :, :33])
+
+
+def test_drawn_part_changes_stay_in_their_ranges():
+    config = replace(OFF, part_scale=(0.8, 1.25), part_shift=0.1)
+    draws = [draw(config, 0, 1, f"s{i}", 5, 1) for i in range(200)]
+    scales, shifts = (np.array([getattr(one, name) for one in draws]) for name in ("part_scale", "part_shift"))
+    assert scales.shape == (200, 3) and shifts.shape == (200, 3, 2)
+    assert (scales.min(0) < 0.83).all() and scales.min() >= 0.8 - 1e-6
+    assert (scales.max(0) > 1.21).all() and scales.max() <= 1.25 + 1e-6
+    assert (shifts.min((0, 2)) < -0.09).all() and (shifts.max((0, 2)) > 0.09).all() and abs(shifts).max() <= 0.1
+
+
+def test_a_dropped_finger_lies_on_its_base_and_the_others_stay():
+    body = random_body(2, 3)
+    fingers = np.ones((2, 5), dtype=bool)
+    fingers[1, 1] = False  # the right hand's index finger: points 5 to 8
+    found, _, _ = Augmenter(OFF)(body.clone(), random_detected(2, 3), [still(3), still(3, fingers=fingers)])
+    assert torch.equal(found[0], body[0])
+    expected = body[1].clone()
+    expected[:, [528, 529, 530]] = body[1][:, [527]]
+    assert torch.equal(found[1], expected)
+
+
+def test_fingers_are_dropped_as_often_as_said():
+    kept = np.array([draw(replace(OFF, finger_drop=0.2), 0, 1, f"s{i}", 5, 1).fingers for i in range(300)])
+    assert kept.shape == (300, 2, 5) and ((kept.mean(0) > 0.7) & (kept.mean(0) < 0.9)).all()
+
+
+# ---------------------------------------------------------------- hidden spans
+
+
+def test_hidden_spans_are_undetected_and_only_there():
+    detected = torch.ones(2, 6, 4, dtype=torch.bool)
+    found = hide(detected, [still(6), still(6, hidden=((2, 1, 3), (3, 4, 6)))])
+    assert detected.all(), "the stored values stay"
+    expected = torch.ones(2, 6, 4, dtype=torch.bool)
+    expected[1, 1:3, 2] = expected[1, 4:6, 3] = False
+    assert torch.equal(found, expected)
+
+
+def test_a_hidden_hand_is_bridged_like_a_lost_one():
+    landmarks, detected, lengths = random_body(1, 9), torch.ones(1, 9, 4, dtype=torch.bool), torch.tensor([9])
+    lost = detected.clone()
+    lost[0, 3:6, 2] = False
+    hidden = hide(detected, [still(9, hidden=((2, 3, 6),))])
+    bodies = [body_coordinates(landmarks, seen, lengths, 1.0) for seen in (detected, lost, hidden)]
+    assert torch.equal(bodies[1], bodies[2]) and not torch.equal(bodies[0], bodies[2])
+
+
+def test_time_masks_hide_every_part_for_one_run_of_at_most_the_share():
+    longest = 0
+    for number in range(200):
+        hidden = draw(replace(OFF, time_mask=0.3), 0, 1, f"s{number}", 50, 1).hidden
+        assert not hidden or [part for part, _, _ in hidden] == [0, 1, 2, 3]
+        assert len({span[1:] for span in hidden}) <= 1
+        for _, start, stop in hidden:
+            assert 0 <= start < stop <= 50 and stop - start <= 15
+            longest = max(longest, stop - start)
+    assert longest >= 13
+
+
+def test_hands_are_lost_apart_and_as_often_as_said():
+    draws = [draw(replace(OFF, hand_drop=0.4), 0, 1, f"s{i}", 100, 1).hidden for i in range(400)]
+    counts = {part: sum(any(span[0] == part for span in one) for one in draws) for part in range(4)}
+    assert counts[0] == counts[1] == 0
+    assert 130 < counts[2] < 190 and 130 < counts[3] < 190
+    assert any(len(one) == 1 for one in draws) and any(len(one) == 2 for one in draws)
+    assert max(stop - start for one in draws for _, start, stop in one) <= 50
+
+
+def test_a_cut_takes_one_run_of_frames_out():
+    config, lengths = replace(OFF, frame_cut=0.4), []
+    for number in range(200):
+        times = draw(config, 0, 1, f"s{number}", 100, 1).times
+        jumps = np.diff(times)
+        assert (jumps != 1).sum() <= 1 and np.array_equal(times, times.round())
+        lengths.append(len(times))
+    assert 60 <= min(lengths) < 65 and max(lengths) > 97

@@ -1,17 +1,22 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
 from data.features import (
+    HIPS,
     MIN_SHOULDER_WIDTH,
     body_coordinates,
     bridge_gaps,
     compute_features,
     feature_blocks,
     frame_mask,
+    left_hand_leads,
+    right_handed,
     take_frames,
 )
-from data.landmarks import FEATURE_BLOCKS, NUM_FEATURES
+from data.landmarks import FEATURE_BLOCKS, MIRRORED, NUM_FEATURES
 
 ASPECT = 0.8
 POSE, FACE, LEFT, RIGHT = range(4)
@@ -72,9 +77,23 @@ def reference_body(landmarks: np.ndarray, detected: np.ndarray, aspect: float) -
     return body
 
 
+def reference_right_handed(body: np.ndarray) -> np.ndarray:
+    """The body, point by point in a mirror when the left wrist (15) is higher and moves more than the right one (16)."""
+    raised, moved = [], []
+    for wrist in (15, 16):
+        raised.append(sum(max(HIPS - frame[wrist, 1], 0) for frame in body))
+        moved.append(sum(np.hypot(*(b[wrist, :2] - a[wrist, :2])) for a, b in itertools.pairwise(body)))
+    if not (raised[0] > raised[1] and moved[0] > moved[1]):
+        return body
+    mirrored = np.empty_like(body)
+    for point in range(543):
+        mirrored[:, MIRRORED[point]] = body[:, point] * [-1, 1, 1]
+    return mirrored
+
+
 def reference_features(landmarks: np.ndarray, detected: np.ndarray, aspect: float = ASPECT) -> np.ndarray:
     """Features (T, 6516) of one sentence."""
-    body = reference_body(landmarks, detected, aspect)
+    body = reference_right_handed(reference_body(landmarks, detected, aspect))
     frames = len(body)
     rows = []
     for t in range(frames):
@@ -279,3 +298,56 @@ def test_take_frames_picks_rows_of_each_sentence():
 
 def test_frame_mask():
     assert frame_mask(torch.tensor([1, 3, 0]), 3).tolist() == [[True, False, False], [True] * 3, [False] * 3]
+
+
+# ---------------------------------------------------------------- which hand leads
+
+
+def two_wrists(left: list[tuple[float, float]], right: list[tuple[float, float]]) -> torch.Tensor:
+    body = torch.zeros(1, len(left), 543, 3)
+    body[0, :, 15, :2], body[0, :, 16, :2] = torch.tensor(left), torch.tensor(right)
+    return body
+
+
+def test_the_hand_that_is_higher_and_moves_more_leads():
+    still_low, moving_low = [(1.0, 1.5)] * 3, [(1.0, 1.5), (0.5, 1.5), (1.0, 1.5)]
+    still_high, moving_high = [(-1.0, 0.0)] * 3, [(-1.0, 0.0), (-0.25, 0.0), (-1.0, 0.0)]
+    lengths = torch.tensor([3])
+    cases = [
+        (moving_high, still_low, True),
+        (moving_high, moving_low, True),
+        (still_low, moving_high, False),
+        (still_high, moving_low, False),  # higher, but it only rests there
+        (moving_low, still_high, False),  # moves more, but below
+        (moving_high, moving_high, False),
+        ([(0.0, 9.0), (0.0, 3.0), (0.0, 9.0)], [(0.0, 3.0)] * 3, False),  # both below the hips
+    ]
+    for left, right, leads in cases:
+        assert left_hand_leads(two_wrists(left, right), lengths).tolist() == [leads], (left, right)
+
+
+def test_a_left_handed_sentence_gets_the_features_of_its_mirror_image():
+    landmarks, detected = random_sentence(20, 8, {LEFT: slice(2, 4), RIGHT: [6]})
+    landmarks[:, 11, :2], landmarks[:, 12, :2] = (0.8, 0.4), (0.2, 0.4)
+    landmarks[:, 15, 1], landmarks[:, 16, :2] = landmarks[:, 15, 1] * 0.2, (0.3, 0.85)
+    mirrored, seen = landmarks[:, MIRRORED].copy(), detected[:, [0, 1, 3, 2]]
+    mirrored[..., 0] = 1.0 - mirrored[..., 0]
+    mirrored[~seen[:, 2], 501:522] = mirrored[~seen[:, 3], 522:543] = 0
+    batch, other = batch_of([(landmarks, detected)]), batch_of([(mirrored, seen)])
+    bodies = [body_coordinates(*each, ASPECT) for each in (batch, other)]
+    assert left_hand_leads(bodies[0], batch[2]).tolist() == [True]
+    assert left_hand_leads(bodies[1], batch[2]).tolist() == [False]
+    (one, one_seen), (two, two_seen) = (
+        right_handed(body, b[1], b[2]) for body, b in zip(bodies, (batch, other), strict=True)
+    )
+    torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-4)
+    assert torch.equal(one_seen, two_seen) and torch.equal(two, bodies[1])
+
+
+def test_sentences_of_one_batch_are_turned_apart():
+    left, right = two_wrists([(1, -1), (0, -1)], [(1, 1), (1, 1)]), two_wrists([(1, 1), (1, 1)], [(1, -1), (0, -1)])
+    body, detected = torch.cat([left, right]), torch.tensor([[[True, True, False, True]] * 2] * 2)
+    found, seen = right_handed(body, detected, torch.tensor([2, 2]))
+    assert found[0, 1, 16].tolist() == [0.0, -1.0, 0.0] and found[0, 0, 16].tolist() == [-1.0, -1.0, 0.0]
+    assert torch.equal(found[1], body[1])
+    assert seen[:, 0].tolist() == [[True, True, True, False], [True, True, False, True]]

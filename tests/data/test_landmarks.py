@@ -99,3 +99,30 @@ def test_feature_columns_pick_what_they_name():
     vector = (block * 1_000_000 + landmark * 10 + coordinate).reshape(-1)
     picked = vector[feature_columns(SUBSETS["right_hand"], ("acceleration",))]
     assert picked.tolist() == [2_000_000 + point * 10 + axis for point in range(522, 543) for axis in range(3)]
+
+
+def test_the_mirror_pairs_left_with_right_and_leaves_the_middle():
+    mirrored = landmarks.MIRRORED
+    assert np.array_equal(mirrored[mirrored], np.arange(543))
+    face = 33
+    for left, right in (("LEFT_BROW", "RIGHT_BROW"), ("LEFT_EYE", "RIGHT_EYE")):
+        assert [mirrored[face + i] - face for i in getattr(landmarks, left)] == list(getattr(landmarks, right))
+    for ring in ("LIPS_OUTER", "LIPS_INNER", "FACE_OVAL"):
+        points = {face + i for i in getattr(landmarks, ring)}
+        assert {int(mirrored[i]) for i in points} == points
+    assert [int(mirrored[face + i]) - face for i in (1, 10, 152, 168, 61, 13)] == [1, 10, 152, 168, 291, 13]
+    # MediaPipe's pose: nose, eyes (inner, middle, outer), ears, mouth, then left odd and right even.
+    pose = [0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15, 18, 17, 20, 19, 22, 21, 24, 23, 26, 25, 28, 27]
+    assert mirrored[:33].tolist() == [*pose, 30, 29, 32, 31]
+    assert mirrored[501:522].tolist() == list(range(522, 543))
+    assert [landmarks.PARTS[i] for i in landmarks.MIRRORED_PARTS] == ["pose", "face", "right_hand", "left_hand"]
+
+
+def test_fingers_are_the_hand_without_its_wrist():
+    assert sorted(point for finger in landmarks.FINGERS for point in finger) == list(range(1, 21))
+    assert [finger[0] for finger in landmarks.FINGERS] == [1, 5, 9, 13, 17]  # MediaPipe: thumb's CMC, the others' MCP
+
+
+def test_columns_without_depth_are_x_and_y():
+    found = feature_columns((2, 500), ("velocity",), coordinates=2)
+    assert found.tolist() == [1629 + 6, 1629 + 7, 1629 + 1500, 1629 + 1501]

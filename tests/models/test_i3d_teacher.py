@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 import torch
@@ -77,7 +78,7 @@ def test_padding_and_company_never_change_a_sentence(longer):
 def test_what_stands_in_the_padding_changes_neither_output_nor_gradients():
     model = small_teacher()
     model.train()
-    model.dropout.p = model.inception.dropout.p = model.lstm.dropout.p = 0.0
+    model.dropout.p = model.inception.dropout.p = model.sequence.dropout.p = 0.0
     inside = torch.arange(13) < torch.tensor(LENGTHS)[:, None]
     steps_inside = torch.arange(4) < -(-torch.tensor(LENGTHS)[:, None] // 4)
     results = []
@@ -181,3 +182,41 @@ def test_weights_load_with_weights_only():
     other.load_state_dict(state)
     arguments = features_of(2, 9), torch.tensor([9, 5]), detected_of(2, 9)
     assert torch.equal(other(*arguments).log_probs, model(*arguments).log_probs)
+
+
+def test_a_part_that_is_not_shown_changes_nothing_and_the_others_do():
+    model = small_teacher()
+    features, detected, lengths = features_of(2, 9), detected_of(2, 9), torch.tensor([9, 9])
+    shown = torch.ones(2, 4, dtype=torch.bool)
+    everything = model(features, lengths, detected)
+    assert torch.equal(model(features, lengths, detected, shown).log_probs, everything.log_probs)
+    shown[1, 2] = False
+    other = features.clone()
+    other[:, :, feature_columns(subset("left_hand"))] += 1.0
+    found, moved = (model(x, lengths, detected, shown).log_probs for x in (features, other))
+    torch.testing.assert_close(found[0], everything.log_probs[0])
+    assert not torch.allclose(found[1], everything.log_probs[1])
+    assert torch.equal(found[1], moved[1]) and not torch.equal(found[0], moved[0])
+
+
+@pytest.mark.parametrize(
+    "settings", [{"part_encoder": "graph"}, {"sequence": "conformer", "inception_widths": (16, 16)}]
+)
+def test_the_alternatives_ignore_padding_too(settings):
+    torch.manual_seed(0)
+    model = I3DTeacher(replace(SMALL, **settings), 6).double().eval()
+    features, detected = features_of(2, 13).double(), detected_of(2, 13)
+    together = model(features, torch.tensor([13, 6]), detected)
+    alone = model(features[1:, :6], torch.tensor([6]), detected[1:, :6])
+    torch.testing.assert_close(together.log_probs[1, :2], alone.log_probs[0], atol=1e-5, rtol=0)
+
+
+def test_blocks_and_depth_choose_the_columns_that_are_read():
+    config = replace(SMALL, hand_blocks="relative", face_blocks="position velocity", depth="hands")
+    encoders = I3DTeacher(config, 6).parts
+    assert [len(encoder.columns) for encoder in encoders] == [25 * 2 * 4, 38 * 2 * 2, 21 * 3, 21 * 3]
+    assert encoders[2].columns.tolist() == list(range(3 * 1629 + 501 * 3, 3 * 1629 + 522 * 3))
+    assert len(I3DTeacher(replace(SMALL, depth="none"), 6).parts[3].columns) == 21 * 2 * 4
+    for name, value in (("hand_blocks", "relative speed"), ("pose_blocks", ""), ("depth", "some"), ("sequence", "gru")):
+        with pytest.raises(UsageError, match=rf"model\.{name} .*expected"):
+            replace(SMALL, **{name: value})

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from models.part_encoder import STANDARDISED_LIMIT, GatedFusion, PartEncoder
+from models.part_encoder import NODE_WIDTH, STANDARDISED_LIMIT, GatedFusion, GraphPartEncoder, PartEncoder
 
 
 def encoder(columns=(1, 4), part=2, width=3) -> PartEncoder:
@@ -62,3 +62,19 @@ def test_the_gate_starts_open_and_looks_at_all_parts():
         fusion.gate.bias.zero_()
         fusion.gate.weight[1, 0] = 5.0  # the second part's gate looks at the first part
     assert not torch.allclose(fusion(parts, mask), plain)
+
+
+def test_the_graph_sees_each_landmark_whole_and_follows_its_edges():
+    torch.manual_seed(0)
+    made = GraphPartEncoder(torch.arange(12), 2, 3, landmarks=3, blocks=2).eval()  # two blocks of three points, x and y
+    with torch.no_grad():
+        made.edges.copy_(
+            torch.tensor([[0.0, 50.0, 0.0], [0.0, 0.0, 50.0], [50.0, 0.0, 0.0]])
+        )  # 0 sees 1, 1 sees 2, 2 sees 0
+        made.place.normal_()
+    x = torch.randn(1, 1, 12)
+    values = x[0, 0].view(2, 3, 2)
+    nodes = [torch.relu(made.embed(torch.cat([values[0, n], values[1, n]])) + made.place[n]) for n in range(3)]
+    joined = torch.cat([nodes[n] + torch.relu(made.exchange(nodes[(n + 1) % 3])) for n in range(3)])
+    assert joined.shape == (3 * NODE_WIDTH,)
+    torch.testing.assert_close(made.join(x)[0, 0], made.project(joined), atol=1e-5, rtol=1e-5)

@@ -90,7 +90,7 @@ def test_total_is_the_weighted_sum(settings):
         settings(distillation={**settings()["distillation"], "soft_weight": 0.6, "ctc_weight": 0.2})
     ).trainer
     trainer.model.eval()
-    (batch, *_) = trainer.batches(trainer.groups(1)[0])
+    (batch, *_) = trainer.batches(trainer.begin_epoch(1)[0])
     targets = [trainer.train.targets[index] for index in batch.indices]
     padded = pad_targets(targets, torch.device("cpu"))
     output, total = trainer.losses(batch, *padded)
@@ -108,7 +108,7 @@ def test_the_teacher_reads_the_batch_that_the_student_sees(settings, finished_ru
     teacher = I3DTeacher(read_config(checkpoint, "").model, 6).eval()
     teacher.load_state_dict(checkpoint["model"])
     before = {name: tensor.clone() for name, tensor in trainer.guide.model.state_dict().items()}
-    for batch in trainer.batches(trainer.groups(1)[0]):
+    for batch in trainer.batches(trainer.begin_epoch(1)[0]):
         assert isinstance(batch, GuidedBatch)
         assert torch.allclose(teacher(batch.features, batch.lengths, batch.detected).log_probs, batch.soft, atol=1e-5)
         trainer.update([batch])
@@ -118,7 +118,7 @@ def test_the_teacher_reads_the_batch_that_the_student_sees(settings, finished_ru
 def test_a_causal_students_teacher_still_looks_ahead(settings, finished_run):
     """The same draws: as many steps; but the teacher's are those of its own features."""
     causal, whole = (prepare(settings(model={"causal": flag})).trainer for flag in (True, False))
-    plan = causal.groups(1)[0]
+    plan = causal.begin_epoch(1)[0]
     for one, other in zip(causal.batches(plan), whole.batches(plan), strict=True):
         assert torch.equal(one.soft, other.soft) and torch.equal(one.lengths, other.lengths)
         assert not torch.equal(one.features, other.features)
@@ -134,7 +134,7 @@ def test_stored_targets_are_of_the_batch_that_the_student_sees(settings, stored,
     shown = []
     for epoch in (1, 2, 3):
         trainer.progress.epoch = epoch
-        batch = next(iter(trainer.batches(trainer.groups(1)[0])))
+        batch = next(iter(trainer.batches(trainer.begin_epoch(1)[0])))
         own = (teacher(batch.features, batch.lengths, batch.detected).log_probs / 2).log_softmax(-1)
         for row, steps in enumerate(-(-batch.lengths // 4)):
             assert torch.allclose(batch.soft[row, :steps] / 2, own[row, :steps], atol=0.02)
@@ -191,7 +191,7 @@ def test_without_a_teacher_it_is_trained_on_the_teachers_own_loss(settings, tiny
     untaught = {"soft_weight": 0, "ctc_weight": 1}
     trainer = prepare(settings(distillation=untaught, data_dir=str(tiny_corpus))).trainer
     trainer.model.eval()
-    (batch, *_) = trainer.batches(trainer.groups(1)[0])
+    (batch, *_) = trainer.batches(trainer.begin_epoch(1)[0])
     padded = pad_targets([trainer.train.targets[index] for index in batch.indices], torch.device("cpu"))
     output, total = trainer.losses(batch, *padded)
     assert not isinstance(batch, GuidedBatch)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from data.corpus import Corpus
-from data.features import body_coordinates
+from data.features import body_coordinates, left_hand_leads
 from data.vocabulary import Vocabulary
 from decoding.language_model import train_language_model
 from errors import DataError
@@ -77,8 +77,10 @@ def inputs(batch: int, frames: int, seed: int = 0) -> tuple[torch.Tensor, torch.
 @pytest.mark.parametrize("name", ["teacher", "student", "causal"])
 def test_onnx_says_what_torch_says_for_any_batch_and_time(checkpoints, exported, name):
     model, file = whole(checkpoints[name]), ExportedModel(exported(name), threads=1)
+    left = []
     for seed, (batch, frames) in enumerate([(1, 1), (1, 2), (2, 9), (3, 40), (5, 7), (1, 133)]):
         given = inputs(batch, frames, seed)
+        left += left_hand_leads(body_coordinates(*given, model.aspect_ratio), given[2]).tolist()
         with torch.inference_mode():
             log_probs, steps = model(*given)
         found, found_steps = file(*(tensor.numpy() for tensor in given))
@@ -86,6 +88,7 @@ def test_onnx_says_what_torch_says_for_any_batch_and_time(checkpoints, exported,
         assert found_steps.tolist() == steps.tolist()
         inside = np.arange(found.shape[1]) < found_steps[:, None]
         assert np.abs(found - log_probs.numpy())[inside].max() < 1e-4
+    assert any(left) and not all(left), "sentences of both hands were among them"
 
 
 @pytest.mark.parametrize("name", ["teacher", "student"])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.i3d_teacher import TeacherOutput
-from training.losses import TeacherLoss, ctc_per_gloss, distillation_per_step
+from training.losses import TeacherLoss, consistency_per_step, ctc_per_gloss, distillation_per_step, uniform_per_step
 
 
 def negative_log_likelihood(log_probs: torch.Tensor, target: tuple[int, ...]) -> float:
@@ -101,3 +101,31 @@ def test_the_total_is_the_weighted_sum():
     torch.testing.assert_close(losses.distillation, distillation_per_step(convolution, log_probs, steps, 8.0))
     expected = losses.sequence + 0.5 * losses.convolution + 3.0 * losses.distillation
     torch.testing.assert_close(losses.total, expected)
+
+
+def test_the_uniform_term_by_hand():
+    """Two classes at (0.8, 0.2): -(log 0.8 + log 0.2) / 2; the padded step does not count."""
+    log_probs = torch.tensor([[[0.8, 0.2], [0.5, 0.5], [0.01, 0.99]]]).log()
+    first, second = -(math.log(0.8) + math.log(0.2)) / 2, math.log(2)
+    assert uniform_per_step(log_probs, torch.tensor([2])).tolist() == pytest.approx([(first + second) / 2], rel=1e-5)
+    steps, targets, lengths = torch.tensor([3]), torch.tensor([[1]]), torch.tensor([1])
+    output = TeacherOutput(log_probs, random_log_probs(1, 3, 2), steps)
+    plain, smoothed = (TeacherLoss(1.0, 1.0, 8.0, s)(output, targets, lengths).total for s in (0.0, 0.5))
+    both = sum(uniform_per_step(one, steps) for one in output[:2])
+    torch.testing.assert_close(smoothed - plain, 0.5 * both)
+
+
+def test_consistency_by_hand():
+    """Symmetric KL of (1/2, 1/2) and (4/5, 1/5) is half the sum of both KLs; the views teach each other."""
+    one, other = (
+        torch.tensor([[[0.5, 0.5]] * 2]).log().requires_grad_(),
+        torch.tensor([[[0.8, 0.2]] * 2]).log().requires_grad_(),
+    )
+    there = 0.5 * math.log(0.5 / 0.8) + 0.5 * math.log(0.5 / 0.2)
+    back = 0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5)
+    found = consistency_per_step(one, other, torch.tensor([1]))
+    assert found.tolist() == pytest.approx([(there + back) / 2], rel=1e-5)
+    found.sum().backward()
+    for view in (one, other):
+        assert view.grad[0, 0].any() and not view.grad[0, 1].any()
+    assert consistency_per_step(one, one, torch.tensor([2])).tolist() == [0.0]

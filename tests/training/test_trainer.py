@@ -215,9 +215,9 @@ def test_gradients_are_clipped_before_the_step(tiny_settings):
 def test_one_update_an_accumulation_group_and_a_short_group_at_the_end(tiny_settings):
     for batch_size, accumulation, sizes in ((5, 2, [[5, 5], [2]]), (4, 2, [[4, 4], [4]]), (12, 3, [[12]])):
         trainer = prepare(tiny_settings, batch_size=batch_size, accumulation_steps=accumulation)
-        assert [[len(batch) for batch in group] for group in trainer.groups(1)] == sizes
+        assert [[len(batch) for batch in group] for group in trainer.begin_epoch(1)] == sizes
         assert trainer.updates_per_epoch == len(sizes)
-        said = sorted(index for group in trainer.groups(3) for batch in group for index in batch.tolist())
+        said = sorted(index for group in trainer.begin_epoch(3) for batch in group for index in batch.tolist())
         assert said == list(range(12))
 
 

@@ -1,0 +1,125 @@
+"""Corpora that ask how well a recipe reads signers it has never seen, from recordings of isolated signs and simulated signers.
+
+    python benchmarks/signer_corpora.py --input MP_DATA --recorders 3 --output data/corpora/signers
+    python benchmarks/signer_corpora.py --input MP_DATA --recorders 3 --others OTHER_MP_DATA ... --output data/corpora/signers
+
+Writes four corpora for benchmarks/ablation.py, whose dev splits hold known and unknown signers (two columns there):
+    recorders   sentences of INPUT's recordings; the last recorder is in dev only, beside unseen recordings of the others
+    simulated   the built-in signers; eight that are in dev only, beside the known six
+    both        the two together in one vocabulary
+    others      dev only: single recordings of INPUT's glosses from other people's collections (--others; names are compared
+                without case, blanks, hyphens), as one-gloss sentences. Its one train sentence is a copy for the format's sake.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from command_line import Parser
+from data.composer import Recording, join, plan_split, read_recordings, split_recordings
+from data.corpus import Corpus, CorpusWriter, Split
+from data.importers import import_mp_data
+from data.randomness import generator
+from data.simulated_signer import synthesize
+from errors import UsageError, run_script
+
+ROWS = tuple[str, str, tuple[str, ...], object, object]  # id, signer, glosses, landmarks, detected
+TRAIN_SENTENCES, DEV_SENTENCES = 300, 60  # dev: of known and of unknown signers each
+UNKNOWN_SIMULATED = 8
+
+
+def composed_rows(clips: Split, pool: list[Recording], count: int, name: str) -> list[ROWS]:
+    plan = plan_split(pool, count, 3, 7, name, (0, name))
+    rows = []
+    for number, recordings in enumerate(plan.sentences):
+        motion = join([clips.read(recording.index) for recording in recordings], generator(0, name, number, "motion"))
+        rows.append((f"{name}-{number:04d}", recordings[0].signer, tuple(r.gloss for r in recordings), *motion))
+    return rows
+
+
+def recorder_rows(isolated: Corpus) -> dict[str, list[ROWS]]:
+    """Train and dev; dev is half of unseen recordings of known recorders, half of the last recorder's."""
+    recordings, clips = read_recordings(isolated), isolated.split("train")
+    signers = sorted({recording.signer for recording in recordings})
+    if len(signers) < 2:
+        raise UsageError(f"--recorders: {isolated.path} has the recorder {signers[0]} alone, two or more are needed")
+    known = split_recordings([r for r in recordings if r.signer != signers[-1]], "repetition", ["dev"])
+    glosses = {recording.gloss for recording in known["train"]}
+    unknown = [r for r in recordings if r.signer == signers[-1] and r.gloss in glosses]
+    return {
+        "train": composed_rows(clips, known["train"], TRAIN_SENTENCES, "train"),
+        "dev": composed_rows(clips, known["dev"], DEV_SENTENCES, "known")
+        + composed_rows(clips, unknown, DEV_SENTENCES, "unknown"),
+    }
+
+
+def simulated_rows(folder: Path) -> dict[str, list[ROWS]]:
+    """Train and dev of the built-in grammar; dev is half of known signers, half of unknown ones."""
+    synthesize(folder / "known", sentences=TRAIN_SENTENCES, dev_sentences=DEV_SENTENCES)
+    synthesize(folder / "unknown", sentences=1, dev_sentences=DEV_SENTENCES, unseen_dev_signers=UNKNOWN_SIMULATED)
+    known, unknown = Corpus(folder / "known"), Corpus(folder / "unknown")
+    return {
+        "train": list(read_rows(known.split("train"), "simulated-")),
+        "dev": [*read_rows(known.split("dev"), "known-"), *read_rows(unknown.split("dev"), "unknown-")],
+    }
+
+
+def read_rows(split: Split, prefix: str) -> list[ROWS]:
+    return [(prefix + s.id, s.signer, s.glosses, *split.read(index)) for index, s in enumerate(split.sentences)]
+
+
+def other_rows(folder: Path, collections: list[Path], glosses: set[str]) -> dict[str, list[ROWS]]:
+    """Dev: every recording of one of the glosses in the other collections."""
+    plain = {_plain(gloss): gloss for gloss in glosses}
+    rows = []
+    for number, collection in enumerate(collections):
+        import_mp_data(collection, folder / f"other{number}")
+        split = Corpus(folder / f"other{number}").split("train")
+        for index, sentence in enumerate(split.sentences):
+            if gloss := plain.get(_plain(" ".join(sentence.glosses))):
+                rows.append((f"{collection.name}-{sentence.id}", collection.name, (gloss,), *split.read(index)))
+    if not rows:
+        raise UsageError(f"--others: no gloss of {', '.join(map(str, collections))} is one of --input's")
+    return {"train": [("copy", *rows[0][1:])], "dev": rows}
+
+
+def _plain(gloss: str) -> str:
+    return gloss.casefold().replace("-", "").replace("_", "").replace(" ", "")
+
+
+def write(output: Path, rows: dict[str, list[ROWS]], like: Corpus, simulated: bool) -> None:
+    made_by = {"command": "benchmarks/signer_corpora.py"}
+    facts = {"name": output.name, "fps": like.fps, "aspect_ratio": like.aspect_ratio, "made_by": made_by}
+    with CorpusWriter(output, **facts, simulated=simulated, composed=not simulated) as writer:
+        for name, sentences in rows.items():
+            for sentence in sentences:
+                writer.split(name).add(*sentence)
+    print(f"{output}: {', '.join(f'{len(sentences)} {name}' for name, sentences in rows.items())} sentences")
+
+
+def main() -> int:
+    parser = Parser(prog="signer_corpora.py", description=__doc__)
+    parser.add_argument("--input", type=Path, required=True, help="folder <gloss>/<repetition>/<frame>.npy")
+    parser.add_argument("--recorders", type=int, required=True, help="as in prepare_data.py import")
+    parser.add_argument("--others", type=Path, nargs="*", default=[], help="folders of the same layout, other people's")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the corpora")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        import_mp_data(options.input, folder / "isolated", recorders=options.recorders)
+        isolated = Corpus(folder / "isolated")
+        recorders, simulated = recorder_rows(isolated), simulated_rows(folder)
+        write(options.output / "recorders", recorders, isolated, simulated=False)
+        write(options.output / "simulated", simulated, isolated, simulated=True)
+        both = {split: recorders[split] + simulated[split] for split in recorders}
+        write(options.output / "both", both, isolated, simulated=True)
+        if options.others:
+            glosses = {gloss for _, _, words, _, _ in recorders["train"] for gloss in words}
+            write(options.output / "others", other_rows(folder, options.others, glosses), isolated, simulated=False)
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)

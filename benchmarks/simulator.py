@@ -1,0 +1,114 @@
+"""How far the simulated signers are from recorded ones: jitter, lost hands, speed, and how much signers differ.
+
+    python benchmarks/simulator.py --corpora data/corpora/recorded_one data/corpora/recorded_two data/corpora/builtin
+
+One column a corpus (its train split, up to --sentences of it), in shoulder widths and frames at the corpus's own rate:
+    body jitter       median size of the second difference of the shoulders, which hardly move: what the tracker adds
+    finger jitter     the same of the fingertips against their wrist, in the slower half of the frames
+    wrist speed       median and 90th percentile of the leading wrist's speed, a frame
+    hand lost         share of frames without the leading hand, among those in which its wrist is above the hips
+    gap               median length of such a loss inside a sentence
+    hand size         wrist to middle knuckle: median, and coefficient of variation between signers' medians
+    head height       nose above the shoulders: median, and coefficient of variation between signers' medians
+    frames a gloss    median
+Signers of an isolated corpus are its recorders; with one recorder there is no spread (-).
+"""
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+
+from benchmarks.machine import describe_machine
+from command_line import Parser
+from data.batching import load_batch
+from data.corpus import Corpus
+from data.features import HIPS, body_coordinates, right_handed
+from data.landmarks import LEFT_SHOULDER, NOSE, RIGHT_HAND_WRIST, RIGHT_SHOULDER, RIGHT_WRIST
+from errors import run_script
+
+FINGERTIPS = [RIGHT_HAND_WRIST + point for point in (4, 8, 12, 16, 20)]
+MIDDLE_KNUCKLE = RIGHT_HAND_WRIST + 9
+
+
+def runs(lost: np.ndarray) -> list[int]:
+    """Lengths of the runs of True that neither begin nor end the sentence. lost: bool (T,)."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], lost, [False]]).astype(int)))
+    return [int(stop - start) for start, stop in edges.reshape(-1, 2) if start > 0 and stop < len(lost)]
+
+
+def second_difference(x: torch.Tensor) -> torch.Tensor:
+    """Size of x[t+1] - 2 x[t] + x[t-1] in the image plane: x (T, N, 3) -> (T - 2, N)."""
+    return torch.linalg.vector_norm((x[2:] - 2 * x[1:-1] + x[:-2])[..., :2], dim=-1)
+
+
+def measure(corpus: Corpus, sentences: int) -> dict[str, str]:
+    """{row: figure} of one corpus."""
+    split = corpus.split("train")
+    chosen = np.unique(np.linspace(0, len(split) - 1, min(sentences, len(split))).astype(int))
+    values, by_signer = defaultdict(list), defaultdict(lambda: defaultdict(list))
+    lost_frames = raised_frames = 0
+    for index in chosen:
+        batch = load_batch(split, np.array([index]))
+        body = body_coordinates(batch.landmarks, batch.detected, batch.lengths, corpus.aspect_ratio)
+        body, detected = (tensor[0] for tensor in right_handed(body, batch.detected, batch.lengths))
+        sentence, hand = split.sentences[index], detected[:, 3].numpy()
+        values["frames"].append(len(body) / len(sentence.glosses))
+        if len(body) < 5:
+            continue
+        values["body"].append(second_difference(body[:, [LEFT_SHOULDER, RIGHT_SHOULDER]]).median().item())
+        speed = torch.linalg.vector_norm((body[1:] - body[:-1])[:, RIGHT_WRIST, :2], dim=-1).numpy()
+        values["speed"] += speed.tolist()
+        raised = (body[:, RIGHT_WRIST, 1] < HIPS).numpy()
+        raised_frames += int(raised.sum())
+        lost_frames += int((raised & ~hand).sum())
+        values["gaps"] += runs(raised & ~hand)
+        by_signer["head"][sentence.signer].append(-body[:, NOSE, 1].median().item())
+        whole = hand[2:] & hand[1:-1] & hand[:-2]
+        slow = whole & (speed[1:] <= np.median(speed))
+        fingers = body[:, FINGERTIPS] - body[:, RIGHT_HAND_WRIST, None]
+        values["fingers"] += second_difference(fingers)[torch.from_numpy(slow)].flatten().tolist()
+        if hand.any():
+            size = torch.linalg.vector_norm((body[:, MIDDLE_KNUCKLE] - body[:, RIGHT_HAND_WRIST])[:, :2], dim=-1)
+            by_signer["hand"][sentence.signer].append(size[torch.from_numpy(hand)].quantile(0.9).item())
+
+    def spread(name: str) -> str:
+        medians = [np.median(one) for one in by_signer[name].values()]
+        between = f"{100 * np.std(medians) / np.mean(medians):.0f} %" if len(medians) > 1 else "-"
+        return f"{np.median(medians):.2f}, {between}"
+
+    return {
+        "signers": str(len(by_signer["head"])),
+        "body jitter": f"{np.median(values['body']):.4f}",
+        "finger jitter": f"{np.median(values['fingers']):.4f}",
+        "wrist speed": f"{np.median(values['speed']):.3f}, {np.quantile(values['speed'], 0.9):.3f}",
+        "hand lost": f"{100 * lost_frames / max(raised_frames, 1):.1f} %",
+        "gap": f"{np.median(values['gaps']):.0f}" if values["gaps"] else "-",
+        "hand size": spread("hand"),
+        "head height": spread("head"),
+        "frames a gloss": f"{np.median(values['frames']):.0f}",
+    }
+
+
+def main() -> int:
+    parser = Parser(prog="simulator.py", description=__doc__)
+    parser.add_argument("--corpora", type=Path, nargs="+", required=True, help="corpus folders, one column each")
+    parser.add_argument("--sentences", type=int, default=300, help="of each, spread evenly over train (default: 300)")
+    options = parser.parse_args()
+    print(describe_machine())
+    columns = {}
+    for path in options.corpora:
+        corpus = Corpus(path)
+        columns[corpus.name + (" (simulated)" if corpus.simulated else "")] = measure(corpus, options.sentences)
+    print(f"| | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
+    for row in next(iter(columns.values())):
+        print(f"| {row} | {' | '.join(column[row] for column in columns.values())} |")
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,66 @@
+"""Sentences followed by another of the same signer, as augmentation: new neighbours and new transitions for every gloss."""
+
+from collections import defaultdict
+from dataclasses import replace
+
+import numpy as np
+
+from data.composer import bridge
+from data.corpus import Split
+from data.randomness import generator
+
+_BRIDGE_FRAMES = (2, 6)  # between the two sentences, both ends included
+
+
+class MixedSplit(Split):
+    """A split in which some sentences go on with another: same ids and indices, more frames and glosses.
+
+    partners: int (N,), the sentence that follows each, -1 for none; gaps: int (N,), frames that lead over to it.
+    """
+
+    def __init__(self, split: Split, partners: np.ndarray, gaps: np.ndarray):
+        self.whole, self.partners, self.gaps = split, partners, gaps
+        sentences = list(split.sentences)
+        for index in np.flatnonzero(partners >= 0):
+            first, second = split.sentences[index], split.sentences[partners[index]]
+            sentences[index] = replace(
+                first,
+                frames=first.frames + int(gaps[index]) + second.frames,
+                glosses=first.glosses + second.glosses,
+            )
+        super().__init__(split.name, sentences, split.landmarks, split.detected)
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Landmarks float16 (T, 543, 3) and detected bool (T, 4) of one sentence with what follows it."""
+        first = self.whole.read(index)
+        if self.partners[index] < 0:
+            return first
+        second = self.whole.read(self.partners[index])
+        between = bridge(first, second, int(self.gaps[index]))
+        pieces = [first, between, second]
+        landmarks = np.concatenate([landmarks.astype(np.float16) for landmarks, _ in pieces])
+        return landmarks, np.concatenate([detected for _, detected in pieces])
+
+
+def mix_sentences(split: Split, usable: np.ndarray, probability: float, seed: int, epoch: int) -> Split:
+    """The split of one epoch: each usable sentence is followed, with the probability, by another of the same signer.
+
+    usable: indices of sentences that are trained on. Drawn from (seed, epoch, id). No mixed sentence is longer than the
+    longest usable one; where the drawn partner would make it so, the sentence stays alone.
+    """
+    if not probability:
+        return split
+    of_signer = defaultdict(list)
+    for index in usable:
+        of_signer[split.sentences[index].signer].append(int(index))
+    limit = int(split.lengths[usable].max())
+    partners, gaps = np.full(len(split), -1), np.zeros(len(split), dtype=np.int64)
+    for index in usable:
+        sentence = split.sentences[index]
+        random = generator(seed, epoch, sentence.id, "mix")
+        others = of_signer[sentence.signer]
+        wanted, other = random.random() < probability, others[int(random.integers(len(others)))]
+        gap = int(random.integers(_BRIDGE_FRAMES[0], _BRIDGE_FRAMES[1] + 1))
+        if wanted and other != index and sentence.frames + gap + split.sentences[other].frames <= limit:
+            partners[index], gaps[index] = other, gap
+    return MixedSplit(split, partners, gaps)

@@ -1,0 +1,85 @@
+"""A conformer with windowed attention: the alternative to the BiLSTM over the teacher's steps.
+
+Blocks as in Gulati et al., Interspeech 2020 (half feed-forward, attention, convolution, half feed-forward), with attention
+inside a window about each step and a learned bias for each distance, and layer norm in place of batch norm.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.masking import frame_mask
+
+WINDOW = 16  # steps to each side: 64 frames, about 2.5 s
+HEADS = 4
+KERNEL = 7  # steps of the convolution
+
+
+class Conformer(nn.Module):
+    """(B, T, width) -> (B, T, width); what stands outside the lengths changes nothing inside them."""
+
+    def __init__(self, width: int, blocks: int, dropout: float):
+        super().__init__()
+        self.out_width = width
+        self.blocks = nn.ModuleList(ConformerBlock(width, dropout) for _ in range(blocks))
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """x (B, T, width), lengths int (B,); steps outside the lengths are not meaningful."""
+        inside = frame_mask(lengths, x.shape[1])  # (B, 1, T)
+        for block in self.blocks:
+            x = block(x, inside)
+        return x
+
+
+class ConformerBlock(nn.Module):
+    """One block; `inside` float (B, 1, T) is 1 on the steps of the sentence."""
+
+    def __init__(self, width: int, dropout: float):
+        super().__init__()
+        self.feed = nn.ModuleList(_feed_forward(width, dropout) for _ in range(2))
+        self.attention_norm = nn.LayerNorm(width)
+        self.queries_keys_values = nn.Linear(width, 3 * width)
+        self.distance_bias = nn.Parameter(torch.zeros(HEADS, 2 * WINDOW + 1))
+        self.attention_out = nn.Linear(width, width)
+        self.convolution_norm = nn.LayerNorm(width)
+        self.convolution_in = nn.Linear(width, 2 * width)
+        self.convolution = nn.Conv1d(width, width, KERNEL, padding=KERNEL // 2, groups=width)
+        self.convolved_norm = nn.LayerNorm(width)
+        self.convolution_out = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, inside: Tensor) -> Tensor:
+        x = x + 0.5 * self.feed[0](x)
+        x = x + self.dropout(self._attend(self.attention_norm(x), inside))
+        x = x + self.dropout(self._convolve(self.convolution_norm(x), inside))
+        x = x + 0.5 * self.feed[1](x)
+        return self.norm(x)
+
+    def _attend(self, x: Tensor, inside: Tensor) -> Tensor:
+        batch, steps, width = x.shape
+        queries, keys, values = self.queries_keys_values(x).view(batch, steps, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+        time = torch.arange(steps, device=x.device)
+        distance = time - time[:, None]  # (T, T)
+        bias = self.distance_bias[:, distance.clamp(-WINDOW, WINDOW) + WINDOW]  # (heads, T, T)
+        # A step outside the sentence attends to itself, so that no row of the softmax is empty.
+        allowed = ((distance.abs() <= WINDOW) & (inside > 0)) | (distance == 0)  # (B, T, T)
+        bias = bias[None].masked_fill(~allowed[:, None], float("-inf"))
+        seen = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=bias.to(queries.dtype))
+        return self.attention_out(seen.transpose(1, 2).reshape(batch, steps, width))
+
+    def _convolve(self, x: Tensor, inside: Tensor) -> Tensor:
+        x = functional.glu(self.convolution_in(x), dim=-1).transpose(1, 2) * inside
+        x = self.convolved_norm(self.convolution(x).transpose(1, 2))
+        return self.convolution_out(functional.silu(x))
+
+
+def _feed_forward(width: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        nn.LayerNorm(width),
+        nn.Linear(width, 4 * width),
+        nn.SiLU(),
+        nn.Dropout(dropout),
+        nn.Linear(4 * width, width),
+        nn.Dropout(dropout),
+    )

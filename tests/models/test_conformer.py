@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from models.conformer import HEADS, WINDOW, Conformer, ConformerBlock
+
+
+def test_padding_changes_nothing_inside_the_sentence():
+    torch.manual_seed(0)
+    model = Conformer(16, 2, dropout=0.0).double().eval()
+    for block in model.blocks:
+        torch.nn.init.normal_(block.distance_bias)
+    x = torch.randn(2, 9, 16, dtype=torch.float64)
+    padded = torch.cat([x, 1e3 * torch.randn(2, 5, 16, dtype=torch.float64)], dim=1)
+    together = model(padded, torch.tensor([9, 4]))
+    torch.testing.assert_close(together[0, :9], model(x[:1], torch.tensor([9]))[0], atol=1e-9, rtol=0)
+    torch.testing.assert_close(together[1, :4], model(x[1:, :4], torch.tensor([4]))[0], atol=1e-9, rtol=0)
+    assert together.isfinite().all()
+
+
+def slow_attention(block: ConformerBlock, x: torch.Tensor, length: int) -> torch.Tensor:
+    """The windowed attention of one sentence (T, width), one head and one step at a time."""
+    width = x.shape[1]
+    size = width // HEADS
+    queries, keys, values = block.queries_keys_values(x).split(width, dim=1)
+    rows = []
+    for t in range(length):
+        heads = []
+        for head in range(HEADS):
+            where = slice(head * size, (head + 1) * size)
+            others = [s for s in range(length) if abs(s - t) <= WINDOW]
+            weights = torch.stack(
+                [
+                    queries[t, where] @ keys[s, where] / size**0.5 + block.distance_bias[head, s - t + WINDOW]
+                    for s in others
+                ]
+            ).softmax(0)
+            heads.append(sum(weight * values[s, where] for weight, s in zip(weights, others, strict=True)))
+        rows.append(torch.cat(heads))
+    return block.attention_out(torch.stack(rows))
+
+
+def test_attention_equals_the_slow_reference_inside_the_window_only():
+    torch.manual_seed(1)
+    block = ConformerBlock(8, dropout=0.0).double().eval()
+    torch.nn.init.normal_(block.distance_bias)
+    steps = WINDOW + 7  # the ends do not see each other
+    x = torch.randn(1, steps, 8, dtype=torch.float64)
+    inside = (torch.arange(steps) < steps - 2).double()[None, None]
+    found = block._attend(x, inside)[0, : steps - 2]
+    torch.testing.assert_close(found, slow_attention(block, x[0], steps - 2), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 40])
+def test_any_length_keeps_its_shape(steps):
+    model = Conformer(8, 1, dropout=0.1)
+    assert model(torch.randn(3, steps, 8), torch.tensor([steps, 1, 1])).shape == (3, steps, 8)
