@@ -16,7 +16,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -317,11 +317,24 @@ class SoftTargets:
                 f"{self.path} was made by {checkpoint} as it was; that checkpoint has changed since: export them again"
             )
 
+    def require(self, split: str, ids: Iterable[str], views: Sequence[int]) -> None:
+        """Raise DataError unless all these views of all these sentences of the split are there."""
+        if split not in self._splits:
+            has = ", ".join(self._splits) or "none"
+            raise DataError(
+                f"{self.path} has no soft targets of the {split} split (it has: {has}): export them with --splits"
+            )
+        where = self._splits[split][1]
+        missing = next(((id, view) for id in ids for view in views if (id, view) not in where), None)
+        if missing:
+            raise DataError(
+                f"{self.path} holds no view {missing[1]} of {split} sentence {missing[0]}: export them again"
+            )
+
     def read(self, split: str, id: str, view: int) -> Tensor:
         """float32 (steps, V), at the request's temperature. Raises DataError naming what is missing or not finite."""
-        arrays, where = self._splits.get(split, ({}, {}))
-        if (id, view) not in where:
-            raise DataError(f"{self.path} holds no view {view} of {split} sentence {id}: export them again")
+        self.require(split, [id], [view])
+        arrays, where = self._splits[split]
         rows = {array: values[where[id, view]] for array, values in arrays.items()}
         classes = rows.get("classes")
         if classes is not None and int(classes.max(initial=0)) >= self.request.classes:

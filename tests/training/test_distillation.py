@@ -225,6 +225,15 @@ def test_another_corpus_than_the_soft_targets(settings, stored, make_corpus, tmp
         prepare(settings(distillation={"soft_targets": str(stored(0))}, data_dir=str(other)))
 
 
+def test_soft_targets_without_what_is_needed(settings, finished_run, tmp_path):
+    """Said before anything is trained."""
+    export_soft_targets(
+        Options(finished_run / "best_model.pth", None, ("dev",), 2.0, None, 0, 7, tmp_path / "dev_only", "cpu")
+    )
+    with pytest.raises(DataError, match=r"no soft targets of the train split \(it has: dev\)"):
+        prepare(settings(distillation={"soft_targets": str(tmp_path / "dev_only")}))
+
+
 def test_glosses_that_the_teacher_does_not_know(settings, make_corpus, tmp_path):
     other = make_corpus(tmp_path / "other", {"train": ["HOUSE RAIN", "SUN SNOW"], "dev": ["SUN RAIN"]})
     with pytest.raises(DataError, match=r"1 glosses that its teacher does not know \(SNOW\): fine-tune the teacher"):
