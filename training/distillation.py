@@ -1,10 +1,10 @@
 """A student taught by a teacher: the trainer of train_teacher.py with a soft target beside the glosses.
 
 Either the teacher is run on the very batch that the student sees, or what it said was stored by export_soft_targets.py for a
-number of augmented views that the epochs then go round. Targets of the sentence as it is, warped to an augmented input, would be
-a third way; they are not those that the teacher gives for what the student sees. Measured (benchmarks/student.py, recorded
-signs, 10 epochs, seed 0): 8 stored views teach as well as the teacher itself, 2.3 % WER each. Running the teacher is the way
-shown first, as it needs no files and its views never repeat; stored targets are for teachers that are slow or not at hand.
+number of augmented views that the epochs then go round. (Targets of the sentence as it is, warped to an augmented input, would
+not be what the teacher says of what the student sees.) Measured with benchmarks/student.py on recorded signs, 10 epochs, one
+seed: 8 stored views teach as well as the teacher itself, 2.3 % WER each. Running the teacher is the way shown first, as it
+needs no files and its views never repeat; stored targets are for teachers that are slow or not at hand.
 """
 
 import dataclasses
