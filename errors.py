@@ -3,6 +3,8 @@
 Exit codes of every script: 0 done, 1 a check failed, 2 usage, 3 data, 4 training diverged, 130/143 stopped by a signal.
 """
 
+import io
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -33,7 +35,15 @@ class DivergenceError(ProjectError):
 
 
 def run_script(main: Callable[[], int]) -> None:
-    """Run a script's `main` and leave with its exit code; a `ProjectError` becomes one line on stderr."""
+    """Run a script's `main` and leave with its exit code; a `ProjectError` becomes one line on stderr.
+
+    Each line is out as soon as it is printed, also into a file or a pipe; what the locale has no letters for is escaped.
+    """
+    _see_to_utf8()
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that cannot be written to is no news to anyone
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
     try:
         code = main()
     except ProjectError as error:
@@ -49,3 +59,11 @@ def run_script(main: Callable[[], int]) -> None:
         print(f"error: {error}", file=sys.stderr)
         code = DataError.exit_code
     sys.exit(code)
+
+
+def _see_to_utf8() -> None:
+    """Start anew in Python's UTF-8 mode where the locale knows ASCII only (LC_ALL=C with PYTHONUTF8=0): paths with other
+    letters could be opened, but not written into any file, neither here nor in the libraries."""
+    if sys.getfilesystemencoding() == "ascii":
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])

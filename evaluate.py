@@ -6,8 +6,12 @@
 
 Vocabulary, feature statistics and decoder settings are the checkpoint's; the model is computed in fp32. Of the adaptive
 decoder, what was chosen on dev is applied as it is; a checkpoint without such settings, or another --lm, makes it choose on the
-corpus's dev split first. Writes hypotheses.csv, sentences.csv (each sentence's errors), hypotheses.ctm and references.stm (for
-sclite) and result.json, into evaluation_<split>_<decoder> beside the checkpoint, with --lm and --scoring in its name if given.
+corpus's dev split first.
+
+Writes report.html to look at, result.json, hypotheses.csv, sentences.csv (each sentence's errors), hypotheses.ctm and
+references.stm (for sclite) and environment.json, into evaluation_<split>_<decoder> beside the checkpoint, with --lm and
+--scoring in its name if given.
+
 Exit codes: 0 done, 2 usage, 3 data.
 """
 
@@ -21,25 +25,32 @@ from training.config import DECODERS
 
 def make_parser() -> Parser:
     parser = Parser(prog="evaluate.py", description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="best_model.pth of a run")
-    parser.add_argument("--data_dir", help="corpus folder (default: the one that the checkpoint was trained on)")
-    parser.add_argument("--split", choices=("train", "dev", "test"), default="dev", help="what is scored")
-    parser.add_argument("--decoder", choices=DECODERS, default="adaptive", help="how glosses are read")
-    parser.add_argument(
+    what = parser.add_argument_group("what is scored")
+    what.add_argument("--checkpoint", type=Path, required=True, help="best_model.pth of a run")
+    what.add_argument("--data_dir", help="corpus folder (default: the one that the checkpoint was trained on)")
+    what.add_argument("--split", choices=("train", "dev", "test"), default="dev", help="split of the corpus")
+
+    how = parser.add_argument_group("how glosses are read and scored")
+    how.add_argument("--decoder", choices=DECODERS, default="adaptive", help="adaptive: as dev chose it")
+    how.add_argument(
         "--lm",
         metavar="PATH|train|none",
         help="bigram language model: an ARPA file, the corpus's train transcripts, or none "
         "(default: the checkpoint's, if dev chose it)",
     )
-    parser.add_argument(
+    how.add_argument(
         "--scoring",
         choices=("plain", "phoenix2014"),
         default="plain",
         help="phoenix2014: hypotheses pass the corpus's official clean-up, references stay as they are",
     )
-    parser.add_argument("--compare_with", type=Path, metavar="DIR", help="another evaluation, for a paired test")
-    parser.add_argument("--output_dir", type=Path, help="where results go (default: beside the checkpoint)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    how.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+
+    files = parser.add_argument_group("results")
+    files.add_argument("--output_dir", type=Path, metavar="DIR", help="where they go (default: beside the checkpoint)")
+    files.add_argument(
+        "--compare_with", type=Path, metavar="DIR", help="another evaluation, for a paired test (default: none)"
+    )
     return parser
 
 

@@ -32,7 +32,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from command_line import Parser
+from command_line import Parser, number_between
 from errors import UsageError, run_script
 
 SYNTHESIZE_DEFAULTS = {"sentences": 600, "dev_sentences": 100, "test_sentences": 0, "unseen_dev_signers": 0}
@@ -67,7 +67,8 @@ had failed, which are listed, and the rest is the corpus. Shards that wrote to o
     python prepare_data.py import --format mp_data --input MP_Data --output data/corpora/isolated
     python prepare_data.py import --format npy --input FEATURES_DIR --annotations ANNOTATIONS_DIR --output data/corpora/mine
 
-Each file must have an annotation and each annotation a file, found by its id: <split>/<id>.npy. Pickles are refused.
+Each file must have an annotation and each annotation a file, found by its id: <split>/<id>.npy. An npy or npz file holds
+(T, 1629), (T, 1662), (T, 6516) or (T, 543, 3 or 4) values; pickles are refused.
 Coordinates must be fractions of the image, as MediaPipe gives them.""",
     "compose": """\
     python prepare_data.py compose --input data/corpora/isolated --output data/corpora/composed --sentences 400
@@ -163,7 +164,9 @@ def _add_extract(parser: Parser) -> None:
     _add_normalize(parser)
     parser.add_argument("--workers", type=_whole(1), metavar="N", help="processes, 400 MB each (default: one a core)")
     parser.add_argument("--max_frames", type=_whole(1), metavar="N", help="leave longer videos out (default: no limit)")
-    parser.add_argument("--fps", type=_between(1, 1000), default=25.0, help="frames a second of folders of frames")
+    parser.add_argument(
+        "--fps", type=number_between(1, 1000), default=25.0, help="frames a second of folders of frames"
+    )
     parser.add_argument(
         "--model_complexity", type=int, choices=(0, 1, 2), default=1, help="of the pose model; 0 and 2 need their files"
     )
@@ -176,11 +179,13 @@ def _add_import(parser: Parser) -> None:
     parser.add_argument("--input", type=Path, required=True, metavar="DIR", help="folder of the recordings")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make")
     parser.add_argument(
-        "--fps", type=_between(1, 1000), help="frames a second of the recordings (default: 25; .pose files say theirs)"
+        "--fps",
+        type=number_between(1, 1000),
+        help="frames a second of the recordings (default: 25; .pose files say theirs)",
     )
     parser.add_argument(
         "--aspect_ratio",
-        type=_between(0.2, 5),
+        type=number_between(0.2, 5),
         metavar="W/H",
         help="image width / height of the recordings (default: 4/3 for mp_data, 210/260 for npy, 3/4 for parquet)",
     )
@@ -194,9 +199,7 @@ def _add_import(parser: Parser) -> None:
     group.add_argument(
         "--recorders", type=_whole(1), metavar="N", help="people who took turns, a sitting each (default: 1)"
     )
-    group = parser.add_argument_group(
-        "npy, pose, parquet: a file a sentence. npy, npz of (T, 1629), (T, 1662), (T, 6516) or (T, 543, 3 or 4)"
-    )
+    group = parser.add_argument_group("npy, pose, parquet: a file a sentence")
     group.add_argument(
         "--annotations", type=Path, metavar="PATH", help="train file with dev and test beside it, or their folder"
     )
@@ -418,22 +421,6 @@ def _whole(least: int) -> Callable[[str], int]:
         return int(text)
 
     return whole
-
-
-def _between(low: float, high: float) -> Callable[[str], float]:
-    """An argparse type: a number in a range, also as a fraction such as 4/3."""
-
-    def number(text: str) -> float:
-        numerator, _, denominator = text.partition("/")
-        try:
-            value = float(numerator) / float(denominator or 1)
-        except (ValueError, ZeroDivisionError):
-            value = float("nan")
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"expected a number from {low:g} to {high:g}, or W/H, found '{text}'")
-        return value
-
-    return number
 
 
 def _fraction(text: str) -> float:

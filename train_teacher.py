@@ -1,8 +1,7 @@
 """Train the I3D teacher on a corpus folder, resume a run, or fine-tune from a checkpoint.
 
 Full training, by default on the built-in corpus of simulated signers:
-    python train_teacher.py --batch_size 8 --learning_rate 0.0003 --dropout 0.3 --epochs 150 \\
-        --output_dir checkpoints/teacher_v1
+    python train_teacher.py --batch_size 8 --learning_rate 0.0003 --dropout 0.3 --epochs 150 --output_dir checkpoints/teacher_v1
     python train_teacher.py --data_dir data/corpora/mine --output_dir checkpoints/mine
 
 Go on with an interrupted run exactly where it stopped:
@@ -14,7 +13,12 @@ Fine-tune: whenever a setting that shapes training is given and differs from the
 See what a run would be, and how long an epoch would take, without writing anything:
     python train_teacher.py --config configs/teacher.yaml --dry_run
 
-Settings: built-in defaults < the checkpoint's (with --resume) < YAML (--config) < command line.
+Settings: built-in defaults < the checkpoint's (with --resume) < YAML (--config) < command line. The YAML file may also hold
+settings that have no option here, the model's sizes and the kinds of augmentation among them: see the run's config.yaml.
+
+The run folder then holds best_model.pth and last.pth, report.html to look at, MODEL_CARD.md, result.json, and what repeating
+the run needs: config.yaml and environment.json.
+
 Exit codes: 0 done, 2 usage, 3 data, 4 diverged, 130 / 143 stopped by Ctrl-C / SIGTERM with a checkpoint to resume from.
 """
 
@@ -36,17 +40,27 @@ def make_parser() -> Parser:
     def setting(group, name: str, kind: type, text: str, **options) -> None:
         group.add_argument(f"--{name}", type=kind, help=f"{text} (default: {getattr(defaults, name)})", **options)
 
-    files = parser.add_argument_group("files")
-    files.add_argument("--config", type=Path, help="YAML file with sections training, model, augmentation (configs/)")
+    files = parser.add_argument_group("data and files")
+    files.add_argument(
+        "--config",
+        type=Path,
+        help="YAML file with sections training, model, augmentation; see configs/ (default: none)",
+    )
     files.add_argument("--data_dir", help="corpus folder (default: the built-in simulated corpus)")
     files.add_argument(
         "--output_dir",
         help=f"run folder (default: {defaults.output_dir}; continuing: the checkpoint's folder; "
         "fine-tuning: beside it, with _finetune)",
     )
-    files.add_argument("--resume", help="checkpoint to start from: a path, or last, best or auto in the output folder")
     files.add_argument(
-        "--extend_vocabulary", action="store_true", help="fine-tuning: add the corpus's new glosses to the checkpoint's"
+        "--resume",
+        metavar="CHECKPOINT",
+        help="start from it: a path, or last, best or auto (the newest that is whole) in the output folder (default: none)",
+    )
+    files.add_argument(
+        "--extend_vocabulary",
+        action="store_true",
+        help="fine-tuning: add the corpus's new glosses to the checkpoint's (default: refuse them)",
     )
 
     optimisation = parser.add_argument_group("optimisation")
@@ -66,12 +80,16 @@ def make_parser() -> Parser:
     )
 
     rest = parser.add_argument_group("decoding, device, reproducibility")
-    setting(rest, "decoder", str, "decoder of the final evaluation; every epoch is greedy", choices=DECODERS)
+    setting(rest, "decoder", str, "of the final evaluation; dev is read greedily after each epoch", choices=DECODERS)
     setting(rest, "precision", str, "number format: auto is bf16 on CUDA, fp32 on the CPU", choices=PRECISIONS)
     setting(rest, "device", str, "auto, cpu, cuda or cuda:N")
     setting(rest, "seed", int, "weights, order, dropout and augmentation follow from it")
-    rest.add_argument("--deterministic", action="store_true", help="deterministic kernels where torch has them")
-    rest.add_argument("--dry_run", action="store_true", help="print sizes and estimated times; write nothing")
+    rest.add_argument(
+        "--deterministic", action="store_true", help="deterministic kernels where torch has them (default: off)"
+    )
+    rest.add_argument(
+        "--dry_run", action="store_true", help="print sizes and estimated times; write nothing (default: train)"
+    )
     return parser
 
 

@@ -1,42 +1,23 @@
 """A corpus on one HTML page: the check's table and findings, lengths, detection, room for CTC, and a few skeletons.
 
-The page needs nothing beside it: pictures stand in it. Left arm and hand are drawn in blue, right ones in red, so that a
-swapped hand or a wrong axis is seen at once.
+Left arm and hand are drawn in blue, right ones in red, so that a swapped hand or a wrong axis is seen at once.
 """
 
-import base64
-import io
 from html import escape
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from data.corpus import Corpus, Split
 from data.corpus_check import SHOWN, TIME_STRIDE, Report
-from data.landmarks import PART_SLICES, PARTS
+from data.landmarks import PARTS
+from data.skeleton_drawing import draw_skeleton
 from data.transcripts import required_steps
-from errors import DataError
+from data.web_page import png, table, write_page
 
 SENTENCES_DRAWN, FRAMES_DRAWN = 2, 6  # of each split
 FREQUENT = 30  # glosses in the table of the most frequent
-LEFT, RIGHT, MIDDLE = "tab:blue", "tab:red", "0.35"
-FINGERS = tuple((0, *range(first, first + 4)) for first in (1, 5, 9, 13, 17))
-BODY = (  # lines through pose landmarks, MediaPipe's numbers, and their colour
-    ((12, 11, 23, 24, 12), MIDDLE),
-    ((11, 13, 15), LEFT),
-    ((12, 14, 16), RIGHT),
-    ((8, 6, 5, 4, 0, 1, 2, 3, 7), MIDDLE),
-)
-STYLE = """
-body { font: 15px/1.5 sans-serif; color: #222; max-width: 75em; margin: 2em auto; padding: 0 1em; }
-table { border-collapse: collapse; margin: 1em 0; } td, th { padding: .2em .6em; text-align: right; }
-td { white-space: nowrap; }
-th { border-bottom: 2px solid #888; } td:first-child, th:first-child { text-align: left; }
-img { max-width: 100%; display: block; margin: .5em 0 1.5em; } .problem { color: #b00020; } .warning { color: #8a5a00; }
-.scroll { overflow-x: auto; } h3 { margin-bottom: 0; overflow-wrap: anywhere; } p.glosses { margin: .2em 0; }
-"""
 
 
 def write_report(report: Report, corpus_path: Path, path: Path) -> None:
@@ -53,12 +34,7 @@ def write_report(report: Report, corpus_path: Path, path: Path) -> None:
         for name, split in corpus.splits.items():
             parts += _skeletons(name, split, corpus.aspect_ratio)
         parts += _glosses(corpus)
-    page = f"<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'><title>{escape(corpus_path.name)}</title>"
-    page += f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style></head>\n<body>\n"
-    try:
-        path.write_text(page + "\n".join(parts) + "\n</body></html>\n", encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from None
+    write_page(path, corpus_path.name, parts)
 
 
 def _plain(value) -> str:
@@ -81,10 +57,8 @@ def _findings(report: Report) -> list[str]:
 
 def _table(report: Report) -> list[str]:
     head, *rows = report.table()
-    cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
     notes = "".join(f"<p>{escape(line)}</p>\n" for line in report.notes())
-    return [f"<div class='scroll'><table><tr>{cells}</tr>\n{body}</table></div>", notes]
+    return [table(head, rows), notes]
 
 
 def _plots(corpus: Corpus, report: Report) -> list[str]:
@@ -111,7 +85,7 @@ def _plots(corpus: Corpus, report: Report) -> list[str]:
         axes.legend()
     return [
         "<h2>Lengths, detection, alignment</h2>",
-        _image(figure, "histogram of lengths, detection rates, CTC steps"),
+        png(figure, "histogram of lengths, detection rates, CTC steps"),
     ]
 
 
@@ -139,24 +113,8 @@ def _skeletons(name: str, split: Split, aspect_ratio: float) -> list[str]:
             f"<h3>{escape(sentence.id)} &middot; {escape(sentence.signer)} &middot; {sentence.frames} frames</h3>"
         )
         parts.append(f"<p class='glosses'>{escape(' '.join(sentence.glosses))}</p>")
-        parts.append(_image(figure, f"skeletons of {sentence.id}"))
+        parts.append(png(figure, f"skeletons of {sentence.id}"))
     return parts
-
-
-def draw_skeleton(axes: Axes, landmarks: np.ndarray, detected: np.ndarray, aspect_ratio: float) -> None:
-    """Draw what was detected of one frame, landmarks (543, 3) and detected (4,), in an image of width/height aspect_ratio."""
-    points = landmarks[:, :2] * [aspect_ratio, 1]
-    pose, face, left, right = (points[PART_SLICES[part]] for part in PARTS)
-    if detected[1]:
-        axes.plot(*face.T, ".", color="0.6", markersize=0.8)
-    if detected[0]:
-        for line, colour in BODY:
-            axes.plot(*pose[list(line)].T, color=colour, linewidth=1.2)
-    for seen, hand, colour in ((detected[2], left, LEFT), (detected[3], right, RIGHT)):
-        if seen:
-            for finger in FINGERS:
-                axes.plot(*hand[list(finger)].T, color=colour, linewidth=0.9)
-    axes.set(xlim=(0, aspect_ratio), ylim=(1, 0), xticks=[], yticks=[], aspect="equal")
 
 
 def _glosses(corpus: Corpus) -> list[str]:
@@ -170,17 +128,5 @@ def _glosses(corpus: Corpus) -> list[str]:
     }
     first = next(iter(tables.values()))
     frequent = sorted(first, key=lambda gloss: (-first[gloss], gloss))[:FREQUENT]
-    head = "".join(f"<th>{escape(name)}</th>" for name in ("gloss", *tables))
-    rows = "".join(
-        f"<tr><td>{escape(gloss)}</td>"
-        + "".join(f"<td>{table.get(gloss, 0):,}</td>" for table in tables.values())
-        + "</tr>\n"
-        for gloss in frequent
-    )
-    return ["<h2>Most frequent glosses</h2>", f"<table><tr>{head}</tr>\n{rows}</table>"]
-
-
-def _image(figure: Figure, text: str) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return f"<img alt='{escape(text)}' src='data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}'>"
+    rows = [(gloss, *(f"{counts.get(gloss, 0):,}" for counts in tables.values())) for gloss in frequent]
+    return ["<h2>Most frequent glosses</h2>", table(("gloss", *tables), rows)]

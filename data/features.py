@@ -24,6 +24,7 @@ from data.landmarks import (
 )
 
 HIPS = 2.0  # shoulder widths below the shoulders, about
+CLEARLY_HIGHER = 0.25  # shoulder widths between the wrists' mean heights
 MIN_SHOULDER_WIDTH = 0.02  # image heights: a body seen from the side must not blow up the scale
 
 
@@ -133,10 +134,10 @@ def body_coordinates(
 
 
 def left_hand_leads(body: Tensor, lengths: Tensor) -> Tensor:
-    """bool (B,): the left wrist is held higher and moves more than the right one, on average over the sentence.
+    """bool (B,): the left wrist is held clearly higher and moves more than the right one, on average over the sentence.
 
-    body (B, T, 543, 3) as of `body_coordinates`. Left-handed signers and mirrored cameras: seldom wrong where the right hand
-    leads, because both must hold.
+    body (B, T, 543, 3) as of `body_coordinates`. Finds left-handed signers and mirrored cameras; a right-handed sentence is
+    seldom taken for one, because both must hold.
     """
     inside = frame_mask(lengths, body.shape[1])
     raised, moved = [], []
@@ -146,7 +147,7 @@ def left_hand_leads(body: Tensor, lengths: Tensor) -> Tensor:
         raised.append((above_hips * inside).sum(1))
         # Frames past the end hold the last one: nothing moves there.
         moved.append(torch.linalg.vector_norm(path[:, 1:] - path[:, :-1], dim=-1).sum(1))
-    return (raised[0] > raised[1]) & (moved[0] > moved[1])
+    return (raised[0] - raised[1] > CLEARLY_HIGHER * lengths) & (moved[0] > moved[1])
 
 
 def right_handed(body: Tensor, detected: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -218,7 +218,7 @@ def import_sequences(
         clean_train(splits, annotations)
     _refuse_pickles(source)
     files = _match(splits, find_footage(source, suffixes, ()), source, annotations)
-    _check_image_coordinates(list(files.values()), read)
+    check_image_coordinates(list(files.values()), read)
     if format == "pose":
         said = [(one.fps, one.aspect_ratio) for one in map(read, files.values())]
         fps, aspect_ratio = (commonest(Counter(values)) for values in zip(*said, strict=True))
@@ -412,7 +412,7 @@ READERS: dict[str, tuple[tuple[str, ...], Callable[[Path], Sequence]]] = {
 }
 
 
-def _check_image_coordinates(files: list[Path], read: Callable[[Path], Sequence]) -> None:
+def check_image_coordinates(files: list[Path], read: Callable[[Path], Sequence]) -> None:
     """Refuse recordings whose coordinates are not fractions of the image, judged by the pose in a sample of the files.
 
     In an image the nose is inside it, the shoulders are near it, apart from each other and below the nose. Coordinates
@@ -432,8 +432,9 @@ def _check_image_coordinates(files: list[Path], read: Callable[[Path], Sequence]
     in_image = (nose > 0).all() and (nose < 1).all() and -0.25 < middle[0] < 1.25 and 0 < middle[1] < 1.5
     if not (in_image and np.hypot(*(left - right)) > 0.02 and middle[1] - nose[1] > 0.02):
         raise DataError(
-            f"{sample[0].parent} does not hold image coordinates: in {len(sample)} files the median nose is at "
-            f"({nose[0]:.2f}, {nose[1]:.2f}), the shoulders at ({left[0]:.2f}, {left[1]:.2f}) and ({right[0]:.2f}, "
+            f"{files[0] if len(files) == 1 else files[0].parent} does not hold image coordinates: in {len(sample)} "
+            f"file{'s' if len(sample) > 1 else ''} the median nose is at ({nose[0]:.2f}, {nose[1]:.2f}), "
+            f"the shoulders at ({left[0]:.2f}, {left[1]:.2f}) and ({right[0]:.2f}, "
             f"{right[1]:.2f}), expected fractions of the image between 0 and 1; standardised or centred features cannot "
             "be turned back, give the landmarks as MediaPipe wrote them, in the order pose, face, left hand, right hand"
         )

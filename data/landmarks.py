@@ -46,6 +46,11 @@ RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 
 FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377)
 FACE_OVAL += (152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
 
+# Lines to draw a body by: through pose landmarks (trunk, left arm, right arm, head), and through those of a hand.
+BODY_LINES = ((12, 11, 23, 24, 12), (11, 13, 15), (12, 14, 16), (8, 6, 5, 4, 0, 1, 2, 3, 7))
+FINGERS = ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (17, 18, 19, 20))  # of a hand, base first
+FINGER_LINES = tuple((0, *finger) for finger in FINGERS)
+
 
 def _face(indices: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(PART_SLICES["face"].start + index for index in indices)
@@ -80,7 +85,6 @@ def _mirrored() -> np.ndarray:
 
 MIRRORED = _mirrored()  # int64 (543,): the landmark that stands in each one's place in a mirror
 MIRRORED_PARTS = (0, 1, 3, 2)  # the same for the columns of `detected`
-FINGERS = ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (17, 18, 19, 20))  # of a hand, base first
 
 # Named subsets: configuration says which of them a part encoder reads. Values are indices into the 543 landmarks.
 SUBSETS: dict[str, tuple[int, ...]] = {

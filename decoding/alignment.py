@@ -1,7 +1,12 @@
 """Where in time each gloss of a reading is: its most probable CTC alignment, of a whole batch at once."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+from data.vocabulary import Vocabulary
+from decoding.timed_gloss import TimedGloss
 
 
 @torch.no_grad()
@@ -46,3 +51,22 @@ def gloss_spans(log_probs: Tensor, lengths: Tensor, glosses: Tensor, counts: Ten
     spoken = (path[..., None] == torch.arange(number, device=device) * 2 + 1) & inside[..., None]  # (B, T, L)
     begins = spoken.to(torch.uint8).argmax(1)
     return begins, begins + spoken.sum(1)
+
+
+def timed_glosses(
+    log_probs: Tensor, reading: Sequence[int], vocabulary: Vocabulary, step: float, until: float
+) -> list[TimedGloss]:
+    """The glosses of a reading at their places in its most probable CTC alignment.
+
+    log_probs (T', V) with the blank at 0; reading: class indices, with at least one alignment (else ValueError); step:
+    seconds of a step; until: seconds of the recording, which the last step can run over.
+    """
+    if not reading:
+        return []
+    indices = torch.tensor([list(reading)])
+    begins, ends = gloss_spans(log_probs[None], torch.tensor([len(log_probs)]), indices, torch.tensor([len(reading)]))
+    timed = []
+    for index, begin, end in zip(reading, begins[0].tolist(), ends[0].tolist(), strict=True):
+        confidence = float(log_probs[begin:end, index].double().exp().mean())
+        timed.append(TimedGloss(vocabulary.decode([index])[0], begin * step, min(end * step, until), confidence))
+    return timed

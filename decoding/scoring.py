@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import jiwer
 import numpy as np
 
-_RESAMPLES = 10_000
+_RESAMPLES, _RESAMPLES_AT_ONCE = 10_000, 250
 _BANDS = ((1, 5), (6, 10), (11, 15), (16, None))  # reference glosses a sentence
 
 
@@ -51,8 +52,11 @@ class SentenceErrors:
         return len(self.substitutions) + len(self.deletions) + len(self.insertions)
 
 
-def align(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> list[SentenceErrors]:
-    """Align each hypothesis with its reference with the fewest errors (jiwer); either may be empty.
+def align_pairs(
+    references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]
+) -> list[list[tuple[str | None, str | None]]]:
+    """Each sentence's glosses side by side, in order, with the fewest errors (jiwer): (reference, hypothesis) pairs, None where
+    the other side has nothing. Either may be empty.
 
     Raises ValueError when the numbers of sentences differ.
     """
@@ -60,23 +64,35 @@ def align(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str
         raise ValueError(f"{len(references)} references for {len(hypotheses)} hypotheses")
     # jiwer refuses empty references; all that is said for one of those is an insertion.
     spoken = [index for index, reference in enumerate(references) if len(reference)]
-    aligned = [SentenceErrors((), (), tuple(hypothesis), 0) for hypothesis in hypotheses]
+    pairs: list[list[tuple[str | None, str | None]]] = [[(None, heard) for heard in each] for each in hypotheses]
     if not spoken:
-        return aligned
+        return pairs
     words = jiwer.process_words([" ".join(references[i]) for i in spoken], [" ".join(hypotheses[i]) for i in spoken])
     for index, chunks in zip(spoken, words.alignments, strict=True):
-        reference, hypothesis = references[index], hypotheses[index]
-        substitutions, deletions, insertions = [], [], []
+        pairs[index] = []
         for chunk in chunks:
-            said = reference[chunk.ref_start_idx : chunk.ref_end_idx]
-            heard = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
-            if chunk.type == "substitute":
-                substitutions += zip(said, heard, strict=True)
-            elif chunk.type == "delete":
-                deletions += said
-            elif chunk.type == "insert":
-                insertions += heard
-        aligned[index] = SentenceErrors(tuple(substitutions), tuple(deletions), tuple(insertions), len(reference))
+            said = references[index][chunk.ref_start_idx : chunk.ref_end_idx]
+            heard = hypotheses[index][chunk.hyp_start_idx : chunk.hyp_end_idx]
+            pairs[index] += zip_longest(said, heard)  # one of them is empty where a gloss was left out or added
+    return pairs
+
+
+def align(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> list[SentenceErrors]:
+    """The errors of each hypothesis against its reference, as `align_pairs` finds them; either may be empty.
+
+    Raises ValueError when the numbers of sentences differ.
+    """
+    aligned = []
+    for pairs in align_pairs(references, hypotheses):
+        both = [(said, heard) for said, heard in pairs if said is not None and heard is not None]
+        aligned.append(
+            SentenceErrors(
+                substitutions=tuple((said, heard) for said, heard in both if said != heard),
+                deletions=tuple(said for said, heard in pairs if heard is None),
+                insertions=tuple(heard for said, heard in pairs if said is None),
+                reference_glosses=sum(said is not None for said, _ in pairs),
+            )
+        )
     return aligned
 
 
@@ -136,12 +152,12 @@ def bootstrap_interval(aligned: Sequence[SentenceErrors], seed: int = 0) -> tupl
     errors = np.array([sentence.errors for sentence in aligned])
     glosses = np.array([sentence.reference_glosses for sentence in aligned])
     random = np.random.default_rng(seed)
-    rates = []
-    for _ in range(_RESAMPLES):
-        drawn = random.integers(0, len(errors), len(errors))
-        if said := glosses[drawn].sum():
-            rates.append(100.0 * errors[drawn].sum() / said)
-    low, high = np.percentile(rates, (2.5, 97.5))
+    drawn_rates = []
+    for _ in range(0, _RESAMPLES, _RESAMPLES_AT_ONCE):
+        drawn = random.integers(0, len(errors), (_RESAMPLES_AT_ONCE, len(errors)))
+        wrong, said = errors[drawn].sum(1), glosses[drawn].sum(1)
+        drawn_rates.append(100.0 * wrong[said > 0] / said[said > 0])
+    low, high = np.percentile(np.concatenate(drawn_rates), (2.5, 97.5))
     return float(low), float(high)
 
 
@@ -161,3 +177,27 @@ def paired_p_value(first: Sequence[SentenceErrors], second: Sequence[SentenceErr
         signs = random.integers(0, 2, len(difference)) * 2 - 1
         extreme += abs((signs * difference).sum()) >= abs(difference.sum())
     return (extreme + 1) / (_RESAMPLES + 1)
+
+
+def breakdown(aligned: Sequence[SentenceErrors], signers: Sequence[str]) -> dict:
+    """WER with its interval and counts, the same by signer and by sentence length, and the most common errors."""
+    return {
+        **rates(aligned),
+        "by_signer": {signer: rates(part) for signer, part in by_group(aligned, signers).items()},
+        "by_length": {band: rates(part) for band, part in by_length(aligned).items()},
+        "most_common": most_common_errors(aligned),
+    }
+
+
+def rates(aligned: Sequence[SentenceErrors]) -> dict:
+    """WER in percent with its 95 % interval, and the counts, as result.json holds them."""
+    whole = total(aligned)
+    return {
+        "wer": whole.wer,
+        "wer_interval": list(bootstrap_interval(aligned)),
+        "substitutions": whole.substitutions,
+        "deletions": whole.deletions,
+        "insertions": whole.insertions,
+        "reference_glosses": whole.reference_glosses,
+        "sentences": whole.sentences,
+    }

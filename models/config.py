@@ -15,13 +15,13 @@ _BLOCKS = ("position", "velocity", "acceleration", "relative")  # data/landmarks
 class ModelConfig:
     """Sizes of the teacher. Parts: which named landmark subset (data/landmarks.py) each encoder reads, and its width."""
 
-    pose_subset: str = "upper_body"
+    pose_subset: str = "arms"
     face_subset: str = "mouth_brows_eyes"
     left_hand_subset: str = "left_hand"
     right_hand_subset: str = "right_hand"
     pose_blocks: str = "position velocity acceleration relative"  # which feature blocks of the part are read
-    face_blocks: str = "position velocity acceleration relative"
-    hand_blocks: str = "position velocity acceleration relative"
+    face_blocks: str = "velocity relative"
+    hand_blocks: str = "velocity acceleration relative"  # where the hand is, the pose's wrist tells with less jitter
     depth: str = "all"  # whose z is read: all, hands, none
     part_encoder: str = "linear"  # or graph: landmarks exchange what they see before they are joined
     pose_width: int = 256

@@ -88,7 +88,7 @@ def test_a_table_is_made_interrupted_and_gone_on_with(tmp_path, tiny_corpus, mak
     for key in ("data_dir", "output_dir", "decoder"):
         settings["training"].pop(key)
     rows = {"small": None, "wider": {"model": {"hand_width": 24}}, "plain": {"patch": "clip_centred"}}
-    (tmp_path / "rows.yaml").write_text(yaml.safe_dump({"base": settings, "rows": rows}))
+    (tmp_path / "rows.yaml").write_text(yaml.safe_dump({"base": settings, "rows": rows}, sort_keys=False))
     others = make_corpus(tmp_path / "others", {"train": ["SUN"], "test": ["RAIN SUN", "WIND HOUSE"]})
     command = ["--variants", str(tmp_path / "rows.yaml"), "--data_dir", str(tiny_corpus), "--also", f"{others}:test"]
     command += ["--output", str(tmp_path / "out")]

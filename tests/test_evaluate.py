@@ -20,6 +20,7 @@ from training.pipeline import FeaturePipeline
 from training.run import load_model
 
 FILES = {"hypotheses.csv", "sentences.csv", "hypotheses.ctm", "references.stm", "result.json"}
+PAPERS = {"report.html", "environment.json"}
 
 
 def judge(checkpoint: Path, output: Path, *options) -> dict:
@@ -40,7 +41,7 @@ def test_greedy_gives_the_runs_own_rate_and_all_files(finished_run, tmp_path, ca
     result = judge(finished_run / "best_model.pth", tmp_path / "out", "--decoder", "greedy")
     of_run = json.loads((finished_run / "result.json").read_text())
     assert result["wer"] == pytest.approx(of_run["greedy_dev_wer"])
-    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES | PAPERS
     assert (tmp_path / "out" / "hypotheses.csv").read_text() == (finished_run / "dev_hypotheses.csv").read_text()
     assert (result["split"], result["decoder"], result["scoring"], result["sentences"]) == ("dev", "greedy", "plain", 4)
     assert result["by_signer"] == {"anna": {key: result[key] for key in result["by_signer"]["anna"]}}

@@ -7,7 +7,7 @@ import overfit_test
 from errors import DataError, UsageError
 from training.config import Config, read_overrides
 
-FILES = {"result.json", "hypotheses.csv", "training_curves.png"}
+FILES = {"result.json", "hypotheses.csv", "training_curves.png", "config.yaml", "environment.json", "report.html"}
 
 
 @pytest.fixture
@@ -29,6 +29,8 @@ def test_a_teacher_that_memorises_ends_with_0(arguments, tmp_path, capsys):
     assert result["epochs_run"] < 300 and result["epochs_run"] % 5 == 0
     assert f"memorised: 0.0 % WER after {result['epochs_run']} epochs" in output
     assert {path.name for path in (tmp_path / "run").iterdir()} >= FILES
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert f"Memorised: 0.0 % WER after {result['epochs_run']} epochs" in page and "<b>0.00 %</b>" in page
     rows = [line.split() for line in output.splitlines() if line[:5].strip().isdigit()]
     assert [int(row[0]) for row in rows] == list(range(5, result["epochs_run"] + 1, 5))
     wers = [float(row[2]) for row in rows]
@@ -44,6 +46,7 @@ def test_a_teacher_that_does_not_ends_with_1_and_says_what_to_look_at(arguments,
     assert "not memorised: " in output and "after 3 epochs" in output
     for word in ("blank share", "gradient norm", "feasibility"):
         assert f"  - {word}" in output
+    assert "Not memorised: " in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["reached"] is False and result["samples"] == 2 and result["epochs_run"] == 3
 

@@ -91,7 +91,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read and verify a checkpoint, onto the CPU. Nothing is unpickled but tensors and plain values.
 
     Keys: model (state dict), vocabulary (glosses), config (`Config.to_dict`), corpus (name, path, fingerprint, simulated,
-    composed), decoder (settings), training (what an exact resume needs).
+    composed, fps, aspect_ratio), decoder (settings), training (what an exact resume needs).
     Raises DataError when it is missing, does not match its SHA-256, or is not a checkpoint of this project.
     """
     try:
@@ -107,7 +107,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
                     f"{(expected or ['nothing'])[0][:12]}…; use another checkpoint"
                 )
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # torch's own message would advise to load it all the same
+    # torch's own message would advise to load it all the same; text that it takes for a pickle fails in any way.
+    except (pickle.UnpicklingError, IndexError, TypeError, AttributeError):
         raise DataError(
             f"checkpoint {path} cannot be read: it is no PyTorch file of tensors and plain values, and nothing else is loaded"
         ) from None

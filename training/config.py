@@ -44,7 +44,7 @@ class TrainingConfig:
     distillation_weight: float = 1.0
     distillation_temperature: float = 8.0
     label_smoothing: float = 0.0
-    part_mask: float = 0.0
+    part_mask: float = 0.15
     consistency_weight: float = 0.0
 
     def __post_init__(self):

@@ -1,17 +1,21 @@
-"""What a run's figures mean while it trains: collapse to blanks, a plateau, memorising; each said once, in one line."""
+"""What a run's figures mean while it trains: collapse to blanks, a plateau, memorising; each said once, in one line.
+
+training/verdict.py says at the end what became of it.
+"""
 
 from collections.abc import Sequence
 
-_STILL_BLANK = 0.9  # share of dev sentences read as empty
+from training.verdict import says_nothing
+
 _USUAL_BLANK_EPOCHS = 5  # after the warm-up; CTC models of this kind leave the all-blank reading in one to five epochs
 _STALE_EPOCHS = 6  # without a better dev WER
 _FLAT_LOSS = 0.02  # relative fall of the train loss over the stale epochs
 
 
 def collapsed(history: Sequence[dict], warmup_epochs: float) -> str | None:
-    """Nearly all of dev is read as empty, longer than is usual at the start."""
+    """Next to nothing is read in dev, longer than is usual at the start."""
     row = history[-1]
-    if row["epoch"] <= warmup_epochs + _USUAL_BLANK_EPOCHS or row["dev_empty_share"] < _STILL_BLANK:
+    if row["epoch"] <= warmup_epochs + _USUAL_BLANK_EPOCHS or not says_nothing(row):
         return None
     return (
         f"collapsed to blanks: {100 * row['dev_empty_share']:.0f} % of dev is read as empty (blank share "

@@ -82,7 +82,9 @@ def _outputs(
         model.train(was_training)
 
 
-def read_posteriors(model: I3DTeacher, pipeline: FeaturePipeline, split: Split, precision: Precision) -> list[Tensor]:
+def read_posteriors(
+    model: I3DTeacher, pipeline: FeaturePipeline, split: Split, precision: Precision, progress: bool = True
+) -> list[Tensor]:
     """Log-probabilities float32 (T', V) of each sentence of a split, on the CPU.
 
     One sentence at a time: in a batch their last bits depend on its shape (a matrix product adds up in another order), and a
@@ -90,7 +92,8 @@ def read_posteriors(model: I3DTeacher, pipeline: FeaturePipeline, split: Split, 
     """
     posteriors = []
     outputs = _outputs(model, pipeline, split, precision, [np.array([index]) for index in range(len(split))])
-    bar = tqdm(outputs, split.name, len(split), leave=False, unit="sentence", disable=None)  # no bar in a pipe
+    # None: no bar in a pipe.
+    bar = tqdm(outputs, split.name, len(split), leave=False, unit="sentence", disable=None if progress else True)
     for (index,), output in bar:
         posteriors.append(output.log_probs[0].float().cpu())
         if not posteriors[-1].isfinite().all():

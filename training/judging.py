@@ -1,6 +1,7 @@
 """A checkpoint judged on a split: decoded with its own vocabulary and settings, scored, written for people and for sclite."""
 
 import csv
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from data.corpus import Corpus, Split
+from data.corpus import Corpus, Split, sha256_of
 from data.transcripts import normalize_phoenix2014
 from data.vocabulary import Vocabulary
 from decoding.alignment import gloss_spans
@@ -20,22 +21,24 @@ from decoding.scoring import (
     SentenceErrors,
     align,
     bootstrap_interval,
-    by_group,
-    by_length,
-    most_common_errors,
+    breakdown,
     paired_p_value,
     total,
 )
 from errors import DataError, UsageError
 from models.config import TIME_STRIDE
 from training.checkpoint import load_checkpoint
+from training.config import Config
 from training.devices import Precision, choose_device
 from training.evaluation import make_decoder, read_decoder_entry, read_posteriors
 from training.kinds import read_config, reads_causally
 from training.pipeline import FeaturePipeline
+from training.provenance import describe_session, environment_facts
+from training.report import Reading, Report, compare_decoders, write_report
 from training.run import load_model, make_folder, open_corpus
-from training.run_log import write_hypotheses, write_json
+from training.run_log import keep_going, write_hypotheses, write_json
 from training.sentences import PreparedSplit, prepare_split
+from training.verdict import judge_counts
 
 # Weight and gloss bonus of a language model that the beam is given though dev did not choose one. Picked by hand on one weak
 # model's dev split: a place to start, not tuned for any other. --decoder adaptive chooses its own on dev.
@@ -92,14 +95,18 @@ class Judged:
             tuned_on = f"dev of {self.corpus.name}, now"
         elif language_model is not None and not settings.lm_weight:
             settings, tuned_on = replace(settings, lm_weight=_LM_WEIGHT, gloss_bonus=_LM_BONUS), None
-        return make_decoder(name, settings, language_model), _describe(name, settings, language_model, tuned_on)
+        return make_decoder(name, settings, language_model), describe_decoder(name, settings, language_model, tuned_on)
+
+
+def open_checkpoint(path: Path) -> tuple[dict, Config, Vocabulary]:
+    """A checkpoint's content with its configuration and vocabulary. Raises DataError."""
+    checkpoint = load_checkpoint(path)
+    return checkpoint, read_config(checkpoint, path), Vocabulary(checkpoint["vocabulary"])
 
 
 def open_judged(path: Path, data_dir: str | None, device: str) -> Judged:
     """Load a checkpoint beside the corpus folder, its own where none is given. Raises UsageError and DataError."""
-    checkpoint = load_checkpoint(path)
-    config = read_config(checkpoint, path)
-    vocabulary = Vocabulary(checkpoint["vocabulary"])
+    checkpoint, config, vocabulary = open_checkpoint(path)
     if not data_dir:
         data_dir = checkpoint["corpus"]["path"]
         if not Path(data_dir).exists():
@@ -129,7 +136,9 @@ def judge(request: Request) -> dict:
         print(f"warning: {line}")
     posteriors = judged.posteriors(request.split)
     decoder, described = judged.decoder(request.decoder, request.language_model)
+    started = time.perf_counter()
     readings = decode_posteriors(posteriors, decoder)
+    milliseconds = 1000 * (time.perf_counter() - started) / len(readings)
     spans = _seconds(posteriors, readings, TIME_STRIDE / corpus.fps)
     hypotheses = [vocabulary.decode(reading) for reading in readings]
     if request.scoring == "phoenix2014":
@@ -158,33 +167,55 @@ def judge(request: Request) -> dict:
             "p_value": paired_p_value(aligned, baseline),
         }
     make_folder(request.output_dir)
-    _write(request.output_dir, prepared.split, hypotheses, spans, corpus.fps, aligned, result)
+    start = f"checkpoint {request.checkpoint}, SHA-256 {sha256_of(request.checkpoint)}"
+    session = describe_session(corpus, judged.device, "fp32", judged.checkpoint["config"]["training"]["seed"], start)
+    _write(request.output_dir, prepared.split, hypotheses, spans, corpus.fps, aligned, result, session)
     _print(result, f"{request.split} of {corpus.describe()}: {total(aligned)}")
+    reading = Reading(corpus, prepared.split, vocabulary, posteriors, readings, hypotheses)
+    page = request.output_dir / "report.html"
+    if keep_going(
+        page, lambda path: write_report(path, _report(request, judged, reading, result, milliseconds, session), reading)
+    ):
+        print(f"report: {page}")
     print(f"evaluation: {request.output_dir}")
     return result
 
 
-def breakdown(aligned: Sequence[SentenceErrors], signers: Sequence[str]) -> dict:
-    """WER with its interval and counts, the same by signer and by sentence length, and the most common errors."""
-    return {
-        **_rates(aligned),
-        "by_signer": {signer: _rates(part) for signer, part in by_group(aligned, signers).items()},
-        "by_length": {band: _rates(part) for band, part in by_length(aligned).items()},
-        "most_common": most_common_errors(aligned),
-    }
-
-
-def _rates(aligned: Sequence[SentenceErrors]) -> dict:
-    whole = total(aligned)
-    return {
-        "wer": whole.wer,
-        "wer_interval": list(bootstrap_interval(aligned)),
-        "substitutions": whole.substitutions,
-        "deletions": whole.deletions,
-        "insertions": whole.insertions,
-        "reference_glosses": whole.reference_glosses,
-        "sentences": whole.sentences,
-    }
+def _report(
+    request: Request, judged: Judged, reading: Reading, result: dict, milliseconds: float, session: dict
+) -> Report:
+    """The evaluation's report, with the training of its checkpoint up to the epoch that it holds."""
+    cleaned = request.scoring == "phoenix2014"
+    training = judged.checkpoint["training"]
+    history = training["progress"]["history"]
+    tiles = []
+    if other := result.get("compared_with"):
+        tiles.append((f"p = {other['p_value']:.4f}", _compared(other)))
+    others = {"beam": judged.decoder("beam", "none")}
+    if judged.checkpoint["decoder"].get("tuned_on"):
+        others["adaptive"] = judged.decoder("adaptive", None)
+    return Report(
+        title=f"Evaluation of {request.checkpoint.resolve().parent.name}/{request.checkpoint.name}",
+        subtitle=f"{request.split} of {reading.corpus.describe()}, {request.decoder} decoder"
+        + (", hypotheses after the official clean-up of PHOENIX-2014" if cleaned else ""),
+        verdict=judge_counts(result, reading.blank_share),
+        result=result,
+        tiles=tiles,
+        history=history,
+        best_epoch=training["stopping"]["best_epoch"],
+        curves_note=f"The training of this checkpoint up to epoch {len(history)}, which it holds; dev and train are those "
+        f"of {judged.checkpoint['corpus']['name']}.",
+        decoders=compare_decoders(
+            reading,
+            [(name, described, decoder) for name, (decoder, described) in others.items()],
+            (request.decoder, result["decoder_settings"], milliseconds),
+            normalize_phoenix2014 if cleaned else list,
+        ),
+        decoders_note=f"All on {request.split}, from the same log-probabilities. Settings chosen on a dev split look a little "
+        "better on that dev than on new data.",
+        settings=judged.checkpoint["config"],
+        environment=environment_facts(session),
+    )
 
 
 def clean_up(
@@ -216,7 +247,7 @@ def _language_model(name: str, corpus: Corpus, vocabulary: Vocabulary) -> Langua
     return train_language_model(known, vocabulary)
 
 
-def _describe(
+def describe_decoder(
     decoder: str, settings: LengthNormalization, language_model: LanguageModel | None, tuned_on: str | None
 ) -> str:
     """The decoder's settings in words, and where they come from."""
@@ -227,7 +258,7 @@ def _describe(
             return "beam, no language model"
         weights = f"language model weight {settings.lm_weight:g}, gloss bonus {settings.gloss_bonus:g}"
         return f"beam, {weights} ({f'tuned on {tuned_on}' if tuned_on else 'default'})"
-    return f"{settings} (chosen on {tuned_on})"
+    return f"{settings} ({f'chosen on {tuned_on}' if tuned_on else 'default'})"
 
 
 def _seconds(
@@ -273,6 +304,7 @@ def _write(
     fps: float,
     aligned: Sequence[SentenceErrors],
     result: dict,
+    session: dict,
 ) -> None:
     sentences = split.sentences
     ids = [sentence.id for sentence in sentences]
@@ -280,6 +312,7 @@ def _write(
         write_hypotheses(folder / "hypotheses.csv", sentences, hypotheses)
         _write_sentences(folder / "sentences.csv", split, aligned)
         write_json(folder / "result.json", result)
+        write_json(folder / "environment.json", {"sessions": [session]})
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error.strerror}") from error
     write_ctm(folder / "hypotheses.ctm", ids, hypotheses, spans)
@@ -312,5 +345,8 @@ def _print(result: dict, summary: str) -> None:
         if errors:
             print(f"  {kind}: {', '.join(f'{gloss} ({count})' for gloss, count in errors[:5])}")
     if compared := result.get("compared_with"):
-        other = f"{compared['wer']:.2f} %, {_interval(compared)}"
-        print(f"compared with {compared['folder']} ({other}): p = {compared['p_value']:.4f}")
+        print(f"{_compared(compared)}: p = {compared['p_value']:.4f}")
+
+
+def _compared(other: dict) -> str:
+    return f"compared with {other['folder']} ({other['wer']:.2f} %, {_interval(other)})"

@@ -11,18 +11,24 @@ from tqdm import tqdm
 
 from data.corpus import Corpus
 from data.vocabulary import Vocabulary
+from decoding.greedy import greedy_decode
+from decoding.posteriors import decode_posteriors
+from decoding.scoring import breakdown
 from errors import DataError, DivergenceError
 from models.i3d_teacher import I3DTeacher, count_parameters
 from training.config import Config
 from training.devices import Precision, choose_device
-from training.evaluation import Evaluation, evaluate
+from training.evaluation import Evaluation, evaluate, read_posteriors
 from training.losses import make_loss
 from training.pipeline import FeaturePipeline, feature_statistics
+from training.provenance import describe_session, environment_facts, record_session
+from training.report import Reading, Report, write_report
 from training.run import make_folder, make_model, open_corpus, run_folder, set_aside
-from training.run_log import write_curves, write_hypotheses, write_json
+from training.run_log import keep_going, write_config, write_curves, write_hypotheses, write_json
 from training.schedule import learning_rate
 from training.sentences import PreparedSplit, pad_targets, prepare_split
 from training.trainer import make_optimizer
+from training.verdict import Verdict
 
 CHECK_EVERY = 5  # epochs
 CHECKS_HELD = 3  # checks in a row at 0 % WER
@@ -43,8 +49,8 @@ def overfit(config: Config, num_samples: int) -> OverfitResult:
     """Train a new teacher on a few train sentences, one batch an epoch, until it reads them without an error.
 
     The sentences are the first of the train split that CTC can align; checked every 5 epochs without dropout. Prints
-    the curve; writes result.json, hypotheses and training_curves.png. Batch size, accumulation and augmentation of the
-    configuration play no part. Raises DataError when the corpus has too few.
+    the curve; writes result.json, hypotheses, training_curves.png and report.html. Batch size, accumulation and
+    augmentation of the configuration play no part. Raises DataError when the corpus has too few.
     """
     options = config.training
     device = choose_device(options.device, options.deterministic)
@@ -62,6 +68,9 @@ def overfit(config: Config, num_samples: int) -> OverfitResult:
     folder = run_folder(options.output_dir)
     set_aside(folder)
     make_folder(folder)
+    write_config(folder, config)
+    session = describe_session(corpus, device, precision.name, options.seed, f"fresh, {num_samples} train sentences")
+    record_session(folder, session)
     pipeline = FeaturePipeline(corpus.aspect_ratio, device)
     model = make_model(config, vocabulary, device)
     model.set_statistics(*feature_statistics(pipeline, samples.split))
@@ -76,7 +85,8 @@ def overfit(config: Config, num_samples: int) -> OverfitResult:
     (batch,) = pipeline.batches(samples.split, [np.arange(num_samples)])
     targets = pad_targets(samples.targets, device)
     history, held, started = [], 0, time.perf_counter()
-    for epoch in tqdm(range(1, options.epochs + 1), unit="epoch", leave=False, disable=None, dynamic_ncols=True):
+    bar = tqdm(range(1, options.epochs + 1), "overfit", unit="epoch", leave=False, disable=None, dynamic_ncols=True)
+    for epoch in bar:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(
                 epoch - 1,
@@ -91,6 +101,8 @@ def overfit(config: Config, num_samples: int) -> OverfitResult:
         mean_loss = loss(output, *targets).total.mean()
         precision.scaler.scale(mean_loss).backward()
         train_loss = float(mean_loss.detach())
+        wer = f", WER {history[-1]['dev_wer']:.0f} %" if history else ""
+        bar.set_postfix_str(f"loss {train_loss:.2f}{wer}", refresh=False)
         precision.scaler.unscale_(optimizer)
         norm = float(nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm))
         if not math.isfinite(norm) and not precision.scaler.is_enabled():  # a scaler skips such an update by itself
@@ -115,6 +127,9 @@ def overfit(config: Config, num_samples: int) -> OverfitResult:
                 "train_loss": train_loss,
                 "dev_wer": check.score.wer,
                 "dev_loss": check.loss,
+                "dev_substitutions": check.score.substitutions,
+                "dev_deletions": check.score.deletions,
+                "dev_insertions": check.score.insertions,
                 "learning_rate": optimizer.param_groups[0]["lr"],
             }
         )
@@ -125,6 +140,14 @@ def overfit(config: Config, num_samples: int) -> OverfitResult:
         _write(folder, config, corpus, samples, model, result, history)
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error.strerror or error}") from error
+    posteriors = read_posteriors(model, pipeline, samples.split, precision)
+    readings = decode_posteriors(posteriors, greedy_decode)
+    reading = Reading(corpus, samples.split, vocabulary, posteriors, readings, check.hypotheses)
+    page = folder / "report.html"
+    if keep_going(
+        page, lambda path: write_report(path, _report(folder, config, result, history, reading, session), reading)
+    ):
+        print(f"report: {page}")
     return result
 
 
@@ -154,8 +177,27 @@ def _write(
         },
     )
     write_hypotheses(folder / "hypotheses.csv", samples.split.sentences, result.evaluation.hypotheses)
-    write_curves(
-        folder / "training_curves.png", history, f"overfit check, {corpus.describe()} (dev: the same sentences)"
+    title = f"overfit check, {corpus.describe()} (dev: the same sentences)"
+    keep_going(folder / "training_curves.png", lambda path: write_curves(path, history, title))
+
+
+def _report(
+    folder: Path, config: Config, result: OverfitResult, history: list[dict], reading: Reading, session: dict
+) -> Report:
+    """The check's report: the sentences are those that were trained on."""
+    done = f"{result.evaluation.score.wer:.1f} % WER after {result.epochs} epochs, {result.seconds:.0f} s."
+    verdict = (
+        Verdict("memorised", done, ()) if result.reached else Verdict("not memorised", done, tuple(advice(result)))
+    )
+    return Report(
+        title=f"Overfit check {folder.resolve().name}",
+        subtitle=f"{len(reading.split)} train sentences of {reading.corpus.describe()}, memorised and read again, greedily",
+        verdict=verdict,
+        result=breakdown(reading.aligned, [sentence.signer for sentence in reading.split.sentences]),
+        history=history,
+        curves_note='Where a figure says "dev", it is the same sentences that are trained on, read without dropout.',
+        settings=config.to_dict(),
+        environment=environment_facts(session),
     )
 
 

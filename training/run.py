@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from torch import nn
 
 from data.batching import padding_waste, plan_epoch
@@ -28,8 +27,11 @@ from training.devices import Precision, choose_device
 from training.evaluation import decoder_entry, evaluate, make_decoder, read_posteriors
 from training.kinds import build_model, reads_causally
 from training.pipeline import FeaturePipeline, feature_statistics
+from training.provenance import describe_session, record_session
+from training.report import Reading
 from training.resume import CONTINUE, FINE_TUNE, FRESH, Start
-from training.run_log import RunLog, write_curves, write_hypotheses, write_json
+from training.run_log import RunLog, write_config, write_hypotheses, write_json
+from training.run_report import write_papers
 from training.sentences import PreparedSplit, ctc_steps, prepare_split
 from training.trainer import Trainer
 
@@ -283,9 +285,15 @@ def _execute(run: Run) -> dict:
     else:
         set_aside(trainer.folder)
     make_folder(trainer.folder)
-    (trainer.folder / "config.yaml").write_text(
-        yaml.safe_dump(run.config.to_dict(), sort_keys=False, allow_unicode=True), encoding="utf-8"
+    write_config(trainer.folder, run.config)
+    session = describe_session(
+        run.corpus,
+        trainer.device,
+        trainer.precision.name,
+        run.config.training.seed,
+        f"{start.kind}{f' from {start.path}' if start.path else ''} ({start.reason})",
     )
+    record_session(trainer.folder, session)
     if start.kind == FRESH:
         trainer.model.set_statistics(*feature_statistics(trainer.pipeline, trainer.train.split))
     if start.kind == FINE_TUNE:
@@ -303,7 +311,7 @@ def _execute(run: Run) -> dict:
             save_checkpoint(trainer.folder / LAST, trainer.state())
     else:
         trainer.run()
-    return _finish(run)
+    return _finish(run, session)
 
 
 def _adopt_best(run: Run) -> None:
@@ -327,7 +335,7 @@ def _adopt_best(run: Run) -> None:
         copy_checkpoint(source, best)
 
 
-def _tune(run: Run, checkpoint: dict, posteriors: list[torch.Tensor]) -> Decoder:
+def _tune(run: Run, checkpoint: dict, posteriors: list[torch.Tensor]) -> tuple[LengthNormalization, Decoder]:
     """Choose the adaptive decoder's settings on dev and keep them in the best checkpoint."""
     trainer = run.trainer
     language_model = train_language_model(trainer.train.references, trainer.vocabulary)
@@ -337,20 +345,24 @@ def _tune(run: Run, checkpoint: dict, posteriors: list[torch.Tensor]) -> Decoder
     if {**entry, "language_model": None} != {**checkpoint["decoder"], "language_model": None}:
         save_checkpoint(run.folder / BEST, {**checkpoint, "decoder": entry})
     print(f"decoder settings chosen on dev: {settings}")
-    return make_decoder("adaptive", settings, language_model)
+    return settings, make_decoder("adaptive", settings, language_model)
 
 
-def _finish(run: Run) -> dict:
-    """Evaluate the best checkpoint with the chosen decoder; write result.json, hypotheses and curves."""
+def _finish(run: Run, session: dict) -> dict:
+    """Evaluate the best checkpoint with the chosen decoder; write result.json and hypotheses, then curves, card and report."""
     trainer, options = run.trainer, run.config.training
     checkpoint = load_checkpoint(run.folder / BEST)
     trainer.model.load_state_dict(checkpoint["model"])
     posteriors = read_posteriors(trainer.model, trainer.pipeline, trainer.dev.split, trainer.precision)
+    settings = trainer.decoder_settings
     if options.decoder == "adaptive":
-        decoder = _tune(run, checkpoint, posteriors)
+        settings, decoder = _tune(run, checkpoint, posteriors)
     else:
-        decoder = make_decoder(options.decoder, trainer.decoder_settings)
-    hypotheses = [trainer.vocabulary.decode(classes) for classes in decode_posteriors(posteriors, decoder)]
+        decoder = make_decoder(options.decoder, settings)
+    started = time.perf_counter()
+    readings = decode_posteriors(posteriors, decoder)
+    milliseconds = 1000 * (time.perf_counter() - started) / len(readings)
+    hypotheses = [trainer.vocabulary.decode(classes) for classes in readings]
     aligned = align(trainer.dev.references, hypotheses)
     found = total(aligned)
     interval = list(bootstrap_interval(aligned))
@@ -381,15 +393,16 @@ def _finish(run: Run) -> dict:
         result["loaded_dev_wer"] = progress.loaded_wer
     write_json(run.folder / "result.json", result)
     write_hypotheses(run.folder / "dev_hypotheses.csv", trainer.dev.split.sentences, hypotheses)
-    if progress.history:
-        write_curves(run.folder / "training_curves.png", progress.history, run.corpus.describe())
+    reading = Reading(run.corpus, trainer.dev.split, trainer.vocabulary, posteriors, readings, hypotheses)
     summary = f"{found}, 95 % interval {interval[0]:.2f} to {interval[1]:.2f}"
     _report(run, summary, hypotheses)
+    write_papers(trainer, result, reading, (options.decoder, settings, milliseconds), session)
+    print(f"run folder: {run.folder}")
     return result
 
 
 def _report(run: Run, summary: str, hypotheses: list[list[str]]) -> None:
-    """The run's last words: WER, three sentences spread over dev, where everything is."""
+    """What it came to: WER, and three sentences spread over dev."""
     trainer, options = run.trainer, run.config.training
     stopping = trainer.stopping
     print(f"\nbest epoch {stopping.best_epoch}, dev greedy WER {stopping.best_wer:.2f} %")
@@ -402,4 +415,3 @@ def _report(run: Run, summary: str, hypotheses: list[list[str]]) -> None:
         print(f"  {sentences[index].id}")
         print(f"    reference   {' '.join(sentences[index].glosses)}")
         print(f"    hypothesis  {' '.join(hypotheses[index]) or '(empty)'}")
-    print(f"run folder: {run.folder}")

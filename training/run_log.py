@@ -1,15 +1,20 @@
 """What a run leaves behind beside its checkpoints: rows on the screen, metrics.jsonl, TensorBoard, curves, hypotheses."""
 
+import contextlib
 import json
 import math
-from collections.abc import Sequence
+import sys
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import yaml
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from data.corpus import Sentence
 from errors import DataError
+from training.config import Config
 
 COLUMNS = (
     # key, heading, format
@@ -93,14 +98,43 @@ def write_curves(path: Path, history: Sequence[dict], title: str) -> None:
     rate_axes.grid(alpha=0.3)
     loss_axes.legend()
     wer_axes.legend()
-    figure.suptitle(title)
-    figure.savefig(path, dpi=110)
+    figure.suptitle(title, parse_math=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing from", UserWarning
+        )  # a box in the title; report.html has it whole
+        figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
 
+def write_config(folder: Path, config: Config) -> None:
+    """config.yaml, as --config reads it."""
+    text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path, content: dict) -> None:
-    """Readable JSON, UTF-8."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Readable JSON, UTF-8. A path that this locale could not decode is written as the bytes that it is."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def keep_going(path: Path, write: Callable[[Path], None]) -> bool:
+    """Write what stands beside a finished run's results; a failure is said in one line and does no harm to
+    them. Returns whether it was written: if not, an older file of that name is gone, as it must not pass for this run's.
+    """
+    try:
+        write(path)
+    except Exception as error:  # whatever it is: hours of training are not to end in a traceback over a picture
+        reason = " ".join(str(error).split()) or "no reason given"
+        print(
+            f"warning: {path} was not written ({type(error).__name__}: {reason}); the results beside it are complete",
+            file=sys.stderr,
+        )
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        return False
+    return True
 
 
 def write_hypotheses(path: Path, sentences: Sequence[Sentence], hypotheses: Sequence[Sequence[str]]) -> None:

@@ -39,6 +39,7 @@ from training.schedule import learning_rate
 from training.sentences import PreparedSplit, pad_targets, prepare_split
 from training.views import draw_views
 
+BAR = "{desc} |{bar:8}| {n_fmt}/{total_fmt} <{remaining}{postfix}"  # fits into 80 columns, with hours to go
 MAX_BAD_UPDATES = 10  # in a row, with a loss or gradient that is not finite
 
 
@@ -139,6 +140,8 @@ class Trainer:
                 "fingerprint": corpus.fingerprint,
                 "simulated": corpus.simulated,
                 "composed": corpus.composed,
+                "fps": corpus.fps,
+                "aspect_ratio": corpus.aspect_ratio,
             },
             "decoder": {"steps_per_gloss": self.decoder_settings.steps_per_gloss},
             "training": {
@@ -217,11 +220,12 @@ class Trainer:
             total=self.updates_per_epoch,
             initial=progress.group,
             desc=f"epoch {progress.epoch}/{options.epochs}",
-            unit="update",
+            bar_format=BAR,
             leave=False,
-            disable=None,  # no bar in a pipe
+            disable=None,  # no bar in a pipe or a file: there the rows of the epochs tell
             dynamic_ncols=True,
         )
+        bar.set_postfix_str(self._standing())
         self.model.train()
         try:
             for group in groups:
@@ -229,8 +233,8 @@ class Trainer:
                 self.update([next(batches) for _ in group])
                 progress.group += 1
                 progress.seconds += time.perf_counter() - started
+                bar.set_postfix_str(self._standing(), refresh=False)
                 bar.update()
-                bar.set_postfix(loss=f"{progress.loss_sum / max(len(progress.hypotheses), 1):.3f}", refresh=False)
                 self._stop_if_asked(signals)
         finally:
             bar.close()
@@ -242,6 +246,21 @@ class Trainer:
         return self.pipeline.augmented_batches(
             self.epoch_train, plan, self.config.augmentation, options.seed, self.progress.epoch
         )
+
+    def _standing(self) -> str:
+        """Behind the progress bar: the epoch's loss so far, the last epoch's dev WER, and how long the run has to go at this
+        speed (its reading of dev left out, and if it is not stopped early)."""
+        progress, epochs = self.progress, self.config.training.epochs
+        done = progress.epoch - 1 + progress.group / self.updates_per_epoch
+        words = []
+        if progress.hypotheses:
+            words.append(f"loss {progress.loss_sum / len(progress.hypotheses):.2f}")
+        if progress.history:
+            words.append(f"WER {progress.history[-1]['dev_wer']:.1f} %")
+        if done:
+            left = (progress.total_seconds + progress.seconds) / done * (epochs - done)
+            words.append(f"ETA {tqdm.format_interval(left)}")
+        return ", ".join(words)
 
     def update(self, batches: Sequence[FeatureBatch]) -> None:
         """One optimiser step on the mean loss over all sentences of the batches, whatever their sizes."""

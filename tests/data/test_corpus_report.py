@@ -9,8 +9,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from data.corpus_check import check_corpus
-from data.corpus_report import draw_skeleton, write_report
+from data.corpus_report import write_report
 from data.landmarks import PART_SLICES
+from data.skeleton_drawing import draw_skeleton
 from errors import DataError
 
 
@@ -29,7 +30,7 @@ def test_the_page_says_what_the_check_says_and_brings_its_pictures(make_corpus, 
     pictures = re.findall("src='data:image/png;base64,([^']+)'", page)
     assert len(pictures) == 1 + 2 + 1  # the plots, two sentences of train and one of dev
     assert all(base64.b64decode(picture).startswith(b"\x89PNG") for picture in pictures)
-    assert page.count("src=") == len(pictures) and "http" not in page
+    assert page.count("src=") == len(pictures) and "http:" not in page and "https:" not in page
 
 
 def test_ids_and_glosses_are_shown_and_not_run(make_corpus, tmp_path):

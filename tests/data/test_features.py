@@ -83,7 +83,7 @@ def reference_right_handed(body: np.ndarray) -> np.ndarray:
     for wrist in (15, 16):
         raised.append(sum(max(HIPS - frame[wrist, 1], 0) for frame in body))
         moved.append(sum(np.hypot(*(b[wrist, :2] - a[wrist, :2])) for a, b in itertools.pairwise(body)))
-    if not (raised[0] > raised[1] and moved[0] > moved[1]):
+    if not (raised[0] - raised[1] > 0.25 * len(body) and moved[0] > moved[1]):
         return body
     mirrored = np.empty_like(body)
     for point in range(543):
@@ -320,6 +320,8 @@ def test_the_hand_that_is_higher_and_moves_more_leads():
         (still_high, moving_low, False),  # higher, but it only rests there
         (moving_low, still_high, False),  # moves more, but below
         (moving_high, moving_high, False),
+        ([(0.0, 0.8), (0.5, 0.8), (0.0, 0.8)], [(0.0, 1.0)] * 3, False),  # hardly higher
+        ([(0.0, 0.7), (0.5, 0.7), (0.0, 0.7)], [(0.0, 1.0)] * 3, True),
         ([(0.0, 9.0), (0.0, 3.0), (0.0, 9.0)], [(0.0, 3.0)] * 3, False),  # both below the hips
     ]
     for left, right, leads in cases:

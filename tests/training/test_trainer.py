@@ -66,6 +66,9 @@ def test_all_that_is_promised_is_there(finished_run):
         "dev_hypotheses.csv",
         "training_curves.png",
         "tensorboard",
+        "environment.json",
+        "MODEL_CARD.md",
+        "report.html",
     }
 
 

@@ -1,0 +1,115 @@
+"""Transcripts as files: text, JSON, SubRip and WebVTT subtitles, and ELAN annotations. All are UTF-8.
+
+One gloss is one line, cue or annotation at its own times. Subtitle cues are in order, last at least a millisecond and never
+overlap (https://www.w3.org/TR/webvtt1/). ELAN (https://archive.mpi.nl/tla/elan) gets two tiers, `gloss` and `confidence`.
+"""
+
+import json
+import mimetypes
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from decoding.timed_gloss import TimedGloss
+
+FORMATS = ("text", "json", "srt", "vtt", "eaf")
+
+
+@dataclass
+class Transcript:
+    """What was read in one recording. `source` is the file, None for a camera; `facts` what is known of recording and model,
+    plain values; simulated: the model was trained on simulated signers."""
+
+    name: str
+    source: Path | None
+    simulated: bool
+    facts: dict = field(default_factory=dict)
+    glosses: list[TimedGloss] = field(default_factory=list)
+
+
+def text_line(gloss: TimedGloss) -> str:
+    """`start end confidence gloss`, times in seconds."""
+    return f"{gloss.start:9.2f} {gloss.end:9.2f}  {gloss.confidence:4.2f}  {gloss.gloss}"
+
+
+def render(transcript: Transcript, format: str, beside: Path | None = None) -> str:
+    """The transcript in a format of FORMATS; `beside`: folder of the file it goes to, for the link to the video."""
+    if format == "eaf":
+        return _elan(transcript, beside)
+    return {"text": _text, "json": _json, "srt": _srt, "vtt": _vtt}[format](transcript)
+
+
+def _text(transcript: Transcript) -> str:
+    return "".join(f"{text_line(gloss)}\n" for gloss in transcript.glosses)
+
+
+def _json(transcript: Transcript) -> str:
+    """One line, so that several recordings make JSON lines."""
+    glosses = [
+        {name: value if isinstance(value, str) else round(value, 4) for name, value in asdict(gloss).items()}
+        for gloss in transcript.glosses
+    ]
+    content = {"name": transcript.name, **transcript.facts, "simulated": transcript.simulated, "glosses": glosses}
+    return json.dumps(content, ensure_ascii=False) + "\n"
+
+
+def _srt(transcript: Transcript) -> str:
+    cues = [
+        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{gloss.gloss}\n"
+        for number, (gloss, start, end) in enumerate(_cues(transcript.glosses), start=1)
+    ]
+    return "\n".join(cues)
+
+
+def _vtt(transcript: Transcript) -> str:
+    head = ["WEBVTT\n"]
+    if transcript.simulated:
+        head.append("NOTE\nread by a model that was trained on simulated signers\n")
+    cues = [
+        f"{_clock(start, '.')} --> {_clock(end, '.')}\n{_escaped(gloss.gloss)}\n"
+        for gloss, start, end in _cues(transcript.glosses)
+    ]
+    return "\n".join([*head, *cues])
+
+
+def _elan(transcript: Transcript, beside: Path | None) -> str:
+    from pympi import Eaf
+
+    document = Eaf(author="transcribe.py")
+    document.remove_tier("default")
+    for tier in ("gloss", "confidence"):
+        document.add_tier(tier)
+    if transcript.simulated:
+        document.add_property("trained on", "simulated signers")
+    source = transcript.source
+    if source is not None and source.is_file():
+        kind = mimetypes.guess_type(source.name)[0] or "application/octet-stream"
+        relative = None if beside is None else Path(os.path.relpath(source.resolve(), beside.resolve())).as_posix()
+        document.add_linked_file(source.resolve().as_uri(), relative, kind)
+    for gloss, start, end in _cues(transcript.glosses):
+        document.add_annotation("gloss", start, end, gloss.gloss)
+        document.add_annotation("confidence", start, end, f"{gloss.confidence:.2f}")
+    with tempfile.TemporaryDirectory() as folder:  # the library writes files only
+        document.to_file(str(Path(folder) / "document.eaf"))
+        return (Path(folder) / "document.eaf").read_text(encoding="utf-8") + "\n"
+
+
+def _cues(glosses: Sequence[TimedGloss]) -> list[tuple[TimedGloss, int, int]]:
+    """Glosses with start and end in whole milliseconds: none shorter than one, none before the end of the one before."""
+    cues, free = [], 0
+    for gloss in glosses:
+        start = max(round(1000 * gloss.start), free)
+        free = max(round(1000 * gloss.end), start + 1)
+        cues.append((gloss, start, free))
+    return cues
+
+
+def _clock(milliseconds: int, point: str) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{point}{rest:03d}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
