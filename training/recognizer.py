@@ -57,6 +57,8 @@ class Recognizer:
 def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
     """The teacher of a checkpoint, in fp32. decoder: 'greedy', 'adaptive' or 'beam'; None is what dev chose, greedy where
     nothing was chosen. Raises UsageError and DataError."""
+    if path.suffix == ".onnx":
+        return _open_exported(path, decoder)
     checkpoint, config, vocabulary = open_checkpoint(path)
     chosen = choose_device(device)
     model = load_model(checkpoint, path, config.model, vocabulary, config.training.seed).to(chosen)
@@ -71,9 +73,6 @@ def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
         return read_posteriors(model, pipeline, split, precision, progress=False)[0]
 
     corpus = checkpoint["corpus"]
-    notes = [
-        note for note, holds in (("simulated signers", corpus["simulated"]), ("composed", corpus["composed"])) if holds
-    ]
     return Recognizer(
         log_probs,
         vocabulary,
@@ -81,10 +80,39 @@ def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
         describe_decoder(name, settings, language_model, tuned_on),
         fps,
         aspect_ratio,
-        f"{corpus['name']} ({', '.join(notes)})" if notes else corpus["name"],
+        _in_words(corpus["name"], corpus["simulated"], corpus["composed"]),
         bool(corpus["simulated"]),
         assumed,
     )
+
+
+def _open_exported(path: Path, decoder: str | None) -> Recognizer:
+    """A file of export_model.py, run by onnxruntime on the CPU; all it needs is in the file. Raises DataError."""
+    from training.exported import ExportedModel
+
+    exported = ExportedModel(path)
+    settings, language_model, tuned_on = read_decoder_entry(exported.decoder)
+    name = decoder or ("greedy" if tuned_on is None else "adaptive")
+
+    def log_probs(landmarks: np.ndarray, detected: np.ndarray) -> Tensor:
+        return torch.from_numpy(exported(landmarks[None], detected[None], np.array([len(landmarks)]))[0][0])
+
+    return Recognizer(
+        log_probs,
+        Vocabulary(exported.vocabulary),
+        make_decoder(name, settings, language_model),
+        describe_decoder(name, settings, language_model, tuned_on),
+        exported.fps,
+        exported.aspect_ratio,
+        _in_words(exported.corpus, exported.simulated, exported.composed),
+        exported.simulated,
+    )
+
+
+def _in_words(name: str, simulated: bool, composed: bool) -> str:
+    """A corpus's name with what must always be said of it."""
+    notes = [note for note, holds in (("simulated signers", simulated), ("composed", composed)) if holds]
+    return f"{name} ({', '.join(notes)})" if notes else name
 
 
 def _clock_and_shape(corpus: dict) -> tuple[float, float, bool]:

@@ -20,6 +20,7 @@ from training.evaluation import decoder_entry, read_decoder_entry
 from training.export import LandmarkModel, Options, export_model
 from training.exported import ExportedModel, read_decoder, write_decoder
 from training.judging import open_judged
+from training.recognizer import open_recognizer
 from training.student_config import StudentConfig
 
 
@@ -180,6 +181,18 @@ def test_int8_is_smaller_and_says_what_it_costs(checkpoints, exported, capsys):
     # The statistics (6516 each) stay; of the weights a few scales and vectors do.
     assert floats - 2 * 6516 < 0.25 * (whole_floats - 2 * 6516)
     assert ExportedModel(file, threads=1).facts["int8"]
+
+
+@pytest.mark.parametrize("name", ["teacher", "student", "causal"])
+def test_transcription_reads_the_file_like_the_checkpoint(checkpoints, exported, tiny_corpus, name):
+    split = Corpus(tiny_corpus).split("dev")
+    own, other = (open_recognizer(path, None, "cpu") for path in (checkpoints[name], exported(name)))
+    for index in range(len(split)):
+        one, two = (each.read(*split.read(index), 25) for each in (own, other))
+        assert [(g.gloss, g.start, g.end) for g in one] == [(g.gloss, g.start, g.end) for g in two]
+        assert [g.confidence for g in one] == pytest.approx([g.confidence for g in two], abs=1e-4)
+    for fact in ("fps", "aspect_ratio", "corpus", "simulated", "decoder_description"):
+        assert getattr(own, fact) == getattr(other, fact)
 
 
 # ---------------------------------------------------------------- refused
