@@ -302,7 +302,7 @@ def checkpoint_target(folder: Path) -> Target:
     from training.checkpoint import load_checkpoint, save_checkpoint
     from training.evaluation import read_decoder_entry
     from training.resume import plan_start, start_from
-    from training.run import load_teacher, prepare_run
+    from training.run import load_model, prepare_run
 
     small_corpus(folder / "checkpoint_corpus")
     model = {"pose_width": 8, "face_width": 8, "hand_width": 8, "fusion_width": 8, "inception_widths": [8, 8]}
@@ -325,7 +325,7 @@ def checkpoint_target(folder: Path) -> Target:
         read_decoder_entry(checkpoint["decoder"])
         start = start_from(checkpoint, path, {}).for_corpus(fingerprint)
         vocabulary = Vocabulary(checkpoint["vocabulary"])
-        load_teacher(checkpoint, path, start.config.model, vocabulary, start.config.training.seed)
+        load_model(checkpoint, path, start.config.model, vocabulary, start.config.training.seed)
         trainer.restore(checkpoint["training"])
 
     def odd(data: st.DataObject, path: Path) -> None:

@@ -15,7 +15,6 @@ from data.landmarks import (
     LEFT_WRIST,
     MIRRORED,
     MIRRORED_PARTS,
-    NUM_LANDMARKS,
     PART_ANCHORS,
     PART_ROOTS,
     PART_SLICES,
@@ -42,16 +41,25 @@ def take_frames(x: Tensor, index: Tensor) -> Tensor:
     return rows.reshape(batch, index.shape[1], *x.shape[2:])
 
 
+def _neighbours(seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Nearest seen frames at or before, and at or after, each frame: int64 (B, T) each, -1 and at least T where there is none;
+    seen bool (B, T). The third is time, int64 (B, T). A sort, as ONNX knows no running maximum."""
+    frames = seen.shape[1]
+    time = torch.arange(frames, device=seen.device).expand(seen.shape)
+    ranked = torch.where(seen, time, time + frames).sort(1).values  # the seen frames come first
+    none = torch.zeros_like(ranked[:, :1])
+    ranked = torch.cat([none - 1, ranked, none + 2 * frames], dim=1)
+    count = seen.long().cumsum(1)  # seen frames up to this one
+    return ranked.gather(1, count), ranked.gather(1, count - seen.long() + 1), time
+
+
 def _interpolate_gaps(x: Tensor, seen: Tensor) -> Tensor:
     """Linear interpolation over time where `seen` is False; held before the first and after the last seen frame.
 
     x (B, T, N, 3), seen bool (B, T). A sentence in which nothing was seen becomes zeros.
     """
-    frames = x.shape[1]
-    time = torch.arange(frames, device=x.device).expand(seen.shape)
-    before = torch.where(seen, time, -1).cummax(1).values
-    after = frames - 1 - torch.where(seen, frames - 1 - time, -1).flip(1).cummax(1).values.flip(1)
-    has_before, has_after = before >= 0, after < frames
+    before, after, time = _neighbours(seen)
+    has_before, has_after = before >= 0, after < seen.shape[1]
     before, after = torch.where(has_before, before, after), torch.where(has_after, after, before)
     never = ~(has_before | has_after)
     before, after = before.masked_fill(never, 0), after.masked_fill(never, 0)
@@ -61,45 +69,68 @@ def _interpolate_gaps(x: Tensor, seen: Tensor) -> Tensor:
     return bridged.masked_fill(never[:, :, None, None], 0)
 
 
-def bridge_gaps(landmarks: Tensor, detected: Tensor, lengths: Tensor) -> Tensor:
+def _hold_gaps(x: Tensor, seen: Tensor) -> Tensor:
+    """What a stream can do: the last seen frame is held where `seen` is False; zeros before the first. Shapes as above."""
+    before, _, _ = _neighbours(seen)
+    return take_frames(x, before.clamp(min=0)).masked_fill((before < 0)[:, :, None, None], 0)
+
+
+def bridge_gaps(landmarks: Tensor, detected: Tensor, lengths: Tensor, causal: bool = False) -> Tensor:
     """Fill the frames in which a part was not detected; frames behind the sentence's end hold its last frame.
 
     landmarks float (B, T, 543, 3), detected bool (B, T, 4), lengths int (B,) -> (B, T, 543, 3). The pose is interpolated
     in time. Hands and face are interpolated relative to their pose anchor (wrist, nose) and put back onto it, so that a
-    lost hand still goes where the arm goes; one never seen in the sentence sits in its anchor.
+    lost hand still goes where the arm goes; one never seen in the sentence sits in its anchor. `causal` holds the last seen
+    frame instead of interpolating towards the next one.
     """
+    fill = _hold_gaps if causal else _interpolate_gaps
     seen = detected & frame_mask(lengths, landmarks.shape[1])[..., None]
-    bridged = torch.empty_like(landmarks)
-    pose = _interpolate_gaps(landmarks[:, :, PART_SLICES["pose"]], seen[..., PARTS.index("pose")])
-    bridged[:, :, PART_SLICES["pose"]] = pose
+    pose = fill(landmarks[:, :, PART_SLICES["pose"]], seen[..., PARTS.index("pose")])
+    parts = {"pose": pose}
     # A frame without a pose has no anchor to measure from: there, too, the part counts as not seen.
     seen = seen & seen[..., :1]
     for part, anchor in PART_ANCHORS.items():
-        where = PART_SLICES[part]
         # z of hands and face is measured from their own root, so only x and y follow the anchor.
         origin = pose[:, :, anchor : anchor + 1] * pose.new_tensor([1.0, 1.0, 0.0])
-        bridged[:, :, where] = _interpolate_gaps(landmarks[:, :, where] - origin, seen[..., PARTS.index(part)]) + origin
-    return bridged
+        parts[part] = fill(landmarks[:, :, PART_SLICES[part]] - origin, seen[..., PARTS.index(part)]) + origin
+    return torch.cat([parts[part] for part in PARTS], dim=2)
 
 
-def body_coordinates(landmarks: Tensor, detected: Tensor, lengths: Tensor, aspect_ratio: float) -> Tensor:
+def _median(x: Tensor, known: Tensor) -> Tensor:
+    """The (lower) median of each row over its known values, 1 where none is known: x (B, T), known bool (B, T) -> (B,)."""
+    count = known.long().sum(1, keepdim=True)
+    middle = (count - 1).clamp(min=0) // 2
+    median = x.masked_fill(~known, torch.inf).sort(1).values.gather(1, middle)
+    return torch.where(count > 0, median, torch.ones_like(median))[:, 0]
+
+
+def _running_mean(x: Tensor, known: Tensor) -> Tensor:
+    """The mean over the known values up to each column, 1 where none is known yet: x (B, T), known bool (B, T) -> (B, T)."""
+    count = known.to(x.dtype).cumsum(1)
+    return torch.where(count > 0, x.masked_fill(~known, 0).cumsum(1) / count.clamp(min=1), torch.ones_like(x))
+
+
+def body_coordinates(
+    landmarks: Tensor, detected: Tensor, lengths: Tensor, aspect_ratio: float, causal: bool = False
+) -> Tensor:
     """Landmarks in the signer's own frame: origin between the shoulders, unit the shoulder width, aspect corrected.
 
     landmarks float (B, T, 543, 3) as stored (x, y image fractions; z fractions of the width); detected bool (B, T, 4);
     lengths int (B,); aspect_ratio width / height. Returns float32 (B, T, 543, 3), gaps bridged; frames past a
     sentence's end hold its last frame. The unit is the median over the sentence, robust against single bad frames; z is
-    measured from the shoulders for the pose and stays measured from their own roots for hands and face.
+    measured from the shoulders for the pose and stays measured from their own roots for hands and face. `causal`, for
+    streaming: no frame depends on a later one; gaps hold what was last seen and the unit is the mean over the frames so far.
     """
     landmarks = landmarks.float() * landmarks.new_tensor([aspect_ratio, 1.0, aspect_ratio], dtype=torch.float32)
-    body = bridge_gaps(landmarks, detected, lengths)
+    body = bridge_gaps(landmarks, detected, lengths, causal)
     left, right = body[:, :, LEFT_SHOULDER], body[:, :, RIGHT_SHOULDER]
     width = torch.linalg.vector_norm((left - right)[..., :2], dim=-1)  # (B, T)
     known = frame_mask(lengths, body.shape[1]) & detected[..., PARTS.index("pose")]
-    unit = width.masked_fill(~known, torch.nan).nanmedian(dim=1).values.nan_to_num(1.0)
+    unit = _running_mean(width, known) if causal else _median(width, known)[:, None]
     centre = ((left + right) / 2)[:, :, None]  # (B, T, 1, 3)
-    body[:, :, PART_SLICES["pose"]] -= centre
-    body[:, :, PART_SLICES["face"].start :, :2] -= centre[..., :2]
-    return body / unit.clamp(min=MIN_SHOULDER_WIDTH)[:, None, None, None]
+    moved = [body[:, :, PART_SLICES["pose"]] - centre]
+    moved.append(body[:, :, PART_SLICES["face"].start :] - centre * centre.new_tensor([1.0, 1.0, 0.0]))
+    return torch.cat(moved, dim=2) / unit.clamp(min=MIN_SHOULDER_WIDTH)[:, :, None, None]
 
 
 def left_hand_leads(body: Tensor, lengths: Tensor) -> Tensor:
@@ -125,10 +156,21 @@ def right_handed(body: Tensor, detected: Tensor, lengths: Tensor) -> tuple[Tenso
     A gloss is then signed by the same hand whoever signs it and however the camera was set.
     """
     flip = left_hand_leads(body, lengths)[:, None, None]
-    if flip.device.type == "cpu" and not flip.any():  # the usual case; elsewhere asking would wait for the device
+    # The usual case; another device would be waited for, and an exported graph must be able to do both.
+    if flip.device.type == "cpu" and not torch.jit.is_tracing() and not flip.any():
         return body, detected
     mirrored = body[:, :, torch.from_numpy(MIRRORED).to(body.device)] * body.new_tensor([-1.0, 1.0, 1.0])
-    return torch.where(flip[..., None], mirrored, body), torch.where(flip, detected[..., MIRRORED_PARTS], detected)
+    # Not torch.where: onnxruntime has none for bools.
+    detected = (flip & detected[..., MIRRORED_PARTS]) | (~flip & detected)
+    return torch.where(flip[..., None], mirrored, body), detected
+
+
+def sentence_body(
+    landmarks: Tensor, detected: Tensor, lengths: Tensor, aspect_ratio: float, causal: bool = False
+) -> tuple[Tensor, Tensor]:
+    """`body_coordinates`, then `right_handed`, unless `causal`: which hand leads is known at the end only."""
+    body = body_coordinates(landmarks, detected, lengths, aspect_ratio, causal)
+    return (body, detected) if causal else right_handed(body, detected, lengths)
 
 
 def feature_blocks(body: Tensor, lengths: Tensor) -> Tensor:
@@ -141,18 +183,15 @@ def feature_blocks(body: Tensor, lengths: Tensor) -> Tensor:
     batch, frames = body.shape[:2]
     following = torch.cat([body[:, 1:], body[:, -1:]], dim=1)
     preceding = torch.cat([body[:, :1], body[:, :-1]], dim=1)
-    blocks = body.new_empty(batch, frames, 4, NUM_LANDMARKS, 3)
-    blocks[:, :, 0] = body
-    torch.sub(following, preceding, out=blocks[:, :, 1]).mul_(0.5)
-    torch.add(following, preceding, out=blocks[:, :, 2]).sub_(body, alpha=2)
-    for part, where in PART_SLICES.items():
-        root = body[:, :, PART_ROOTS[part] : PART_ROOTS[part] + 1]
-        torch.sub(body[:, :, where], root, out=blocks[:, :, 3, where])
-    blocks.mul_(frame_mask(lengths, frames)[:, :, None, None, None])
+    velocity = (following - preceding) * 0.5
+    acceleration = following + preceding - 2 * body
+    relative = [body[:, :, PART_SLICES[part]] - body[:, :, PART_ROOTS[part] : PART_ROOTS[part] + 1] for part in PARTS]
+    blocks = torch.cat([body, velocity, acceleration, *relative], dim=2) * frame_mask(lengths, frames)[..., None, None]
     return blocks.reshape(batch, frames, -1)
 
 
-def compute_features(landmarks: Tensor, detected: Tensor, lengths: Tensor, aspect_ratio: float) -> Tensor:
+def compute_features(
+    landmarks: Tensor, detected: Tensor, lengths: Tensor, aspect_ratio: float, causal: bool = False
+) -> Tensor:
     """Stored landmarks to features without augmentation: (B, T, 543, 3) -> float32 (B, T, 6516), zeros past the end."""
-    body = body_coordinates(landmarks, detected, lengths, aspect_ratio)
-    return feature_blocks(right_handed(body, detected, lengths)[0], lengths)
+    return feature_blocks(sentence_body(landmarks, detected, lengths, aspect_ratio, causal)[0], lengths)

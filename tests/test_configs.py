@@ -6,10 +6,14 @@ import pytest
 import torch
 
 from models.i3d_teacher import I3DTeacher, count_parameters
+from models.student import Student
 from training.config import Config, merge_overrides, read_overrides
+from training.student_config import StudentConfig
 
 # sweep.yaml is a list of variations, read by benchmarks/ablation.py and checked in tests/test_ablation.py.
-CONFIGS = sorted(p for p in (Path(__file__).parent.parent / "configs").glob("*.yaml") if p.stem != "sweep")
+ALL = sorted(p for p in (Path(__file__).parent.parent / "configs").glob("*.yaml") if p.stem != "sweep")
+STUDENTS = [path for path in ALL if path.stem.startswith("student")]
+CONFIGS = [path for path in ALL if path not in STUDENTS]
 
 
 def parameters(config: Config, glosses: int) -> int:
@@ -46,6 +50,26 @@ def test_the_default_teacher_has_about_50_million_parameters(glosses):
     assert 45e6 <= parameters(Config(), glosses) <= 55e6
 
 
+@pytest.mark.parametrize(("student", "teacher"), [("student", "teacher"), ("student_demo", "demo")])
+def test_a_student_is_at_most_a_tenth_of_its_teacher(student, teacher):
+    folder = CONFIGS[0].parent
+    config = StudentConfig().updated(read_overrides(folder / f"{student}.yaml", StudentConfig))
+    with torch.device("meta"):
+        size = count_parameters(Student(config.model, 501))
+    assert size <= 0.1 * parameters(read(f"{teacher}.yaml"), 500)
+    assert 4 * size < 20e6, "bytes"
+    assert StudentConfig().updated(config.to_dict()) == config
+
+
+def test_every_student_is_tested_above():
+    assert [path.stem for path in STUDENTS] == ["student", "student_demo"]
+
+
+def test_student_yaml_has_the_defaults_of_the_model_and_the_loss():
+    config = StudentConfig().updated(read_overrides(STUDENTS[0], StudentConfig))
+    assert (config.model, config.distillation) == (StudentConfig().model, StudentConfig().distillation)
+
+
 def test_teacher_yaml_is_the_defaults_written_out():
     assert read("teacher.yaml") == Config()
 
@@ -67,4 +91,5 @@ def test_each_configuration_has_a_folder_of_its_own():
     folders = [
         Config().updated(read_overrides(path)).training.output_dir for path in CONFIGS if path.stem != "finetune"
     ]
+    folders += [StudentConfig().updated(read_overrides(path, StudentConfig)).training.output_dir for path in STUDENTS]
     assert len(set(folders)) == len(folders)

@@ -17,7 +17,7 @@ from training.devices import Precision
 from training.evaluation import read_posteriors
 from training.judging import clean_up
 from training.pipeline import FeaturePipeline
-from training.run import load_teacher
+from training.run import load_model
 
 FILES = {"hypotheses.csv", "sentences.csv", "hypotheses.ctm", "references.stm", "result.json"}
 PAPERS = {"report.html", "environment.json"}
@@ -213,7 +213,7 @@ def test_a_hypothesis_does_not_depend_on_its_neighbours(make_corpus, adaptive_ru
     checkpoint = load_checkpoint(adaptive_run / "best_model.pth")
     vocabulary = Vocabulary(checkpoint["vocabulary"])
     config = Config().updated(checkpoint["config"])
-    model = load_teacher(checkpoint, "best", config.model, vocabulary, 0)
+    model = load_model(checkpoint, "best", config.model, vocabulary, 0)
     cpu = torch.device("cpu")
     found = {}
     for count in (4, 2):

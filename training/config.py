@@ -6,6 +6,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Self
 
 import yaml
 
@@ -82,6 +83,8 @@ class TrainingConfig:
 class Config:
     """Everything that a run is made from; sections of the YAML file carry these names."""
 
+    kind: ClassVar[str] = "teacher"  # of model that the run trains
+
     training: TrainingConfig = field(default_factory=TrainingConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
@@ -94,16 +97,17 @@ class Config:
             for section, keys in values.items()
         }
 
-    def updated(self, overrides: dict[str, dict]) -> "Config":
+    def updated(self, overrides: dict[str, dict]) -> Self:
         """A config with the given {section: {key: value}} in place. Raises UsageError on an unknown or ill-typed key."""
-        typed = check_types(overrides)
+        typed = check_types(overrides, type(self))
         sections = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Config(**{name: dataclasses.replace(part, **typed.get(name, {})) for name, part in sections.items()})
+        return type(self)(**{name: dataclasses.replace(part, **typed.get(name, {})) for name, part in sections.items()})
 
 
-def check_types(overrides: dict[str, dict]) -> dict[str, dict]:
+def check_types(overrides: dict[str, dict], kind: type[Config] = Config) -> dict[str, dict]:
     """The overrides with every value as its key's type. Raises UsageError naming the nearest section, key or type."""
-    sections = typing.get_type_hints(Config)
+    kinds = typing.get_type_hints(kind)
+    sections = {section.name: kinds[section.name] for section in dataclasses.fields(kind)}
     typed = {}
     for section, keys in overrides.items():
         if section not in sections:
@@ -164,8 +168,8 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def read_overrides(path: Path) -> dict[str, dict]:
-    """{section: {key: value}} of a YAML file. Raises UsageError naming the file."""
+def read_overrides(path: Path, kind: type[Config] = Config) -> dict[str, dict]:
+    """{section: {key: value}} of a YAML file for a run of this kind. Raises UsageError naming the file."""
     try:
         if (size := path.stat().st_size) > MAX_CONFIG_BYTES:
             raise UsageError(f"--config {path} has {size} bytes: expected some lines of settings")
@@ -177,9 +181,10 @@ def read_overrides(path: Path) -> dict[str, dict]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UsageError(f"--config {path}: expected sections training, model, augmentation; found {content!r:.80}")
+        known = ", ".join(section.name for section in dataclasses.fields(kind))
+        raise UsageError(f"--config {path}: expected sections {known}; found {content!r:.80}")
     try:
-        return check_types(content)
+        return check_types(content, kind)
     except UsageError as error:
         raise UsageError(f"--config {path}: {error}") from None
 

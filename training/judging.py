@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from data.corpus import Corpus, Split, sha256_of
 from data.transcripts import normalize_phoenix2014
@@ -26,15 +27,15 @@ from decoding.scoring import (
 )
 from errors import DataError, UsageError
 from models.config import TIME_STRIDE
-from models.i3d_teacher import I3DTeacher
 from training.checkpoint import load_checkpoint
 from training.config import Config
 from training.devices import Precision, choose_device
 from training.evaluation import make_decoder, read_decoder_entry, read_posteriors
+from training.kinds import read_config, reads_causally
 from training.pipeline import FeaturePipeline
 from training.provenance import describe_session, environment_facts
 from training.report import Reading, Report, compare_decoders, write_report
-from training.run import load_teacher, make_folder, open_corpus
+from training.run import load_model, make_folder, open_corpus
 from training.run_log import keep_going, write_hypotheses, write_json
 from training.sentences import PreparedSplit, prepare_split
 from training.verdict import judge_counts
@@ -61,13 +62,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Judged:
-    """A checkpoint's teacher beside a corpus. The model is computed in fp32, whatever it was trained with: judging then needs
-    no hardware of its kind, and the rates do not depend on it. Each split is read once, then kept."""
+    """A checkpoint's model beside a corpus, computed in fp32, whatever it was trained with: judging then needs no hardware of
+    its kind, and the rates do not depend on it. Each split is read once, then kept."""
 
     checkpoint: dict
     vocabulary: Vocabulary
     corpus: Corpus
-    model: I3DTeacher
+    model: nn.Module
     device: torch.device
     _posteriors: dict[str, list[torch.Tensor]] = field(default_factory=dict)
 
@@ -77,7 +78,8 @@ class Judged:
     def posteriors(self, split: str) -> list[torch.Tensor]:
         """Log-probabilities float32 (T', V) of each sentence of the split, on the CPU."""
         if split not in self._posteriors:
-            pipeline = FeaturePipeline(self.corpus.aspect_ratio, self.device)
+            causal = reads_causally(self.model.config)
+            pipeline = FeaturePipeline(self.corpus.aspect_ratio, self.device, causal)
             precision = Precision("fp32", self.device)
             self._posteriors[split] = read_posteriors(self.model, pipeline, self.corpus.split(split), precision)
         return self._posteriors[split]
@@ -99,11 +101,7 @@ class Judged:
 def open_checkpoint(path: Path) -> tuple[dict, Config, Vocabulary]:
     """A checkpoint's content with its configuration and vocabulary. Raises DataError."""
     checkpoint = load_checkpoint(path)
-    try:
-        config = Config().updated(checkpoint["config"])
-    except UsageError as error:
-        raise DataError(f"{path} has a configuration that this version does not know: {error}") from None
-    return checkpoint, config, Vocabulary(checkpoint["vocabulary"])
+    return checkpoint, read_config(checkpoint, path), Vocabulary(checkpoint["vocabulary"])
 
 
 def open_judged(path: Path, data_dir: str | None, device: str) -> Judged:
@@ -117,7 +115,7 @@ def open_judged(path: Path, data_dir: str | None, device: str) -> Judged:
             )
     corpus = open_corpus(data_dir)
     chosen = choose_device(device)
-    model = load_teacher(checkpoint, path, config.model, vocabulary, config.training.seed).to(chosen)
+    model = load_model(checkpoint, path, config.model, vocabulary, config.training.seed).to(chosen)
     return Judged(checkpoint, vocabulary, corpus, model, chosen)
 
 

@@ -25,7 +25,7 @@ from training.losses import make_loss
 from training.pipeline import FeaturePipeline, feature_statistics
 from training.provenance import describe_session, environment_facts, record_session
 from training.report import Reading, Report, write_report
-from training.run import claim, make_teacher, open_corpus, run_folder
+from training.run import claim, make_model, open_corpus, run_folder
 from training.run_log import keep_going, write_config, write_curves, write_hypotheses, write_json
 from training.schedule import learning_rate
 from training.sentences import PreparedSplit, pad_targets, prepare_split
@@ -89,7 +89,7 @@ def _memorise(
     session = describe_session(corpus, device, precision.name, options.seed, f"fresh, {num_samples} train sentences")
     record_session(folder, session)
     pipeline = FeaturePipeline(corpus.aspect_ratio, device)
-    model = make_teacher(config, vocabulary, device)
+    model = make_model(config, vocabulary, device)
     model.set_statistics(*feature_statistics(pipeline, samples.split))
     loss = make_loss(options)
     optimizer = make_optimizer(model, config)

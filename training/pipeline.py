@@ -12,7 +12,7 @@ from data.augmentation import Augmenter, draw, hide
 from data.augmentation_config import AugmentationConfig
 from data.batching import LandmarkBatch, load_batch, plan_evaluation
 from data.corpus import Split
-from data.features import body_coordinates, feature_blocks, right_handed
+from data.features import feature_blocks, sentence_body
 from data.landmarks import NUM_FEATURES
 from training.sentences import PreparedSplit, min_frames
 
@@ -33,17 +33,16 @@ class FeatureBatch:
 
 
 class FeaturePipeline:
-    """Makes the batches of one corpus on one device."""
+    """Makes the batches of one corpus on one device. causal: features of a stream, see `body_coordinates`."""
 
-    def __init__(self, aspect_ratio: float, device: torch.device):
-        self.aspect_ratio, self.device = aspect_ratio, device
+    def __init__(self, aspect_ratio: float, device: torch.device, causal: bool = False):
+        self.aspect_ratio, self.device, self.causal = aspect_ratio, device, causal
         self._augmenter: Augmenter | None = None
 
     def batches(self, split: Split, plan: Sequence[np.ndarray]) -> Iterator[FeatureBatch]:
         """The plan's batches without augmentation."""
         for batch in self._read(split, plan):
-            body = body_coordinates(batch.landmarks, batch.detected, batch.lengths, self.aspect_ratio)
-            body, detected = right_handed(body, batch.detected, batch.lengths)
+            body, detected = self._body(batch, batch.detected)
             yield FeatureBatch(
                 feature_blocks(body, batch.lengths),
                 detected,
@@ -64,12 +63,13 @@ class FeaturePipeline:
         for batch in self._read(prepared.split, plan):
             sentences = [prepared.split.sentences[index] for index in batch.indices]
             draws = [draw(config, seed, epoch, s.id, s.frames, min_frames(s.glosses)) for s in sentences]
-            seen = hide(batch.detected, draws)
-            body = body_coordinates(batch.landmarks, seen, batch.lengths, self.aspect_ratio)
-            body, seen = right_handed(body, seen, batch.lengths)
+            body, seen = self._body(batch, hide(batch.detected, draws))
             body, detected, lengths = self._augmenter(body, seen, draws)
             frames = sum(len(one.times) for one in draws)
             yield FeatureBatch(feature_blocks(body, lengths), detected, lengths, batch.indices, frames)
+
+    def _body(self, batch: LandmarkBatch, detected: Tensor) -> tuple[Tensor, Tensor]:
+        return sentence_body(batch.landmarks, detected, batch.lengths, self.aspect_ratio, self.causal)
 
     def _read(self, split: Split, plan: Sequence[np.ndarray]) -> Iterator[LandmarkBatch]:
         """Batches on the device, read a little ahead by a thread."""

@@ -21,8 +21,9 @@ from models.config import TIME_STRIDE
 from training.devices import Precision, choose_device
 from training.evaluation import make_decoder, read_decoder_entry, read_posteriors
 from training.judging import describe_decoder, open_checkpoint
+from training.kinds import reads_causally
 from training.pipeline import FeaturePipeline
-from training.run import load_teacher
+from training.run import load_model
 
 _ASSUMED_FPS, _ASSUMED_ASPECT_RATIO = 25.0, 4 / 3  # of checkpoints that do not say and whose corpus is not here
 
@@ -56,22 +57,22 @@ class Recognizer:
 def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
     """The teacher of a checkpoint, in fp32. decoder: 'greedy', 'adaptive' or 'beam'; None is what dev chose, greedy where
     nothing was chosen. Raises UsageError and DataError."""
+    if path.suffix == ".onnx":
+        return _open_exported(path, decoder)
     checkpoint, config, vocabulary = open_checkpoint(path)
     chosen = choose_device(device)
-    model = load_teacher(checkpoint, path, config.model, vocabulary, config.training.seed).to(chosen)
+    model = load_model(checkpoint, path, config.model, vocabulary, config.training.seed).to(chosen)
     settings, language_model, tuned_on = read_decoder_entry(checkpoint["decoder"])
     name = decoder or ("greedy" if tuned_on is None else "adaptive")
     fps, aspect_ratio, assumed = _clock_and_shape(checkpoint["corpus"])
-    pipeline, precision = FeaturePipeline(aspect_ratio, chosen), Precision("fp32", chosen)
+    pipeline = FeaturePipeline(aspect_ratio, chosen, reads_causally(config.model))
+    precision = Precision("fp32", chosen)
 
     def log_probs(landmarks: np.ndarray, detected: np.ndarray) -> Tensor:
         split = Split("recording", [Sentence("", "", len(landmarks), ())], landmarks, detected)
         return read_posteriors(model, pipeline, split, precision, progress=False)[0]
 
     corpus = checkpoint["corpus"]
-    notes = [
-        note for note, holds in (("simulated signers", corpus["simulated"]), ("composed", corpus["composed"])) if holds
-    ]
     return Recognizer(
         log_probs,
         vocabulary,
@@ -79,10 +80,39 @@ def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
         describe_decoder(name, settings, language_model, tuned_on),
         fps,
         aspect_ratio,
-        f"{corpus['name']} ({', '.join(notes)})" if notes else corpus["name"],
+        _in_words(corpus["name"], corpus["simulated"], corpus["composed"]),
         bool(corpus["simulated"]),
         assumed,
     )
+
+
+def _open_exported(path: Path, decoder: str | None) -> Recognizer:
+    """A file of export_model.py, run by onnxruntime on the CPU; all it needs is in the file. Raises DataError."""
+    from training.exported import ExportedModel
+
+    exported = ExportedModel(path)
+    settings, language_model, tuned_on = read_decoder_entry(exported.decoder)
+    name = decoder or ("greedy" if tuned_on is None else "adaptive")
+
+    def log_probs(landmarks: np.ndarray, detected: np.ndarray) -> Tensor:
+        return torch.from_numpy(exported(landmarks[None], detected[None], np.array([len(landmarks)]))[0][0])
+
+    return Recognizer(
+        log_probs,
+        Vocabulary(exported.vocabulary),
+        make_decoder(name, settings, language_model),
+        describe_decoder(name, settings, language_model, tuned_on),
+        exported.fps,
+        exported.aspect_ratio,
+        _in_words(exported.corpus, exported.simulated, exported.composed),
+        exported.simulated,
+    )
+
+
+def _in_words(name: str, simulated: bool, composed: bool) -> str:
+    """A corpus's name with what must always be said of it."""
+    notes = [note for note, holds in (("simulated signers", simulated), ("composed", composed)) if holds]
+    return f"{name} ({', '.join(notes)})" if notes else name
 
 
 def _clock_and_shape(corpus: dict) -> tuple[float, float, bool]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from errors import DataError, UsageError
 from training.checkpoint import BEST, LAST, PREVIOUS, load_checkpoint
 from training.config import Config
+from training.kinds import kind_of, read_config
 
 FRESH, CONTINUE, FINE_TUNE = "fresh", "continue", "fine-tune"
 # Settings that do not shape what is learned: giving them never turns a continued run into a fine-tune.
@@ -14,6 +15,7 @@ NEUTRAL_KEYS = ("data_dir", "output_dir", "device", "decoder", "deterministic", 
 NEUTRAL = {("training", key) for key in NEUTRAL_KEYS}
 # What of the model may differ from the checkpoint's: the weights fit all the same.
 CHANGEABLE_MODEL_KEYS = {"dropout"}
+_TEACHER = Config()
 
 
 @dataclass(frozen=True)
@@ -64,29 +66,32 @@ def _position(checkpoint: dict) -> tuple[int, int]:
     return tuple(one if isinstance(one, int) else 0 for one in place)
 
 
-def plan_start(resume: str | None, overrides: dict[str, dict]) -> Start:
+def plan_start(resume: str | None, overrides: dict[str, dict], default: Config = _TEACHER) -> Start:
     """Decide from `--resume` and the settings given in the YAML file and on the command line.
 
-    overrides: {section: {key: value}} of what was given; what was not comes from the checkpoint, or is the default.
+    overrides: {section: {key: value}} of what was given; what was not comes from the checkpoint, or is the default, which is of
+    the kind of run that is asked for.
     Raises UsageError for unknown or impossible settings, DataError for an unusable checkpoint.
     """
     if resume is None:
-        return Start(FRESH, "no --resume", Config().updated(overrides))
+        return Start(FRESH, "no --resume", default.updated(overrides))
     given = overrides.get("training")
-    output_dir = str((given.get("output_dir") if isinstance(given, dict) else None) or Config().training.output_dir)
+    output_dir = str((given.get("output_dir") if isinstance(given, dict) else None) or default.training.output_dir)
     found = find_checkpoint(resume, Path(output_dir))
     if found is None:
         reason = f"--resume auto found no usable checkpoint in {output_dir}"
-        return Start(FRESH, reason, Config().updated(overrides))
-    return start_from(*found, overrides)
+        return Start(FRESH, reason, default.updated(overrides))
+    return start_from(*found, overrides, default)
 
 
-def start_from(checkpoint: dict, path: Path, overrides: dict[str, dict]) -> Start:
+def start_from(checkpoint: dict, path: Path, overrides: dict[str, dict], default: Config = _TEACHER) -> Start:
     """Continue a loaded checkpoint, or fine-tune from it where settings that shape training were given. Raises as above."""
-    try:
-        trained = Config().updated(checkpoint["config"])
-    except UsageError as error:
-        raise DataError(f"checkpoint {path} has a configuration that this version does not know: {error}") from None
+    if (kind := kind_of(checkpoint)) != default.kind:
+        script = {"teacher": "train_teacher.py", "student": "distill_student.py"}.get(
+            kind, "the script that trained it"
+        )
+        raise UsageError(f"--resume {path}: a checkpoint of a {kind}, not of a {default.kind}; go on with {script}")
+    trained = read_config(checkpoint, path)
     config = trained.updated(_with_fitting_minimum(overrides, trained))
     before, after = trained.to_dict(), config.to_dict()
     changed = [

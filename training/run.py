@@ -3,11 +3,13 @@
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from data.batching import padding_waste, plan_epoch
 from data.corpus import Corpus
@@ -18,7 +20,7 @@ from decoding.length_normalization import LengthNormalization, tune
 from decoding.posteriors import Decoder, decode_posteriors
 from decoding.scoring import align, bootstrap_interval, total
 from errors import DataError, UsageError
-from models.i3d_teacher import I3DTeacher, count_parameters
+from models.i3d_teacher import count_parameters
 from training.checkpoint import (
     BEST,
     LAST,
@@ -32,6 +34,7 @@ from training.config import Config
 from training.devices import Precision, choose_device
 from training.evaluation import decoder_entry, evaluate, make_decoder, read_posteriors
 from training.intake import say_changes, take_in
+from training.kinds import build_model, reads_causally
 from training.pipeline import FeaturePipeline, feature_statistics
 from training.provenance import describe_session, record_session
 from training.report import Reading
@@ -62,19 +65,19 @@ def steps_per_gloss(split: PreparedSplit) -> float:
     return steps / max(sum(len(glosses) for glosses in split.references), 1)
 
 
-def make_teacher(config: Config, vocabulary: Vocabulary, device: torch.device) -> I3DTeacher:
-    """A new teacher whose weights depend on the seed alone."""
+def make_model(config: Config, vocabulary: Vocabulary, device: torch.device) -> nn.Module:
+    """A new teacher or student whose weights depend on the seed alone."""
     torch.manual_seed(key(config.training.seed, "weights") % 2**63)
-    return I3DTeacher(config.model, vocabulary.size).to(device)
+    return build_model(config.model, vocabulary.size).to(device)
 
 
-def load_teacher(checkpoint: dict, path: Path | str, model_config, vocabulary: Vocabulary, seed: int) -> I3DTeacher:
-    """The checkpoint's teacher, on the CPU; its heads are widened where the vocabulary grew. Raises DataError."""
+def load_model(checkpoint: dict, path: Path | str, model_config, vocabulary: Vocabulary, seed: int) -> nn.Module:
+    """The checkpoint's teacher or student, on the CPU; its heads are widened where the vocabulary grew. Raises DataError."""
     weights = dict(checkpoint["model"])
     try:
         _check_shapes(weights, model_config, vocabulary)
         torch.manual_seed(key(seed, "weights") % 2**63)
-        model = I3DTeacher(model_config, vocabulary.size)
+        model = build_model(model_config, vocabulary.size)
         for name in HEADS:
             if len(weights[name]) < vocabulary.size:
                 weights[name] = torch.cat([weights[name], model.state_dict()[name][len(weights[name]) :]])
@@ -96,7 +99,7 @@ def _check_shapes(weights: dict, model_config, vocabulary: Vocabulary) -> None:
             raise RuntimeError(f"it is too small for model.{name} {value}")
     with torch.device("meta"):
         expected = {
-            name: tuple(one.shape) for name, one in I3DTeacher(model_config, vocabulary.size).state_dict().items()
+            name: tuple(one.shape) for name, one in build_model(model_config, vocabulary.size).state_dict().items()
         }
     for name in HEADS:
         if name in known and len(known[name]) == 2 and known[name][0] < vocabulary.size:
@@ -106,11 +109,12 @@ def _check_shapes(weights: dict, model_config, vocabulary: Vocabulary) -> None:
             raise RuntimeError(f"{name} has the shape {known.get(name)}, expected {expected.get(name)}")
 
 
-def choose_vocabulary(start: Start, corpus: Corpus, extend: bool) -> Vocabulary:
-    """From the train split, or the checkpoint's; new glosses are an error unless `extend`. Raises UsageError."""
+def choose_vocabulary(start: Start, corpus: Corpus, extend: bool, given: Vocabulary | None = None) -> Vocabulary:
+    """From the train split, or the one given, or the checkpoint's; its new glosses are an error unless `extend`. Raises
+    UsageError."""
     sentences = [sentence.glosses for sentence in corpus.split("train").sentences]
     if start.kind == FRESH:
-        return Vocabulary.from_sentences(sentences)
+        return given or Vocabulary.from_sentences(sentences)
     known = Vocabulary(start.checkpoint["vocabulary"])
     new = sorted(set(known.unknown(sentences)))
     if new and not extend:
@@ -191,8 +195,16 @@ class Run:
         return self.trainer.folder
 
 
-def prepare_run(start: Start, extend_vocabulary: bool = False) -> Run:
-    """Open the corpus, choose the vocabulary, build or load the teacher; prints what it does. Writes nothing."""
+def prepare_run(
+    start: Start,
+    extend_vocabulary: bool = False,
+    make_trainer: Callable[..., Trainer] = Trainer,
+    vocabulary: Vocabulary | None = None,
+) -> Run:
+    """Open the corpus, choose the vocabulary, build or load the model; prints what it does. Writes nothing.
+
+    make_trainer: takes the fields of `Trainer`. vocabulary: of a fresh run, in place of the train split's own.
+    """
     config = start.config
     device = choose_device(config.training.device, config.training.deterministic)
     precision = Precision(config.training.precision, device)
@@ -203,19 +215,19 @@ def prepare_run(start: Start, extend_vocabulary: bool = False) -> Run:
         config = start.config
     if extend_vocabulary and start.kind == FRESH:
         raise UsageError(f"--extend_vocabulary extends a checkpoint's vocabulary, and there is none ({start.reason})")
-    vocabulary = choose_vocabulary(start, corpus, extend_vocabulary)
+    vocabulary = choose_vocabulary(start, corpus, extend_vocabulary, vocabulary)
     train = prepare_split(corpus.split("train"), vocabulary)
     dev = prepare_split(corpus.split("dev"), vocabulary)
     train = take_in(corpus, train, dev, config.training.skip_bad)
     if not any(dev.references):
         raise DataError(f"{corpus.path}: the dev split has no glosses to score")
 
-    pipeline = FeaturePipeline(corpus.aspect_ratio, device)
+    pipeline = FeaturePipeline(corpus.aspect_ratio, device, reads_causally(config.model))
     if start.kind == FRESH:
-        model = make_teacher(config, vocabulary, device)
+        model = make_model(config, vocabulary, device)
     else:
-        model = load_teacher(start.checkpoint, start.path, config.model, vocabulary, config.training.seed).to(device)
-    trainer = Trainer(
+        model = load_model(start.checkpoint, start.path, config.model, vocabulary, config.training.seed).to(device)
+    trainer = make_trainer(
         config,
         corpus,
         vocabulary,
@@ -232,7 +244,7 @@ def prepare_run(start: Start, extend_vocabulary: bool = False) -> Run:
     print(
         f"corpus {corpus.describe()}: {len(train.split)} train and {len(dev.split)} dev sentences, "
         f"{len(vocabulary.glosses)} glosses\n"
-        f"teacher: {count_parameters(model) / 1e6:.1f} M parameters, {precision.name} on {device}"
+        f"{config.kind}: {count_parameters(model) / 1e6:.1f} M parameters, {precision.name} on {device}"
     )
     options = config.training
     if options.warmup_epochs >= options.epochs:
@@ -258,9 +270,7 @@ def dry_run(run: Run, updates: int = 3) -> None:
     seconds, frames = [], []
     for group in middle:
         started = time.perf_counter()
-        batches = list(
-            trainer.pipeline.augmented_batches(trainer.epoch_train, group, run.config.augmentation, options.seed, 1)
-        )
+        batches = list(trainer.batches(group))
         trainer.update(batches)
         seconds.append(time.perf_counter() - started)
         frames.append(sum(int(trainer.train.split.lengths[batch].sum()) for batch in group))

@@ -6,7 +6,7 @@ import signal
 import statistics
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -139,6 +139,7 @@ class Trainer:
         """The checkpoint's content."""
         corpus = self.corpus
         return {
+            "kind": self.config.kind,
             "model": self.model.state_dict(),
             "vocabulary": list(self.vocabulary.glosses),
             "config": self.config.to_dict(),
@@ -232,13 +233,7 @@ class Trainer:
     def _train_epoch(self, signals: StopSignals) -> None:
         options, progress = self.config.training, self.progress
         groups = self.begin_epoch(progress.epoch)[progress.group :]
-        batches = self.pipeline.augmented_batches(
-            self.epoch_train,
-            [batch for group in groups for batch in group],
-            self.config.augmentation,
-            options.seed,
-            progress.epoch,
-        )
+        batches = self.batches([batch for group in groups for batch in group])
         bar = tqdm(
             total=self.updates_per_epoch,
             initial=progress.group,
@@ -264,6 +259,13 @@ class Trainer:
         finally:
             bar.close()
             batches.close()
+
+    def batches(self, plan: list[np.ndarray]) -> Iterator[FeatureBatch]:
+        """The plan's batches as this epoch shows them."""
+        options = self.config.training
+        return self.pipeline.augmented_batches(
+            self.epoch_train, plan, self.config.augmentation, options.seed, self.progress.epoch
+        )
 
     def _standing(self) -> str:
         """Behind the progress bar: the epoch's loss so far, the last epoch's dev WER, and how long the run has to go at this
@@ -293,7 +295,7 @@ class Trainer:
         sentence_losses: list[float] = []
         for batch in batches:
             targets = pad_targets([self.epoch_train.targets[index] for index in batch.indices], self.device)
-            output, losses = self._forward(batch, targets)
+            output, losses = self.losses(batch, *targets)
             self.precision.scaler.scale(losses.sum() / sentences).backward()
             sentence_losses += losses.detach().tolist()
             path, begins = (tensor.cpu() for tensor in best_path(output.log_probs.detach(), output.lengths))
@@ -302,7 +304,7 @@ class Trainer:
             progress.frames += batch.frames
         self._apply_gradients(sentence_losses, batches)
 
-    def _forward(self, batch: FeatureBatch, targets: tuple[Tensor, Tensor]) -> tuple[TeacherOutput, Tensor]:
+    def losses(self, batch: FeatureBatch, targets: Tensor, target_lengths: Tensor) -> tuple[TeacherOutput, Tensor]:
         """The model's output on the batch and the loss of each of its sentences, float32 (B,).
 
         With a consistency weight the batch is seen twice, with different parts hidden; the output is the first view's.
@@ -314,7 +316,7 @@ class Trainer:
         for view in torch.from_numpy(shown).to(self.device) if shown is not None else [None]:
             with self.precision.autocast():
                 outputs.append(self.model(batch.features, batch.lengths, batch.detected, view))
-        losses = sum(self.loss(output, *targets).total for output in outputs) / len(outputs)
+        losses = sum(self.loss(output, targets, target_lengths).total for output in outputs) / len(outputs)
         if len(outputs) == 2:
             one, other = (output.log_probs for output in outputs)
             losses = losses + options.consistency_weight * consistency_per_step(one, other, outputs[0].lengths)

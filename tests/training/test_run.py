@@ -14,7 +14,7 @@ from errors import DataError, UsageError
 from training.checkpoint import load_checkpoint
 from training.config import Config
 from training.resume import plan_start
-from training.run import load_teacher, prepare_run
+from training.run import load_model, prepare_run
 from training.trainer import Trainer
 
 MORE = {"train": ["SUN RAIN", "MOON RAIN", "ICE", "RAIN MOON"], "dev": ["RAIN SUN", "MOON"]}
@@ -169,7 +169,7 @@ def test_an_extended_head_keeps_the_known_rows(run_copy):
     checkpoint = load_checkpoint(run_copy / "last.pth")
     vocabulary = Vocabulary([*checkpoint["vocabulary"], "ICE", "MOON"])
     config = Config().updated(checkpoint["config"])
-    model = load_teacher(checkpoint, run_copy / "last.pth", config.model, vocabulary, seed=3)
+    model = load_model(checkpoint, run_copy / "last.pth", config.model, vocabulary, seed=3)
     for name, tensor in model.state_dict().items():
         known = checkpoint["model"][name]
         if name in ("head.weight", "conv_head.weight"):
@@ -177,7 +177,7 @@ def test_an_extended_head_keeps_the_known_rows(run_copy):
             assert tensor[6:].abs().sum() > 0 and torch.isfinite(tensor).all()
             tensor = tensor[:6]
         assert torch.equal(tensor, known), name
-    again = load_teacher(checkpoint, run_copy / "last.pth", config.model, vocabulary, seed=3)
+    again = load_model(checkpoint, run_copy / "last.pth", config.model, vocabulary, seed=3)
     assert torch.equal(again.head.weight, model.head.weight)
 
 
@@ -188,7 +188,7 @@ def test_weights_that_do_not_fit_are_refused(weight, run_copy):
     if weight is not None:
         checkpoint["model"]["head.weight"] = weight
     with pytest.raises(DataError, match=r"last\.pth does not fit its own configuration: .*head\.weight"):
-        load_teacher(
+        load_model(
             checkpoint,
             run_copy / "last.pth",
             Config().updated(checkpoint["config"]).model,
@@ -239,4 +239,4 @@ def test_a_small_checkpoint_that_describes_a_huge_model_takes_no_memory(name, va
     checkpoint = load_checkpoint(run_copy / "last.pth")
     config = Config().updated(checkpoint["config"]).updated({"model": {name: value}})
     with pytest.raises(DataError, match=r"last\.pth does not fit its own configuration"):
-        load_teacher(checkpoint, run_copy / "last.pth", config.model, Vocabulary(checkpoint["vocabulary"]), 0)
+        load_model(checkpoint, run_copy / "last.pth", config.model, Vocabulary(checkpoint["vocabulary"]), 0)

@@ -1,0 +1,137 @@
+"""How many times faster than real time: student, streaming student and teacher, from landmarks to glosses.
+
+    python benchmarks/student_speed.py
+    python benchmarks/student_speed.py --teacher_config configs/demo.yaml --student_config configs/student_demo.yaml
+
+One sentence at a time, of 125 frames (5 s at 25 frames a second), greedy decoding; the streaming student reads frames four by
+four as they come, and its added latency stands beside it. torch and onnxruntime take turns in one run, with as many threads as
+torch has (OMP_NUM_THREADS). Weights are random: speed does not depend on them. Takes about a minute.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import onnxruntime
+import torch
+
+from benchmarks.machine import describe_machine
+from decoding.greedy import greedy_decode
+from errors import run_script
+from training.config import Config, read_overrides
+from training.devices import choose_device
+from training.export import LandmarkModel, write_onnx
+from training.kinds import build_model
+from training.streaming import StreamingStudent
+from training.student_config import StudentConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+FRAMES, FPS, ASPECT = 125, 25, 4 / 3
+CHUNK = 4
+
+
+def landmarks() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    return torch.rand(1, FRAMES, 543, 3), torch.rand(1, FRAMES, 4) > 0.2, torch.tensor([FRAMES])
+
+
+def in_torch(whole: LandmarkModel) -> Callable[[], object]:
+    given = landmarks()
+
+    def read() -> object:
+        with torch.inference_mode():
+            return greedy_decode(*whole(*given))
+
+    return read
+
+
+def in_onnx(whole: LandmarkModel, int8: bool) -> tuple[Callable[[], object], float]:
+    """The action, and the file's MiB."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        write_onnx(whole, file, {}, int8)
+        size = file.stat().st_size / 2**20
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    given = dict(zip(("landmarks", "detected", "lengths"), (tensor.numpy() for tensor in landmarks()), strict=True))
+
+    def read() -> object:
+        return greedy_decode(*map(torch.from_numpy, session.run(None, given)))
+
+    return read, size
+
+
+def in_stream(whole: LandmarkModel) -> Callable[[], object]:
+    points, detected, _ = landmarks()
+    cuts = range(CHUNK, FRAMES, CHUNK)
+    chunks = list(zip(np.split(points[0].numpy(), cuts), np.split(detected[0].numpy(), cuts), strict=True))
+
+    def read() -> object:
+        stream = StreamingStudent(whole.model, ASPECT)
+        steps = torch.cat([*(stream.push(*chunk) for chunk in chunks), stream.finish()])
+        return greedy_decode(steps[None], torch.tensor([len(steps)]))
+
+    return read
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--teacher_config", type=Path, default=ROOT / "configs/teacher.yaml")
+    parser.add_argument("--student_config", type=Path, default=ROOT / "configs/student.yaml")
+    parser.add_argument(
+        "--glosses", type=int, default=1232, help="(default: 1232, as many as PHOENIX-2014's train has)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=9, help="sentences timed of each; the median is shown (default: 9)"
+    )
+    args = parser.parse_args()
+    choose_device("cpu")
+    teacher = Config().updated(read_overrides(args.teacher_config)).model
+    student = StudentConfig().updated(read_overrides(args.student_config, StudentConfig)).model
+    actions: dict[tuple[str, str], Callable[[], object]] = {}
+    facts: dict[str, str] = {}
+    for name, sizes in (
+        ("student", student),
+        ("streaming student", replace(student, causal=True)),
+        ("teacher", teacher),
+    ):
+        whole = LandmarkModel(build_model(sizes, args.glosses + 1), ASPECT).eval()
+        parameters = sum(parameter.numel() for parameter in whole.model.parameters())
+        if name == "streaming student":
+            actions[name, "torch"] = in_stream(whole)
+            facts[name] = f"adds {whole.model.lookahead / FPS:.2f} s ({whole.model.lookahead} frames)"
+            continue
+        actions[name, "torch"] = in_torch(whole)
+        sizes_on_disk = []
+        for how, int8 in (("onnxruntime", False), ("int8", True)):
+            actions[name, how], size = in_onnx(whole, int8)
+            sizes_on_disk.append(f"{size:.1f} MiB as {'int8' if int8 else 'onnx'}")
+        facts[name] = f"{parameters:,} parameters, {', '.join(sizes_on_disk)}"
+    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in actions}
+    for repeat in range(args.repeats + 2):
+        for key, action in actions.items():
+            started = time.perf_counter()
+            action()
+            if repeat >= 2:  # the first ones warm up
+                seconds[key].append(time.perf_counter() - started)
+    print(f"{describe_machine()}, onnxruntime {onnxruntime.__version__}")
+    print(f"times real time at {FPS} frames a second, median of {args.repeats} (lowest to highest)")
+    for (name, how), times in seconds.items():
+        rates = sorted(FRAMES / FPS / np.array(times))
+        rate = rates[len(rates) // 2]
+        print(f"  {name:<18} {how:<12} {rate:7.0f} x   ({rates[0]:.0f} to {rates[-1]:.0f})")
+    for name, text in facts.items():
+        print(f"{name}: {text}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,44 @@
+"""Sizes of the student; no torch in here, so that command lines parse fast."""
+
+from dataclasses import dataclass
+
+from errors import UsageError
+from models.config import TIME_STRIDE
+
+assert TIME_STRIDE == 4, "the student halves the frame rate twice"
+
+
+@dataclass(frozen=True)
+class StudentModelConfig:
+    """Sizes of the student. Parts: which named landmark subset (data/landmarks.py) each encoder reads, and its width.
+
+    widths: channels of the convolutions at the full, half and quarter frame rate. causal: for streaming, an output step waits
+    for a few frames only (`Student.lookahead`), and features are normalised by what was seen so far.
+    """
+
+    pose_subset: str = "upper_body"
+    face_subset: str = "mouth_brows_eyes"
+    left_hand_subset: str = "left_hand"
+    right_hand_subset: str = "right_hand"
+    pose_width: int = 96
+    face_width: int = 48
+    hand_width: int = 128
+    widths: tuple[int, int, int] = (192, 256, 384)
+    expansion: int = 2  # of the channels inside a block
+    lstm_hidden: int = 256
+    lstm_layers: int = 1
+    dropout: float = 0.2
+    head_scale: float = 32.0  # of the cosine classifiers
+    causal: bool = False
+
+    def __post_init__(self):
+        object.__setattr__(self, "widths", tuple(self.widths))
+        for name in ("pose_width", "face_width", "hand_width", "expansion", "lstm_hidden", "lstm_layers"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"model.{name} {getattr(self, name)}: expected 1 or more")
+        if len(self.widths) != 3 or min(self.widths) < 1:
+            raise UsageError(f"model.widths {list(self.widths)}: expected three widths of 1 or more")
+        if not 0 < self.head_scale < float("inf"):
+            raise UsageError(f"model.head_scale {self.head_scale}: expected a number above 0")
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"model.dropout {self.dropout}: expected 0 <= dropout < 1")

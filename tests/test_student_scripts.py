@@ -1,0 +1,137 @@
+"""The command lines of export_soft_targets.py, distill_student.py and export_model.py."""
+
+import json
+import resource
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import distill_student
+import export_model
+import export_soft_targets
+from data.corpus import Corpus
+from decoding.greedy import greedy_decode
+from errors import DataError, UsageError
+from training.judging import open_judged
+
+MODEL = {"pose_width": 8, "face_width": 8, "hand_width": 16, "widths": [16, 24, 24], "lstm_hidden": 16}
+
+
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        ("export_soft_targets.py", "checkpoint data_dir splits temperature output_dir top_k views seed device"),
+        (
+            "distill_student.py",
+            """teacher soft_targets soft_weight ctc_weight temperature soft_blank no-soft_blank config data_dir output_dir
+            resume epochs batch_size accumulation_steps learning_rate patience dropout augment no-augment causal
+            precision device seed dry_run""",
+        ),
+        ("export_model.py", "checkpoint format output int8 data_dir"),
+    ],
+)
+def test_help_is_quick_and_complete(run_script, script, options):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    result = run_script(script, "--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+    assert result.returncode == 0 and result.stderr == ""
+    for option in options.split():
+        assert f"--{option}" in result.stdout, option
+    body = "import sys, {0}\ntry: {0}.main(['--help'])\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
+    assert run_script("-c", body.format(script.removesuffix(".py"))).returncode == 0
+
+
+def test_settings_go_where_they_belong():
+    words = "--teacher a.pth --temperature 2 --soft_blank --causal --dropout 0.3 --no-augment --learning_rate 1e-3"
+    argv = words.split()
+    assert distill_student.given_settings(vars(distill_student.make_parser().parse_args(argv))) == {
+        "distillation": {"teacher": "a.pth", "temperature": 2.0, "soft_blank": True},
+        "model": {"causal": True, "dropout": 0.3},
+        "augmentation": {"enabled": False},
+        "training": {"learning_rate": 1e-3},
+    }
+
+
+def test_from_teacher_to_a_file_that_runs_elsewhere(run_script, finished_run, tiny_corpus, tmp_path):
+    """The whole way as a user types it: soft targets, student, ONNX, glosses with numpy and onnxruntime alone."""
+    teacher, soft, run, file = finished_run / "best_model.pth", tmp_path / "soft", tmp_path / "run", tmp_path / "s.onnx"
+    config = tmp_path / "small.yaml"
+    config.write_text(yaml.safe_dump({"model": MODEL, "training": {"learning_rate": 0.01}}), encoding="utf-8")
+    steps = (
+        ("export_soft_targets.py", "--checkpoint", teacher, "--output_dir", soft, "--splits", "train", "--views", 2),
+        ("distill_student.py", "--config", config, "--soft_targets", soft, "--output_dir", run, "--epochs", 2),
+        ("evaluate.py", "--checkpoint", run / "best_model.pth", "--split", "dev", "--decoder", "greedy"),
+        ("export_model.py", "--checkpoint", run / "best_model.pth", "--output", file),
+    )
+    for step in steps:
+        result = run_script(*step)
+        assert result.returncode == 0, result.stderr
+    assert "greedy WER" in result.stdout
+
+    judged = open_judged(run / "best_model.pth", None, "cpu")
+    split = Corpus(tiny_corpus).split("dev")
+    log_probs = judged.posteriors("dev")[1]
+    np.save(tmp_path / "landmarks.npy", split.read(1)[0])
+    said = run_script("docs/exported_model.py", file, tmp_path / "landmarks.npy")
+    assert said.returncode == 0, said.stderr
+    (expected,) = greedy_decode(log_probs[None], torch.tensor([len(log_probs)]))
+    assert said.stdout.split() == judged.vocabulary.decode(expected)
+    body = "import sys; sys.argv = ['x', *sys.argv[1:]]; exec(open('docs/exported_model.py').read())\n"
+    body += "sys.exit(bool({'torch', 'data', 'models', 'training'} & set(sys.modules)))"
+    assert run_script("-c", body, file, tmp_path / "landmarks.npy").returncode == 0, "numpy and onnxruntime alone"
+
+
+def test_a_mistyped_option_is_one_line(run_script):
+    result = run_script("distill_student.py", "--teachr", "x")
+    assert result.returncode == 2 and result.stderr.count("\n") == 1 and "did you mean --teacher?" in result.stderr
+
+
+def test_refusals(finished_run, tmp_path):
+    best = finished_run / "best_model.pth"
+    cases = (
+        (distill_student, ("--data_dir", "x"), UsageError, r"who teaches\? give --teacher"),
+        (distill_student, ("--teacher", tmp_path / "no.pth"), DataError, "no.pth does not exist"),
+        (
+            distill_student,
+            ("--soft_targets", tmp_path / "no"),
+            DataError,
+            "no does not exist: expected a folder made by",
+        ),
+        (export_soft_targets, ("--checkpoint", best, "--output_dir", finished_run), UsageError, "already exists"),
+        (export_model, ("--checkpoint", best, "--output", best), UsageError, "already exists"),
+        (
+            export_model,
+            ("--checkpoint", best, "--format", "torchscript", "--int8", "--output", "x"),
+            UsageError,
+            "--int8",
+        ),
+    )
+    for script, words, kind, message in cases:
+        with pytest.raises(kind, match=message) as error:
+            script.main([str(word) for word in words])
+        assert "\n" not in str(error.value)
+
+
+def test_stopped_by_a_signal_it_says_how_to_go_on(run_script, finished_run, tmp_path):
+    config = tmp_path / "small.yaml"
+    config.write_text(yaml.safe_dump({"model": MODEL}), encoding="utf-8")
+    words = ["--teacher", str(finished_run / "best_model.pth"), "--config", str(config), "--epochs", "500"]
+    body = (
+        "import os, signal, sys, threading, time, distill_student\n"
+        "from errors import run_script\n"
+        "def stop():\n"
+        f"    log = {str(tmp_path / 'run' / 'metrics.jsonl')!r}\n"
+        "    while not (os.path.exists(log) and os.path.getsize(log)): time.sleep(0.05)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "threading.Thread(target=stop, daemon=True).start()\n"
+        f"run_script(lambda: distill_student.main({[*words, '--output_dir', str(tmp_path / 'run')]!r}))"
+    )
+    result = run_script("-c", body)
+    assert result.returncode == 143, result.stderr
+    assert f"python distill_student.py --resume auto --output_dir {tmp_path / 'run'}" in result.stderr
+    again = run_script("distill_student.py", "--resume", "auto", "--output_dir", tmp_path / "run", "--dry_run")
+    assert again.returncode == 0 and "continue from" in again.stdout
+    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])["epoch"] == 1
