@@ -62,11 +62,10 @@ def make_parser() -> Parser:
         action="store_true",
         help="fine-tuning: add the corpus's new glosses to the checkpoint's (default: refuse them)",
     )
-
     files.add_argument(
         "--skip_bad",
         action="store_true",
-        help="leave out train sentences that are broken or cannot be aligned (listed), instead of refusing the corpus",
+        help="leave out train sentences that are broken or cannot be aligned, listed (default: refuse the corpus)",
     )
     setting(files, "checkpoint_minutes", float, "save inside an epoch every so many minutes; 0: only at its end")
 

@@ -33,7 +33,7 @@ from training.config import check_types, merge_overrides
 VARIANTS = Path(__file__).with_suffix(".yaml")
 
 
-def clip_centred(landmarks, detected, lengths, aspect_ratio):
+def clip_centred(landmarks, detected, lengths, aspect_ratio, causal=False):
     """Instead of body coordinates: image coordinates less the shoulders' mean over the clip, lost parts left at zero, which
     is what a plain model reads. Shapes as of data.features.body_coordinates; x and y divided by a typical shoulder width."""
     import torch
@@ -118,7 +118,7 @@ def train_and_judge(overrides: dict, patch: str | None, seed: int, corpus: str, 
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         for step, other in PATCHES.get(patch, {}).items():
-            stack.enter_context(mock.patch(f"training.pipeline.{step}", other))
+            stack.enter_context(mock.patch(f"data.features.{step}", other))
         fixed = {"data_dir": corpus, "output_dir": f"{folder}/run", "seed": seed, "decoder": "greedy"}
         said = io.StringIO()
         with contextlib.redirect_stdout(said):

@@ -276,11 +276,18 @@ def csv_target(folder: Path) -> Target:
 
 def yaml_target(folder: Path) -> Target:
     from training.config import Config, read_overrides
+    from training.student_config import StudentConfig
+
+    def read(path: Path) -> None:
+        kind = StudentConfig if "student" in path.name else Config
+        kind().updated(read_overrides(path, kind))
 
     configs = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
-    seeds = {path.name: path.read_bytes() for path in configs}
+    seeds = {
+        path.name: path.read_bytes() for path in configs if path.stem != "sweep"
+    }  # not settings, but lists of them
     seeds["all.yaml"] = yaml.safe_dump(Config().to_dict(), sort_keys=False).encode()
-    return Target(seeds, lambda path: Config().updated(read_overrides(path)), WORDS["yaml"])
+    return Target(seeds, read, WORDS["yaml"])
 
 
 def language_model_target(folder: Path) -> Target:

@@ -4,12 +4,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from data.landmarks import NUM_FEATURES, feature_columns, subset
+from data.landmarks import FEATURE_BLOCKS, NUM_FEATURES, feature_columns, subset
 from errors import UsageError
 from models.config import ModelConfig
 from models.i3d_teacher import MIN_STD, I3DTeacher, count_parameters
 
+EVERYTHING = " ".join(FEATURE_BLOCKS)
 SMALL = ModelConfig(
+    pose_subset="upper_body",
+    face_blocks=EVERYTHING,
+    hand_blocks=EVERYTHING,
     pose_width=8,
     face_width=8,
     hand_width=8,
@@ -159,8 +163,8 @@ def test_every_read_column_reaches_the_output():
 def test_subsets_are_configuration():
     with pytest.raises(UsageError, match="did you mean 'left_hand'"):
         I3DTeacher(ModelConfig(left_hand_subset="left_hnad"), 5)
-    small = I3DTeacher(ModelConfig(face_subset="mouth", face_width=8), 5)
-    assert len(small.parts[1].columns) == 4 * 3 * 20
+    small = I3DTeacher(ModelConfig(face_subset="mouth", face_blocks="position velocity relative", face_width=8), 5)
+    assert len(small.parts[1].columns) == 3 * 3 * 20
 
 
 @pytest.mark.parametrize("classes", [6, 1301])
