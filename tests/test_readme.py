@@ -24,6 +24,10 @@ MADE_SMALL = {
     "python train_teacher.py --resume checkpoints/teacher/best_model.pth": "--epochs 1",
     "python train_teacher.py --config configs/demo.yaml": "--config tiny.yaml --epochs 1",
     "python evaluate.py --checkpoint checkpoints/mine/best_model.pth": "--device cpu",
+    "python transcribe.py": "--device cpu",
+    "python distill_student.py": "--config tiny_student.yaml --epochs 1",
+    "python export_model.py": "",
+    "python export_soft_targets.py": "--device cpu",
     "python prepare_data.py extract": "--workers 1",
     "python prepare_data.py import": "",
     "python prepare_data.py compose": "--sentences 8 --dev_sentences 4 --min_glosses 2 --max_glosses 3",
@@ -63,6 +67,8 @@ def project(tmp_path: Path, make_corpus, make_sentence) -> Path:
     sizes = {"pose_width": 8, "face_width": 8, "hand_width": 8, "fusion_width": 16, "lstm_hidden": 8, "lstm_layers": 1}
     tiny = {"model": {**sizes, "inception_widths": [16, 16]}, "training": {"device": "cpu"}}
     (copy / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    student = {"model": {"widths": [16, 24, 24], "lstm_hidden": 16}, "training": {"device": "cpu"}}
+    (copy / "tiny_student.yaml").write_text(yaml.safe_dump(student))
     make_corpus(
         copy / "data/corpora/builtin", {"train": ["SUN RAIN", "RAIN WIND"] * 3, "dev": ["SUN WIND"]}, simulated=True
     )
@@ -105,7 +111,10 @@ def test_every_readme_command_runs(project: Path, tmp_path: Path):
         assert inner, command
         commands += [line for line in inner if "pytest" not in line]
     commands = [command for command in commands if command.split()[0] not in ("make", "source")]
-    commands = [command for command in commands if "prepare_data.py extract" not in command]  # has a test of its own
+    # Those that need MediaPipe have a test of their own.
+    commands = [
+        command for command in commands if not re.match(r"python (prepare_data.py extract|transcribe.py)", command)
+    ]
     commands.sort(key=lambda command: "prepare_data.py" not in command)  # the README trains before it tells about data
     for command in commands:
         ended = run(command, project)
@@ -120,7 +129,7 @@ def test_every_readme_command_runs(project: Path, tmp_path: Path):
         assert (project / "checkpoints" / run_folder / "result.json").is_file(), run_folder
 
 
-def test_the_readme_s_extraction_runs(project: Path):
+def test_the_readme_s_commands_for_footage_run(project: Path):
     try:
         import cv2
         import mediapipe  # noqa: F401
@@ -142,6 +151,21 @@ def test_the_readme_s_extraction_runs(project: Path):
         ended = run(command, project)
         assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
         assert (project / shlex.split(command)[-1] / "corpus.json").is_file()
+
+    clip = cv2.VideoWriter(str(project / "videos/clip.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25, (400, 512))
+    for number in range(8):
+        clip.write(np.ascontiguousarray(astronaut()[:, 4 * number : 4 * number + 400, ::-1]))
+    clip.release()
+    for needed in ("prepare_data.py import --format npy", "train_teacher.py --data_dir data/corpora/mine --output_dir"):
+        (command,) = (command for command in readme_commands() if needed in command)
+        assert run(command, project).returncode == 0, command
+    commands = [command for command in readme_commands() if "transcribe.py" in command]
+    assert len(commands) == 2
+    for command in commands:
+        ended = run(command, project)
+        assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
+    assert (project / "drawn.mp4").stat().st_size > 1000
+    assert {path.name for path in (project / "elan").iterdir()} == {"clip.eaf", "dev.eaf", "train.eaf"}
 
 
 def test_the_users_two_commands_stand_in_the_readme_as_written():
