@@ -1,6 +1,7 @@
 """Sentences followed by another of the same signer, as augmentation: new neighbours and new transitions for every gloss."""
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -42,11 +43,19 @@ class MixedSplit(Split):
         return landmarks, np.concatenate([detected for _, detected in pieces])
 
 
-def mix_sentences(split: Split, usable: np.ndarray, probability: float, seed: int, epoch: int) -> Split:
+def mix_sentences(
+    split: Split,
+    usable: np.ndarray,
+    probability: float,
+    seed: int,
+    epoch: int,
+    min_frames: Callable[[Sequence[str]], int],
+) -> Split:
     """The split of one epoch: each usable sentence is followed, with the probability, by another of the same signer.
 
-    usable: indices of sentences that are trained on. Drawn from (seed, epoch, id). No mixed sentence is longer than the
-    longest usable one; where the drawn partner would make it so, the sentence stays alone.
+    usable: indices of sentences that are trained on; min_frames: fewest frames in which glosses can be aligned. Drawn from
+    (seed, epoch, id). No mixed sentence is longer than the longest usable one or too short for its glosses (two sentences
+    that just suffice may together not); where the drawn partner would make it so, the sentence stays alone.
     """
     if not probability:
         return split
@@ -61,6 +70,8 @@ def mix_sentences(split: Split, usable: np.ndarray, probability: float, seed: in
         others = of_signer[sentence.signer]
         wanted, other = random.random() < probability, others[int(random.integers(len(others)))]
         gap = int(random.integers(_BRIDGE_FRAMES[0], _BRIDGE_FRAMES[1] + 1))
-        if wanted and other != index and sentence.frames + gap + split.sentences[other].frames <= limit:
+        frames = sentence.frames + gap + split.sentences[other].frames
+        fits = min_frames(sentence.glosses + split.sentences[other].glosses) <= frames <= limit
+        if wanted and other != index and fits:
             partners[index], gaps[index] = other, gap
     return MixedSplit(split, partners, gaps)
