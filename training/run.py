@@ -1,9 +1,10 @@
 """A whole run: corpus and model made ready, trained, the best checkpoint evaluated, results written."""
 
+import contextlib
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from training.checkpoint import (
     remove_leftovers,
     save_checkpoint,
 )
-from training.config import Config
+from training.config import Config, TrainingConfig
 from training.devices import Precision, choose_device
 from training.evaluation import decoder_entry, evaluate, make_decoder, read_posteriors
 from training.intake import say_changes, take_in
@@ -65,10 +66,27 @@ def steps_per_gloss(split: PreparedSplit) -> float:
     return steps / max(sum(len(glosses) for glosses in split.references), 1)
 
 
+@contextlib.contextmanager
+def enough_memory(options: TrainingConfig) -> Iterator[None]:
+    """What is done in it raises UsageError where the memory is too small for the model or for a batch."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        reason = (str(error) or "no memory").splitlines()[0]
+        # CUDA's error has a type of its own, the CPU's is told by its words.
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in reason:
+            raise
+        raise UsageError(
+            f"the memory is too small: lower --batch_size (now {options.batch_size}) and raise --accumulation_steps "
+            f"(now {options.accumulation_steps}) by as much, or lower the model's sizes: {reason}"
+        ) from None
+
+
 def make_model(config: Config, vocabulary: Vocabulary, device: torch.device) -> nn.Module:
-    """A new teacher or student whose weights depend on the seed alone."""
+    """A new teacher or student whose weights depend on the seed alone. Raises UsageError when the memory is too small."""
     torch.manual_seed(key(config.training.seed, "weights") % 2**63)
-    return build_model(config.model, vocabulary.size).to(device)
+    with enough_memory(config.training):
+        return build_model(config.model, vocabulary.size).to(device)
 
 
 def load_model(checkpoint: dict, path: Path | str, model_config, vocabulary: Vocabulary, seed: int) -> nn.Module:
@@ -256,7 +274,15 @@ def prepare_run(
 
 
 def dry_run(run: Run, updates: int = 3) -> None:
-    """Print what training would do, with the time of a few real updates; writes nothing, the model is thrown away."""
+    """Print what training would do, with the time of a few real updates; writes nothing, the model is thrown away.
+
+    Raises UsageError when the memory is too small.
+    """
+    with enough_memory(run.config.training):
+        _dry_run(run, updates)
+
+
+def _dry_run(run: Run, updates: int) -> None:
     trainer, options = run.trainer, run.config.training
     lengths = trainer.train.split.lengths[trainer.trainable]
     plan = plan_epoch(lengths, options.batch_size, options.seed, 1)
@@ -310,20 +336,15 @@ def _duration(seconds: float) -> str:
 def execute(run: Run) -> dict:
     """Train the run to its end and write its results. Returns result.json's content.
 
-    Raises DataError on a full disk and UsageError when the GPU's memory is too small.
+    Raises DataError on a full disk and UsageError when the memory is too small.
     """
     try:
-        return _execute(run)
+        with enough_memory(run.config.training):
+            return _execute(run)
     except BrokenPipeError:  # nobody reads the screen any more: no fault of the folder
         raise
     except OSError as error:
         raise DataError(f"cannot write to {run.folder}: {error.strerror or error}") from error
-    except torch.OutOfMemoryError as error:
-        options = run.config.training
-        raise UsageError(
-            f"the GPU's memory is too small: lower --batch_size (now {options.batch_size}) and raise "
-            f"--accumulation_steps (now {options.accumulation_steps}) by as much: {str(error).splitlines()[0]}"
-        ) from None
 
 
 def _execute(run: Run) -> dict:
