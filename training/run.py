@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from data.batching import padding_waste, plan_epoch
+from data.batching import padding_waste
 from data.corpus import Corpus
 from data.randomness import key
 from data.vocabulary import Vocabulary
@@ -284,13 +284,13 @@ def dry_run(run: Run, updates: int = 3) -> None:
 
 def _dry_run(run: Run, updates: int) -> None:
     trainer, options = run.trainer, run.config.training
-    lengths = trainer.train.split.lengths[trainer.trainable]
-    plan = plan_epoch(lengths, options.batch_size, options.seed, 1)
     mean, std = feature_statistics(trainer.pipeline, trainer.train.split, 20_000, sentences=trainer.trainable)
     trainer.model.set_statistics(mean, std)
     groups = trainer.begin_epoch(1)
+    known = trainer.epoch_train.split.lengths  # of the first epoch, in which sentences may be joined
+    lengths, plan = known[trainer.trainable], [batch for group in groups for batch in group]
     # Groups near the median length stand for the epoch; the first one warms up and is not timed.
-    by_frames = sorted(groups, key=lambda group: sum(int(trainer.train.split.lengths[b].sum()) for b in group))
+    by_frames = sorted(groups, key=lambda group: sum(int(known[b].sum()) for b in group))
     middle = by_frames[max(len(by_frames) // 2 - updates // 2, 0) :][: updates + 1]
     trainer.model.train()
     seconds, frames = [], []
@@ -299,7 +299,7 @@ def _dry_run(run: Run, updates: int) -> None:
         batches = list(trainer.batches(group))
         trainer.update(batches)
         seconds.append(time.perf_counter() - started)
-        frames.append(sum(int(trainer.train.split.lengths[batch].sum()) for batch in group))
+        frames.append(sum(int(known[batch].sum()) for batch in group))
     timed = slice(1, None) if len(seconds) > 1 else slice(None)
     rate = sum(frames[timed]) / sum(seconds[timed])
     epoch_seconds = int(lengths.sum()) / rate
@@ -312,7 +312,7 @@ def _dry_run(run: Run, updates: int) -> None:
         "parameters": f"{count_parameters(trainer.model):,}",
         "batches an epoch": f"{len(plan):,} of up to {options.batch_size} sentences",
         "updates an epoch": f"{len(groups):,}",
-        "padding waste": f"{100 * padding_waste(plan, lengths):.1f} %",
+        "padding waste": f"{100 * padding_waste(plan, known):.1f} %",
         "train frames/s": f"{rate:,.0f} ({len(seconds[timed])} updates timed)",
         "time an epoch": f"{_duration(epoch_seconds)} (estimated, without dev)",
         "time of the run": f"{_duration(epoch_seconds * options.epochs)} for {options.epochs} epochs (estimated)",
