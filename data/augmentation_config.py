@@ -43,7 +43,9 @@ class AugmentationConfig:
     finger_drop: float = 0.0  # probability that a finger is folded onto its base for the sentence; 0 is off
     hand_drop: float = 0.0  # probability that a hand is lost for a run of up to half of the sentence; 0 is off
     # Sentences.
-    mix: float = 0.0  # probability that another sentence of the same signer follows in the same sequence; 0 is off
+    mix: float = (
+        0.0  # probability that another sentence of the same signer follows, where one is short enough; 0 is off
+    )
 
     def __post_init__(self):
         for name in _RANGES:

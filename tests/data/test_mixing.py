@@ -77,3 +77,13 @@ def test_sentences_that_just_suffice_are_not_joined_where_they_would_not():
                 gaps.add(int(mixed.gaps[index]))
         assert all(ctc_steps(s.frames) >= required_steps(s.glosses) for s in mixed.sentences)
     assert gaps == {3, 4, 5, 6}
+
+
+def test_a_partner_that_is_short_enough_is_found_among_many_that_are_not():
+    split = split_of(
+        *[(f"long{i}", "anna", 60, "L") for i in range(20)], ("a", "anna", 20, "A"), ("b", "anna", 30, "B")
+    )
+    joined = [mix_sentences(split, np.arange(22), 1.0, 0, epoch, len).partners for epoch in range(40)]
+    assert all((partners[:20] == -1).all() for partners in joined)
+    assert {int(partners[21]) for partners in joined} == {20}, "30 and 30 with a gap are more than 60"
+    assert {int(partners[20]) for partners in joined} == {-1, 21}, "a itself is drawn as often as b"
