@@ -343,6 +343,15 @@ def test_the_figures_that_a_diagnosis_reads_by_hand(tiny_settings, monkeypatch):
     assert row["gradient_norm"] == 2.0 and (row["dev_wer"], row["dev_deletions"]) == (70.0, 6)
 
 
+def test_the_bars_loss_leaves_skipped_updates_out(tiny_settings):
+    trainer = prepare(tiny_settings)
+    spoil_losses(trainer, {1})
+    for indices in ([0, 1], [2, 3, 4]):
+        trainer.update(plain_batches(trainer, [indices]))
+    assert len(trainer.progress.hypotheses) == 5
+    assert f"loss {trainer.progress.loss_sum / 2:.2f}," in trainer._standing() + ","
+
+
 def test_the_norm_before_clipping_is_kept_for_the_epoch(tiny_settings):
     trainer = prepare(tiny_settings, max_grad_norm=0.01)
     trainer.update(plain_batches(trainer, [range(4)]))
