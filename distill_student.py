@@ -63,11 +63,19 @@ def make_parser() -> Parser:
     files.add_argument("--data_dir", help="corpus folder (default: the one that the teacher was trained on)")
     setting(files, "output_dir", str, "run folder")
     files.add_argument("--resume", help="checkpoint to start from: a path, or last, best or auto in the output folder")
+    files.add_argument(
+        "--skip_bad",
+        action="store_true",
+        help="leave out train sentences that are broken or cannot be aligned, listed (default: refuse the corpus)",
+    )
+    setting(files, "checkpoint_minutes", float, "save inside an epoch every so many minutes; 0: only at its end")
     optimisation = parser.add_argument_group("optimisation")
     setting(optimisation, "epochs", int, "passes over the train split")
     setting(optimisation, "batch_size", int, "sentences a batch")
     setting(optimisation, "accumulation_steps", int, "batches an update")
     setting(optimisation, "learning_rate", float, "peak learning rate")
+    setting(optimisation, "warmup_epochs", float, "epochs of linear warm-up")
+    setting(optimisation, "weight_decay", float, "decay of weight matrices")
     setting(optimisation, "patience", int, "epochs without a better dev WER before stopping early")
     setting(optimisation, "dropout", float, "dropout")
     optimisation.add_argument(

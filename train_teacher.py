@@ -14,7 +14,8 @@ See what a run would be, and how long an epoch would take, without writing anyth
     python train_teacher.py --config configs/teacher.yaml --dry_run
 
 Settings: built-in defaults < the checkpoint's (with --resume) < YAML (--config) < command line. The YAML file may also hold
-settings that have no option here, the model's sizes and the kinds of augmentation among them: see the run's config.yaml.
+settings that have no option here: the weights of the losses and of hidden parts (explained in training/config.py), the model's
+sizes and parts (models/config.py) and each augmentation's range (data/augmentation_config.py). The run's config.yaml has all.
 
 The run folder then holds best_model.pth and last.pth, report.html to look at, MODEL_CARD.md, result.json, and what repeating
 the run needs: config.yaml and environment.json.

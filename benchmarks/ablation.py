@@ -27,7 +27,8 @@ import yaml
 
 from benchmarks.machine import describe_machine
 from command_line import Parser
-from errors import UsageError, run_script
+from data.corpus import Corpus
+from errors import DataError, UsageError, run_script
 from training.config import check_types, merge_overrides
 
 VARIANTS = Path(__file__).with_suffix(".yaml")
@@ -111,7 +112,6 @@ def judge(checkpoint: Path, corpus: str, split: str, train_signers: set[str]) ->
 
 def train_and_judge(overrides: dict, patch: str | None, seed: int, corpus: str, also: list[tuple[str, str]]) -> dict:
     """One run in a temporary folder: its counts on every split, seconds, parameters, frames a second."""
-    from data.corpus import Corpus
     from training.resume import plan_start
     from training.run import execute, prepare_run
 
@@ -134,6 +134,17 @@ def train_and_judge(overrides: dict, patch: str | None, seed: int, corpus: str, 
         "best_epoch": result["best_epoch"],
         "corpus_fingerprint": result["corpus_fingerprint"],
     }
+
+
+def read_runs(path: Path) -> list[dict]:
+    """The runs that are done, one JSON line each. Raises DataError naming the line that a kill left half written."""
+    runs = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            runs.append(dict(json.loads(line)))
+        except (ValueError, TypeError):
+            raise DataError(f"{path} line {number} is not a run's: remove the line, it will be run again") from None
+    return runs
 
 
 def _spread(values: list[float], form: str = "{:.2f}") -> str:
@@ -205,7 +216,10 @@ def main(argv: list[str] | None = None) -> int:
         also.append((path, split))
     options.output.mkdir(parents=True, exist_ok=True)
     log = options.output / "runs.jsonl"
-    done = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+    done = read_runs(log) if log.exists() else []
+    fingerprint = Corpus(options.data_dir).fingerprint  # what another corpus in this place gave is not this one's
+    for path, split in also:
+        Corpus(path).split(split)  # must be there: it is needed after the first training
 
     print(describe_machine())
     rows: dict[str, list[dict]] = {}
@@ -214,9 +228,9 @@ def main(argv: list[str] | None = None) -> int:
         for name in options.only or variants:
             overrides, patch = variants[name]
             asked = {"variant": name, "seed": seed, "settings": merge_overrides(overrides, budget), "patch": patch}
-            asked |= {"data_dir": options.data_dir, "also": options.also}
+            asked |= {"data_dir": options.data_dir, "also": options.also, "corpus_fingerprint": fingerprint}
             asked = json.loads(json.dumps(asked))  # tuples as lists, as they come back from the file
-            found = next((run for run in done if all(run[key] == value for key, value in asked.items())), None)
+            found = next((run for run in done if all(run.get(key) == value for key, value in asked.items())), None)
             if found is None:
                 found = {**asked, **train_and_judge(asked["settings"], patch, seed, options.data_dir, also)}
                 with open(log, "a", encoding="utf-8") as file:

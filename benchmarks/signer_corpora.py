@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from command_line import Parser
 from data.composer import Recording, join, plan_split, read_recordings, split_recordings
-from data.corpus import Corpus, CorpusWriter, Split
+from data.corpus import Corpus, CorpusWriter, Split, check_output
 from data.importers import import_mp_data
 from data.randomness import generator
 from data.simulated_signer import synthesize
@@ -106,6 +106,8 @@ def main() -> int:
     parser.add_argument("--others", type=Path, nargs="*", default=[], help="folders of the same layout, other people's")
     parser.add_argument("--output", type=Path, required=True, help="folder for the corpora")
     options = parser.parse_args()
+    for name in ("recorders", "simulated", "both", *(["others"] if options.others else [])):
+        check_output(options.output / name)  # before minutes of work
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         import_mp_data(options.input, folder / "isolated", recorders=options.recorders)

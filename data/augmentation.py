@@ -190,5 +190,6 @@ class Augmenter:
         for row, one in enumerate(draws):
             for hand, name in enumerate(_HANDS):
                 for finger in np.flatnonzero(~one.fingers[hand]):
-                    points = [PART_SLICES[name].start + point for point in FINGERS[finger]]
-                    body[row, :, points[1:]] = body[row, :, points[:1]]
+                    # Slices: a list of indices would be copied to the device, which waits for it.
+                    first, *_, last = (PART_SLICES[name].start + point for point in FINGERS[finger])
+                    body[row, :, first + 1 : last + 1] = body[row, :, first : first + 1]

@@ -38,15 +38,14 @@ class AugmentationConfig:
     shift: float = 0.1  # drawn from [-this, this] for x and y apart; 0 is off
     mirror: float = 0.0  # probability that left and right are exchanged: a left-handed signer; 0 is off
     # Its parts.
-    part_scale: tuple[float, float] = (
-        1.0,
-        1.0,
-    )  # of each hand about its wrist and the face about its root; (1, 1) is off
+    part_scale: tuple[float, float] = (1.0, 1.0)  # of hands about their wrists, the face about its root; (1, 1) is off
     part_shift: float = 0.0  # of each hand and the face against the body, from [-this, this] for x and y; 0 is off
     finger_drop: float = 0.0  # probability that a finger is folded onto its base for the sentence; 0 is off
     hand_drop: float = 0.0  # probability that a hand is lost for a run of up to half of the sentence; 0 is off
     # Sentences.
-    mix: float = 0.0  # probability that another sentence of the same signer follows in the same sequence; 0 is off
+    mix: float = (
+        0.0  # probability that another sentence of the same signer follows, where one is short enough; 0 is off
+    )
 
     def __post_init__(self):
         for name in _RANGES:

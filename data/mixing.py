@@ -1,6 +1,7 @@
 """Sentences followed by another of the same signer, as augmentation: new neighbours and new transitions for every gloss."""
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -42,25 +43,39 @@ class MixedSplit(Split):
         return landmarks, np.concatenate([detected for _, detected in pieces])
 
 
-def mix_sentences(split: Split, usable: np.ndarray, probability: float, seed: int, epoch: int) -> Split:
+def mix_sentences(
+    split: Split,
+    usable: np.ndarray,
+    probability: float,
+    seed: int,
+    epoch: int,
+    min_frames: Callable[[Sequence[str]], int],
+) -> Split:
     """The split of one epoch: each usable sentence is followed, with the probability, by another of the same signer.
 
-    usable: indices of sentences that are trained on. Drawn from (seed, epoch, id). No mixed sentence is longer than the
-    longest usable one; where the drawn partner would make it so, the sentence stays alone.
+    usable: indices of sentences that are trained on; min_frames: fewest frames in which glosses can be aligned. Drawn from
+    (seed, epoch, id). No mixed sentence is longer than the longest usable one: the partner is drawn from those that are short
+    enough, and a sentence that is too long for any stays alone, as does one that would be too short for its glosses together
+    (two sentences that just suffice may together not). Fewer sentences are therefore joined than the probability says, the
+    fewer the more alike their lengths are.
     """
     if not probability:
         return split
     of_signer = defaultdict(list)
-    for index in usable:
+    for index in sorted(usable, key=lambda one: split.lengths[one]):
         of_signer[split.sentences[index].signer].append(int(index))
+    lengths = {signer: split.lengths[indices] for signer, indices in of_signer.items()}
     limit = int(split.lengths[usable].max())
     partners, gaps = np.full(len(split), -1), np.zeros(len(split), dtype=np.int64)
     for index in usable:
         sentence = split.sentences[index]
         random = generator(seed, epoch, sentence.id, "mix")
-        others = of_signer[sentence.signer]
-        wanted, other = random.random() < probability, others[int(random.integers(len(others)))]
-        gap = int(random.integers(_BRIDGE_FRAMES[0], _BRIDGE_FRAMES[1] + 1))
-        if wanted and other != index and sentence.frames + gap + split.sentences[other].frames <= limit:
+        wanted, gap = random.random() < probability, int(random.integers(_BRIDGE_FRAMES[0], _BRIDGE_FRAMES[1] + 1))
+        short_enough = int(np.searchsorted(lengths[sentence.signer], limit - gap - sentence.frames, side="right"))
+        if not wanted or not short_enough:
+            continue
+        other = of_signer[sentence.signer][int(random.integers(short_enough))]
+        frames = sentence.frames + gap + split.sentences[other].frames
+        if other != index and frames >= min_frames(sentence.glosses + split.sentences[other].glosses):
             partners[index], gaps[index] = other, gap
     return MixedSplit(split, partners, gaps)

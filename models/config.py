@@ -8,6 +8,7 @@ TIME_STRIDE = 4  # frames a step of the output
 PART_ENCODERS = ("linear", "graph")
 SEQUENCES = ("bilstm", "conformer")
 DEPTHS = ("all", "hands", "none")
+CONFORMER_HEADS = 4
 _BLOCKS = ("position", "velocity", "acceleration", "relative")  # data/landmarks.py has them with numpy
 
 
@@ -51,6 +52,11 @@ class ModelConfig:
                 raise UsageError(f"model.{name} {getattr(self, name)}: expected 1 or more")
         if len(self.inception_widths) != 2 or min(self.inception_widths) < 8:
             raise UsageError(f"model.inception_widths {list(self.inception_widths)}: expected two widths of 8 or more")
+        if self.sequence == "conformer" and self.inception_widths[1] % CONFORMER_HEADS:
+            raise UsageError(
+                f"model.inception_widths {list(self.inception_widths)}: a conformer has {CONFORMER_HEADS} heads, expected a "
+                f"second width that is a multiple of {CONFORMER_HEADS}"
+            )
         if not 0 < self.head_scale < float("inf"):
             raise UsageError(f"model.head_scale {self.head_scale}: expected a number above 0")
         if not 0 <= self.dropout < 1:

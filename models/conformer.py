@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.config import CONFORMER_HEADS as HEADS
 from models.masking import frame_mask
 
 WINDOW = 16  # steps to each side: 64 frames, about 2.5 s
-HEADS = 4
 KERNEL = 7  # steps of the convolution
 
 

@@ -40,7 +40,7 @@ STANDARDISED_LIMIT = 8.0
 
 class GraphPartEncoder(PartEncoder):
     """A part encoder whose landmarks first exchange what they see: each landmark's values become a node of a graph with
-    learned edges (starting from none), as graph networks over skeletons do (Yan et al. 2018), then all are joined.
+    learned edges (at first all alike), as graph networks over skeletons do (Yan et al. 2018), then all are joined.
 
     columns: as of PartEncoder, ordered block, landmark, coordinate, of `landmarks` landmarks in `blocks` blocks.
     """

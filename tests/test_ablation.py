@@ -8,7 +8,8 @@ import torch
 import yaml
 
 from benchmarks import ablation
-from errors import UsageError
+from data.corpus import Corpus
+from errors import DataError, UsageError
 from training.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,3 +106,27 @@ def test_a_table_is_made_interrupted_and_gone_on_with(tmp_path, tiny_corpus, mak
     table = (tmp_path / "out" / "table.md").read_text()
     assert table.count("\n| ") == 4 and "| wider |" in table and said.splitlines()[-1].startswith("best_variant: ")
     assert (tmp_path / "out" / "table.png").stat().st_size > 5000
+
+
+def test_a_torn_line_and_another_corpus_are_noticed_before_anything_is_trained(tmp_path, tiny_corpus, monkeypatch):
+    def trained(*_):
+        raise InterruptedError
+
+    monkeypatch.setattr(ablation, "train_and_judge", trained)
+    (tmp_path / "out").mkdir()
+    command = ["--data_dir", str(tiny_corpus), "--output", str(tmp_path / "out"), "--only", "default recipe"]
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        ablation.main([*command, "--also", f"{tmp_path / 'nowhere'}:dev"])
+    log = tmp_path / "out" / "runs.jsonl"
+    log.write_text('{"variant": "a"}\n{"varia')
+    with pytest.raises(DataError, match=r"runs\.jsonl line 2 is not a run's: remove the line"):
+        ablation.main(command)
+    overrides, _ = ablation.read_variants(ablation.VARIANTS)["default recipe"]
+    same = {"variant": "default recipe", "seed": 0, "settings": json.loads(json.dumps(overrides)), "patch": None}
+    same |= {"data_dir": str(tiny_corpus), "also": [], "seconds": 1.0, "parameters": 1, "best_epoch": 1}
+    same["columns"] = {"tiny": counts(5.0)}
+    log.write_text(json.dumps(same | {"corpus_fingerprint": "of another"}) + "\n")
+    with pytest.raises(InterruptedError):
+        ablation.main(command)
+    log.write_text(json.dumps(same | {"corpus_fingerprint": Corpus(tiny_corpus).fingerprint}) + "\n")
+    assert ablation.main(command) == 0, "nothing left to train"

@@ -243,6 +243,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         if not isinstance(content.get(key), kind) or any(name not in content[key] for name in inner):
             expected = f"a {kind.__name__} with {', '.join(inner)}" if inner else f"a {kind.__name__}"
             raise DataError(f"checkpoint {path} has no usable '{key}': expected {expected}; use another checkpoint")
+    if not isinstance(content.get("kind", ""), str):  # one that does not say is a teacher's
+        raise DataError(f"checkpoint {path} has no usable 'kind': expected a word; use another checkpoint")
     if not all(isinstance(gloss, str) and gloss.isprintable() for gloss in content["vocabulary"]):
         raise DataError(f"checkpoint {path} has no usable 'vocabulary': expected glosses; use another checkpoint")
     return content

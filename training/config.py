@@ -44,12 +44,12 @@ class TrainingConfig:
     deterministic: bool = False
     checkpoint_minutes: float = 0.0  # between saves inside an epoch; 0: none
     skip_bad: bool = False  # leave train sentences out that cannot be trained on, instead of refusing the corpus
-    conv_loss_weight: float = 1.0
-    distillation_weight: float = 1.0
-    distillation_temperature: float = 8.0
-    label_smoothing: float = 0.0
-    part_mask: float = 0.15
-    consistency_weight: float = 0.0
+    conv_loss_weight: float = 1.0  # of CTC on the convolution, beside 1 for CTC on the sequence
+    distillation_weight: float = 1.0  # of what the sequence head teaches the convolution head
+    distillation_temperature: float = 8.0  # both heads' logits are divided by this for it
+    label_smoothing: float = 0.0  # weight of the uniform distribution against both heads, so that no gloss dies out
+    part_mask: float = 0.15  # probability that a part of the body is hidden from the model for a whole sentence
+    consistency_weight: float = 0.0  # of the divergence between two views of a sentence, which take twice the time
 
     def __post_init__(self):
         problems = []

@@ -52,7 +52,7 @@ def overfit(config: Config, num_samples: int) -> OverfitResult:
 
     The sentences are the first of the train split that can be trained on (others are named), checked every 5 epochs
     without dropout. Prints the curve; writes result.json, hypotheses, training_curves.png and report.html. Batch size,
-    accumulation and augmentation of the configuration play no part. Raises DataError when the corpus has too few.
+    accumulation, augmentation and hidden parts of the configuration play no part. Raises DataError when the corpus has too few.
     """
     options = config.training
     device = choose_device(options.device, options.deterministic)

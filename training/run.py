@@ -1,9 +1,10 @@
 """A whole run: corpus and model made ready, trained, the best checkpoint evaluated, results written."""
 
+import contextlib
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from data.batching import padding_waste, plan_epoch
+from data.batching import padding_waste
 from data.corpus import Corpus
 from data.randomness import key
 from data.vocabulary import Vocabulary
@@ -30,7 +31,7 @@ from training.checkpoint import (
     remove_leftovers,
     save_checkpoint,
 )
-from training.config import Config
+from training.config import Config, TrainingConfig
 from training.devices import Precision, choose_device
 from training.evaluation import decoder_entry, evaluate, make_decoder, read_posteriors
 from training.intake import say_changes, take_in
@@ -65,10 +66,27 @@ def steps_per_gloss(split: PreparedSplit) -> float:
     return steps / max(sum(len(glosses) for glosses in split.references), 1)
 
 
+@contextlib.contextmanager
+def enough_memory(options: TrainingConfig) -> Iterator[None]:
+    """What is done in it raises UsageError where the memory is too small for the model or for a batch."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        reason = (str(error) or "no memory").splitlines()[0]
+        # CUDA's error has a type of its own, the CPU's is told by its words.
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in reason:
+            raise
+        raise UsageError(
+            f"the memory is too small: lower --batch_size (now {options.batch_size}) and raise --accumulation_steps "
+            f"(now {options.accumulation_steps}) by as much, or lower the model's sizes: {reason}"
+        ) from None
+
+
 def make_model(config: Config, vocabulary: Vocabulary, device: torch.device) -> nn.Module:
-    """A new teacher or student whose weights depend on the seed alone."""
+    """A new teacher or student whose weights depend on the seed alone. Raises UsageError when the memory is too small."""
     torch.manual_seed(key(config.training.seed, "weights") % 2**63)
-    return build_model(config.model, vocabulary.size).to(device)
+    with enough_memory(config.training):
+        return build_model(config.model, vocabulary.size).to(device)
 
 
 def load_model(checkpoint: dict, path: Path | str, model_config, vocabulary: Vocabulary, seed: int) -> nn.Module:
@@ -256,15 +274,23 @@ def prepare_run(
 
 
 def dry_run(run: Run, updates: int = 3) -> None:
-    """Print what training would do, with the time of a few real updates; writes nothing, the model is thrown away."""
+    """Print what training would do, with the time of a few real updates; writes nothing, the model is thrown away.
+
+    Raises UsageError when the memory is too small.
+    """
+    with enough_memory(run.config.training):
+        _dry_run(run, updates)
+
+
+def _dry_run(run: Run, updates: int) -> None:
     trainer, options = run.trainer, run.config.training
-    lengths = trainer.train.split.lengths[trainer.trainable]
-    plan = plan_epoch(lengths, options.batch_size, options.seed, 1)
     mean, std = feature_statistics(trainer.pipeline, trainer.train.split, 20_000, sentences=trainer.trainable)
     trainer.model.set_statistics(mean, std)
     groups = trainer.begin_epoch(1)
+    known = trainer.epoch_train.split.lengths  # of the first epoch, in which sentences may be joined
+    lengths, plan = known[trainer.trainable], [batch for group in groups for batch in group]
     # Groups near the median length stand for the epoch; the first one warms up and is not timed.
-    by_frames = sorted(groups, key=lambda group: sum(int(trainer.train.split.lengths[b].sum()) for b in group))
+    by_frames = sorted(groups, key=lambda group: sum(int(known[b].sum()) for b in group))
     middle = by_frames[max(len(by_frames) // 2 - updates // 2, 0) :][: updates + 1]
     trainer.model.train()
     seconds, frames = [], []
@@ -273,7 +299,7 @@ def dry_run(run: Run, updates: int = 3) -> None:
         batches = list(trainer.batches(group))
         trainer.update(batches)
         seconds.append(time.perf_counter() - started)
-        frames.append(sum(int(trainer.train.split.lengths[batch].sum()) for batch in group))
+        frames.append(sum(int(known[batch].sum()) for batch in group))
     timed = slice(1, None) if len(seconds) > 1 else slice(None)
     rate = sum(frames[timed]) / sum(seconds[timed])
     epoch_seconds = int(lengths.sum()) / rate
@@ -286,7 +312,7 @@ def dry_run(run: Run, updates: int = 3) -> None:
         "parameters": f"{count_parameters(trainer.model):,}",
         "batches an epoch": f"{len(plan):,} of up to {options.batch_size} sentences",
         "updates an epoch": f"{len(groups):,}",
-        "padding waste": f"{100 * padding_waste(plan, lengths):.1f} %",
+        "padding waste": f"{100 * padding_waste(plan, known):.1f} %",
         "train frames/s": f"{rate:,.0f} ({len(seconds[timed])} updates timed)",
         "time an epoch": f"{_duration(epoch_seconds)} (estimated, without dev)",
         "time of the run": f"{_duration(epoch_seconds * options.epochs)} for {options.epochs} epochs (estimated)",
@@ -310,20 +336,15 @@ def _duration(seconds: float) -> str:
 def execute(run: Run) -> dict:
     """Train the run to its end and write its results. Returns result.json's content.
 
-    Raises DataError on a full disk and UsageError when the GPU's memory is too small.
+    Raises DataError on a full disk and UsageError when the memory is too small.
     """
     try:
-        return _execute(run)
+        with enough_memory(run.config.training):
+            return _execute(run)
     except BrokenPipeError:  # nobody reads the screen any more: no fault of the folder
         raise
     except OSError as error:
         raise DataError(f"cannot write to {run.folder}: {error.strerror or error}") from error
-    except torch.OutOfMemoryError as error:
-        options = run.config.training
-        raise UsageError(
-            f"the GPU's memory is too small: lower --batch_size (now {options.batch_size}) and raise "
-            f"--accumulation_steps (now {options.accumulation_steps}) by as much: {str(error).splitlines()[0]}"
-        ) from None
 
 
 def _execute(run: Run) -> dict:

@@ -38,7 +38,7 @@ from training.losses import consistency_per_step, make_loss
 from training.pipeline import FeatureBatch, FeaturePipeline
 from training.run_log import RunLog, heading
 from training.schedule import learning_rate
-from training.sentences import PreparedSplit, pad_targets, prepare_split
+from training.sentences import PreparedSplit, min_frames, pad_targets, prepare_split
 from training.views import draw_views
 
 BAR = "{desc} |{bar:8}| {n_fmt}/{total_fmt} <{remaining}{postfix}"  # fits into 80 columns, with hours to go
@@ -223,7 +223,7 @@ class Trainer:
         """Draw the epoch's train split. Returns its batches, those of one update together; the last group may be shorter."""
         options, mix = self.config.training, self.config.augmentation.mix if self.config.augmentation.enabled else 0.0
         if mix:
-            split = mix_sentences(self.train.split, self.trainable, mix, options.seed, epoch)
+            split = mix_sentences(self.train.split, self.trainable, mix, options.seed, epoch, min_frames)
             self.epoch_train = prepare_split(split, self.vocabulary)
         plan = plan_epoch(self.epoch_train.split.lengths[self.trainable], options.batch_size, options.seed, epoch)
         plan = [self.trainable[batch] for batch in plan]
@@ -273,8 +273,8 @@ class Trainer:
         progress, epochs = self.progress, self.config.training.epochs
         done = progress.epoch - 1 + progress.group / self.updates_per_epoch
         words = []
-        if progress.hypotheses:
-            words.append(f"loss {progress.loss_sum / len(progress.hypotheses):.2f}")
+        if progress.loss_sentences:
+            words.append(f"loss {progress.loss_sum / progress.loss_sentences:.2f}")
         if progress.history:
             words.append(f"WER {progress.history[-1]['dev_wer']:.1f} %")
         if done:

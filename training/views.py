@@ -12,8 +12,8 @@ from training.config import TrainingConfig
 def draw_views(options: TrainingConfig, epoch: int, names: Sequence[str]) -> np.ndarray | None:
     """bool (views, B, 4) for the sentences of those ids: False where a part is hidden; None when nothing ever is.
 
-    Each part is hidden with the probability `part_mask`; with a consistency weight there are two views and a part is hidden
-    in one of them at most, so that together they see everything (CoSign, Jiao et al., ICCV 2023). A view that would see
+    Each part is hidden with the probability `part_mask`; with a consistency weight there are two views, and what the first
+    hides the second shows, so that together they see everything (CoSign, Jiao et al., ICCV 2023). A view that would see
     nothing sees all.
     """
     if not options.part_mask:

@@ -2,6 +2,8 @@ import numpy as np
 
 from data.corpus import Sentence, Split
 from data.mixing import MixedSplit, mix_sentences
+from data.transcripts import required_steps
+from training.sentences import ctc_steps, min_frames
 
 
 def split_of(*sentences: tuple[str, str, int, str]) -> Split:
@@ -40,7 +42,7 @@ def many() -> Split:
 def test_partners_are_of_the_same_signer_usable_and_fit():
     split = many()
     usable = np.array([i for i in range(61) if i not in (7, 8)])
-    mixed = mix_sentences(split, usable, 1.0, 0, 1)
+    mixed = mix_sentences(split, usable, 1.0, 0, 1, len)
     joined = np.flatnonzero(mixed.partners >= 0)
     assert len(joined) > 40
     for index in joined:
@@ -55,10 +57,33 @@ def test_partners_are_of_the_same_signer_usable_and_fit():
 
 def test_mixing_is_keyed_and_as_often_as_said():
     split, usable = many(), np.arange(61)
-    partners = mix_sentences(split, usable, 0.3, 5, 2).partners
-    assert np.array_equal(partners, mix_sentences(split, usable, 0.3, 5, 2).partners)
+    partners = mix_sentences(split, usable, 0.3, 5, 2, len).partners
+    assert np.array_equal(partners, mix_sentences(split, usable, 0.3, 5, 2, len).partners)
     for seed, epoch in ((5, 3), (6, 2)):
-        assert not np.array_equal(partners, mix_sentences(split, usable, 0.3, seed, epoch).partners)
-    shares = [(mix_sentences(split, usable, 0.3, 5, epoch).partners >= 0).mean() for epoch in range(30)]
+        assert not np.array_equal(partners, mix_sentences(split, usable, 0.3, seed, epoch, len).partners)
+    shares = [(mix_sentences(split, usable, 0.3, 5, epoch, len).partners >= 0).mean() for epoch in range(30)]
     assert 0.2 < np.mean(shares) < 0.35
-    assert mix_sentences(split, usable, 0.0, 5, 2) is split
+    assert mix_sentences(split, usable, 0.0, 5, 2, len) is split
+
+
+def test_sentences_that_just_suffice_are_not_joined_where_they_would_not():
+    """Five frames are two steps, enough for X Y; 5 + 2 + 5 are three, and X Y X Y needs four."""
+    split = split_of(("a", "anna", 5, "X Y"), ("b", "anna", 5, "X Y"), ("c", "anna", 40, "X"))
+    gaps = set()
+    for epoch in range(60):
+        mixed = mix_sentences(split, np.arange(3), 1.0, 0, epoch, min_frames)
+        for index in np.flatnonzero(mixed.partners[:2] >= 0):
+            if mixed.partners[index] != 2:
+                gaps.add(int(mixed.gaps[index]))
+        assert all(ctc_steps(s.frames) >= required_steps(s.glosses) for s in mixed.sentences)
+    assert gaps == {3, 4, 5, 6}
+
+
+def test_a_partner_that_is_short_enough_is_found_among_many_that_are_not():
+    split = split_of(
+        *[(f"long{i}", "anna", 60, "L") for i in range(20)], ("a", "anna", 20, "A"), ("b", "anna", 30, "B")
+    )
+    joined = [mix_sentences(split, np.arange(22), 1.0, 0, epoch, len).partners for epoch in range(40)]
+    assert all((partners[:20] == -1).all() for partners in joined)
+    assert {int(partners[21]) for partners in joined} == {20}, "30 and 30 with a gap are more than 60"
+    assert {int(partners[20]) for partners in joined} == {-1, 21}, "a itself is drawn as often as b"

@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from errors import UsageError
+from models.config import ModelConfig
 from models.conformer import HEADS, WINDOW, Conformer, ConformerBlock
 
 
@@ -54,3 +56,9 @@ def test_attention_equals_the_slow_reference_inside_the_window_only():
 def test_any_length_keeps_its_shape(steps):
     model = Conformer(8, 1, dropout=0.1)
     assert model(torch.randn(3, steps, 8), torch.tensor([steps, 1, 1])).shape == (3, steps, 8)
+
+
+def test_a_width_that_the_heads_cannot_share_is_refused():
+    ModelConfig(sequence="bilstm", inception_widths=(96, 98))
+    with pytest.raises(UsageError, match=r"model\.inception_widths \[96, 98\]: a conformer has 4 heads"):
+        ModelConfig(sequence="conformer", inception_widths=(96, 98))

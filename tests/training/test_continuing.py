@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,12 +19,36 @@ import train_teacher
 import training.trainer
 from decoding.scoring import Score
 from training.checkpoint import load_checkpoint
+from training.resume import plan_start
+from training.run import prepare_run
 from training.trainer import InterruptedRunError, Trainer
 
 EPOCHS = 5  # of two updates each, with augmentation, dropout and accumulation
 WERS = (80.0, 60.0, 70.0, 50.0, 40.0)  # of dev, as the runs are told: the best is epoch 2, they stop early after 3
 EARLY = {"epochs": EPOCHS, "patience": 1}
+# All that is drawn anew for an epoch or a sentence and that the default recipe leaves off.
+CHANCE = {"mix": 0.7, "mirror": 0.3, "time_mask": 0.2, "hand_drop": 0.3, "finger_drop": 0.2, "part_shift": 0.1}
+VIEWS = {"part_mask": 0.3, "consistency_weight": 0.5}
 TIMINGS = {"seconds", "total_seconds", "frames_per_second"}
+
+
+@pytest.fixture(scope="module")
+def early_settings(make_settings, make_corpus, tmp_path_factory):
+    """early_settings(output_dir, **training): of every run here, on short sentences, which leave room to be joined."""
+    annotations = ["SUN", "WIND WIND", "RAIN HOUSE", "HOUSE", "TOMORROW", "RAIN"] * 2
+    train = [*annotations[:-1], "HOUSE RAIN SUN TOMORROW WIND"]
+    corpus = make_corpus(tmp_path_factory.mktemp("corpora") / "short", {"train": train, "dev": train[2:6]})
+
+    def make(output_dir: Path, **training) -> dict[str, dict]:
+        settings = make_settings(output_dir, data_dir=str(corpus), **EARLY, **VIEWS, **training)
+        return {**settings, "augmentation": CHANCE}
+
+    return make
+
+
+@pytest.fixture
+def tiny_settings(early_settings, tmp_path) -> dict[str, dict]:
+    return early_settings(tmp_path / "run")
 
 
 def without_timings(value):
@@ -78,11 +103,11 @@ def known_wers(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(make_settings, execute_run, tmp_path_factory) -> Path:
+def uninterrupted(early_settings, execute_run, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("uninterrupted") / "run"
     with pytest.MonkeyPatch.context() as patch:
         known_wers(patch)
-        run, _ = execute_run(make_settings(folder, **EARLY))
+        run, _ = execute_run(early_settings(folder))
     assert len(run.trainer.progress.history) == 3 and run.trainer.stopping.best_epoch == 2
     return folder
 
@@ -159,7 +184,6 @@ def test_stopped_anywhere_and_continued(
     """With batches read by the training thread (0) and ahead of it by another (2), both against one uninterrupted run."""
     monkeypatch.setattr("training.pipeline.READ_AHEAD", read_ahead)
     known_wers(monkeypatch)
-    tiny_settings["training"] |= EARLY
     folder = Path(tiny_settings["training"]["output_dir"])
     patch = at(where, count, lambda: os.kill(os.getpid(), signum))
     try:
@@ -177,7 +201,6 @@ def test_stopped_anywhere_and_continued(
 
 def test_stopped_again_and_again(uninterrupted, tiny_settings, execute_run, monkeypatch):
     known_wers(monkeypatch)
-    tiny_settings["training"] |= EARLY
     folder = Path(tiny_settings["training"]["output_dir"])
     for resume, (where, count) in zip(
         (None, "auto", "auto"), [("update", 3), ("validation", 1), ("update", 1)], strict=True
@@ -194,7 +217,7 @@ def test_stopped_again_and_again(uninterrupted, tiny_settings, execute_run, monk
 def test_saves_inside_an_epoch_change_nothing(uninterrupted, tiny_settings, execute_run, monkeypatch):
     """A kill after --checkpoint_minutes goes on from there, not from the epoch's start."""
     known_wers(monkeypatch)
-    tiny_settings["training"] |= EARLY | {"checkpoint_minutes": 1e-9}
+    tiny_settings["training"]["checkpoint_minutes"] = 1e-9
     folder = Path(tiny_settings["training"]["output_dir"])
     patch = at("update", 4, lambda: os.kill(os.getpid(), signal.SIGKILL))
     interrupt(lambda: execute_run(tiny_settings), signal.SIGKILL)
@@ -210,7 +233,7 @@ def test_saves_inside_an_epoch_change_nothing(uninterrupted, tiny_settings, exec
 def test_the_comparison_sees_the_seed(uninterrupted, tiny_settings, execute_run, monkeypatch):
     """The tests above would notice another order, another mask of dropout or another augmentation."""
     known_wers(monkeypatch)
-    tiny_settings["training"] |= {**EARLY, "seed": 1}
+    tiny_settings["training"]["seed"] = 1
     execute_run(tiny_settings)
     with pytest.raises(AssertionError):
         assert_same_run(Path(tiny_settings["training"]["output_dir"]), uninterrupted)
@@ -220,11 +243,16 @@ def test_every_source_of_chance_is_on(uninterrupted):
     config = load_checkpoint(uninterrupted / "last.pth")["config"]
     assert config["augmentation"]["enabled"] and config["model"]["dropout"] > 0
     assert config["training"]["accumulation_steps"] == 2
+    assert config["training"]["part_mask"] > 0 and config["training"]["consistency_weight"] > 0
+    trainer, joined = prepare_run(plan_start(str(uninterrupted / "last.pth"), {})).trainer, []
+    for epoch in (1, 2):
+        trainer.begin_epoch(epoch)
+        joined.append(set(np.flatnonzero(trainer.epoch_train.split.partners >= 0)))
+    assert joined[0] and joined[1] and joined[0] != joined[1], "other sentences are joined in every epoch"
 
 
 def test_a_run_repeated_is_the_same(uninterrupted, tiny_settings, execute_run, monkeypatch):
     known_wers(monkeypatch)
-    tiny_settings["training"] |= EARLY
     torch.manual_seed(999)  # what was drawn before does not matter
     execute_run(tiny_settings)
     assert_same_run(Path(tiny_settings["training"]["output_dir"]), uninterrupted)
@@ -234,7 +262,6 @@ def test_continuing_in_another_folder_takes_the_best_model_along(
     uninterrupted, tiny_settings, execute_run, tmp_path, monkeypatch
 ):
     known_wers(monkeypatch)
-    tiny_settings["training"] |= EARLY
     folder, other = Path(tiny_settings["training"]["output_dir"]), tmp_path / "other"
     patch = at("update", 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
     interrupt(lambda: execute_run(tiny_settings), signal.SIGTERM)
@@ -259,7 +286,7 @@ def test_continuing_from_the_best_goes_back_to_it(tiny_settings, execute_run, tm
             patch.setattr(training.trainer, "evaluate", told)
             return execute_run(*arguments)
 
-    tiny_settings["training"]["epochs"] = len(wers)
+    tiny_settings["training"] |= {"epochs": len(wers), "patience": 15}
     folder, target = Path(tiny_settings["training"]["output_dir"]), tmp_path / "again"
     run(wers, tiny_settings)
     continued, result = run([40, 60], {"training": {"output_dir": str(target)}}, folder / "best_model.pth")

@@ -153,7 +153,7 @@ def test_the_heads_scale_is_a_number_above_zero(value):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("training", {}), ("corpus", {}), ("config", []), ("model", 5), ("decoder", {}), ("vocabulary", {})],
+    [("training", {}), ("corpus", {}), ("config", []), ("model", 5), ("decoder", {}), ("vocabulary", {}), ("kind", {})],
 )
 def test_a_checkpoint_that_was_doctored_inside_is_refused(key, value, run_copy, tmp_path):
     checkpoint = load_checkpoint(run_copy / "last.pth")

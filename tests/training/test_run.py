@@ -14,7 +14,7 @@ from errors import DataError, UsageError
 from training.checkpoint import load_checkpoint
 from training.config import Config
 from training.resume import plan_start
-from training.run import load_model, prepare_run
+from training.run import dry_run, execute, load_model, prepare_run
 from training.trainer import Trainer
 
 MORE = {"train": ["SUN RAIN", "MOON RAIN", "ICE", "RAIN MOON"], "dev": ["RAIN SUN", "MOON"]}
@@ -240,3 +240,32 @@ def test_a_small_checkpoint_that_describes_a_huge_model_takes_no_memory(name, va
     config = Config().updated(checkpoint["config"]).updated({"model": {name: value}})
     with pytest.raises(DataError, match=r"last\.pth does not fit its own configuration"):
         load_model(checkpoint, run_copy / "last.pth", config.model, Vocabulary(checkpoint["vocabulary"]), 0)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory: 3 GiB\nmore"), MemoryError()])
+@pytest.mark.parametrize("act", [dry_run, execute])
+def test_a_batch_that_is_too_large_for_the_memory_is_one_line(act, error, tiny_settings, monkeypatch):
+    def full(*_):
+        raise error
+
+    run = prepare_run(plan_start(None, tiny_settings))
+    monkeypatch.setattr(Trainer, "update", full)
+    with pytest.raises(UsageError, match=r"memory is too small: lower --batch_size \(now 5\)") as caught:
+        act(run)
+    assert "\n" not in str(caught.value) and "more" not in str(caught.value)
+
+
+def test_a_model_that_is_too_large_for_the_memory_is_one_line(tiny_settings, monkeypatch):
+    monkeypatch.setattr("training.run.build_model", lambda *_: torch.empty(2**60))  # more than any machine maps
+    with pytest.raises(UsageError, match=r"memory is too small.*or lower the model's sizes: .*allocate"):
+        prepare_run(plan_start(None, tiny_settings))
+
+
+def test_another_fault_is_not_taken_for_a_full_memory(tiny_settings, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("shape mismatch")
+
+    run = prepare_run(plan_start(None, tiny_settings))
+    monkeypatch.setattr(Trainer, "update", broken)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        dry_run(run)

@@ -392,3 +392,25 @@ def test_the_hash_file_is_what_sha256sum_writes(tmp_path):
     for name in ("last.pth", "previous.pth"):
         digest = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
         assert (tmp_path / f"{name}.sha256").read_text() == f"{digest}  {name}\n"
+
+
+@pytest.mark.parametrize(("renamed", "value"), [(False, 1.0), (True, 2.0)])
+def test_a_kill_at_the_rename_leaves_a_checkpoint_that_fits_its_hash(renamed, value, tmp_path):
+    last, replace = tmp_path / "last.pth", os.replace
+    save_checkpoint(last, content(1.0))
+
+    class KilledError(BaseException):
+        pass
+
+    def killed(source, target):
+        if Path(target) != last or renamed:
+            replace(source, target)
+        if Path(target) == last:
+            raise KilledError
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(os, "replace", killed)
+        save_checkpoint(last, content(2.0))
+    assert value_of(last) == value
+    save_checkpoint(last, content(3.0))
+    assert value_of(last) == 3.0 and len((tmp_path / "last.pth.sha256").read_text().splitlines()) == 1

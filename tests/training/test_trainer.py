@@ -16,10 +16,14 @@ from decoding.scoring import Score, score
 from errors import DivergenceError
 from training.checkpoint import load_checkpoint
 from training.config import Config
+from training.evaluation import Evaluation
+from training.losses import consistency_per_step
 from training.pipeline import FeaturePipeline, feature_statistics
 from training.resume import plan_start
 from training.run import prepare_run
+from training.sentences import pad_targets
 from training.trainer import MAX_BAD_UPDATES, InterruptedRunError, StopSignals, make_optimizer
+from training.views import draw_views
 
 
 def prepare(settings: dict, **training):
@@ -275,6 +279,84 @@ def test_dropout_is_drawn_from_seed_epoch_and_update(tiny_settings):
         trainer.update(plain_batches(trainer, [range(4)]))
         losses.append(trainer.progress.loss_sum)
     assert losses[0] == losses[1] and len(set(losses[1:])) == 3
+
+
+# ---------------------------------------------------------------- views, joined sentences, figures
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+def test_the_loss_of_hidden_parts_and_of_two_views_by_hand(tiny_settings, weight):
+    """One view: its loss. Two: the mean of theirs and the weighted divergence between them; the output is the first's."""
+    trainer = prepare(tiny_settings, part_mask=0.5, consistency_weight=weight)
+    trainer.model.eval()
+    (batch,) = plain_batches(trainer, [range(4)])
+    targets = pad_targets(trainer.train.targets[:4], trainer.device)
+    with torch.no_grad():
+        output, losses = trainer.losses(batch, *targets)
+        views = torch.from_numpy(draw_views(trainer.config.training, 1, [f"train-0{number}" for number in range(4)]))
+        outputs = [trainer.model(batch.features, batch.lengths, batch.detected, view) for view in views]
+        each = [trainer.loss(one, *targets).total for one in outputs]
+    assert len(views) == (2 if weight else 1) and not views[0].all()
+    assert torch.equal(output.log_probs, outputs[0].log_probs)
+    if weight:
+        assert not torch.equal(each[0], each[1])
+        between = consistency_per_step(outputs[0].log_probs, outputs[1].log_probs, outputs[0].lengths)
+        torch.testing.assert_close(losses, (each[0] + each[1]) / 2 + weight * between)
+    else:
+        torch.testing.assert_close(losses, each[0])
+
+
+def test_a_joined_sentence_is_trained_on_with_all_of_its_glosses(tiny_settings, make_corpus, tmp_path, monkeypatch):
+    corpus = make_corpus(
+        tmp_path / "corpus", {"train": [*["SUN", "RAIN"] * 3, "SUN RAIN WIND HOUSE SUN"], "dev": ["SUN"]}
+    )
+    tiny_settings["augmentation"] = {"mix": 1.0}
+    trainer = prepare(tiny_settings, data_dir=str(corpus), batch_size=7, part_mask=0.0)
+    ((plan,),) = trainer.begin_epoch(1)
+    known, alone = trainer.epoch_train.split, trainer.train.split
+    (joined, *_) = np.flatnonzero(known.partners >= 0)
+    expected = alone.sentences[joined].glosses + alone.sentences[known.partners[joined]].glosses
+    (batch,) = trainer.batches([plan])
+    asked = []
+
+    def noted(targets, device):
+        asked.extend(targets)
+        return pad_targets(targets, device)
+
+    monkeypatch.setattr(training.trainer, "pad_targets", noted)
+    trainer.update([batch])
+    row = batch.indices.tolist().index(joined)
+    assert tuple(trainer.vocabulary.decode(asked[row])) == expected
+    references = []
+    monkeypatch.setattr(training.trainer, "score", lambda said, _: references.extend(said) or Score(0, 0, 0, 1, 1))
+    trainer._finish_epoch(StopSignals())
+    assert references[joined] == expected, "the train WER is of what was shown"
+
+
+def test_the_figures_that_a_diagnosis_reads_by_hand(tiny_settings, monkeypatch):
+    trainer = prepare(tiny_settings)
+    trainer.progress.gradient_norms, trainer.progress.hypotheses = [1.0, 9.0, 2.0], {0: [1]}
+    said = Evaluation([["SUN", "RAIN"], [], ["SUN"], []], Score(1, 6, 0, 10, 4), 3.0, 0.75)
+    monkeypatch.setattr(training.trainer, "evaluate", lambda *_, **__: said)
+    row = trainer._finish_epoch(StopSignals())
+    assert (row["dev_empty_share"], row["dev_gloss_ratio"], row["dev_blank_share"]) == (0.5, 0.3, 0.75)
+    assert row["gradient_norm"] == 2.0 and (row["dev_wer"], row["dev_deletions"]) == (70.0, 6)
+
+
+def test_the_bars_loss_leaves_skipped_updates_out(tiny_settings):
+    trainer = prepare(tiny_settings)
+    spoil_losses(trainer, {1})
+    for indices in ([0, 1], [2, 3, 4]):
+        trainer.update(plain_batches(trainer, [indices]))
+    assert len(trainer.progress.hypotheses) == 5
+    assert f"loss {trainer.progress.loss_sum / 2:.2f}," in trainer._standing() + ","
+
+
+def test_the_norm_before_clipping_is_kept_for_the_epoch(tiny_settings):
+    trainer = prepare(tiny_settings, max_grad_norm=0.01)
+    trainer.update(plain_batches(trainer, [range(4)]))
+    (norm,) = trainer.progress.gradient_norms
+    assert norm > 0.1 and trainer.progress.recent_losses == [pytest.approx(trainer.progress.loss_sum / 4)]
 
 
 # ---------------------------------------------------------------- numbers that are not finite

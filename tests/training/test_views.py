@@ -7,7 +7,7 @@ NAMES = [f"s{i}" for i in range(400)]
 
 
 def test_nothing_is_hidden_without_a_share():
-    assert draw_views(TrainingConfig(), 1, NAMES) is None
+    assert draw_views(TrainingConfig(part_mask=0.0), 1, NAMES) is None
 
 
 def test_one_view_hides_each_part_as_often_as_said_and_never_all():
