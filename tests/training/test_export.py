@@ -225,6 +225,13 @@ def test_a_file_runs_on_the_cpu_and_says_so(exported):
         open_recognizer(exported("student"), None, "cuda:0")
 
 
+def test_a_file_that_differs_from_torch_is_a_failed_check(checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.export.TOLERANCE", -1.0)
+    for int8, agrees in ((False, False), (True, True)):  # int8 differs by intent
+        file = tmp_path / f"{int8}.onnx"
+        assert export_model(Options(checkpoints["student"], "onnx", file, int8, None)) == agrees
+
+
 def test_exported_files_are_no_checkpoints(exported):
     with pytest.raises(DataError, match=r"is an exported model, which transcribe\.py alone reads"):
         load_checkpoint(exported("student"))
