@@ -6,7 +6,8 @@
 
 Inputs: landmarks float32 (B, T, 543, 3) as MediaPipe gives them, detected bool (B, T, 4: pose, face, left hand, right hand),
 lengths int64 (B,). Outputs: log_probs float32 (B, ceil(T / 4), V), steps int64 (B,). Features and standardisation are inside;
-vocabulary, frame rate, aspect ratio and decoder settings travel in the file's metadata. docs/exported_model.py reads glosses
+vocabulary, frame rate, aspect ratio and decoder settings travel in the file's metadata. Landmarks of images of another
+aspect ratio: first multiply x and z by theirs / the file's. docs/exported_model.py reads glosses
 with it, with numpy and onnxruntime alone. The file is compared with torch on the dev split, which also tells what int8 costs.
 Exit codes: 0 done, 1 the file differs from torch, 2 usage, 3 data.
 """

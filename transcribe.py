@@ -42,7 +42,7 @@ def make_parser() -> Parser:
         "inputs", nargs="*", metavar="RECORDING", help="files, folders, or patterns such as 'videos/*.mp4'"
     )
     parser.add_argument("--camera", type=int, metavar="N", help="read camera N (0 is the first) instead")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="best_model.pth of a run")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="best_model.pth of a run, or an exported .onnx")
     parser.add_argument(
         "--decoder", choices=DECODERS, help="how glosses are read (default: what dev chose, else greedy)"
     )
@@ -99,6 +99,17 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("give recordings or --camera N, one of the two (see transcribe.py --help)")
     if options.camera is not None and options.camera < 0:
         raise UsageError(f"--camera {options.camera}: expected 0 or more")
+    if options.camera is not None:
+        given = {
+            "online": options.online,
+            "whole": options.whole != WHOLE,
+            "fps": options.fps,
+            "aspect_ratio": options.aspect_ratio,
+        }
+        if name := next((name for name, value in given.items() if value), None):
+            raise UsageError(
+                f"--{name} has no effect on a camera, which is always read online, by the clock: leave it out"
+            )
     if options.overlap >= options.window:
         raise UsageError(f"--overlap {options.overlap:g} must be less than --window {options.window:g}")
     if options.lookahead >= options.overlap:

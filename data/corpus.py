@@ -44,6 +44,12 @@ class Sentence:
     glosses: tuple[str, ...]
 
 
+def corpus_in_words(name: str, simulated: bool, composed: bool) -> str:
+    """A corpus's name with what must always be said of it, e.g. 'demo (simulated signers)'."""
+    notes = [note for note, holds in (("simulated signers", simulated), ("composed", composed)) if holds]
+    return f"{name} ({', '.join(notes)})" if notes else name
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, as 64 hexadecimal digits."""
     with open(path, "rb") as file:
@@ -422,5 +428,4 @@ class Corpus:
 
     def describe(self) -> str:
         """Name with what must always be said of it, e.g. 'demo (simulated signers)'."""
-        notes = [note for note, holds in (("simulated signers", self.simulated), ("composed", self.composed)) if holds]
-        return f"{self.name} ({', '.join(notes)})" if notes else self.name
+        return corpus_in_words(self.name, self.simulated, self.composed)

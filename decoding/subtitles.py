@@ -84,8 +84,8 @@ def _elan(transcript: Transcript, beside: Path | None) -> str:
     if transcript.simulated:
         document.add_property("trained on", "simulated signers")
     source = transcript.source
-    if source is not None and source.is_file():
-        kind = mimetypes.guess_type(source.name)[0] or "application/octet-stream"
+    kind = None if source is None else mimetypes.guess_type(source.name)[0]
+    if kind is not None and kind.startswith("video/") and source.is_file():  # ELAN plays no landmarks
         relative = None if beside is None else Path(os.path.relpath(source.resolve(), beside.resolve())).as_posix()
         document.add_linked_file(source.resolve().as_uri(), relative, kind)
     for gloss, start, end in _cues(transcript.glosses):

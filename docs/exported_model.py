@@ -1,6 +1,8 @@
 """Glosses with numpy and onnxruntime alone: python docs/exported_model.py student.onnx landmarks.npy
 
 landmarks.npy: (T, 543, 3), MediaPipe Holistic's x, y, z of pose, face, left hand, right hand; zeros where one was not detected.
+Frame rate and image shape are to be those of the training corpus, `fps` and `aspect_ratio` (width / height) of the metadata;
+landmarks of images of another shape: multiply x and z by their width / height over the metadata's.
 """
 
 import json

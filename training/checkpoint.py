@@ -222,8 +222,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     .sha256 beside it the checksums inside the file are verified instead, which is said.
     """
     try:
+        if path.is_dir():
+            raise DataError(f"checkpoint {path} is a folder: expected a file such as best_model.pth of a run")
         if not path.is_file():
             raise DataError(f"checkpoint {path} does not exist")
+        if path.suffix == ".onnx":
+            raise DataError(
+                f"checkpoint {path} is an exported model, which transcribe.py alone reads: expected best_model.pth of a run"
+            )
         if said := _said_digests(path):
             found = sha256_of(path)
             if found not in said:
@@ -269,6 +275,8 @@ def _open_archive(path: Path, check_sums: bool = False, mapped: bool = False) ->
     try:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
+            if any(one.filename.endswith("/constants.pkl") for one in records):
+                raise DataError("it is a TorchScript file, for other programs: expected best_model.pth of a run")
             # torch stores its records as they are; one that would be unpacked to more than the file has is a trap.
             if (
                 any(one.compress_type != zipfile.ZIP_STORED for one in records)

@@ -187,6 +187,9 @@ def prepare_student(start: Start, given: dict[str, dict]) -> Run:
         raise UsageError(
             "who teaches? give --teacher CHECKPOINT or --soft_targets DIR; --soft_weight 0 trains without a teacher"
         )
+    asked = given.get("distillation", {})
+    if not options.soft_weight and (named := next((n for n in ("teacher", "soft_targets") if asked.get(n)), None)):
+        raise UsageError(f"--{named} has no effect with --soft_weight 0: leave one of them out")
     guide = None
     if options.soft_weight:
         guide = OnlineTeacher(Path(options.teacher)) if options.teacher else StoredTeacher(Path(options.soft_targets))

@@ -19,7 +19,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
 from data.batching import load_batch
-from data.corpus import Corpus, Split, sha256_of
+from data.corpus import Corpus, Split, corpus_in_words, sha256_of
 from data.features import feature_blocks, sentence_body
 from data.landmarks import LAYOUT
 from data.vocabulary import Vocabulary
@@ -96,7 +96,8 @@ def export_model(options: Options) -> bool:
         raise DataError(f"cannot write {options.output}: {error.strerror}") from error
     size = options.output.stat().st_size / 2**20
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{options.output}: {facts['kind']} trained on {facts['corpus']}, {parameters:,} parameters, {size:.1f} MiB")
+    trained_on = corpus_in_words(facts["corpus"], facts["simulated"], facts["composed"])
+    print(f"{options.output}: {facts['kind']} trained on {trained_on}, {parameters:,} parameters, {size:.1f} MiB")
     return _compare(options, whole, corpus, vocabulary)
 
 

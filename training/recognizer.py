@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.corpus import Corpus, Sentence, Split
+from data.corpus import Corpus, Sentence, Split, corpus_in_words
 from data.vocabulary import Vocabulary
 from decoding.alignment import timed_glosses
 from decoding.posteriors import Decoder
 from decoding.timed_gloss import TimedGloss
-from errors import DataError
+from errors import DataError, UsageError
 from models.config import TIME_STRIDE
 from training.devices import Precision, choose_device
 from training.evaluation import make_decoder, read_decoder_entry, read_posteriors
@@ -55,9 +55,16 @@ class Recognizer:
 
 
 def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
-    """The teacher of a checkpoint, in fp32. decoder: 'greedy', 'adaptive' or 'beam'; None is what dev chose, greedy where
-    nothing was chosen. Raises UsageError and DataError."""
+    """The model of a checkpoint, in fp32, or of a file of export_model.py.
+
+    decoder: 'greedy', 'adaptive' or 'beam'; None is what dev chose, greedy where nothing was chosen. Raises UsageError and
+    DataError.
+    """
     if path.suffix == ".onnx":
+        if device not in ("auto", "cpu"):
+            raise UsageError(
+                f"--device {device}: {path} runs on the CPU; leave --device out, or give the checkpoint itself"
+            )
         return _open_exported(path, decoder)
     checkpoint, config, vocabulary = open_checkpoint(path)
     chosen = choose_device(device)
@@ -80,7 +87,7 @@ def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
         describe_decoder(name, settings, language_model, tuned_on),
         fps,
         aspect_ratio,
-        _in_words(corpus["name"], corpus["simulated"], corpus["composed"]),
+        corpus_in_words(corpus["name"], corpus["simulated"], corpus["composed"]),
         bool(corpus["simulated"]),
         assumed,
     )
@@ -104,15 +111,9 @@ def _open_exported(path: Path, decoder: str | None) -> Recognizer:
         describe_decoder(name, settings, language_model, tuned_on),
         exported.fps,
         exported.aspect_ratio,
-        _in_words(exported.corpus, exported.simulated, exported.composed),
+        corpus_in_words(exported.corpus, exported.simulated, exported.composed),
         exported.simulated,
     )
-
-
-def _in_words(name: str, simulated: bool, composed: bool) -> str:
-    """A corpus's name with what must always be said of it."""
-    notes = [note for note, holds in (("simulated signers", simulated), ("composed", composed)) if holds]
-    return f"{name} ({', '.join(notes)})" if notes else name
 
 
 def _clock_and_shape(corpus: dict) -> tuple[float, float, bool]:

@@ -135,7 +135,13 @@ class SoftTargetWriter:
         note = self.partial / "request.json"
         try:
             if not (note.is_file() and note.read_text(encoding="utf-8", errors="replace") == plan):
-                shutil.rmtree(self.partial, ignore_errors=True)  # of another request
+                if self.partial.exists() and not note.is_file() and any(self.partial.iterdir()):
+                    raise DataError(
+                        f"{self.partial} is in the way and not of an interrupted export: remove or rename it"
+                    )
+                if note.is_file():
+                    print(f"{self.partial} was begun with other options or another checkpoint: begun anew")
+                shutil.rmtree(self.partial, ignore_errors=True)
                 self.partial.mkdir(parents=True)
                 note.write_text(plan, encoding="utf-8")
             return sum(split.open() for split in self._splits.values())

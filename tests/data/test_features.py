@@ -14,6 +14,7 @@ from data.features import (
     frame_mask,
     left_hand_leads,
     right_handed,
+    sentence_body,
     take_frames,
 )
 from data.landmarks import FEATURE_BLOCKS, MIRRORED, NUM_FEATURES
@@ -344,6 +345,11 @@ def test_a_left_handed_sentence_gets_the_features_of_its_mirror_image():
     )
     torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-4)
     assert torch.equal(one_seen, two_seen) and torch.equal(two, bodies[1])
+    # A stream cannot know which hand will lead: nothing is mirrored there.
+    body, seen = sentence_body(*batch, ASPECT, causal=True)
+    causal = body_coordinates(*batch, ASPECT, causal=True)
+    assert left_hand_leads(causal, batch[2]).tolist() == [True]
+    assert torch.equal(body, causal) and torch.equal(seen, batch[1])
 
 
 def test_sentences_of_one_batch_are_turned_apart():

@@ -93,5 +93,10 @@ def test_a_recording_without_a_gloss(format, tmp_path):
         assert json.loads(written)["glosses"] == [] if format == "json" else written == expected[format]
 
 
+def test_a_file_that_elan_cannot_play_is_not_linked(tmp_path):
+    (tmp_path / "clip.pose").write_bytes(b"")
+    assert "MEDIA_DESCRIPTOR" not in render(transcript(source=tmp_path / "clip.pose"), "eaf")
+
+
 def test_a_folder_of_frames_is_not_linked():
     assert "MEDIA_DESCRIPTOR" not in render(transcript(source=Path(__file__).parent), "eaf")

@@ -206,6 +206,8 @@ def test_who_teaches_must_be_said_once(settings):
         prepare(settings(distillation={"soft_weight": 0.7}))
     with pytest.raises(UsageError, match="both say who teaches"):
         prepare(settings(distillation={"teacher": "a", "soft_targets": "b"}))
+    with pytest.raises(UsageError, match="--teacher has no effect with --soft_weight 0"):
+        prepare(settings(distillation={"teacher": "a", "soft_weight": 0.0}))
 
 
 def test_stored_targets_prescribe_their_temperature_and_augmentation(settings, stored):

@@ -11,9 +11,10 @@ import torch
 
 from data.corpus import Corpus
 from data.features import body_coordinates, left_hand_leads
+from data.landmarks import MIRRORED
 from data.vocabulary import Vocabulary
 from decoding.language_model import train_language_model
-from errors import DataError
+from errors import DataError, UsageError
 from models.student import Student
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.evaluation import decoder_entry, read_decoder_entry
@@ -99,14 +100,17 @@ def test_torchscript_says_what_torch_says(checkpoints, exported, name):
         warnings.simplefilter("ignore", DeprecationWarning)
         file = torch.jit.load(exported(name, "torchscript"), _extra_files=extra)
     model = whole(checkpoints[name])
-    for batch, frames in ((1, 1), (2, 9), (3, 40), (1, 133)):
-        given = inputs(batch, frames)
+    left = []
+    for batch, frames in ((1, 1), (2, 9), (3, 40), (5, 7), (1, 133)):
+        given = inputs(batch, frames, seed=4)
+        left += left_hand_leads(body_coordinates(*given, model.aspect_ratio), given[2]).tolist()
         with torch.inference_mode():
             log_probs, steps = model(*given)
             found, found_steps = file(*given)
         inside = torch.arange(found.shape[1]) < steps[:, None]
         assert torch.equal(found_steps, steps)
         assert torch.allclose(found[inside], log_probs[inside], atol=1e-5)
+    assert any(left) and not all(left), "sentences of both hands were among them"
     assert json.loads(extra["metadata.json"])["vocabulary"] == load_checkpoint(checkpoints[name])["vocabulary"]
 
 
@@ -193,6 +197,56 @@ def test_transcription_reads_the_file_like_the_checkpoint(checkpoints, exported,
         assert [g.confidence for g in one] == pytest.approx([g.confidence for g in two], abs=1e-4)
     for fact in ("fps", "aspect_ratio", "corpus", "simulated", "decoder_description"):
         assert getattr(own, fact) == getattr(other, fact)
+
+
+@pytest.mark.parametrize("name", ["teacher", "student"])
+def test_a_mirrored_recording_is_read_like_the_recording_by_the_file_too(exported, tiny_corpus, name):
+    """A mirrored camera: x counts from the other side, left and right have changed places."""
+    file = ExportedModel(exported(name), threads=1)
+    split, compared = Corpus(tiny_corpus).split("train"), 0
+    for index in range(len(split)):
+        landmarks, detected = (np.array(part) for part in split.read(index))
+        mirrored = landmarks.astype(np.float32)[:, MIRRORED]
+        mirrored[..., 0] = 1 - mirrored[..., 0]
+        seen = detected[:, [0, 1, 3, 2]]
+        given, other = (landmarks[None], detected[None]), (mirrored[None], seen[None])
+        lengths = np.array([len(landmarks)])
+        bodies = [
+            body_coordinates(*map(torch.from_numpy, (*one, lengths)), file.aspect_ratio) for one in (given, other)
+        ]
+        if left_hand_leads(bodies[1], torch.from_numpy(lengths)).item():  # in others both hands do about as much
+            assert np.abs(file(*given, lengths)[0] - file(*other, lengths)[0]).max() < 1e-3
+            compared += 1
+    assert compared
+
+
+def test_a_file_runs_on_the_cpu_and_says_so(exported):
+    with pytest.raises(UsageError, match=r"--device cuda:0: .*student.* runs on the CPU"):
+        open_recognizer(exported("student"), None, "cuda:0")
+
+
+def test_a_file_that_differs_from_torch_is_a_failed_check(checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.export.TOLERANCE", -1.0)
+    for int8, agrees in ((False, False), (True, True)):  # int8 differs by intent
+        file = tmp_path / f"{int8}.onnx"
+        assert export_model(Options(checkpoints["student"], "onnx", file, int8, None)) == agrees
+
+
+def test_exported_files_are_no_checkpoints(exported):
+    with pytest.raises(DataError, match=r"is an exported model, which transcribe\.py alone reads"):
+        load_checkpoint(exported("student"))
+    with pytest.raises(DataError, match="is a TorchScript file"):
+        load_checkpoint(exported("student", "torchscript"))
+    with pytest.raises(DataError, match="is a folder: expected a file such as best_model"):
+        load_checkpoint(exported("student").parent)
+
+
+def test_what_is_printed_of_a_simulated_corpus_says_so(checkpoints, tmp_path, capsys):
+    content = load_checkpoint(checkpoints["student"])
+    content.pop("format_version")
+    save_checkpoint(tmp_path / "s.pth", {**content, "corpus": {**content["corpus"], "simulated": True}})
+    export_model(Options(tmp_path / "s.pth", "onnx", tmp_path / "s.onnx", False, None))
+    assert f"student trained on {content['corpus']['name']} (simulated signers)" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- refused

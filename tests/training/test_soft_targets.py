@@ -156,7 +156,17 @@ def test_what_another_request_left_is_not_taken_up(export, tmp_path, capsys):
     (partial / "request.json").write_text("{}")
     (partial / "dev.index.csv").write_text("id|view|steps|lost\ndev-00|0|9|0\n")
     export(tmp_path / "other", splits=("dev",))
-    assert "going on" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "going on" not in said and "other.partial was begun with other options" in said
+
+
+def test_a_folder_of_someone_else_is_not_removed(export, tmp_path):
+    partial = tmp_path / "other.partial"
+    partial.mkdir()
+    (partial / "thesis.txt").write_text("x")
+    with pytest.raises(DataError, match=r"other\.partial is in the way"):
+        export(tmp_path / "other", splits=("dev",))
+    assert (partial / "thesis.txt").exists()
 
 
 # ---------------------------------------------------------------- refused

@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,20 @@ def test_a_recording_at_another_rate_keeps_its_own_times(fps):
     assert names(glosses) == "AB"
     np.testing.assert_allclose([gloss.start * fps for gloss in glosses], [frames, 3 * frames], atol=0.16 * fps)
     assert progress.seconds == pytest.approx(5 * frames / fps)
+
+
+def test_the_model_is_given_landmarks_of_its_own_aspect_ratio():
+    given = []
+
+    def note(landmarks: np.ndarray, detected: np.ndarray) -> torch.Tensor:
+        given.append(landmarks)
+        return log_probs(landmarks, detected)
+
+    recording = stream(signing("A"))
+    recording.aspect_ratio = 1.6  # twice the model's: x 1 is half a picture to the right of its middle, as is z
+    read_stream(recording, replace(RECOGNIZER, log_probs=note), WHOLE)
+    (landmarks,) = given
+    assert landmarks.shape == (12, 543, 3) and (landmarks == np.array([1.5, 1.0, 2.0], np.float16)).all()
 
 
 def test_a_rate_that_is_almost_the_models_is_not_resampled_and_its_clock_does_not_drift():

@@ -83,6 +83,11 @@ def test_train_ahead_of_dev_is_no_overfitting_while_dev_still_falls():
     assert "Train is ahead of dev: train WER 6.0 % against dev WER 30.0 %" in " ".join(verdict.reasons)
 
 
+def test_half_a_point_counts_as_improving_only_where_it_is_3_percent_of_the_rate():
+    assert judge_history(course(90, 80, 70, 60, 52, 50, 49.2, 49)).state == "levelled off"  # 1 point of 50
+    assert judge_history(course(90, 60, 40, 25, 12, 10, 9.2, 9)).state == "still improving"  # 1 point of 10
+
+
 def test_a_small_gap_at_a_low_rate_is_no_overfitting():
     low = course(60, 20, 5, 3, 2.5, 2.4, 2.6, 2.5, train=[60, 15, 3, 1, 0.5, 0.3, 0.2, 0.1])
     assert judge_history(low).state == "levelled off"
@@ -101,6 +106,7 @@ def counts(wer, substitutions, deletions, insertions, glosses=100):
         (counts(60, 10, 10, 40), 0.2, "not under the target", "it adds glosses that were not signed"),
         (counts(30, 10, 10, 10), 0.6, "not under the target", ""),
         (counts(95, 30, 60, 5), 0.6, "unusable", ""),
+        (counts(97, 2, 95, 0), 0.5, "unusable", "Most errors are deletions"),  # steps that say glosses: no blanks
         (counts(97, 2, 95, 0), 0.98, "collapsed to blanks", "95 % of the glosses were left out, 98 % of the steps"),
     ],
 )  # fmt: skip
