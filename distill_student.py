@@ -16,16 +16,14 @@ Exit codes: 0 done, 2 usage, 3 data, 4 diverged, 130 / 143 stopped by Ctrl-C / S
 """
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 
 from command_line import Parser
 from errors import run_script
-from training.config import merge_overrides, read_overrides
+from training.config import given_settings, merge_overrides, read_overrides
 from training.student_config import StudentConfig
 
-_HOMES = {  # settings that are not the training section's
+HOMES = {  # settings that are not the training section's
     "dropout": ("model", "dropout"),
     "causal": ("model", "causal"),
     "augment": ("augmentation", "enabled"),
@@ -44,7 +42,7 @@ def make_parser() -> Parser:
     parser = Parser(prog="distill_student.py", description=__doc__, argument_default=argparse.SUPPRESS)
 
     def setting(group, name: str, kind: type, text: str) -> None:
-        section, key = _HOMES.get(name, ("training", name))
+        section, key = HOMES.get(name, ("training", name))
         group.add_argument(f"--{name}", type=kind, help=f"{text} (default: {getattr(getattr(defaults, section), key)})")
 
     teaching = parser.add_argument_group("who teaches, and how")
@@ -92,41 +90,20 @@ def make_parser() -> Parser:
     return parser
 
 
-def given_settings(options: dict) -> dict[str, dict]:
-    """{section: {key: value}} of the settings given on the command line."""
-    overrides: dict[str, dict] = {}
-    for name, value in options.items():
-        section, key = _HOMES.get(name, ("training", name))
-        overrides.setdefault(section, {})[key] = value
-    return overrides
-
-
 def main(argv: list[str] | None = None) -> int:
     options = vars(make_parser().parse_args(argv))
     config = options.pop("config", None)
     resume = options.pop("resume", None)
     dry = options.pop("dry_run", False)
     from_file = read_overrides(config, StudentConfig) if config else {}
-    overrides = merge_overrides(from_file, given_settings(options))
+    overrides = merge_overrides(from_file, given_settings(options, HOMES))
 
     from training.distillation import prepare_student
-    from training.resume import FRESH, plan_start
-    from training.run import dry_run, execute
-    from training.trainer import InterruptedRunError
+    from training.resume import plan_start
+    from training.run import carry_out
 
     run = prepare_student(plan_start(resume, overrides, StudentConfig()), overrides)
-    if resume is not None or run.start.kind != FRESH:
-        print(f"{run.start.kind}{f' from {run.start.path}' if run.start.path else ''}: {run.start.reason}")
-    if dry:
-        dry_run(run)
-        return 0
-    try:
-        execute(run)
-    except InterruptedRunError as stop:
-        command = f"python distill_student.py --resume auto --output_dir {shlex.quote(str(run.folder))}"
-        print(f"stopped by {stop}; go on with: {command}", file=sys.stderr)
-        return stop.exit_code
-    return 0
+    return carry_out(run, dry, resume, "distill_student.py")
 
 
 if __name__ == "__main__":

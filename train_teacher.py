@@ -24,13 +24,14 @@ Exit codes: 0 done, 2 usage, 3 data, 4 diverged, 130 / 143 stopped by Ctrl-C / S
 """
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 
 from command_line import Parser
 from errors import run_script
-from training.config import DECODERS, OPTIMIZERS, PRECISIONS, Config, merge_overrides, read_overrides
+from training.config import DECODERS, OPTIMIZERS, PRECISIONS, Config, given_settings, merge_overrides, read_overrides
+
+# Settings that are not the training section's.
+HOMES = {"dropout": ("model", "dropout"), "augment": ("augmentation", "enabled")}
 
 
 def make_parser() -> Parser:
@@ -100,41 +101,19 @@ def make_parser() -> Parser:
     return parser
 
 
-def given_settings(options: dict) -> dict[str, dict]:
-    """{section: {key: value}} of the settings given on the command line."""
-    homes = {"dropout": ("model", "dropout"), "augment": ("augmentation", "enabled")}
-    overrides: dict[str, dict] = {}
-    for name, value in options.items():
-        section, key = homes.get(name, ("training", name))
-        overrides.setdefault(section, {})[key] = value
-    return overrides
-
-
 def main(argv: list[str] | None = None) -> int:
     options = vars(make_parser().parse_args(argv))
     config = options.pop("config", None)
     resume = options.pop("resume", None)
     extend = options.pop("extend_vocabulary", False)
     dry = options.pop("dry_run", False)
-    overrides = merge_overrides(read_overrides(config) if config else {}, given_settings(options))
+    overrides = merge_overrides(read_overrides(config) if config else {}, given_settings(options, HOMES))
 
-    from training.resume import FRESH, plan_start
-    from training.run import dry_run, execute, prepare_run
-    from training.trainer import InterruptedRunError
+    from training.resume import plan_start
+    from training.run import carry_out, prepare_run
 
     run = prepare_run(plan_start(resume, overrides), extend)
-    if resume is not None or run.start.kind != FRESH:
-        print(f"{run.start.kind}{f' from {run.start.path}' if run.start.path else ''}: {run.start.reason}")
-    if dry:
-        dry_run(run)
-        return 0
-    try:
-        execute(run)
-    except InterruptedRunError as stop:
-        command = f"python train_teacher.py --resume auto --output_dir {shlex.quote(str(run.folder))}"
-        print(f"stopped by {stop}; go on with: {command}", file=sys.stderr)
-        return stop.exit_code
-    return 0
+    return carry_out(run, dry, resume, "train_teacher.py")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import export_soft_targets
 from data.corpus import Corpus
 from decoding.greedy import greedy_decode
 from errors import DataError, UsageError
+from training.config import given_settings
 from training.judging import open_judged
 
 MODEL = {"pose_width": 8, "face_width": 8, "hand_width": 16, "widths": [16, 24, 24], "lstm_hidden": 16}
@@ -47,7 +48,7 @@ def test_help_is_quick_and_complete(run_script, script, options):
 def test_settings_go_where_they_belong():
     words = "--teacher a.pth --temperature 2 --soft_blank --causal --dropout 0.3 --no-augment --learning_rate 1e-3"
     argv = words.split()
-    assert distill_student.given_settings(vars(distill_student.make_parser().parse_args(argv))) == {
+    assert given_settings(vars(distill_student.make_parser().parse_args(argv)), distill_student.HOMES) == {
         "distillation": {"teacher": "a.pth", "temperature": 2.0, "soft_blank": True},
         "model": {"causal": True, "dropout": 0.3},
         "augmentation": {"enabled": False},

@@ -17,7 +17,7 @@ import train_teacher
 from data.corpus import Corpus
 from errors import DataError, UsageError
 from training.checkpoint import load_checkpoint
-from training.config import Config
+from training.config import Config, given_settings
 from training.devices import choose_device
 
 
@@ -30,7 +30,7 @@ def one_line(result, code: int) -> str:
 
 def settings_given(*argv: str) -> dict:
     """{section: {key: value}} that a command line gives."""
-    return train_teacher.given_settings(vars(train_teacher.make_parser().parse_args(argv)))
+    return given_settings(vars(train_teacher.make_parser().parse_args(argv)), train_teacher.HOMES)
 
 
 # ---------------------------------------------------------------- options

@@ -189,6 +189,15 @@ def read_overrides(path: Path, kind: type[Config] = Config) -> dict[str, dict]:
         raise UsageError(f"--config {path}: {error}") from None
 
 
+def given_settings(options: dict, homes: dict[str, tuple[str, str]]) -> dict[str, dict]:
+    """{section: {key: value}} of options given on a command line; those without a (section, key) in `homes` are training's."""
+    overrides: dict[str, dict] = {}
+    for name, value in options.items():
+        section, key = homes.get(name, ("training", name))
+        overrides.setdefault(section, {})[key] = value
+    return overrides
+
+
 def merge_overrides(*layers: dict[str, dict]) -> dict[str, dict]:
     """Later layers win, key by key."""
     merged: dict[str, dict] = {}

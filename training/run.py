@@ -3,6 +3,8 @@
 import contextlib
 import math
 import os
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -44,7 +46,7 @@ from training.run_lock import LOCK, RunLock
 from training.run_log import RunLog, write_config, write_hypotheses, write_json
 from training.run_report import write_papers
 from training.sentences import PreparedSplit, ctc_steps, prepare_split
-from training.trainer import Trainer
+from training.trainer import InterruptedRunError, Trainer
 
 HEADS = ("head.weight", "conv_head.weight")  # one row a class
 
@@ -271,6 +273,23 @@ def prepare_run(
             f"the learning rate never reaches {options.learning_rate:g}"
         )
     return Run(replace(start, checkpoint=None), trainer, corpus)  # its tensors are in the model and the optimiser now
+
+
+def carry_out(run: Run, dry: bool, resume: str | None, script: str) -> int:
+    """What a training script does with a prepared run: say how it starts where that was asked, then train or only show what
+    would be. Returns the exit code; stopped by a signal it says the command of `script` that goes on."""
+    if resume is not None or run.start.kind != FRESH:
+        print(f"{run.start.kind}{f' from {run.start.path}' if run.start.path else ''}: {run.start.reason}")
+    if dry:
+        dry_run(run)
+        return 0
+    try:
+        execute(run)
+    except InterruptedRunError as stop:
+        command = f"python {script} --resume auto --output_dir {shlex.quote(str(run.folder))}"
+        print(f"stopped by {stop}; go on with: {command}", file=sys.stderr)
+        return stop.exit_code
+    return 0
 
 
 def dry_run(run: Run, updates: int = 3) -> None:
