@@ -26,6 +26,7 @@ from decoding.length_normalization import LengthNormalization
 from decoding.scoring import score
 from errors import DataError, DivergenceError
 from models.i3d_teacher import I3DTeacher, TeacherOutput
+from training.calibration import calibrate
 from training.checkpoint import BEST, LAST, PREVIOUS, copy_checkpoint, save_checkpoint
 from training.config import Config
 from training.devices import Precision
@@ -386,8 +387,9 @@ class Trainer:
         )
 
     def _finish_epoch(self, signals: StopSignals) -> dict:
-        """Evaluate on dev and make the epoch's row."""
+        """Calibrate, evaluate on dev and make the epoch's row."""
         progress = self.progress
+        calibrate(self.model, self.pipeline, self.train.split, self.precision, self.trainable)
         dev = evaluate(
             self.model,
             self.pipeline,
