@@ -181,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
         "--data_dir", help="corpus folder (default: data/corpora/rehearsal_tenth where it is, else the built-in corpus)"
     )
     parser.add_argument("--batch_size", type=int, nargs="+", default=[8, 32], help="sentences (default: 8 32)")
-    parser.add_argument("--updates", type=int, default=6, help="timed at batch 8; of larger batches fewer, at least 3")
+    parser.add_argument("--updates", type=int, default=7, help="timed at batch 8; of larger batches fewer, at least 2")
     parser.add_argument("--small", action="store_true", help="tiny models: to see that it runs, not how fast")
     add_json_option(parser)
     options = parser.parse_args(argv)
@@ -193,40 +193,41 @@ def main(argv: list[str] | None = None) -> int:
     from benchmarks.multiply_adds import UPDATE, matmul_peak
 
     data_dir = options.data_dir or (str(PREFERRED) if PREFERRED.is_dir() else None)
-    results, peak = {}, 0.0
-    for batch_size in options.batch_size:  # the peak before each and after the last: something else may run beside one
-        peak = max(peak, matmul_peak(torch.device("cpu"), size=256 if options.small else 2048))
-        updates = max(min(options.updates, 3), options.updates * 8 // batch_size)
-        results[batch_size] = compare(data_dir, batch_size, updates, options.small)
-    peak = max(peak, matmul_peak(torch.device("cpu"), size=256 if options.small else 2048))
-
-    print(f"{describe_machine()}\nmatrix products: {2 * peak / 1e9:,.0f} GFLOP/s")
-    print("batch  model      parameters  seconds an update  sentences/s  frames/s  GFLOP/s  share of the peak")
-    figures = {"peak_gflops": 2 * peak / 1e9}
-    for batch_size, (both, frames) in results.items():
+    find_peak = functools.partial(matmul_peak, torch.device("cpu"), size=256 if options.small else 2048)
+    peak, figures = find_peak(), {}
+    print(describe_machine())
+    print("batch  model      parameters  seconds an update  sentences/s  frames/s  times the baseline")
+    for batch_size in options.batch_size:
+        updates = max(min(options.updates, 2), options.updates * 8 // batch_size)
+        both, frames = compare(data_dir, batch_size, updates, options.small)
+        pairs = zip(both["baseline"].seconds, both["teacher"].seconds, strict=True)
+        times = statistics.median(b / t for b, t in pairs)
         for name, one in both.items():
             seconds = statistics.median(one.seconds)
             rate = statistics.median(f / s for f, s in zip(frames, one.seconds, strict=True))
-            work = statistics.median(UPDATE * multiply_adds / s for multiply_adds, s in one.done)
+            shown = f"{times:18.2f}" if name == "teacher" else ""
             print(
                 f"{batch_size:5}  {name:<9}  {one.parameters / 1e6:8.1f} M  {seconds:17.3f}  {batch_size / seconds:11.1f}"
-                f"  {rate:8,.0f}  {2 * work / 1e9:7.0f}  {100 * work / peak:15.0f} %"
+                f"  {rate:8,.0f}  {shown}",
+                flush=True,
             )
             key = f"{name}_batch_{batch_size}"
+            work = statistics.median(UPDATE * multiply_adds / s for multiply_adds, s in one.done)
             figures |= {
                 f"{name}_parameters": one.parameters,
                 f"{key}_seconds": seconds,
                 f"{key}_sentences_per_second": batch_size / seconds,
                 f"{key}_frames_per_second": rate,
                 f"{key}_gflops": 2 * work / 1e9,
-                f"{key}_share_of_peak": work / peak,
             }
-        pairs = zip(both["baseline"].seconds, both["teacher"].seconds, strict=True)
-        figures[f"times_the_baseline_batch_{batch_size}"] = statistics.median(b / t for b, t in pairs)
-    for batch_size in options.batch_size[1:]:
-        name = f"times_the_baseline_batch_{batch_size}"
-        print(f"{name}: {figures[name]:.2f}")
-    finish(options, figures, f"times_the_baseline_batch_{options.batch_size[0]}")
+        figures[f"times_the_baseline_batch_{batch_size}"] = times
+        peak = max(peak, find_peak())  # once more: something else may run beside one
+    print(f"matrix products: {2 * peak / 1e9:,.0f} GFLOP/s; of it")
+    for key in [name.removesuffix("_gflops") for name in figures if name.endswith("_gflops")]:
+        share = figures[f"{key}_gflops"] * 1e9 / 2 / peak
+        print(f"  {key.replace('_', ' '):<18} {figures[f'{key}_gflops']:4.0f} GFLOP/s, {100 * share:.0f} %")
+        figures[f"{key}_share_of_peak"] = share
+    finish(options, {**figures, "peak_gflops": 2 * peak / 1e9}, f"times_the_baseline_batch_{options.batch_size[0]}")
     return 0
 
 

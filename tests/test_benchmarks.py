@@ -204,7 +204,7 @@ def test_teacher_and_baseline_side_by_side(tiny_corpus, tmp_path, capsys):
     ]
     assert training.main(list(map(str, words))) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in lines[3:5]] == ["teacher", "baseline"]
+    assert [line.split()[1] for line in lines[2:4]] == ["teacher", "baseline"]
     figures = read_figures(tmp_path / "figures.json", "training")
     name, value = lines[-1].split(": ")
     assert figures[name] == pytest.approx(float(value), rel=0.01) and name == "times_the_baseline_batch_4"
