@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import yaml
 
 from benchmarks.machine import describe_machine
+from benchmarks.results import add_json_option, figure_name, finish
 from command_line import Parser
 from data.corpus import Corpus
 from errors import DataError, UsageError, run_script
@@ -203,6 +204,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
     parser.add_argument("--epochs", type=int, default=argparse.SUPPRESS, help="instead of the variants file's")
     parser.add_argument("--output", type=Path, required=True, help="folder for runs.jsonl, table.md and table.png")
+    add_json_option(parser)
     options = parser.parse_args(argv)
     variants = read_variants(options.variants)
     for name in options.only or ():
@@ -244,10 +246,15 @@ def main(argv: list[str] | None = None) -> int:
     (options.output / "table.md").write_text(f"{describe_machine()}\n\n{text}\n", encoding="utf-8")
     plot(rows, options.output / "table.png")
     print(f"\n{text}")
-    best = min(
-        rows, key=lambda name: statistics.mean(run["columns"][next(iter(run["columns"]))]["wer"] for run in rows[name])
-    )
+    figures = {
+        figure_name(name, column): statistics.mean(run["columns"][column]["wer"] for run in runs)
+        for name, runs in rows.items()
+        for column in runs[0]["columns"]
+    }
+    first = next(iter(next(iter(rows.values()))[0]["columns"]))
+    best = min(rows, key=lambda name: figures[figure_name(name, first)])
     print(f"best_variant: {best}")
+    finish(options, {**figures, "best_variant_wer": figures[figure_name(best, first)]}, "best_variant_wer")
     return 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.machine import describe_machine
+from benchmarks.results import add_json_option, figure_name, finish
 from command_line import Parser
 from decoding.length_normalization import filtered_decode
 from decoding.posteriors import decode_posteriors
@@ -20,13 +21,14 @@ from errors import DataError, run_script
 from training.judging import open_judged
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="decoders.py", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="best_model.pth of a run")
     parser.add_argument("--data_dir", help="corpus folder (default: the one that the checkpoint was trained on)")
     parser.add_argument("--split", choices=("train", "dev", "test"), default="dev", help="what is scored")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    options = parser.parse_args()
+    add_json_option(parser)
+    options = parser.parse_args(argv)
     judged = open_judged(options.checkpoint, options.data_dir, options.device)
     references = judged.prepared(options.split).references
     if not any(references):
@@ -42,12 +44,15 @@ def main() -> int:
     print(describe_machine())
     print(f"{options.checkpoint}, {options.split} of {judged.corpus.describe()}")
     print(f"{'decoder':<12}  {'WER %':>7}  {'95 % interval':>16}  {'sub':>5}  {'del':>5}  {'ins':>5}  settings")
+    figures = {}
     for name, (decoder, described) in decoders.items():
         readings = decode_posteriors(judged.posteriors(options.split), decoder)
         aligned = align(references, [judged.vocabulary.decode(reading) for reading in readings])
         found, (low, high) = total(aligned), bootstrap_interval(aligned)
         counts = f"{found.substitutions:>5}  {found.deletions:>5}  {found.insertions:>5}"
         print(f"{name:<12}  {found.wer:>7.2f}  {low:>7.2f}–{high:<8.2f}  {counts}  {described}")
+        figures[figure_name(name, "wer")] = found.wer
+    finish(options, figures, "adaptive_wer")
     return 0
 
 

@@ -20,8 +20,10 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe_machine
+from benchmarks.results import add_json_option, figure_name, finish
 from command_line import Parser
 from decoding.beam_search import beam_search
+from errors import run_script
 
 CLASSES, STEPS, WIDTH, TOKENS, BATCH = 1300, 50, 10, 20, 64
 
@@ -63,10 +65,12 @@ def timed(action: Callable[[], list[list[int]]], repeats: int = 9) -> tuple[floa
     return 1000 * sorted(times)[repeats // 2] / BATCH, readings
 
 
-def main() -> None:
-    Parser(prog="decoding.py", description=__doc__).parse_args()
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(prog="decoding.py", description=__doc__)
+    add_json_option(parser)
+    options = parser.parse_args(argv)
     print(describe_machine())
-    threads = torch.get_num_threads()
+    threads, figures = torch.get_num_threads(), {}
     for name, sharpness in (("peaky", 6.0), ("less peaky", 2.0)):
         log_probs = make_log_probs(sharpness)
         emissions = [np.ascontiguousarray(one.numpy()) for one in log_probs]
@@ -77,8 +81,13 @@ def main() -> None:
             f"{name}: ours {mine:.2f} ms a sentence, flashlight-text {other:.2f} ms "
             f"({other / threads:.2f} if it filled {threads} threads); {same} of {BATCH} read alike"
         )
-        print(f"beam_search_{name.replace(' ', '_')}_times_as_fast: {other / mine:.2f}")
+        key = figure_name(name)
+        figures |= {f"{key}_milliseconds": mine, f"{key}_flashlight_milliseconds": other, f"{key}_read_alike": same}
+        figures[f"beam_search_{key}_times_as_fast"] = other / mine
+    print(f"beam_search_peaky_times_as_fast: {figures['beam_search_peaky_times_as_fast']:.2f}")
+    finish(options, figures, "beam_search_less_peaky_times_as_fast")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from benchmarks.machine import describe_machine
+from benchmarks.results import add_json_option, finish
 from command_line import Parser
 from data.extraction import extract, missing_library
 from errors import DataError, UsageError, run_script
@@ -60,11 +61,12 @@ def write_clips(video: Path, folder: Path, count: int) -> Path:
     return folder / "train.csv"
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="extraction.py", description=__doc__)
     parser.add_argument("--video", type=Path, required=True, metavar="FILE", help="a video of somebody who signs")
     parser.add_argument("--clips", type=int, default=24, metavar="N", help="clips to cut from it")
-    arguments = parser.parse_args()
+    add_json_option(parser)
+    arguments = parser.parse_args(argv)
     if arguments.clips < 2:
         raise UsageError(f"--clips {arguments.clips}: expected at least 2, one for each worker")
     print(describe_machine())
@@ -83,8 +85,11 @@ def main() -> int:
             rates[workers] = frames / (time.perf_counter() - started)
             contents[workers] = {path.name: path.read_bytes() for path in output.iterdir()}
             print(f"extraction_frames_per_second_{workers}_worker{'s' if workers > 1 else ''}: {rates[workers]:.2f}")
-    print(f"extraction_two_workers_times_as_fast: {rates[2] / rates[1]:.2f}")
-    print(f"extraction_same_bytes: {'yes' if contents[1] == contents[2] else 'no'}")
+    same = contents[1] == contents[2]
+    print(f"extraction_same_bytes: {'yes' if same else 'no'}")
+    figures = {"frames_per_second_1_worker": rates[1], "frames_per_second_2_workers": rates[2], "same_bytes": int(same)}
+    figures["extraction_two_workers_times_as_fast"] = rates[2] / rates[1]
+    finish(arguments, figures, "extraction_two_workers_times_as_fast")
     return 0
 
 

@@ -34,6 +34,7 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from benchmarks.results import add_json_option, finish
 from errors import ProjectError
 
 MEMORY = 1 << 30  # bytes beyond what the process has at its start
@@ -553,17 +554,20 @@ def _try(target: Target, path: Path, outcome: Outcome, keep: Path | None) -> Non
             outcome.found[harm] = _kept(keep, kind, path)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="fuzz.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--only", nargs="+", choices=sorted(MAKERS), default=list(MAKERS), help="readers (default: all)"
     )
     parser.add_argument("--count", type=int, default=10_000, help="inputs for each (default: 10000)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same inputs (default: 0)")
     parser.add_argument("--keep", type=Path, help="folder for inputs that did harm")
-    options = parser.parse_args()
+    add_json_option(parser)
+    options = parser.parse_args(argv)
     print("reader            inputs  refused   read  slowest   seconds  memory")
-    harmed = 0
+    harmed, figures = 0, {}
     for name in options.only:
         one = fuzz(name, options.count, options.seed, options.keep)
         print(
@@ -574,6 +578,8 @@ def main() -> int:
         for harm, kept in one.found.items():
             print(f"  {harm} ({kept})")
         harmed += len(one.found)
+        figures |= {f"{name}_inputs": one.tried, f"{name}_kinds_of_harm": len(one.found), f"{name}_MiB": one.memory}
+    finish(options, {**figures, "kinds_of_harm": harmed}, "kinds_of_harm")
     return 1 if harmed else 0
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.results import add_json_option, finish
 from command_line import Parser
 from data.transcripts import read_transcript
 from data.vocabulary import Vocabulary
@@ -18,12 +19,13 @@ from decoding.language_model import perplexity, train_language_model, write_arpa
 from errors import DataError, run_script
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="language_model.py", description=__doc__)
     parser.add_argument("--transcripts", type=Path, required=True, help="what the model is trained on")
     parser.add_argument("--dev", type=Path, required=True, help="what it has to predict")
     parser.add_argument("--arpa", type=Path, metavar="PATH", help="write the model there, as an ARPA file of order 2")
-    options = parser.parse_args()
+    add_json_option(parser)
+    options = parser.parse_args(argv)
     train, dev = (
         [sentence.glosses for sentence in read_transcript(path)] for path in (options.transcripts, options.dev)
     )
@@ -40,7 +42,7 @@ def main() -> int:
     )
     print(f"dev: {len(dev):,} sentences, {said:,} glosses")
     print(f"outside the vocabulary: {outside} ({100 * outside / max(said, 1):.2f} %), not predicted")
-    print(f"perplexity: {found:.2f}")
+    finish(options, {"perplexity": found, "dev_glosses": said, "outside_vocabulary": outside}, "perplexity")
     return 0
 
 

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from benchmarks.machine import describe_machine
+from benchmarks.results import add_json_option, finish
 from command_line import Parser, number_between
 from data.corpus import Corpus, Split
 from data.landmark_stream import Frame, LandmarkStream
@@ -87,7 +88,7 @@ def speed(progresses: list[Progress]) -> float:
     return sum(one.frames for one in progresses) / sum(one.took for one in progresses)
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="online.py", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="best_model.pth of a run")
     parser.add_argument("--data_dir", required=True, help="corpus folder")
@@ -102,7 +103,8 @@ def main() -> int:
     for option, default in (("window", WINDOW), ("overlap", OVERLAP), ("lookahead", LOOKAHEAD)):
         kind = number_between(0, 3600)
         parser.add_argument(f"--{option}", type=kind, nargs="+", default=[default], help="as in transcribe.py")
-    options = parser.parse_args()
+    add_json_option(parser)
+    options = parser.parse_args(argv)
 
     recognizer = open_recognizer(options.checkpoint, options.decoder, options.device)
     corpus = open_corpus(options.data_dir)
@@ -113,13 +115,16 @@ def main() -> int:
     print(f"{options.checkpoint}, {options.split} of {corpus.describe()}, decoder: {recognizer.decoder_description}")
     print(f"{len(recordings)} recordings of about {options.seconds:g} s, {sum(map(len, spoken))} glosses")
 
+    figures: dict[str, float] = {}
     whole = Windows(WINDOW, OVERLAP, LOOKAHEAD, whole=1e6)
     alone, progress = read_all(
         recognizer, corpus, split, [[index] for indices in recordings for index in indices], whole
     )
     references = [split.sentences[index].glosses for indices in recordings for index in indices]
+    figures["alone_wer"], figures["alone_frames_per_second"] = score(references, alone).wer, speed(progress)
     print(f"each sentence by itself: {score(references, alone)}; {speed(progress):,.0f} frames/s")
     offline, progress = read_all(recognizer, corpus, split, recordings, whole)
+    figures["whole_wer"], figures["whole_frames_per_second"] = score(spoken, offline).wer, speed(progress)
     low, high = bootstrap_interval(align_sentences(spoken, offline))
     print(
         f"as a whole: {score(spoken, offline)}, 95 % interval {low:.2f} to {high:.2f}; {speed(progress):,.0f} frames/s"
@@ -140,6 +145,9 @@ def main() -> int:
             f"  {speed(progress):8,.0f}  {held:11}",
             flush=True,
         )
+        name = f"window_{length:g}_{overlap:g}_{lookahead:g}"
+        figures |= {f"{name}_wer": wer, f"{name}_latency_seconds": mean, f"{name}_frames_per_second": speed(progress)}
+    finish(options, figures, next((name for name in figures if name.startswith("window_")), "whole_wer"))
     return 0
 
 

@@ -19,18 +19,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import prepare_data
 import train_teacher
 from benchmarks.machine import describe_machine
+from benchmarks.results import add_json_option, finish
 from errors import run_script
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="recorded.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--input", type=Path, required=True, help="folder <gloss>/<repetition>/<frame>.npy")
     parser.add_argument("--recorders", type=int, default=1, help="as in prepare_data.py import (default: 1)")
     parser.add_argument("--split_by", choices=("repetition", "signer"), default="repetition")
     parser.add_argument("--seed", type=int, default=1, help="of composition and training (default: 1)")
-    args = parser.parse_args()
+    add_json_option(parser)
+    args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         isolated, corpus, run = (str(Path(folder) / name) for name in ("isolated", "corpus", "run"))
         steps = (
@@ -51,7 +55,8 @@ def main() -> int:
     print(describe_machine())
     print(f"train seconds: {result['seconds']:.0f}, parameters: {result['parameters']:,}")
     print(f"greedy_dev_wer: {result['greedy_dev_wer']:.2f}")
-    print(f"dev_wer: {result['best_dev_wer']:.2f}")
+    figures = {name: result[name] for name in ("seconds", "parameters", "greedy_dev_wer")}
+    finish(args, {**figures, "dev_wer": result["best_dev_wer"]}, "dev_wer")
     return 0
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.results import add_json_option, finish
 from command_line import Parser
 from data.composer import Recording, join, plan_split, read_recordings, split_recordings
 from data.corpus import Corpus, CorpusWriter, Split, check_output
@@ -89,7 +90,8 @@ def _plain(gloss: str) -> str:
     return gloss.casefold().replace("-", "").replace("_", "").replace(" ", "")
 
 
-def write(output: Path, rows: dict[str, list[ROWS]], like: Corpus, simulated: bool) -> None:
+def write(output: Path, rows: dict[str, list[ROWS]], like: Corpus, simulated: bool) -> dict[str, float]:
+    """Write a corpus of the rows; returns its numbers of sentences."""
     made_by = {"command": "benchmarks/signer_corpora.py"}
     facts = {"name": output.name, "fps": like.fps, "aspect_ratio": like.aspect_ratio, "made_by": made_by}
     with CorpusWriter(output, **facts, simulated=simulated, composed=not simulated) as writer:
@@ -97,15 +99,17 @@ def write(output: Path, rows: dict[str, list[ROWS]], like: Corpus, simulated: bo
             for sentence in sentences:
                 writer.split(name).add(*sentence)
     print(f"{output}: {', '.join(f'{len(sentences)} {name}' for name, sentences in rows.items())} sentences")
+    return {f"{output.name}_{name}_sentences": len(sentences) for name, sentences in rows.items()}
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="signer_corpora.py", description=__doc__)
     parser.add_argument("--input", type=Path, required=True, help="folder <gloss>/<repetition>/<frame>.npy")
     parser.add_argument("--recorders", type=int, required=True, help="as in prepare_data.py import")
     parser.add_argument("--others", type=Path, nargs="*", default=[], help="folders of the same layout, other people's")
     parser.add_argument("--output", type=Path, required=True, help="folder for the corpora")
-    options = parser.parse_args()
+    add_json_option(parser)
+    options = parser.parse_args(argv)
     for name in ("recorders", "simulated", "both", *(["others"] if options.others else [])):
         check_output(options.output / name)  # before minutes of work
     with tempfile.TemporaryDirectory() as name:
@@ -113,13 +117,15 @@ def main() -> int:
         import_mp_data(options.input, folder / "isolated", recorders=options.recorders)
         isolated = Corpus(folder / "isolated")
         recorders, simulated = recorder_rows(isolated), simulated_rows(folder)
-        write(options.output / "recorders", recorders, isolated, simulated=False)
-        write(options.output / "simulated", simulated, isolated, simulated=True)
+        figures = write(options.output / "recorders", recorders, isolated, simulated=False)
+        figures |= write(options.output / "simulated", simulated, isolated, simulated=True)
         both = {split: recorders[split] + simulated[split] for split in recorders}
-        write(options.output / "both", both, isolated, simulated=True)
+        figures |= write(options.output / "both", both, isolated, simulated=True)
         if options.others:
             glosses = {gloss for _, _, words, _, _ in recorders["train"] for gloss in words}
-            write(options.output / "others", other_rows(folder, options.others, glosses), isolated, simulated=False)
+            others = other_rows(folder, options.others, glosses)
+            figures |= write(options.output / "others", others, isolated, simulated=False)
+    finish(options, figures, "recorders_train_sentences")
     return 0
 
 

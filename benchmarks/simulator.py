@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe_machine
+from benchmarks.results import add_json_option, figure_name, finish
 from command_line import Parser
 from data.batching import load_batch
 from data.corpus import Corpus
@@ -46,8 +47,22 @@ def second_difference(x: torch.Tensor) -> torch.Tensor:
     return torch.linalg.vector_norm((x[2:] - 2 * x[1:-1] + x[:-2])[..., :2], dim=-1)
 
 
-def measure(corpus: Corpus, sentences: int) -> dict[str, str]:
-    """{row: figure} of one corpus."""
+# Each row's figures and how they are shown.
+ROWS = {
+    "signers": {"signers": "{:.0f}"},
+    "body jitter": {"body_jitter": "{:.4f}"},
+    "finger jitter": {"finger_jitter": "{:.4f}"},
+    "wrist speed": {"wrist_speed_median": "{:.3f}", "wrist_speed_90": "{:.3f}"},
+    "hand lost": {"hand_lost_percent": "{:.1f} %"},
+    "gap": {"gap": "{:.0f}"},
+    "hand size": {"hand_size": "{:.2f}", "hand_size_spread_percent": "{:.0f} %"},
+    "head height": {"head_height": "{:.2f}", "head_height_spread_percent": "{:.0f} %"},
+    "frames a gloss": {"frames_a_gloss": "{:.0f}"},
+}
+
+
+def measure(corpus: Corpus, sentences: int) -> dict[str, float]:
+    """The figures of ROWS of one corpus; NaN for one that it does not have."""
     split = corpus.split("train")
     chosen = np.unique(np.linspace(0, len(split) - 1, min(sentences, len(split))).astype(int))
     values, by_signer = defaultdict(list), defaultdict(lambda: defaultdict(list))
@@ -76,37 +91,49 @@ def measure(corpus: Corpus, sentences: int) -> dict[str, str]:
             size = torch.linalg.vector_norm((body[:, MIDDLE_KNUCKLE] - body[:, RIGHT_HAND_WRIST])[:, :2], dim=-1)
             by_signer["hand"][sentence.signer].append(size[torch.from_numpy(hand)].quantile(0.9).item())
 
-    def spread(name: str) -> str:
+    def spread(name: str) -> tuple[float, float]:
         medians = [np.median(one) for one in by_signer[name].values()]
-        between = f"{100 * np.std(medians) / np.mean(medians):.0f} %" if len(medians) > 1 else "-"
-        return f"{np.median(medians):.2f}, {between}"
+        between = 100 * np.std(medians) / np.mean(medians) if len(medians) > 1 else np.nan
+        return float(np.median(medians)), float(between)
 
-    return {
-        "signers": str(len(by_signer["head"])),
-        "body jitter": f"{np.median(values['body']):.4f}",
-        "finger jitter": f"{np.median(values['fingers']):.4f}",
-        "wrist speed": f"{np.median(values['speed']):.3f}, {np.quantile(values['speed'], 0.9):.3f}",
-        "hand lost": f"{100 * lost_frames / max(raised_frames, 1):.1f} %",
-        "gap": f"{np.median(values['gaps']):.0f}" if values["gaps"] else "-",
-        "hand size": spread("hand"),
-        "head height": spread("head"),
-        "frames a gloss": f"{np.median(values['frames']):.0f}",
-    }
+    figures = [
+        len(by_signer["head"]),
+        np.median(values["body"]),
+        np.median(values["fingers"]),
+        *np.quantile(values["speed"], [0.5, 0.9]),
+        100 * lost_frames / max(raised_frames, 1),
+        np.median(values["gaps"]) if values["gaps"] else np.nan,
+        *spread("hand"),
+        *spread("head"),
+        np.median(values["frames"]),
+    ]
+    names = [name for row in ROWS.values() for name in row]
+    return dict(zip(names, map(float, figures), strict=True))
 
 
-def main() -> int:
+def shown(row: str, figures: dict[str, float]) -> str:
+    """A row's cell of one corpus."""
+    return ", ".join(
+        form.format(figures[name]) if np.isfinite(figures[name]) else "-" for name, form in ROWS[row].items()
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="simulator.py", description=__doc__)
     parser.add_argument("--corpora", type=Path, nargs="+", required=True, help="corpus folders, one column each")
     parser.add_argument("--sentences", type=int, default=300, help="of each, spread evenly over train (default: 300)")
-    options = parser.parse_args()
+    add_json_option(parser)
+    options = parser.parse_args(argv)
     print(describe_machine())
     columns = {}
     for path in options.corpora:
         corpus = Corpus(path)
         columns[corpus.name + (" (simulated)" if corpus.simulated else "")] = measure(corpus, options.sentences)
     print(f"| | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
-    for row in next(iter(columns.values())):
-        print(f"| {row} | {' | '.join(column[row] for column in columns.values())} |")
+    for row in ROWS:
+        print(f"| {row} | {' | '.join(shown(row, column) for column in columns.values())} |")
+    figures = {figure_name(corpus, name): value for corpus, column in columns.items() for name, value in column.items()}
+    finish(options, figures, next(name for name in figures if name.endswith("finger_jitter")))
     return 0
 
 

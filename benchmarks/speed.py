@@ -4,10 +4,12 @@
 
 1. BiLSTM: two directions with a per-sentence flip against nn.LSTM on a packed sequence (forward and backward, 1024 units).
 2. Features: landmarks to 6516 values with freed memory kept in the process against glibc's default.
-3. A whole update of the full-size teacher at batch 8.
+3. Convolutions over time as the inception stages do them, (B, C, T), against channels last and against unfolding and one
+   matrix product, forward and backward.
+4. A whole update of the full-size teacher at batch 8.
 """
 
-import argparse
+import functools
 import subprocess
 import sys
 import time
@@ -17,10 +19,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from benchmarks.machine import describe_machine
+from benchmarks.results import add_json_option, finish
+from command_line import Parser
 from data.features import compute_features
+from errors import run_script
 from models.bilstm import BiLSTM
 from models.config import ModelConfig
 from models.i3d_teacher import I3DTeacher
@@ -72,6 +78,36 @@ def features_elsewhere(keep_memory: bool) -> float:
     return float(subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True).stdout)
 
 
+def layouts() -> dict[str, float]:
+    """Seconds of the first inception stage's convolutions (512 -> 96, 480, 96, 96 channels) in each layout."""
+    wide = (3, 96), (5, 480), (9, 96), (1, 96)
+    seconds = dict.fromkeys(("channels first", "channels last", "unfolded"), 0.0)
+    for kernel, width in wide:
+        x, weight = torch.rand(BATCH, 512, FRAMES), torch.randn(width, 512, kernel)
+        last = x[:, :, None].contiguous(memory_format=torch.channels_last)
+        last_weight = weight[:, :, None].contiguous(memory_format=torch.channels_last)
+        steps, matrix = x.transpose(1, 2).contiguous(), weight.permute(1, 2, 0).reshape(-1, width).contiguous()
+        around = kernel // 2
+
+        def unfolded(x: Tensor, matrix: Tensor, around: int = around, kernel: int = kernel) -> Tensor:
+            windows = functional.pad(x, (0, 0, around, around)).unfold(1, kernel, 1)  # (B, T, C, kernel)
+            return windows.reshape(BATCH * FRAMES, -1) @ matrix
+
+        ways = {
+            "channels first": (functools.partial(functional.conv1d, padding=around), x, weight),
+            "channels last": (functools.partial(functional.conv2d, padding=(0, around)), last, last_weight),
+            "unfolded": (unfolded, steps, matrix),
+        }
+        for name, (convolve, given, weights) in ways.items():
+            given.requires_grad_()
+            weights.requires_grad_()
+            gradient = torch.randn_like(convolve(given, weights).detach())
+            seconds[name] += median_seconds(
+                lambda c=convolve, g=given, w=weights, d=gradient: torch.autograd.grad(c(g, w), (g, w), d), repeats=5
+            )
+    return seconds
+
+
 def update() -> float:
     """Frames a second of forward, loss, backward and optimiser step of the full-size teacher."""
     model = I3DTeacher(ModelConfig(), 1232).train()
@@ -89,18 +125,34 @@ def update() -> float:
     return BATCH * FRAMES / median_seconds(step, repeats=5)
 
 
-def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(prog="speed.py", description=__doc__)
+    add_json_option(parser)
+    options = parser.parse_args(argv)
     without, kept = features_elsewhere(False), features_elsewhere(True)
     choose_device("cpu")
     flipped, packed = bilstm()
     print(describe_machine())
     print(f"BiLSTM 2 x 1024, {BATCH} x {STEPS} steps: flipped {flipped:.3f} s, packed {packed:.3f} s")
     print(f"features: {without:,.0f} frames/s, {kept:,.0f} with freed memory kept")
-    print(f"teacher update, batch {BATCH} x {FRAMES} frames: {update():,.0f} frames/s")
-    print(f"bilstm_packed_over_flipped: {packed / flipped:.2f}")
-    print(f"features_kept_over_default: {kept / without:.2f}")
+    convolutions = layouts()
+    shown = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in convolutions.items())
+    print(f"convolutions of the first inception stage, {BATCH} x {FRAMES} frames: {shown}")
+    rate = update()
+    print(f"teacher update, batch {BATCH} x {FRAMES} frames: {rate:,.0f} frames/s")
+    figures = {
+        "bilstm_packed_over_flipped": packed / flipped,
+        "features_kept_over_default": kept / without,
+        "features_frames_per_second": kept,
+        "channels_last_over_first": convolutions["channels last"] / convolutions["channels first"],
+        "unfolded_over_first": convolutions["unfolded"] / convolutions["channels first"],
+        "teacher_frames_per_second": rate,
+    }
+    for name in list(figures)[:-1]:
+        print(f"{name}: {figures[name]:.2f}")
+    finish(options, figures, "teacher_frames_per_second")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import json
 import math
+import statistics
 import sys
 import tempfile
 import time
@@ -27,6 +28,7 @@ import evaluate
 import export_soft_targets
 import train_teacher
 from benchmarks.machine import describe_machine
+from benchmarks.results import add_json_option, finish
 from data.corpus import Corpus
 from errors import run_script
 from training.checkpoint import load_checkpoint
@@ -86,8 +88,10 @@ def gain(taught: list[float], untaught: list[float]) -> str:
     return f"{mean:+.2f} points of WER, 95 % interval {mean - half:+.2f} to {mean + half:+.2f}: {verdict}"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="student.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data_dir", help="corpus (default: the teacher's; without a teacher the built-in one)")
     parser.add_argument("--teacher", type=Path, help="checkpoint (default: a demo-size teacher is trained)")
     parser.add_argument("--config", type=Path, default=ROOT / "configs/student_demo.yaml", help="of the student")
@@ -95,7 +99,8 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(default: 0 1 2)")
     parser.add_argument("--epochs", type=int, default=16, help="of each student (default: 16)")
     parser.add_argument("--work", type=Path, help="folder that keeps the runs (default: a temporary one)")
-    args = parser.parse_args()
+    add_json_option(parser)
+    args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
         work = args.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
@@ -134,7 +139,12 @@ def compare(args: argparse.Namespace, work: Path) -> int:
             results.setdefault(row, []).append(found)
             shown = ", ".join(f"{split} {wer:.2f} %" for split, wer in found.items())
             print(f"{row}, seed {seed}: {shown} ({time.perf_counter() - started:.0f} s)", flush=True)
-    report(teacher, wers_of_teacher(teacher, data_dir, splits, work), results, work, args, corpus, splits)
+    of_teacher = wers_of_teacher(teacher, data_dir, splits, work)
+    report(teacher, of_teacher, results, work, args, corpus, splits)
+    figures = {f"teacher_{split}_wer": wer for split, wer in of_teacher.items()}
+    for row, found in results.items():
+        figures |= {f"{row}_{split}_wer": statistics.mean(one[split] for one in found) for split in splits}
+    finish(args, figures, f"{args.rows[0]}_dev_wer")
     return 0
 
 

@@ -23,6 +23,7 @@ import onnxruntime
 import torch
 
 from benchmarks.machine import describe_machine
+from benchmarks.results import add_json_option, figure_name, finish
 from decoding.greedy import greedy_decode
 from errors import run_script
 from training.config import Config, read_overrides
@@ -82,8 +83,10 @@ def in_stream(whole: LandmarkModel) -> Callable[[], object]:
     return read
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="student_speed.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--teacher_config", type=Path, default=ROOT / "configs/teacher.yaml")
     parser.add_argument("--student_config", type=Path, default=ROOT / "configs/student.yaml")
     parser.add_argument(
@@ -92,7 +95,8 @@ def main() -> int:
     parser.add_argument(
         "--repeats", type=int, default=9, help="sentences timed of each; the median is shown (default: 9)"
     )
-    args = parser.parse_args()
+    add_json_option(parser)
+    args = parser.parse_args(argv)
     choose_device("cpu")
     teacher = Config().updated(read_overrides(args.teacher_config)).model
     student = StudentConfig().updated(read_overrides(args.student_config, StudentConfig)).model
@@ -124,12 +128,15 @@ def main() -> int:
                 seconds[key].append(time.perf_counter() - started)
     print(f"{describe_machine()}, onnxruntime {onnxruntime.__version__}")
     print(f"times real time at {FPS} frames a second, median of {args.repeats} (lowest to highest)")
+    figures = {}
     for (name, how), times in seconds.items():
         rates = sorted(FRAMES / FPS / np.array(times))
         rate = rates[len(rates) // 2]
         print(f"  {name:<18} {how:<12} {rate:7.0f} x   ({rates[0]:.0f} to {rates[-1]:.0f})")
+        figures[figure_name(name, how, "times_real_time")] = float(rate)
     for name, text in facts.items():
         print(f"{name}: {text}")
+    finish(args, figures, "student_torch_times_real_time")
     return 0
 
 

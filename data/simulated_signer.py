@@ -8,8 +8,10 @@ processor with other vector instructions, may round a last bit differently); mem
 on such a corpus says that a program works, not how well it reads real signers; corpus.json marks it as simulated.
 """
 
+import contextlib
+import multiprocessing
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -124,11 +126,12 @@ def synthesize_transcripts(
     *,
     seed: int = 0,
     progress: bool = False,
+    workers: int = 1,
 ) -> None:
     """Write a corpus in which simulated signers act the given transcripts, seen as PHOENIX frames show signers.
 
     transcripts: split name → sentences. A sentence with `frames` has exactly that many, however fast that is; otherwise the
-    signer's own pace decides. Signers of one name are one person in all splits.
+    signer's own pace decides. Signers of one name are one person in all splits. workers: processes that share the acting.
     Raises DataError for a sentence without glosses or frames and for an id that is in two splits, UsageError when there is
     no sentence at all or `output` is in use.
     """
@@ -145,7 +148,7 @@ def synthesize_transcripts(
     glosses = {gloss for rows in transcripts.values() for sentence in rows for gloss in sentence.glosses}
     crew = SimulatedSigners(glosses, STUDIO, seed)
     arguments = {"transcripts": {split: len(rows) for split, rows in transcripts.items()}}
-    _write(output, transcripts, crew, output.name, arguments, progress)
+    _write(output, transcripts, crew, output.name, arguments, progress, workers)
 
 
 def _write(
@@ -155,10 +158,12 @@ def _write(
     name: str,
     arguments: dict,
     progress: bool,
+    workers: int = 1,
 ) -> None:
     made_by = {"generator": "simulated signer", "version": VERSION, "seed": crew.seed, **arguments}
     total = sum(len(rows) for rows in transcripts.values())
     with (
+        _acting(crew, workers) as act,
         CorpusWriter(
             output, name=name, fps=FPS, aspect_ratio=crew.framing.aspect_ratio, made_by=made_by, simulated=True
         ) as writer,
@@ -166,9 +171,31 @@ def _write(
     ):
         for split, rows in transcripts.items():
             target = writer.split(split)
-            for sentence in rows:
-                target.add(sentence.id, sentence.signer, sentence.glosses, *crew.record(sentence))
+            for sentence, recorded in zip(rows, act(rows), strict=True):
+                target.add(sentence.id, sentence.signer, sentence.glosses, *recorded)
                 bar.update()
+
+
+@contextlib.contextmanager
+def _acting(crew: SimulatedSigners, workers: int) -> Iterator[Callable[[list[TranscribedSentence]], Iterable]]:
+    """`crew.record` over sentences, in order, by so many processes."""
+    if workers == 1:
+        yield lambda rows: map(crew.record, rows)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers, _join_crew, [crew]) as pool:
+        yield lambda rows: pool.imap(_record, rows, chunksize=8)
+
+
+_crew: SimulatedSigners | None = None  # of a worker's process
+
+
+def _join_crew(crew: SimulatedSigners) -> None:
+    global _crew
+    _crew = crew
+
+
+def _record(sentence: TranscribedSentence) -> tuple[np.ndarray, np.ndarray]:
+    return _crew.record(sentence)
 
 
 def builtin_corpus() -> Path:

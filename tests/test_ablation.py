@@ -104,7 +104,7 @@ def test_a_table_is_made_interrupted_and_gone_on_with(tmp_path, tiny_corpus, mak
     assert runs[1]["columns"]["tiny"] != runs[2]["columns"]["tiny"], "the patch has an effect"
     said = capsys.readouterr().out
     table = (tmp_path / "out" / "table.md").read_text()
-    assert table.count("\n| ") == 4 and "| wider |" in table and said.splitlines()[-1].startswith("best_variant: ")
+    assert table.count("\n| ") == 4 and "| wider |" in table and said.splitlines()[-1].startswith("best_variant_wer: ")
     assert (tmp_path / "out" / "table.png").stat().st_size > 5000
 
 
