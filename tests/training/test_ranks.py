@@ -20,7 +20,6 @@ from training.ranks import Ranks, read_environment
 from training.trainer import InterruptedRunError, Trainer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 ADDRESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 TRAIN, EPOCHS, UPDATES = 13, 3, 3  # batches of 3, 3, 3, 3 and 1, two an update: in the last one process has no sentence
 
@@ -116,15 +115,25 @@ def alone(settings, execute_run, tmp_path_factory) -> list[dict]:
     return run.trainer.progress.history
 
 
-def launch(tmp_path: Path, signal: str, at: str, *arguments) -> tuple[subprocess.CompletedProcess, list[list[int]]]:
-    """Run two processes, of which the second gets a signal before an update ('epoch.update'). Returns how torchrun ended and
-    the sentences that both read together, by epoch."""
+def page_commands() -> list[str]:
+    """The lines of the bash block of docs/scaling.md."""
+    (block,) = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8"), re.DOTALL)
+    return block.splitlines()
+
+
+def launch(
+    tmp_path: Path, signal: str, at: str, command: str, *arguments
+) -> tuple[subprocess.CompletedProcess, list[list[int]]]:
+    """Run two processes by a command of the page and further arguments; the second process gets a signal before an update
+    ('epoch.update'). Returns how torchrun ended and the sentences that both read together, by epoch."""
     notes, script = tmp_path / "notes", tmp_path / "script.py"
     notes.mkdir()
     script.write_text(SCRIPT)
     environment = {**os.environ, "NOTES": str(notes), "SIGNAL": signal, "AT": at, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, *LAUNCH, str(script), *map(str, arguments)]
-    ended = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    words = [*command.split(), *map(str, arguments)]
+    assert words[:3] == ["torchrun", "--standalone", "--nproc_per_node"] and words[4] == "train_teacher.py"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    ended = subprocess.run(launcher + words[5:], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert time.time() - float((notes / "signalled").read_text()) < 60, "the others waited for a process that was gone"
     read = [line.split() for rank in "01" for line in (notes / rank).read_text().splitlines()]
     return ended, [
@@ -144,8 +153,12 @@ def assert_alike(history: list[dict], alone: list[dict]) -> None:
 
 def test_two_processes_are_one_and_a_killed_one_ends_the_run(tmp_path, settings, alone, execute_run):
     folder = tmp_path / "run"
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings(folder)))
-    ended, read = launch(tmp_path, "SIGKILL", f"{EPOCHS}.1", "--config", tmp_path / "run.yaml")
+    given = settings(folder)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(given))
+    (train, _) = page_commands()
+    here = ("--config", tmp_path / "run.yaml", "--output_dir", folder)
+    options = (f"--{name}={given['training'][name]}" for name in ("data_dir", "batch_size"))
+    ended, read = launch(tmp_path, "SIGKILL", f"{EPOCHS}.1", train, *here, *options)
     assert ended.returncode == 1, ended.stderr
     assert "exitcode  : -9" in ended.stderr  # torchrun's summary
     assert ended.stderr.count("error: another process of this run has ended") <= 1
@@ -177,7 +190,8 @@ def test_two_processes_go_on_where_one_stopped_and_stop_together(tmp_path, setti
         with pytest.raises(InterruptedRunError):
             execute_run(settings(folder))
     # The signal reaches one process only: both stop after that update, and what both have read is in the checkpoint.
-    ended, read = launch(tmp_path, "SIGTERM", "2.1", "--resume", "auto", "--output_dir", folder)
+    (_, resume) = page_commands()
+    ended, read = launch(tmp_path, "SIGTERM", "2.1", resume, "--output_dir", folder)
     assert ended.returncode == 1 and "exitcode  : 143" in ended.stderr, ended.stderr
     assert ended.stderr.count("go on with: python train_teacher.py --resume auto") == 1
     progress = load_checkpoint(folder / "last.pth")["training"]["progress"]
