@@ -6,8 +6,8 @@
 corpus: in a process each, the start (open, hash, look through all sentences, statistics), updates of a small teacher, and one
 epoch read, augmented and turned into features; with the memory that is the process's own (RssAnon: mapped pages of the corpus
 are the system's to take back) at its peak. processes: frames a second of one and of two processes, small and full-size teacher,
-in dry runs. rounding: losses of the first updates of two processes against one, and of one process whose batches hold their
-sentences in another order against the same. Each process has one thread.
+in dry runs, and what an exchange between the two takes. rounding: losses of the first updates of two processes against one, and
+of one process whose batches hold their sentences in another order against the same. Each process has one thread.
 Writes the repeated corpus into a temporary folder (about 3 KB a frame) and removes it.
 """
 
@@ -99,7 +99,9 @@ def measure_corpus(data_dir: str) -> dict[str, float]:
         trainer = small_run(data_dir).trainer
         figures["start_seconds"] = time.perf_counter() - started
         groups = trainer.begin_epoch(1)
+        figures["train_sentences"] = len(trainer.train.split)
         figures["train_frames"] = int(trainer.train.split.lengths.sum())
+        figures["own_mebibytes_at_start"] = own_mebibytes()
         started = time.perf_counter()
         for batches in trainer.feed(groups[:UPDATES]):
             trainer.model.train()
@@ -109,7 +111,7 @@ def measure_corpus(data_dir: str) -> dict[str, float]:
         for _ in trainer.feed(groups):
             pass
         figures["feeding_seconds"] = time.perf_counter() - started
-    figures["own_mebibytes"] = peak.mebibytes
+    figures["own_mebibytes_at_peak"] = peak.mebibytes
     return figures
 
 
@@ -139,6 +141,25 @@ def measure_rounding(data_dir: str, reverse: bool) -> list[float]:
         return losses if ranks.is_writer else []
 
 
+def measure_exchange() -> list[float]:
+    """Median seconds of an all-reduce of 50 M and of 1,000 float32 values, on the writer."""
+    import torch
+    from torch import distributed
+
+    from training.ranks import connected
+
+    seconds = []
+    with connected() as ranks:
+        for size in (50_000_000, 1_000):
+            values, times = torch.zeros(size), []
+            for _ in range(7):
+                started = time.perf_counter()
+                distributed.all_reduce(values)
+                times.append(time.perf_counter() - started)
+            seconds.append(float(np.median(times)))
+        return seconds if ranks.is_writer else []
+
+
 def elsewhere(*command: str) -> str:
     """What a Python process of the project prints on its last line, with one thread."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -156,7 +177,7 @@ def compare_corpora(data_dir: str, times: int) -> dict[str, float]:
             size: json.loads(elsewhere(__file__, "--child", "corpus", "--data_dir", path).splitlines()[-1])
             for size, path in sizes.items()
         }
-    print(f"{'corpus':<28}" + "".join(f"{size:>10}x" for size in found) + f"{'ratio':>10}")
+    print(f"{'one thread':<28}" + "".join(f"{size:>10}x" for size in found) + f"{'ratio':>10}")
     figures = {}
     for name in found[1]:
         one, more = (each[name] for each in found.values())
@@ -176,7 +197,12 @@ def compare_processes(data_dir: str) -> dict[str, float]:
             figures[f"{name}_frames_per_second_{count}_processes"] = rates[-1]
         figures[f"{name}_two_over_one"] = rates[1] / rates[0]
         print(f"{name} teacher: {rates[0]:,.0f} frames/s with one process, {rates[1]:,.0f} with two")
-    return figures
+    large, little = json.loads(elsewhere(*LAUNCH, __file__, "--child", "exchange").splitlines()[-1])
+    print(
+        f"gloo between the two: {1000 * large:,.0f} ms for the gradients of 50 M parameters, {1000 * little:.1f} ms for 4 KB"
+    )
+    figures |= {"exchange_milliseconds_50m": 1000 * large, "exchange_milliseconds_4kb": 1000 * little}
+    return figures | {"full_size_two_over_one": figures.pop("full_size_two_over_one")}
 
 
 def compare_rounding(data_dir: str) -> dict[str, float]:
@@ -201,16 +227,17 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, help="only this part (default: all)")
     parser.add_argument("--json", type=Path, help="write the figures there, too (default: nowhere)")
     parser.add_argument(
-        "--child", choices=("corpus", "rounding"), help="measure in this process; used by the script itself"
+        "--child", choices=("corpus", "rounding", "exchange"), help="measure in this process; used by the script itself"
     )
     parser.add_argument("--reverse", action="store_true", help="with --child rounding: batches in another order")
     options = parser.parse_args()
     data_dir = str(Path(options.data_dir or builtin_corpus()).resolve())
     if options.child == "corpus":
         print(json.dumps(measure_corpus(data_dir)))
-    elif options.child == "rounding":
-        if losses := measure_rounding(data_dir, options.reverse):
-            print(json.dumps(losses))
+    elif options.child:
+        rounding = options.child == "rounding"
+        if measured := measure_rounding(data_dir, options.reverse) if rounding else measure_exchange():
+            print(json.dumps(measured))
     else:
         print(describe_machine())
         compare = {
