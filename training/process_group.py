@@ -23,6 +23,7 @@ from errors import ProjectError, UsageError
 from models.masking import MaskedBatchNorm
 from training.ranks import Ranks
 
+LOST_EXIT_CODE = 128 + signal.SIGTERM  # what is on disk is whole and can be continued, as after a signal
 TIMEOUT = timedelta(minutes=20)  # of waiting for one another; one that died is noticed at once
 _LOST = (
     "gloo",
@@ -33,12 +34,6 @@ _LOST = (
 )  # words of the errors that have no type of their own
 
 Value = TypeVar("Value")
-
-
-class LostProcessError(ProjectError):
-    """Another process of the run has ended. What is on disk is whole, and can be continued with any number of processes."""
-
-    exit_code = 128 + signal.SIGTERM
 
 
 class ProcessGroup(Ranks):
@@ -67,14 +62,17 @@ class ProcessGroup(Ranks):
         self._quiet.close()
         if error is None:
             self.part()
-        # Else the process ends with the error, and its connections with it: taking leave would wait for the others.
+        elif isinstance(error, ProjectError):  # of this process alone
+            print(f"error: {error}", file=sys.stderr)
+            _leave_at_once(error.exit_code)
         elif isinstance(error, RuntimeError) and is_lost(error):
-            if not self.is_writer:
-                raise SystemExit(LostProcessError.exit_code) from None
-            raise LostProcessError(
-                "another process of this run has ended (what it said stands above, if it could say anything): "
-                "start again with --resume auto and the same --output_dir"
-            ) from None
+            if self.is_writer:
+                print(
+                    "error: another process of this run has ended (what it said stands above, if it could say anything): "
+                    "start again with --resume auto and the same --output_dir",
+                    file=sys.stderr,
+                )
+            _leave_at_once(LOST_EXIT_CODE)
 
     def device(self, name: str) -> str:
         if name not in ("auto", "cuda"):
@@ -156,21 +154,27 @@ class ProcessGroup(Ranks):
         except ProjectError as error:
             failure = error
         failures = self.gather(failure)
-        said = {str(error): rank for rank, error in reversed(list(enumerate(failures))) if error is not None}
-        if not said:
+        failed = [error for error in failures if error is not None]
+        if not failed:
             return
-        first = next(error for error in failures if error is not None)
-        if not self.is_writer:
-            raise SystemExit(first.exit_code)
-        for message, rank in sorted(said.items(), key=lambda one: one[1]):
-            if message != str(first):
-                print(f"error: process {rank}: {message}", file=sys.stderr)
-        raise first
+        if self.is_writer:
+            for message in dict.fromkeys(map(str, failed)):
+                print(f"error: {message}", file=sys.stderr)
+        self.part()  # it is said before any of them ends, upon which torchrun ends the others
+        raise SystemExit(failed[0].exit_code)
 
     def part(self) -> None:
         if distributed.is_initialized():
             self.most(0)  # all have come so far
             distributed.destroy_process_group()
+
+
+def _leave_at_once(code: int) -> None:
+    """End without taking leave of the others, who may not answer: by the interpreter's own way out the threads of open
+    connections can hold the process, or abort it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def is_lost(error: RuntimeError) -> bool:
