@@ -96,10 +96,14 @@ def main(argv: list[str] | None = None) -> int:
     config = options.pop("config", None)
     resume = options.pop("resume", None)
     dry = options.pop("dry_run", False)
-    from_file = read_overrides(config, StudentConfig) if config else {}
-    overrides = merge_overrides(from_file, given_settings(options, HOMES))
+
+    def settings() -> dict[str, dict]:
+        return merge_overrides(read_overrides(config, StudentConfig) if config else {}, given_settings(options, HOMES))
 
     with connected() as ranks:
+        with ranks.together():
+            overrides = ranks.from_writer(settings)
+
         from training.distillation import prepare_student
         from training.resume import plan_start
         from training.run import carry_out, make_ready

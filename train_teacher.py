@@ -111,9 +111,14 @@ def main(argv: list[str] | None = None) -> int:
     resume = options.pop("resume", None)
     extend = options.pop("extend_vocabulary", False)
     dry = options.pop("dry_run", False)
-    overrides = merge_overrides(read_overrides(config) if config else {}, given_settings(options, HOMES))
+
+    def settings() -> dict[str, dict]:
+        return merge_overrides(read_overrides(config) if config else {}, given_settings(options, HOMES))
 
     with connected() as ranks:
+        with ranks.together():
+            overrides = ranks.from_writer(settings)
+
         from training.resume import plan_start
         from training.run import carry_out, make_ready, prepare_run
 
