@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 import shutil
 import textwrap
 from collections.abc import Callable
@@ -33,7 +34,8 @@ class Parser(argparse.ArgumentParser):
         return namespace
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+        first = os.environ.get("LOCAL_RANK", "0") == "0"  # of the processes that torchrun started here: one says it
+        self.exit(2, f"error: {message} (see {self.prog} --help)\n" if first else None)
 
 
 class _HelpFormatter(argparse.HelpFormatter):

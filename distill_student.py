@@ -21,6 +21,7 @@ from pathlib import Path
 from command_line import Parser
 from errors import run_script
 from training.config import given_settings, merge_overrides, read_overrides
+from training.ranks import connected
 from training.student_config import StudentConfig
 
 HOMES = {  # settings that are not the training section's
@@ -95,15 +96,24 @@ def main(argv: list[str] | None = None) -> int:
     config = options.pop("config", None)
     resume = options.pop("resume", None)
     dry = options.pop("dry_run", False)
-    from_file = read_overrides(config, StudentConfig) if config else {}
-    overrides = merge_overrides(from_file, given_settings(options, HOMES))
 
-    from training.distillation import prepare_student
-    from training.resume import plan_start
-    from training.run import carry_out
+    def settings() -> dict[str, dict]:
+        return merge_overrides(read_overrides(config, StudentConfig) if config else {}, given_settings(options, HOMES))
 
-    run = prepare_student(plan_start(resume, overrides, StudentConfig()), overrides)
-    return carry_out(run, dry, resume, "distill_student.py")
+    with connected() as ranks:
+        with ranks.together():
+            overrides = ranks.from_writer(settings)
+
+        from training.distillation import prepare_student
+        from training.resume import plan_start
+        from training.run import carry_out, make_ready
+
+        run = make_ready(
+            ranks,
+            lambda: plan_start(resume, overrides, StudentConfig()),
+            lambda start: prepare_student(start, overrides, ranks),
+        )
+        return carry_out(run, dry, resume, "distill_student.py")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ Go on with an interrupted run exactly where it stopped:
 Fine-tune: whenever a setting that shapes training is given and differs from the checkpoint's:
     python train_teacher.py --resume checkpoints/teacher/best_model.pth --learning_rate 0.00005 --epochs 50
 
+On the four GPUs of a machine (docs/scaling.md: more machines, and what stays the same); --batch_size is that of all together:
+    torchrun --nproc_per_node 4 train_teacher.py --data_dir data/corpora/mine --batch_size 32 --output_dir checkpoints/mine
+
 See what a run would be, and how long an epoch would take, without writing anything:
     python train_teacher.py --config configs/teacher.yaml --dry_run
 
@@ -29,6 +32,7 @@ from pathlib import Path
 from command_line import Parser
 from errors import run_script
 from training.config import DECODERS, OPTIMIZERS, PRECISIONS, Config, given_settings, merge_overrides, read_overrides
+from training.ranks import connected
 
 # Settings that are not the training section's.
 HOMES = {"dropout": ("model", "dropout"), "augment": ("augmentation", "enabled")}
@@ -107,13 +111,21 @@ def main(argv: list[str] | None = None) -> int:
     resume = options.pop("resume", None)
     extend = options.pop("extend_vocabulary", False)
     dry = options.pop("dry_run", False)
-    overrides = merge_overrides(read_overrides(config) if config else {}, given_settings(options, HOMES))
 
-    from training.resume import plan_start
-    from training.run import carry_out, prepare_run
+    def settings() -> dict[str, dict]:
+        return merge_overrides(read_overrides(config) if config else {}, given_settings(options, HOMES))
 
-    run = prepare_run(plan_start(resume, overrides), extend)
-    return carry_out(run, dry, resume, "train_teacher.py")
+    with connected() as ranks:
+        with ranks.together():
+            overrides = ranks.from_writer(settings)
+
+        from training.resume import plan_start
+        from training.run import carry_out, make_ready, prepare_run
+
+        run = make_ready(
+            ranks, lambda: plan_start(resume, overrides), lambda start: prepare_run(start, extend, ranks=ranks)
+        )
+        return carry_out(run, dry, resume, "train_teacher.py")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Layers that see only the frames of a sentence, so that padding never changes its output."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 
 def frame_mask(lengths: Tensor, frames: int) -> Tensor:
@@ -13,15 +13,21 @@ class MaskedBatchNorm(nn.BatchNorm1d):
     """Batch normalisation of (B, C, T) over the frames inside the sentences; frames outside come out as zeros.
 
     In evaluation it is nn.BatchNorm1d followed by the mask; in training the statistics are those that nn.BatchNorm1d
-    would see had the sentences' frames been joined without padding.
+    would see had the sentences' frames been joined without padding. With `over_processes` they are those of the frames of all
+    processes of torch.distributed, as of nn.SyncBatchNorm, which knows no mask and no CPU.
     """
+
+    over_processes = False
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
         """x (B, C, T), mask float (B, 1, T) -> (B, C, T) of x's type; statistics in float32."""
         if self.training:
             x32, count = x.float(), mask.sum(dtype=torch.float32)
-            mean = (x32 * mask).sum((0, 2)) / count
-            variance = (((x32 - mean[:, None]) * mask) ** 2).sum((0, 2)) / count
+            if self.over_processes:
+                count, mean, variance = statistics_over_processes(x32, mask, count)
+            else:
+                mean = (x32 * mask).sum((0, 2)) / count
+                variance = (((x32 - mean[:, None]) * mask) ** 2).sum((0, 2)) / count
             with torch.no_grad():
                 unbiased = variance * (count / (count - 1).clamp(min=1))
                 # An overflow that the trainer skips must not stay in the running statistics for ever.
@@ -34,3 +40,35 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale
         return ((x * scale[:, None] + shift[:, None]) * mask).to(x.dtype)
+
+
+def statistics_over_processes(x: Tensor, mask: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Number of frames (), mean (C,) and variance (C,) of the frames of all processes.
+
+    x float32 (B, C, T), mask (B, 1, T) and count () of this process, which may be 0. Each process sums up squares about its own
+    mean and they are joined afterwards (Chan, Golub & LeVeque 1979): one exchange, without the cancellation of sums of squares.
+    """
+    mean = (x * mask).sum((0, 2)) / count.clamp(min=1)
+    squares = (((x - mean[:, None]) * mask) ** 2).sum((0, 2))
+    table = _RowOfEachProcess.apply(torch.cat([count[None], mean, squares]))  # (processes, 1 + 2 C)
+    counts, means, squares = table[:, :1], *table[:, 1:].chunk(2, dim=1)
+    count = counts.sum()
+    mean = (counts * means).sum(0) / count
+    variance = (squares + counts * (means - mean) ** 2).sum(0) / count
+    return count, mean, variance
+
+
+class _RowOfEachProcess(torch.autograd.Function):
+    """(D,) of each process -> (processes, D) on all of them. What all of them make of a row is its gradient."""
+
+    @staticmethod
+    def forward(ctx, row: Tensor) -> Tensor:
+        table = [torch.empty_like(row) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(table, row.contiguous())
+        return torch.stack(table)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(gradient)
+        return gradient[distributed.get_rank()]

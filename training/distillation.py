@@ -26,6 +26,7 @@ from training.devices import Precision
 from training.kinds import read_config, reads_causally
 from training.losses import distillation_per_step
 from training.pipeline import FeatureBatch, FeaturePipeline
+from training.ranks import Ranks
 from training.resume import CONTINUE, FRESH, Start
 from training.run import Run, load_model, prepare_run
 from training.sentences import ctc_steps
@@ -174,10 +175,10 @@ def soft_loss(student: Tensor, teacher: Tensor, steps: Tensor, temperature: floa
     return distillation_per_step(student[..., first:], teacher[..., first:], steps, temperature)
 
 
-def prepare_student(start: Start, given: dict[str, dict]) -> Run:
+def prepare_student(start: Start, given: dict[str, dict], ranks: Ranks | None = None) -> Run:
     """A student's run made ready: its teacher or soft targets opened and checked. Writes nothing.
 
-    given: the settings that the user gave. Raises UsageError and DataError.
+    given: the settings that the user gave. ranks: as of `prepare_run`. Raises UsageError and DataError.
     """
     config = start.config
     options = config.distillation
@@ -203,6 +204,7 @@ def prepare_student(start: Start, given: dict[str, dict]) -> Run:
         start,
         make_trainer=partial(StudentTrainer, guide=guide),
         vocabulary=guide.vocabulary if guide is not None and start.kind == FRESH else None,
+        ranks=ranks,
     )
     if guide is not None:
         own = count_parameters(run.trainer.model)

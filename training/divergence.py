@@ -6,18 +6,26 @@ from pathlib import Path
 import torch
 
 from training.pipeline import FeatureBatch
+from training.ranks import Ranks
 from training.sentences import PreparedSplit
 
 DUMP = "diverged_batch.pth"
 
 
 def dump_batches(
-    path: Path, split: PreparedSplit, batches: Sequence[FeatureBatch], losses: Sequence[float], epoch: int, update: int
+    path: Path,
+    split: PreparedSplit,
+    batches: Sequence[FeatureBatch],
+    losses: Sequence[float],
+    epoch: int,
+    update: int,
+    ranks: Ranks,
 ) -> str:
-    """Write the batches of one update; returns in words where they are, or why they are not.
+    """Let the writer write the batches of one update; returns in words where they are, or why they are not.
 
-    The file is a list with one dict a batch, for torch.load(path, weights_only=True): ids, glosses, classes, losses (one a
-    sentence), features float32 (B, T, 6516), detected bool (B, T, 4), lengths int64 (B,), epoch and update of it.
+    losses: of the sentences of all processes, in the batches' order. The file is a list with one dict a batch (and process),
+    for torch.load(path, weights_only=True): ids, glosses, classes, losses (one a sentence), features float32 (B, T, 6516),
+    detected bool (B, T, 4), lengths int64 (B,), epoch and update of it.
     """
     content, start = [], 0
     for batch in batches:
@@ -29,15 +37,17 @@ def dump_batches(
                 "ids": [sentence.id for sentence in sentences],
                 "glosses": [list(sentence.glosses) for sentence in sentences],
                 "classes": [split.targets[index] for index in batch.indices],
-                "losses": list(losses[start : start + len(sentences)]),
+                "losses": ranks.share(list(losses[start : start + len(batch.whole)])),
                 "features": batch.features.cpu(),
                 "detected": batch.detected.cpu(),
                 "lengths": batch.lengths.cpu(),
             }
         )
-        start += len(sentences)
+        start += len(batch.whole)
+    content = [batch for part in ranks.to_writer(content) for batch in part if batch["ids"]]
     try:
-        torch.save(content, path)
+        if ranks.is_writer:
+            torch.save(content, path)
     except (OSError, RuntimeError) as error:  # a full disk must not hide the divergence
         return f"the last batch could not be written to {path} ({str(error).splitlines()[0]})"
     return f"the last batch is in {path}"

@@ -22,6 +22,7 @@ from models.i3d_teacher import I3DTeacher, TeacherOutput
 from training.devices import Precision
 from training.losses import TeacherLoss
 from training.pipeline import FeaturePipeline
+from training.ranks import Ranks
 from training.sentences import PreparedSplit, pad_targets
 
 
@@ -53,6 +54,9 @@ def read_decoder_entry(entry: dict) -> tuple[LengthNormalization, LanguageModel 
         return LengthNormalization(**known), model and LanguageModel(**model), tuned_on
     except TypeError as error:
         raise DataError(f"the checkpoint's decoder settings are not those of this version: {error}") from None
+
+
+_ALONE = Ranks()
 
 
 @dataclass(frozen=True)
@@ -115,21 +119,41 @@ def evaluate(
     decoder: Decoder = greedy_decode,
     batch_size: int = 16,
     on_batch: Callable[[], None] = lambda: None,
+    ranks: Ranks = _ALONE,
 ) -> Evaluation:
-    """Decode and score every sentence of a split. `on_batch` is called after each batch (a progress bar, a stop)."""
+    """Decode and score every sentence of a split. `on_batch` is called after each batch (a progress bar, a stop).
+
+    ranks: the processes that share the batches; each batch is read as one process reads it, and all return the same.
+    """
     split = prepared.split
-    hypotheses: list[list[str]] = [[] for _ in range(len(split))]
-    losses, blanks, steps = [], 0, 0
-    outputs = _outputs(model, pipeline, split, precision, plan_evaluation(split.lengths, batch_size))
+    plan = plan_evaluation(split.lengths, batch_size)
+    own = ranks.share(plan)
+    read = []
+    outputs = _outputs(model, pipeline, split, precision, own)
     with contextlib.closing(outputs):
         for indices, output in outputs:
-            for index, classes in zip(indices, decoder(output.log_probs, output.lengths), strict=True):
-                hypotheses[index] = vocabulary.decode(classes)
-            losses += _losses(loss, output, [prepared.targets[index] for index in indices])
             inside = torch.arange(output.log_probs.shape[1], device=output.lengths.device) < output.lengths[:, None]
-            blanks += int(((output.log_probs.argmax(-1) == 0) & inside).sum())
-            steps += int(output.lengths.sum())
+            read.append(
+                (
+                    decoder(output.log_probs, output.lengths),
+                    _losses(loss, output, [prepared.targets[index] for index in indices]),
+                    int(((output.log_probs.argmax(-1) == 0) & inside).sum()),
+                    int(output.lengths.sum()),
+                )
+            )
             on_batch()
+    if len(own) < -(-len(plan) // ranks.world):
+        on_batch()  # as often as on the other processes
+    shares = ranks.gather(read)
+    hypotheses: list[list[str]] = [[] for _ in range(len(split))]
+    losses, blanks, steps = [], 0, 0
+    for number, indices in enumerate(plan):
+        classes, own_losses, own_blanks, own_steps = shares[number % ranks.world][number // ranks.world]
+        for index, one in zip(indices, classes, strict=True):
+            hypotheses[index] = vocabulary.decode(one)
+        losses += own_losses
+        blanks += own_blanks
+        steps += own_steps
     return Evaluation(
         hypotheses,
         score(prepared.references, hypotheses),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from data.augmentation_config import AugmentationConfig
 from data.batching import LandmarkBatch, load_batch, plan_evaluation
 from data.corpus import Split
 from data.features import feature_blocks, sentence_body
-from data.landmarks import NUM_FEATURES
+from data.landmarks import NUM_FEATURES, PARTS
 from training.sentences import PreparedSplit, min_frames
 
 READ_AHEAD = 2  # batches; 0 reads each one when it is asked for
@@ -23,13 +23,29 @@ _STATISTICS_FRAMES = 200_000
 @dataclass
 class FeatureBatch:
     """features float32 (B, T, 6516), detected bool (B, T, 4), lengths int64 (B,) on the device; indices into the split;
-    frames: number of frames inside the sentences, known on the host."""
+    frames: number of frames inside the sentences, known on the host; whole: the indices of the batch over all processes of
+    the run, where these are one process's share of it."""
 
     features: Tensor
     detected: Tensor
     lengths: Tensor
     indices: np.ndarray
     frames: int
+    whole: np.ndarray | None = field(default=None, kw_only=True)
+
+    def __post_init__(self):
+        if self.whole is None:
+            self.whole = self.indices
+
+
+def empty_share(device: torch.device) -> FeatureBatch:
+    """The share of a process that no sentence of a batch falls to: one row of a frame that belongs to no sentence, with which
+    it can take part in what the processes compute together."""
+    features = torch.zeros(1, 1, NUM_FEATURES, device=device)
+    detected = torch.zeros(1, 1, len(PARTS), dtype=torch.bool, device=device)
+    return FeatureBatch(
+        features, detected, torch.zeros(1, dtype=torch.int64, device=device), np.empty(0, dtype=np.int64), 0
+    )
 
 
 class FeaturePipeline:

@@ -46,9 +46,11 @@ def git_state(folder: Path = _PROJECT) -> dict:
         return {"commit": None, "changed": None, "reason": str(error)}
 
 
-def describe_session(corpus: Corpus, device: torch.device, precision: str, seed: int, start: str) -> dict:
-    """Command line, code, versions, machine, corpus and seed of this process; `start`: what it began with, in words. Plain
-    values."""
+def describe_session(
+    corpus: Corpus, device: torch.device, precision: str, seed: int, start: str, processes: int = 1
+) -> dict:
+    """Command line, code, versions, machine, corpus and seed of this process; `start`: what it began with, in words;
+    `processes`: of the run. Plain values."""
     versions = {}
     for package in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -64,6 +66,7 @@ def describe_session(corpus: Corpus, device: torch.device, precision: str, seed:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({_processor()})",
         "threads": torch.get_num_threads(),
+        "processes": processes,
         "precision": precision,
         "seed": seed,
         "corpus": {
@@ -108,6 +111,7 @@ def environment_facts(session: dict) -> dict[str, str]:
         "Python": session["python"],
         "packages": ", ".join(f"{name} {version}" for name, version in session["packages"].items()),
         "platform": session["platform"],
-        "device": f"{session['device']}, {session['threads']} threads, {session['precision']}",
+        "device": f"{session['device']}, {session['threads']} threads, {session['precision']}"
+        + (f", {session['processes']} processes" if session["processes"] > 1 else ""),
         "seed": str(session["seed"]),
     }

@@ -40,6 +40,7 @@ from training.intake import say_changes, take_in
 from training.kinds import build_model, reads_causally
 from training.pipeline import FeaturePipeline, feature_statistics
 from training.provenance import describe_session, record_session
+from training.ranks import Ranks
 from training.report import Reading
 from training.resume import CONTINUE, FINE_TUNE, FRESH, Start
 from training.run_lock import LOCK, RunLock
@@ -220,13 +221,16 @@ def prepare_run(
     extend_vocabulary: bool = False,
     make_trainer: Callable[..., Trainer] = Trainer,
     vocabulary: Vocabulary | None = None,
+    ranks: Ranks | None = None,
 ) -> Run:
     """Open the corpus, choose the vocabulary, build or load the model; prints what it does. Writes nothing.
 
-    make_trainer: takes the fields of `Trainer`. vocabulary: of a fresh run, in place of the train split's own.
+    make_trainer: takes the fields of `Trainer`. vocabulary: of a fresh run, in place of the train split's own. ranks: the
+    processes of the run (default: this one alone).
     """
-    config = start.config
-    device = choose_device(config.training.device, config.training.deterministic)
+    config, ranks = start.config, ranks or Ranks()
+    ranks.check_batch_size(config.training.batch_size)
+    device = choose_device(ranks.device(config.training.device), config.training.deterministic)
     precision = Precision(config.training.precision, device)
     corpus = open_corpus(config.training.data_dir)
     say_changes(corpus)
@@ -258,6 +262,7 @@ def prepare_run(
         precision,
         LengthNormalization(steps_per_gloss(train)),
         run_folder(config.training.output_dir),
+        ranks=ranks,
     )
     if start.kind == CONTINUE:
         trainer.restore(start.checkpoint["training"])
@@ -265,6 +270,7 @@ def prepare_run(
         f"corpus {corpus.describe()}: {len(train.split)} train and {len(dev.split)} dev sentences, "
         f"{len(vocabulary.glosses)} glosses\n"
         f"{config.kind}: {count_parameters(model) / 1e6:.1f} M parameters, {precision.name} on {device}"
+        + (f", {ranks.world} processes" if ranks.world > 1 else "")
     )
     options = config.training
     if options.warmup_epochs >= options.epochs:
@@ -273,6 +279,22 @@ def prepare_run(
             f"the learning rate never reaches {options.learning_rate:g}"
         )
     return Run(replace(start, checkpoint=None), trainer, corpus)  # its tensors are in the model and the optimiser now
+
+
+def make_ready(ranks: Ranks, plan: Callable[[], Start], prepare: Callable[[Start], Run]) -> Run:
+    """A run that is ready on all its processes: they start from what the writer finds, and on the same corpus.
+
+    plan: how the run starts. prepare: `prepare_run`, or what ends in it. Raises UsageError and DataError, each said once.
+    """
+    with ranks.together():
+        start = ranks.from_writer(plan)
+    with ranks.together():
+        run = prepare(start)
+    with ranks.together():
+        fingerprints = ranks.gather(run.corpus.fingerprint)
+        if run.corpus.fingerprint != fingerprints[0]:
+            raise DataError(f"{run.corpus.path}: not the corpus that process 0 of this run has under that name")
+    return run
 
 
 def carry_out(run: Run, dry: bool, resume: str | None, script: str) -> int:
@@ -287,7 +309,8 @@ def carry_out(run: Run, dry: bool, resume: str | None, script: str) -> int:
         execute(run)
     except InterruptedRunError as stop:
         command = f"python {script} --resume auto --output_dir {shlex.quote(str(run.folder))}"
-        print(f"stopped by {stop}; go on with: {command}", file=sys.stderr)
+        if run.trainer.ranks.is_writer:
+            print(f"stopped by {stop}; go on with: {command}", file=sys.stderr)
         return stop.exit_code
     return 0
 
@@ -303,8 +326,8 @@ def dry_run(run: Run, updates: int = 3) -> None:
 
 def _dry_run(run: Run, updates: int) -> None:
     trainer, options = run.trainer, run.config.training
-    mean, std = feature_statistics(trainer.pipeline, trainer.train.split, 20_000, sentences=trainer.trainable)
-    trainer.model.set_statistics(mean, std)
+    trainer.model.set_statistics(*_statistics(trainer, 20_000))
+    trainer.spread()
     groups = trainer.begin_epoch(1)
     known = trainer.epoch_train.split.lengths  # of the first epoch, in which sentences may be joined
     lengths, plan = known[trainer.trainable], [batch for group in groups for batch in group]
@@ -315,8 +338,7 @@ def _dry_run(run: Run, updates: int) -> None:
     seconds, frames = [], []
     for group in middle:
         started = time.perf_counter()
-        batches = list(trainer.batches(group))
-        trainer.update(batches)
+        trainer.update(next(trainer.feed([group])))
         seconds.append(time.perf_counter() - started)
         frames.append(sum(int(known[batch].sum()) for batch in group))
     timed = slice(1, None) if len(seconds) > 1 else slice(None)
@@ -344,6 +366,16 @@ def _dry_run(run: Run, updates: int) -> None:
         print(f"  {name:<{width}}  {value}")
 
 
+def _statistics(trainer: Trainer, *limits: int) -> list[torch.Tensor]:
+    """Mean and standard deviation of the train split's features, on the CPU; the same to the bit on all processes."""
+    return trainer.ranks.from_writer(
+        lambda: [
+            one.cpu()
+            for one in feature_statistics(trainer.pipeline, trainer.train.split, *limits, sentences=trainer.trainable)
+        ]
+    )
+
+
 def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -353,7 +385,7 @@ def _duration(seconds: float) -> str:
 
 
 def execute(run: Run) -> dict:
-    """Train the run to its end and write its results. Returns result.json's content.
+    """Train the run to its end and write its results. Returns result.json's content, which the writer alone has.
 
     Raises DataError on a full disk and UsageError when the memory is too small.
     """
@@ -369,44 +401,62 @@ def execute(run: Run) -> dict:
 def _execute(run: Run) -> dict:
     trainer, start = run.trainer, run.start
     own = start.kind == CONTINUE and start.path.parent.resolve() == run.folder.resolve()
-    check_space(run.folder, count_parameters(trainer.model), reuse=own)
-    with claim(run.folder, aside=not own):
-        if start.kind == CONTINUE:
-            _adopt_best(run)
-        return _train(run)
+    with contextlib.ExitStack() as held:
+        with trainer.ranks.together():
+            if trainer.ranks.is_writer:
+                check_space(run.folder, count_parameters(trainer.model), reuse=own)
+                held.enter_context(claim(run.folder, aside=not own))
+                if start.kind == CONTINUE:
+                    _adopt_best(run)
+        trainer.stopping = trainer.ranks.from_writer(lambda: trainer.stopping)
+        trainer.spread()
+        session = _train(run)
+        trainer.ranks.part()
+        return _finish(run, session) if trainer.ranks.is_writer else {}
 
 
 def _train(run: Run) -> dict:
-    trainer, start = run.trainer, run.start
-    write_config(trainer.folder, run.config)
+    """Returns what environment.json says of this session."""
+    trainer, start, is_writer = run.trainer, run.start, run.trainer.ranks.is_writer
     session = describe_session(
         run.corpus,
         trainer.device,
         trainer.precision.name,
         run.config.training.seed,
         f"{start.kind}{f' from {start.path}' if start.path else ''} ({start.reason})",
+        trainer.ranks.world,
     )
-    record_session(trainer.folder, session)
+    if is_writer:
+        write_config(trainer.folder, run.config)
+        record_session(trainer.folder, session)
     if start.kind == FRESH:
-        statistics = feature_statistics(trainer.pipeline, trainer.train.split, sentences=trainer.trainable)
-        trainer.model.set_statistics(*statistics)
+        trainer.model.set_statistics(*_statistics(trainer))
         trainer.save()  # whatever happens in the first epoch: there is a good state, and the folder takes one
     if start.kind == FINE_TUNE:
         loaded = evaluate(
-            trainer.model, trainer.pipeline, trainer.dev, trainer.vocabulary, trainer.loss, trainer.precision
+            trainer.model,
+            trainer.pipeline,
+            trainer.dev,
+            trainer.vocabulary,
+            trainer.loss,
+            trainer.precision,
+            ranks=trainer.ranks,
         )
         trainer.stopping.best_wer = trainer.progress.loaded_wer = loaded.score.wer
         print(f"loaded model on dev (greedy): {loaded.score}")
         trainer.save()  # epoch 0 is the best until one beats it
-        copy_checkpoint(trainer.folder / LAST, trainer.folder / BEST)
+        if is_writer:
+            copy_checkpoint(trainer.folder / LAST, trainer.folder / BEST)
     if trainer.progress.finished:
         print(f"this run is complete ({len(trainer.progress.history)} epochs): nothing left to train")
-        if not (trainer.folder / LAST).exists():  # continued in another folder
-            RunLog(trainer.folder, trainer.progress.history).close()
+        absent = not (trainer.folder / LAST).exists()
+        if trainer.ranks.from_writer(lambda: absent):  # continued in another folder
+            if is_writer:
+                RunLog(trainer.folder, trainer.progress.history).close()
             trainer.save()
     else:
         trainer.run()
-    return _finish(run, session)
+    return session
 
 
 def _adopt_best(run: Run) -> None:

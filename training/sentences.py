@@ -65,7 +65,7 @@ def prepare_split(split: Split, vocabulary: Vocabulary) -> PreparedSplit:
 def pad_targets(targets: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """Class indices of a batch as int64 (B, L) padded with 0, and their lengths int64 (B,)."""
     lengths = [len(target) for target in targets]
-    padded = np.zeros((len(targets), max(*lengths, 1)), dtype=np.int64)
+    padded = np.zeros((len(targets), max([*lengths, 1])), dtype=np.int64)
     for row, target in enumerate(targets):
         padded[row, : len(target)] = target
-    return torch.from_numpy(padded).to(device), torch.tensor(lengths, device=device)
+    return torch.from_numpy(padded).to(device), torch.tensor(lengths, dtype=torch.int64, device=device)

@@ -1,5 +1,6 @@
 """The training loop: epochs of accumulated updates, dev WER after each, best and last checkpoint, early stopping."""
 
+import contextlib
 import dataclasses
 import math
 import signal
@@ -33,10 +34,11 @@ from training.devices import Precision
 from training.diagnosis import diagnose
 from training.divergence import DUMP, describe, dump_batches
 from training.early_stopping import EarlyStopping
-from training.evaluation import evaluate
+from training.evaluation import Evaluation, evaluate
 from training.loss_spikes import is_spike, remember
 from training.losses import consistency_per_step, make_loss
-from training.pipeline import FeatureBatch, FeaturePipeline
+from training.pipeline import FeatureBatch, FeaturePipeline, empty_share
+from training.ranks import Ranks
 from training.run_log import RunLog, heading
 from training.schedule import learning_rate
 from training.sentences import PreparedSplit, min_frames, pad_targets, prepare_split
@@ -56,10 +58,15 @@ class InterruptedRunError(Exception):
 
 
 class StopSignals:
-    """While entered, the first SIGTERM or Ctrl-C is noted and the second one acts at once."""
+    """While entered, the first SIGTERM or Ctrl-C is noted and the second one acts at once.
 
-    def __init__(self):
+    insistent: so does no other one. Whoever starts several processes may signal them besides torchrun, which passes on what it
+    gets and ends the processes by itself after 30 seconds.
+    """
+
+    def __init__(self, insistent: bool = False):
         self.received: int | None = None
+        self._insistent = insistent
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "StopSignals":
@@ -73,10 +80,14 @@ class StopSignals:
             signal.signal(signum, handler)
 
     def _note(self, signum: int, _: FrameType | None) -> None:
+        if self.received is not None:
+            return
         self.received = signum
-        tqdm.write(f"{signal.Signals(signum).name}: finishing this update, then saving (once more to leave at once)")
-        for each, handler in self._previous.items():
-            signal.signal(each, handler)
+        advice = "" if self._insistent else " (once more to leave at once)"
+        tqdm.write(f"{signal.Signals(signum).name}: finishing this update, then saving{advice}")
+        if not self._insistent:
+            for each, handler in self._previous.items():
+                signal.signal(each, handler)
 
 
 @dataclass
@@ -118,10 +129,12 @@ class Trainer:
     precision: Precision
     decoder_settings: LengthNormalization
     folder: Path
+    ranks: Ranks = field(default_factory=Ranks, kw_only=True)
 
     def __post_init__(self):
         options = self.config.training
         self.device = self.pipeline.device
+        self.forward = self.model  # what a training step calls
         self.loss = make_loss(options)
         self.optimizer = make_optimizer(self.model, self.config)
         self.progress = Progress()
@@ -133,6 +146,10 @@ class Trainer:
         self.updates_per_epoch = math.ceil(
             math.ceil(len(self.trainable) / options.batch_size) / options.accumulation_steps
         )
+
+    def spread(self) -> None:
+        """Train with the other processes of the run from here on. All of them must have come so far."""
+        self.forward = self.ranks.spread(self.model)
 
     # ---------------------------------------------------------------- state
 
@@ -168,6 +185,8 @@ class Trainer:
             if absent := {each.name for each in dataclasses.fields(Progress)} - set(training["progress"]):
                 raise KeyError(f"no {', '.join(sorted(absent))}")
             self.progress = Progress(**training["progress"])
+            if not self.ranks.is_writer:  # it keeps what was noted of the epoch so far
+                self.progress.hypotheses, self.progress.frames = {}, 0
             self.stopping = EarlyStopping(**training["stopping"])
             self.optimizer.load_state_dict(training["optimizer"])
             self.precision.scaler.load_state_dict(training["scaler"])
@@ -178,36 +197,50 @@ class Trainer:
             ) from None
 
     def save(self) -> None:
-        """Write last.pth; what it was becomes the one before it. Raises DataError."""
-        save_checkpoint(self.folder / LAST, self.state(), previous=self.folder / PREVIOUS)
+        """Write last.pth; what it was becomes the one before it. All processes call it. Raises DataError."""
+        self._hand_over()
+        if self.ranks.is_writer:
+            save_checkpoint(self.folder / LAST, self.state(), previous=self.folder / PREVIOUS)
         self._saved = time.monotonic()
+
+    def _hand_over(self) -> None:
+        """Let the writer have what each process has noted of its own sentences since the last time."""
+        progress = self.progress
+        _, *others = self.ranks.to_writer((progress.hypotheses, progress.frames)) or [None]
+        for hypotheses, frames in others:
+            progress.hypotheses.update(hypotheses)
+            progress.frames += frames
+        if not self.ranks.is_writer:
+            progress.hypotheses, progress.frames = {}, 0
 
     # ---------------------------------------------------------------- the loop
 
     def run(self) -> None:
         """Train until the last epoch, an early stop, or a signal (`InterruptedRunError`, after saving)."""
         options, progress = self.config.training, self.progress
-        log = RunLog(self.folder, progress.history)
+        log = RunLog(self.folder, progress.history) if self.ranks.is_writer else None
         self._saved = time.monotonic()
         try:
-            with StopSignals() as signals:
+            with StopSignals(insistent=self.ranks.world > 1) as signals:
                 print(heading())
                 while not progress.finished:
                     self._train_epoch(signals)
                     row = self._finish_epoch(signals)
                     is_best = self.stopping.update(progress.epoch, row["dev_wer"])
                     progress.history.append(row)
-                    log.add(row, is_best)
+                    if log is not None:
+                        log.add(row, is_best)
                     for line in diagnose(progress.history, options.warmup_epochs):
                         tqdm.write(line)
                     progress.finished = progress.epoch >= options.epochs or self.stopping.should_stop
                     self._begin_next_epoch()
                     self.save()
-                    if is_best:
+                    if is_best and self.ranks.is_writer:
                         copy_checkpoint(self.folder / LAST, self.folder / BEST)
                     self._stop_if_asked(signals, saved=True)
         finally:
-            log.close()
+            if log is not None:
+                log.close()
         if self.stopping.should_stop:
             print(f"stopped early: no better dev WER in {options.patience} epochs")
 
@@ -234,32 +267,47 @@ class Trainer:
     def _train_epoch(self, signals: StopSignals) -> None:
         options, progress = self.config.training, self.progress
         groups = self.begin_epoch(progress.epoch)[progress.group :]
-        batches = self.batches([batch for group in groups for batch in group])
+        feed = self.feed(groups)
         bar = tqdm(
             total=self.updates_per_epoch,
             initial=progress.group,
             desc=f"epoch {progress.epoch}/{options.epochs}",
             bar_format=BAR,
             leave=False,
-            disable=None,  # no bar in a pipe or a file: there the rows of the epochs tell
+            # No bar in a pipe or a file: there the rows of the epochs tell.
+            disable=None if self.ranks.is_writer else True,
             dynamic_ncols=True,
         )
         bar.set_postfix_str(self._standing())
         self.model.train()
         try:
-            for group in groups:
+            for _ in groups:
                 started = time.perf_counter()
-                self.update([next(batches) for _ in group])
+                self.update(next(feed))
                 progress.group += 1
                 progress.seconds += time.perf_counter() - started
                 bar.set_postfix_str(self._standing(), refresh=False)
                 bar.update()
                 self._stop_if_asked(signals)
-                if options.checkpoint_minutes and time.monotonic() - self._saved >= 60 * options.checkpoint_minutes:
-                    self.save()
+                if options.checkpoint_minutes:
+                    due = time.monotonic() - self._saved >= 60 * options.checkpoint_minutes
+                    if self.ranks.most(due):
+                        self.save()
         finally:
             bar.close()
-            batches.close()
+            feed.close()
+
+    def feed(self, groups: Sequence[Sequence[np.ndarray]]) -> Iterator[list[FeatureBatch]]:
+        """The batches of each group, of each batch this process's share of the sentences."""
+        shares = [self.ranks.share(batch) for group in groups for batch in group]
+        with contextlib.closing(self.batches([share for share in shares if len(share)])) as batches:
+            for group in groups:
+                shown = []
+                for whole in group:
+                    batch = next(batches) if len(self.ranks.share(whole)) else empty_share(self.device)
+                    batch.whole = whole
+                    shown.append(batch)
+                yield shown
 
     def batches(self, plan: list[np.ndarray]) -> Iterator[FeatureBatch]:
         """The plan's batches as this epoch shows them."""
@@ -284,31 +332,34 @@ class Trainer:
         return ", ".join(words)
 
     def update(self, batches: Sequence[FeatureBatch]) -> None:
-        """One optimiser step on the mean loss over all sentences of the batches, whatever their sizes."""
+        """One optimiser step on the mean loss over all sentences of the batches, whatever their sizes and wherever they are."""
         options, progress = self.config.training, self.progress
         rate = self.learning_rate(progress.updates)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         # Dropout is drawn from (seed, epoch, update): an interrupted run goes on with the same masks.
-        torch.manual_seed(key(options.seed, progress.epoch, progress.group, "dropout") % 2**63)
-        sentences = sum(len(batch.indices) for batch in batches)
+        torch.manual_seed(key(options.seed, progress.epoch, progress.group, self.ranks.own("dropout")) % 2**63)
+        sizes = [len(batch.whole) for batch in batches]
         self.optimizer.zero_grad(set_to_none=True)
-        sentence_losses: list[float] = []
-        for batch in batches:
+        own_losses: list[Tensor] = []
+        for number, batch in enumerate(batches, start=1):
             targets = pad_targets([self.epoch_train.targets[index] for index in batch.indices], self.device)
-            output, losses = self.losses(batch, *targets)
-            self.precision.scaler.scale(losses.sum() / sentences).backward()
-            sentence_losses += losses.detach().tolist()
+            with self.ranks.accumulating(self.forward, last=number == len(batches)):
+                output, losses = self.losses(batch, *targets)
+                # Gradients are averaged over the processes: times their number that is the sum.
+                self.precision.scaler.scale(losses.sum() * self.ranks.world / sum(sizes)).backward()
+            own_losses.append(losses.detach())
             path, begins = (tensor.cpu() for tensor in best_path(output.log_probs.detach(), output.lengths))
             for index, row, begin in zip(batch.indices, path, begins, strict=True):
                 progress.hypotheses[int(index)] = row[begin].tolist()
             progress.frames += batch.frames
-        self._apply_gradients(sentence_losses, batches)
+        self._apply_gradients(self.ranks.join(own_losses, sizes).tolist(), batches)
 
     def losses(self, batch: FeatureBatch, targets: Tensor, target_lengths: Tensor) -> tuple[TeacherOutput, Tensor]:
         """The model's output on the batch and the loss of each of its sentences, float32 (B,).
 
         With a consistency weight the batch is seen twice, with different parts hidden; the output is the first view's.
+        An empty share has no sentence (B = 0), but its part in the statistics and gradients of all processes.
         """
         options = self.config.training
         names = [self.train.split.sentences[index].id for index in batch.indices]
@@ -316,7 +367,10 @@ class Trainer:
         outputs = []
         for view in torch.from_numpy(shown).to(self.device) if shown is not None else [None]:
             with self.precision.autocast():
-                outputs.append(self.model(batch.features, batch.lengths, batch.detected, view))
+                outputs.append(self.forward(batch.features, batch.lengths, batch.detected, view if names else None))
+        if not names:
+            nothing = TeacherOutput(*(tensor[:0] for tensor in outputs[0]))
+            return nothing, sum(one[:0].sum((1, 2)) for output in outputs for one in output[:2])
         losses = sum(self.loss(output, targets, target_lengths).total for output in outputs) / len(outputs)
         if len(outputs) == 2:
             one, other = (output.log_probs for output in outputs)
@@ -324,7 +378,8 @@ class Trainer:
         return outputs[0], losses
 
     def _apply_gradients(self, losses: list[float], batches: Sequence[FeatureBatch]) -> None:
-        """Step, or skip the update when something is not finite. losses: of each sentence, in the batches' order."""
+        """Step, or skip the update when something is not finite. losses: of each sentence of all processes, in the batches'
+        order."""
         scaler, progress, loss_sum = self.precision.scaler, self.progress, sum(losses)
         finite = math.isfinite(loss_sum)
         if finite:
@@ -350,12 +405,13 @@ class Trainer:
         tqdm.write(f"update skipped: loss or gradient is not finite in sentences {', '.join(self._ids(batches))}")
         if progress.bad_updates >= MAX_BAD_UPDATES:
             path = self.folder / DUMP
-            dumped = dump_batches(path, self.epoch_train, batches, losses, progress.epoch, progress.group)
-            raise DivergenceError(
-                f"{MAX_BAD_UPDATES} updates in a row had a loss or gradient that is not finite: lower --learning_rate "
-                f"(now {self.config.training.learning_rate:g}) or use --precision fp32; {self.folder / LAST} holds the last "
-                f"good state, {dumped}"
-            )
+            dumped = dump_batches(path, self.epoch_train, batches, losses, progress.epoch, progress.group, self.ranks)
+            with self.ranks.together():
+                raise DivergenceError(
+                    f"{MAX_BAD_UPDATES} updates in a row had a loss or gradient that is not finite: lower --learning_rate "
+                    f"(now {self.config.training.learning_rate:g}) or use --precision fp32; {self.folder / LAST} holds the "
+                    f"last good state, {dumped}"
+                )
 
     def _watch_for_spikes(self, loss: float, losses: list[float], batches: Sequence[FeatureBatch]) -> None:
         progress = self.progress
@@ -373,7 +429,7 @@ class Trainer:
             progress.events.append({"kind": kind, "group": progress.group, "loss": loss, "sentences": sentences})
 
     def _ids(self, batches: Sequence[FeatureBatch]) -> list[str]:
-        return [self.train.split.sentences[index].id for batch in batches for index in batch.indices]
+        return [self.train.split.sentences[index].id for batch in batches for index in batch.whole]
 
     def learning_rate(self, step: int) -> float:
         """Of one update, counted from 0 over the whole run; skipped ones do not count."""
@@ -387,8 +443,7 @@ class Trainer:
         )
 
     def _finish_epoch(self, signals: StopSignals) -> dict:
-        """Calibrate, evaluate on dev and make the epoch's row."""
-        progress = self.progress
+        """Calibrate, evaluate on dev and make the epoch's row, the same one on all processes."""
         calibrate(self.model, self.pipeline, self.train.split, self.precision, self.trainable)
         dev = evaluate(
             self.model,
@@ -398,7 +453,13 @@ class Trainer:
             self.loss,
             self.precision,
             on_batch=lambda: self._stop_if_asked(signals),
+            ranks=self.ranks,
         )
+        self._hand_over()
+        return self.ranks.from_writer(lambda: self._row(dev))
+
+    def _row(self, dev: Evaluation) -> dict:
+        progress = self.progress
         said = sorted(progress.hypotheses)
         train = score(
             [self.epoch_train.split.sentences[index].glosses for index in said],
@@ -425,10 +486,10 @@ class Trainer:
         }
 
     def _stop_if_asked(self, signals: StopSignals, saved: bool = False) -> None:
-        if signals.received is not None:
+        if received := self.ranks.most(signals.received or 0):
             if not saved:
                 self.save()
-            raise InterruptedRunError(signals.received)
+            raise InterruptedRunError(received)
 
 
 def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
