@@ -40,8 +40,6 @@ class StudentConfig(Config):
 
     kind: ClassVar[str] = "student"
 
-    training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(output_dir="checkpoints/student", part_mask=0.0)
-    )
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(output_dir="checkpoints/student"))
     model: StudentModelConfig = field(default_factory=StudentModelConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
