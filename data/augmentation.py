@@ -17,6 +17,7 @@ from data.augmentation_config import AugmentationConfig
 from data.features import take_frames
 from data.landmarks import BLOCK, FINGERS, MIRRORED, MIRRORED_PARTS, PART_ROOTS, PART_SLICES, PARTS
 from data.randomness import generator
+from data.transfer import on_device
 
 _NOISE_ROWS = 2048  # rows of the table of normal values that noise is read from
 _MOVED_PARTS = ("face", "left_hand", "right_hand")  # scaled and shifted against the body
@@ -115,7 +116,7 @@ def hide(detected: Tensor, draws: Sequence[Draw]) -> Tensor:
     for row, one in enumerate(draws):
         for part, start, stop in one.hidden:
             seen[row, start:stop, part] = False
-    return detected & torch.from_numpy(seen).to(detected.device)
+    return detected & on_device(seen, detected.device)
 
 
 class Augmenter:
@@ -135,11 +136,10 @@ class Augmenter:
         S is the longest drawn length; frames past a sentence's end hold its last frame, as `feature_blocks` wants them.
         """
         device = body.device
-        lengths = [len(one.times) for one in draws]
-        longest = max(lengths)
-        times = torch.from_numpy(np.stack([np.pad(d.times, (0, longest - len(d.times)), "edge") for d in draws])).to(
-            device
-        )
+        counts = np.array([len(one.times) for one in draws])
+        longest = int(counts.max())
+        times = np.stack([np.pad(one.times, (0, longest - len(one.times)), "edge") for one in draws])
+        times, lengths = on_device(times, device), on_device(counts, device)
         before = times.floor().long()
         after = times.ceil().long()
         body = torch.lerp(take_frames(body, before), take_frames(body, after), (times - before)[:, :, None, None])
@@ -147,8 +147,8 @@ class Augmenter:
         self._move_parts(body, draws)
         self._fold_fingers(body, draws)
 
-        linear = torch.from_numpy(np.stack([one.linear for one in draws])).to(device)  # (B, 2, 2)
-        shift = torch.from_numpy(np.stack([one.shift for one in draws])).to(device)  # (B, 2)
+        linear = on_device(np.stack([one.linear for one in draws]), device)  # (B, 2, 2)
+        shift = on_device(np.stack([one.shift for one in draws]), device)  # (B, 2)
         x, y = body[..., 0], body[..., 1]
         linear, shift = linear[:, :, :, None, None], shift[:, :, None, None]
         body = torch.stack(
@@ -160,26 +160,25 @@ class Augmenter:
             dim=-1,
         )
         if self.config.noise > 0:
-            rows = torch.tensor([one.noise_row for one in draws], device=device)[:, None]
+            rows = on_device(np.array([one.noise_row for one in draws]), device)[:, None]
             rows = (rows + torch.arange(longest, device=device)) % _NOISE_ROWS
-            amount = torch.tensor([one.noise for one in draws], device=device, dtype=torch.float32)[:, None, None]
+            amount = on_device(np.array([one.noise for one in draws], dtype=np.float32), device)[:, None, None]
             noise = self._table.index_select(0, rows.reshape(-1)).reshape(len(draws), longest, BLOCK) * amount
             # Noise behind the end would leak into the last frame's derivatives: hold the last frame there, too.
-            last = torch.tensor(lengths, device=device)[:, None] - 1
-            hold = torch.minimum(torch.arange(longest, device=device)[None], last)
+            hold = torch.minimum(torch.arange(longest, device=device)[None], lengths[:, None] - 1)
             body = body + take_frames(noise, hold).reshape(body.shape)
         for row, one in enumerate(draws):
             if one.mirror:
                 body[row] = body[row].index_select(1, self._mirrored) * self._flip
                 detected[row] = detected[row].index_select(1, self._mirrored_parts)
-        return body, detected, torch.tensor(lengths, device=device)
+        return body, detected, lengths
 
     def _move_parts(self, body: Tensor, draws: Sequence[Draw]) -> None:
         """Scale face and hands about their roots and shift them against the body, in place."""
         if self.config.part_shift == 0 and self.config.part_scale == (1.0, 1.0):
             return
-        scales = torch.from_numpy(np.stack([one.part_scale for one in draws])).to(body.device)  # (B, 3)
-        shifts = torch.from_numpy(np.stack([np.pad(one.part_shift, ((0, 0), (0, 1))) for one in draws])).to(body.device)
+        scales = on_device(np.stack([one.part_scale for one in draws]), body.device)  # (B, 3)
+        shifts = on_device(np.stack([np.pad(one.part_shift, ((0, 0), (0, 1))) for one in draws]), body.device)
         for index, name in enumerate(_MOVED_PARTS):
             points = body[:, :, PART_SLICES[name]]
             root = body[:, :, PART_ROOTS[name], None].clone()

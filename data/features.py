@@ -22,6 +22,7 @@ from data.landmarks import (
     RIGHT_SHOULDER,
     RIGHT_WRIST,
 )
+from data.transfer import constant
 
 HIPS = 2.0  # shoulder widths below the shoulders, about
 CLEARLY_HIGHER = 0.25  # shoulder widths between the wrists' mean heights
@@ -91,7 +92,7 @@ def bridge_gaps(landmarks: Tensor, detected: Tensor, lengths: Tensor, causal: bo
     seen = seen & seen[..., :1]
     for part, anchor in PART_ANCHORS.items():
         # z of hands and face is measured from their own root, so only x and y follow the anchor.
-        origin = pose[:, :, anchor : anchor + 1] * pose.new_tensor([1.0, 1.0, 0.0])
+        origin = pose[:, :, anchor : anchor + 1] * constant((1.0, 1.0, 0.0), pose.device)
         parts[part] = fill(landmarks[:, :, PART_SLICES[part]] - origin, seen[..., PARTS.index(part)]) + origin
     return torch.cat([parts[part] for part in PARTS], dim=2)
 
@@ -121,7 +122,7 @@ def body_coordinates(
     measured from the shoulders for the pose and stays measured from their own roots for hands and face. `causal`, for
     streaming: no frame depends on a later one; gaps hold what was last seen and the unit is the mean over the frames so far.
     """
-    landmarks = landmarks.float() * landmarks.new_tensor([aspect_ratio, 1.0, aspect_ratio], dtype=torch.float32)
+    landmarks = landmarks.float() * constant((aspect_ratio, 1.0, aspect_ratio), landmarks.device)
     body = bridge_gaps(landmarks, detected, lengths, causal)
     left, right = body[:, :, LEFT_SHOULDER], body[:, :, RIGHT_SHOULDER]
     width = torch.linalg.vector_norm((left - right)[..., :2], dim=-1)  # (B, T)
@@ -129,7 +130,7 @@ def body_coordinates(
     unit = _running_mean(width, known) if causal else _median(width, known)[:, None]
     centre = ((left + right) / 2)[:, :, None]  # (B, T, 1, 3)
     moved = [body[:, :, PART_SLICES["pose"]] - centre]
-    moved.append(body[:, :, PART_SLICES["face"].start :] - centre * centre.new_tensor([1.0, 1.0, 0.0]))
+    moved.append(body[:, :, PART_SLICES["face"].start :] - centre * constant((1.0, 1.0, 0.0), centre.device))
     return torch.cat(moved, dim=2) / unit.clamp(min=MIN_SHOULDER_WIDTH)[:, :, None, None]
 
 
@@ -150,6 +151,11 @@ def left_hand_leads(body: Tensor, lengths: Tensor) -> Tensor:
     return (raised[0] - raised[1] > CLEARLY_HIGHER * lengths) & (moved[0] > moved[1])
 
 
+def readable_at_once(x: Tensor) -> bool:
+    """Whether a value can be looked at without waiting for a device, and without fixing it in an exported graph."""
+    return x.device.type == "cpu" and not torch.jit.is_tracing()
+
+
 def right_handed(body: Tensor, detected: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """body (B, T, 543, 3) and detected (B, T, 4) with sentences in which the left hand leads mirrored.
 
@@ -157,11 +163,13 @@ def right_handed(body: Tensor, detected: Tensor, lengths: Tensor) -> tuple[Tenso
     """
     flip = left_hand_leads(body, lengths)[:, None, None]
     # The usual case; another device would be waited for, and an exported graph must be able to do both.
-    if flip.device.type == "cpu" and not torch.jit.is_tracing() and not flip.any():
+    if readable_at_once(flip) and not flip.any():
         return body, detected
-    mirrored = body[:, :, torch.from_numpy(MIRRORED).to(body.device)] * body.new_tensor([-1.0, 1.0, 1.0])
+    mirrored = body.index_select(2, constant(tuple(MIRRORED.tolist()), body.device))
+    mirrored = mirrored * constant((-1.0, 1.0, 1.0), body.device)
     # Not torch.where: onnxruntime has none for bools.
-    detected = (flip & detected[..., MIRRORED_PARTS]) | (~flip & detected)
+    detected_there = detected.index_select(2, constant(MIRRORED_PARTS, detected.device))
+    detected = (flip & detected_there) | (~flip & detected)
     return torch.where(flip[..., None], mirrored, body), detected
 
 

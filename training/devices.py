@@ -35,7 +35,7 @@ def choose_device(name: str, deterministic: bool = False) -> torch.device:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for to be deterministic
         if device.type == "cuda":  # warn_only lets it run, and torch names each kernel of the kind once
             print(
-                "--deterministic: the gradient of CTC has no deterministic CUDA kernel, runs may differ in their last bits"
+                "--deterministic: where CUDA has no deterministic kernel torch names it, and runs may differ in their last bits"
             )
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False

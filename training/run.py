@@ -317,6 +317,7 @@ def _dry_run(run: Run, updates: int) -> None:
         started = time.perf_counter()
         batches = list(trainer.batches(group))
         trainer.update(batches)
+        trainer.read_last_update()
         seconds.append(time.perf_counter() - started)
         frames.append(sum(int(known[batch].sum()) for batch in group))
     timed = slice(1, None) if len(seconds) > 1 else slice(None)

@@ -20,6 +20,7 @@ from data.batching import plan_epoch
 from data.corpus import Corpus
 from data.mixing import mix_sentences
 from data.randomness import key
+from data.transfer import on_device
 from data.vocabulary import Vocabulary
 from decoding.greedy import best_path
 from decoding.length_normalization import LengthNormalization
@@ -33,6 +34,7 @@ from training.diagnosis import diagnose
 from training.divergence import DUMP, describe, dump_batches
 from training.early_stopping import EarlyStopping
 from training.evaluation import evaluate
+from training.late_reading import LateReading
 from training.loss_spikes import is_spike, remember
 from training.losses import consistency_per_step, make_loss
 from training.pipeline import FeatureBatch, FeaturePipeline
@@ -84,7 +86,7 @@ class Progress:
 
     epoch: int = 1  # the one under way, from 1
     group: int = 0  # groups of batches done in it, whether they led to an update or were skipped
-    updates: int = 0  # of the whole run, without the skipped ones: what the learning rate follows
+    updates: int = 0  # of the whole run, without the skipped ones
     loss_sum: float = 0.0
     loss_sentences: int = 0  # that are in it: those of updates whose loss was finite
     frames: int = 0
@@ -101,6 +103,16 @@ class Progress:
     hypotheses: dict[int, list[int]] = field(default_factory=dict)
     history: list[dict] = field(default_factory=list)
     finished: bool = False
+
+
+@dataclass(frozen=True)
+class UnreadUpdate:
+    """An update that was launched and whose figures nobody has read yet: `group` of the epoch, its batches, and on their way
+    to the host the losses of their sentences, the norm of the gradient, and of each batch best path and where glosses begin."""
+
+    group: int
+    batches: Sequence[FeatureBatch]
+    figures: LateReading
 
 
 @dataclass
@@ -124,12 +136,13 @@ class Trainer:
         self.loss = make_loss(options)
         self.optimizer = make_optimizer(self.model, self.config)
         self.progress = Progress()
+        self._unread: UnreadUpdate | None = None
         self.stopping = EarlyStopping(options.patience)
         self.trainable = self.train.trainable
         self.epoch_train = (
             self.train
         )  # of the epoch under way: with other sentences joined to some, where that is asked for
-        self.updates_per_epoch = math.ceil(
+        self.updates_per_epoch = self.epoch_updates = math.ceil(
             math.ceil(len(self.trainable) / options.batch_size) / options.accumulation_steps
         )
 
@@ -178,6 +191,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write last.pth; what it was becomes the one before it. Raises DataError."""
+        self.read_last_update()
         save_checkpoint(self.folder / LAST, self.state(), previous=self.folder / PREVIOUS)
         self._saved = time.monotonic()
 
@@ -256,6 +270,9 @@ class Trainer:
                 self._stop_if_asked(signals)
                 if options.checkpoint_minutes and time.monotonic() - self._saved >= 60 * options.checkpoint_minutes:
                     self.save()
+            started = time.perf_counter()
+            self.read_last_update()
+            progress.seconds += time.perf_counter() - started
         finally:
             bar.close()
             batches.close()
@@ -283,26 +300,35 @@ class Trainer:
         return ", ".join(words)
 
     def update(self, batches: Sequence[FeatureBatch]) -> None:
-        """One optimiser step on the mean loss over all sentences of the batches, whatever their sizes."""
+        """One optimiser step on the mean loss over all sentences of the batches, whatever their sizes.
+
+        Nothing in it waits for the device. What the host wants to know of it is read when the next update has been launched,
+        or by `read_last_update`. Raises DivergenceError, of the update before.
+        """
         options, progress = self.config.training, self.progress
-        rate = self.learning_rate(progress.updates)
+        # From the place in the run: whether the update before was skipped is not known yet, and does not shift the schedule.
+        rate = self.learning_rate(
+            (progress.epoch - 1) * self.updates_per_epoch + progress.group * self.updates_per_epoch / self.epoch_updates
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         # Dropout is drawn from (seed, epoch, update): an interrupted run goes on with the same masks.
         torch.manual_seed(key(options.seed, progress.epoch, progress.group, "dropout") % 2**63)
         sentences = sum(len(batch.indices) for batch in batches)
         self.optimizer.zero_grad(set_to_none=True)
-        sentence_losses: list[float] = []
+        sentence_losses, paths = [], []
         for batch in batches:
             targets = pad_targets([self.epoch_train.targets[index] for index in batch.indices], self.device)
             output, losses = self.losses(batch, *targets)
             self.precision.scaler.scale(losses.sum() / sentences).backward()
-            sentence_losses += losses.detach().tolist()
-            path, begins = (tensor.cpu() for tensor in best_path(output.log_probs.detach(), output.lengths))
-            for index, row, begin in zip(batch.indices, path, begins, strict=True):
-                progress.hypotheses[int(index)] = row[begin].tolist()
+            sentence_losses.append(losses.detach())
+            paths += best_path(output.log_probs.detach(), output.lengths)
             progress.frames += batch.frames
-        self._apply_gradients(sentence_losses, batches)
+        losses = torch.cat(sentence_losses)
+        norm = self._apply_gradients(losses)
+        before, self._unread = self._unread, UnreadUpdate(progress.group, batches, LateReading([losses, norm, *paths]))
+        if before is not None:
+            self._take_down(before)
 
     def losses(self, batch: FeatureBatch, targets: Tensor, target_lengths: Tensor) -> tuple[TeacherOutput, Tensor]:
         """The model's output on the batch and the loss of each of its sentences, float32 (B,).
@@ -313,7 +339,7 @@ class Trainer:
         names = [self.train.split.sentences[index].id for index in batch.indices]
         shown = draw_views(options, self.progress.epoch, names)  # (views, B, 4)
         outputs = []
-        for view in torch.from_numpy(shown).to(self.device) if shown is not None else [None]:
+        for view in on_device(shown, self.device) if shown is not None else [None]:
             with self.precision.autocast():
                 outputs.append(self.model(batch.features, batch.lengths, batch.detected, view))
         losses = sum(self.loss(output, targets, target_lengths).total for output in outputs) / len(outputs)
@@ -322,60 +348,83 @@ class Trainer:
             losses = losses + options.consistency_weight * consistency_per_step(one, other, outputs[0].lengths)
         return outputs[0], losses
 
-    def _apply_gradients(self, losses: list[float], batches: Sequence[FeatureBatch]) -> None:
-        """Step, or skip the update when something is not finite. losses: of each sentence, in the batches' order."""
-        scaler, progress, loss_sum = self.precision.scaler, self.progress, sum(losses)
-        finite = math.isfinite(loss_sum)
-        if finite:
+    def _apply_gradients(self, losses: Tensor) -> Tensor:
+        """Step, or skip the update when something is not finite, which the device decides by itself.
+
+        losses (sentences,): of the update. Returns the norm of the gradient before clipping, ().
+        """
+        scaler, optimizer = self.precision.scaler, self.optimizer
+        scaler.unscale_(optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.max_grad_norm)
+        if scaler.is_enabled():
+            scaler.step(optimizer)  # skips the update by itself and lowers its scale when a gradient overflowed
+            scaler.update()
+        else:
+            # What a scaler would set: where found_inf is 1 the fused optimiser leaves weights, moments and step as they are.
+            optimizer.grad_scale, optimizer.found_inf = None, (~(losses.isfinite().all() & norm.isfinite())).float()
+            optimizer.step()
+            del optimizer.grad_scale, optimizer.found_inf
+        return norm
+
+    def read_last_update(self) -> None:
+        """Wait for the update that was launched last and take it into `progress`. Raises DivergenceError."""
+        unread, self._unread = self._unread, None
+        if unread is not None:
+            self._take_down(unread)
+
+    def _take_down(self, update: UnreadUpdate) -> None:
+        """Read an update's figures into `progress`. Raises DivergenceError when too many in a row were skipped."""
+        progress = self.progress
+        losses, norm, *paths = update.figures.read()
+        for batch, path, begins in zip(update.batches, paths[::2], paths[1::2], strict=True):
+            for index, row, begin in zip(batch.indices, path, begins, strict=True):
+                progress.hypotheses[int(index)] = row[begin].tolist()
+        losses, norm = losses.tolist(), float(norm)
+        loss_sum = sum(losses)
+        if math.isfinite(loss_sum):
             progress.loss_sum += loss_sum
             progress.loss_sentences += len(losses)
-        scaler.unscale_(self.optimizer)
-        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.max_grad_norm))
-        if scaler.is_enabled():
-            scaler.step(self.optimizer)  # skips the update by itself and lowers its scale when a gradient overflowed
-            scaler.update()
-            finite = finite and math.isfinite(norm)
-        elif finite := finite and math.isfinite(norm):
-            self.optimizer.step()
-        if finite:
-            progress.gradient_norms.append(norm)
-            progress.bad_updates = 0
-            progress.updates += 1
-            self._watch_for_spikes(loss_sum / len(losses), losses, batches)
-            return
+            if math.isfinite(norm):
+                progress.gradient_norms.append(norm)
+                progress.bad_updates = 0
+                progress.updates += 1
+                self._watch_for_spikes(loss_sum / len(losses), losses, update)
+                return
         progress.bad_updates += 1
         progress.skipped_updates += 1
-        self._note("skipped", None, [[id, None] for id in self._ids(batches)])
-        tqdm.write(f"update skipped: loss or gradient is not finite in sentences {', '.join(self._ids(batches))}")
+        ids = self._ids(update.batches)
+        self._note("skipped", update.group, None, [[id, None] for id in ids])
+        tqdm.write(f"update skipped: loss or gradient is not finite in sentences {', '.join(ids)}")
         if progress.bad_updates >= MAX_BAD_UPDATES:
             path = self.folder / DUMP
-            dumped = dump_batches(path, self.epoch_train, batches, losses, progress.epoch, progress.group)
+            dumped = dump_batches(path, self.epoch_train, update.batches, losses, progress.epoch, update.group)
             raise DivergenceError(
                 f"{MAX_BAD_UPDATES} updates in a row had a loss or gradient that is not finite: lower --learning_rate "
                 f"(now {self.config.training.learning_rate:g}) or use --precision fp32; {self.folder / LAST} holds the last "
                 f"good state, {dumped}"
             )
 
-    def _watch_for_spikes(self, loss: float, losses: list[float], batches: Sequence[FeatureBatch]) -> None:
+    def _watch_for_spikes(self, loss: float, losses: list[float], update: UnreadUpdate) -> None:
         progress = self.progress
         if is_spike(loss, progress.recent_losses):
             progress.loss_spikes += 1
-            highest = describe(self._ids(batches), losses)
-            self._note("spike", loss, highest)
+            highest = describe(self._ids(update.batches), losses)
+            self._note("spike", update.group, loss, highest)
             named = ", ".join(f"{id} ({value:.1f})" for id, value in highest)
             tqdm.write(f"loss spike: {loss:.1f} in epoch {progress.epoch}, highest in sentences {named}")
         remember(loss, progress.recent_losses)
 
-    def _note(self, kind: str, loss: float | None, sentences: list[list]) -> None:
+    def _note(self, kind: str, group: int, loss: float | None, sentences: list[list]) -> None:
         progress = self.progress
         if len(progress.events) < MAX_EVENTS:
-            progress.events.append({"kind": kind, "group": progress.group, "loss": loss, "sentences": sentences})
+            progress.events.append({"kind": kind, "group": group, "loss": loss, "sentences": sentences})
 
     def _ids(self, batches: Sequence[FeatureBatch]) -> list[str]:
         return [self.train.split.sentences[index].id for batch in batches for index in batch.indices]
 
-    def learning_rate(self, step: int) -> float:
-        """Of one update, counted from 0 over the whole run; skipped ones do not count."""
+    def learning_rate(self, step: float) -> float:
+        """Of one update, counted from 0 over the whole run, skipped ones among them; a fraction where an epoch has not the
+        usual number of updates."""
         options = self.config.training
         return learning_rate(
             step,

@@ -112,6 +112,7 @@ def test_the_teacher_reads_the_batch_that_the_student_sees(settings, finished_ru
         assert isinstance(batch, GuidedBatch)
         assert torch.allclose(teacher(batch.features, batch.lengths, batch.detected).log_probs, batch.soft, atol=1e-5)
         trainer.update([batch])
+        trainer.read_last_update()
     assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.guide.model.state_dict().items())
 
 
