@@ -74,6 +74,12 @@ def make_parser() -> Parser:
     optimisation = parser.add_argument_group("optimisation")
     setting(optimisation, "epochs", int, "passes over the train split")
     setting(optimisation, "batch_size", int, "sentences a batch")
+    setting(
+        optimisation,
+        "frames_per_batch",
+        int,
+        "in place of --batch_size, as many sentences a batch as fit into so many frames with their padding; 0: --batch_size",
+    )
     setting(optimisation, "accumulation_steps", int, "batches an update")
     setting(optimisation, "learning_rate", float, "peak learning rate")
     setting(optimisation, "min_learning_rate", float, "learning rate at the end of the cosine")

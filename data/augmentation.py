@@ -57,7 +57,10 @@ def _log_uniform(random: np.random.Generator, limits: tuple[float, float], size:
     return np.exp(random.uniform(math.log(limits[0]), math.log(limits[1]), size))
 
 
-def _draw_times(random: np.random.Generator, config: AugmentationConfig, frames: int, min_frames: int) -> np.ndarray:
+def _draw_kept(
+    random: np.random.Generator, config: AugmentationConfig, frames: int, min_frames: int
+) -> tuple[np.ndarray, int]:
+    """Source frames that are kept, and how many frames they become."""
     speed = _log_uniform(random, config.speed)
     drop = random.uniform(0, config.frame_drop)
     keep = random.random(frames) >= drop
@@ -67,7 +70,11 @@ def _draw_times(random: np.random.Generator, config: AugmentationConfig, frames:
     if len(kept) < 2:
         kept = np.arange(frames)
     # Dropped frames shorten the sentence as skipped frames of a camera do; speed then stretches what is left.
-    count = max(round(len(kept) / speed), min_frames, 1)
+    return kept, max(round(len(kept) / speed), min_frames, 1)
+
+
+def _draw_times(random: np.random.Generator, config: AugmentationConfig, frames: int, min_frames: int) -> np.ndarray:
+    kept, count = _draw_kept(random, config, frames, min_frames)
     return np.interp(np.linspace(0, len(kept) - 1, count), np.arange(len(kept)), kept).astype(np.float32)
 
 
@@ -106,6 +113,11 @@ def draw(config: AugmentationConfig, seed: int, epoch: int, id: str, frames: int
         fingers=random.random((len(_HANDS), len(FINGERS))) >= config.finger_drop,
         hidden=_draw_hidden(random, config, frames),
     )
+
+
+def drawn_frames(config: AugmentationConfig, seed: int, epoch: int, id: str, frames: int, min_frames: int) -> int:
+    """Frames of the sentence that `draw` makes of these, without drawing the rest."""
+    return _draw_kept(generator(seed, epoch, id), config, frames, min_frames)[1] if config.enabled else frames
 
 
 def hide(detected: Tensor, draws: Sequence[Draw]) -> Tensor:

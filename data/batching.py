@@ -16,6 +16,9 @@ from errors import DataError
 
 _EXPONENT = np.uint16(0x7C00)  # all ones in a float16 that is not finite: ten times as fast to see as np.isfinite
 POOL_BATCHES = 50  # batches whose sentences are sorted by length together
+# The same for batches of a frame budget, which hold more sentences: fewer of them keep the company that a sentence is in as
+# random, at 2 to 4 % of padding (benchmarks/feeding.py).
+FRAME_POOL_BATCHES = 25
 
 
 def plan_epoch(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -37,6 +40,45 @@ def plan_epoch(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> l
         batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
     full = [batch for batch in batches if len(batch) == batch_size]
     return [full[i] for i in random.permutation(len(full))] + [batch for batch in batches if len(batch) < batch_size]
+
+
+def plan_by_frames(lengths: np.ndarray, frames: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Indices of each batch of one epoch, as many sentences in each as fit into `frames` frames with their padding.
+
+    lengths: frames of each sentence (N,). Every sentence once, random order: sentences are shuffled, cut into pools of about
+    25 batches, sorted by length within the pool and cut; the batches, which are about as large as each other within a pool,
+    are shuffled. A sentence longer than `frames` has a batch of its own.
+    """
+    random = generator(seed, epoch, "order")
+    order = random.permutation(len(lengths))
+    ends = np.cumsum(lengths[order])
+    pools = max(round(int(ends[-1]) / (FRAME_POOL_BATCHES * frames)), 1)
+    pool_of = (ends - 1) * pools // int(ends[-1])
+    batches = []
+    for number in range(pools):
+        pool = order[pool_of == number]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        batches += np.split(pool, _even_cuts(lengths[pool], frames)) if len(pool) else []
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def _cuts(ascending: np.ndarray, frames: int) -> list[int]:
+    """Where ascending lengths are cut so that each piece, padded to its longest, fits into `frames`."""
+    cuts, start = [], 0
+    for place, length in enumerate(ascending.tolist()):
+        if place > start and (place + 1 - start) * length > frames:
+            cuts.append(place)
+            start = place
+    return cuts
+
+
+def _even_cuts(ascending: np.ndarray, frames: int) -> list[int]:
+    """The same with the smallest budget that needs no more pieces: none of them is a small rest."""
+    low, high, count = 0, frames, len(_cuts(ascending, frames))
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if len(_cuts(ascending, middle)) == count else (middle, high)
+    return _cuts(ascending, high)
 
 
 def plan_evaluation(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:

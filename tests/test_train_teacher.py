@@ -42,9 +42,9 @@ def test_help_is_quick_and_complete(run_script):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
     assert result.returncode == 0 and result.stderr == ""
-    promised = """config data_dir output_dir epochs batch_size learning_rate min_learning_rate warmup_epochs weight_decay
-        dropout optimizer accumulation_steps max_grad_norm patience augment no-augment decoder precision device seed resume
-        deterministic dry_run extend_vocabulary skip_bad checkpoint_minutes"""
+    promised = """config data_dir output_dir epochs batch_size frames_per_batch learning_rate min_learning_rate
+        warmup_epochs weight_decay dropout optimizer accumulation_steps max_grad_norm patience augment no-augment decoder
+        precision device seed resume deterministic dry_run extend_vocabulary skip_bad checkpoint_minutes"""
     for option in promised.split():
         assert f"--{option}" in result.stdout, option
     assert "(default: 0.0003)" in result.stdout and "(default: 150)" in result.stdout

@@ -29,6 +29,7 @@ class TrainingConfig:
     output_dir: str = "checkpoints/teacher"
     epochs: int = 150
     batch_size: int = 8
+    frames_per_batch: int = 0  # in place of batch_size: as many sentences as fit, with their padding; 0: batch_size
     learning_rate: float = 3e-4
     min_learning_rate: float = 1e-6
     warmup_epochs: float = 5.0
@@ -56,6 +57,8 @@ class TrainingConfig:
         for name in ("epochs", "batch_size", "accumulation_steps", "patience"):
             if getattr(self, name) < 1:
                 problems.append(f"{name} {getattr(self, name)}: expected 1 or more")
+        if self.frames_per_batch < 0:
+            problems.append(f"frames_per_batch {self.frames_per_batch}: expected 0 (none) or more")
         for name in ("learning_rate", "max_grad_norm", "distillation_temperature"):
             if not 0 < getattr(self, name) < float("inf"):
                 problems.append(f"{name} {getattr(self, name)}: expected a number above 0")

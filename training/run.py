@@ -78,8 +78,9 @@ def enough_memory(options: TrainingConfig) -> Iterator[None]:
         # CUDA's error has a type of its own, the CPU's is told by its words.
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in reason:
             raise
+        size = "frames_per_batch" if options.frames_per_batch else "batch_size"
         raise UsageError(
-            f"the memory is too small: lower --batch_size (now {options.batch_size}) and raise --accumulation_steps "
+            f"the memory is too small: lower --{size} (now {getattr(options, size)}) and raise --accumulation_steps "
             f"(now {options.accumulation_steps}) by as much, or lower the model's sizes: {reason}"
         ) from None
 
@@ -308,6 +309,8 @@ def _dry_run(run: Run, updates: int) -> None:
     groups = trainer.begin_epoch(1)
     known = trainer.epoch_train.split.lengths  # of the first epoch, in which sentences may be joined
     lengths, plan = known[trainer.trainable], [batch for group in groups for batch in group]
+    shown = np.zeros_like(known)  # as augmentation stretches and cuts them: what is padded and computed
+    shown[trainer.trainable] = trainer.shown_lengths(trainer.epoch_train, 1)
     # Groups near the median length stand for the epoch; the first one warms up and is not timed.
     by_frames = sorted(groups, key=lambda group: sum(int(known[b].sum()) for b in group))
     middle = by_frames[max(len(by_frames) // 2 - updates // 2, 0) :][: updates + 1]
@@ -323,6 +326,7 @@ def _dry_run(run: Run, updates: int) -> None:
     timed = slice(1, None) if len(seconds) > 1 else slice(None)
     rate = sum(frames[timed]) / sum(seconds[timed])
     epoch_seconds = int(lengths.sum()) / rate
+    size = f"{options.frames_per_batch:,} frames" if options.frames_per_batch else f"{options.batch_size} sentences"
     rows = {
         "train sentences": f"{len(lengths):,} ({len(trainer.train.split) - len(lengths)} left out)",
         "train frames": f"{int(lengths.sum()):,}",
@@ -330,9 +334,9 @@ def _dry_run(run: Run, updates: int) -> None:
         "dev frames": f"{int(trainer.dev.split.lengths.sum()):,}",
         "glosses": f"{len(trainer.vocabulary.glosses):,}",
         "parameters": f"{count_parameters(trainer.model):,}",
-        "batches an epoch": f"{len(plan):,} of up to {options.batch_size} sentences",
+        "batches an epoch": f"{len(plan):,} of up to {size}",
         "updates an epoch": f"{len(groups):,}",
-        "padding waste": f"{100 * padding_waste(plan, known):.1f} %",
+        "padding waste": f"{100 * padding_waste(plan, shown):.1f} %",
         "train frames/s": f"{rate:,.0f} ({len(seconds[timed])} updates timed)",
         "time an epoch": f"{_duration(epoch_seconds)} (estimated, without dev)",
         "time of the run": f"{_duration(epoch_seconds * options.epochs)} for {options.epochs} epochs (estimated)",

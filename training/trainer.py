@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from data.batching import plan_epoch
+from data.augmentation import drawn_frames
+from data.batching import plan_by_frames, plan_epoch
 from data.corpus import Corpus
 from data.mixing import mix_sentences
 from data.randomness import key
@@ -142,9 +143,13 @@ class Trainer:
         self.epoch_train = (
             self.train
         )  # of the epoch under way: with other sentences joined to some, where that is asked for
-        self.updates_per_epoch = self.epoch_updates = math.ceil(
-            math.ceil(len(self.trainable) / options.batch_size) / options.accumulation_steps
-        )
+        # Of the first epoch, which the learning rate is scaled by; batches by frames are not as many in every epoch.
+        self.updates_per_epoch = self.epoch_updates = len(self._groups(self.train, 1))
+        if options.frames_per_batch:
+            longer = int((self.shown_lengths(self.train, 1) > options.frames_per_batch).sum())
+            if longer:
+                budget = options.frames_per_batch
+                print(f"{longer} sentences are longer than --frames_per_batch {budget}: each is a batch of its own")
 
     # ---------------------------------------------------------------- state
 
@@ -239,17 +244,34 @@ class Trainer:
         if mix:
             split = mix_sentences(self.train.split, self.trainable, mix, options.seed, epoch, min_frames)
             self.epoch_train = prepare_split(split, self.vocabulary)
-        plan = plan_epoch(self.epoch_train.split.lengths[self.trainable], options.batch_size, options.seed, epoch)
+        groups = self._groups(self.epoch_train, epoch)
+        self.epoch_updates = len(groups)
+        return groups
+
+    def _groups(self, train: PreparedSplit, epoch: int) -> list[list[np.ndarray]]:
+        """An epoch's batches, as `begin_epoch` returns them."""
+        options, lengths = self.config.training, self.shown_lengths(train, epoch)
+        if options.frames_per_batch:
+            plan = plan_by_frames(lengths, options.frames_per_batch, options.seed, epoch)
+        else:
+            plan = plan_epoch(lengths, options.batch_size, options.seed, epoch)
         plan = [self.trainable[batch] for batch in plan]
         size = options.accumulation_steps
         return [plan[start : start + size] for start in range(0, len(plan), size)]
+
+    def shown_lengths(self, train: PreparedSplit, epoch: int) -> np.ndarray:
+        """Frames of each trainable sentence as the epoch's augmentation shows it, int64."""
+        config, seed = self.config.augmentation, self.config.training.seed
+        sentences = [train.split.sentences[index] for index in self.trainable]
+        frames = [drawn_frames(config, seed, epoch, one.id, one.frames, min_frames(one.glosses)) for one in sentences]
+        return np.array(frames, dtype=np.int64)
 
     def _train_epoch(self, signals: StopSignals) -> None:
         options, progress = self.config.training, self.progress
         groups = self.begin_epoch(progress.epoch)[progress.group :]
         batches = self.batches([batch for group in groups for batch in group])
         bar = tqdm(
-            total=self.updates_per_epoch,
+            total=self.epoch_updates,
             initial=progress.group,
             desc=f"epoch {progress.epoch}/{options.epochs}",
             bar_format=BAR,
@@ -288,7 +310,7 @@ class Trainer:
         """Behind the progress bar: the epoch's loss so far, the last epoch's dev WER, and how long the run has to go at this
         speed (its reading of dev left out, and if it is not stopped early)."""
         progress, epochs = self.progress, self.config.training.epochs
-        done = progress.epoch - 1 + progress.group / self.updates_per_epoch
+        done = progress.epoch - 1 + progress.group / self.epoch_updates
         words = []
         if progress.loss_sentences:
             words.append(f"loss {progress.loss_sum / progress.loss_sentences:.2f}")

@@ -199,6 +199,22 @@ def test_stopped_anywhere_and_continued(
     assert {path.name for path in folder.iterdir()} == {path.name for path in uninterrupted.iterdir()}
 
 
+def test_batches_of_frames_stopped_and_continued(tiny_settings, execute_run, tmp_path, monkeypatch):
+    """With epochs that differ in their number of updates."""
+    known_wers(monkeypatch)
+    tiny_settings["training"] |= {"frames_per_batch": 90, "checkpoint_minutes": 1e-9}
+    folder = Path(tiny_settings["training"]["output_dir"])
+    whole = {**tiny_settings, "training": {**tiny_settings["training"], "output_dir": str(tmp_path / "whole")}}
+    run, _ = execute_run(whole)
+    patch = at("update", run.trainer.updates_per_epoch + 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    interrupt(lambda: execute_run(tiny_settings), signal.SIGTERM)
+    patch.undo()
+    progress = load_checkpoint(folder / "last.pth")["training"]["progress"]
+    assert progress["epoch"] == 2 and progress["group"] > 0
+    execute_run({"training": {"output_dir": str(folder)}}, "auto")
+    assert_same_run(folder, tmp_path / "whole")
+
+
 def test_stopped_again_and_again(uninterrupted, tiny_settings, execute_run, monkeypatch):
     known_wers(monkeypatch)
     folder = Path(tiny_settings["training"]["output_dir"])

@@ -237,6 +237,45 @@ def test_one_update_an_accumulation_group_and_a_short_group_at_the_end(tiny_sett
         assert said == list(range(12))
 
 
+def test_batches_of_frames_as_the_epoch_shows_the_sentences(tiny_settings, capsys):
+    trainer = prepare(tiny_settings, frames_per_batch=120, accumulation_steps=2)
+    assert "longer than --frames_per_batch" not in capsys.readouterr().out
+    counts = set()
+    for epoch in range(1, 9):
+        groups = trainer.begin_epoch(epoch)
+        counts.add(len(groups))
+        assert trainer.epoch_updates == len(groups) and all(len(group) == 2 for group in groups[:-1])
+        plan = [batch for group in groups for batch in group]
+        assert sorted(index for batch in plan for index in batch) == list(range(12))
+        trainer.progress.epoch = epoch
+        for batch in trainer.batches(plan):
+            assert batch.features.shape[0] * batch.features.shape[1] <= 120
+            shown = trainer.shown_lengths(trainer.epoch_train, epoch)[batch.indices]
+            assert batch.lengths.tolist() == shown.tolist(), "planned with the lengths that augmentation gives"
+    assert len(counts) > 1, "not every epoch has as many"
+
+
+def test_a_sentence_over_the_frame_budget_is_said_and_alone(tiny_settings, capsys):
+    trainer = prepare(tiny_settings, frames_per_batch=1, accumulation_steps=1)
+    assert "12 sentences are longer than --frames_per_batch 1" in capsys.readouterr().out
+    assert [[len(batch) for batch in group] for group in trainer.begin_epoch(1)] == [[1]] * 12
+
+
+def test_the_rate_follows_the_run_where_epochs_differ_in_updates(tiny_settings):
+    """Each epoch takes the schedule as far as any other, in steps of its own number of updates."""
+    trainer = prepare(tiny_settings, epochs=4, warmup_epochs=2.0, learning_rate=1.0, frames_per_batch=90)
+    usual, seen = trainer.updates_per_epoch, []
+    for epoch in (1, 2, 3, 4):
+        groups = len(trainer.begin_epoch(epoch))
+        for group in (0, groups - 1):
+            trainer.progress.epoch, trainer.progress.group = epoch, group
+            update(trainer, plain_batches(trainer, [[0]]))
+            seen.append(trainer.optimizer.param_groups[0]["lr"])
+            assert seen[-1] == trainer.learning_rate((epoch - 1 + group / groups) * usual)
+    assert seen[0] == pytest.approx(0.5 / usual) and seen[2] == pytest.approx(0.5 + 0.5 / usual)
+    assert seen[4] == pytest.approx(1.0) and seen[-1] < 0.2
+
+
 def test_the_rate_of_each_update_by_hand(tiny_settings):
     trainer = prepare(tiny_settings, epochs=5, warmup_epochs=2.0, learning_rate=1.0, min_learning_rate=0.2)
     # two updates an epoch: four of warm-up, then six from 1 down to 0.2
