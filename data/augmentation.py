@@ -15,7 +15,7 @@ from torch import Tensor
 
 from data.augmentation_config import AugmentationConfig
 from data.features import take_frames
-from data.landmarks import BLOCK, FINGERS, MIRRORED, MIRRORED_PARTS, PART_ROOTS, PART_SLICES, PARTS
+from data.landmarks import BLOCK, FINGERS, MIRRORED_PARTS, PARTS, WHOLE, Layout
 from data.randomness import generator
 from data.transfer import on_device
 
@@ -134,11 +134,11 @@ def hide(detected: Tensor, draws: Sequence[Draw]) -> Tensor:
 class Augmenter:
     """Applies draws to a batch on one device. Noise is read from a fixed table at a drawn row: the same on all devices."""
 
-    def __init__(self, config: AugmentationConfig, device: torch.device | str = "cpu"):
-        self.config = config
+    def __init__(self, config: AugmentationConfig, device: torch.device | str = "cpu", layout: Layout = WHOLE):
+        self.config, self.layout = config, layout
         table = generator("noise table").standard_normal((_NOISE_ROWS, BLOCK), dtype=np.float32)
-        self._table = torch.from_numpy(table).to(device)
-        self._mirrored = torch.from_numpy(MIRRORED).to(device)
+        self._table = torch.from_numpy(table[:, layout.values]).to(device)
+        self._mirrored = torch.tensor(layout.mirrored, device=device)
         self._mirrored_parts = torch.tensor(MIRRORED_PARTS, device=device)
         self._flip = torch.tensor([-1.0, 1.0, 1.0], device=device)
 
@@ -175,7 +175,9 @@ class Augmenter:
             rows = on_device(np.array([one.noise_row for one in draws]), device)[:, None]
             rows = (rows + torch.arange(longest, device=device)) % _NOISE_ROWS
             amount = on_device(np.array([one.noise for one in draws], dtype=np.float32), device)[:, None, None]
-            noise = self._table.index_select(0, rows.reshape(-1)).reshape(len(draws), longest, BLOCK) * amount
+            noise = (
+                self._table.index_select(0, rows.reshape(-1)).reshape(len(draws), longest, self.layout.block) * amount
+            )
             # Noise behind the end would leak into the last frame's derivatives: hold the last frame there, too.
             hold = torch.minimum(torch.arange(longest, device=device)[None], lengths[:, None] - 1)
             body = body + take_frames(noise, hold).reshape(body.shape)
@@ -192,8 +194,8 @@ class Augmenter:
         scales = on_device(np.stack([one.part_scale for one in draws]), body.device)  # (B, 3)
         shifts = on_device(np.stack([np.pad(one.part_shift, ((0, 0), (0, 1))) for one in draws]), body.device)
         for index, name in enumerate(_MOVED_PARTS):
-            points = body[:, :, PART_SLICES[name]]
-            root = body[:, :, PART_ROOTS[name], None].clone()
+            points = body[:, :, self.layout.part_slices[name]]
+            root = body[:, :, self.layout.part_roots[name], None].clone()
             points.sub_(root).mul_(scales[:, index, None, None, None]).add_(root + shifts[:, index, None, None])
 
     def _fold_fingers(self, body: Tensor, draws: Sequence[Draw]) -> None:
@@ -202,5 +204,5 @@ class Augmenter:
             for hand, name in enumerate(_HANDS):
                 for finger in np.flatnonzero(~one.fingers[hand]):
                     # Slices: a list of indices would be copied to the device, which waits for it.
-                    first, *_, last = (PART_SLICES[name].start + point for point in FINGERS[finger])
+                    first, *_, last = (self.layout.part_slices[name].start + point for point in FINGERS[finger])
                     body[row, :, first + 1 : last + 1] = body[row, :, first : first + 1]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from data.corpus import Split
+from data.landmarks import WHOLE, Layout
 from data.randomness import generator
 from errors import DataError
 
@@ -95,7 +96,7 @@ def padding_waste(plan: Sequence[np.ndarray], lengths: np.ndarray) -> float:
 
 @dataclass
 class LandmarkBatch:
-    """landmarks float16 (B, T, 543, 3) zero-padded, detected bool (B, T, 4), lengths int64 (B,), indices into the split."""
+    """landmarks float16 (B, T, K, 3) zero-padded, detected bool (B, T, 4), lengths int64 (B,), indices into the split."""
 
     landmarks: Tensor
     detected: Tensor
@@ -119,24 +120,33 @@ class LandmarkBatch:
         )
 
 
-def load_batch(split: Split, indices: np.ndarray) -> LandmarkBatch:
-    """Read sentences from the mapped files into one padded batch on the CPU. Raises DataError on NaN or infinity,
-    and for a sentence without frames."""
+def load_batch(split: Split, indices: np.ndarray, layout: Layout = WHOLE) -> LandmarkBatch:
+    """Read the layout's landmarks of sentences from the mapped files into one padded batch on the CPU. Raises DataError on
+    NaN or infinity, and for a sentence without frames."""
+    lengths = sentence_lengths(split, indices)
+    frames = int(lengths.max())
+    landmarks = np.zeros((len(indices), frames, len(layout), split.landmarks.shape[2]), dtype=np.float16)
+    detected = np.zeros((len(indices), frames, split.detected.shape[1]), dtype=bool)
+    for row, index in enumerate(indices):
+        read, detected[row, : lengths[row]] = split.read(index)
+        landmarks[row, : lengths[row]] = read if layout is WHOLE else read.take(layout.landmarks, axis=1)
+    not_finite = (landmarks.view(np.uint16) & _EXPONENT == _EXPONENT).any((1, 2, 3))
+    if not_finite.any():
+        raise not_finite_error(split, indices[not_finite.argmax()])
+    return LandmarkBatch(torch.from_numpy(landmarks), torch.from_numpy(detected), torch.from_numpy(lengths), indices)
+
+
+def sentence_lengths(split: Split, indices: np.ndarray) -> np.ndarray:
+    """Frames of each sentence, a copy. Raises DataError for one that has none."""
     lengths = split.lengths[indices]
     if not lengths.min():
         raise DataError(f"{split.name} sentence {split.sentences[indices[lengths.argmin()]].id} has no frames")
-    frames = int(lengths.max())
-    landmarks = np.zeros((len(indices), frames, *split.landmarks.shape[1:]), dtype=np.float16)
-    detected = np.zeros((len(indices), frames, split.detected.shape[1]), dtype=bool)
-    for row, index in enumerate(indices):
-        landmarks[row, : lengths[row]], detected[row, : lengths[row]] = split.read(index)
-    not_finite = (landmarks.view(np.uint16) & _EXPONENT == _EXPONENT).any((1, 2, 3))
-    if not_finite.any():
-        sentence = split.sentences[indices[not_finite.argmax()]]
-        raise DataError(
-            f"{split.name} sentence {sentence.id}: landmarks hold NaN or infinite values; "
-            "prepare_data.py check on the corpus says what else is wrong"
-        )
-    return LandmarkBatch(
-        torch.from_numpy(landmarks), torch.from_numpy(detected), torch.from_numpy(lengths.copy()), indices
+    return lengths
+
+
+def not_finite_error(split: Split, index: int) -> DataError:
+    """What is raised for a sentence that holds NaN or infinity."""
+    return DataError(
+        f"{split.name} sentence {split.sentences[index].id}: landmarks hold NaN or infinite values; "
+        "prepare_data.py check on the corpus says what else is wrong"
     )

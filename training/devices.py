@@ -64,6 +64,15 @@ class Precision:
             raise UsageError("--precision fp16 needs a CUDA device: use fp32 or bf16 on the CPU")
         self.name, self.device = name, device
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
+        if device.type == "cuda":  # what was asked for in float32 stays float32; beside bf16 or fp16 TF32 loses nothing
+            torch.set_float32_matmul_precision("highest" if name == "fp32" else "high")
+            torch.backends.cudnn.allow_tf32 = name != "fp32"
+
+    def describe(self) -> str:
+        """In words, e.g. 'bf16 (TF32 where float32 stays)'."""
+        if self.device.type != "cuda":
+            return self.name
+        return f"{self.name} (without TF32)" if self.name == "fp32" else f"{self.name} (TF32 where float32 stays)"
 
     def autocast(self) -> torch.autocast:
         """Context for forward passes; CTC and log-probabilities stay float32 inside it."""

@@ -66,7 +66,7 @@ class OnlineTeacher:
     def batches(self, trainer: "StudentTrainer", plan: Sequence[np.ndarray]) -> Iterator[GuidedBatch]:
         """The plan's batches as this epoch augments them, and what the teacher says of the same sentences."""
         pipeline, epoch = trainer.pipeline, trainer.progress.epoch
-        self.model.to(pipeline.device)
+        self.model.to(pipeline.device).read_from(pipeline.layout)
         drawn = (trainer.epoch_train, plan, trainer.config.augmentation, trainer.config.training.seed, epoch)
         own = pipeline.augmented_batches(*drawn)
         if self.causal == pipeline.causal:
@@ -74,7 +74,8 @@ class OnlineTeacher:
                 yield _guided(batch, self._read(batch, trainer.precision))
             return
         # The same draws on features that may look ahead: as long, frame for frame.
-        other = FeaturePipeline(pipeline.aspect_ratio, pipeline.device, self.causal).augmented_batches(*drawn)
+        other = FeaturePipeline(pipeline.aspect_ratio, pipeline.device, self.causal, pipeline.layout)
+        other = other.augmented_batches(*drawn)
         for batch, seen in zip(own, other, strict=True):
             yield _guided(batch, self._read(seen, trainer.precision))
 
@@ -203,6 +204,7 @@ def prepare_student(start: Start, given: dict[str, dict]) -> Run:
         start,
         make_trainer=partial(StudentTrainer, guide=guide),
         vocabulary=guide.vocabulary if guide is not None and start.kind == FRESH else None,
+        also_read=guide.model.landmarks_read if isinstance(guide, OnlineTeacher) else (),
     )
     if guide is not None:
         own = count_parameters(run.trainer.model)

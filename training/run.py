@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from torch import nn
 
 from data.batching import padding_waste
 from data.corpus import Corpus
+from data.landmarks import Layout
 from data.randomness import key
 from data.vocabulary import Vocabulary
 from decoding.language_model import train_language_model
@@ -221,10 +222,12 @@ def prepare_run(
     extend_vocabulary: bool = False,
     make_trainer: Callable[..., Trainer] = Trainer,
     vocabulary: Vocabulary | None = None,
+    also_read: Iterable[int] = (),
 ) -> Run:
     """Open the corpus, choose the vocabulary, build or load the model; prints what it does. Writes nothing.
 
-    make_trainer: takes the fields of `Trainer`. vocabulary: of a fresh run, in place of the train split's own.
+    make_trainer: takes the fields of `Trainer`. vocabulary: of a fresh run, in place of the train split's own. also_read:
+    landmarks that are wanted in the features besides those that the model reads.
     """
     config = start.config
     device = choose_device(config.training.device, config.training.deterministic)
@@ -243,11 +246,13 @@ def prepare_run(
     if not any(dev.references):
         raise DataError(f"{corpus.path}: the dev split has no glosses to score")
 
-    pipeline = FeaturePipeline(corpus.aspect_ratio, device, reads_causally(config.model))
     if start.kind == FRESH:
         model = make_model(config, vocabulary, device)
     else:
         model = load_model(start.checkpoint, start.path, config.model, vocabulary, config.training.seed).to(device)
+    layout = Layout({*model.landmarks_read, *also_read})
+    model.read_from(layout)
+    pipeline = FeaturePipeline(corpus.aspect_ratio, device, reads_causally(config.model), layout)
     trainer = make_trainer(
         config,
         corpus,
@@ -265,7 +270,8 @@ def prepare_run(
     print(
         f"corpus {corpus.describe()}: {len(train.split)} train and {len(dev.split)} dev sentences, "
         f"{len(vocabulary.glosses)} glosses\n"
-        f"{config.kind}: {count_parameters(model) / 1e6:.1f} M parameters, {precision.name} on {device}"
+        f"{config.kind}: {count_parameters(model) / 1e6:.1f} M parameters, {precision.describe()} on {device}, "
+        f"{pipeline.keep_resident([train.split, dev.split])}"
     )
     options = config.training
     if options.warmup_epochs >= options.epochs:
