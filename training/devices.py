@@ -3,7 +3,9 @@
 import contextlib
 import ctypes
 import os
+import resource
 import sys
+from collections.abc import Iterator
 
 import torch
 
@@ -50,6 +52,31 @@ def _keep_freed_memory() -> None:
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
             libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """What is done in it on the CPU is done by one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def peak_memory(device: torch.device) -> float:
+    """GB that tensors took at most on the CUDA device since `forget_peak_memory`; on the CPU, the process since it began."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Begin to measure anew, where the peak can be forgotten."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 class Precision:

@@ -17,6 +17,7 @@ from data.corpus import Split
 from data.features import feature_blocks, sentence_body
 from data.landmarks import NUM_FEATURES, WHOLE, Layout
 from data.residence import SHARE_OF_FREE, Gathering, ResidentSplit, resident_bytes
+from training.devices import one_thread
 from training.sentences import PreparedSplit, min_frames
 
 READ_AHEAD = 2  # batches; 0 reads each one when it is asked for
@@ -43,7 +44,7 @@ class FeaturePipeline:
     def __init__(self, aspect_ratio: float, device: torch.device, causal: bool = False, layout: Layout = WHOLE):
         self.aspect_ratio, self.device, self.causal, self.layout = aspect_ratio, device, causal, layout
         self._augmenter: Augmenter | None = None
-        self._resident: list[ResidentSplit] = []
+        self.resident: list[ResidentSplit] = []
 
     def keep_resident(self, splits: Sequence[Split]) -> str:
         """Bring the splits' landmarks onto a CUDA device, if they take at most half of its free memory; says where they are."""
@@ -53,7 +54,7 @@ class FeaturePipeline:
         free = torch.cuda.mem_get_info(self.device)[0] / 1e9
         if size > SHARE_OF_FREE * free:
             return f"landmarks mapped ({size:.2f} GB are more than half of the {free:.1f} GB free on {self.device})"
-        self._resident = [ResidentSplit(split, self.device, self.layout) for split in splits]
+        self.resident = [ResidentSplit(split, self.device, self.layout) for split in splits]
         return f"landmarks resident on {self.device}, {size:.2f} of {free:.1f} GB free"
 
     def batches(self, split: Split, plan: Sequence[np.ndarray]) -> Iterator[FeatureBatch]:
@@ -96,7 +97,7 @@ class FeaturePipeline:
 
     def _read(self, split: Split, indices: np.ndarray) -> LandmarkBatch | Gathering:
         """A batch that `.to(device)` brings onto the device."""
-        for resident in self._resident:
+        for resident in self.resident:
             if resident.holds(split):
                 return resident.batch(split, indices)
         batch = load_batch(split, indices, self.layout)
@@ -134,7 +135,15 @@ def feature_statistics(
     """
     usable = np.arange(len(split)) if sentences is None else sentences
     share = max(1, round(split.lengths[usable].sum() / max_frames))
-    chosen = usable[::share]
+    with (
+        one_thread()
+    ):  # sums come out the same whatever the number of threads, and small kernels gain nothing from more
+        return _mean_and_std(pipeline, split, usable[::share], batch_size)
+
+
+def _mean_and_std(
+    pipeline: FeaturePipeline, split: Split, chosen: np.ndarray, batch_size: int
+) -> tuple[Tensor, Tensor]:
     columns = torch.from_numpy(pipeline.layout.whole_columns)
     total = torch.zeros(len(columns), dtype=torch.float64, device=pipeline.device)
     squares = torch.zeros_like(total)

@@ -35,7 +35,7 @@ from training.checkpoint import (
     save_checkpoint,
 )
 from training.config import Config, TrainingConfig
-from training.devices import Precision, choose_device
+from training.devices import Precision, choose_device, peak_memory
 from training.evaluation import decoder_entry, evaluate, make_decoder, read_posteriors
 from training.intake import say_changes, take_in
 from training.kinds import build_model, reads_causally
@@ -347,8 +347,7 @@ def _dry_run(run: Run, updates: int) -> None:
         "time an epoch": f"{_duration(epoch_seconds)} (estimated, without dev)",
         "time of the run": f"{_duration(epoch_seconds * options.epochs)} for {options.epochs} epochs (estimated)",
     }
-    if trainer.device.type == "cuda":
-        rows["peak GPU memory"] = f"{torch.cuda.max_memory_allocated(trainer.device) / 2**30:.2f} GiB"
+    rows["peak memory"] = f"{peak_memory(trainer.device):.2f} GB"
     width = max(map(len, rows))
     print("dry run, nothing is written:")
     for name, value in rows.items():
@@ -487,6 +486,7 @@ def _finish(run: Run, session: dict) -> dict:
         "parameters": count_parameters(trainer.model),
         "seconds": progress.total_seconds,
         "frames_per_second": progress.total_frames / progress.total_seconds if progress.total_seconds else 0.0,
+        "peak_memory_gb": max(row["peak_memory_gb"] for row in progress.history),
         "decoder": options.decoder,
         "greedy_dev_wer": trainer.stopping.best_wer,
         "substitutions": found.substitutions,

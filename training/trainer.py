@@ -30,7 +30,7 @@ from errors import DataError, DivergenceError
 from models.i3d_teacher import I3DTeacher, TeacherOutput
 from training.checkpoint import BEST, LAST, PREVIOUS, copy_checkpoint, save_checkpoint
 from training.config import Config
-from training.devices import Precision
+from training.devices import Precision, forget_peak_memory, peak_memory
 from training.diagnosis import diagnose
 from training.divergence import DUMP, describe, dump_batches
 from training.early_stopping import EarlyStopping
@@ -268,6 +268,7 @@ class Trainer:
 
     def _train_epoch(self, signals: StopSignals) -> None:
         options, progress = self.config.training, self.progress
+        forget_peak_memory(self.device)
         groups = self.begin_epoch(progress.epoch)[progress.group :]
         batches = self.batches([batch for group in groups for batch in group])
         bar = tqdm(
@@ -488,6 +489,7 @@ class Trainer:
             "gradient_norm": statistics.median(progress.gradient_norms) if progress.gradient_norms else math.nan,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "frames_per_second": progress.frames / progress.seconds if progress.seconds else 0.0,
+            "peak_memory_gb": peak_memory(self.device),
             "skipped_updates": progress.skipped_updates,
             "loss_spikes": progress.loss_spikes,
             "events": progress.events,

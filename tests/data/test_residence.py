@@ -55,7 +55,7 @@ def test_training_sees_the_same_from_a_resident_split(split):
     prepared = prepare_split(split, Vocabulary.from_sentences(sentence.glosses for sentence in split.sentences))
     plan, config = [np.arange(5), np.array([9, 7])], AugmentationConfig(time_mask=0.2)
     mapped, resident = FeaturePipeline(0.8, CPU), FeaturePipeline(0.8, CPU)
-    resident._resident = [ResidentSplit(split, CPU)]
+    resident.resident = [ResidentSplit(split, CPU)]
     for augmentation in (config, AugmentationConfig(enabled=False)):
         batches = [p.augmented_batches(prepared, plan, augmentation, 0, 1) for p in (mapped, resident)]
         for expected, found in zip(*batches, strict=True):

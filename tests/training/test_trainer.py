@@ -1,3 +1,4 @@
+import contextlib
 import json
 import math
 import os
@@ -13,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import training.trainer
 from data.corpus import Corpus
+from data.residence import ResidentSplit
 from decoding.scoring import Score, score
 from errors import DivergenceError
 from training.checkpoint import load_checkpoint
@@ -97,6 +99,9 @@ def test_result_json(finished_run, tiny_corpus, run_copy, execute_run):
     buffers = ("feature_mean", "feature_std", "running_mean", "running_var", "num_batches_tracked")
     assert result["parameters"] == sum(t.numel() for name, t in model.items() if not name.endswith(buffers))
     assert result["seconds"] > 0 and result["frames_per_second"] > 0
+    assert result["peak_memory_gb"] == max(
+        json.loads(line)["peak_memory_gb"] for line in (finished_run / "metrics.jsonl").read_text().splitlines()
+    )
     assert (result["decoder"], result["corpus"], result["simulated"]) == ("greedy", "tiny", False)
     assert result["corpus_fingerprint"] == Corpus(tiny_corpus).fingerprint
 
@@ -105,6 +110,7 @@ def test_rows_of_metrics(finished_run):
     rows = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     keys = {"epoch", "train_loss", "dev_loss", "train_wer", "dev_wer", "learning_rate", "frames_per_second"}
+    assert all(0.1 < row["peak_memory_gb"] < 100 for row in rows)
     for row in rows:
         assert keys <= set(row) and all(math.isfinite(row[key]) for key in keys)
         errors = row["dev_substitutions"] + row["dev_deletions"] + row["dev_insertions"]
@@ -556,6 +562,36 @@ def test_nothing_in_an_update_waits_for_the_device(tiny_settings, monkeypatch, s
     take_down(*read_afterwards)
     trainer.read_last_update()
     assert trainer.progress.updates == 2 and len(trainer.progress.hypotheses) == 10
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_an_update_runs_on_a_device_that_has_no_values(tiny_settings, monkeypatch, resident):
+    """On torch's device 'meta' tensors have shapes alone, and none can meet one of the CPU: whatever reads a value or does not
+    bring a tensor there fails. From landmarks to the gradient's norm; the optimiser does not know the device."""
+    meta = torch.device("meta")
+    monkeypatch.setattr("training.losses.on_its_own", lambda _: True)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    tiny_settings["augmentation"] = EVERYTHING
+    trainer = prepare(tiny_settings, part_mask=0.3, consistency_weight=0.5, label_smoothing=0.1)
+    trainer.model.to(meta).train()
+    trainer.device = trainer.pipeline.device = meta
+    if resident:
+        trainer.pipeline.resident = [ResidentSplit(trainer.train.split, torch.device("cpu"), trainer.pipeline.layout)]
+        trainer.pipeline.resident[0].landmarks = trainer.pipeline.resident[0].landmarks.to(meta)
+        trainer.pipeline.resident[0].detected = trainer.pipeline.resident[0].detected.to(meta)
+    else:
+        monkeypatch.setattr("data.batching.LandmarkBatch.to", to_any)
+    asked = []
+    monkeypatch.setattr(training.trainer, "LateReading", asked.append)
+    monkeypatch.setattr(trainer.optimizer, "step", lambda: None)
+    trainer.update(list(trainer.batches(trainer.begin_epoch(1)[0])))
+    ((losses, norm, *paths),) = asked
+    assert losses.is_meta and losses.shape == (10,) and norm.shape == () and len(paths) == 4
+    assert all(parameter.grad.is_meta for parameter in trainer.model.parameters())
+
+
+def to_any(batch, device):
+    return replace(batch, **{name: getattr(batch, name).to(device) for name in ("landmarks", "detected", "lengths")})
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
