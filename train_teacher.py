@@ -97,6 +97,11 @@ def make_parser() -> Parser:
     setting(rest, "decoder", str, "of the final evaluation; dev is read greedily after each epoch", choices=DECODERS)
     setting(rest, "precision", str, "number format: auto is bf16 on CUDA, fp32 on the CPU", choices=PRECISIONS)
     setting(rest, "device", str, "auto, cpu, cuda or cuda:N")
+    rest.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the convolutional front: minutes at the start, for GPUs (not measured there; default: off)",
+    )
     setting(rest, "seed", int, "weights, order, dropout and augmentation follow from it")
     rest.add_argument(
         "--deterministic", action="store_true", help="deterministic kernels where torch has them (default: off)"

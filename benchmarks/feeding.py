@@ -13,15 +13,12 @@ On one corpus, in one run, with the full-size teacher at batch 8:
 5. The time from the start of train_teacher.py to its first batch.
 """
 
-import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -30,10 +27,13 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe_machine
+from benchmarks.results import add_json_option, finish
+from command_line import Parser
 from data.augmentation_config import AugmentationConfig
 from data.batching import load_batch, padding_waste, plan_by_frames, plan_epoch
 from data.landmarks import WHOLE
 from data.residence import ResidentSplit
+from errors import run_script
 from training.pipeline import FeaturePipeline
 from training.resume import plan_start
 from training.run import prepare_run
@@ -164,13 +164,13 @@ def _unit(name: str) -> str:
     return "s" if name.endswith("seconds") else "times" if "_over_" in name else "frames/s"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_dir", default="data/corpora/rehearsal", help="corpus folder (default: %(default)s)")
-    parser.add_argument("--batches", type=int, default=20, help="batches of 8 that are fed (default: %(default)s)")
-    parser.add_argument("--updates", type=int, default=3, help="updates that are timed (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
-    args = parser.parse_args()
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(prog="feeding.py", description=__doc__)
+    parser.add_argument("--data_dir", default="data/corpora/rehearsal", help="corpus folder")
+    parser.add_argument("--batches", type=int, default=20, help="batches of 8 that are fed")
+    parser.add_argument("--updates", type=int, default=3, help="updates that are timed")
+    add_json_option(parser)
+    args = parser.parse_args(argv)
     figures = {"start_seconds": start(args.data_dir)}
     trainer = prepare(args.data_dir)
     plan = [batch for group in trainer.begin_epoch(1) for batch in group][: args.batches]
@@ -185,11 +185,9 @@ def main() -> None:
     print(describe_machine())
     for name, value in figures.items():
         print(f"{name:<36} {value:>12,.1f} {_unit(name)}")
-    if args.json is not None:
-        content = {"machine": describe_machine(), "date": str(date.today()), "figures": figures}
-        args.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    print(f"feeder_over_trainer: {figures['feeder_over_trainer']:.2f}")
+    finish(args, figures, "feeder_over_trainer")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -4,11 +4,11 @@ import os
 import platform
 from datetime import date
 
-import torch
 
+def machine() -> str:
+    """GPU if any, threads and processor, torch version."""
+    import torch  # not before it is needed: --help is to be quick
 
-def describe_machine() -> str:
-    """Date, processor or GPU, cores used, torch version."""
     name = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", encoding="utf-8") as file:
@@ -17,4 +17,9 @@ def describe_machine() -> str:
     where = f"{torch.get_num_threads()} threads of {name}"
     if torch.cuda.is_available():
         where = f"{torch.cuda.get_device_name()}, {where}"
-    return f"{date.today()}, {where}, torch {torch.__version__}"
+    return f"{where}, torch {torch.__version__}"
+
+
+def describe_machine() -> str:
+    """The date, then `machine`."""
+    return f"{date.today()}, {machine()}"

@@ -44,7 +44,7 @@ def test_help_is_quick_and_complete(run_script):
     assert result.returncode == 0 and result.stderr == ""
     promised = """config data_dir output_dir epochs batch_size frames_per_batch learning_rate min_learning_rate
         warmup_epochs weight_decay dropout optimizer accumulation_steps max_grad_norm patience augment no-augment decoder
-        precision device seed resume deterministic dry_run extend_vocabulary skip_bad checkpoint_minutes"""
+        precision device seed resume deterministic compile dry_run extend_vocabulary skip_bad checkpoint_minutes"""
     for option in promised.split():
         assert f"--{option}" in result.stdout, option
     assert "(default: 0.0003)" in result.stdout and "(default: 150)" in result.stdout

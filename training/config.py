@@ -41,6 +41,7 @@ class TrainingConfig:
     decoder: str = "adaptive"
     precision: str = "auto"
     device: str = "auto"
+    compile: bool = False  # the convolutional front of the teacher, with torch.compile
     seed: int = 0
     deterministic: bool = False
     checkpoint_minutes: float = 0.0  # between saves inside an epoch; 0: none

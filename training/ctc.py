@@ -3,7 +3,7 @@
 torch's native CTC on CUDA takes the lengths from the host and copies them to the device with a wait, twice a call; cuDNN's
 ignores targets that cannot be aligned. Here forward and backward variables (Graves et al., ICML 2006) are one recursion,
 the backward ones being the forward ones of the reversed sentence, over all sentences and heads at once: four small kernels
-a step. On the CPU torch's own is faster (benchmarks/speed.py).
+a step. On the CPU, where nothing is waited for, torch's own is kept; both take about as long there (benchmarks/step.py).
 """
 
 import torch

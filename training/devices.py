@@ -2,10 +2,12 @@
 
 import contextlib
 import ctypes
+import math
 import os
 import resource
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -33,6 +35,8 @@ def choose_device(name: str, deterministic: bool = False) -> torch.device:
         raise UsageError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
     if device.type == "cpu":
         _keep_freed_memory()
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(min(torch.get_num_threads(), cores_allowed()))
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for to be deterministic
         if device.type == "cuda":  # warn_only lets it run, and torch names each kernel of the kind once
@@ -42,6 +46,16 @@ def choose_device(name: str, deterministic: bool = False) -> torch.device:
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
     return device
+
+
+def cores_allowed(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use: those it is bound to, and of those what a container's quota pays for. torch knows the
+    former alone; threads beyond the latter wait for each other at every kernel."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no quota, or none that is known
+        share, period = quota.read_text().split()
+        cores = min(cores, max(math.ceil(int(share) / int(period)), 1))
+    return cores
 
 
 def _keep_freed_memory() -> None:

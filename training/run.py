@@ -250,6 +250,10 @@ def prepare_run(
         model = make_model(config, vocabulary, device)
     else:
         model = load_model(start.checkpoint, start.path, config.model, vocabulary, config.training.seed).to(device)
+    if config.training.compile:
+        if not hasattr(model, "compile_front"):
+            raise UsageError(f"training.compile: only the teacher's front can be compiled, not a {config.kind}'s")
+        model.compile_front()
     layout = Layout({*model.landmarks_read, *also_read})
     model.read_from(layout)
     pipeline = FeaturePipeline(corpus.aspect_ratio, device, reads_causally(config.model), layout)
