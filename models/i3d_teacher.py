@@ -84,7 +84,9 @@ class I3DTeacher(nn.Module):
             behind = -frames % self.round_frames
             features, detected = pad(features, (0, 0, 0, behind)), pad(detected, (0, 0, 0, behind))
         x, steps = self.front(features, lengths, detected, shown)  # (B, C, T')
-        x = x[:, :, : -(-frames // TIME_STRIDE)].transpose(1, 2)  # (B, T', C)
+        if self.round_frames > 1:
+            x = x[:, :, : -(-frames // TIME_STRIDE)]
+        x = x.transpose(1, 2)  # (B, T', C)
         conv_logits = self.conv_head(x)
         logits = self.head(self.dropout(self.sequence(x, steps)))
         return TeacherOutput(logits.log_softmax(-1), conv_logits.log_softmax(-1), steps)

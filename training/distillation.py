@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from data.augmentation import drawn_frames
 from data.corpus import Corpus, sha256_of
+from data.transfer import on_device
 from data.vocabulary import Vocabulary
 from errors import DataError, UsageError
 from models.i3d_teacher import TeacherOutput, count_parameters
@@ -28,7 +30,7 @@ from training.losses import distillation_per_step
 from training.pipeline import FeatureBatch, FeaturePipeline
 from training.resume import CONTINUE, FRESH, Start
 from training.run import Run, load_model, prepare_run
-from training.sentences import ctc_steps
+from training.sentences import ctc_steps, min_frames
 from training.soft_targets import SoftTargets
 from training.student_config import StudentConfig
 from training.trainer import Trainer
@@ -109,20 +111,28 @@ class StoredTeacher:
         ranges = {**self.request.augmentation, "enabled": self.request.views > 0, "mix": 0.0}
         return {"augmentation": ranges, "distillation": {"temperature": float(self.request.temperature)}}
 
+    def draw_key(self, epoch: int) -> tuple[int, int]:
+        """Seed and view that an epoch's augmentation is drawn from; view 0 is without."""
+        return self.request.seed, (epoch - 1) % self.request.views + 1 if self.request.views else 0
+
     def batches(self, trainer: "StudentTrainer", plan: Sequence[np.ndarray]) -> Iterator[GuidedBatch]:
         """The plan's batches in this epoch's view, and what the teacher said of the same sentences."""
-        request, split = self.request, trainer.epoch_train.split
-        view = (trainer.progress.epoch - 1) % request.views + 1 if request.views else 0
-        drawn = (trainer.epoch_train, plan, trainer.config.augmentation, request.seed, view)
+        request, split, ranges = self.request, trainer.epoch_train.split, trainer.config.augmentation
+        seed, view = self.draw_key(trainer.progress.epoch)
+        drawn = (trainer.epoch_train, plan, ranges, seed, view)
         for batch in trainer.pipeline.augmented_batches(*drawn):
-            rows = [self.targets.read(split.name, split.sentences[index].id, view) for index in batch.indices]
-            steps = [ctc_steps(length) for length in batch.lengths.tolist()]
+            sentences = [split.sentences[index] for index in batch.indices]
+            rows = [self.targets.read(split.name, one.id, view) for one in sentences]
+            steps = [  # as the batch has them, on the device
+                ctc_steps(drawn_frames(ranges, seed, view, one.id, one.frames, min_frames(one.glosses)))
+                for one in sentences
+            ]
             if [len(row) for row in rows] != steps:
                 ids = ", ".join(split.sentences[index].id for index in batch.indices)
                 raise DataError(
                     f"{self.targets.path}: other lengths than these sentences have (one of {ids}): export again"
                 )
-            soft = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(batch.features.device)
+            soft = on_device(nn.utils.rnn.pad_sequence(rows, batch_first=True), batch.features.device)
             yield _guided(batch, soft * request.temperature)
 
 
@@ -150,6 +160,9 @@ class StudentTrainer(Trainer):
 
     def state(self) -> dict:
         return {**super().state(), "teacher": self.guide and dict(self.guide.identity)}
+
+    def draw_key(self, epoch: int) -> tuple[int, int]:
+        return self.guide.draw_key(epoch) if isinstance(self.guide, StoredTeacher) else super().draw_key(epoch)
 
     def batches(self, plan: list[np.ndarray]) -> Iterator[FeatureBatch]:
         return super().batches(plan) if self.guide is None else self.guide.batches(self, plan)

@@ -259,9 +259,13 @@ class Trainer:
         size = options.accumulation_steps
         return [plan[start : start + size] for start in range(0, len(plan), size)]
 
+    def draw_key(self, epoch: int) -> tuple[int, int]:
+        """Seed and epoch that an epoch's augmentation is drawn from."""
+        return self.config.training.seed, epoch
+
     def shown_lengths(self, train: PreparedSplit, epoch: int) -> np.ndarray:
         """Frames of each trainable sentence as the epoch's augmentation shows it, int64."""
-        config, seed = self.config.augmentation, self.config.training.seed
+        config, (seed, epoch) = self.config.augmentation, self.draw_key(epoch)
         sentences = [train.split.sentences[index] for index in self.trainable]
         frames = [drawn_frames(config, seed, epoch, one.id, one.frames, min_frames(one.glosses)) for one in sentences]
         return np.array(frames, dtype=np.int64)
@@ -302,9 +306,8 @@ class Trainer:
 
     def batches(self, plan: list[np.ndarray]) -> Iterator[FeatureBatch]:
         """The plan's batches as this epoch shows them."""
-        options = self.config.training
         return self.pipeline.augmented_batches(
-            self.epoch_train, plan, self.config.augmentation, options.seed, self.progress.epoch
+            self.epoch_train, plan, self.config.augmentation, *self.draw_key(self.progress.epoch)
         )
 
     def _standing(self) -> str:

@@ -141,6 +141,7 @@ def test_stored_targets_are_of_the_batch_that_the_student_sees(settings, stored,
         own = (teacher(batch.features, batch.lengths, batch.detected).log_probs / 2).log_softmax(-1)
         for row, steps in enumerate(-(-batch.lengths // 4)):
             assert torch.allclose(batch.soft[row, :steps] / 2, own[row, :steps], atol=0.02)
+        assert batch.lengths.tolist() == trainer.shown_lengths(trainer.epoch_train, epoch)[batch.indices].tolist()
         shown.append(batch.lengths.tolist())
     assert shown[0] == shown[2] and (shown[0] == shown[1]) == (views == 0), "epochs go round the views"
 
