@@ -113,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
             lambda: plan_start(resume, overrides, StudentConfig()),
             lambda start: prepare_student(start, overrides, ranks),
         )
-        return carry_out(run, dry, resume, "distill_student.py")
+        return ranks.leave(carry_out(run, dry, resume, "distill_student.py"))
 
 
 if __name__ == "__main__":

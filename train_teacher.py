@@ -78,6 +78,12 @@ def make_parser() -> Parser:
     optimisation = parser.add_argument_group("optimisation")
     setting(optimisation, "epochs", int, "passes over the train split")
     setting(optimisation, "batch_size", int, "sentences a batch")
+    setting(
+        optimisation,
+        "frames_per_batch",
+        int,
+        "in place of --batch_size, as many sentences a batch as fit into so many frames with their padding; 0: --batch_size",
+    )
     setting(optimisation, "accumulation_steps", int, "batches an update")
     setting(optimisation, "learning_rate", float, "peak learning rate")
     setting(optimisation, "min_learning_rate", float, "learning rate at the end of the cosine")
@@ -95,6 +101,11 @@ def make_parser() -> Parser:
     setting(rest, "decoder", str, "of the final evaluation; dev is read greedily after each epoch", choices=DECODERS)
     setting(rest, "precision", str, "number format: auto is bf16 on CUDA, fp32 on the CPU", choices=PRECISIONS)
     setting(rest, "device", str, "auto, cpu, cuda or cuda:N")
+    rest.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the convolutional front: minutes at the start, for GPUs (not measured there; default: off)",
+    )
     setting(rest, "seed", int, "weights, order, dropout and augmentation follow from it")
     rest.add_argument(
         "--deterministic", action="store_true", help="deterministic kernels where torch has them (default: off)"
@@ -125,7 +136,7 @@ def main(argv: list[str] | None = None) -> int:
         run = make_ready(
             ranks, lambda: plan_start(resume, overrides), lambda start: prepare_run(start, extend, ranks=ranks)
         )
-        return carry_out(run, dry, resume, "train_teacher.py")
+        return ranks.leave(carry_out(run, dry, resume, "train_teacher.py"))
 
 
 if __name__ == "__main__":

@@ -29,32 +29,35 @@ from benchmarks.machine import describe_machine
 from benchmarks.results import add_json_option, figure_name, finish
 from command_line import Parser
 from data.corpus import Corpus
+from data.landmarks import WHOLE
 from errors import DataError, UsageError, run_script
 from training.config import check_types, merge_overrides
 
 VARIANTS = Path(__file__).with_suffix(".yaml")
 
 
-def clip_centred(landmarks, detected, lengths, aspect_ratio, causal=False):
+def clip_centred(landmarks, detected, lengths, aspect_ratio, causal=False, layout=WHOLE):
     """Instead of body coordinates: image coordinates less the shoulders' mean over the clip, lost parts left at zero, which
     is what a plain model reads. Shapes as of data.features.body_coordinates; x and y divided by a typical shoulder width."""
     import torch
 
-    from data.features import PART_SLICES, PARTS, frame_mask
+    from data.features import PARTS, frame_mask
 
     x = landmarks.float() * landmarks.new_tensor([aspect_ratio, 1.0, aspect_ratio], dtype=torch.float32)
     inside = frame_mask(lengths, x.shape[1]) & detected[..., 0]
     count = inside.sum(1).clamp(min=1)[:, None]
-    centre = (x[:, :, 11:13].mean(2) * inside[..., None]).sum(1) / count  # (B, 3)
+    centre = (x[:, :, [layout.left_shoulder, layout.right_shoulder]].mean(2) * inside[..., None]).sum(
+        1
+    ) / count  # (B, 3)
     x = (x - centre[:, None, None]) / 0.3
     for column, part in enumerate(PARTS):
-        x[:, :, PART_SLICES[part]] *= detected[..., column, None, None]
+        x[:, :, layout.part_slices[part]] *= detected[..., column, None, None]
     last = (lengths - 1)[:, None]
     hold = torch.minimum(torch.arange(x.shape[1])[None].to(last), last)
     return x.gather(1, hold[:, :, None, None].expand(x.shape))
 
 
-def as_recorded(body, detected, lengths):
+def as_recorded(body, detected, lengths, layout=WHOLE):
     """Instead of right_handed: nothing is mirrored."""
     return body, detected
 

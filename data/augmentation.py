@@ -15,8 +15,9 @@ from torch import Tensor
 
 from data.augmentation_config import AugmentationConfig
 from data.features import take_frames
-from data.landmarks import BLOCK, FINGERS, MIRRORED, MIRRORED_PARTS, PART_ROOTS, PART_SLICES, PARTS
+from data.landmarks import BLOCK, FINGERS, MIRRORED_PARTS, PARTS, WHOLE, Layout
 from data.randomness import generator
+from data.transfer import on_device
 
 _NOISE_ROWS = 2048  # rows of the table of normal values that noise is read from
 _MOVED_PARTS = ("face", "left_hand", "right_hand")  # scaled and shifted against the body
@@ -56,7 +57,10 @@ def _log_uniform(random: np.random.Generator, limits: tuple[float, float], size:
     return np.exp(random.uniform(math.log(limits[0]), math.log(limits[1]), size))
 
 
-def _draw_times(random: np.random.Generator, config: AugmentationConfig, frames: int, min_frames: int) -> np.ndarray:
+def _draw_kept(
+    random: np.random.Generator, config: AugmentationConfig, frames: int, min_frames: int
+) -> tuple[np.ndarray, int]:
+    """Source frames that are kept, and how many frames they become."""
     speed = _log_uniform(random, config.speed)
     drop = random.uniform(0, config.frame_drop)
     keep = random.random(frames) >= drop
@@ -66,7 +70,11 @@ def _draw_times(random: np.random.Generator, config: AugmentationConfig, frames:
     if len(kept) < 2:
         kept = np.arange(frames)
     # Dropped frames shorten the sentence as skipped frames of a camera do; speed then stretches what is left.
-    count = max(round(len(kept) / speed), min_frames, 1)
+    return kept, max(round(len(kept) / speed), min_frames, 1)
+
+
+def _draw_times(random: np.random.Generator, config: AugmentationConfig, frames: int, min_frames: int) -> np.ndarray:
+    kept, count = _draw_kept(random, config, frames, min_frames)
     return np.interp(np.linspace(0, len(kept) - 1, count), np.arange(len(kept)), kept).astype(np.float32)
 
 
@@ -107,6 +115,11 @@ def draw(config: AugmentationConfig, seed: int, epoch: int, id: str, frames: int
     )
 
 
+def drawn_frames(config: AugmentationConfig, seed: int, epoch: int, id: str, frames: int, min_frames: int) -> int:
+    """Frames of the sentence that `draw` makes of these, without drawing the rest."""
+    return _draw_kept(generator(seed, epoch, id), config, frames, min_frames)[1] if config.enabled else frames
+
+
 def hide(detected: Tensor, draws: Sequence[Draw]) -> Tensor:
     """`detected` bool (B, T, 4) as stored, with the drawn spans set to False: to be bridged like any other gap."""
     if not any(one.hidden for one in draws):
@@ -115,17 +128,17 @@ def hide(detected: Tensor, draws: Sequence[Draw]) -> Tensor:
     for row, one in enumerate(draws):
         for part, start, stop in one.hidden:
             seen[row, start:stop, part] = False
-    return detected & torch.from_numpy(seen).to(detected.device)
+    return detected & on_device(seen, detected.device)
 
 
 class Augmenter:
     """Applies draws to a batch on one device. Noise is read from a fixed table at a drawn row: the same on all devices."""
 
-    def __init__(self, config: AugmentationConfig, device: torch.device | str = "cpu"):
-        self.config = config
+    def __init__(self, config: AugmentationConfig, device: torch.device | str = "cpu", layout: Layout = WHOLE):
+        self.config, self.layout = config, layout
         table = generator("noise table").standard_normal((_NOISE_ROWS, BLOCK), dtype=np.float32)
-        self._table = torch.from_numpy(table).to(device)
-        self._mirrored = torch.from_numpy(MIRRORED).to(device)
+        self._table = torch.from_numpy(table[:, layout.values]).to(device)
+        self._mirrored = torch.tensor(layout.mirrored, device=device)
         self._mirrored_parts = torch.tensor(MIRRORED_PARTS, device=device)
         self._flip = torch.tensor([-1.0, 1.0, 1.0], device=device)
 
@@ -135,11 +148,10 @@ class Augmenter:
         S is the longest drawn length; frames past a sentence's end hold its last frame, as `feature_blocks` wants them.
         """
         device = body.device
-        lengths = [len(one.times) for one in draws]
-        longest = max(lengths)
-        times = torch.from_numpy(np.stack([np.pad(d.times, (0, longest - len(d.times)), "edge") for d in draws])).to(
-            device
-        )
+        counts = np.array([len(one.times) for one in draws])
+        longest = int(counts.max())
+        times = np.stack([np.pad(one.times, (0, longest - len(one.times)), "edge") for one in draws])
+        times, lengths = on_device(times, device), on_device(counts, device)
         before = times.floor().long()
         after = times.ceil().long()
         body = torch.lerp(take_frames(body, before), take_frames(body, after), (times - before)[:, :, None, None])
@@ -147,8 +159,8 @@ class Augmenter:
         self._move_parts(body, draws)
         self._fold_fingers(body, draws)
 
-        linear = torch.from_numpy(np.stack([one.linear for one in draws])).to(device)  # (B, 2, 2)
-        shift = torch.from_numpy(np.stack([one.shift for one in draws])).to(device)  # (B, 2)
+        linear = on_device(np.stack([one.linear for one in draws]), device)  # (B, 2, 2)
+        shift = on_device(np.stack([one.shift for one in draws]), device)  # (B, 2)
         x, y = body[..., 0], body[..., 1]
         linear, shift = linear[:, :, :, None, None], shift[:, :, None, None]
         body = torch.stack(
@@ -160,29 +172,30 @@ class Augmenter:
             dim=-1,
         )
         if self.config.noise > 0:
-            rows = torch.tensor([one.noise_row for one in draws], device=device)[:, None]
+            rows = on_device(np.array([one.noise_row for one in draws]), device)[:, None]
             rows = (rows + torch.arange(longest, device=device)) % _NOISE_ROWS
-            amount = torch.tensor([one.noise for one in draws], device=device, dtype=torch.float32)[:, None, None]
-            noise = self._table.index_select(0, rows.reshape(-1)).reshape(len(draws), longest, BLOCK) * amount
+            amount = on_device(np.array([one.noise for one in draws], dtype=np.float32), device)[:, None, None]
+            noise = (
+                self._table.index_select(0, rows.reshape(-1)).reshape(len(draws), longest, self.layout.block) * amount
+            )
             # Noise behind the end would leak into the last frame's derivatives: hold the last frame there, too.
-            last = torch.tensor(lengths, device=device)[:, None] - 1
-            hold = torch.minimum(torch.arange(longest, device=device)[None], last)
+            hold = torch.minimum(torch.arange(longest, device=device)[None], lengths[:, None] - 1)
             body = body + take_frames(noise, hold).reshape(body.shape)
         for row, one in enumerate(draws):
             if one.mirror:
                 body[row] = body[row].index_select(1, self._mirrored) * self._flip
                 detected[row] = detected[row].index_select(1, self._mirrored_parts)
-        return body, detected, torch.tensor(lengths, device=device)
+        return body, detected, lengths
 
     def _move_parts(self, body: Tensor, draws: Sequence[Draw]) -> None:
         """Scale face and hands about their roots and shift them against the body, in place."""
         if self.config.part_shift == 0 and self.config.part_scale == (1.0, 1.0):
             return
-        scales = torch.from_numpy(np.stack([one.part_scale for one in draws])).to(body.device)  # (B, 3)
-        shifts = torch.from_numpy(np.stack([np.pad(one.part_shift, ((0, 0), (0, 1))) for one in draws])).to(body.device)
+        scales = on_device(np.stack([one.part_scale for one in draws]), body.device)  # (B, 3)
+        shifts = on_device(np.stack([np.pad(one.part_shift, ((0, 0), (0, 1))) for one in draws]), body.device)
         for index, name in enumerate(_MOVED_PARTS):
-            points = body[:, :, PART_SLICES[name]]
-            root = body[:, :, PART_ROOTS[name], None].clone()
+            points = body[:, :, self.layout.part_slices[name]]
+            root = body[:, :, self.layout.part_roots[name], None].clone()
             points.sub_(root).mul_(scales[:, index, None, None, None]).add_(root + shifts[:, index, None, None])
 
     def _fold_fingers(self, body: Tensor, draws: Sequence[Draw]) -> None:
@@ -191,5 +204,5 @@ class Augmenter:
             for hand, name in enumerate(_HANDS):
                 for finger in np.flatnonzero(~one.fingers[hand]):
                     # Slices: a list of indices would be copied to the device, which waits for it.
-                    first, *_, last = (PART_SLICES[name].start + point for point in FINGERS[finger])
+                    first, *_, last = (self.layout.part_slices[name].start + point for point in FINGERS[finger])
                     body[row, :, first + 1 : last + 1] = body[row, :, first : first + 1]

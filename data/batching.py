@@ -11,11 +11,15 @@ import torch
 from torch import Tensor
 
 from data.corpus import Split
+from data.landmarks import WHOLE, Layout
 from data.randomness import generator
 from errors import DataError
 
 _EXPONENT = np.uint16(0x7C00)  # all ones in a float16 that is not finite: ten times as fast to see as np.isfinite
 POOL_BATCHES = 50  # batches whose sentences are sorted by length together
+# The same for batches of a frame budget, which hold more sentences: fewer of them keep the company that a sentence is in as
+# random, at 2 to 4 % of padding (benchmarks/feeding.py).
+FRAME_POOL_BATCHES = 25
 
 
 def plan_epoch(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -39,6 +43,45 @@ def plan_epoch(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> l
     return [full[i] for i in random.permutation(len(full))] + [batch for batch in batches if len(batch) < batch_size]
 
 
+def plan_by_frames(lengths: np.ndarray, frames: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Indices of each batch of one epoch, as many sentences in each as fit into `frames` frames with their padding.
+
+    lengths: frames of each sentence (N,). Every sentence once, random order: sentences are shuffled, cut into pools of about
+    25 batches, sorted by length within the pool and cut; the batches, which are about as large as each other within a pool,
+    are shuffled. A sentence longer than `frames` has a batch of its own.
+    """
+    random = generator(seed, epoch, "order")
+    order = random.permutation(len(lengths))
+    ends = np.cumsum(lengths[order])
+    pools = max(round(int(ends[-1]) / (FRAME_POOL_BATCHES * frames)), 1)
+    pool_of = (ends - 1) * pools // int(ends[-1])
+    batches = []
+    for number in range(pools):
+        pool = order[pool_of == number]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        batches += np.split(pool, _even_cuts(lengths[pool], frames)) if len(pool) else []
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def _cuts(ascending: np.ndarray, frames: int) -> list[int]:
+    """Where ascending lengths are cut so that each piece, padded to its longest, fits into `frames`."""
+    cuts, start = [], 0
+    for place, length in enumerate(ascending.tolist()):
+        if place > start and (place + 1 - start) * length > frames:
+            cuts.append(place)
+            start = place
+    return cuts
+
+
+def _even_cuts(ascending: np.ndarray, frames: int) -> list[int]:
+    """The same with the smallest budget that needs no more pieces: none of them is a small rest."""
+    low, high, count = 0, frames, len(_cuts(ascending, frames))
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if len(_cuts(ascending, middle)) == count else (middle, high)
+    return _cuts(ascending, high)
+
+
 def plan_evaluation(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Indices of each batch for evaluation: every sentence once, by length."""
     order = np.argsort(lengths, kind="stable")
@@ -53,7 +96,7 @@ def padding_waste(plan: Sequence[np.ndarray], lengths: np.ndarray) -> float:
 
 @dataclass
 class LandmarkBatch:
-    """landmarks float16 (B, T, 543, 3) zero-padded, detected bool (B, T, 4), lengths int64 (B,), indices into the split."""
+    """landmarks float16 (B, T, K, 3) zero-padded, detected bool (B, T, 4), lengths int64 (B,), indices into the split."""
 
     landmarks: Tensor
     detected: Tensor
@@ -77,24 +120,33 @@ class LandmarkBatch:
         )
 
 
-def load_batch(split: Split, indices: np.ndarray) -> LandmarkBatch:
-    """Read sentences from the mapped files into one padded batch on the CPU. Raises DataError on NaN or infinity,
-    and for a sentence without frames."""
+def load_batch(split: Split, indices: np.ndarray, layout: Layout = WHOLE) -> LandmarkBatch:
+    """Read the layout's landmarks of sentences from the mapped files into one padded batch on the CPU. Raises DataError on
+    NaN or infinity, and for a sentence without frames."""
+    lengths = sentence_lengths(split, indices)
+    frames = int(lengths.max())
+    landmarks = np.zeros((len(indices), frames, len(layout), split.landmarks.shape[2]), dtype=np.float16)
+    detected = np.zeros((len(indices), frames, split.detected.shape[1]), dtype=bool)
+    for row, index in enumerate(indices):
+        read, detected[row, : lengths[row]] = split.read(index)
+        landmarks[row, : lengths[row]] = read if layout is WHOLE else read.take(layout.landmarks, axis=1)
+    not_finite = (landmarks.view(np.uint16) & _EXPONENT == _EXPONENT).any((1, 2, 3))
+    if not_finite.any():
+        raise not_finite_error(split, indices[not_finite.argmax()])
+    return LandmarkBatch(torch.from_numpy(landmarks), torch.from_numpy(detected), torch.from_numpy(lengths), indices)
+
+
+def sentence_lengths(split: Split, indices: np.ndarray) -> np.ndarray:
+    """Frames of each sentence, a copy. Raises DataError for one that has none."""
     lengths = split.lengths[indices]
     if not lengths.min():
         raise DataError(f"{split.name} sentence {split.sentences[indices[lengths.argmin()]].id} has no frames")
-    frames = int(lengths.max())
-    landmarks = np.zeros((len(indices), frames, *split.landmarks.shape[1:]), dtype=np.float16)
-    detected = np.zeros((len(indices), frames, split.detected.shape[1]), dtype=bool)
-    for row, index in enumerate(indices):
-        landmarks[row, : lengths[row]], detected[row, : lengths[row]] = split.read(index)
-    not_finite = (landmarks.view(np.uint16) & _EXPONENT == _EXPONENT).any((1, 2, 3))
-    if not_finite.any():
-        sentence = split.sentences[indices[not_finite.argmax()]]
-        raise DataError(
-            f"{split.name} sentence {sentence.id}: landmarks hold NaN or infinite values; "
-            "prepare_data.py check on the corpus says what else is wrong"
-        )
-    return LandmarkBatch(
-        torch.from_numpy(landmarks), torch.from_numpy(detected), torch.from_numpy(lengths.copy()), indices
+    return lengths
+
+
+def not_finite_error(split: Split, index: int) -> DataError:
+    """What is raised for a sentence that holds NaN or infinity."""
+    return DataError(
+        f"{split.name} sentence {split.sentences[index].id}: landmarks hold NaN or infinite values; "
+        "prepare_data.py check on the corpus says what else is wrong"
     )

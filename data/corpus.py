@@ -327,6 +327,10 @@ class Split:
         rows = slice(self.offsets[index], self.offsets[index + 1])
         return self.landmarks[rows], self.detected[rows]
 
+    def pieces(self, index: int) -> list[slice | tuple[np.ndarray, np.ndarray]]:
+        """What a sentence is made of, in order: rows of the files, or landmarks and detected that stand nowhere in them."""
+        return [slice(int(self.offsets[index]), int(self.offsets[index + 1]))]
+
     def subset(self, indices: Sequence[int]) -> "Split":
         """A split of the given sentences, copied into memory."""
         parts = [self.read(index) for index in indices]

@@ -5,23 +5,20 @@ Three steps, before the last of which augmentation acts on geometry:
     body_coordinates   image fractions -> gaps bridged, shoulder-centred, in shoulder widths      (B, T, 543, 3)
     right_handed       -> the mirror image, where the left hand leads                               (B, T, 543, 3)
     feature_blocks     -> position | velocity | acceleration | position relative to the part's root   (B, T, 6516)
+
+With the `layout` of some landmarks the same is done for these K alone: (B, T, K, 3) -> (B, T, 12 K), the same values.
 """
 
 import torch
 from torch import Tensor
 
 from data.landmarks import (
-    LEFT_SHOULDER,
-    LEFT_WRIST,
-    MIRRORED,
     MIRRORED_PARTS,
-    PART_ANCHORS,
-    PART_ROOTS,
-    PART_SLICES,
     PARTS,
-    RIGHT_SHOULDER,
-    RIGHT_WRIST,
+    WHOLE,
+    Layout,
 )
+from data.transfer import constant
 
 HIPS = 2.0  # shoulder widths below the shoulders, about
 CLEARLY_HIGHER = 0.25  # shoulder widths between the wrists' mean heights
@@ -75,7 +72,9 @@ def _hold_gaps(x: Tensor, seen: Tensor) -> Tensor:
     return take_frames(x, before.clamp(min=0)).masked_fill((before < 0)[:, :, None, None], 0)
 
 
-def bridge_gaps(landmarks: Tensor, detected: Tensor, lengths: Tensor, causal: bool = False) -> Tensor:
+def bridge_gaps(
+    landmarks: Tensor, detected: Tensor, lengths: Tensor, causal: bool = False, layout: Layout = WHOLE
+) -> Tensor:
     """Fill the frames in which a part was not detected; frames behind the sentence's end hold its last frame.
 
     landmarks float (B, T, 543, 3), detected bool (B, T, 4), lengths int (B,) -> (B, T, 543, 3). The pose is interpolated
@@ -85,14 +84,14 @@ def bridge_gaps(landmarks: Tensor, detected: Tensor, lengths: Tensor, causal: bo
     """
     fill = _hold_gaps if causal else _interpolate_gaps
     seen = detected & frame_mask(lengths, landmarks.shape[1])[..., None]
-    pose = fill(landmarks[:, :, PART_SLICES["pose"]], seen[..., PARTS.index("pose")])
+    pose = fill(landmarks[:, :, layout.part_slices["pose"]], seen[..., PARTS.index("pose")])
     parts = {"pose": pose}
     # A frame without a pose has no anchor to measure from: there, too, the part counts as not seen.
     seen = seen & seen[..., :1]
-    for part, anchor in PART_ANCHORS.items():
+    for part, anchor in layout.part_anchors.items():
         # z of hands and face is measured from their own root, so only x and y follow the anchor.
-        origin = pose[:, :, anchor : anchor + 1] * pose.new_tensor([1.0, 1.0, 0.0])
-        parts[part] = fill(landmarks[:, :, PART_SLICES[part]] - origin, seen[..., PARTS.index(part)]) + origin
+        origin = pose[:, :, anchor : anchor + 1] * constant((1.0, 1.0, 0.0), pose.device)
+        parts[part] = fill(landmarks[:, :, layout.part_slices[part]] - origin, seen[..., PARTS.index(part)]) + origin
     return torch.cat([parts[part] for part in PARTS], dim=2)
 
 
@@ -111,7 +110,12 @@ def _running_mean(x: Tensor, known: Tensor) -> Tensor:
 
 
 def body_coordinates(
-    landmarks: Tensor, detected: Tensor, lengths: Tensor, aspect_ratio: float, causal: bool = False
+    landmarks: Tensor,
+    detected: Tensor,
+    lengths: Tensor,
+    aspect_ratio: float,
+    causal: bool = False,
+    layout: Layout = WHOLE,
 ) -> Tensor:
     """Landmarks in the signer's own frame: origin between the shoulders, unit the shoulder width, aspect corrected.
 
@@ -121,19 +125,19 @@ def body_coordinates(
     measured from the shoulders for the pose and stays measured from their own roots for hands and face. `causal`, for
     streaming: no frame depends on a later one; gaps hold what was last seen and the unit is the mean over the frames so far.
     """
-    landmarks = landmarks.float() * landmarks.new_tensor([aspect_ratio, 1.0, aspect_ratio], dtype=torch.float32)
-    body = bridge_gaps(landmarks, detected, lengths, causal)
-    left, right = body[:, :, LEFT_SHOULDER], body[:, :, RIGHT_SHOULDER]
+    landmarks = landmarks.float() * constant((aspect_ratio, 1.0, aspect_ratio), landmarks.device)
+    body = bridge_gaps(landmarks, detected, lengths, causal, layout)
+    left, right = body[:, :, layout.left_shoulder], body[:, :, layout.right_shoulder]
     width = torch.linalg.vector_norm((left - right)[..., :2], dim=-1)  # (B, T)
     known = frame_mask(lengths, body.shape[1]) & detected[..., PARTS.index("pose")]
     unit = _running_mean(width, known) if causal else _median(width, known)[:, None]
     centre = ((left + right) / 2)[:, :, None]  # (B, T, 1, 3)
-    moved = [body[:, :, PART_SLICES["pose"]] - centre]
-    moved.append(body[:, :, PART_SLICES["face"].start :] - centre * centre.new_tensor([1.0, 1.0, 0.0]))
+    moved = [body[:, :, layout.part_slices["pose"]] - centre]
+    moved.append(body[:, :, layout.part_slices["face"].start :] - centre * constant((1.0, 1.0, 0.0), centre.device))
     return torch.cat(moved, dim=2) / unit.clamp(min=MIN_SHOULDER_WIDTH)[:, :, None, None]
 
 
-def left_hand_leads(body: Tensor, lengths: Tensor) -> Tensor:
+def left_hand_leads(body: Tensor, lengths: Tensor, layout: Layout = WHOLE) -> Tensor:
     """bool (B,): the left wrist is held clearly higher and moves more than the right one, on average over the sentence.
 
     body (B, T, 543, 3) as of `body_coordinates`. Finds left-handed signers and mirrored cameras; a right-handed sentence is
@@ -141,7 +145,7 @@ def left_hand_leads(body: Tensor, lengths: Tensor) -> Tensor:
     """
     inside = frame_mask(lengths, body.shape[1])
     raised, moved = [], []
-    for wrist in (LEFT_WRIST, RIGHT_WRIST):
+    for wrist in (layout.left_wrist, layout.right_wrist):
         path = body[:, :, wrist, :2]
         above_hips = (HIPS - path[..., 1]).clamp(min=0)
         raised.append((above_hips * inside).sum(1))
@@ -150,30 +154,42 @@ def left_hand_leads(body: Tensor, lengths: Tensor) -> Tensor:
     return (raised[0] - raised[1] > CLEARLY_HIGHER * lengths) & (moved[0] > moved[1])
 
 
-def right_handed(body: Tensor, detected: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def readable_at_once(x: Tensor) -> bool:
+    """Whether a value can be looked at without waiting for a device, and without fixing it in an exported graph."""
+    return x.device.type == "cpu" and not torch.jit.is_tracing()
+
+
+def right_handed(body: Tensor, detected: Tensor, lengths: Tensor, layout: Layout = WHOLE) -> tuple[Tensor, Tensor]:
     """body (B, T, 543, 3) and detected (B, T, 4) with sentences in which the left hand leads mirrored.
 
     A gloss is then signed by the same hand whoever signs it and however the camera was set.
     """
-    flip = left_hand_leads(body, lengths)[:, None, None]
+    flip = left_hand_leads(body, lengths, layout)[:, None, None]
     # The usual case; another device would be waited for, and an exported graph must be able to do both.
-    if flip.device.type == "cpu" and not torch.jit.is_tracing() and not flip.any():
+    if readable_at_once(flip) and not flip.any():
         return body, detected
-    mirrored = body[:, :, torch.from_numpy(MIRRORED).to(body.device)] * body.new_tensor([-1.0, 1.0, 1.0])
+    mirrored = body.index_select(2, constant(layout.mirrored, body.device))
+    mirrored = mirrored * constant((-1.0, 1.0, 1.0), body.device)
     # Not torch.where: onnxruntime has none for bools.
-    detected = (flip & detected[..., MIRRORED_PARTS]) | (~flip & detected)
+    detected_there = detected.index_select(2, constant(MIRRORED_PARTS, detected.device))
+    detected = (flip & detected_there) | (~flip & detected)
     return torch.where(flip[..., None], mirrored, body), detected
 
 
 def sentence_body(
-    landmarks: Tensor, detected: Tensor, lengths: Tensor, aspect_ratio: float, causal: bool = False
+    landmarks: Tensor,
+    detected: Tensor,
+    lengths: Tensor,
+    aspect_ratio: float,
+    causal: bool = False,
+    layout: Layout = WHOLE,
 ) -> tuple[Tensor, Tensor]:
     """`body_coordinates`, then `right_handed`, unless `causal`: which hand leads is known at the end only."""
-    body = body_coordinates(landmarks, detected, lengths, aspect_ratio, causal)
-    return (body, detected) if causal else right_handed(body, detected, lengths)
+    body = body_coordinates(landmarks, detected, lengths, aspect_ratio, causal, layout)
+    return (body, detected) if causal else right_handed(body, detected, lengths, layout)
 
 
-def feature_blocks(body: Tensor, lengths: Tensor) -> Tensor:
+def feature_blocks(body: Tensor, lengths: Tensor, layout: Layout = WHOLE) -> Tensor:
     """The four blocks of 1629: position, velocity, acceleration, position relative to the part's root.
 
     body float (B, T, 543, 3), whose frames past a sentence's end hold its last frame -> (B, T, 6516), zeros past the end.
@@ -185,7 +201,9 @@ def feature_blocks(body: Tensor, lengths: Tensor) -> Tensor:
     preceding = torch.cat([body[:, :1], body[:, :-1]], dim=1)
     velocity = (following - preceding) * 0.5
     acceleration = following + preceding - 2 * body
-    relative = [body[:, :, PART_SLICES[part]] - body[:, :, PART_ROOTS[part] : PART_ROOTS[part] + 1] for part in PARTS]
+    relative = [
+        body[:, :, layout.part_slices[part]] - body[:, :, root : root + 1] for part, root in layout.part_roots.items()
+    ]
     blocks = torch.cat([body, velocity, acceleration, *relative], dim=2) * frame_mask(lengths, frames)[..., None, None]
     return blocks.reshape(batch, frames, -1)
 

@@ -5,7 +5,7 @@ MediaPipe's own (https://github.com/google-ai-edge/mediapipe, `pose_landmark`, `
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -121,3 +121,59 @@ def feature_columns(
     starts = np.array([FEATURE_BLOCKS.index(block) * BLOCK for block in blocks])
     points = np.array(indices) * NUM_COORDINATES
     return (starts[:, None, None] + points[None, :, None] + np.arange(coordinates)).reshape(-1)
+
+
+class Layout:
+    """Some of the 543 landmarks, in their order: those that are asked for, and what their features are made with.
+
+    Models read a sixth of the landmarks; features of the others need not be computed. Kept besides are the points that
+    coordinates are measured from, whole hands (fingers are folded point by point) and every landmark's mirror image.
+
+    landmarks int64 (K,) into the 543; parts are slices of the K, and all other places are indices into them.
+    """
+
+    def __init__(self, wanted: Iterable[int]):
+        kept = {*wanted, NOSE, LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_WRIST, RIGHT_WRIST, FACE_ROOT}
+        kept.update(index for hand in ("left_hand", "right_hand") for index in range(NUM_LANDMARKS)[PART_SLICES[hand]])
+        kept.update(MIRRORED[sorted(kept)].tolist())
+        self.landmarks = np.array(sorted(kept))
+        self.part_slices = {
+            part: slice(*np.searchsorted(self.landmarks, (points.start, points.stop)).tolist())
+            for part, points in PART_SLICES.items()
+        }
+        self.left_shoulder, self.right_shoulder = self._places(LEFT_SHOULDER, RIGHT_SHOULDER)
+        self.left_wrist, self.right_wrist = self._places(LEFT_WRIST, RIGHT_WRIST)
+        self.part_roots = dict(zip(PART_ROOTS, self._places(*PART_ROOTS.values()), strict=True))
+        self.part_anchors = dict(zip(PART_ANCHORS, self._places(*PART_ANCHORS.values()), strict=True))
+        self.mirrored = tuple(self._places(*MIRRORED[self.landmarks]))
+
+    def __len__(self) -> int:
+        return len(self.landmarks)
+
+    def _places(self, *landmarks: int) -> list[int]:
+        return np.searchsorted(self.landmarks, landmarks).tolist()
+
+    @property
+    def block(self) -> int:
+        """Values of one block of the features."""
+        return len(self) * NUM_COORDINATES
+
+    @property
+    def values(self) -> np.ndarray:
+        """int64 (3 K,): where the coordinates of these landmarks stand among those of all 543."""
+        return (self.landmarks[:, None] * NUM_COORDINATES + np.arange(NUM_COORDINATES)).reshape(-1)
+
+    @property
+    def whole_columns(self) -> np.ndarray:
+        """int64 (12 K,): where the features of these landmarks stand in the 6516-dim feature vector."""
+        return (np.arange(len(FEATURE_BLOCKS))[:, None] * BLOCK + self.values).reshape(-1)
+
+    def columns(self, columns: np.ndarray) -> np.ndarray:
+        """Where columns of the 6516-dim feature vector stand in the 12 K features of these landmarks."""
+        blocks, values = np.divmod(columns, BLOCK)
+        places = np.searchsorted(self.values, values)
+        assert (self.values[places.clip(max=self.block - 1)] == values).all(), "a landmark that is not kept"
+        return blocks * self.block + places
+
+
+WHOLE = Layout(range(NUM_LANDMARKS))

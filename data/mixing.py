@@ -33,14 +33,22 @@ class MixedSplit(Split):
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Landmarks float16 (T, 543, 3) and detected bool (T, 4) of one sentence with what follows it."""
-        first = self.whole.read(index)
         if self.partners[index] < 0:
-            return first
-        second = self.whole.read(self.partners[index])
-        between = bridge(first, second, int(self.gaps[index]))
-        pieces = [first, between, second]
-        landmarks = np.concatenate([landmarks.astype(np.float16) for landmarks, _ in pieces])
-        return landmarks, np.concatenate([detected for _, detected in pieces])
+            return self.whole.read(index)
+        pieces = [
+            (self.landmarks[piece], self.detected[piece]) if isinstance(piece, slice) else piece
+            for piece in self.pieces(index)
+        ]
+        return tuple(np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+
+    def pieces(self, index: int) -> list[slice | tuple[np.ndarray, np.ndarray]]:
+        """The sentence and, where one follows it, the frames that lead over and the other sentence."""
+        own = self.whole.pieces(index)
+        if self.partners[index] < 0:
+            return own
+        first, second = self.whole.read(index), self.whole.read(self.partners[index])
+        landmarks, detected = bridge(first, second, int(self.gaps[index]))
+        return [*own, (landmarks.astype(np.float16), detected), *self.whole.pieces(self.partners[index])]
 
 
 def mix_sentences(

@@ -9,16 +9,18 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
-from data.landmarks import NUM_COORDINATES, NUM_FEATURES, PARTS, feature_columns, subset
+from data.landmarks import NUM_COORDINATES, NUM_FEATURES, PARTS, Layout, feature_columns, subset
 from models.bilstm import BiLSTM
-from models.config import ModelConfig
+from models.config import TIME_STRIDE, ModelConfig
 from models.conformer import Conformer
 from models.ctc_head import CosineHead
 from models.masking import frame_mask
 from models.part_encoder import GatedFusion, GraphPartEncoder, PartEncoder
 from models.temporal_inception import InceptionStack
 
+ROUND_FRAMES = 32  # of batches that the compiled front reads
 MIN_STD = 1e-3  # shoulder widths: below this a feature is quantisation noise and is not blown up
 
 
@@ -35,7 +37,7 @@ class I3DTeacher(nn.Module):
 
     def __init__(self, config: ModelConfig, classes: int):
         super().__init__()
-        self.config, self.classes = config, classes
+        self.config, self.classes, self.round_frames = config, classes, 1
         # Statistics of the train split; `set_statistics` fills them, the checkpoint carries them.
         self.register_buffer("feature_mean", torch.zeros(NUM_FEATURES))
         self.register_buffer("feature_std", torch.ones(NUM_FEATURES))
@@ -52,6 +54,16 @@ class I3DTeacher(nn.Module):
         self.head = CosineHead(self.sequence.out_width, classes, config.head_scale)
         self.conv_head = CosineHead(config.inception_widths[1], classes, config.head_scale)
 
+    @property
+    def landmarks_read(self) -> set[int]:
+        """Of the 543, those that the model reads."""
+        return {index for encode in self.parts for index in encode.landmarks_read}
+
+    def read_from(self, layout: Layout) -> None:
+        """Take features of the layout's landmarks from now on, beside the whole ones."""
+        for encode in self.parts:
+            encode.read_from(layout)
+
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Standardise by these from now on: mean and std (6516,) of the train split's features."""
         self.feature_mean.copy_(mean)
@@ -60,24 +72,42 @@ class I3DTeacher(nn.Module):
     def forward(
         self, features: Tensor, lengths: Tensor, detected: Tensor | None = None, shown: Tensor | None = None
     ) -> TeacherOutput:
-        """features (B, T, 6516), lengths int (B,) with 1 <= length <= T, detected bool (B, T, 4) or None for all seen.
+        """features (B, T, 6516), or (B, T, 12 K) of the landmarks of `read_from`; lengths int (B,) with 1 <= length <= T;
+        detected bool (B, T, 4) or None for all seen.
 
         shown: bool (B, 4), False for a part that the model is not to see in the whole sentence; None shows all.
         """
         batch, frames, _ = features.shape
         if detected is None:
             detected = torch.ones(batch, frames, len(PARTS), dtype=torch.bool, device=features.device)
-        mask = frame_mask(lengths, frames)
+        if self.round_frames > 1:
+            behind = -frames % self.round_frames
+            features, detected = pad(features, (0, 0, 0, behind)), pad(detected, (0, 0, 0, behind))
+        x, steps = self.front(features, lengths, detected, shown)  # (B, C, T')
+        if self.round_frames > 1:
+            x = x[:, :, : -(-frames // TIME_STRIDE)]
+        x = x.transpose(1, 2)  # (B, T', C)
+        conv_logits = self.conv_head(x)
+        logits = self.head(self.dropout(self.sequence(x, steps)))
+        return TeacherOutput(logits.log_softmax(-1), conv_logits.log_softmax(-1), steps)
+
+    def front(self, features: Tensor, lengths: Tensor, detected: Tensor, shown: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What lies before the sequence: inputs as of `forward` -> (B, C, T') and steps int (B,)."""
+        mask = frame_mask(lengths, features.shape[1])
         inverse_std = 1 / self.feature_std.clamp(min=MIN_STD)
         parts = [encode(features, self.feature_mean, inverse_std, detected, mask) for encode in self.parts]
         if shown is not None:
             parts = [part * shown[:, i, None, None] for i, part in enumerate(parts)]
         x = self.dropout(self.fusion(parts, mask))  # (B, fusion_width, T)
-        x, steps = self.inception(x, lengths)  # (B, C, T')
-        x = x.transpose(1, 2)  # (B, T', C)
-        conv_logits = self.conv_head(x)
-        logits = self.head(self.dropout(self.sequence(x, steps)))
-        return TeacherOutput(logits.log_softmax(-1), conv_logits.log_softmax(-1), steps)
+        return self.inception(x, lengths)
+
+    def compile_front(self, **options) -> None:
+        """Compile the front with torch.compile (its options). The names of the weights stay as they are.
+
+        From the first batch on kernels are made for all sizes, so that what was seen before decides nothing and a run that is
+        continued repeats it; batches are padded to multiples of 32 frames, which changes no output and keeps rows aligned.
+        """
+        self.front, self.round_frames = torch.compile(self.front, dynamic=True, **options), ROUND_FRAMES
 
 
 def make_part_encoder(config: ModelConfig, part: int, width: int) -> PartEncoder:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from data.landmarks import BLOCK, NUM_COORDINATES, NUM_FEATURES, Layout
 from models.masking import MaskedBatchNorm
 
 
@@ -17,13 +18,23 @@ class PartEncoder(nn.Module):
         super().__init__()
         self.part = part
         self.register_buffer("columns", columns, persistent=False)  # follows from the configuration
+        self.register_buffer("places", columns.clone(), persistent=False)
         self.project = nn.Linear(len(columns), width)
         self.missing = nn.Parameter(torch.zeros(width))
         self.norm = MaskedBatchNorm(width)
 
+    @property
+    def landmarks_read(self) -> list[int]:
+        """Of the 543, those that are read."""
+        return sorted({column % BLOCK // NUM_COORDINATES for column in self.columns.tolist()})
+
+    def read_from(self, layout: Layout) -> None:
+        """Take features of the layout's landmarks from now on, beside the whole ones."""
+        self.places = torch.from_numpy(layout.columns(self.columns.cpu().numpy())).to(self.columns.device)
+
     def forward(self, features: Tensor, mean: Tensor, inverse_std: Tensor, seen: Tensor, mask: Tensor) -> Tensor:
-        """features (B, T, 6516), mean and inverse_std (6516,), seen bool (B, T, 4), mask (B, 1, T) -> (B, width, T)."""
-        x = features.index_select(2, self.columns)  # (B, T, D)
+        """features (B, T, 6516 or 12 K), mean and inverse_std (6516,), seen bool (B, T, 4), mask (B, 1, T) -> (B, width, T)."""
+        x = features.index_select(2, self.columns if features.shape[2] == NUM_FEATURES else self.places)  # (B, T, D)
         x = (x - mean[self.columns]) * inverse_std[self.columns]
         x = self.join(x.clamp(-STANDARDISED_LIMIT, STANDARDISED_LIMIT))
         x = x + (~seen[:, :, self.part, None]) * self.missing

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data.landmarks import NUM_FEATURES, PARTS, feature_columns, subset
+from data.landmarks import NUM_FEATURES, PARTS, Layout, feature_columns, subset
 from models.bilstm import BiLSTM
 from models.ctc_head import CosineHead
 from models.i3d_teacher import MIN_STD, TeacherOutput
@@ -144,6 +144,16 @@ class Student(nn.Module):
             reach = stride * reach + CAUSAL_RIGHT
         return reach + FEATURE_LOOKAHEAD
 
+    @property
+    def landmarks_read(self) -> set[int]:
+        """Of the 543, those that the model reads."""
+        return {index for encode in self.parts for index in encode.landmarks_read}
+
+    def read_from(self, layout: Layout) -> None:
+        """Take features of the layout's landmarks from now on, beside the whole ones."""
+        for encode in self.parts:
+            encode.read_from(layout)
+
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Standardise by these from now on: mean and std (6516,) of the train split's features."""
         self.feature_mean.copy_(mean)
@@ -176,7 +186,8 @@ class Student(nn.Module):
     def forward(
         self, features: Tensor, lengths: Tensor, detected: Tensor | None = None, shown: Tensor | None = None
     ) -> TeacherOutput:
-        """features (B, T, 6516), lengths int (B,) with 1 <= length <= T, detected bool (B, T, 4) or None for all seen.
+        """features (B, T, 6516), or (B, T, 12 K) of the landmarks of `read_from`; lengths int (B,) with 1 <= length <= T;
+        detected bool (B, T, 4) or None for all seen.
 
         shown: bool (B, 4), False for a part that the model is not to see in the whole sentence; None shows all.
         """

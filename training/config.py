@@ -29,6 +29,7 @@ class TrainingConfig:
     output_dir: str = "checkpoints/teacher"
     epochs: int = 150
     batch_size: int = 8
+    frames_per_batch: int = 0  # in place of batch_size: as many sentences as fit, with their padding; 0: batch_size
     learning_rate: float = 3e-4
     min_learning_rate: float = 1e-6
     warmup_epochs: float = 5.0
@@ -40,6 +41,7 @@ class TrainingConfig:
     decoder: str = "adaptive"
     precision: str = "auto"
     device: str = "auto"
+    compile: bool = False  # the convolutional front of the teacher, with torch.compile
     seed: int = 0
     deterministic: bool = False
     checkpoint_minutes: float = 0.0  # between saves inside an epoch; 0: none
@@ -56,6 +58,8 @@ class TrainingConfig:
         for name in ("epochs", "batch_size", "accumulation_steps", "patience"):
             if getattr(self, name) < 1:
                 problems.append(f"{name} {getattr(self, name)}: expected 1 or more")
+        if self.frames_per_batch < 0:
+            problems.append(f"frames_per_batch {self.frames_per_batch}: expected 0 (none) or more")
         for name in ("learning_rate", "max_grad_norm", "distillation_temperature"):
             if not 0 < getattr(self, name) < float("inf"):
                 problems.append(f"{name} {getattr(self, name)}: expected a number above 0")

@@ -2,8 +2,12 @@
 
 import contextlib
 import ctypes
+import math
 import os
+import resource
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -31,15 +35,27 @@ def choose_device(name: str, deterministic: bool = False) -> torch.device:
         raise UsageError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
     if device.type == "cpu":
         _keep_freed_memory()
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(min(torch.get_num_threads(), cores_allowed()))
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for to be deterministic
         if device.type == "cuda":  # warn_only lets it run, and torch names each kernel of the kind once
             print(
-                "--deterministic: the gradient of CTC has no deterministic CUDA kernel, runs may differ in their last bits"
+                "--deterministic: where CUDA has no deterministic kernel torch names it, and runs may differ in their last bits"
             )
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
     return device
+
+
+def cores_allowed(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use: those it is bound to, and of those what a container's quota pays for. torch knows the
+    former alone; threads beyond the latter wait for each other at every kernel."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no quota, or none that is known
+        share, period = quota.read_text().split()
+        cores = min(cores, max(math.ceil(int(share) / int(period)), 1))
+    return cores
 
 
 def _keep_freed_memory() -> None:
@@ -50,6 +66,31 @@ def _keep_freed_memory() -> None:
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
             libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """What is done in it on the CPU is done by one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def peak_memory(device: torch.device) -> float:
+    """GB that tensors took at most on the CUDA device since `forget_peak_memory`; on the CPU, the process since it began."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Begin to measure anew, where the peak can be forgotten."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 class Precision:
@@ -64,6 +105,15 @@ class Precision:
             raise UsageError("--precision fp16 needs a CUDA device: use fp32 or bf16 on the CPU")
         self.name, self.device = name, device
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
+        if device.type == "cuda":  # what was asked for in float32 stays float32; beside bf16 or fp16 TF32 loses nothing
+            torch.set_float32_matmul_precision("highest" if name == "fp32" else "high")
+            torch.backends.cudnn.allow_tf32 = name != "fp32"
+
+    def describe(self) -> str:
+        """In words, e.g. 'bf16 (TF32 where float32 stays)'."""
+        if self.device.type != "cuda":
+            return self.name
+        return f"{self.name} (without TF32)" if self.name == "fp32" else f"{self.name} (TF32 where float32 stays)"
 
     def autocast(self) -> torch.autocast:
         """Context for forward passes; CTC and log-probabilities stay float32 inside it."""

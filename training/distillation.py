@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from data.augmentation import drawn_frames
 from data.corpus import Corpus, sha256_of
+from data.transfer import on_device
 from data.vocabulary import Vocabulary
 from errors import DataError, UsageError
 from models.i3d_teacher import TeacherOutput, count_parameters
@@ -29,7 +31,7 @@ from training.pipeline import FeatureBatch, FeaturePipeline
 from training.ranks import Ranks
 from training.resume import CONTINUE, FRESH, Start
 from training.run import Run, load_model, prepare_run
-from training.sentences import ctc_steps
+from training.sentences import ctc_steps, min_frames
 from training.soft_targets import SoftTargets
 from training.student_config import StudentConfig
 from training.trainer import Trainer
@@ -67,7 +69,7 @@ class OnlineTeacher:
     def batches(self, trainer: "StudentTrainer", plan: Sequence[np.ndarray]) -> Iterator[GuidedBatch]:
         """The plan's batches as this epoch augments them, and what the teacher says of the same sentences."""
         pipeline, epoch = trainer.pipeline, trainer.progress.epoch
-        self.model.to(pipeline.device)
+        self.model.to(pipeline.device).read_from(pipeline.layout)
         drawn = (trainer.epoch_train, plan, trainer.config.augmentation, trainer.config.training.seed, epoch)
         own = pipeline.augmented_batches(*drawn)
         if self.causal == pipeline.causal:
@@ -75,7 +77,8 @@ class OnlineTeacher:
                 yield _guided(batch, self._read(batch, trainer.precision))
             return
         # The same draws on features that may look ahead: as long, frame for frame.
-        other = FeaturePipeline(pipeline.aspect_ratio, pipeline.device, self.causal).augmented_batches(*drawn)
+        other = FeaturePipeline(pipeline.aspect_ratio, pipeline.device, self.causal, pipeline.layout)
+        other = other.augmented_batches(*drawn)
         for batch, seen in zip(own, other, strict=True):
             yield _guided(batch, self._read(seen, trainer.precision))
 
@@ -109,20 +112,28 @@ class StoredTeacher:
         ranges = {**self.request.augmentation, "enabled": self.request.views > 0, "mix": 0.0}
         return {"augmentation": ranges, "distillation": {"temperature": float(self.request.temperature)}}
 
+    def draw_key(self, epoch: int) -> tuple[int, int]:
+        """Seed and view that an epoch's augmentation is drawn from; view 0 is without."""
+        return self.request.seed, (epoch - 1) % self.request.views + 1 if self.request.views else 0
+
     def batches(self, trainer: "StudentTrainer", plan: Sequence[np.ndarray]) -> Iterator[GuidedBatch]:
         """The plan's batches in this epoch's view, and what the teacher said of the same sentences."""
-        request, split = self.request, trainer.epoch_train.split
-        view = (trainer.progress.epoch - 1) % request.views + 1 if request.views else 0
-        drawn = (trainer.epoch_train, plan, trainer.config.augmentation, request.seed, view)
+        request, split, ranges = self.request, trainer.epoch_train.split, trainer.config.augmentation
+        seed, view = self.draw_key(trainer.progress.epoch)
+        drawn = (trainer.epoch_train, plan, ranges, seed, view)
         for batch in trainer.pipeline.augmented_batches(*drawn):
-            rows = [self.targets.read(split.name, split.sentences[index].id, view) for index in batch.indices]
-            steps = [ctc_steps(length) for length in batch.lengths.tolist()]
+            sentences = [split.sentences[index] for index in batch.indices]
+            rows = [self.targets.read(split.name, one.id, view) for one in sentences]
+            steps = [  # as the batch has them, on the device
+                ctc_steps(drawn_frames(ranges, seed, view, one.id, one.frames, min_frames(one.glosses)))
+                for one in sentences
+            ]
             if [len(row) for row in rows] != steps:
                 ids = ", ".join(split.sentences[index].id for index in batch.indices)
                 raise DataError(
                     f"{self.targets.path}: other lengths than these sentences have (one of {ids}): export again"
                 )
-            soft = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(batch.features.device)
+            soft = on_device(nn.utils.rnn.pad_sequence(rows, batch_first=True), batch.features.device)
             yield _guided(batch, soft * request.temperature)
 
 
@@ -150,6 +161,9 @@ class StudentTrainer(Trainer):
 
     def state(self) -> dict:
         return {**super().state(), "teacher": self.guide and dict(self.guide.identity)}
+
+    def draw_key(self, epoch: int) -> tuple[int, int]:
+        return self.guide.draw_key(epoch) if isinstance(self.guide, StoredTeacher) else super().draw_key(epoch)
 
     def batches(self, plan: list[np.ndarray]) -> Iterator[FeatureBatch]:
         return super().batches(plan) if self.guide is None else self.guide.batches(self, plan)
@@ -205,6 +219,7 @@ def prepare_student(start: Start, given: dict[str, dict], ranks: Ranks | None = 
         make_trainer=partial(StudentTrainer, guide=guide),
         vocabulary=guide.vocabulary if guide is not None and start.kind == FRESH else None,
         ranks=ranks,
+        also_read=guide.model.landmarks_read if isinstance(guide, OnlineTeacher) else (),
     )
     if guide is not None:
         own = count_parameters(run.trainer.model)

@@ -24,8 +24,8 @@ def dump_batches(
     """Let the writer write the batches of one update; returns in words where they are, or why they are not.
 
     losses: of the sentences of all processes, in the batches' order. The file is a list with one dict a batch (and process),
-    for torch.load(path, weights_only=True): ids, glosses, classes, losses (one a sentence), features float32 (B, T, 6516),
-    detected bool (B, T, 4), lengths int64 (B,), epoch and update of it.
+    for torch.load(path, weights_only=True): ids, glosses, classes, losses (one a sentence), features float32 (B, T, D) as the
+    model was given them, detected bool (B, T, 4), lengths int64 (B,), epoch and update of it.
     """
     content, start = [], 0
     for batch in batches:

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from models.i3d_teacher import TeacherOutput
 from training.config import TrainingConfig
+from training.ctc import ctc
 
 
 @dataclass
@@ -23,14 +24,20 @@ class SentenceLosses:
 def ctc_per_gloss(log_probs: Tensor, steps: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
     """CTC negative log-likelihood of each sentence over its number of glosses, float32 (B,).
 
-    log_probs (B, T', V); steps, target_lengths int64 (B,); targets int64 (B, L) padded. Padded int64 targets keep
-    cuDNN's implementation (which ignores infeasible targets differently) out. The caller sees to it that every sentence
-    can be aligned; an infinite loss is not hidden here.
+    log_probs (B, T', V); steps, target_lengths int64 (B,); targets int64 (B, L) padded. The caller sees to it that every
+    sentence can be aligned; an infinite loss is not hidden here. On CUDA torch's own CTC would make the host wait.
     """
-    loss = functional.ctc_loss(
-        log_probs.float().transpose(0, 1), targets, steps, target_lengths, blank=0, reduction="none"
-    )
+    log_probs = log_probs.float()
+    if on_its_own(log_probs):
+        loss = ctc(log_probs, targets, steps, target_lengths)
+    else:
+        loss = functional.ctc_loss(log_probs.transpose(0, 1), targets, steps, target_lengths, reduction="none")
     return loss / target_lengths.clamp(min=1)
+
+
+def on_its_own(log_probs: Tensor) -> bool:
+    """Whether the tensor is on a device that works while the host goes on."""
+    return log_probs.is_cuda
 
 
 def _mean_over_steps(values: Tensor, steps: Tensor) -> Tensor:
@@ -79,8 +86,10 @@ class TeacherLoss:
 
     def __call__(self, output: TeacherOutput, targets: Tensor, target_lengths: Tensor) -> SentenceLosses:
         """targets int64 (B, L) padded, target_lengths int64 (B,)."""
-        sequence = ctc_per_gloss(output.log_probs, output.lengths, targets, target_lengths)
-        convolution = ctc_per_gloss(output.conv_log_probs, output.lengths, targets, target_lengths)
+        # Both heads at once: on CUDA CTC takes as long for twice the sentences.
+        both = torch.cat([output.log_probs, output.conv_log_probs])
+        twice = [tensor.repeat(2, *[1] * (tensor.ndim - 1)) for tensor in (output.lengths, targets, target_lengths)]
+        sequence, convolution = ctc_per_gloss(both, *twice).chunk(2)
         distillation = distillation_per_step(output.conv_log_probs, output.log_probs, output.lengths, self.temperature)
         total = sequence + self.conv_weight * convolution + self.distillation_weight * distillation
         if self.smoothing:

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -161,17 +161,21 @@ class ProcessGroup(Ranks):
             for message in dict.fromkeys(map(str, failed)):
                 print(f"error: {message}", file=sys.stderr)
         self.part()  # it is said before any of them ends, upon which torchrun ends the others
-        raise SystemExit(failed[0].exit_code)
+        _leave_at_once(failed[0].exit_code)
 
     def part(self) -> None:
         if distributed.is_initialized():
             self.most(0)  # all have come so far
             distributed.destroy_process_group()
 
+    def leave(self, code: int) -> NoReturn:
+        self.part()
+        _leave_at_once(code)
 
-def _leave_at_once(code: int) -> None:
-    """End without taking leave of the others, who may not answer: by the interpreter's own way out the threads of open
-    connections can hold the process, or abort it."""
+
+def _leave_at_once(code: int) -> NoReturn:
+    """End without the interpreter's own way out, on which the threads of connections can hold the process, or abort it: also
+    when the others have gone, and now and then when they have not."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

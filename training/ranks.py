@@ -100,6 +100,10 @@ class Ranks:
     def part(self) -> None:
         """Leave the others: from here on each process is on its own."""
 
+    def leave(self, code: int) -> int:
+        """What a script does last: the exit code of a run of one process; several end here, all of them."""
+        return code
+
 
 def read_environment(environment: Mapping[str, str]) -> tuple[int, int, int]:
     """Rank, number of processes and rank on this machine, as torchrun says them; (0, 1, 0) where it started none.

@@ -11,7 +11,16 @@ from training.kinds import kind_of, read_config
 FRESH, CONTINUE, FINE_TUNE = "fresh", "continue", "fine-tune"
 # Settings that do not shape what is learned: giving them never turns a continued run into a fine-tune.
 # skip_bad is one of them: it only says whether a corpus is refused.
-NEUTRAL_KEYS = ("data_dir", "output_dir", "device", "decoder", "deterministic", "checkpoint_minutes", "skip_bad")
+NEUTRAL_KEYS = (
+    "data_dir",
+    "output_dir",
+    "device",
+    "decoder",
+    "deterministic",
+    "compile",
+    "checkpoint_minutes",
+    "skip_bad",
+)
 NEUTRAL = {("training", key) for key in NEUTRAL_KEYS}
 # What of the model may differ from the checkpoint's: the weights fit all the same.
 CHANGEABLE_MODEL_KEYS = {"dropout"}

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from torch import nn
 
 from data.batching import padding_waste
 from data.corpus import Corpus
+from data.landmarks import Layout
 from data.randomness import key
 from data.vocabulary import Vocabulary
 from decoding.language_model import train_language_model
@@ -34,7 +35,7 @@ from training.checkpoint import (
     save_checkpoint,
 )
 from training.config import Config, TrainingConfig
-from training.devices import Precision, choose_device
+from training.devices import Precision, choose_device, peak_memory
 from training.evaluation import decoder_entry, evaluate, make_decoder, read_posteriors
 from training.intake import say_changes, take_in
 from training.kinds import build_model, reads_causally
@@ -79,8 +80,9 @@ def enough_memory(options: TrainingConfig) -> Iterator[None]:
         # CUDA's error has a type of its own, the CPU's is told by its words.
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in reason:
             raise
+        size = "frames_per_batch" if options.frames_per_batch else "batch_size"
         raise UsageError(
-            f"the memory is too small: lower --batch_size (now {options.batch_size}) and raise --accumulation_steps "
+            f"the memory is too small: lower --{size} (now {getattr(options, size)}) and raise --accumulation_steps "
             f"(now {options.accumulation_steps}) by as much, or lower the model's sizes: {reason}"
         ) from None
 
@@ -222,14 +224,17 @@ def prepare_run(
     make_trainer: Callable[..., Trainer] = Trainer,
     vocabulary: Vocabulary | None = None,
     ranks: Ranks | None = None,
+    also_read: Iterable[int] = (),
 ) -> Run:
     """Open the corpus, choose the vocabulary, build or load the model; prints what it does. Writes nothing.
 
     make_trainer: takes the fields of `Trainer`. vocabulary: of a fresh run, in place of the train split's own. ranks: the
-    processes of the run (default: this one alone).
+    processes of the run (default: this one alone). also_read: landmarks that are wanted in the features besides those that
+    the model reads.
     """
     config, ranks = start.config, ranks or Ranks()
-    ranks.check_batch_size(config.training.batch_size)
+    if not config.training.frames_per_batch:  # else a process may have no share of a batch
+        ranks.check_batch_size(config.training.batch_size)
     device = choose_device(ranks.device(config.training.device), config.training.deterministic)
     precision = Precision(config.training.precision, device)
     corpus = open_corpus(config.training.data_dir)
@@ -246,11 +251,17 @@ def prepare_run(
     if not any(dev.references):
         raise DataError(f"{corpus.path}: the dev split has no glosses to score")
 
-    pipeline = FeaturePipeline(corpus.aspect_ratio, device, reads_causally(config.model))
     if start.kind == FRESH:
         model = make_model(config, vocabulary, device)
     else:
         model = load_model(start.checkpoint, start.path, config.model, vocabulary, config.training.seed).to(device)
+    if config.training.compile:
+        if not hasattr(model, "compile_front"):
+            raise UsageError(f"training.compile: only the teacher's front can be compiled, not a {config.kind}'s")
+        model.compile_front()
+    layout = Layout({*model.landmarks_read, *also_read})
+    model.read_from(layout)
+    pipeline = FeaturePipeline(corpus.aspect_ratio, device, reads_causally(config.model), layout)
     trainer = make_trainer(
         config,
         corpus,
@@ -266,11 +277,13 @@ def prepare_run(
     )
     if start.kind == CONTINUE:
         trainer.restore(start.checkpoint["training"])
+    residence = pipeline.keep_resident([train.split, dev.split])
     print(
         f"corpus {corpus.describe()}: {len(train.split)} train and {len(dev.split)} dev sentences, "
         f"{len(vocabulary.glosses)} glosses\n"
-        f"{config.kind}: {count_parameters(model) / 1e6:.1f} M parameters, {precision.name} on {device}"
-        + (f", {ranks.world} processes" if ranks.world > 1 else "")
+        f"{config.kind}: {count_parameters(model) / 1e6:.1f} M parameters, {precision.describe()} on {device}, "
+        + (f"{ranks.world} processes, " if ranks.world > 1 else "")
+        + residence
     )
     options = config.training
     if options.warmup_epochs >= options.epochs:
@@ -331,6 +344,8 @@ def _dry_run(run: Run, updates: int) -> None:
     groups = trainer.begin_epoch(1)
     known = trainer.epoch_train.split.lengths  # of the first epoch, in which sentences may be joined
     lengths, plan = known[trainer.trainable], [batch for group in groups for batch in group]
+    shown = np.zeros_like(known)  # as augmentation stretches and cuts them: what is padded and computed
+    shown[trainer.trainable] = trainer.shown_lengths(trainer.epoch_train, 1)
     # Groups near the median length stand for the epoch; the first one warms up and is not timed.
     by_frames = sorted(groups, key=lambda group: sum(int(known[b].sum()) for b in group))
     middle = by_frames[max(len(by_frames) // 2 - updates // 2, 0) :][: updates + 1]
@@ -339,11 +354,13 @@ def _dry_run(run: Run, updates: int) -> None:
     for group in middle:
         started = time.perf_counter()
         trainer.update(next(trainer.feed([group])))
+        trainer.read_last_update()
         seconds.append(time.perf_counter() - started)
         frames.append(sum(int(known[batch].sum()) for batch in group))
     timed = slice(1, None) if len(seconds) > 1 else slice(None)
     rate = sum(frames[timed]) / sum(seconds[timed])
     epoch_seconds = int(lengths.sum()) / rate
+    size = f"{options.frames_per_batch:,} frames" if options.frames_per_batch else f"{options.batch_size} sentences"
     rows = {
         "train sentences": f"{len(lengths):,} ({len(trainer.train.split) - len(lengths)} left out)",
         "train frames": f"{int(lengths.sum()):,}",
@@ -351,15 +368,14 @@ def _dry_run(run: Run, updates: int) -> None:
         "dev frames": f"{int(trainer.dev.split.lengths.sum()):,}",
         "glosses": f"{len(trainer.vocabulary.glosses):,}",
         "parameters": f"{count_parameters(trainer.model):,}",
-        "batches an epoch": f"{len(plan):,} of up to {options.batch_size} sentences",
+        "batches an epoch": f"{len(plan):,} of up to {size}",
         "updates an epoch": f"{len(groups):,}",
-        "padding waste": f"{100 * padding_waste(plan, known):.1f} %",
+        "padding waste": f"{100 * padding_waste(plan, shown):.1f} %",
         "train frames/s": f"{rate:,.0f} ({len(seconds[timed])} updates timed)",
         "time an epoch": f"{_duration(epoch_seconds)} (estimated, without dev)",
         "time of the run": f"{_duration(epoch_seconds * options.epochs)} for {options.epochs} epochs (estimated)",
     }
-    if trainer.device.type == "cuda":
-        rows["peak GPU memory"] = f"{torch.cuda.max_memory_allocated(trainer.device) / 2**30:.2f} GiB"
+    rows["peak memory"] = f"{peak_memory(trainer.device):.2f} GB"
     width = max(map(len, rows))
     print("dry run, nothing is written:")
     for name, value in rows.items():
@@ -526,6 +542,7 @@ def _finish(run: Run, session: dict) -> dict:
         "parameters": count_parameters(trainer.model),
         "seconds": progress.total_seconds,
         "frames_per_second": progress.total_frames / progress.total_seconds if progress.total_seconds else 0.0,
+        "peak_memory_gb": max(row["peak_memory_gb"] for row in progress.history),
         "decoder": options.decoder,
         "greedy_dev_wer": trainer.stopping.best_wer,
         "substitutions": found.substitutions,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from data.corpus import Split
 from data.transcripts import required_steps
+from data.transfer import on_device
 from data.vocabulary import Vocabulary
 from models.config import TIME_STRIDE
 
@@ -68,4 +69,4 @@ def pad_targets(targets: Sequence[list[int]], device: torch.device) -> tuple[Ten
     padded = np.zeros((len(targets), max([*lengths, 1])), dtype=np.int64)
     for row, target in enumerate(targets):
         padded[row, : len(target)] = target
-    return torch.from_numpy(padded).to(device), torch.tensor(lengths, dtype=torch.int64, device=device)
+    return on_device(padded, device), on_device(np.array(lengths, dtype=np.int64), device)

@@ -17,10 +17,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from data.batching import plan_epoch
+from data.augmentation import drawn_frames
+from data.batching import plan_by_frames, plan_epoch
 from data.corpus import Corpus
 from data.mixing import mix_sentences
 from data.randomness import key
+from data.transfer import on_device
 from data.vocabulary import Vocabulary
 from decoding.greedy import best_path
 from decoding.length_normalization import LengthNormalization
@@ -30,11 +32,12 @@ from models.i3d_teacher import I3DTeacher, TeacherOutput
 from training.calibration import calibrate
 from training.checkpoint import BEST, LAST, PREVIOUS, copy_checkpoint, save_checkpoint
 from training.config import Config
-from training.devices import Precision
+from training.devices import Precision, forget_peak_memory, peak_memory
 from training.diagnosis import diagnose
 from training.divergence import DUMP, describe, dump_batches
 from training.early_stopping import EarlyStopping
 from training.evaluation import Evaluation, evaluate
+from training.late_reading import LateReading
 from training.loss_spikes import is_spike, remember
 from training.losses import consistency_per_step, make_loss
 from training.pipeline import FeatureBatch, FeaturePipeline, empty_share
@@ -96,7 +99,7 @@ class Progress:
 
     epoch: int = 1  # the one under way, from 1
     group: int = 0  # groups of batches done in it, whether they led to an update or were skipped
-    updates: int = 0  # of the whole run, without the skipped ones: what the learning rate follows
+    updates: int = 0  # of the whole run, without the skipped ones
     loss_sum: float = 0.0
     loss_sentences: int = 0  # that are in it: those of updates whose loss was finite
     frames: int = 0
@@ -113,6 +116,16 @@ class Progress:
     hypotheses: dict[int, list[int]] = field(default_factory=dict)
     history: list[dict] = field(default_factory=list)
     finished: bool = False
+
+
+@dataclass(frozen=True)
+class UnreadUpdate:
+    """An update that was launched and whose figures nobody has read yet: `group` of the epoch, its batches, and on their way
+    to the host the losses of their sentences, the norm of the gradient, and of each batch best path and where glosses begin."""
+
+    group: int
+    batches: Sequence[FeatureBatch]
+    figures: LateReading
 
 
 @dataclass
@@ -138,14 +151,19 @@ class Trainer:
         self.loss = make_loss(options)
         self.optimizer = make_optimizer(self.model, self.config)
         self.progress = Progress()
+        self._unread: UnreadUpdate | None = None
         self.stopping = EarlyStopping(options.patience)
         self.trainable = self.train.trainable
         self.epoch_train = (
             self.train
         )  # of the epoch under way: with other sentences joined to some, where that is asked for
-        self.updates_per_epoch = math.ceil(
-            math.ceil(len(self.trainable) / options.batch_size) / options.accumulation_steps
-        )
+        # Of the first epoch, which the learning rate is scaled by; batches by frames are not as many in every epoch.
+        self.updates_per_epoch = self.epoch_updates = len(self._groups(self.train, 1))
+        if options.frames_per_batch:
+            longer = int((self.shown_lengths(self.train, 1) > options.frames_per_batch).sum())
+            if longer:
+                budget = options.frames_per_batch
+                print(f"{longer} sentences are longer than --frames_per_batch {budget}: each is a batch of its own")
 
     def spread(self) -> None:
         """Train with the other processes of the run from here on. All of them must have come so far."""
@@ -198,6 +216,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write last.pth; what it was becomes the one before it. All processes call it. Raises DataError."""
+        self.read_last_update()
         self._hand_over()
         if self.ranks.is_writer:
             save_checkpoint(self.folder / LAST, self.state(), previous=self.folder / PREVIOUS)
@@ -259,17 +278,39 @@ class Trainer:
         if mix:
             split = mix_sentences(self.train.split, self.trainable, mix, options.seed, epoch, min_frames)
             self.epoch_train = prepare_split(split, self.vocabulary)
-        plan = plan_epoch(self.epoch_train.split.lengths[self.trainable], options.batch_size, options.seed, epoch)
+        groups = self._groups(self.epoch_train, epoch)
+        self.epoch_updates = len(groups)
+        return groups
+
+    def _groups(self, train: PreparedSplit, epoch: int) -> list[list[np.ndarray]]:
+        """An epoch's batches, as `begin_epoch` returns them."""
+        options, lengths = self.config.training, self.shown_lengths(train, epoch)
+        if options.frames_per_batch:
+            plan = plan_by_frames(lengths, options.frames_per_batch, options.seed, epoch)
+        else:
+            plan = plan_epoch(lengths, options.batch_size, options.seed, epoch)
         plan = [self.trainable[batch] for batch in plan]
         size = options.accumulation_steps
         return [plan[start : start + size] for start in range(0, len(plan), size)]
 
+    def draw_key(self, epoch: int) -> tuple[int, int]:
+        """Seed and epoch that an epoch's augmentation is drawn from."""
+        return self.config.training.seed, epoch
+
+    def shown_lengths(self, train: PreparedSplit, epoch: int) -> np.ndarray:
+        """Frames of each trainable sentence as the epoch's augmentation shows it, int64."""
+        config, (seed, epoch) = self.config.augmentation, self.draw_key(epoch)
+        sentences = [train.split.sentences[index] for index in self.trainable]
+        frames = [drawn_frames(config, seed, epoch, one.id, one.frames, min_frames(one.glosses)) for one in sentences]
+        return np.array(frames, dtype=np.int64)
+
     def _train_epoch(self, signals: StopSignals) -> None:
         options, progress = self.config.training, self.progress
+        forget_peak_memory(self.device)
         groups = self.begin_epoch(progress.epoch)[progress.group :]
         feed = self.feed(groups)
         bar = tqdm(
-            total=self.updates_per_epoch,
+            total=self.epoch_updates,
             initial=progress.group,
             desc=f"epoch {progress.epoch}/{options.epochs}",
             bar_format=BAR,
@@ -293,6 +334,9 @@ class Trainer:
                     due = time.monotonic() - self._saved >= 60 * options.checkpoint_minutes
                     if self.ranks.most(due):
                         self.save()
+            started = time.perf_counter()
+            self.read_last_update()
+            progress.seconds += time.perf_counter() - started
         finally:
             bar.close()
             feed.close()
@@ -304,23 +348,23 @@ class Trainer:
             for group in groups:
                 shown = []
                 for whole in group:
-                    batch = next(batches) if len(self.ranks.share(whole)) else empty_share(self.device)
+                    own = len(self.ranks.share(whole))
+                    batch = next(batches) if own else empty_share(self.device, self.pipeline.layout)
                     batch.whole = whole
                     shown.append(batch)
                 yield shown
 
     def batches(self, plan: list[np.ndarray]) -> Iterator[FeatureBatch]:
         """The plan's batches as this epoch shows them."""
-        options = self.config.training
         return self.pipeline.augmented_batches(
-            self.epoch_train, plan, self.config.augmentation, options.seed, self.progress.epoch
+            self.epoch_train, plan, self.config.augmentation, *self.draw_key(self.progress.epoch)
         )
 
     def _standing(self) -> str:
         """Behind the progress bar: the epoch's loss so far, the last epoch's dev WER, and how long the run has to go at this
         speed (its reading of dev left out, and if it is not stopped early)."""
         progress, epochs = self.progress, self.config.training.epochs
-        done = progress.epoch - 1 + progress.group / self.updates_per_epoch
+        done = progress.epoch - 1 + progress.group / self.epoch_updates
         words = []
         if progress.loss_sentences:
             words.append(f"loss {progress.loss_sum / progress.loss_sentences:.2f}")
@@ -332,16 +376,23 @@ class Trainer:
         return ", ".join(words)
 
     def update(self, batches: Sequence[FeatureBatch]) -> None:
-        """One optimiser step on the mean loss over all sentences of the batches, whatever their sizes and wherever they are."""
+        """One optimiser step on the mean loss over all sentences of the batches, whatever their sizes and wherever they are.
+
+        Nothing in it waits for the device. What the host wants to know of it is read when the next update has been launched,
+        or by `read_last_update`. Raises DivergenceError, of the update before.
+        """
         options, progress = self.config.training, self.progress
-        rate = self.learning_rate(progress.updates)
+        # From the place in the run: whether the update before was skipped is not known yet, and does not shift the schedule.
+        rate = self.learning_rate(
+            (progress.epoch - 1) * self.updates_per_epoch + progress.group * self.updates_per_epoch / self.epoch_updates
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         # Dropout is drawn from (seed, epoch, update): an interrupted run goes on with the same masks.
         torch.manual_seed(key(options.seed, progress.epoch, progress.group, self.ranks.own("dropout")) % 2**63)
         sizes = [len(batch.whole) for batch in batches]
         self.optimizer.zero_grad(set_to_none=True)
-        own_losses: list[Tensor] = []
+        own_losses, paths = [], []
         for number, batch in enumerate(batches, start=1):
             targets = pad_targets([self.epoch_train.targets[index] for index in batch.indices], self.device)
             with self.ranks.accumulating(self.forward, last=number == len(batches)):
@@ -349,11 +400,13 @@ class Trainer:
                 # Gradients are averaged over the processes: times their number that is the sum.
                 self.precision.scaler.scale(losses.sum() * self.ranks.world / sum(sizes)).backward()
             own_losses.append(losses.detach())
-            path, begins = (tensor.cpu() for tensor in best_path(output.log_probs.detach(), output.lengths))
-            for index, row, begin in zip(batch.indices, path, begins, strict=True):
-                progress.hypotheses[int(index)] = row[begin].tolist()
+            paths += best_path(output.log_probs.detach(), output.lengths)
             progress.frames += batch.frames
-        self._apply_gradients(self.ranks.join(own_losses, sizes).tolist(), batches)
+        losses = self.ranks.join(own_losses, sizes)
+        norm = self._apply_gradients(losses)
+        before, self._unread = self._unread, UnreadUpdate(progress.group, batches, LateReading([losses, norm, *paths]))
+        if before is not None:
+            self._take_down(before)
 
     def losses(self, batch: FeatureBatch, targets: Tensor, target_lengths: Tensor) -> tuple[TeacherOutput, Tensor]:
         """The model's output on the batch and the loss of each of its sentences, float32 (B,).
@@ -365,7 +418,7 @@ class Trainer:
         names = [self.train.split.sentences[index].id for index in batch.indices]
         shown = draw_views(options, self.progress.epoch, names)  # (views, B, 4)
         outputs = []
-        for view in torch.from_numpy(shown).to(self.device) if shown is not None else [None]:
+        for view in on_device(shown, self.device) if shown is not None else [None]:
             with self.precision.autocast():
                 outputs.append(self.forward(batch.features, batch.lengths, batch.detected, view if names else None))
         if not names:
@@ -377,35 +430,58 @@ class Trainer:
             losses = losses + options.consistency_weight * consistency_per_step(one, other, outputs[0].lengths)
         return outputs[0], losses
 
-    def _apply_gradients(self, losses: list[float], batches: Sequence[FeatureBatch]) -> None:
-        """Step, or skip the update when something is not finite. losses: of each sentence of all processes, in the batches'
-        order."""
-        scaler, progress, loss_sum = self.precision.scaler, self.progress, sum(losses)
-        finite = math.isfinite(loss_sum)
-        if finite:
+    def _apply_gradients(self, losses: Tensor) -> Tensor:
+        """Step, or skip the update when something is not finite, which the device decides by itself.
+
+        losses (sentences,): of the update, of all processes. Returns the norm of the gradient before clipping, ().
+        """
+        scaler, optimizer = self.precision.scaler, self.optimizer
+        scaler.unscale_(optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.max_grad_norm)
+        if scaler.is_enabled():
+            scaler.step(optimizer)  # skips the update by itself and lowers its scale when a gradient overflowed
+            scaler.update()
+        else:
+            # What a scaler would set: where found_inf is 1 the fused optimiser leaves weights, moments and step as they are.
+            optimizer.grad_scale, optimizer.found_inf = None, (~(losses.isfinite().all() & norm.isfinite())).float()
+            optimizer.step()
+            del optimizer.grad_scale, optimizer.found_inf
+        return norm
+
+    def read_last_update(self) -> None:
+        """Wait for the update that was launched last and take it into `progress`. Raises DivergenceError."""
+        unread, self._unread = self._unread, None
+        if unread is not None:
+            self._take_down(unread)
+
+    def _take_down(self, update: UnreadUpdate) -> None:
+        """Read an update's figures into `progress`. Raises DivergenceError when too many in a row were skipped."""
+        progress = self.progress
+        losses, norm, *paths = update.figures.read()
+        for batch, path, begins in zip(update.batches, paths[::2], paths[1::2], strict=True):
+            for index, row, begin in zip(batch.indices, path, begins, strict=True):
+                progress.hypotheses[int(index)] = row[begin].tolist()
+        losses, norm = losses.tolist(), float(norm)
+        loss_sum = sum(losses)
+        if math.isfinite(loss_sum):
             progress.loss_sum += loss_sum
             progress.loss_sentences += len(losses)
-        scaler.unscale_(self.optimizer)
-        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.max_grad_norm))
-        if scaler.is_enabled():
-            scaler.step(self.optimizer)  # skips the update by itself and lowers its scale when a gradient overflowed
-            scaler.update()
-            finite = finite and math.isfinite(norm)
-        elif finite := finite and math.isfinite(norm):
-            self.optimizer.step()
-        if finite:
-            progress.gradient_norms.append(norm)
-            progress.bad_updates = 0
-            progress.updates += 1
-            self._watch_for_spikes(loss_sum / len(losses), losses, batches)
-            return
+            if math.isfinite(norm):
+                progress.gradient_norms.append(norm)
+                progress.bad_updates = 0
+                progress.updates += 1
+                self._watch_for_spikes(loss_sum / len(losses), losses, update)
+                return
         progress.bad_updates += 1
         progress.skipped_updates += 1
-        self._note("skipped", None, [[id, None] for id in self._ids(batches)])
-        tqdm.write(f"update skipped: loss or gradient is not finite in sentences {', '.join(self._ids(batches))}")
+        ids = self._ids(update.batches)
+        self._note("skipped", update.group, None, [[id, None] for id in ids])
+        tqdm.write(f"update skipped: loss or gradient is not finite in sentences {', '.join(ids)}")
         if progress.bad_updates >= MAX_BAD_UPDATES:
             path = self.folder / DUMP
-            dumped = dump_batches(path, self.epoch_train, batches, losses, progress.epoch, progress.group, self.ranks)
+            dumped = dump_batches(
+                path, self.epoch_train, update.batches, losses, progress.epoch, update.group, self.ranks
+            )
             with self.ranks.together():
                 raise DivergenceError(
                     f"{MAX_BAD_UPDATES} updates in a row had a loss or gradient that is not finite: lower --learning_rate "
@@ -413,26 +489,27 @@ class Trainer:
                     f"last good state, {dumped}"
                 )
 
-    def _watch_for_spikes(self, loss: float, losses: list[float], batches: Sequence[FeatureBatch]) -> None:
+    def _watch_for_spikes(self, loss: float, losses: list[float], update: UnreadUpdate) -> None:
         progress = self.progress
         if is_spike(loss, progress.recent_losses):
             progress.loss_spikes += 1
-            highest = describe(self._ids(batches), losses)
-            self._note("spike", loss, highest)
+            highest = describe(self._ids(update.batches), losses)
+            self._note("spike", update.group, loss, highest)
             named = ", ".join(f"{id} ({value:.1f})" for id, value in highest)
             tqdm.write(f"loss spike: {loss:.1f} in epoch {progress.epoch}, highest in sentences {named}")
         remember(loss, progress.recent_losses)
 
-    def _note(self, kind: str, loss: float | None, sentences: list[list]) -> None:
+    def _note(self, kind: str, group: int, loss: float | None, sentences: list[list]) -> None:
         progress = self.progress
         if len(progress.events) < MAX_EVENTS:
-            progress.events.append({"kind": kind, "group": progress.group, "loss": loss, "sentences": sentences})
+            progress.events.append({"kind": kind, "group": group, "loss": loss, "sentences": sentences})
 
     def _ids(self, batches: Sequence[FeatureBatch]) -> list[str]:
         return [self.train.split.sentences[index].id for batch in batches for index in batch.whole]
 
-    def learning_rate(self, step: int) -> float:
-        """Of one update, counted from 0 over the whole run; skipped ones do not count."""
+    def learning_rate(self, step: float) -> float:
+        """Of one update, counted from 0 over the whole run, skipped ones among them; a fraction where an epoch has not the
+        usual number of updates."""
         options = self.config.training
         return learning_rate(
             step,
@@ -480,6 +557,7 @@ class Trainer:
             "gradient_norm": statistics.median(progress.gradient_norms) if progress.gradient_norms else math.nan,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "frames_per_second": progress.frames / progress.seconds if progress.seconds else 0.0,
+            "peak_memory_gb": peak_memory(self.device),
             "skipped_updates": progress.skipped_updates,
             "loss_spikes": progress.loss_spikes,
             "events": progress.events,

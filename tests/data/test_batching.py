@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.batching import load_batch, padding_waste, plan_epoch, plan_evaluation
+from data.batching import load_batch, padding_waste, plan_by_frames, plan_epoch, plan_evaluation
 from data.corpus import Corpus
 
 
@@ -53,6 +53,63 @@ def test_little_is_padded_on_lengths_like_those_of_phoenix():
     unsorted = np.array_split(np.random.default_rng(1).permutation(len(lengths)), len(plan))
     assert padding_waste(plan, lengths) < 0.025
     assert padding_waste(unsorted, lengths) > 0.25
+
+
+# ---------------------------------------------------------------- batches of a frame budget
+
+
+@pytest.mark.parametrize("frames", [100, 1200, 4800, 19200])
+def test_each_sentence_comes_once_and_no_batch_is_over_the_budget(frames):
+    lengths = phoenix_like()
+    for epoch in range(3):
+        plan = plan_by_frames(lengths, frames, seed=3, epoch=epoch)
+        assert sorted(index for batch in plan for index in batch) == list(range(len(lengths)))
+        padded = np.array([len(batch) * lengths[batch].max() for batch in plan])
+        alone = np.array([len(batch) == 1 for batch in plan])
+        assert (padded[~alone] <= frames).all(), "only a sentence that is itself longer is over it"
+        assert padding_waste(plan, lengths) < 0.05
+
+
+def test_no_batch_is_a_small_rest():
+    for epoch in range(3):
+        plan = plan_by_frames(phoenix_like(), 4800, seed=0, epoch=epoch)
+        padded = [len(batch) * phoenix_like()[batch].max() for batch in plan]
+        assert min(padded) > 0.6 * 4800
+
+
+def test_batches_of_a_budget_by_hand():
+    """30 frames: 10 + 10 + 10 fit, 20 + 20 do not, 40 is alone whatever the budget."""
+    plan = plan_by_frames(np.array([20, 10, 40, 10, 20, 10]), 30, seed=0, epoch=1)
+    assert sorted(sorted(batch.tolist()) for batch in plan) == [[0], [1, 3, 5], [2], [4]]
+
+
+def test_a_budget_is_shared_out_evenly():
+    """Seven sentences of 10 under a budget of 60 are 4 and 3, not 6 and 1."""
+    sizes = [sorted(map(len, plan_by_frames(np.full(count, 10), 60, seed=0, epoch=1))) for count in (6, 7, 8, 12, 13)]
+    assert sizes == [[6], [3, 4], [4, 4], [6, 6], [3, 5, 5]]
+
+
+def test_the_company_of_a_sentence_changes_as_much_as_in_batches_of_as_many():
+    lengths = phoenix_like()
+
+    def again(plans) -> float:
+        """Share of the pairs of one epoch that meet again in the next."""
+        pairs = [
+            {
+                (a, b)
+                for batch in plan
+                for i, a in enumerate(sorted(batch.tolist()))
+                for b in sorted(batch.tolist())[i + 1 :]
+            }
+            for plan in plans
+        ]
+        return len(pairs[0] & pairs[1]) / len(pairs[0])
+
+    by_frames = again([plan_by_frames(lengths, 2400, seed=0, epoch=epoch) for epoch in (1, 2)])
+    by_count = again([plan_epoch(lengths, 16, seed=0, epoch=epoch) for epoch in (1, 2)])
+    assert by_frames < 1.2 * by_count < 0.15
+    same, again_the_same = (as_lists(plan_by_frames(lengths, 2400, seed=0, epoch=1)) for _ in range(2))
+    assert same == again_the_same != as_lists(plan_by_frames(lengths, 2400, seed=1, epoch=1))
 
 
 def test_padding_waste_by_hand():

@@ -29,7 +29,7 @@ EARLY = {"epochs": EPOCHS, "patience": 1}
 # All that is drawn anew for an epoch or a sentence and that the default recipe leaves off.
 CHANCE = {"mix": 0.7, "mirror": 0.3, "time_mask": 0.2, "hand_drop": 0.3, "finger_drop": 0.2, "part_shift": 0.1}
 VIEWS = {"part_mask": 0.3, "consistency_weight": 0.5}
-TIMINGS = {"seconds", "total_seconds", "frames_per_second"}
+TIMINGS = {"seconds", "total_seconds", "frames_per_second", "peak_memory_gb"}  # and what else a run's past changes
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +197,22 @@ def test_stopped_anywhere_and_continued(
     assert run.start.kind == "continue"
     assert_same_run(folder, uninterrupted)
     assert {path.name for path in folder.iterdir()} == {path.name for path in uninterrupted.iterdir()}
+
+
+def test_batches_of_frames_stopped_and_continued(tiny_settings, execute_run, tmp_path, monkeypatch):
+    """With epochs that differ in their number of updates."""
+    known_wers(monkeypatch)
+    tiny_settings["training"] |= {"frames_per_batch": 90, "checkpoint_minutes": 1e-9}
+    folder = Path(tiny_settings["training"]["output_dir"])
+    whole = {**tiny_settings, "training": {**tiny_settings["training"], "output_dir": str(tmp_path / "whole")}}
+    run, _ = execute_run(whole)
+    patch = at("update", run.trainer.updates_per_epoch + 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    interrupt(lambda: execute_run(tiny_settings), signal.SIGTERM)
+    patch.undo()
+    progress = load_checkpoint(folder / "last.pth")["training"]["progress"]
+    assert progress["epoch"] == 2 and progress["group"] > 0
+    execute_run({"training": {"output_dir": str(folder)}}, "auto")
+    assert_same_run(folder, tmp_path / "whole")
 
 
 def test_stopped_again_and_again(uninterrupted, tiny_settings, execute_run, monkeypatch):

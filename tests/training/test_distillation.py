@@ -107,11 +107,13 @@ def test_the_teacher_reads_the_batch_that_the_student_sees(settings, finished_ru
     checkpoint = load_checkpoint(finished_run / "best_model.pth")
     teacher = I3DTeacher(read_config(checkpoint, "").model, 6).eval()
     teacher.load_state_dict(checkpoint["model"])
+    teacher.read_from(trainer.pipeline.layout)
     before = {name: tensor.clone() for name, tensor in trainer.guide.model.state_dict().items()}
     for batch in trainer.batches(trainer.begin_epoch(1)[0]):
         assert isinstance(batch, GuidedBatch)
         assert torch.allclose(teacher(batch.features, batch.lengths, batch.detected).log_probs, batch.soft, atol=1e-5)
         trainer.update([batch])
+        trainer.read_last_update()
     assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.guide.model.state_dict().items())
 
 
@@ -131,6 +133,7 @@ def test_stored_targets_are_of_the_batch_that_the_student_sees(settings, stored,
     checkpoint = load_checkpoint(finished_run / "best_model.pth")
     teacher = I3DTeacher(read_config(checkpoint, "").model, 6).eval()
     teacher.load_state_dict(checkpoint["model"])
+    teacher.read_from(trainer.pipeline.layout)
     shown = []
     for epoch in (1, 2, 3):
         trainer.progress.epoch = epoch
@@ -138,6 +141,7 @@ def test_stored_targets_are_of_the_batch_that_the_student_sees(settings, stored,
         own = (teacher(batch.features, batch.lengths, batch.detected).log_probs / 2).log_softmax(-1)
         for row, steps in enumerate(-(-batch.lengths // 4)):
             assert torch.allclose(batch.soft[row, :steps] / 2, own[row, :steps], atol=0.02)
+        assert batch.lengths.tolist() == trainer.shown_lengths(trainer.epoch_train, epoch)[batch.indices].tolist()
         shown.append(batch.lengths.tolist())
     assert shown[0] == shown[2] and (shown[0] == shown[1]) == (views == 0), "epochs go round the views"
 

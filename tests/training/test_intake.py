@@ -75,7 +75,10 @@ def test_with_skip_bad_the_others_are_trained_on(spoilt, tiny_settings, execute_
     assert result["train_sentences_left_out"] == 4
     model = load_checkpoint(tmp_path / "run" / "last.pth")["model"]
     assert all(tensor.isfinite().all() for tensor in model.values()), "nor in the statistics"
-    train, pipeline = Corpus(spoilt).split("train"), FeaturePipeline(0.8, run.trainer.device)
+    train, pipeline = (
+        Corpus(spoilt).split("train"),
+        FeaturePipeline(0.8, run.trainer.device, layout=run.trainer.pipeline.layout),
+    )
     mean, _ = feature_statistics(pipeline, train.subset([0, 2, 4, 6, 8, 9, 10, 11]))
     assert model["feature_mean"].allclose(mean, atol=1e-6)
     run, _ = execute_run({"training": {"output_dir": str(tmp_path / "run")}}, "auto")

@@ -7,8 +7,11 @@ import torch
 from data.augmentation_config import AugmentationConfig
 from data.batching import load_batch
 from data.corpus import Corpus
-from data.features import compute_features
+from data.features import compute_features, feature_blocks, sentence_body
+from data.landmarks import BLOCK, NUM_FEATURES, WHOLE, Layout, subset
 from data.vocabulary import Vocabulary
+from models.config import ModelConfig
+from models.i3d_teacher import I3DTeacher
 from training.pipeline import FeaturePipeline, feature_statistics
 from training.sentences import prepare_split
 
@@ -101,3 +104,73 @@ def test_a_reader_abandoned_in_the_middle_ends(train):
     batches = FeaturePipeline(0.8, CPU).batches(train.split, [np.array([index]) for index in range(12)])
     next(batches)
     batches.close()
+
+
+# ---------------------------------------------------------------- features of some landmarks alone
+
+ALL_OF_IT = {
+    "mirror": 0.5,
+    "time_mask": 0.2,
+    "hand_drop": 0.5,
+    "finger_drop": 0.5,
+    "part_shift": 0.1,
+    "part_scale": (0.9, 1.1),
+}
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("names", [("arms",), ("brows", "left_hand"), ("pose_all", "eyes", "right_hand")])
+def test_features_of_some_landmarks_are_those_of_the_whole_vector(train, names, causal):
+    layout = Layout({index for name in names for index in subset(name)})
+    assert len(layout) < 130
+    for config in (AugmentationConfig(enabled=False), AugmentationConfig(**ALL_OF_IT)):
+        pipelines = [FeaturePipeline(0.8, CPU, causal, one) for one in (WHOLE, layout)]
+        plan = [np.arange(8), np.arange(8, 12)]
+        for whole, some in zip(*(p.augmented_batches(train, plan, config, 0, 1) for p in pipelines), strict=True):
+            expected = whole.features[:, :, torch.from_numpy(layout.whole_columns)]
+            torch.testing.assert_close(some.features, expected, atol=1e-6, rtol=1e-5)
+            assert torch.equal(some.detected, whole.detected) and torch.equal(some.lengths, whole.lengths)
+
+
+def test_a_sentence_that_is_mirrored_as_its_left_hand_leads(train):
+    """Each kept landmark's mirror image is kept, too."""
+    batch = load_batch(train.split, np.arange(4))
+    batch.landmarks[..., 0] = 1 - batch.landmarks[..., 0]
+    layout = Layout(subset("brows"))
+    whole = compute_features(batch.landmarks, batch.detected, batch.lengths, 0.8)
+    some = batch.landmarks[:, :, torch.from_numpy(layout.landmarks)]
+    body, _ = sentence_body(some, batch.detected, batch.lengths, 0.8, layout=layout)
+    found = feature_blocks(body, batch.lengths, layout)
+    torch.testing.assert_close(found, whole[:, :, torch.from_numpy(layout.whole_columns)], atol=1e-6, rtol=1e-5)
+
+
+def test_the_whole_layout_is_the_contracts():
+    assert WHOLE.block == BLOCK and WHOLE.whole_columns.tolist() == list(range(NUM_FEATURES))
+    assert WHOLE.columns(np.array([0, 1629, 6515])).tolist() == [0, 1629, 6515]
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"part_encoder": "graph", "hand_blocks": "position"}, {"face_subset": "face_all"}]
+)
+def test_a_model_reads_the_same_from_its_own_landmarks(train, settings):
+    sizes = {"pose_width": 8, "face_width": 8, "hand_width": 8, "fusion_width": 16, "inception_widths": (16, 16)}
+    config = ModelConfig(**sizes, lstm_hidden=8, **settings)
+    model = I3DTeacher(config, 6).eval()
+    layout = Layout(model.landmarks_read)
+    model.read_from(layout)
+    outputs = []
+    for pipeline in (FeaturePipeline(0.8, CPU), FeaturePipeline(0.8, CPU, layout=layout)):
+        (batch,) = pipeline.batches(train.split, [np.arange(5)])
+        outputs.append(model(batch.features, batch.lengths, batch.detected).log_probs)
+    torch.testing.assert_close(outputs[1], outputs[0])
+
+
+def test_statistics_of_some_landmarks_leave_the_others_as_they_are(train):
+    layout = Layout(subset("arms"))
+    whole = feature_statistics(FeaturePipeline(0.8, CPU), train.split)
+    mean, std = feature_statistics(FeaturePipeline(0.8, CPU, layout=layout), train.split)
+    kept = torch.zeros(NUM_FEATURES, dtype=torch.bool)
+    kept[layout.whole_columns] = True
+    torch.testing.assert_close(mean[kept], whole[0][kept])
+    torch.testing.assert_close(std[kept], whole[1][kept])
+    assert not mean[~kept].any() and (std[~kept] == 1).all()

@@ -101,7 +101,9 @@ def settings(tmp_path_factory, make_corpus, make_settings):
 
     def make(folder: Path, **training) -> dict:
         given = {"data_dir": str(corpus), "batch_size": 3, "accumulation_steps": 2, "epochs": EPOCHS}
-        made = make_settings(folder, **{**given, "learning_rate": 5e-4, "consistency_weight": 0.5, **training})
+        made = make_settings(
+            folder, **{**given, "learning_rate": 5e-4, "part_mask": 0.15, "consistency_weight": 0.5, **training}
+        )
         made["model"]["dropout"] = 0.0
         return made
 

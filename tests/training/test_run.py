@@ -269,3 +269,14 @@ def test_another_fault_is_not_taken_for_a_full_memory(tiny_settings, monkeypatch
     monkeypatch.setattr(Trainer, "update", broken)
     with pytest.raises(RuntimeError, match="shape mismatch"):
         dry_run(run)
+
+
+def test_the_compiled_front_is_asked_for_by_name_and_only_of_a_teacher(tiny_settings, monkeypatch):
+    asked = []
+    monkeypatch.setattr("models.i3d_teacher.I3DTeacher.compile_front", lambda model: asked.append(model))
+    tiny_settings["training"]["compile"] = True
+    run = prepare_run(plan_start(None, tiny_settings))
+    assert asked == [run.trainer.model]
+    monkeypatch.delattr("models.i3d_teacher.I3DTeacher.compile_front")
+    with pytest.raises(UsageError, match="only the teacher's front can be compiled"):
+        prepare_run(plan_start(None, tiny_settings))

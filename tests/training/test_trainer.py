@@ -1,3 +1,4 @@
+import contextlib
 import json
 import math
 import os
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import training.trainer
 from data.corpus import Corpus
+from data.residence import ResidentSplit
 from decoding.scoring import Score, score
 from errors import DivergenceError
 from training.checkpoint import load_checkpoint
@@ -34,6 +37,12 @@ def prepare(settings: dict, **training):
 
 def plain_batches(trainer, plan):
     return list(trainer.pipeline.batches(trainer.train.split, [np.array(indices) for indices in plan]))
+
+
+def update(trainer, batches):
+    """One update, and its figures."""
+    trainer.update(batches)
+    trainer.read_last_update()
 
 
 def parameters(trainer) -> dict[str, torch.Tensor]:
@@ -90,6 +99,9 @@ def test_result_json(finished_run, tiny_corpus, run_copy, execute_run):
     buffers = ("feature_mean", "feature_std", "running_mean", "running_var", "num_batches_tracked")
     assert result["parameters"] == sum(t.numel() for name, t in model.items() if not name.endswith(buffers))
     assert result["seconds"] > 0 and result["frames_per_second"] > 0
+    assert result["peak_memory_gb"] == max(
+        json.loads(line)["peak_memory_gb"] for line in (finished_run / "metrics.jsonl").read_text().splitlines()
+    )
     assert (result["decoder"], result["corpus"], result["simulated"]) == ("greedy", "tiny", False)
     assert result["corpus_fingerprint"] == Corpus(tiny_corpus).fingerprint
 
@@ -98,6 +110,7 @@ def test_rows_of_metrics(finished_run):
     rows = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     keys = {"epoch", "train_loss", "dev_loss", "train_wer", "dev_wer", "learning_rate", "frames_per_second"}
+    assert all(0.1 < row["peak_memory_gb"] < 100 for row in rows)
     for row in rows:
         assert keys <= set(row) and all(math.isfinite(row[key]) for key in keys)
         errors = row["dev_substitutions"] + row["dev_deletions"] + row["dev_insertions"]
@@ -146,8 +159,11 @@ def test_the_checkpoint_holds_vocabulary_statistics_and_corpus(finished_run, tin
     corpus = Corpus(tiny_corpus)
     assert checkpoint["vocabulary"] == ["HOUSE", "RAIN", "SUN", "TOMORROW", "WIND"]
     mean, std = feature_statistics(FeaturePipeline(0.8, torch.device("cpu")), corpus.split("train"))
-    assert torch.equal(checkpoint["model"]["feature_mean"], mean)
-    assert torch.equal(checkpoint["model"]["feature_std"], std)
+    model = prepare_run(plan_start(str(finished_run / "best_model.pth"), {})).trainer.model
+    read = torch.cat([encoder.columns for encoder in model.parts])
+    torch.testing.assert_close(model.feature_mean[read], mean[read])
+    torch.testing.assert_close(model.feature_std[read], std[read])
+    assert torch.equal(model.feature_std, checkpoint["model"]["feature_std"])
     assert checkpoint["corpus"]["fingerprint"] == corpus.fingerprint and checkpoint["corpus"]["name"] == "tiny"
     steps = sum(-(-sentence.frames // 4) for sentence in corpus.split("train").sentences)
     glosses = sum(len(sentence.glosses) for sentence in corpus.split("train").sentences)
@@ -207,7 +223,7 @@ def test_accumulated_batches_equal_one_batch(tiny_settings, groups, whole):
         trainer = prepare(tiny_settings, max_grad_norm=1e9)
         trainer.model.set_statistics(*feature_statistics(trainer.pipeline, trainer.train.split))
         trainer.model.eval()
-        trainer.update(plain_batches(trainer, plan))
+        update(trainer, plain_batches(trainer, plan))
         gradients.append({name: p.grad for name, p in trainer.model.named_parameters()})
     for name, gradient in gradients[1].items():
         torch.testing.assert_close(gradients[0][name], gradient, atol=1e-4, rtol=1e-4, msg=name)
@@ -216,7 +232,7 @@ def test_accumulated_batches_equal_one_batch(tiny_settings, groups, whole):
 
 def test_gradients_are_clipped_before_the_step(tiny_settings):
     trainer = prepare(tiny_settings, max_grad_norm=0.5)
-    trainer.update(plain_batches(trainer, [range(4)]))
+    update(trainer, plain_batches(trainer, [range(4)]))
     norm = math.sqrt(sum(float(p.grad.square().sum()) for p in trainer.model.parameters()))
     assert norm == pytest.approx(0.5, rel=1e-3)
 
@@ -230,15 +246,55 @@ def test_one_update_an_accumulation_group_and_a_short_group_at_the_end(tiny_sett
         assert said == list(range(12))
 
 
+def test_batches_of_frames_as_the_epoch_shows_the_sentences(tiny_settings, capsys):
+    trainer = prepare(tiny_settings, frames_per_batch=120, accumulation_steps=2)
+    assert "longer than --frames_per_batch" not in capsys.readouterr().out
+    counts = set()
+    for epoch in range(1, 9):
+        groups = trainer.begin_epoch(epoch)
+        counts.add(len(groups))
+        assert trainer.epoch_updates == len(groups) and all(len(group) == 2 for group in groups[:-1])
+        plan = [batch for group in groups for batch in group]
+        assert sorted(index for batch in plan for index in batch) == list(range(12))
+        trainer.progress.epoch = epoch
+        for batch in trainer.batches(plan):
+            assert batch.features.shape[0] * batch.features.shape[1] <= 120
+            shown = trainer.shown_lengths(trainer.epoch_train, epoch)[batch.indices]
+            assert batch.lengths.tolist() == shown.tolist(), "planned with the lengths that augmentation gives"
+    assert len(counts) > 1, "not every epoch has as many"
+
+
+def test_a_sentence_over_the_frame_budget_is_said_and_alone(tiny_settings, capsys):
+    trainer = prepare(tiny_settings, frames_per_batch=1, accumulation_steps=1)
+    assert "12 sentences are longer than --frames_per_batch 1" in capsys.readouterr().out
+    assert [[len(batch) for batch in group] for group in trainer.begin_epoch(1)] == [[1]] * 12
+
+
+def test_the_rate_follows_the_run_where_epochs_differ_in_updates(tiny_settings):
+    """Each epoch takes the schedule as far as any other, in steps of its own number of updates."""
+    trainer = prepare(tiny_settings, epochs=4, warmup_epochs=2.0, learning_rate=1.0, frames_per_batch=90)
+    usual, seen = trainer.updates_per_epoch, []
+    for epoch in (1, 2, 3, 4):
+        groups = len(trainer.begin_epoch(epoch))
+        for group in (0, groups - 1):
+            trainer.progress.epoch, trainer.progress.group = epoch, group
+            update(trainer, plain_batches(trainer, [[0]]))
+            seen.append(trainer.optimizer.param_groups[0]["lr"])
+            assert seen[-1] == trainer.learning_rate((epoch - 1 + group / groups) * usual)
+    assert seen[0] == pytest.approx(0.5 / usual) and seen[2] == pytest.approx(0.5 + 0.5 / usual)
+    assert seen[4] == pytest.approx(1.0) and seen[-1] < 0.2
+
+
 def test_the_rate_of_each_update_by_hand(tiny_settings):
     trainer = prepare(tiny_settings, epochs=5, warmup_epochs=2.0, learning_rate=1.0, min_learning_rate=0.2)
     # two updates an epoch: four of warm-up, then six from 1 down to 0.2
     expected = [0.25, 0.5, 0.75, 1.0, *(0.2 + 0.4 * (1 + math.cos(math.pi * step / 5)) for step in range(6))]
     assert [trainer.learning_rate(step) for step in range(10)] == pytest.approx(expected)
     assert expected[-1] == pytest.approx(0.2)
-    trainer.progress.epoch, trainer.progress.group, trainer.progress.updates = 2, 2, 3  # one was skipped
-    trainer.update(plain_batches(trainer, [range(2)]))
-    assert {group["lr"] for group in trainer.optimizer.param_groups} == {1.0}
+    for group, updates in ((1, 3), (1, 2)):  # the second time one was skipped before
+        trainer.progress.epoch, trainer.progress.group, trainer.progress.updates = 2, group, updates
+        update(trainer, plain_batches(trainer, [range(2)]))
+        assert {group["lr"] for group in trainer.optimizer.param_groups} == {1.0}
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam)])
@@ -276,7 +332,7 @@ def test_dropout_is_drawn_from_seed_epoch_and_update(tiny_settings):
         trainer.progress.epoch, trainer.progress.group = epoch, group
         torch.manual_seed(noise)
         trainer.model.train()
-        trainer.update(plain_batches(trainer, [range(4)]))
+        update(trainer, plain_batches(trainer, [range(4)]))
         losses.append(trainer.progress.loss_sum)
     assert losses[0] == losses[1] and len(set(losses[1:])) == 3
 
@@ -324,7 +380,7 @@ def test_a_joined_sentence_is_trained_on_with_all_of_its_glosses(tiny_settings, 
         return pad_targets(targets, device)
 
     monkeypatch.setattr(training.trainer, "pad_targets", noted)
-    trainer.update([batch])
+    update(trainer, [batch])
     row = batch.indices.tolist().index(joined)
     assert tuple(trainer.vocabulary.decode(asked[row])) == expected
     references = []
@@ -347,14 +403,14 @@ def test_the_bars_loss_leaves_skipped_updates_out(tiny_settings):
     trainer = prepare(tiny_settings)
     spoil_losses(trainer, {1})
     for indices in ([0, 1], [2, 3, 4]):
-        trainer.update(plain_batches(trainer, [indices]))
+        update(trainer, plain_batches(trainer, [indices]))
     assert len(trainer.progress.hypotheses) == 5
     assert f"loss {trainer.progress.loss_sum / 2:.2f}," in trainer._standing() + ","
 
 
 def test_the_norm_before_clipping_is_kept_for_the_epoch(tiny_settings):
     trainer = prepare(tiny_settings, max_grad_norm=0.01)
-    trainer.update(plain_batches(trainer, [range(4)]))
+    update(trainer, plain_batches(trainer, [range(4)]))
     (norm,) = trainer.progress.gradient_norms
     assert norm > 0.1 and trainer.progress.recent_losses == [pytest.approx(trainer.progress.loss_sum / 4)]
 
@@ -381,17 +437,17 @@ def test_an_update_whose_loss_is_not_finite_is_skipped_and_named(tiny_settings, 
     spoil_losses(trainer, {0})
     before = parameters(trainer)
     (batch,) = plain_batches(trainer, [[3, 1]])
-    trainer.update([batch])
+    update(trainer, [batch])
     assert all(torch.equal(before[name], p) for name, p in trainer.model.named_parameters())
     assert trainer.progress.bad_updates == 1
     assert "update skipped" in (output := capsys.readouterr().out) and "train-03, train-01" in output
-    trainer.update([batch])
+    update(trainer, [batch])
     assert trainer.progress.bad_updates == 0
     assert not all(torch.equal(before[name], p) for name, p in trainer.model.named_parameters())
     assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
 
 
-def test_a_skipped_update_does_not_count_for_the_learning_rate_or_the_loss(tiny_settings):
+def test_a_skipped_update_does_not_count_for_the_loss_and_does_not_shift_the_learning_rate(tiny_settings):
     rates, whole = [], prepare(tiny_settings)
     (batch,) = plain_batches(whole, [[3, 1]])
     for bad in (set(), {1, 2}):
@@ -400,21 +456,187 @@ def test_a_skipped_update_does_not_count_for_the_learning_rate_or_the_loss(tiny_
         seen = []
         for group in range(5):
             trainer.progress.group = group
-            trainer.update([batch])
+            update(trainer, [batch])
             seen.append(trainer.optimizer.param_groups[0]["lr"])
         rates.append(seen)
         assert trainer.progress.updates == 5 - len(bad) and trainer.progress.skipped_updates == len(bad)
         assert trainer.progress.loss_sentences == 2 * (5 - len(bad)) and math.isfinite(trainer.progress.loss_sum)
-    first, second, third = rates[0][:3]
-    assert len({first, second, third}) == 3
-    assert rates[1] == [first, second, second, second, third], "each rate serves until it led to an update"
+    assert len(set(rates[0])) == 5 and rates[0] == rates[1], "it follows the place in the run"
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam"])
+def test_a_skipped_update_leaves_no_trace_in_the_optimiser(tiny_settings, optimizer):
+    """As if it had never been: weights, both moments and the step of the bias correction."""
+    states = []
+    for bad in (set(), {1}):
+        trainer = prepare(tiny_settings, optimizer=optimizer, part_mask=0.0)
+        trainer.model.eval()  # no dropout and fixed normalisation: each update is the same but for the weights
+        (batch,) = plain_batches(trainer, [[3, 1]])
+        spoil_losses(trainer, bad)
+        for _ in range(3 + len(bad)):
+            update(trainer, [batch])
+        assert trainer.progress.skipped_updates == len(bad)
+        states.append((parameters(trainer), trainer.optimizer.state_dict()["state"]))
+    for name, weight in states[0][0].items():
+        assert torch.equal(states[1][0][name], weight), name
+    for one, other in zip(states[0][1].values(), states[1][1].values(), strict=True):
+        assert float(one["step"]) == float(other["step"]) == 3
+        assert torch.equal(one["exp_avg"], other["exp_avg"]) and torch.equal(one["exp_avg_sq"], other["exp_avg_sq"])
+
+
+# ---------------------------------------------------------------- nobody waits for the device
+
+
+class NoWaiting(TorchDispatchMode):
+    """Fails on what would make the host wait for a CUDA device: values read from tensors and sizes that depend on values."""
+
+    WAITS = ("_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal", "masked_select", "unique")
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        assert op.overloadpacket.__name__ not in self.WAITS, f"the host would wait in {op}"
+        if op.overloadpacket.__name__ in ("index", "index_put", "index_put_"):
+            masks = [one for one in args[1] if one is not None and one.dtype == torch.bool]
+            assert not masks, f"a mask in {op}"
+        return op(*args, **(kwargs or {}))
+
+
+def forbid_reading(patch):
+    """What reads a tensor past the dispatcher, and tensors made of lists: a copy to the device that is waited for."""
+
+    def read(*_, **__):
+        raise AssertionError("the host would wait")
+
+    for name in ("tolist", "numpy", "__array__", "new_tensor"):
+        patch.setattr(torch.Tensor, name, read)
+    patch.setattr(torch, "tensor", read)
+
+
+def test_no_wait_sees_what_it_should(monkeypatch):
+    x = torch.arange(3.0)
+    for wait in (lambda: float(x[0]), lambda: bool(x.any()), lambda: x[x > 1], x.nonzero):
+        with NoWaiting(), pytest.raises(AssertionError, match=r"would wait|a mask"):
+            wait()
+    for wait in (
+        lambda: x.tolist(),
+        lambda: x.numpy(),
+        lambda: np.asarray(x),
+        lambda: torch.tensor([1.0]),
+        lambda: x.new_tensor([1.0]),
+    ):
+        with NoWaiting(), monkeypatch.context() as patch, pytest.raises(AssertionError, match="would wait"):
+            forbid_reading(patch)
+            wait()
+    with NoWaiting():
+        x.index_select(0, x.long()).sum()
+
+
+EVERYTHING = {
+    "mirror": 0.5,
+    "time_mask": 0.2,
+    "hand_drop": 0.5,
+    "finger_drop": 0.3,
+    "part_shift": 0.1,
+    "part_scale": [0.9, 1.1],
+}
+
+
+@pytest.mark.parametrize("sequence", ["bilstm", "conformer"])
+def test_nothing_in_an_update_waits_for_the_device(tiny_settings, monkeypatch, sequence):
+    """As on CUDA, but on the CPU: features and augmentation of a batch, and the update but for the late reading."""
+    monkeypatch.setattr("training.losses.on_its_own", lambda _: True)  # CTC as on CUDA
+    monkeypatch.setattr("data.features.readable_at_once", lambda _: False)
+    tiny_settings["augmentation"] = EVERYTHING
+    tiny_settings["model"]["sequence"] = sequence
+    trainer = prepare(tiny_settings, part_mask=0.3, consistency_weight=0.5, label_smoothing=0.1)
+    plan, read_afterwards, take_down = trainer.begin_epoch(1)[0], [], trainer._take_down
+    for group in range(2):  # constants are copied to the device once
+        batches = trainer.batches(plan)
+        trainer.progress.group = group
+        if group:
+            with NoWaiting(), monkeypatch.context() as patch:
+                forbid_reading(patch)
+                patch.setattr(trainer, "_take_down", read_afterwards.append)
+                trainer.update(list(batches))
+        else:
+            trainer.update(list(batches))
+    take_down(*read_afterwards)
+    trainer.read_last_update()
+    assert trainer.progress.updates == 2 and len(trainer.progress.hypotheses) == 10
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_an_update_runs_on_a_device_that_has_no_values(tiny_settings, monkeypatch, resident):
+    """On torch's device 'meta' tensors have shapes alone, and none can meet one of the CPU: whatever reads a value or does not
+    bring a tensor there fails. From landmarks to the gradient's norm; the optimiser does not know the device."""
+    meta = torch.device("meta")
+    monkeypatch.setattr("training.losses.on_its_own", lambda _: True)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    tiny_settings["augmentation"] = EVERYTHING
+    trainer = prepare(tiny_settings, part_mask=0.3, consistency_weight=0.5, label_smoothing=0.1)
+    trainer.model.to(meta).train()
+    trainer.device = trainer.pipeline.device = meta
+    if resident:
+        trainer.pipeline.resident = [ResidentSplit(trainer.train.split, torch.device("cpu"), trainer.pipeline.layout)]
+        trainer.pipeline.resident[0].landmarks = trainer.pipeline.resident[0].landmarks.to(meta)
+        trainer.pipeline.resident[0].detected = trainer.pipeline.resident[0].detected.to(meta)
+    else:
+        monkeypatch.setattr("data.batching.LandmarkBatch.to", to_any)
+    asked = []
+    monkeypatch.setattr(training.trainer, "LateReading", asked.append)
+    monkeypatch.setattr(trainer.optimizer, "step", lambda: None)
+    trainer.update(list(trainer.batches(trainer.begin_epoch(1)[0])))
+    ((losses, norm, *paths),) = asked
+    assert losses.is_meta and losses.shape == (10,) and norm.shape == () and len(paths) == 4
+    assert all(parameter.grad.is_meta for parameter in trainer.model.parameters())
+
+
+def to_any(batch, device):
+    return replace(batch, **{name: getattr(batch, name).to(device) for name in ("landmarks", "detected", "lengths")})
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_nothing_in_an_update_waits_for_the_gpu(tiny_settings, precision):
+    tiny_settings["augmentation"] = EVERYTHING
+    trainer = prepare(tiny_settings, device="cuda", precision=precision, part_mask=0.3, consistency_weight=0.5)
+    plan = trainer.begin_epoch(1)[0]
+    update(trainer, list(trainer.batches(plan)))
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        trainer.update(list(trainer.batches(plan)))
+        trainer.update(list(trainer.batches(plan)))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    trainer.read_last_update()
+    assert trainer.progress.updates + trainer.progress.skipped_updates == 3
+
+
+def test_figures_are_read_one_update_late_and_none_is_lost(tiny_settings):
+    trainer = prepare(tiny_settings)
+    for group, indices in enumerate([[0, 1], [2, 3], [4]]):
+        trainer.progress.group = group
+        trainer.update(plain_batches(trainer, [indices]))
+        assert trainer.progress.updates == group and len(trainer.progress.recent_losses) == group
+    trainer.read_last_update()
+    assert trainer.progress.updates == 3 and sorted(trainer.progress.hypotheses) == [0, 1, 2, 3, 4]
+    trainer.read_last_update()
+    assert trainer.progress.updates == 3, "each is read once"
+
+
+def test_a_checkpoint_holds_the_figures_of_every_update_before_it(tiny_settings, tmp_path):
+    trainer = prepare(tiny_settings)
+    (tmp_path / "run").mkdir()
+    trainer.update(plain_batches(trainer, [[0, 1]]))
+    trainer.save()
+    progress = load_checkpoint(tmp_path / "run" / "last.pth")["training"]["progress"]
+    assert progress["updates"] == 1 and sorted(progress["hypotheses"]) == [0, 1] and progress["loss_sentences"] == 2
 
 
 def test_a_gradient_that_is_not_finite_is_skipped_too(tiny_settings, capsys):
     trainer = prepare(tiny_settings)
     before = parameters(trainer)
     trainer.model.head.weight.register_hook(lambda gradient: gradient * math.inf)
-    trainer.update(plain_batches(trainer, [[3, 1]]))
+    update(trainer, plain_batches(trainer, [[3, 1]]))
     assert all(torch.equal(before[name], p) for name, p in trainer.model.named_parameters())
     assert (trainer.progress.updates, trainer.progress.skipped_updates) == (0, 1)
     assert "train-03, train-01" in capsys.readouterr().out
@@ -426,9 +648,9 @@ def test_ten_bad_updates_in_a_row_end_the_run(tiny_settings, tmp_path):
     batches = plain_batches(trainer, [[0, 1], [4]])
     spoil_losses(trainer, {*range(0, 18, 2), *range(20, 60, 2)})
     for _ in range(19):  # nine bad ones, a good one, nine bad ones
-        trainer.update(batches)
+        update(trainer, batches)
     with pytest.raises(DivergenceError, match=f"{MAX_BAD_UPDATES} updates in a row") as error:
-        trainer.update(batches)
+        update(trainer, batches)
     assert error.value.exit_code == 4 and MAX_BAD_UPDATES == 10
     assert f"{tmp_path / 'run' / 'last.pth'} holds the last good state" in str(error.value)
     dump = torch.load(tmp_path / "run" / "diverged_batch.pth", weights_only=True)
@@ -440,14 +662,15 @@ def test_ten_bad_updates_in_a_row_end_the_run(tiny_settings, tmp_path):
 
 
 def test_a_run_that_diverges_leaves_its_last_good_state_and_can_be_gone_on_from(tiny_settings, execute_run, tmp_path):
-    original = training.trainer.Trainer._apply_gradients
+    original = training.trainer.Trainer.losses
 
-    def spoilt(self, losses, batches):
-        original(self, [math.nan] * len(losses) if self.progress.epoch >= 2 else losses, batches)
+    def spoilt(self, *arguments):
+        output, losses = original(self, *arguments)
+        return output, losses * math.nan if self.progress.epoch >= 2 else losses
 
     tiny_settings["training"] |= {"epochs": 20, "patience": 20}
     with pytest.MonkeyPatch.context() as patch, pytest.raises(DivergenceError, match=r"diverged_batch\.pth"):
-        patch.setattr(training.trainer.Trainer, "_apply_gradients", spoilt)
+        patch.setattr(training.trainer.Trainer, "losses", spoilt)
         execute_run(tiny_settings)
     state = load_checkpoint(tmp_path / "run" / "last.pth")
     history = state["training"]["progress"]["history"]
@@ -467,8 +690,15 @@ def test_a_loss_spike_is_logged_with_its_sentences(tiny_settings, capsys):
     trainer = prepare(tiny_settings, batch_size=4)
     (batch,) = plain_batches(trainer, [[3, 1, 2, 5]])
     trainer.progress.recent_losses = [10.0 + 0.1 * (number % 5) for number in range(30)]
+    original = trainer.losses
     for losses in ([9.0, 12.0, 10.0, 10.0], [10.0, 300.0, 11.0, 20.0]):
-        trainer._apply_gradients(losses, [batch])
+
+        def told(*arguments, losses=losses):
+            output, real = original(*arguments)
+            return output, real * 0 + torch.tensor(losses)
+
+        trainer.losses = told
+        update(trainer, [batch])
     (event,) = trainer.progress.events
     assert event["kind"] == "spike" and event["loss"] == pytest.approx(85.25)
     assert event["sentences"] == [["train-01", 300.0], ["train-05", 20.0], ["train-02", 11.0]]

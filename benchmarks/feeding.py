@@ -1,0 +1,193 @@
+"""Does feeding ever bound training? Frames a second of the feeder alone, of the trainer alone, and of loading stored features.
+
+    python benchmarks/feeding.py --data_dir data/corpora/rehearsal
+
+On one corpus, in one run, with the full-size teacher at batch 8:
+
+1. Feeder: landmarks to features on the device, with augmentation and without, landmarks mapped and resident; of the landmarks
+   that the teacher reads, and of all 543. Reading: landmarks into padded batches, without features.
+2. Trainer: whole updates on batches that are there already.
+3. What reading stands in for: one float32 (T, 6516) .npy file a sentence, cold (dropped from this machine's page cache) and
+   warm (which 21 GB of a PHOENIX-2014 in this form would seldom be).
+4. Padding, as augmentation shows the sentences: batches of 8, of 16 and of frame budgets; and of 8 sorted by stored lengths.
+5. The time from the start of train_teacher.py to its first batch.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+
+from benchmarks.machine import describe_machine
+from benchmarks.results import add_json_option, finish
+from command_line import Parser
+from data.augmentation_config import AugmentationConfig
+from data.batching import load_batch, padding_waste, plan_by_frames, plan_epoch
+from data.landmarks import WHOLE
+from data.residence import ResidentSplit
+from errors import run_script
+from training.pipeline import FeaturePipeline
+from training.resume import plan_start
+from training.run import prepare_run
+from training.trainer import Trainer
+
+ROOT = Path(__file__).resolve().parent.parent
+BUDGETS = (1_200, 4_800, 19_200)  # frames: about 8, 33 and 134 sentences of PHOENIX-2014
+START = """
+import sys, train_teacher
+from training.trainer import Trainer
+def update(trainer, batches):
+    print("first batch", flush=True)
+    sys.exit()
+Trainer.update = update
+train_teacher.main(["--data_dir", sys.argv[1], "--output_dir", sys.argv[2]])
+"""
+
+
+def prepare(data_dir: str) -> Trainer:
+    """The full-size teacher at batch 8, one batch an update; nothing is written."""
+    given = {"data_dir": data_dir, "output_dir": "unused", "accumulation_steps": 1, "batch_size": 8}
+    return prepare_run(plan_start(None, {"training": given})).trainer
+
+
+def finished(trainer: Trainer) -> None:
+    """Wait for the device."""
+    if trainer.device.type == "cuda":
+        torch.cuda.synchronize(trainer.device)
+
+
+def best_rate(trainer: Trainer, run: Callable[[], int], repeats: int = 3) -> float:
+    """Frames a second of an action that returns how many it made: the best of some repeats after a first one."""
+    rates = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        frames = run()
+        finished(trainer)
+        rates.append(frames / (time.perf_counter() - started))
+    return max(rates[1:])
+
+
+def feeders(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, float]:
+    """Frames a second of each way to feed."""
+    known = trainer.pipeline
+
+    def read() -> int:
+        return sum(int(load_batch(trainer.train.split, indices, known.layout).lengths.sum()) for indices in plan)
+
+    rates = {"reading": best_rate(trainer, read)}
+    resident = ResidentSplit(trainer.train.split, trainer.device, known.layout)
+    for layout, where in ((known.layout, "mapped"), (known.layout, "resident"), (WHOLE, "mapped_whole")):
+        pipeline = FeaturePipeline(known.aspect_ratio, known.device, known.causal, layout)
+        pipeline.resident = [resident] if where == "resident" else []
+        for config, how in ((AugmentationConfig(enabled=False), "plain"), (AugmentationConfig(), "augmented")):
+
+            def feed(pipeline=pipeline, config=config) -> int:
+                return sum(batch.frames for batch in pipeline.augmented_batches(trainer.train, plan, config, 0, 1))
+
+            rates[f"feeder_{where}_{how}"] = best_rate(trainer, feed)
+    return rates
+
+
+def updates(trainer: Trainer, plan: list[np.ndarray]) -> float:
+    """Frames a second of the trainer on batches that are on the device already."""
+    batches = list(trainer.batches(plan))
+    trainer.model.train()
+
+    def train() -> int:
+        for batch in batches:
+            trainer.update([batch])
+        trainer.read_last_update()
+        return sum(batch.frames for batch in batches)
+
+    return best_rate(trainer, train, repeats=2)
+
+
+def stored_features(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, float]:
+    """Frames a second of reading float32 features (T, 6516), a file a sentence, into padded batches on the CPU."""
+    split, rates = trainer.train.split, {}
+    whole = FeaturePipeline(trainer.pipeline.aspect_ratio, torch.device("cpu"))
+    with tempfile.TemporaryDirectory() as folder:
+        for batch in whole.batches(split, plan):
+            for row, index in enumerate(batch.indices):
+                np.save(f"{folder}/{index}.npy", batch.features[row, : split.lengths[index]].numpy())
+        os.sync()
+        for how in ("cold", "warm"):
+            if how == "cold":
+                for path in Path(folder).iterdir():
+                    with open(path, "rb") as file:
+                        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            started, frames = time.perf_counter(), 0
+            for indices in plan:
+                features = [torch.from_numpy(np.load(f"{folder}/{index}.npy")) for index in indices]
+                torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
+                frames += int(split.lengths[indices].sum())
+            rates[f"stored_{how}"] = frames / (time.perf_counter() - started)
+    return rates
+
+
+def padding(trainer: Trainer, epochs: int = 3) -> dict[str, float]:
+    """Percent of padded frames, mean over epochs."""
+    stored, found = trainer.train.split.lengths[trainer.trainable], {}
+    for epoch in range(1, epochs + 1):
+        shown = trainer.shown_lengths(trainer.train, epoch)
+        plans = {f"padding_batch_{size}": plan_epoch(shown, size, 0, epoch) for size in (8, 16)}
+        plans |= {f"padding_{frames}_frames": plan_by_frames(shown, frames, 0, epoch) for frames in BUDGETS}
+        plans["padding_batch_8_by_stored_lengths"] = plan_epoch(stored, 8, 0, epoch)
+        for name, plan in plans.items():
+            found[name] = found.get(name, 0.0) + 100 * padding_waste(plan, shown) / epochs
+    return found
+
+
+def start(data_dir: str) -> float:
+    """Seconds from the start of train_teacher.py to its first batch."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        command = [sys.executable, "-c", START, data_dir, f"{folder}/run"]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout:
+                if line == "first batch\n":
+                    return time.perf_counter() - started
+    raise SystemExit("train_teacher.py did not come to its first batch")
+
+
+def _unit(name: str) -> str:
+    if name.startswith("padding"):
+        return "%"
+    return "s" if name.endswith("seconds") else "times" if "_over_" in name else "frames/s"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(prog="feeding.py", description=__doc__)
+    parser.add_argument("--data_dir", default="data/corpora/rehearsal", help="corpus folder")
+    parser.add_argument("--batches", type=int, default=20, help="batches of 8 that are fed")
+    parser.add_argument("--updates", type=int, default=3, help="updates that are timed")
+    add_json_option(parser)
+    args = parser.parse_args(argv)
+    figures = {"start_seconds": start(args.data_dir)}
+    trainer = prepare(args.data_dir)
+    plan = [batch for group in trainer.begin_epoch(1) for batch in group][: args.batches]
+    figures |= feeders(trainer, plan)
+    figures |= {"trainer": updates(trainer, plan[: args.updates])}
+    figures |= stored_features(trainer, plan) | padding(trainer)
+    used = figures["feeder_resident_augmented" if trainer.device.type == "cuda" else "feeder_mapped_augmented"]
+    for how in ("cold", "warm"):
+        figures[f"reading_over_stored_{how}"] = figures["reading"] / figures[f"stored_{how}"]
+        figures[f"feeder_over_stored_{how}"] = used / figures[f"stored_{how}"]
+    figures["feeder_over_trainer"] = used / figures["trainer"]
+    print(describe_machine())
+    for name, value in figures.items():
+        print(f"{name:<36} {value:>12,.1f} {_unit(name)}")
+    finish(args, figures, "feeder_over_trainer")
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,93 @@
+"""CTC without a host in between: plain tensor operations, for devices on which torch's own would be waited for.
+
+torch's native CTC on CUDA takes the lengths from the host and copies them to the device with a wait, twice a call; cuDNN's
+ignores targets that cannot be aligned. Here forward and backward variables (Graves et al., ICML 2006) are one recursion,
+the backward ones being the forward ones of the reversed sentence, over all sentences and heads at once: four small kernels
+a step. On the CPU, where nothing is waited for, torch's own is kept; both take about as long there (benchmarks/step.py).
+"""
+
+import torch
+from torch import Tensor
+
+_IMPOSSIBLE = float("-inf")
+
+
+class _NegativeLogLikelihood(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, log_probs: Tensor, targets: Tensor, steps: Tensor, target_lengths: Tensor) -> Tensor:
+        batch, longest, classes = log_probs.shape
+        labels = _with_blanks(targets)  # (B, S)
+        states = 2 * target_lengths + 1
+        frames = _reversal(steps, longest)  # (B, T)
+        places = _reversal(states, labels.shape[1])  # (B, S)
+        emitted = log_probs.gather(2, labels[:, None].expand(batch, longest, -1))  # (B, T, S)
+        turned = _turn(emitted, frames, places)
+        paths = _forward_variables(
+            torch.cat([emitted, turned]), torch.cat([labels, labels.gather(1, places)])
+        )  # (2 B, T, S)
+        ahead, back = paths[:batch], _turn(paths[batch:], frames, places)
+        last = ahead.gather(1, (steps - 1)[:, None, None].expand(-1, 1, labels.shape[1]))[:, 0]  # (B, S)
+        ends = last.gather(1, torch.stack([states - 1, (states - 2).clamp(min=0)], dim=1))
+        ends[:, 1].masked_fill_(target_lengths == 0, _IMPOSSIBLE)
+        likelihood = ends.logsumexp(1)  # (B,)
+        if log_probs.requires_grad:
+            inside = torch.arange(longest, device=steps.device) < steps[:, None]
+            known = torch.arange(labels.shape[1], device=steps.device) < states[:, None]
+            share = (ahead + back - emitted - likelihood[:, None, None]).exp()
+            share = share.masked_fill(~(inside[:, :, None] & known[:, None]), 0)
+            # A product with the labels' one-hot rows adds up the states of a class in a fixed order; scatter_add would not.
+            one_hot = torch.zeros(batch, labels.shape[1], classes, dtype=share.dtype, device=share.device)
+            one_hot.scatter_(2, labels[:, :, None], 1)
+            ctx.save_for_backward(share @ one_hot)  # (B, T, V): how often each class is emitted at each step
+        return -likelihood
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        (share,) = ctx.saved_tensors
+        return -share * gradient[:, None, None], None, None, None
+
+
+def ctc(log_probs: Tensor, targets: Tensor, steps: Tensor, target_lengths: Tensor) -> Tensor:
+    """CTC negative log-likelihood of each sentence (B,), blank 0; infinite, with NaN gradients, where it cannot be aligned.
+
+    log_probs float32 or float64 (B, T, V) after log_softmax; targets int64 (B, L) padded with any class; steps and
+    target_lengths int64 (B,), steps at least 1. All on one device, which the host never waits for.
+    """
+    return _NegativeLogLikelihood.apply(log_probs, targets, steps, target_lengths)
+
+
+def _with_blanks(targets: Tensor) -> Tensor:
+    """(B, L) -> (B, 2 L + 1): a blank before, between and behind the labels."""
+    labels = targets.new_zeros(len(targets), 2 * targets.shape[1] + 1)
+    labels[:, 1::2] = targets
+    return labels
+
+
+def _reversal(lengths: Tensor, size: int) -> Tensor:
+    """int64 (B, size): the index that reverses each row inside its own length and leaves the rest in place."""
+    place = torch.arange(size, device=lengths.device)
+    return torch.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)
+
+
+def _turn(x: Tensor, frames: Tensor, places: Tensor) -> Tensor:
+    """x (B, T, S) with each sentence reversed in time and in its states."""
+    x = x.gather(1, frames[:, :, None].expand(x.shape))
+    return x.gather(2, places[:, None].expand(x.shape))
+
+
+def _forward_variables(emitted: Tensor, labels: Tensor) -> Tensor:
+    """Log-probability of all beginnings that end in a state at a step: emitted (B, T, S), labels int64 (B, S) -> (B, T, S)."""
+    batch, longest, states = emitted.shape
+    # Two impossible states in front, so that staying, stepping on and skipping a blank are three slices.
+    paths = emitted.new_full((longest, batch, states + 2), _IMPOSSIBLE)
+    paths[0, :, 2:4] = emitted[:, 0, :2]
+    skippable = (labels != 0) & (labels != torch.nn.functional.pad(labels[:, :-2], (2, 0)))
+    # From the impossible states in front nothing is skipped to, whatever is added.
+    barred = torch.zeros_like(emitted[:, 0]).masked_fill(~skippable, _IMPOSSIBLE)
+    emitted = emitted.transpose(0, 1).contiguous()  # (T, B, S)
+    for step in range(1, longest):
+        before = paths[step - 1]
+        arrived = torch.logaddexp(before[:, 2:], before[:, 1:-1])
+        arrived = torch.logaddexp(arrived, before[:, :-2] + barred)
+        torch.add(arrived, emitted[step], out=paths[step, :, 2:])
+    return paths[:, :, 2:].transpose(0, 1)
