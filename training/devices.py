@@ -19,7 +19,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's mallopt
 def choose_device(name: str, deterministic: bool = False) -> torch.device:
     """The torch device for 'auto', 'cpu', 'cuda' or 'cuda:N'. Raises UsageError when it is not there.
 
-    'auto' is CUDA where there is one; where there is none, it says so.
+    'auto' is CUDA where there is one; where there is none, it says so. A GPU that is named becomes the current one.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -33,6 +33,8 @@ def choose_device(name: str, deterministic: bool = False) -> torch.device:
         raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
+    if device.type == "cuda" and device.index is not None:  # else events and NCCL would be those of the first GPU
+        torch.cuda.set_device(device)
     if device.type == "cpu":
         _keep_freed_memory()
         if "OMP_NUM_THREADS" not in os.environ:

@@ -89,7 +89,6 @@ class ProcessGroup(Ranks):
                 f"torchrun started process {self.local_rank + 1} on a machine with {count} CUDA devices: give "
                 f"--nproc_per_node {max(count, 1)}" + ("" if count else " or --device cpu")
             )
-        torch.cuda.set_device(self.local_rank)  # NCCL and new tensors follow it
         return f"cuda:{self.local_rank}"
 
     def spread(self, model: nn.Module) -> nn.Module:

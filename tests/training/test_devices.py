@@ -3,7 +3,8 @@ import os
 import pytest
 import torch
 
-from training.devices import cores_allowed, one_thread, peak_memory
+from errors import UsageError
+from training.devices import choose_device, cores_allowed, one_thread, peak_memory
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,15 @@ def test_the_peak_of_memory_grows_with_what_is_taken():
     before = peak_memory(torch.device("cpu"))
     held = torch.ones(int(before * 1e9) // 4 + 10**7)
     assert peak_memory(torch.device("cpu")) >= before + 0.03 and held.numel()
+
+
+def test_a_gpu_that_is_named_becomes_the_current_one(monkeypatch):
+    current = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    assert choose_device("cuda:1") == torch.device("cuda:1") and current == [torch.device("cuda:1")]
+    choose_device("cuda")
+    choose_device("cpu:0")
+    with pytest.raises(UsageError, match="has 2 CUDA devices"):
+        choose_device("cuda:2")
+    assert len(current) == 1
