@@ -39,8 +39,7 @@ class ResidentSplit:
             piece = on_device(split.landmarks[rows].take(layout.landmarks, axis=1), device)
             self.landmarks[rows] = piece
             finite[rows] = piece.isfinite().flatten(1).all(1)
-        bad_frames = np.flatnonzero(~finite.cpu().numpy())
-        self._bad = set((np.searchsorted(split.offsets, bad_frames, side="right") - 1).tolist())
+        self._finite = finite.cpu().numpy()
 
     def holds(self, split: Split) -> bool:
         """Whether the split's sentences are made of these landmarks; one with joined sentences is, too."""
@@ -52,11 +51,11 @@ class ResidentSplit:
         rows = np.zeros((len(indices), int(lengths.max())), dtype=np.int64)
         places, between = [], []
         for row, index in enumerate(indices):
-            if index in self._bad:
-                raise not_finite_error(split, index)
             start = 0
             for piece in split.pieces(index):
                 if isinstance(piece, slice):
+                    if not self._finite[piece].all():
+                        raise not_finite_error(split, index)
                     count = piece.stop - piece.start
                     rows[row, start : start + count] = np.arange(piece.start, piece.stop)
                 else:

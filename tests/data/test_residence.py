@@ -7,7 +7,7 @@ from data.augmentation_config import AugmentationConfig
 from data.batching import load_batch
 from data.corpus import Corpus, Split
 from data.landmarks import WHOLE, Layout, subset
-from data.mixing import mix_sentences
+from data.mixing import MixedSplit, mix_sentences
 from data.residence import ResidentSplit, resident_bytes
 from data.vocabulary import Vocabulary
 from errors import DataError
@@ -76,6 +76,20 @@ def test_nan_is_found_once_and_named_when_its_sentence_is_asked_for(split):
         with pytest.raises(DataError) as said:
             resident.batch(broken, np.array([0, index]))
         assert f"train-{index:02d}: landmarks hold NaN" in str(said.value) and str(said.value) == str(expected.value)
+
+
+def test_nan_in_a_sentence_that_follows_another_is_found_too(split, make_corpus, tmp_path):
+    annotations = [*["SUN", "RAIN"] * 4, "SUN RAIN WIND HOUSE SUN"]
+    split = Corpus(make_corpus(tmp_path / "short", {"train": annotations})).split("train")
+    mixed = mix_sentences(split, np.arange(9), 1.0, 0, 1, min_frames)
+    first = int(np.flatnonzero(mixed.partners >= 0)[0])
+    landmarks = np.array(split.landmarks)
+    landmarks[split.offsets[mixed.partners[first]] + 3, 11, 2] = np.nan
+    broken = Split("train", split.sentences, landmarks, split.detected)
+    broken = MixedSplit(broken, mixed.partners, mixed.gaps)
+    resident = ResidentSplit(broken, CPU, SOME)
+    with pytest.raises(DataError, match=f"train-{first:02d}: landmarks hold NaN"):
+        resident.batch(broken, np.array([first]))
 
 
 def test_a_sentence_without_frames_is_an_error_here_too(split):
