@@ -87,6 +87,21 @@ def enough_memory(options: TrainingConfig) -> Iterator[None]:
         ) from None
 
 
+@contextlib.contextmanager
+def able_to_compile(options: TrainingConfig) -> Iterator[None]:
+    """What is done in it raises UsageError where torch.compile has no compiler that works."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not options.compile or not isinstance(error, torch._dynamo.exc.TorchDynamoException):
+            raise
+        reason = str(getattr(error, "inner_exception", error)).splitlines()[0]
+        raise UsageError(
+            f"--compile: torch cannot compile on this machine ({reason}): install what it misses, a C++ compiler for the CPU or "
+            "Triton for GPUs, or leave --compile out"
+        ) from None
+
+
 def make_model(config: Config, vocabulary: Vocabulary, device: torch.device) -> nn.Module:
     """A new teacher or student whose weights depend on the seed alone. Raises UsageError when the memory is too small."""
     torch.manual_seed(key(config.training.seed, "weights") % 2**63)
@@ -331,9 +346,9 @@ def carry_out(run: Run, dry: bool, resume: str | None, script: str) -> int:
 def dry_run(run: Run, updates: int = 3) -> None:
     """Print what training would do, with the time of a few real updates; writes nothing, the model is thrown away.
 
-    Raises UsageError when the memory is too small.
+    Raises UsageError when the memory is too small or nothing can be compiled.
     """
-    with enough_memory(run.config.training):
+    with enough_memory(run.config.training), able_to_compile(run.config.training):
         _dry_run(run, updates)
 
 
@@ -403,10 +418,10 @@ def _duration(seconds: float) -> str:
 def execute(run: Run) -> dict:
     """Train the run to its end and write its results. Returns result.json's content, which the writer alone has.
 
-    Raises DataError on a full disk and UsageError when the memory is too small.
+    Raises DataError on a full disk and UsageError when the memory is too small or nothing can be compiled.
     """
     try:
-        with enough_memory(run.config.training):
+        with enough_memory(run.config.training), able_to_compile(run.config.training):
             return _execute(run)
     except BrokenPipeError:  # nobody reads the screen any more: no fault of the folder
         raise
@@ -542,7 +557,8 @@ def _finish(run: Run, session: dict) -> dict:
         "parameters": count_parameters(trainer.model),
         "seconds": progress.total_seconds,
         "frames_per_second": progress.total_frames / progress.total_seconds if progress.total_seconds else 0.0,
-        "peak_memory_gb": max(row["peak_memory_gb"] for row in progress.history),
+        # Epochs that an earlier version has trained do not say theirs.
+        "peak_memory_gb": max(row.get("peak_memory_gb", 0.0) for row in progress.history),
         "decoder": options.decoder,
         "greedy_dev_wer": trainer.stopping.best_wer,
         "substitutions": found.substitutions,

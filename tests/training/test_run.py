@@ -11,7 +11,8 @@ import training.trainer
 from data.vocabulary import Vocabulary
 from decoding.scoring import Score
 from errors import DataError, UsageError
-from training.checkpoint import load_checkpoint
+from models.i3d_teacher import I3DTeacher
+from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import Config
 from training.resume import plan_start
 from training.run import dry_run, execute, load_model, prepare_run
@@ -280,3 +281,26 @@ def test_the_compiled_front_is_asked_for_by_name_and_only_of_a_teacher(tiny_sett
     monkeypatch.delattr("models.i3d_teacher.I3DTeacher.compile_front")
     with pytest.raises(UsageError, match="only the teacher's front can be compiled"):
         prepare_run(plan_start(None, tiny_settings))
+
+
+@pytest.mark.parametrize("act", [dry_run, execute])
+def test_a_machine_that_cannot_compile_is_one_line(act, tiny_settings, monkeypatch):
+    def without_compiler(graph, inputs):
+        raise RuntimeError("No working C++ compiler found\nand more of it")
+
+    compile_front = I3DTeacher.compile_front
+    monkeypatch.setattr(I3DTeacher, "compile_front", lambda model: compile_front(model, backend=without_compiler))
+    tiny_settings["training"]["compile"] = True
+    run = prepare_run(plan_start(None, tiny_settings))
+    with pytest.raises(UsageError, match="--compile: .*No working C.. compiler found") as caught:
+        act(run)
+    assert "\n" not in str(caught.value) and "more of it" not in str(caught.value)
+
+
+def test_a_run_of_an_earlier_version_without_peak_memory_is_finished(run_copy, execute_run):
+    checkpoint = load_checkpoint(run_copy / "last.pth")
+    for row in checkpoint["training"]["progress"]["history"][:2]:
+        del row["peak_memory_gb"]
+    save_checkpoint(run_copy / "last.pth", checkpoint)
+    _, result = execute_run({"training": {"output_dir": str(run_copy)}}, resume="auto")
+    assert result["peak_memory_gb"] == checkpoint["training"]["progress"]["history"][2]["peak_memory_gb"]
