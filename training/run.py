@@ -97,8 +97,8 @@ def able_to_compile(options: TrainingConfig) -> Iterator[None]:
             raise
         reason = str(getattr(error, "inner_exception", error)).splitlines()[0]
         raise UsageError(
-            f"--compile: torch cannot compile on this machine ({reason}): install what it misses, a C++ compiler for the CPU or "
-            "Triton for GPUs, or leave --compile out"
+            f"--compile: torch cannot compile on this machine ({reason}): install what it misses, a C++ compiler for the CPU "
+            "or Triton for GPUs, or leave --compile out"
         ) from None
 
 

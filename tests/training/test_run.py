@@ -292,7 +292,7 @@ def test_a_machine_that_cannot_compile_is_one_line(act, tiny_settings, monkeypat
     monkeypatch.setattr(I3DTeacher, "compile_front", lambda model: compile_front(model, backend=without_compiler))
     tiny_settings["training"]["compile"] = True
     run = prepare_run(plan_start(None, tiny_settings))
-    with pytest.raises(UsageError, match="--compile: .*No working C.. compiler found") as caught:
+    with pytest.raises(UsageError, match=r"--compile: .*No working C.. compiler found") as caught:
         act(run)
     assert "\n" not in str(caught.value) and "more of it" not in str(caught.value)
 
