@@ -53,7 +53,9 @@ def ctc(log_probs: Tensor, targets: Tensor, steps: Tensor, target_lengths: Tenso
     log_probs float32 or float64 (B, T, V) after log_softmax; targets int64 (B, L) padded with any class; steps and
     target_lengths int64 (B,), steps at least 1. All on one device, which the host never waits for.
     """
-    return _NegativeLogLikelihood.apply(log_probs, targets, steps, target_lengths)
+    # As torch's own, in full precision under autocast, too: the product in it would be rounded to 8 bits.
+    with torch.autocast(log_probs.device.type, enabled=False):
+        return _NegativeLogLikelihood.apply(log_probs, targets, steps, target_lengths)
 
 
 def _with_blanks(targets: Tensor) -> Tensor:

@@ -78,6 +78,7 @@ class OnlineTeacher:
             return
         # The same draws on features that may look ahead: as long, frame for frame.
         other = FeaturePipeline(pipeline.aspect_ratio, pipeline.device, self.causal, pipeline.layout)
+        other.resident = pipeline.resident
         other = other.augmented_batches(*drawn)
         for batch, seen in zip(own, other, strict=True):
             yield _guided(batch, self._read(seen, trainer.precision))

@@ -37,6 +37,18 @@ def test_losses_and_gradients_are_those_of_torch(seed, dtype, tolerance):
     assert float(found[0][1].abs().max()) > 0.1
 
 
+def test_autocast_changes_nothing():
+    logits, *rest = random_batch(2, torch.float32)
+    found = []
+    for enabled in (False, True):
+        log_probs = logits.log_softmax(-1)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            losses = ctc(log_probs, *rest)
+        found.append((losses.detach(), torch.autograd.grad(losses.sum(), logits)[0]))
+    for expected, ours in zip(*found, strict=True):
+        assert ours.dtype == torch.float32 and torch.equal(ours, expected)
+
+
 def test_what_lies_outside_the_lengths_does_not_count():
     logits, targets, steps, lengths = random_batch(7)
     expected = ctc(logits.log_softmax(-1), targets, steps, lengths)

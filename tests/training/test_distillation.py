@@ -8,6 +8,7 @@ import torch
 
 import evaluate
 from data.corpus import Corpus, sha256_of
+from data.residence import ResidentSplit
 from errors import DataError, UsageError
 from models.i3d_teacher import I3DTeacher
 from models.student import Student
@@ -124,6 +125,16 @@ def test_a_causal_students_teacher_still_looks_ahead(settings, finished_run):
     for one, other in zip(causal.batches(plan), whole.batches(plan), strict=True):
         assert torch.equal(one.soft, other.soft) and torch.equal(one.lengths, other.lengths)
         assert not torch.equal(one.features, other.features)
+
+
+def test_a_causal_students_teacher_takes_resident_landmarks_too(settings, monkeypatch):
+    trainer = prepare(settings(model={"causal": True})).trainer
+    plan = trainer.begin_epoch(1)[0]
+    expected = [batch.soft for batch in trainer.batches(plan)]
+    trainer.pipeline.resident = [ResidentSplit(trainer.train.split, torch.device("cpu"), trainer.pipeline.layout)]
+    monkeypatch.setattr("training.pipeline.load_batch", None)
+    for batch, soft in zip(trainer.batches(plan), expected, strict=True):
+        assert torch.equal(batch.soft, soft)
 
 
 @pytest.mark.parametrize("views", [0, 2])

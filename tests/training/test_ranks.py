@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from errors import UsageError
@@ -43,6 +44,31 @@ def update(trainer, batches):
     original(trainer, batches)
 
 training.trainer.Trainer.update = update
+run_script(train_teacher.main)
+"""
+
+# The same with losses of the second process that are not finite; at the end each says what its weights are.
+SPOILT = """
+import math, os
+from pathlib import Path
+import training.trainer
+import train_teacher
+from errors import run_script
+from training.process_group import ProcessGroup
+
+original, part = training.trainer.Trainer.losses, ProcessGroup.part
+
+def losses(trainer, batch, *targets):
+    output, found = original(trainer, batch, *targets)
+    ProcessGroup.model = trainer.model
+    return output, found * math.inf if os.environ["RANK"] == "1" else found
+
+def say_weights(ranks):
+    total = sum(float(one.detach().double().abs().sum()) for one in ranks.model.parameters())
+    (Path(os.environ["NOTES"]) / f"weights{ranks.rank}").write_text(repr(total))
+    part(ranks)
+
+training.trainer.Trainer.losses, ProcessGroup.part = losses, say_weights
 run_script(train_teacher.main)
 """
 
@@ -225,3 +251,27 @@ def test_what_is_wrong_for_all_processes_is_said_once(tmp_path, settings):
     lines = "".join(errors for _, errors in said).splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: --batch_size 1 is cut over 2 processes"), lines
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_not_finite_in_one_process_is_skipped_by_both_and_ends_both(tmp_path, settings):
+    folder, script = tmp_path / "run", tmp_path / "script.py"
+    given = settings(folder, accumulation_steps=3, epochs=20, patience=20)  # two updates an epoch, both seen by both
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(given))
+    script.write_text(SPOILT)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    ended = subprocess.run(
+        [*launcher, "--config", str(tmp_path / "run.yaml")],
+        env={**os.environ, "NOTES": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.stderr.count("exitcode  : 4 ") == 2, ended.stderr
+    assert ended.stderr.count("error: 10 updates in a row had a loss or gradient that is not finite") == 1
+    assert ended.stdout.count("update skipped: ") == 10
+    weights = [(tmp_path / f"weights{rank}").read_text() for rank in range(2)]
+    assert weights[0] == weights[1], "an update of one process alone"
+    whole = sorted(id for part in torch.load(folder / "diverged_batch.pth", weights_only=True) for id in part["ids"])
+    (last,) = [line for line in ended.stdout.splitlines() if line.startswith("update skipped: ")][-1:]
+    assert whole == sorted(last.split(" in sentences ")[1].split(", "))
