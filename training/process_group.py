@@ -67,9 +67,10 @@ class ProcessGroup(Ranks):
             _leave_at_once(error.exit_code)
         elif isinstance(error, RuntimeError) and is_lost(error):
             if self.is_writer:
+                reason = (str(error) or type(error).__name__).splitlines()[0]
                 print(
-                    "error: another process of this run has ended (what it said stands above, if it could say anything): "
-                    "start again with --resume auto and the same --output_dir",
+                    "error: another process of this run has ended (what it said stands above, if it could say anything) or "
+                    f"does not answer ({reason}): start again with --resume auto and the same --output_dir",
                     file=sys.stderr,
                 )
             _leave_at_once(LOST_EXIT_CODE)

@@ -48,7 +48,8 @@ from training.run_lock import LOCK, RunLock
 from training.run_log import RunLog, write_config, write_hypotheses, write_json
 from training.run_report import write_papers
 from training.sentences import PreparedSplit, ctc_steps, prepare_split
-from training.trainer import InterruptedRunError, Trainer
+from training.stop_signals import InterruptedRunError
+from training.trainer import Trainer
 
 HEADS = ("head.weight", "conv_head.weight")  # one row a class
 

@@ -3,14 +3,11 @@
 import contextlib
 import dataclasses
 import math
-import signal
 import statistics
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import torch
@@ -45,52 +42,12 @@ from training.ranks import Ranks
 from training.run_log import RunLog, heading
 from training.schedule import learning_rate
 from training.sentences import PreparedSplit, min_frames, pad_targets, prepare_split
+from training.stop_signals import InterruptedRunError, StopSignals
 from training.views import draw_views
 
 BAR = "{desc} |{bar:8}| {n_fmt}/{total_fmt} <{remaining}{postfix}"  # fits into 80 columns, with hours to go
 MAX_BAD_UPDATES = 10  # in a row, with a loss or gradient that is not finite
 MAX_EVENTS = 50  # skipped updates and loss spikes of one epoch that are kept for metrics.jsonl
-
-
-class InterruptedRunError(Exception):
-    """The run was stopped by a signal; `last.pth` holds all that is needed to go on exactly where it was."""
-
-    def __init__(self, signum: int):
-        super().__init__(signal.Signals(signum).name)
-        self.exit_code = 128 + signum
-
-
-class StopSignals:
-    """While entered, the first SIGTERM or Ctrl-C is noted and the second one acts at once.
-
-    insistent: so does no other one. Whoever starts several processes may signal them besides torchrun, which passes on what it
-    gets and ends the processes by itself after 30 seconds.
-    """
-
-    def __init__(self, insistent: bool = False):
-        self.received: int | None = None
-        self._insistent = insistent
-        self._previous: dict[int, object] = {}
-
-    def __enter__(self) -> "StopSignals":
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGTERM, signal.SIGINT):
-                self._previous[signum] = signal.signal(signum, self._note)
-        return self
-
-    def __exit__(self, *_) -> None:
-        for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
-
-    def _note(self, signum: int, _: FrameType | None) -> None:
-        if self.received is not None:
-            return
-        self.received = signum
-        advice = "" if self._insistent else " (once more to leave at once)"
-        tqdm.write(f"{signal.Signals(signum).name}: finishing this update, then saving{advice}")
-        if not self._insistent:
-            for each, handler in self._previous.items():
-                signal.signal(each, handler)
 
 
 @dataclass

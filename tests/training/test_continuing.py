@@ -21,7 +21,8 @@ from decoding.scoring import Score
 from training.checkpoint import load_checkpoint
 from training.resume import plan_start
 from training.run import prepare_run
-from training.trainer import InterruptedRunError, Trainer
+from training.stop_signals import InterruptedRunError
+from training.trainer import Trainer
 
 EPOCHS = 5  # of two updates each, with augmentation, dropout and accumulation
 WERS = (80.0, 60.0, 70.0, 50.0, 40.0)  # of dev, as the runs are told: the best is epoch 2, they stop early after 3

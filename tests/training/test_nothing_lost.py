@@ -19,7 +19,8 @@ from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import Config
 from training.overfit import overfit
 from training.resume import plan_start
-from training.trainer import InterruptedRunError, Trainer
+from training.stop_signals import InterruptedRunError
+from training.trainer import Trainer
 
 
 @pytest.mark.parametrize("split", ["train", "dev"])

@@ -17,8 +17,10 @@ import yaml
 from errors import UsageError
 from tests.conftest import random_annotations
 from training.checkpoint import load_checkpoint
+from training.process_group import ProcessGroup
 from training.ranks import Ranks, read_environment
-from training.trainer import InterruptedRunError, Trainer
+from training.stop_signals import InterruptedRunError
+from training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ADDRESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
@@ -227,6 +229,17 @@ def test_two_processes_go_on_where_one_stopped_and_stop_together(tmp_path, setti
     assert sorted(progress["hypotheses"]) == read[1] and len(read[1]) == len(set(read[1])) == 12
     run, _ = execute_run({"training": {"output_dir": str(folder)}}, resume="auto")
     assert_alike(run.trainer.progress.history, alone)
+
+
+def test_what_torch_says_of_a_lost_process_is_said(monkeypatch, capsys):
+    left = []
+    monkeypatch.setattr("training.process_group._leave_at_once", left.append)
+    lost = RuntimeError("NCCL error: invalid usage, Duplicate GPU detected\nand more of it")
+    for rank in range(2):
+        ProcessGroup(rank, 2, rank).__exit__(RuntimeError, lost, None)
+    said = capsys.readouterr().err
+    assert left == [143, 143] and said.count("\n") == 1
+    assert "does not answer (NCCL error: invalid usage, Duplicate GPU detected)" in said
 
 
 def test_what_is_wrong_for_all_processes_is_said_once(tmp_path, settings):

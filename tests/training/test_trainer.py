@@ -25,7 +25,8 @@ from training.pipeline import FeaturePipeline, feature_statistics
 from training.resume import plan_start
 from training.run import prepare_run
 from training.sentences import pad_targets
-from training.trainer import MAX_BAD_UPDATES, InterruptedRunError, StopSignals, make_optimizer
+from training.stop_signals import InterruptedRunError, StopSignals
+from training.trainer import MAX_BAD_UPDATES, make_optimizer
 from training.views import draw_views
 
 
