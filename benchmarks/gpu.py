@@ -21,6 +21,7 @@ near 100 % the device waits for the host. Nothing is stored but in --work and th
 
 import contextlib
 import functools
+import gc
 import io
 import json
 import os
@@ -159,63 +160,74 @@ def make_corpus(place: Path, small: bool) -> None:
 def phases(session: Session) -> bool:
     import torch
 
-    from benchmarks.multiply_adds import UPDATE, count_multiply_adds, matmul_peak
+    from benchmarks.multiply_adds import matmul_peak
+    from training.config import TrainingConfig
+    from training.devices import Precision
+
+    options, device = session.options, session.device
+    precision = Precision(TrainingConfig.precision, device).name
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    peak = matmul_peak(device, dtype, size=256 if options.small else 8192 if device.type == "cuda" else 2048)
+    session.show("matrix products", f"{2 * peak / 1e12:.2f} TFLOP/s in {precision}", peak_tflops=2 * peak / 1e12)
+    for name, settings in rows_of(options).items():
+        measure_row(session, name, settings, peak)
+    return True
+
+
+def measure_row(session: Session, name: str, settings: dict, peak: float) -> None:
+    """What a training with these settings costs. A function of its own: nothing of one row is left when the next begins.
+
+    peak: multiply-adds a second of large matrix products.
+    """
+    import torch
+
+    from benchmarks.multiply_adds import UPDATE, count_multiply_adds
     from training.devices import forget_peak_memory
 
     options, device, figures = session.options, session.device, session.figures
-    trainer = make_trainer(session, {"batch_size": options.batch_size[0]})
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[trainer.precision.name]
-    peak = matmul_peak(device, dtype, size=256 if options.small else 8192 if device.type == "cuda" else 2048)
+    trainer = make_trainer(session, settings)
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
+    forget_peak_memory(device)
+    found = time_updates(trainer, options.updates)
+    whole = time_real_updates(trainer, options.updates)
+    seconds_of_dev = time_validation(trainer)
+    memory = peak_memory(device)
+    made = next(trainer.batches([found.batch]))
+    forward = functools.partial(trainer.model, made.features, made.lengths, made.detected)
+    work = UPDATE * count_multiply_adds(trainer.model, forward)
+    share = work / peak / (sum(found.phases.values()) - found.phases["feeder"])
+    epoch = TRAIN_FRAMES * whole.seconds / whole.frames
+    hours = EPOCHS * (epoch + seconds_of_dev) / 3600
+    bound = name_bound(found.phases, found.queued, share)
+    split = ", ".join(f"{phase} {1000 * seconds:.1f}" for phase, seconds in found.phases.items())
+    if device.type == "cuda":
+        split += f"; queued {100 * found.queued:.0f} %"
+    session.show(f"{name}: phases, ms", f"{split}; bound by {bound}")
     session.show(
-        "matrix products",
-        f"{2 * peak / 1e12:.2f} TFLOP/s in {trainer.precision.name}",
-        peak_tflops=2 * peak / 1e12,
+        f"{name}: update",
+        f"{1000 * whole.seconds:.1f} ms, {whole.frames / whole.seconds:,.0f} frames/s; products at {100 * share:.0f} % of "
+        "the peak outside the feeder",
     )
-    for name, settings in rows_of(options).items():
-        trainer = make_trainer(session, settings)
-        torch.cuda.empty_cache()  # of the row before
-        forget_peak_memory(device)
-        found = time_updates(trainer, options.updates)
-        whole = time_real_updates(trainer, options.updates)
-        seconds_of_dev = time_validation(trainer)
-        memory = peak_memory(device)
-        made = next(trainer.batches([found.batch]))
-        forward = functools.partial(trainer.model, made.features, made.lengths, made.detected)
-        work = UPDATE * count_multiply_adds(trainer.model, forward)
-        share = work / peak / (sum(found.phases.values()) - found.phases["feeder"])
-        epoch = TRAIN_FRAMES * whole.seconds / whole.frames
-        hours = EPOCHS * (epoch + seconds_of_dev) / 3600
-        bound = name_bound(found.phases, found.queued, share)
-        split = ", ".join(f"{phase} {1000 * seconds:.1f}" for phase, seconds in found.phases.items())
-        if device.type == "cuda":
-            split += f"; queued {100 * found.queued:.0f} %"
-        session.show(f"{name}: phases, ms", f"{split}; bound by {bound}")
-        session.show(
-            f"{name}: update",
-            f"{1000 * whole.seconds:.1f} ms, {whole.frames / whole.seconds:,.0f} frames/s; products at {100 * share:.0f} % of "
-            "the peak outside the feeder",
-        )
-        limit = (
-            f" (under {WANTED['GB']:.0f} GB: {judged(memory, WANTED['GB'])})" if device.type == "cuda" else " (process)"
-        )
-        session.show(f"{name}: peak memory", f"{memory:.2f} GB{limit}")
-        session.show(
-            f"{name}: full training",
-            f"{60 * hours:.1f} min for {EPOCHS} epochs of {TRAIN_FRAMES:,} frames, calibration and dev in "
-            f"{seconds_of_dev:.1f} s each (under 10 min: {judged(hours, WANTED['hours'])})",
-        )
-        key = figure_name(name)
-        figures |= {f"{key}_{phase}_ms": 1000 * seconds for phase, seconds in found.phases.items()}
-        figures |= {
-            f"{key}_update_ms": 1000 * whole.seconds,
-            f"{key}_frames_per_second": whole.frames / whole.seconds,
-            f"{key}_queued_share": found.queued,
-            f"{key}_share_of_peak": share,
-            f"{key}_peak_gb": memory,
-            f"{key}_validation_seconds": seconds_of_dev,
-            f"{key}_training_minutes": 60 * hours,
-        }
-    return True
+    limit = f" (under {WANTED['GB']:.0f} GB: {judged(memory, WANTED['GB'])})" if device.type == "cuda" else " (process)"
+    session.show(f"{name}: peak memory", f"{memory:.2f} GB{limit}")
+    session.show(
+        f"{name}: full training",
+        f"{60 * hours:.1f} min for {EPOCHS} epochs of {TRAIN_FRAMES:,} frames, calibration and dev in "
+        f"{seconds_of_dev:.1f} s each (under 10 min: {judged(hours, WANTED['hours'])})",
+    )
+    key = figure_name(name)
+    figures |= {f"{key}_{phase}_ms": 1000 * seconds for phase, seconds in found.phases.items()}
+    figures |= {
+        f"{key}_update_ms": 1000 * whole.seconds,
+        f"{key}_frames_per_second": whole.frames / whole.seconds,
+        f"{key}_queued_share": found.queued,
+        f"{key}_share_of_peak": share,
+        f"{key}_peak_gb": memory,
+        f"{key}_validation_seconds": seconds_of_dev,
+        f"{key}_training_minutes": 60 * hours,
+    }
 
 
 def agreement(session: Session) -> bool:
