@@ -13,6 +13,9 @@ Fine-tune: whenever a setting that shapes training is given and differs from the
 On the four GPUs of a machine (docs/scaling.md: more machines, and what stays the same); --batch_size is that of all together:
     torchrun --nproc_per_node 4 train_teacher.py --data_dir data/corpora/mine --batch_size 32 --output_dir checkpoints/mine
 
+Batches of as many sentences as fit, alike in work and memory, about as many an update as by default (docs/speed.md):
+    python train_teacher.py --data_dir data/corpora/mine --frames_per_batch 2400 --accumulation_steps 1
+
 See what a run would be, and how long an epoch would take, without writing anything:
     python train_teacher.py --config configs/teacher.yaml --dry_run
 

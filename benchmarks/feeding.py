@@ -64,40 +64,43 @@ def finished(trainer: Trainer) -> None:
         torch.cuda.synchronize(trainer.device)
 
 
-def best_rate(trainer: Trainer, run: Callable[[], int], repeats: int = 3) -> float:
-    """Frames a second of an action that returns how many it made: the best of some repeats after a first one."""
-    rates = []
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
-        frames = run()
-        finished(trainer)
-        rates.append(frames / (time.perf_counter() - started))
-    return max(rates[1:])
+def best_rates(trainer: Trainer, ways: dict[str, Callable[[], int]], rounds: int = 4) -> dict[str, float]:
+    """Frames a second of actions that return how many frames they made, the best of some rounds after a first one. They take
+    turns, so that what disturbs one disturbs the others."""
+    rates = dict.fromkeys(ways, 0.0)
+    for number in range(rounds + 1):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            frames = way()
+            finished(trainer)
+            if number:
+                rates[name] = max(rates[name], frames / (time.perf_counter() - started))
+    return rates
 
 
-def feeders(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, float]:
-    """Frames a second of each way to feed."""
+def feeders(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, Callable[[], int]]:
+    """Each way to feed."""
     known = trainer.pipeline
 
     def read() -> int:
         return sum(int(load_batch(trainer.train.split, indices, known.layout).lengths.sum()) for indices in plan)
 
-    rates = {"reading": best_rate(trainer, read)}
+    ways = {"reading": read}
     resident = ResidentSplit(trainer.train.split, trainer.device, known.layout)
     for layout, where in ((known.layout, "mapped"), (known.layout, "resident"), (WHOLE, "mapped_whole")):
-        pipeline = FeaturePipeline(known.aspect_ratio, known.device, known.causal, layout)
-        pipeline.resident = [resident] if where == "resident" else []
         for config, how in ((AugmentationConfig(enabled=False), "plain"), (AugmentationConfig(), "augmented")):
+            pipeline = FeaturePipeline(known.aspect_ratio, known.device, known.causal, layout)
+            pipeline.resident = [resident] if where == "resident" else []
 
             def feed(pipeline=pipeline, config=config) -> int:
                 return sum(batch.frames for batch in pipeline.augmented_batches(trainer.train, plan, config, 0, 1))
 
-            rates[f"feeder_{where}_{how}"] = best_rate(trainer, feed)
-    return rates
+            ways[f"feeder_{where}_{how}"] = feed
+    return ways
 
 
-def updates(trainer: Trainer, plan: list[np.ndarray]) -> float:
-    """Frames a second of the trainer on batches that are on the device already."""
+def updates(trainer: Trainer, plan: list[np.ndarray]) -> Callable[[], int]:
+    """The trainer on batches that are on the device already."""
     batches = list(trainer.batches(plan))
     trainer.model.train()
 
@@ -107,7 +110,7 @@ def updates(trainer: Trainer, plan: list[np.ndarray]) -> float:
         trainer.read_last_update()
         return sum(batch.frames for batch in batches)
 
-    return best_rate(trainer, train, repeats=2)
+    return train
 
 
 def stored_features(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, float]:
@@ -174,8 +177,7 @@ def main(argv: list[str] | None = None) -> int:
     figures = {"start_seconds": start(args.data_dir)}
     trainer = prepare(args.data_dir)
     plan = [batch for group in trainer.begin_epoch(1) for batch in group][: args.batches]
-    figures |= feeders(trainer, plan)
-    figures |= {"trainer": updates(trainer, plan[: args.updates])}
+    figures |= best_rates(trainer, feeders(trainer, plan) | {"trainer": updates(trainer, plan[: args.updates])})
     figures |= stored_features(trainer, plan) | padding(trainer)
     used = figures["feeder_resident_augmented" if trainer.device.type == "cuda" else "feeder_mapped_augmented"]
     for how in ("cold", "warm"):

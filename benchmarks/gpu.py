@@ -5,10 +5,13 @@
     python benchmarks/gpu.py --steps training --epochs 40 --work gpu_run
     python benchmarks/gpu.py --device cpu --small
 
-Steps, each a line or more of the table; one that fails is shown as failed and the others go on (exit code 1):
+Steps, each a line or more of the table; one that fails (ends with an error, does not learn five sentences, computes something
+else than the CPU) is shown as failed and the others go on: exit code 1. The aims in WANTED are shown as met or missed, which
+changes no exit code: what is fast enough, and with how much memory, is for the reader to say.
 overfit: overfit_test.py, timed. corpus: the corpus for the rest, of PHOENIX-2014's size; where --data_dir does not name one and
 data/corpora/rehearsal is not there, simulated signers act random sentences of 1,231 glosses, 5,671 of train, on all cores.
-phases: where an update's time goes for each batch size, peak memory, and what 150 epochs with dev would take at that speed.
+phases: where an update's time goes for each --batch_size and --frames_per_batch, and with --compile for the first batch size
+compiled; peak memory, and what 150 epochs with calibration and dev would take at that speed.
 agreement: one batch on CPU and device in float32, and bf16 against it. training: train_teacher.py with configs/phoenix2014.yaml
 until --epochs or the time are over.
 
@@ -17,12 +20,11 @@ near 100 % the device waits for the host. Nothing is stored but in --work and th
 """
 
 import contextlib
-import dataclasses
 import functools
+import gc
 import io
 import json
 import os
-import resource
 import signal
 import statistics
 import subprocess
@@ -36,10 +38,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.machine import describe_machine
-from benchmarks.results import add_json_option, finish
+from benchmarks.results import add_json_option, figure_name, finish
 from command_line import Parser
 from errors import ProjectError, UsageError, run_script
-from training.config import TrainingConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 REHEARSAL = ROOT / "data" / "corpora" / "rehearsal"
@@ -159,61 +160,74 @@ def make_corpus(place: Path, small: bool) -> None:
 def phases(session: Session) -> bool:
     import torch
 
-    from benchmarks.multiply_adds import UPDATE, count_multiply_adds, matmul_peak
+    from benchmarks.multiply_adds import matmul_peak
+    from training.config import TrainingConfig
+    from training.devices import Precision
+
+    options, device = session.options, session.device
+    precision = Precision(TrainingConfig.precision, device).name
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    peak = matmul_peak(device, dtype, size=256 if options.small else 8192 if device.type == "cuda" else 2048)
+    session.show("matrix products", f"{2 * peak / 1e12:.2f} TFLOP/s in {precision}", peak_tflops=2 * peak / 1e12)
+    for name, settings in rows_of(options).items():
+        measure_row(session, name, settings, peak)
+    return True
+
+
+def measure_row(session: Session, name: str, settings: dict, peak: float) -> None:
+    """What a training with these settings costs. A function of its own: nothing of one row is left when the next begins.
+
+    peak: multiply-adds a second of large matrix products.
+    """
+    import torch
+
+    from benchmarks.multiply_adds import UPDATE, count_multiply_adds
+    from training.devices import forget_peak_memory
 
     options, device, figures = session.options, session.device, session.figures
-    trainer = make_trainer(session, options.batch_size[0])
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[trainer.precision.name]
-    peak = matmul_peak(device, dtype, size=256 if options.small else 8192 if device.type == "cuda" else 2048)
+    trainer = make_trainer(session, settings)
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
+    forget_peak_memory(device)
+    found = time_updates(trainer, options.updates)
+    whole = time_real_updates(trainer, options.updates)
+    seconds_of_dev = time_validation(trainer)
+    memory = peak_memory(device)
+    made = next(trainer.batches([found.batch]))
+    forward = functools.partial(trainer.model, made.features, made.lengths, made.detected)
+    work = UPDATE * count_multiply_adds(trainer.model, forward)
+    share = work / peak / (sum(found.phases.values()) - found.phases["feeder"])
+    epoch = TRAIN_FRAMES * whole.seconds / whole.frames
+    hours = EPOCHS * (epoch + seconds_of_dev) / 3600
+    bound = name_bound(found.phases, found.queued, share)
+    split = ", ".join(f"{phase} {1000 * seconds:.1f}" for phase, seconds in found.phases.items())
+    if device.type == "cuda":
+        split += f"; queued {100 * found.queued:.0f} %"
+    session.show(f"{name}: phases, ms", f"{split}; bound by {bound}")
     session.show(
-        "matrix products",
-        f"{2 * peak / 1e12:.2f} TFLOP/s in {trainer.precision.name}",
-        peak_tflops=2 * peak / 1e12,
+        f"{name}: update",
+        f"{1000 * whole.seconds:.1f} ms, {whole.frames / whole.seconds:,.0f} frames/s; products at {100 * share:.0f} % of "
+        "the peak outside the feeder",
     )
-    for size in options.batch_size:
-        trainer = make_trainer(session, size)
-        reset_peak_memory(device)
-        found = time_updates(trainer, options.updates)
-        whole = time_real_updates(trainer, options.updates)
-        memory = peak_memory(device)
-        seconds_of_dev = time_validation(trainer)
-        made = next(trainer.batches([found.batch]))
-        forward = functools.partial(trainer.model, made.features, made.lengths, made.detected)
-        work = UPDATE * count_multiply_adds(trainer.model, forward)
-        share = work / peak / (sum(found.phases.values()) - found.phases["feeder"])
-        epoch = TRAIN_FRAMES * whole.seconds / whole.frames
-        hours = EPOCHS * (epoch + seconds_of_dev) / 3600
-        bound = name_bound(found.phases, found.queued, share)
-        name = f"batch {size}"
-        split = ", ".join(f"{phase} {1000 * seconds:.1f}" for phase, seconds in found.phases.items())
-        if device.type == "cuda":
-            split += f"; queued {100 * found.queued:.0f} %"
-        session.show(f"{name}: phases, ms", f"{split}; bound by {bound}")
-        session.show(
-            f"{name}: update",
-            f"{1000 * whole.seconds:.1f} ms, {whole.frames / whole.seconds:,.0f} frames/s; products at {100 * share:.0f} % of "
-            "the peak outside the feeder",
-        )
-        limit = (
-            f" (under {WANTED['GB']:.0f} GB: {judged(memory, WANTED['GB'])})" if device.type == "cuda" else " (process)"
-        )
-        session.show(f"{name}: peak memory", f"{memory:.2f} GB{limit}")
-        session.show(
-            f"{name}: full training",
-            f"{60 * hours:.1f} min for {EPOCHS} epochs of {TRAIN_FRAMES:,} frames, dev in {seconds_of_dev:.1f} s each "
-            f"(under 10 min: {judged(hours, WANTED['hours'])})",
-        )
-        figures |= {f"batch_{size}_{phase}_ms": 1000 * seconds for phase, seconds in found.phases.items()}
-        figures |= {
-            f"batch_{size}_update_ms": 1000 * whole.seconds,
-            f"batch_{size}_frames_per_second": whole.frames / whole.seconds,
-            f"batch_{size}_queued_share": found.queued,
-            f"batch_{size}_share_of_peak": share,
-            f"batch_{size}_peak_gb": memory,
-            f"batch_{size}_validation_seconds": seconds_of_dev,
-            f"batch_{size}_training_minutes": 60 * hours,
-        }
-    return True
+    limit = f" (under {WANTED['GB']:.0f} GB: {judged(memory, WANTED['GB'])})" if device.type == "cuda" else " (process)"
+    session.show(f"{name}: peak memory", f"{memory:.2f} GB{limit}")
+    session.show(
+        f"{name}: full training",
+        f"{60 * hours:.1f} min for {EPOCHS} epochs of {TRAIN_FRAMES:,} frames, calibration and dev in "
+        f"{seconds_of_dev:.1f} s each (under 10 min: {judged(hours, WANTED['hours'])})",
+    )
+    key = figure_name(name)
+    figures |= {f"{key}_{phase}_ms": 1000 * seconds for phase, seconds in found.phases.items()}
+    figures |= {
+        f"{key}_update_ms": 1000 * whole.seconds,
+        f"{key}_frames_per_second": whole.frames / whole.seconds,
+        f"{key}_queued_share": found.queued,
+        f"{key}_share_of_peak": share,
+        f"{key}_peak_gb": memory,
+        f"{key}_validation_seconds": seconds_of_dev,
+        f"{key}_training_minutes": 60 * hours,
+    }
 
 
 def agreement(session: Session) -> bool:
@@ -224,7 +238,7 @@ def agreement(session: Session) -> bool:
     from data.features import compute_features
     from training.sentences import pad_targets
 
-    trainer = make_trainer(session, 4, {"dropout": 0.0}, device="cpu", precision="fp32")
+    trainer = make_trainer(session, {"batch_size": 4, "device": "cpu", "precision": "fp32"}, {"dropout": 0.0})
     batch = load_batch(trainer.train.split, trainer.begin_epoch(1)[0][0])
     model = trainer.model.train()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -270,7 +284,6 @@ def training(session: Session) -> bool:
     words = ["train_teacher.py", "--device", str(session.device), "--epochs", str(options.epochs)]
     words += ["--config", str(write_small_config(session.work) if options.small else ROOT / "configs/phoenix2014.yaml")]
     words += ["--data_dir", str(session.corpus), "--output_dir", str(folder), "--resume", "auto"]
-    words += extra_options(options)
     started = time.perf_counter()
     ended = run(words, session.seconds_left() - 15, session.work / "training.txt")
     seconds = time.perf_counter() - started
@@ -318,21 +331,25 @@ def write_small_config(folder: Path) -> Path:
     return path
 
 
-def extra_options(options) -> list[str]:
-    return ["--frames_per_batch", str(options.frames_per_batch)] if options.frames_per_batch is not None else []
+def rows_of(options) -> dict[str, dict]:
+    """What is measured, by name: settings of the training."""
+    rows = {f"batch {size}": {"batch_size": size} for size in options.batch_size}
+    rows |= {f"{budget} frames": {"frames_per_batch": budget} for budget in options.frames_per_batch}
+    if options.compile:
+        rows[f"batch {options.batch_size[0]} compiled"] = {"batch_size": options.batch_size[0], "compile": True}
+    return rows
 
 
-def make_trainer(session: Session, batch_size: int, model: dict | None = None, **settings):
-    """The trainer of a real run, one batch an update, with the train split's statistics; nothing is written."""
+def make_trainer(session: Session, settings: dict, model: dict | None = None):
+    """The trainer of a real run with these settings, one batch an update, with the train split's statistics; nothing is
+    written."""
     from training.pipeline import feature_statistics
     from training.resume import plan_start
     from training.run import prepare_run
 
     options = session.options
-    settings = {"device": str(session.device), **settings, "data_dir": str(session.corpus), "batch_size": batch_size}
-    settings |= {"output_dir": str(session.work / "none"), "accumulation_steps": 1}
-    if options.frames_per_batch is not None:
-        settings["frames_per_batch"] = options.frames_per_batch
+    settings = {"device": str(session.device), "data_dir": str(session.corpus), "accumulation_steps": 1, **settings}
+    settings["output_dir"] = str(session.work / "none")
     sizes = (SMALL_MODEL if options.small else {}) | (model or {})
     with contextlib.redirect_stdout(io.StringIO()):  # a training's opening words
         trainer = prepare_run(plan_start(None, {"training": settings, "model": sizes})).trainer
@@ -389,76 +406,79 @@ def batches_of(trainer, count: int) -> list:
 
 
 def time_updates(trainer, count: int) -> Timed:
-    """The phases of `Trainer.update`, one by one, without its checks, which wait for the device."""
-    import torch
-    from torch import nn
-
+    """The phases of `Trainer.update`, one by one, each update after the device has done the one before."""
     from benchmarks.multiply_adds import synchronize
+    from data.transfer import on_device
     from training.sentences import pad_targets
     from training.views import draw_views
 
     options, warm_up = trainer.config.training, min(3, count)
     plan = batches_of(trainer, count + warm_up)
-    batches, rows, queued = trainer.batches(plan), [], []
+    feed, rows, queued = trainer.feed([[batch] for batch in plan]), [], []
     for _ in plan:
         synchronize(trainer.device)
         marks = Marks(trainer.device)
         marks.add()
-        batch = next(batches)
+        (batch,) = next(feed)
         names = [trainer.train.split.sentences[index].id for index in batch.indices]
         targets = pad_targets([trainer.train.targets[index] for index in batch.indices], trainer.device)
         shown = draw_views(options, 1, names)
-        view = None if shown is None else torch.from_numpy(shown[0]).to(trainer.device)
+        view = None if shown is None else on_device(shown[0], trainer.device)
         marks.add()
         with trainer.precision.autocast():
             output = trainer.model(batch.features, batch.lengths, batch.detected, view)
         marks.add()
-        loss = trainer.loss(output, *targets).total.mean()
+        losses = trainer.loss(output, *targets).total
         marks.add()
         trainer.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        trainer.precision.scaler.scale(losses.mean()).backward()
         marks.add()
-        nn.utils.clip_grad_norm_(trainer.model.parameters(), options.max_grad_norm)
-        trainer.optimizer.step()
+        trainer._apply_gradients(losses.detach())
         marks.add()
         synchronize(trainer.device)
         given, taken = marks.host[-1] - marks.host[0], time.perf_counter() - marks.host[0]
         queued.append(given / taken if trainer.device.type == "cuda" else 0.0)
         rows.append(marks.seconds())
-    batches.close()
+    feed.close()
     medians = [statistics.median(column) for column in zip(*rows[warm_up:], strict=True)]
     return Timed(dict(zip(PHASES, medians, strict=True)), statistics.median(queued[warm_up:]), plan[-1])
 
 
 def time_real_updates(trainer, count: int) -> Whole:
+    """Of updates as training does them, to the reading of the last one's figures."""
     from benchmarks.multiply_adds import synchronize
 
     warm_up = min(3, count)
     plan = batches_of(trainer, count + warm_up)
-    batches = trainer.batches(plan)
+    feed = trainer.feed([[batch] for batch in plan])
     for _ in range(warm_up):
-        trainer.update([next(batches)])
+        trainer.update(next(feed))
     synchronize(trainer.device)
     started = time.perf_counter()
     for _ in range(count):
-        trainer.update([next(batches)])
+        trainer.update(next(feed))
+    trainer.read_last_update()
     synchronize(trainer.device)
     seconds = time.perf_counter() - started
-    batches.close()
-    return Whole(
-        seconds / count, sum(int(trainer.train.split.lengths[batch].sum()) for batch in plan[warm_up:]) / count
-    )
+    feed.close()
+    lengths = trainer.train.split.lengths
+    return Whole(seconds / count, sum(int(lengths[batch].sum()) for batch in plan[warm_up:]) / count)
 
 
 def time_validation(trainer) -> float:
-    """Seconds of reading and scoring a dev split of PHOENIX-2014's frames."""
+    """Seconds of what follows an epoch: calibration, and reading and scoring a dev split of PHOENIX-2014's frames."""
     from benchmarks.multiply_adds import synchronize
+    from training.calibration import calibrate
     from training.evaluation import evaluate
 
     started = time.perf_counter()
+    calibrate(trainer.model, trainer.pipeline, trainer.train.split, trainer.precision, trainer.trainable)
+    synchronize(trainer.device)
+    calibrated = time.perf_counter()
     evaluate(trainer.model, trainer.pipeline, trainer.dev, trainer.vocabulary, trainer.loss, trainer.precision)
     synchronize(trainer.device)
-    return (time.perf_counter() - started) * DEV_FRAMES / int(trainer.dev.split.lengths.sum())
+    read = (time.perf_counter() - calibrated) * DEV_FRAMES / int(trainer.dev.split.lengths.sum())
+    return calibrated - started + read
 
 
 def name_bound(phases: dict[str, float], queued: float, share: float) -> str:
@@ -479,21 +499,15 @@ def name_bound(phases: dict[str, float], queued: float, share: float) -> str:
     )
 
 
-def reset_peak_memory(device) -> None:
-    import torch
-
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-
-
 def peak_memory(device) -> float:
-    """GB: of CUDA's since the reset; of the whole process on a CPU."""
+    """GB: what torch took from a CUDA device at most since `forget_peak_memory`, its cache with it; of the process on a CPU."""
     import torch
+
+    from training import devices
 
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return devices.peak_memory(device)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -504,8 +518,17 @@ def main(argv: list[str] | None = None) -> int:
         "--data_dir", type=Path, help="corpus folder (default: data/corpora/rehearsal, else one is made)"
     )
     parser.add_argument("--batch_size", type=int, nargs="+", default=[8, 12, 32], help="sentences (default: 8 12 32)")
-    parser.add_argument("--frames_per_batch", type=int, help="as in train_teacher.py, where it has the option")
-    parser.add_argument("--updates", type=int, default=30, help="timed for each batch size")
+    parser.add_argument(
+        "--frames_per_batch",
+        type=int,
+        nargs="*",
+        default=[1_200, 1_800, 4_800],
+        help="batches by frames besides (default: 1200 1800 4800, about as large as those of 8, 12 and 32 sentences)",
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="measure the first batch size compiled, too: takes minutes"
+    )
+    parser.add_argument("--updates", type=int, default=30, help="timed for each of them")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the training")
     parser.add_argument(
         "--seconds", type=float, default=570.0, help="no step begins after, and the training stops then"
@@ -516,11 +539,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     add_json_option(parser)
     options = parser.parse_args(argv)
-    if min(*options.batch_size, options.updates, options.epochs) < 1:
-        raise UsageError("--batch_size, --updates and --epochs: expected 1 or more")
-    known = {one.name for one in dataclasses.fields(TrainingConfig)}
-    if options.frames_per_batch is not None and "frames_per_batch" not in known:
-        raise UsageError("--frames_per_batch: train_teacher.py has no such setting; give --batch_size alone")
+    if min(*options.batch_size, *options.frames_per_batch, options.updates, options.epochs) < 1:
+        raise UsageError("--batch_size, --frames_per_batch, --updates and --epochs: expected 1 or more")
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,6 @@ import sys
 import tempfile
 import threading
 import time
-from datetime import date
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -27,9 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from benchmarks.machine import describe_machine
+from benchmarks.results import add_json_option, finish
 from command_line import Parser
 from data.corpus import Corpus, CorpusWriter
 from data.simulated_signer import builtin_corpus
+from errors import run_script
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("corpus", "processes", "rounding")
@@ -103,9 +104,10 @@ def measure_corpus(data_dir: str) -> dict[str, float]:
         figures["train_frames"] = int(trainer.train.split.lengths.sum())
         figures["own_mebibytes_at_start"] = own_mebibytes()
         started = time.perf_counter()
+        trainer.model.train()
         for batches in trainer.feed(groups[:UPDATES]):
-            trainer.model.train()
             trainer.update(batches)
+        trainer.read_last_update()
         figures["update_frames_per_second"] = trainer.progress.frames / (time.perf_counter() - started)
         started = time.perf_counter()
         for _ in trainer.feed(groups):
@@ -117,18 +119,18 @@ def measure_corpus(data_dir: str) -> dict[str, float]:
 
 def measure_rounding(data_dir: str, reverse: bool) -> list[float]:
     """Mean losses of the first updates, on the writer."""
-    import training.trainer
     from training.ranks import connected
 
-    losses, original = [], training.trainer.Trainer._apply_gradients
-
-    def traced(trainer, sentence_losses, batches):
-        losses.append(float(np.mean(sentence_losses)))
-        original(trainer, sentence_losses, batches)
-
-    training.trainer.Trainer._apply_gradients = traced
+    losses = []
     with connected() as ranks:
         trainer = small_run(data_dir).trainer
+        apply_gradients = trainer._apply_gradients
+
+        def traced(of_sentences):
+            losses.append(of_sentences.mean().item())
+            return apply_gradients(of_sentences)
+
+        trainer._apply_gradients = traced
         trainer.ranks = ranks
         trainer.spread()
         groups = trainer.begin_epoch(1)[:TRACED]
@@ -220,17 +222,17 @@ def compare_rounding(data_dir: str) -> dict[str, float]:
     return figures
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="scaling.py", description=__doc__)
     parser.add_argument("--data_dir", help="corpus folder (default: the built-in one)")
     parser.add_argument("--times", type=int, default=10, help="repetitions (default: 10)")
     parser.add_argument("--part", choices=PARTS, help="only this part (default: all)")
-    parser.add_argument("--json", type=Path, help="write the figures there, too (default: nowhere)")
+    add_json_option(parser)
     parser.add_argument(
         "--child", choices=("corpus", "rounding", "exchange"), help="measure in this process; used by the script itself"
     )
     parser.add_argument("--reverse", action="store_true", help="with --child rounding: batches in another order")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     data_dir = str(Path(options.data_dir or builtin_corpus()).resolve())
     if options.child == "corpus":
         print(json.dumps(measure_corpus(data_dir)))
@@ -248,12 +250,9 @@ def main() -> None:
         figures = {}
         for part in [options.part] if options.part else PARTS:
             figures |= compare[part]()
-        if options.json is not None:
-            content = {"machine": describe_machine(), "date": str(date.today()), "figures": figures}
-            options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        name, value = list(figures.items())[-1]
-        print(f"{name}: {value:.3g}")
+        finish(options, figures, list(figures)[-1])
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

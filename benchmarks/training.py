@@ -1,13 +1,15 @@
-"""How fast the teacher trains, beside the first version of its design, on the same sentences in one run.
+"""How fast the teacher trains, beside the first version of its design, on the same corpus in one run.
 
     OMP_NUM_THREADS=2 python benchmarks/training.py
     OMP_NUM_THREADS=2 python benchmarks/training.py --batch_size 8 --updates 9 --json training.json
 
 teacher: from landmarks on disk through features and augmentation to the optimiser's step, as train_teacher.py does it, with
 the default sizes (50 M parameters). baseline: benchmarks/baseline_teacher.py (27 M parameters), from float32 feature files.
-Each runs in a process of its own, the baseline with torch's defaults; both do the same batches in turn (teacher, baseline,
-teacher, ...), so that what disturbs one disturbs the other, and a first one untimed. Shown are medians. Frames are those of the
-recordings, with which augmentation and padding do as they will.
+Each runs in a process of its own, the baseline with torch's defaults; they take turns (teacher, baseline, teacher, ...), so
+that what disturbs one disturbs the other, and the first update of each is not timed. An update ends when its loss is read.
+Shown are medians. Frames are those inside the sentences as the model is given them, never padding: for the teacher as
+augmentation stretches and cuts them (2 % fewer than recorded on the whole), for the baseline as recorded. Both have batches of
+sentences of like length by just those lengths, so that as little is padded for the one as for the other; `padded` shows it.
 
 Arithmetic: multiply-adds of linear layers, convolutions and LSTMs over all frames computed, padded ones too (but where a packed
 LSTM skips them), three times the forward pass. The peak is that of a large matrix product on the same threads in the same run.
@@ -24,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -46,17 +48,27 @@ SMALL = {
 }
 
 
-@dataclass
-class Contestant:
-    """One of the two. update: does the batch of this number and returns the multiply-adds of its forward pass and seconds."""
+@dataclass(frozen=True)
+class Done:
+    """One update: seconds, frames inside its sentences and with their padding, multiply-adds of its forward pass."""
 
-    parameters: int
-    update: Callable[[int], tuple[int, float]]
-    done: list[tuple[int, float]] = field(default_factory=list)  # of the timed batches
+    seconds: float
+    frames: int
+    computed: int
+    multiply_adds: int
 
     @property
-    def seconds(self) -> list[float]:
-        return [seconds for _, seconds in self.done]
+    def rate(self) -> float:
+        return self.frames / self.seconds
+
+
+@dataclass
+class Contestant:
+    """One of the two. update: does the batch of this number."""
+
+    parameters: int
+    update: Callable[[int], Done]
+    done: list[Done] = field(default_factory=list)  # the timed ones
 
 
 def make_trainer(data_dir: str | None, batch_size: int, sizes: dict, folder: Path):
@@ -72,38 +84,45 @@ def make_trainer(data_dir: str | None, batch_size: int, sizes: dict, folder: Pat
     return trainer
 
 
-def choose_batches(trainer, batch_size: int, count: int) -> list:
-    """Batches of an epoch's plan that are nearest to its middle in frames: full ones, neither the longest nor the shortest."""
-    lengths = trainer.train.split.lengths
-    plan = [batch for group in trainer.begin_epoch(1) for batch in group if len(batch) == batch_size]
+def choose_batches(trainer, lengths: Sequence[int], batch_size: int, count: int) -> list:
+    """Batches of an epoch planned by these lengths of the trainable sentences, nearest to its middle in frames: full ones,
+    neither the longest nor the shortest."""
+    from data.batching import plan_epoch
+
+    plan = [batch for batch in plan_epoch(lengths, batch_size, 0, 1) if len(batch) == batch_size]
     if not plan:
         raise UsageError(f"--batch_size {batch_size}: the corpus has {len(lengths)} train sentences")
     plan.sort(key=lambda batch: int(lengths[batch].sum()))
     middle = plan[max(len(plan) - count, 0) // 2 :]
-    return [middle[i % len(middle)] for i in range(count)]
+    return [trainer.trainable[middle[i % len(middle)]] for i in range(count)]
 
 
 def make_teacher(trainer, batches: Sequence) -> Contestant:
     from benchmarks.multiply_adds import count_multiply_adds
     from models.i3d_teacher import count_parameters
 
-    def update(number: int) -> tuple[int, float]:
+    def update(number: int) -> Done:
         started = time.perf_counter()
-        (made,) = trainer.batches([batches[number]])
+        ((made,),) = trainer.feed([[batches[number]]])
         trainer.update([made])
+        trainer.read_last_update()
         seconds = time.perf_counter() - started
         run = functools.partial(trainer.model, made.features, made.lengths, made.detected)
-        return count_multiply_adds(trainer.model, run), seconds
+        computed = made.features.shape[0] * made.features.shape[1]
+        return Done(seconds, made.frames, computed, count_multiply_adds(trainer.model, run))
 
     return Contestant(count_parameters(trainer.model), update)
 
 
 def write_baseline_files(trainer, batches: Sequence, folder: Path) -> None:
-    """What the baseline reads: a float32 feature file a sentence, and who is in which batch."""
+    """What the baseline reads: a float32 file of all 6,516 features a sentence, and who is in which batch."""
     import numpy as np
 
+    from training.pipeline import FeaturePipeline
+
+    whole = FeaturePipeline(trainer.corpus.aspect_ratio, trainer.device)
     plan = [[index] for index in sorted({*np.concatenate(batches).tolist()})]
-    for made in trainer.pipeline.batches(trainer.train.split, [np.array(indices) for indices in plan]):
+    for made in whole.batches(trainer.train.split, [np.array(indices) for indices in plan]):
         np.save(folder / f"{made.indices[0]}.npy", made.features[0].numpy())
     targets = [[trainer.train.targets[index] for index in batch] for batch in batches]
     setup = {"batches": [batch.tolist() for batch in batches], "targets": targets}
@@ -131,8 +150,10 @@ def serve_baseline(folder: Path, small: bool) -> None:
         started = time.perf_counter()
         baseline_update(model, optimizer, files, setup["targets"][int(line)])
         seconds = time.perf_counter() - started
-        run = functools.partial(model, *load_padded(files))
-        print(json.dumps([count_multiply_adds(model, run), seconds]), flush=True)
+        features, lengths = load_padded(files)
+        work = count_multiply_adds(model, functools.partial(model, features, lengths))
+        done = Done(seconds, int(lengths.sum()), features.shape[0] * features.shape[1], work)
+        print(json.dumps(asdict(done)), flush=True)
 
 
 @contextlib.contextmanager
@@ -146,10 +167,10 @@ def baseline_process(folder: Path, small: bool) -> Iterator[Contestant]:
                 return json.loads(line)
             raise RuntimeError("the baseline's process ended before its time")
 
-        def update(number: int) -> tuple[int, float]:
+        def update(number: int) -> Done:
             process.stdin.write(f"{number}\n")
             process.stdin.flush()
-            return tuple(answer())
+            return Done(**answer())
 
         try:
             yield Contestant(answer(), update)
@@ -157,22 +178,21 @@ def baseline_process(folder: Path, small: bool) -> Iterator[Contestant]:
             process.stdin.close()
 
 
-def compare(
-    data_dir: str | None, batch_size: int, updates: int, small: bool
-) -> tuple[dict[str, Contestant], list[int]]:
-    """Both after their updates, and the frames of the timed batches."""
+def compare(data_dir: str | None, batch_size: int, updates: int, small: bool) -> dict[str, Contestant]:
+    """Both after their updates."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         trainer = make_trainer(data_dir, batch_size, SMALL if small else {}, folder)
-        batches = choose_batches(trainer, batch_size, updates + 1)
-        write_baseline_files(trainer, batches, folder)
+        shown, recorded = trainer.shown_lengths(trainer.train, 1), trainer.train.split.lengths[trainer.trainable]
+        of_teacher, of_baseline = (choose_batches(trainer, one, batch_size, updates + 1) for one in (shown, recorded))
+        write_baseline_files(trainer, of_baseline, folder)
         with baseline_process(folder, small) as baseline:
-            both = {"teacher": make_teacher(trainer, batches), "baseline": baseline}
-            for number in range(len(batches)):
+            both = {"teacher": make_teacher(trainer, of_teacher), "baseline": baseline}
+            for number in range(updates + 1):
                 for contestant in both.values():
                     found = contestant.update(number)
                     contestant.done += [found] * (number > 0)
-    return both, [int(trainer.train.split.lengths[batch].sum()) for batch in batches[1:]]
+    return both
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -196,28 +216,30 @@ def main(argv: list[str] | None = None) -> int:
     find_peak = functools.partial(matmul_peak, torch.device("cpu"), size=256 if options.small else 2048)
     peak, figures = find_peak(), {}
     print(describe_machine())
-    print("batch  model      parameters  seconds an update  sentences/s  frames/s  times the baseline")
+    print("batch  model      parameters  seconds an update  sentences/s  frames/s  padded  times the baseline")
     for batch_size in options.batch_size:
         updates = max(min(options.updates, 2), options.updates * 8 // batch_size)
-        both, frames = compare(data_dir, batch_size, updates, options.small)
-        pairs = zip(both["baseline"].seconds, both["teacher"].seconds, strict=True)
-        times = statistics.median(b / t for b, t in pairs)
+        both = compare(data_dir, batch_size, updates, options.small)
+        pairs = zip(both["teacher"].done, both["baseline"].done, strict=True)
+        times = statistics.median(teacher.rate / baseline.rate for teacher, baseline in pairs)
         for name, one in both.items():
-            seconds = statistics.median(one.seconds)
-            rate = statistics.median(f / s for f, s in zip(frames, one.seconds, strict=True))
+            seconds = statistics.median(done.seconds for done in one.done)
+            rate = statistics.median(done.rate for done in one.done)
+            padded = 1 - sum(done.frames for done in one.done) / sum(done.computed for done in one.done)
             shown = f"{times:18.2f}" if name == "teacher" else ""
             print(
                 f"{batch_size:5}  {name:<9}  {one.parameters / 1e6:8.1f} M  {seconds:17.3f}  {batch_size / seconds:11.1f}"
-                f"  {rate:8,.0f}  {shown}",
+                f"  {rate:8,.0f}  {100 * padded:4.1f} %  {shown}",
                 flush=True,
             )
             key = f"{name}_batch_{batch_size}"
-            work = statistics.median(UPDATE * multiply_adds / s for multiply_adds, s in one.done)
+            work = statistics.median(UPDATE * done.multiply_adds / done.seconds for done in one.done)
             figures |= {
                 f"{name}_parameters": one.parameters,
                 f"{key}_seconds": seconds,
                 f"{key}_sentences_per_second": batch_size / seconds,
                 f"{key}_frames_per_second": rate,
+                f"{key}_padded_share": padded,
                 f"{key}_gflops": 2 * work / 1e9,
             }
         figures[f"times_the_baseline_batch_{batch_size}"] = times

@@ -1,5 +1,6 @@
 """The benchmarks end alike, the baseline is what its description says, and what is printed of arithmetic is right."""
 
+import argparse
 import importlib
 import json
 import os
@@ -14,7 +15,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import gpu, language_model, training
+from benchmarks import gpu, language_model, scaling, training
 from benchmarks.baseline_teacher import BaselineTeacher, baseline_update, plain_adamw
 from benchmarks.multiply_adds import count_multiply_adds
 from benchmarks.results import add_json_option, figure_name, finish
@@ -211,6 +212,12 @@ def test_teacher_and_baseline_side_by_side(tiny_corpus, tmp_path, capsys):
     for name in ("teacher", "baseline"):
         assert figures[f"{name}_batch_4_sentences_per_second"] * figures[f"{name}_batch_4_seconds"] == pytest.approx(4)
         assert 0 < figures[f"{name}_batch_4_share_of_peak"] < 1.5
+        assert 0 <= figures[f"{name}_batch_4_padded_share"] < 0.5
+
+
+def test_losses_of_a_run_whose_batches_hold_their_sentences_in_another_order(tiny_corpus):
+    losses, reversed_ = (scaling.measure_rounding(str(tiny_corpus), reverse) for reverse in (False, True))
+    assert len(losses) == len(reversed_) > 1 and losses[0] == pytest.approx(reversed_[0], rel=1e-5)
 
 
 def gpu_figures(tmp_path, *words) -> tuple[int, dict[str, float]]:
@@ -225,17 +232,28 @@ def test_the_gpu_table_on_the_cpu(tiny_corpus, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setitem(gpu.STEPS, "overfit", broken)
     steps = ["--steps", "overfit", "corpus", "phases", "agreement"]
-    code, figures = gpu_figures(tmp_path, *steps, "--data_dir", tiny_corpus, "--batch_size", 3, 4)
+    sizes = ["--batch_size", 3, 4, "--frames_per_batch", 90]
+    code, figures = gpu_figures(tmp_path, *steps, "--data_dir", tiny_corpus, *sizes)
     said = capsys.readouterr().out
     assert code == 1 and figures["failed_steps"] == 1, "a step that fails is told"
     assert "FAILED: RuntimeError: no kernel for this" in said and said.splitlines()[-1] == "failed_steps: 1"
     assert figures["agreement_log_probs"] == 0 and figures["agreement_loss"] == 0
     assert 0 < figures["bf16_loss_difference"] < 0.1
-    for size in (3, 4):
-        assert all(figures[f"batch_{size}_{phase}_ms"] > 0 for phase in gpu.PHASES)
-        hours = (gpu.TRAIN_FRAMES / figures[f"batch_{size}_frames_per_second"]) * gpu.EPOCHS / 3600
-        hours += figures[f"batch_{size}_validation_seconds"] * gpu.EPOCHS / 3600
-        assert figures[f"batch_{size}_training_minutes"] == pytest.approx(60 * hours)
+    for row in ("batch_3", "batch_4", "90_frames"):
+        assert all(figures[f"{row}_{phase}_ms"] > 0 for phase in gpu.PHASES)
+        hours = (gpu.TRAIN_FRAMES / figures[f"{row}_frames_per_second"]) * gpu.EPOCHS / 3600
+        hours += figures[f"{row}_validation_seconds"] * gpu.EPOCHS / 3600
+        assert figures[f"{row}_training_minutes"] == pytest.approx(60 * hours)
+
+
+def test_a_row_of_the_gpu_table_for_each_size_of_batch():
+    given = argparse.Namespace(batch_size=[8, 32], frames_per_batch=[1200], compile=True)
+    assert gpu.rows_of(given) == {
+        "batch 8": {"batch_size": 8},
+        "batch 32": {"batch_size": 32},
+        "1200 frames": {"frames_per_batch": 1200},
+        "batch 8 compiled": {"batch_size": 8, "compile": True},
+    }
 
 
 def test_when_the_time_is_over_no_step_begins(tiny_corpus, tmp_path, capsys):

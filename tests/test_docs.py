@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+import train_teacher
 from data.corpus import Corpus
 from data.extraction import missing_library
 
@@ -145,3 +146,13 @@ def test_the_bytes_a_frame_takes(tiny_corpus):
 
 def test_no_figure_is_claimed():
     assert "No WER on PHOENIX-2014 is claimed" in PAGE.read_text(encoding="utf-8")
+
+
+def test_the_options_of_the_page_on_speed_and_of_the_script_s_help_are_known():
+    texts = [(ROOT / "docs" / "speed.md").read_text(encoding="utf-8"), train_teacher.__doc__]
+    commands = [
+        line for text in texts for line in re.findall(r"^ *(?:python|torchrun .*?) (train_teacher.py .*)$", text, re.M)
+    ]
+    assert len(commands) > 6
+    for command in commands:
+        train_teacher.make_parser().parse_args(shlex.split(command)[1:])
