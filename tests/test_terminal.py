@@ -97,7 +97,12 @@ def test_the_bar_tells_loss_wer_and_time_in_80_columns_without_colour(tiny_yaml)
     assert not re.search(r"\x1b\[[0-9;]*m", written)
     parts = re.split(r"[\r\n]+", written)
     bars = [part for part in parts if re.match(r"epoch +\d+/\d+ \|", part)]
-    assert re.search(r"^epoch 1/2 \|████    \| 1/2 <00:\d\d, loss \d+\.\d\d, ETA 00:\d\d$", bars[2]), bars
+    assert re.search(r"^epoch 1/2 \|████    \| 1/2 <00:\d\d, ETA 00:\d\d$", bars[2]), (
+        bars
+    )  # a loss is read an update late
+    assert any(re.search(r"^epoch 1/2 \|████████\| 2/2 <00:00, loss \d+\.\d\d, ETA 00:\d\d$", bar) for bar in bars), (
+        bars
+    )
     assert re.search(r"^epoch 2/2 \|████████\| 2/2 <00:00, loss \d+\.\d\d, WER \d+\.\d %, ETA 00:00$", bars[-1]), bars
     assert max(map(len, bars)) <= 80
 

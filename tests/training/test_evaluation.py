@@ -22,7 +22,7 @@ def trainer(make_corpus, tiny_settings, tmp_path):
     train = ["HOUSE RAIN", "SUN WIND TOMORROW", "RAIN SUN"]
     dev = ["SUN HOUSE RAIN", "MOON HOUSE", "WIND", ("RAIN RAIN SUN", 9), "RAIN TOMORROW"]
     corpus = make_corpus(tmp_path / "corpus", {"train": train, "dev": dev})
-    tiny_settings["training"]["data_dir"] = str(corpus)
+    tiny_settings["training"] |= {"data_dir": str(corpus), "label_smoothing": 0.0}
     trainer = prepare_run(plan_start(None, tiny_settings)).trainer
     trainer.model.set_statistics(*feature_statistics(trainer.pipeline, trainer.train.split))
     for _ in range(25):  # enough to say more than blank
