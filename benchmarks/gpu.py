@@ -39,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.machine import describe_machine
 from benchmarks.results import add_json_option, figure_name, finish
+from benchmarks.training import SMALL
 from command_line import Parser
 from errors import ProjectError, UsageError, run_script
 
@@ -48,14 +49,6 @@ MADE = ROOT / "data" / "corpora" / "gpu_rehearsal"
 PHASES = ("feeder", "forward", "loss", "backward", "optimizer")
 EPOCHS, TRAIN_FRAMES, DEV_FRAMES = 150, 798_990, 75_186  # of a full training on PHOENIX-2014
 WANTED = {"overfit seconds": 20.0, "hours": 1 / 6, "GB": 8.0}
-SMALL_MODEL = {
-    "pose_width": 16,
-    "face_width": 8,
-    "hand_width": 16,
-    "fusion_width": 16,
-    "inception_widths": [16, 16],
-    "lstm_hidden": 16,
-}
 
 
 @dataclass
@@ -327,7 +320,7 @@ def run(words: list[str], seconds: float, log: Path) -> int:
 
 def write_small_config(folder: Path) -> Path:
     path = folder / "small.yaml"
-    path.write_text(json.dumps({"training": {"patience": 150}, "model": SMALL_MODEL}), encoding="utf-8")  # JSON is YAML
+    path.write_text(json.dumps({"training": {"patience": 150}, "model": SMALL}), encoding="utf-8")  # JSON is YAML
     return path
 
 
@@ -350,7 +343,7 @@ def make_trainer(session: Session, settings: dict, model: dict | None = None):
     options = session.options
     settings = {"device": str(session.device), "data_dir": str(session.corpus), "accumulation_steps": 1, **settings}
     settings["output_dir"] = str(session.work / "none")
-    sizes = (SMALL_MODEL if options.small else {}) | (model or {})
+    sizes = (SMALL if options.small else {}) | (model or {})
     with contextlib.redirect_stdout(io.StringIO()):  # a training's opening words
         trainer = prepare_run(plan_start(None, {"training": settings, "model": sizes})).trainer
     statistics_of = feature_statistics(trainer.pipeline, trainer.train.split, 5_000, sentences=trainer.trainable)

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from data.landmarks import NUM_COORDINATES, NUM_FEATURES, PARTS, Layout, feature_columns, subset
+from data.landmarks import NUM_COORDINATES, NUM_FEATURES, PARTS, feature_columns, subset
 from models.bilstm import BiLSTM
 from models.config import TIME_STRIDE, ModelConfig
 from models.conformer import Conformer
 from models.ctc_head import CosineHead
 from models.masking import frame_mask
-from models.part_encoder import GatedFusion, GraphPartEncoder, PartEncoder
+from models.part_encoder import GatedFusion, GraphPartEncoder, PartEncoder, PartsReader
 from models.temporal_inception import InceptionStack
 
 ROUND_FRAMES = 32  # of batches that the compiled front reads
@@ -32,7 +32,7 @@ class TeacherOutput(NamedTuple):
     lengths: Tensor
 
 
-class I3DTeacher(nn.Module):
+class I3DTeacher(PartsReader):
     """The whole model. `classes` counts the blank (index 0)."""
 
     def __init__(self, config: ModelConfig, classes: int):
@@ -53,21 +53,6 @@ class I3DTeacher(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.head = CosineHead(self.sequence.out_width, classes, config.head_scale)
         self.conv_head = CosineHead(config.inception_widths[1], classes, config.head_scale)
-
-    @property
-    def landmarks_read(self) -> set[int]:
-        """Of the 543, those that the model reads."""
-        return {index for encode in self.parts for index in encode.landmarks_read}
-
-    def read_from(self, layout: Layout) -> None:
-        """Take features of the layout's landmarks from now on, beside the whole ones."""
-        for encode in self.parts:
-            encode.read_from(layout)
-
-    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Standardise by these from now on: mean and std (6516,) of the train split's features."""
-        self.feature_mean.copy_(mean)
-        self.feature_std.copy_(std)
 
     def forward(
         self, features: Tensor, lengths: Tensor, detected: Tensor | None = None, shown: Tensor | None = None

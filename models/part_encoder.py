@@ -76,6 +76,30 @@ class GraphPartEncoder(PartEncoder):
 NODE_WIDTH = 24
 
 
+class PartsReader(nn.Module):
+    """What every model that reads the features by part encoders can say and be told of them: `parts`, the encoders, and the
+    statistics of the train split's features, which the checkpoint carries."""
+
+    parts: nn.ModuleList
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    @property
+    def landmarks_read(self) -> set[int]:
+        """Of the 543, those that the model reads."""
+        return {index for encode in self.parts for index in encode.landmarks_read}
+
+    def read_from(self, layout: Layout) -> None:
+        """Take features of the layout's landmarks from now on, beside the whole ones."""
+        for encode in self.parts:
+            encode.read_from(layout)
+
+    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
+        """Standardise by these from now on: mean and std (6516,) of the train split's features."""
+        self.feature_mean.copy_(mean)
+        self.feature_std.copy_(std)
+
+
 class GatedFusion(nn.Module):
     """Joins the parts' encodings; each part is first scaled by a gate that looks at all parts of the frame.
 

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data.landmarks import NUM_FEATURES, PARTS, Layout, feature_columns, subset
+from data.landmarks import NUM_FEATURES, PARTS, feature_columns, subset
 from models.bilstm import BiLSTM
 from models.ctc_head import CosineHead
 from models.i3d_teacher import MIN_STD, TeacherOutput
 from models.masking import MaskedBatchNorm, frame_mask
-from models.part_encoder import GatedFusion, PartEncoder
+from models.part_encoder import GatedFusion, PartEncoder, PartsReader
 from models.student_config import StudentModelConfig
 
 KERNEL = 5
@@ -102,7 +102,7 @@ class StreamState(NamedTuple):
     memory: tuple[Tensor, Tensor] | None
 
 
-class Student(nn.Module):
+class Student(PartsReader):
     """The whole model. `classes` counts the blank (index 0). The convolution head only helps to train."""
 
     def __init__(self, config: StudentModelConfig, classes: int):
@@ -143,21 +143,6 @@ class Student(nn.Module):
         for stride in reversed(_STRIDES):
             reach = stride * reach + CAUSAL_RIGHT
         return reach + FEATURE_LOOKAHEAD
-
-    @property
-    def landmarks_read(self) -> set[int]:
-        """Of the 543, those that the model reads."""
-        return {index for encode in self.parts for index in encode.landmarks_read}
-
-    def read_from(self, layout: Layout) -> None:
-        """Take features of the layout's landmarks from now on, beside the whole ones."""
-        for encode in self.parts:
-            encode.read_from(layout)
-
-    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Standardise by these from now on: mean and std (6516,) of the train split's features."""
-        self.feature_mean.copy_(mean)
-        self.feature_std.copy_(std)
 
     def _fuse(self, features: Tensor, detected: Tensor, mask: Tensor, shown: Tensor | None = None) -> Tensor:
         """(B, widths[0], T)"""
