@@ -2,7 +2,7 @@
 
 Either the teacher is run on the very batch that the student sees, or what it said was stored by export_soft_targets.py for a
 number of augmented views that the epochs then go round. (Targets of the sentence as it is, warped to an augmented input, would
-not be what the teacher says of what the student sees.) Measured with benchmarks/student.py on recorded signs, 10 epochs, one
+not be what the teacher says of what the student sees.) Measured on recorded signs before calibration, 10 epochs, one
 seed: 8 stored views teach as well as the teacher itself, 2.3 % WER each. Running the teacher is the way shown first, as it
 needs no files and its views never repeat; stored targets are for teachers that are slow or not at hand.
 """
