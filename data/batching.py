@@ -129,7 +129,8 @@ def load_batch(split: Split, indices: np.ndarray, layout: Layout = WHOLE) -> Lan
     detected = np.zeros((len(indices), frames, split.detected.shape[1]), dtype=bool)
     for row, index in enumerate(indices):
         read, detected[row, : lengths[row]] = split.read(index)
-        landmarks[row, : lengths[row]] = read if layout is WHOLE else read.take(layout.landmarks, axis=1)
+        # Single values are picked almost twice as fast as landmarks of three.
+        landmarks[row, : lengths[row]] = read if layout is WHOLE else layout.pick(read)
     not_finite = (landmarks.view(np.uint16) & _EXPONENT == _EXPONENT).any((1, 2, 3))
     if not_finite.any():
         raise not_finite_error(split, indices[not_finite.argmax()])

@@ -6,6 +6,7 @@ MediaPipe's own (https://github.com/google-ai-edge/mediapipe, `pose_landmark`, `
 
 import difflib
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -158,10 +159,14 @@ class Layout:
         """Values of one block of the features."""
         return len(self) * NUM_COORDINATES
 
-    @property
+    @cached_property
     def values(self) -> np.ndarray:
         """int64 (3 K,): where the coordinates of these landmarks stand among those of all 543."""
         return (self.landmarks[:, None] * NUM_COORDINATES + np.arange(NUM_COORDINATES)).reshape(-1)
+
+    def pick(self, landmarks: np.ndarray) -> np.ndarray:
+        """A copy of these of all 543 landmarks: (T, 543, 3) -> (T, K, 3)."""
+        return landmarks.reshape(len(landmarks), -1)[:, self.values].reshape(len(landmarks), -1, NUM_COORDINATES)
 
     @property
     def whole_columns(self) -> np.ndarray:

@@ -36,7 +36,7 @@ class ResidentSplit:
         finite = torch.ones(frames, dtype=torch.bool, device=device)
         for start in range(0, frames, _PIECE):
             rows = slice(start, start + _PIECE)
-            piece = on_device(split.landmarks[rows].take(layout.landmarks, axis=1), device)
+            piece = on_device(layout.pick(split.landmarks[rows]), device)
             self.landmarks[rows] = piece
             finite[rows] = piece.isfinite().flatten(1).all(1)
         self._finite = finite.cpu().numpy()

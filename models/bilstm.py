@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from models.dropout import Dropout
+
 
 def flip_index(lengths: Tensor, steps: int) -> Tensor:
     """int64 (B, steps): the index that reverses each sentence inside its own length and leaves padding in place."""
@@ -24,7 +26,7 @@ class BiLSTM(nn.Module):
         widths = [in_width, *[2 * hidden] * (layers - 1)]
         self.forward_layers = nn.ModuleList(nn.LSTM(width, hidden, batch_first=True) for width in widths)
         self.backward_layers = nn.ModuleList(nn.LSTM(width, hidden, batch_first=True) for width in widths)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """x (B, T, in_width), lengths int (B,) -> (B, T, 2 * hidden); steps outside the lengths are not meaningful."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.config import CONFORMER_HEADS as HEADS
+from models.dropout import Dropout
 from models.masking import frame_mask
 
 WINDOW = 16  # steps to each side: 64 frames, about 2.5 s
@@ -46,7 +47,7 @@ class ConformerBlock(nn.Module):
         self.convolution = nn.Conv1d(width, width, KERNEL, padding=KERNEL // 2, groups=width)
         self.convolved_norm = nn.LayerNorm(width)
         self.convolution_out = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, inside: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ def _feed_forward(width: int, dropout: float) -> nn.Sequential:
         nn.LayerNorm(width),
         nn.Linear(width, 4 * width),
         nn.SiLU(),
-        nn.Dropout(dropout),
+        Dropout(dropout),
         nn.Linear(4 * width, width),
-        nn.Dropout(dropout),
+        Dropout(dropout),
     )

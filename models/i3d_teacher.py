@@ -16,6 +16,7 @@ from models.bilstm import BiLSTM
 from models.config import TIME_STRIDE, ModelConfig
 from models.conformer import Conformer
 from models.ctc_head import CosineHead
+from models.dropout import Dropout
 from models.masking import frame_mask
 from models.part_encoder import GatedFusion, GraphPartEncoder, PartEncoder, PartsReader
 from models.temporal_inception import InceptionStack
@@ -50,7 +51,7 @@ class I3DTeacher(PartsReader):
             self.sequence = Conformer(width, config.lstm_layers, config.dropout)
         else:
             self.sequence = BiLSTM(width, config.lstm_hidden, config.lstm_layers, config.dropout)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.head = CosineHead(self.sequence.out_width, classes, config.head_scale)
         self.conv_head = CosineHead(config.inception_widths[1], classes, config.head_scale)
 

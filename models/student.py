@@ -17,6 +17,7 @@ from torch.nn import functional
 from data.landmarks import NUM_FEATURES, PARTS, feature_columns, subset
 from models.bilstm import BiLSTM
 from models.ctc_head import CosineHead
+from models.dropout import Dropout
 from models.i3d_teacher import MIN_STD, TeacherOutput
 from models.masking import MaskedBatchNorm, frame_mask
 from models.part_encoder import GatedFusion, PartEncoder, PartsReader
@@ -127,7 +128,7 @@ class Student(PartsReader):
         )
         kind, directions = (ForwardLSTM, 1) if config.causal else (BiLSTM, 2)
         self.lstm = kind(quarter, config.lstm_hidden, config.lstm_layers, config.dropout)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.head = CosineHead(directions * config.lstm_hidden, classes, config.head_scale)
         self.conv_head = CosineHead(quarter, classes, config.head_scale)
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.dropout import Dropout
 from models.masking import MaskedBatchNorm
 
 
@@ -42,7 +43,7 @@ class InceptionStack(nn.Module):
     def __init__(self, in_width: int, widths: tuple[int, int], dropout: float):
         super().__init__()
         self.stages = nn.ModuleList([TemporalInception(in_width, widths[0]), TemporalInception(*widths)])
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, C, T), lengths (B,) -> x (B, widths[1], ceil(T / 4)), lengths (B,)."""
