@@ -160,8 +160,12 @@ class StudentTrainer(Trainer):
                 "fine-tune the teacher on it with train_teacher.py --extend_vocabulary first"
             )
 
+    @property
+    def teacher(self) -> dict | None:
+        return self.guide and dict(self.guide.identity)
+
     def state(self) -> dict:
-        return {**super().state(), "teacher": self.guide and dict(self.guide.identity)}
+        return {**super().state(), "teacher": self.teacher}
 
     def draw_key(self, epoch: int) -> tuple[int, int]:
         return self.guide.draw_key(epoch) if isinstance(self.guide, StoredTeacher) else super().draw_key(epoch)

@@ -38,12 +38,14 @@ def write_model_card(path: Path, result: dict, corpus: Corpus, glosses: int, ver
     words = _plain(" ".join([str(verdict), *verdict.reasons]))
     git = session["git"]
     code = git["commit"] or f"of unknown commit ({_plain(git['reason'])})"
+    teacher = result.get("teacher")
+    taught = f"\nTaught by {_plain(teacher['path'])}, SHA-256 {teacher['sha256']}." if teacher else ""
     packages = ", ".join(f"{name} {version}" for name, version in session["packages"].items())
     text = f"""# Model card: {_plain(path.resolve().parent.name)}
 
 A model for continuous sign language recognition: MediaPipe Holistic landmarks in, gloss sentences out.
 {result["parameters"] / 1e6:.1f} M parameters, {glosses:,} glosses, time stride 4. Written by the run that
-trained it, {session["started"][:10]}.
+trained it, {session["started"][:10]}.{taught}
 
 ## Data
 

@@ -575,6 +575,8 @@ def _finish(run: Run, session: dict) -> dict:
         "simulated": run.corpus.simulated,
         "composed": run.corpus.composed,
     }
+    if trainer.teacher is not None:
+        result["teacher"] = trainer.teacher
     if progress.loaded_wer is not None:
         result["loaded_dev_wer"] = progress.loaded_wer
     write_json(run.folder / "result.json", result)

@@ -56,7 +56,6 @@ class Progress:
 
     epoch: int = 1  # the one under way, from 1
     group: int = 0  # groups of batches done in it, whether they led to an update or were skipped
-    updates: int = 0  # of the whole run, without the skipped ones
     loss_sum: float = 0.0
     loss_sentences: int = 0  # that are in it: those of updates whose loss was finite
     frames: int = 0
@@ -127,6 +126,11 @@ class Trainer:
         self.forward = self.ranks.spread(self.model)
 
     # ---------------------------------------------------------------- state
+
+    @property
+    def teacher(self) -> dict | None:
+        """The path and sha256 of the checkpoint that this model is taught by; None: by nothing but the glosses."""
+        return None
 
     def state(self) -> dict:
         """The checkpoint's content."""
@@ -426,7 +430,6 @@ class Trainer:
             if math.isfinite(norm):
                 progress.gradient_norms.append(norm)
                 progress.bad_updates = 0
-                progress.updates += 1
                 self._watch_for_spikes(loss_sum / len(losses), losses, update)
                 return
         progress.bad_updates += 1

@@ -167,6 +167,10 @@ def test_a_whole_run_and_its_evaluation(settings, finished_run, tiny_corpus, tmp
     checkpoint = load_checkpoint(tmp_path / "student" / "best_model.pth")
     assert checkpoint["kind"] == "student"
     assert checkpoint["teacher"]["sha256"] == sha256_of(finished_run / "best_model.pth")
+    named = f"{finished_run / 'best_model.pth'}".replace("_", "\\_")
+    card = (tmp_path / "student" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert f"Taught by {named}, SHA-256 {checkpoint['teacher']['sha256']}." in card
+    assert "Taught by" not in (finished_run / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert checkpoint["vocabulary"] == load_checkpoint(finished_run / "best_model.pth")["vocabulary"]
     assert checkpoint["corpus"]["fingerprint"] == Corpus(tiny_corpus).fingerprint, "the teacher's corpus by default"
     for folder, kind in ((tmp_path / "student", Student), (finished_run, I3DTeacher)):

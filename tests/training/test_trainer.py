@@ -293,8 +293,8 @@ def test_the_rate_of_each_update_by_hand(tiny_settings):
     expected = [0.25, 0.5, 0.75, 1.0, *(0.2 + 0.4 * (1 + math.cos(math.pi * step / 5)) for step in range(6))]
     assert [trainer.learning_rate(step) for step in range(10)] == pytest.approx(expected)
     assert expected[-1] == pytest.approx(0.2)
-    for group, updates in ((1, 3), (1, 2)):  # the second time one was skipped before
-        trainer.progress.epoch, trainer.progress.group, trainer.progress.updates = 2, group, updates
+    for group in (1, 1):
+        trainer.progress.epoch, trainer.progress.group = 2, group
         update(trainer, plain_batches(trainer, [range(2)]))
         assert {group["lr"] for group in trainer.optimizer.param_groups} == {1.0}
 
@@ -461,7 +461,7 @@ def test_a_skipped_update_does_not_count_for_the_loss_and_does_not_shift_the_lea
             update(trainer, [batch])
             seen.append(trainer.optimizer.param_groups[0]["lr"])
         rates.append(seen)
-        assert trainer.progress.updates == 5 - len(bad) and trainer.progress.skipped_updates == len(bad)
+        assert len(trainer.progress.gradient_norms) == 5 - len(bad) and trainer.progress.skipped_updates == len(bad)
         assert trainer.progress.loss_sentences == 2 * (5 - len(bad)) and math.isfinite(trainer.progress.loss_sum)
     assert len(set(rates[0])) == 5 and rates[0] == rates[1], "it follows the place in the run"
 
@@ -563,7 +563,7 @@ def test_nothing_in_an_update_waits_for_the_device(tiny_settings, monkeypatch, s
             trainer.update(list(batches))
     take_down(*read_afterwards)
     trainer.read_last_update()
-    assert trainer.progress.updates == 2 and len(trainer.progress.hypotheses) == 10
+    assert len(trainer.progress.gradient_norms) == 2 and len(trainer.progress.hypotheses) == 10
 
 
 @pytest.mark.parametrize("resident", [False, True])
@@ -610,7 +610,7 @@ def test_nothing_in_an_update_waits_for_the_gpu(tiny_settings, precision):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     trainer.read_last_update()
-    assert trainer.progress.updates + trainer.progress.skipped_updates == 3
+    assert len(trainer.progress.gradient_norms) + trainer.progress.skipped_updates == 3
 
 
 def test_figures_are_read_one_update_late_and_none_is_lost(tiny_settings):
@@ -618,11 +618,11 @@ def test_figures_are_read_one_update_late_and_none_is_lost(tiny_settings):
     for group, indices in enumerate([[0, 1], [2, 3], [4]]):
         trainer.progress.group = group
         trainer.update(plain_batches(trainer, [indices]))
-        assert trainer.progress.updates == group and len(trainer.progress.recent_losses) == group
+        assert len(trainer.progress.gradient_norms) == group and len(trainer.progress.recent_losses) == group
     trainer.read_last_update()
-    assert trainer.progress.updates == 3 and sorted(trainer.progress.hypotheses) == [0, 1, 2, 3, 4]
+    assert len(trainer.progress.gradient_norms) == 3 and sorted(trainer.progress.hypotheses) == [0, 1, 2, 3, 4]
     trainer.read_last_update()
-    assert trainer.progress.updates == 3, "each is read once"
+    assert len(trainer.progress.gradient_norms) == 3, "each is read once"
 
 
 def test_a_checkpoint_holds_the_figures_of_every_update_before_it(tiny_settings, tmp_path):
@@ -631,7 +631,7 @@ def test_a_checkpoint_holds_the_figures_of_every_update_before_it(tiny_settings,
     trainer.update(plain_batches(trainer, [[0, 1]]))
     trainer.save()
     progress = load_checkpoint(tmp_path / "run" / "last.pth")["training"]["progress"]
-    assert progress["updates"] == 1 and sorted(progress["hypotheses"]) == [0, 1] and progress["loss_sentences"] == 2
+    assert len(progress["gradient_norms"]) == 1 and sorted(progress["hypotheses"]) == [0, 1] and progress["loss_sentences"] == 2
 
 
 def test_a_gradient_that_is_not_finite_is_skipped_too(tiny_settings, capsys):
@@ -640,7 +640,7 @@ def test_a_gradient_that_is_not_finite_is_skipped_too(tiny_settings, capsys):
     trainer.model.head.weight.register_hook(lambda gradient: gradient * math.inf)
     update(trainer, plain_batches(trainer, [[3, 1]]))
     assert all(torch.equal(before[name], p) for name, p in trainer.model.named_parameters())
-    assert (trainer.progress.updates, trainer.progress.skipped_updates) == (0, 1)
+    assert (len(trainer.progress.gradient_norms), trainer.progress.skipped_updates) == (0, 1)
     assert "train-03, train-01" in capsys.readouterr().out
 
 
@@ -706,7 +706,7 @@ def test_a_loss_spike_is_logged_with_its_sentences(tiny_settings, capsys):
     assert event["sentences"] == [["train-01", 300.0], ["train-05", 20.0], ["train-02", 11.0]]
     output = capsys.readouterr().out
     assert output.count("loss spike") == 1 and "train-01 (300.0), train-05 (20.0), train-02 (11.0)" in output
-    assert trainer.progress.loss_spikes == 1 and trainer.progress.updates == 2, "it is said, not skipped"
+    assert trainer.progress.loss_spikes == 1 and len(trainer.progress.gradient_norms) == 2, "it is said, not skipped"
 
 
 # ---------------------------------------------------------------- sentences that do not fit
