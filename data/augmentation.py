@@ -22,6 +22,7 @@ from data.transfer import on_device
 _NOISE_ROWS = 2048  # rows of the table of normal values that noise is read from
 _MOVED_PARTS = ("face", "left_hand", "right_hand")  # scaled and shifted against the body
 _HANDS = ("left_hand", "right_hand")
+_DRIFT_FRAMES = 10  # from one drawn place of a drifting hand to the next: about half a sign
 _LONGEST_LOSS = 0.5  # a lost hand stays lost for at most this share of the sentence
 
 
@@ -31,7 +32,8 @@ class Draw:
 
     times: source positions (S,). linear: a 2x2 map of x and y; shift (2,). noise: standard deviation, from row noise_row of
     the table. mirror: exchange left and right, after everything else. part_scale (3,) and part_shift (3, 2): of face, left
-    and right hand. fingers: bool (2, 5), those that stay. hidden: (part, start, stop) in source frames.
+    and right hand. fingers: bool (2, 5), those that stay. hidden: (part, start, stop) in source frames. drift: (2, S, 5), of
+    the left and the right hand a shift in x and y and a rotation vector in radians; None when neither is drawn.
     """
 
     times: np.ndarray
@@ -44,6 +46,7 @@ class Draw:
     part_shift: np.ndarray
     fingers: np.ndarray
     hidden: tuple[tuple[int, int, int], ...]
+    drift: np.ndarray | None = None
 
 
 def _span(random: np.random.Generator, frames: int, share: float) -> tuple[int, int]:
@@ -90,6 +93,18 @@ def _draw_hidden(
     return tuple(span for span in hidden if span[1] < span[2])
 
 
+def _draw_drift(random: np.random.Generator, config: AugmentationConfig, frames: int) -> np.ndarray | None:
+    """Independent places every few frames, eased from one to the next."""
+    if not (config.hand_drift or config.hand_turn):
+        return None
+    at = random.uniform() + np.arange(frames) / _DRIFT_FRAMES
+    before = at.astype(int)
+    places = random.standard_normal((len(_HANDS), before[-1] + 2, 5))
+    way = (at - before)[:, None]
+    drift = places[:, before] + (places[:, before + 1] - places[:, before]) * (3 - 2 * way) * way**2
+    return (drift * np.repeat([config.hand_drift, math.radians(config.hand_turn)], [2, 3])).astype(np.float32)
+
+
 def draw(config: AugmentationConfig, seed: int, epoch: int, id: str, frames: int, min_frames: int) -> Draw:
     """Draw one sentence's augmentation.
 
@@ -112,6 +127,7 @@ def draw(config: AugmentationConfig, seed: int, epoch: int, id: str, frames: int
         part_shift=random.uniform(-config.part_shift, config.part_shift, (len(_MOVED_PARTS), 2)).astype(np.float32),
         fingers=random.random((len(_HANDS), len(FINGERS))) >= config.finger_drop,
         hidden=_draw_hidden(random, config, frames),
+        drift=_draw_drift(generator(seed, epoch, id, "drift"), config, len(times)),
     )
 
 
@@ -158,6 +174,7 @@ class Augmenter:
         detected = take_frames(detected, times.round().long())
         self._move_parts(body, draws)
         self._fold_fingers(body, draws)
+        self._drift_hands(body, draws, longest)
 
         linear = on_device(np.stack([one.linear for one in draws]), device)  # (B, 2, 2)
         shift = on_device(np.stack([one.shift for one in draws]), device)  # (B, 2)
@@ -206,3 +223,26 @@ class Augmenter:
                     # Slices: a list of indices would be copied to the device, which waits for it.
                     first, *_, last = (self.layout.part_slices[name].start + point for point in FINGERS[finger])
                     body[row, :, first + 1 : last + 1] = body[row, :, first : first + 1]
+
+    def _drift_hands(self, body: Tensor, draws: Sequence[Draw], frames: int) -> None:
+        """Turn hands about their wrists and shift them with their arms, the elbow half as far, in place."""
+        if draws[0].drift is None:
+            return
+        drift = np.stack([np.pad(d.drift, ((0, 0), (0, frames - d.drift.shape[1]), (0, 0)), "edge") for d in draws])
+        drift = on_device(drift, body.device)[:, :, :, None]  # (B, 2, S, 1, 5)
+        for hand, name in enumerate(_HANDS):
+            shift, turn = drift[:, hand, ..., :2], drift[:, hand, ..., 2:]
+            points = body[:, :, self.layout.part_slices[name]]
+            root = body[:, :, self.layout.part_roots[name], None].clone()
+            points.copy_(root + rotate(points - root, turn))
+            points[..., :2] += shift
+            for place, share in self.layout.arms[name]:
+                body[:, :, place, :2] += share * shift[:, :, 0]
+
+
+def rotate(points: Tensor, turn: Tensor) -> Tensor:
+    """Points (..., 3) turned about the origin by rotation vectors in radians (..., 3) that broadcast (Rodrigues' formula)."""
+    angle = torch.linalg.vector_norm(turn, dim=-1, keepdim=True)
+    axis = (turn / angle.clamp(min=1e-9)).expand_as(points)
+    along = axis * (axis * points).sum(-1, keepdim=True)
+    return along + (points - along) * angle.cos() + torch.linalg.cross(axis, points) * angle.sin()

@@ -13,6 +13,8 @@ _LIMITS = {  # the highest value of each other setting
     "rotation": 180.0,
     "shift": 5.0,
     "part_shift": 5.0,
+    "hand_drift": 1.0,
+    "hand_turn": 90.0,
     "finger_drop": 0.9,
     "hand_drop": 0.9,
     "mirror": 1.0,
@@ -40,6 +42,11 @@ class AugmentationConfig:
     # Its parts.
     part_scale: tuple[float, float] = (1.0, 1.0)  # of hands about their wrists, the face about its root; (1, 1) is off
     part_shift: float = 0.0  # of each hand and the face against the body, from [-this, this] for x and y; 0 is off
+    # Every signer has a form of a sign of their own: a little off its place, the hand turned a little.
+    hand_drift: float = 0.0  # standard deviation of each hand's slow drift, with its arm; 0 is off
+    hand_turn: float = (
+        0.0  # degrees, standard deviation of each hand's slow turning about its wrist, in space; 0 is off
+    )
     finger_drop: float = 0.0  # probability that a finger is folded onto its base for the sentence; 0 is off
     hand_drop: float = 0.0  # probability that a hand is lost for a run of up to half of the sentence; 0 is off
     # Sentences.

@@ -34,6 +34,11 @@ FACE_ROOT = 33 + 168  # between the eyes, where the nose begins
 LEFT_HAND_WRIST, RIGHT_HAND_WRIST = 501, 522
 # The landmark that each part's fourth feature block is measured from.
 PART_ROOTS = {"pose": NOSE, "face": FACE_ROOT, "left_hand": LEFT_HAND_WRIST, "right_hand": RIGHT_HAND_WRIST}
+# What moves with a hand, and how far: of the pose, the elbow, the wrist and its own three points of the hand.
+ARMS = {
+    "left_hand": {13: 0.5, 15: 1.0, 17: 1.0, 19: 1.0, 21: 1.0},
+    "right_hand": {14: 0.5, 16: 1.0, 18: 1.0, 20: 1.0, 22: 1.0},
+}
 # The pose landmark that a lost part is carried along with, so that a bridged gap still follows the body.
 PART_ANCHORS = {"face": NOSE, "left_hand": LEFT_WRIST, "right_hand": RIGHT_WRIST}
 
@@ -146,6 +151,12 @@ class Layout:
         self.left_wrist, self.right_wrist = self._places(LEFT_WRIST, RIGHT_WRIST)
         self.part_roots = dict(zip(PART_ROOTS, self._places(*PART_ROOTS.values()), strict=True))
         self.part_anchors = dict(zip(PART_ANCHORS, self._places(*PART_ANCHORS.values()), strict=True))
+        self.arms = {
+            hand: [
+                (place, share) for place, index in enumerate(self.landmarks.tolist()) if (share := shares.get(index))
+            ]
+            for hand, shares in ARMS.items()
+        }
         self.mirrored = tuple(self._places(*MIRRORED[self.landmarks]))
 
     def __len__(self) -> int:

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.augmentation import Augmenter, Draw, draw, hide
+from data.augmentation import Augmenter, Draw, draw, hide, rotate
 from data.augmentation_config import AugmentationConfig
 from data.features import body_coordinates, feature_blocks
-from data.landmarks import LEFT_WRIST, RIGHT_WRIST
+from data.landmarks import LEFT_WRIST, RIGHT_WRIST, Layout
 from errors import UsageError
 
 OFF = AugmentationConfig(
@@ -26,6 +26,8 @@ OFF = AugmentationConfig(
     mirror=0,
     part_scale=(1, 1),
     part_shift=0,
+    hand_drift=0,
+    hand_turn=0,
     finger_drop=0,
     hand_drop=0,
     mix=0,
@@ -79,6 +81,8 @@ def test_everything_off_changes_nothing():
         ("aspect", (0.7, 1.4)),
         ("mirror", 1.0),
         ("part_scale", (0.7, 1.4)),
+        ("hand_drift", 0.1),
+        ("hand_turn", 20.0),
         ("part_shift", 0.3),
         ("finger_drop", 0.9),
     ],
@@ -273,6 +277,8 @@ def test_frames_behind_the_end_hold_the_last_frame_also_with_noise():
         ("aspect", (0.9, 0.95)),
         ("mirror", 1.1),
         ("part_scale", (1.2, 1.3)),
+        ("hand_drift", -0.1),
+        ("hand_turn", 91),
         ("finger_drop", 1.0),
         ("hand_drop", 0.95),
         ("mix", 2),
@@ -355,6 +361,68 @@ def test_drawn_part_changes_stay_in_their_ranges():
     assert (scales.min(0) < 0.83).all() and scales.min() >= 0.8 - 1e-6
     assert (scales.max(0) > 1.21).all() and scales.max() <= 1.25 + 1e-6
     assert (shifts.min((0, 2)) < -0.09).all() and (shifts.max((0, 2)) > 0.09).all() and abs(shifts).max() <= 0.1
+
+
+def test_rotations_by_hand():
+    turned = rotate(torch.tensor([[1.0, 2.0, 3.0]] * 4), torch.pi / 2 * torch.eye(4)[:, :3])
+    expected = [[1, -3, 2], [3, 2, -1], [-2, 1, 3], [1, 2, 3]]
+    torch.testing.assert_close(turned, torch.tensor(expected, dtype=torch.float32), atol=1e-5, rtol=0)
+
+
+def test_a_rotation_is_the_exponential_of_its_cross_product():
+    turns, points = torch.randn(50, 3, dtype=torch.float64), torch.randn(50, 3, dtype=torch.float64)
+    x, y, z = turns.unbind(1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).view(-1, 3, 3)
+    expected = (torch.linalg.matrix_exp(cross) @ points[..., None])[..., 0]
+    torch.testing.assert_close(rotate(points, turns), expected)
+
+
+def test_a_hand_drifts_with_its_arm_and_turns_about_its_wrist_by_hand():
+    drift = np.zeros((2, 3, 5), np.float32)
+    drift[0, 1] = 0.25, -0.5, 0, 0, math.pi / 2  # the left hand in the second frame: a quarter turn in the image plane
+    body = random_body(1, 3)
+    found, _, _ = Augmenter(replace(OFF, hand_drift=1, hand_turn=90))(
+        body.clone(), random_detected(1, 3), [still(3, drift=drift)]
+    )
+    expected = body.clone()
+    shift, frame = torch.tensor([0.25, -0.5]), expected[0, 1]
+    frame[[15, 17, 19, 21], :2] += shift
+    frame[13, :2] += shift / 2
+    hand = body[0, 1, 501:522] - body[0, 1, 501]
+    turned = torch.stack([-hand[:, 1], hand[:, 0], hand[:, 2]], dim=1) + body[0, 1, 501]
+    frame[501:522] = turned + torch.tensor([0.25, -0.5, 0])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_drifts_are_slow_and_spread_as_said():
+    config = replace(OFF, hand_drift=0.1, hand_turn=20)
+    drifts = np.stack([draw(config, 0, 1, str(number), 200, 1).drift for number in range(100)])
+    assert drifts.shape == (100, 2, 200, 5)
+    # Between two drawn places the spread is smaller, 0.86 of a place's in the mean over the way.
+    assert drifts[..., :2].std() == pytest.approx(0.086, rel=0.03)
+    assert drifts[..., 2:].std() == pytest.approx(math.radians(20) * 0.86, rel=0.03)
+    # Eased over ten frames, a step is at most 0.15 of the way between two places; those are seldom 6 deviations apart.
+    assert np.abs(np.diff(drifts[..., :2], axis=2)).max() < 0.15 * 0.6
+    assert abs(np.corrcoef(drifts[..., 0].ravel(), drifts[..., 1].ravel())[0, 1]) < 0.05
+    assert not draw(replace(config, hand_drift=0), 0, 1, "a", 9, 1).drift[..., :2].any()
+    assert draw(OFF, 0, 1, "a", 9, 1).drift is None
+
+
+def test_drift_leaves_every_other_draw_as_it_is():
+    one, other = (draw(AugmentationConfig(hand_drift=drift), 0, 1, "a", 30, 1) for drift in (0.0, 0.1))
+    for name in ("times", "linear", "shift", "noise", "noise_row", "mirror", "fingers", "hidden"):
+        assert np.array_equal(getattr(one, name), getattr(other, name)), name
+
+
+def test_a_drift_with_few_landmarks_is_that_with_all():
+    config, layout = replace(OFF, hand_drift=0.1, hand_turn=20), Layout([13, 14, 19])
+    body, detected = random_body(2, 9), random_detected(2, 9)
+    draws = [draw(config, 0, 1, "a", 9, 1), draw(config, 0, 1, "b", 6, 1)]
+    whole = Augmenter(config)(body.clone(), detected, draws)[0]
+    few = Augmenter(config, layout=layout)(body[:, :, layout.landmarks].clone(), detected, draws)[0]
+    assert torch.equal(few, whole[:, :, layout.landmarks])
+    assert torch.equal(whole[1, 5:], whole[1, 5:6].expand(4, -1, -1)), "held behind the end"
 
 
 def test_a_dropped_finger_lies_on_its_base_and_the_others_stay():

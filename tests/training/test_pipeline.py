@@ -115,6 +115,8 @@ ALL_OF_IT = {
     "finger_drop": 0.5,
     "part_shift": 0.1,
     "part_scale": (0.9, 1.1),
+    "hand_drift": 0.1,
+    "hand_turn": 20.0,
 }
 
 

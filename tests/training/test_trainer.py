@@ -539,6 +539,8 @@ EVERYTHING = {
     "finger_drop": 0.3,
     "part_shift": 0.1,
     "part_scale": [0.9, 1.1],
+    "hand_drift": 0.1,
+    "hand_turn": 20.0,
 }
 
 
@@ -631,7 +633,11 @@ def test_a_checkpoint_holds_the_figures_of_every_update_before_it(tiny_settings,
     trainer.update(plain_batches(trainer, [[0, 1]]))
     trainer.save()
     progress = load_checkpoint(tmp_path / "run" / "last.pth")["training"]["progress"]
-    assert len(progress["gradient_norms"]) == 1 and sorted(progress["hypotheses"]) == [0, 1] and progress["loss_sentences"] == 2
+    assert (
+        len(progress["gradient_norms"]) == 1
+        and sorted(progress["hypotheses"]) == [0, 1]
+        and progress["loss_sentences"] == 2
+    )
 
 
 def test_a_gradient_that_is_not_finite_is_skipped_too(tiny_settings, capsys):
