@@ -43,7 +43,7 @@ class AugmentationConfig:
     part_scale: tuple[float, float] = (1.0, 1.0)  # of hands about their wrists, the face about its root; (1, 1) is off
     part_shift: float = 0.0  # of each hand and the face against the body, from [-this, this] for x and y; 0 is off
     # Every signer has a form of a sign of their own: a little off its place, the hand turned a little.
-    hand_drift: float = 0.0  # standard deviation of each hand's slow drift, with its arm; 0 is off
+    hand_drift: float = 0.07  # standard deviation of each hand's slow drift, with its arm; 0 is off
     hand_turn: float = (
         0.0  # degrees, standard deviation of each hand's slow turning about its wrist, in space; 0 is off
     )
@@ -51,7 +51,7 @@ class AugmentationConfig:
     hand_drop: float = 0.0  # probability that a hand is lost for a run of up to half of the sentence; 0 is off
     # Sentences.
     mix: float = (
-        0.0  # probability that another sentence of the same signer follows, where one is short enough; 0 is off
+        0.3  # probability that another sentence of the same signer follows, where one is short enough; 0 is off
     )
 
     def __post_init__(self):

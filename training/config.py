@@ -50,7 +50,7 @@ class TrainingConfig:
     distillation_weight: float = 1.0  # of what the sequence head teaches the convolution head
     distillation_temperature: float = 8.0  # both heads' logits are divided by this for it
     label_smoothing: float = 0.02  # weight of the uniform distribution against both heads, so that no gloss dies out
-    part_mask: float = 0.0  # probability that a part of the body is hidden from the model for a whole sentence
+    part_mask: float = 0.05  # probability that a part of the body is hidden from the model for a whole sentence
     consistency_weight: float = 0.0  # of the divergence between two views of a sentence, which take twice the time
 
     def __post_init__(self):
