@@ -244,7 +244,7 @@ def test_saves_inside_an_epoch_change_nothing(uninterrupted, tiny_settings, exec
     interrupt(lambda: execute_run(tiny_settings), signal.SIGKILL)
     patch.undo()
     progress = load_checkpoint(folder / "last.pth")["training"]["progress"]
-    assert (progress["epoch"], progress["group"], progress["updates"]) == (2, 1, 3)
+    assert (progress["epoch"], progress["group"], len(progress["gradient_norms"])) == (2, 1, 1)
     before = load_checkpoint(folder / "previous.pth")["training"]["progress"]
     assert (before["epoch"], before["group"]) == (2, 0)
     execute_run({"training": {"output_dir": str(folder), "checkpoint_minutes": 0.0}}, "auto")

@@ -168,7 +168,7 @@ def test_a_training_state_of_another_version_cannot_be_continued(run_copy, capsy
     checkpoint = load_checkpoint(run_copy / "last.pth")
     checkpoint.pop("format_version")
     known = checkpoint["training"]["progress"]
-    for progress in ({**known, "laps": 3}, {name: value for name, value in known.items() if name != "updates"}):
+    for progress in ({**known, "laps": 3}, {name: value for name, value in known.items() if name != "skipped_updates"}):
         changed = {**checkpoint, "training": {**checkpoint["training"], "progress": progress}}
         save_checkpoint(run_copy / "last.pth", changed)
         with pytest.raises(DataError, match=r"can be fine-tuned from.*but not continued"):
