@@ -5,7 +5,8 @@
 
 Writes four corpora for benchmarks/ablation.py, whose dev splits hold known and unknown signers (two columns there):
     recorders   sentences of INPUT's recordings; the last recorder is in dev only, beside unseen recordings of the others
-    simulated   the built-in signers; eight that are in dev only, beside the known six
+    simulated   the built-in signers; eight that are in dev only, beside the known six. Its test split is larger, as 60
+                sentences of eight signers tell little: 28 others beside the six, for `--also …/simulated:test`
     both        the two together in one vocabulary
     others      dev only: single recordings of INPUT's glosses from other people's collections (--others; names are compared
                 without case, blanks, hyphens), as one-gloss sentences. Its one train sentence is a copy for the format's sake.
@@ -29,6 +30,7 @@ from errors import UsageError, run_script
 ROWS = tuple[str, str, tuple[str, ...], object, object]  # id, signer, glosses, landmarks, detected
 TRAIN_SENTENCES, DEV_SENTENCES = 300, 60  # dev: of known and of unknown signers each
 UNKNOWN_SIMULATED = 8
+TEST_KNOWN, TEST_UNKNOWN, TEST_SENTENCES = 300, 28, 12  # sentences of known signers; unknown ones and sentences of each
 
 
 def composed_rows(clips: Split, pool: list[Recording], count: int, name: str) -> list[ROWS]:
@@ -57,13 +59,21 @@ def recorder_rows(isolated: Corpus) -> dict[str, list[ROWS]]:
 
 
 def simulated_rows(folder: Path) -> dict[str, list[ROWS]]:
-    """Train and dev of the built-in grammar; dev is half of known signers, half of unknown ones."""
+    """Splits of the built-in grammar: dev is half of known signers, half of unknown ones, test half of still others."""
     synthesize(folder / "known", sentences=TRAIN_SENTENCES, dev_sentences=DEV_SENTENCES)
     synthesize(folder / "unknown", sentences=1, dev_sentences=DEV_SENTENCES, unseen_dev_signers=UNKNOWN_SIMULATED)
-    known, unknown = Corpus(folder / "known"), Corpus(folder / "unknown")
+    signers = UNKNOWN_SIMULATED + TEST_UNKNOWN  # the first of them are dev's
+    sizes = {"dev_sentences": TEST_SENTENCES * signers, "test_sentences": TEST_KNOWN}
+    synthesize(folder / "more", sentences=1, unseen_dev_signers=signers, **sizes)
+    known, unknown, more = (Corpus(folder / name) for name in ("known", "unknown", "more"))
+    train = list(read_rows(known.split("train"), "simulated-"))
+    dev = [*read_rows(known.split("dev"), "known-"), *read_rows(unknown.split("dev"), "unknown-")]
+    test = [*read_rows(more.split("test"), "more-known-"), *read_rows(more.split("dev"), "more-unknown-")]
+    in_train, in_dev = {row[2] for row in train}, {row[1] for row in dev if row[0].startswith("unknown-")}
     return {
-        "train": list(read_rows(known.split("train"), "simulated-")),
-        "dev": [*read_rows(known.split("dev"), "known-"), *read_rows(unknown.split("dev"), "unknown-")],
+        "train": train,
+        "dev": dev,
+        "test": [row for row in test if row[2] not in in_train and row[1] not in in_dev],
     }
 
 
@@ -119,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
         recorders, simulated = recorder_rows(isolated), simulated_rows(folder)
         figures = write(options.output / "recorders", recorders, isolated, simulated=False)
         figures |= write(options.output / "simulated", simulated, isolated, simulated=True)
-        both = {split: recorders[split] + simulated[split] for split in recorders}
+        both = {split: recorders[split] + simulated[split] for split in recorders}  # without the larger test
         figures |= write(options.output / "both", both, isolated, simulated=True)
         if options.others:
             glosses = {gloss for _, _, words, _, _ in recorders["train"] for gloss in words}

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import gpu, language_model, scaling, training
+from benchmarks import gpu, language_model, scaling, signer_corpora, training
 from benchmarks.baseline_teacher import BaselineTeacher, baseline_update, plain_adamw
 from benchmarks.multiply_adds import count_multiply_adds
 from benchmarks.results import add_json_option, figure_name, finish
@@ -291,3 +291,59 @@ def test_several_processes_act_the_same_bytes(tmp_path):
     for file in split_files("train"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     assert len(Corpus(tmp_path / "two").split("train")) == 9
+
+
+# ---------------------------------------------------------------- corpora with unknown signers
+
+
+@pytest.fixture
+def small_numbers(monkeypatch):
+    sizes = {"TRAIN_SENTENCES": 8, "DEV_SENTENCES": 4, "UNKNOWN_SIMULATED": 2}
+    sizes |= {"TEST_KNOWN": 6, "TEST_UNKNOWN": 3, "TEST_SENTENCES": 2}
+    for name, value in sizes.items():
+        monkeypatch.setattr(signer_corpora, name, value)
+
+
+def test_signers_of_the_simulated_corpus_are_known_or_not_as_said(tmp_path, small_numbers):
+    rows = signer_corpora.simulated_rows(tmp_path)
+    of_train = {signer for _, signer, *_ in rows["train"]}
+    of_dev = {signer for id, signer, *_ in rows["dev"] if id.startswith("unknown-")}
+    of_test = {signer for id, signer, *_ in rows["test"] if id.startswith("more-unknown-")}
+    assert (len(rows["train"]), len(rows["dev"]), len(of_dev), len(of_test)) == (8, 8, 2, 3)
+    assert not of_train & of_dev and not of_train & of_test and not of_dev & of_test
+    known = [row for split in ("dev", "test") for row in rows[split] if "unknown" not in row[0]]
+    assert len(known) > 4 and {row[1] for row in known} <= of_train
+    assert not {row[2] for row in rows["train"]} & {row[2] for row in rows["test"]}, "no sentence of train"
+    assert len({row[0] for split in rows.values() for row in split}) == sum(map(len, rows.values()))
+
+
+def test_the_corpora_of_recorders_and_others(tmp_path, small_numbers):
+    """Two recorders who take turns every thirty recordings, and two recordings a gloss of somebody else's."""
+    random = np.random.default_rng(0)
+    for folder, repetitions in (("mine", [*range(8), *range(30, 38)]), ("theirs", range(2))):
+        for gloss in ("hello", "thank-you", "no"):
+            for repetition in repetitions:
+                path = tmp_path / folder / (gloss if folder == "mine" else gloss.replace("-", " ").title())
+                (path / str(repetition)).mkdir(parents=True)
+                for frame in range(6):
+                    np.save(path / str(repetition) / f"{frame}.npy", random.uniform(0.2, 0.8, 1662))
+    words = [
+        "--input",
+        tmp_path / "mine",
+        "--recorders",
+        2,
+        "--others",
+        tmp_path / "theirs",
+        "--output",
+        tmp_path / "out",
+    ]
+    assert signer_corpora.main([str(word) for word in words]) == 0
+    recorders, both, others = (Corpus(tmp_path / "out" / name) for name in ("recorders", "both", "others"))
+    unknown = {s.signer for s in recorders.split("dev").sentences} - {
+        s.signer for s in recorders.split("train").sentences
+    }
+    assert len(unknown) == 1 and both.simulated and not recorders.simulated
+    assert len(both.split("train")) == 16 and "test" not in both.splits
+    assert [s.glosses for s in others.split("dev").sentences] == [
+        (g,) for g in ("hello", "no", "thank-you") for _ in "12"
+    ]
