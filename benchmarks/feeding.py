@@ -83,7 +83,7 @@ def feeders(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, Callable[[], 
     known = trainer.pipeline
 
     def read() -> int:
-        return sum(int(load_batch(trainer.train.split, indices, known.layout).lengths.sum()) for indices in plan)
+        return sum(int(load_batch(trainer.epoch_train.split, indices, known.layout).lengths.sum()) for indices in plan)
 
     ways = {"reading": read}
     resident = ResidentSplit(trainer.train.split, trainer.device, known.layout)
@@ -93,7 +93,7 @@ def feeders(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, Callable[[], 
             pipeline.resident = [resident] if where == "resident" else []
 
             def feed(pipeline=pipeline, config=config) -> int:
-                return sum(batch.frames for batch in pipeline.augmented_batches(trainer.train, plan, config, 0, 1))
+                return sum(batch.frames for batch in pipeline.augmented_batches(trainer.epoch_train, plan, config, 0, 1))
 
             ways[f"feeder_{where}_{how}"] = feed
     return ways
@@ -115,7 +115,7 @@ def updates(trainer: Trainer, plan: list[np.ndarray]) -> Callable[[], int]:
 
 def stored_features(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, float]:
     """Frames a second of reading float32 features (T, 6516), a file a sentence, into padded batches on the CPU."""
-    split, rates = trainer.train.split, {}
+    split, rates = trainer.epoch_train.split, {}
     whole = FeaturePipeline(trainer.pipeline.aspect_ratio, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
         for batch in whole.batches(split, plan):
@@ -138,9 +138,11 @@ def stored_features(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, float
 
 def padding(trainer: Trainer, epochs: int = 3) -> dict[str, float]:
     """Percent of padded frames, mean over epochs."""
-    stored, found = trainer.train.split.lengths[trainer.trainable], {}
+    found: dict[str, float] = {}
     for epoch in range(1, epochs + 1):
-        shown = trainer.shown_lengths(trainer.train, epoch)
+        trainer.begin_epoch(epoch)
+        shown = trainer.shown_lengths(trainer.epoch_train, epoch)
+        stored = trainer.epoch_train.split.lengths[trainer.trainable]
         plans = {f"padding_batch_{size}": plan_epoch(shown, size, 0, epoch) for size in (8, 16)}
         plans |= {f"padding_{frames}_frames": plan_by_frames(shown, frames, 0, epoch) for frames in BUDGETS}
         plans["padding_batch_8_by_stored_lengths"] = plan_epoch(stored, 8, 0, epoch)

@@ -413,8 +413,8 @@ def time_updates(trainer, count: int) -> Timed:
         marks = Marks(trainer.device)
         marks.add()
         (batch,) = next(feed)
-        names = [trainer.train.split.sentences[index].id for index in batch.indices]
-        targets = pad_targets([trainer.train.targets[index] for index in batch.indices], trainer.device)
+        names = [trainer.epoch_train.split.sentences[index].id for index in batch.indices]
+        targets = pad_targets([trainer.epoch_train.targets[index] for index in batch.indices], trainer.device)
         shown = draw_views(options, 1, names)
         view = None if shown is None else on_device(shown[0], trainer.device)
         marks.add()
@@ -454,7 +454,7 @@ def time_real_updates(trainer, count: int) -> Whole:
     synchronize(trainer.device)
     seconds = time.perf_counter() - started
     feed.close()
-    lengths = trainer.train.split.lengths
+    lengths = trainer.epoch_train.split.lengths
     return Whole(seconds / count, sum(int(lengths[batch].sum()) for batch in plan[warm_up:]) / count)
 
 
