@@ -93,7 +93,9 @@ def feeders(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, Callable[[], 
             pipeline.resident = [resident] if where == "resident" else []
 
             def feed(pipeline=pipeline, config=config) -> int:
-                return sum(batch.frames for batch in pipeline.augmented_batches(trainer.epoch_train, plan, config, 0, 1))
+                return sum(
+                    batch.frames for batch in pipeline.augmented_batches(trainer.epoch_train, plan, config, 0, 1)
+                )
 
             ways[f"feeder_{where}_{how}"] = feed
     return ways
