@@ -86,8 +86,8 @@ class Gathering:
         detected = self.resident.detected.index_select(0, rows)
         if self.places:
             places = on_device(np.concatenate(self.places), device)
-            kept = self.resident.layout.landmarks
-            landmarks.index_copy_(0, places, on_device(np.concatenate([x[:, kept] for x, _ in self.between]), device))
+            pick = self.resident.layout.pick
+            landmarks.index_copy_(0, places, on_device(np.concatenate([pick(x) for x, _ in self.between]), device))
             detected.index_copy_(0, places, on_device(np.concatenate([seen for _, seen in self.between]), device))
         shape = self.rows.shape
         outside = ~frame_mask(lengths, shape[1])
