@@ -1,7 +1,7 @@
 """How much arithmetic a forward pass is, and how much the machine could do.
 
-torch.utils.flop_counter sees neither oneDNN's nor cuDNN's LSTM, which is most of the teacher's work, so layers are counted by
-formula: linear layers, convolutions, LSTMs and cosine heads. Everything else (norms, pooling, softmax) is left out.
+torch.utils.flop_counter sees none of oneDNN's linear layers and LSTMs, which are most of the work, so layers are counted by
+formula: linear layers, convolutions, LSTMs and cosine heads. Everything else (attention, norms, pooling, softmax) is left out.
 """
 
 import time
@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from models.ctc_head import CosineHead
+from models.linear import Linear
 
 UPDATE = 3  # forward passes that an update is: each product is done again for the input's and for the weights' gradient
 
@@ -36,7 +37,7 @@ def of_lstm(layer: nn.LSTM, x: Tensor | PackedSequence) -> int:
     return steps * sum(weight.numel() for name, weight in layer.named_parameters() if name.startswith("weight"))
 
 
-_COUNTED = {nn.Linear: of_linear, CosineHead: of_head, nn.Conv1d: of_convolution, nn.LSTM: of_lstm}
+_COUNTED = {nn.Linear: of_linear, Linear: of_linear, CosineHead: of_head, nn.Conv1d: of_convolution, nn.LSTM: of_lstm}
 
 
 def count_multiply_adds(model: nn.Module, run: Callable[[], object]) -> int:

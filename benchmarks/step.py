@@ -7,7 +7,8 @@
 2. A whole update of the full-size teacher in bfloat16 against float32. 'auto' is float32 on the CPU whatever comes out: a
    probe at each start could choose otherwise after an interruption, and a continued run would not be the same.
 3. The optimiser's step with the skip decided on the device against a step without any.
-4. Forward and backward of the convolutional front, compiled (--compile of train_teacher.py) against as it is.
+4. A linear layer of the conformer, forward and backward: models/linear.py against torch's own.
+5. Forward and backward of the convolutional front, compiled (--compile of train_teacher.py) against as it is.
 """
 
 import sys
@@ -26,6 +27,7 @@ from data.landmarks import Layout
 from errors import run_script
 from models.config import ModelConfig
 from models.i3d_teacher import I3DTeacher
+from models.linear import Linear
 from training.config import Config
 from training.ctc import ctc
 from training.devices import Precision, choose_device
@@ -54,6 +56,20 @@ def ctc_losses(device: torch.device) -> tuple[float, float]:
         wait(device)
 
     return median_seconds(lambda: run(ctc)), median_seconds(lambda: run(torchs_own))
+
+
+def linear_layers(device: torch.device) -> tuple[float, float]:
+    """Seconds of the widest linear layer of the conformer with its gradients, of a batch: models/linear.py, torch's own."""
+    width = ModelConfig().conformer_width
+    x = torch.randn(BATCH, STEPS, width, device=device, requires_grad=True)
+
+    def run(layer: nn.Linear) -> None:
+        out = layer(x)
+        out.backward(torch.ones_like(out))
+        wait(device)
+
+    ours, torchs = (kind(width, 4 * width).to(device) for kind in (Linear, nn.Linear))
+    return median_seconds(lambda: run(ours)), median_seconds(lambda: run(torchs))
 
 
 class Step:
@@ -113,9 +129,12 @@ def main(argv: list[str] | None = None) -> int:
         print(f"teacher update, batch {BATCH} x {FRAMES} frames, {precision}: {rates[precision]:,.0f} frames/s")
     without, deciding = (median_seconds(lambda flag=flag: step.optimise(flag)) for flag in (False, True))
     print(f"optimiser: {1000 * without:.1f} ms, with the skip decided {1000 * deciding:.1f} ms")
+    ours, torchs = linear_layers(device)
+    print(f"linear layer, {BATCH} x {STEPS} steps: {1000 * ours:.1f} ms, torch's own {1000 * torchs:.1f} ms")
     figures = {
         "ctc_native_over_recursion": native / recursion,
         "optimiser_deciding_over_without": deciding / without,
+        "linear_torchs_over_ours": torchs / ours,
         "bf16_over_fp32": rates["bf16"] / rates["fp32"],
     }
     if options.compile:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from data.landmarks import BLOCK, NUM_COORDINATES, NUM_FEATURES, Layout
+from models.linear import Linear
 from models.masking import MaskedBatchNorm
 
 
@@ -19,7 +20,7 @@ class PartEncoder(nn.Module):
         self.part = part
         self.register_buffer("columns", columns, persistent=False)  # follows from the configuration
         self.register_buffer("places", columns.clone(), persistent=False)
-        self.project = nn.Linear(len(columns), width)
+        self.project = Linear(len(columns), width)
         self.missing = nn.Parameter(torch.zeros(width))
         self.norm = MaskedBatchNorm(width)
 
@@ -59,11 +60,11 @@ class GraphPartEncoder(PartEncoder):
     def __init__(self, columns: Tensor, part: int, width: int, landmarks: int, blocks: int):
         super().__init__(columns, part, width)
         self.landmarks, self.blocks = landmarks, blocks
-        self.embed = nn.Linear(len(columns) // landmarks, NODE_WIDTH)
+        self.embed = Linear(len(columns) // landmarks, NODE_WIDTH)
         self.place = nn.Parameter(torch.zeros(landmarks, NODE_WIDTH))
         self.edges = nn.Parameter(torch.zeros(landmarks, landmarks))
-        self.exchange = nn.Linear(NODE_WIDTH, NODE_WIDTH)
-        self.project = nn.Linear(landmarks * NODE_WIDTH, width)
+        self.exchange = Linear(NODE_WIDTH, NODE_WIDTH)
+        self.project = Linear(landmarks * NODE_WIDTH, width)
 
     def join(self, x: Tensor) -> Tensor:
         batch, frames, _ = x.shape
