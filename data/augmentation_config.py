@@ -45,7 +45,7 @@ class AugmentationConfig:
     # Every signer has a form of a sign of their own: a little off its place, the hand turned a little.
     hand_drift: float = 0.07  # standard deviation of each hand's slow drift, with its arm; 0 is off
     hand_turn: float = (
-        0.0  # degrees, standard deviation of each hand's slow turning about its wrist, in space; 0 is off
+        14.0  # degrees, standard deviation of each hand's slow turning about its wrist, in space; 0 is off
     )
     finger_drop: float = 0.0  # probability that a finger is folded onto its base for the sentence; 0 is off
     hand_drop: float = 0.0  # probability that a hand is lost for a run of up to half of the sentence; 0 is off
