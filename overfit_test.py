@@ -31,7 +31,7 @@ def make_parser() -> Parser:
 
     how = parser.add_argument_group("training")
     how.add_argument("--epochs", type=int, help="give up after so many (default: 2000)")
-    how.add_argument("--learning_rate", type=float, help="peak learning rate (default: 0.001)")
+    how.add_argument("--learning_rate", type=float, help="peak learning rate (default: 0.0004)")
     how.add_argument("--warmup_epochs", type=float, help="epochs of linear warm-up (default: 10)")
     how.add_argument("--precision", choices=PRECISIONS, help="number format (default: auto)")
     how.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: auto)")

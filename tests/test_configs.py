@@ -76,7 +76,7 @@ def test_teacher_yaml_is_the_defaults_written_out():
 
 def test_overfit_yaml_is_the_overfit_column():
     config = read("overfit.yaml")
-    assert (config.training.epochs, config.training.learning_rate) == (2000, 0.001)
+    assert (config.training.epochs, config.training.learning_rate) == (2000, 0.0004)
     assert config.training.warmup_epochs <= 50 and config.training.weight_decay == 0
     assert config.model.dropout == 0.1
 
