@@ -316,7 +316,7 @@ def checkpoint_target(folder: Path) -> Target:
     model = {"pose_width": 8, "face_width": 8, "hand_width": 8, "fusion_width": 8, "inception_widths": [8, 8]}
     overrides = {
         "training": {"data_dir": str(folder / "checkpoint_corpus"), "output_dir": str(folder / "run"), "device": "cpu"},
-        "model": {**model, "lstm_hidden": 8, "lstm_layers": 1},
+        "model": {**model, "conformer_width": 8},
     }
     with contextlib.redirect_stdout(io.StringIO()):
         trainer = prepare_run(plan_start(None, overrides)).trainer

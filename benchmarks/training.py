@@ -44,7 +44,7 @@ SMALL = {
     "hand_width": 16,
     "fusion_width": 16,
     "inception_widths": [16, 16],
-    "lstm_hidden": 16,
+    "conformer_width": 16,
 }
 
 
@@ -141,7 +141,7 @@ def serve_baseline(folder: Path, small: bool) -> None:
 
     setup = json.loads((folder / "setup.json").read_text(encoding="utf-8"))
     torch.manual_seed(0)
-    hidden = {"lstm_hidden": SMALL["lstm_hidden"]} if small else {}
+    hidden = {"lstm_hidden": 16} if small else {}
     model = BaselineTeacher(ModelConfig(**setup["sizes"]), setup["classes"], **hidden).train()
     optimizer = plain_adamw(model)
     print(json.dumps(count_parameters(model)), flush=True)

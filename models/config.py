@@ -6,7 +6,7 @@ from errors import UsageError
 
 TIME_STRIDE = 4  # frames a step of the output
 PART_ENCODERS = ("linear", "graph")
-SEQUENCES = ("bilstm", "conformer")
+SEQUENCES = ("conformer", "bilstm")
 DEPTHS = ("all", "hands", "none")
 CONFORMER_HEADS = 4
 _BLOCKS = ("position", "velocity", "acceleration", "relative")  # data/landmarks.py has them with numpy
@@ -30,8 +30,10 @@ class ModelConfig:
     hand_width: int = 256
     fusion_width: int = 512
     inception_widths: tuple[int, int] = (768, 1024)
-    sequence: str = "bilstm"  # or conformer, of lstm_layers blocks as wide as the last inception stage
-    lstm_hidden: int = 1024
+    sequence: str = "conformer"  # or bilstm
+    conformer_width: int = 928
+    conformer_blocks: int = 2
+    lstm_hidden: int = 1024  # of the BiLSTM, in each direction
     lstm_layers: int = 2
     dropout: float = 0.3
     head_scale: float = 32.0  # of the cosine classifiers
@@ -47,15 +49,16 @@ class ModelConfig:
                 raise UsageError(
                     f"model.{name} '{getattr(self, name)}': expected some of '{' '.join(_BLOCKS)}', each once"
                 )
-        for name in ("pose_width", "face_width", "hand_width", "fusion_width", "lstm_hidden", "lstm_layers"):
+        widths = ("pose_width", "face_width", "hand_width", "fusion_width", "conformer_width", "lstm_hidden")
+        for name in (*widths, "conformer_blocks", "lstm_layers"):
             if getattr(self, name) < 1:
                 raise UsageError(f"model.{name} {getattr(self, name)}: expected 1 or more")
         if len(self.inception_widths) != 2 or min(self.inception_widths) < 8:
             raise UsageError(f"model.inception_widths {list(self.inception_widths)}: expected two widths of 8 or more")
-        if self.sequence == "conformer" and self.inception_widths[1] % CONFORMER_HEADS:
+        if self.conformer_width % CONFORMER_HEADS:
             raise UsageError(
-                f"model.inception_widths {list(self.inception_widths)}: a conformer has {CONFORMER_HEADS} heads, expected a "
-                f"second width that is a multiple of {CONFORMER_HEADS}"
+                f"model.conformer_width {self.conformer_width}: a conformer has {CONFORMER_HEADS} heads, expected a multiple "
+                f"of {CONFORMER_HEADS}"
             )
         if not 0 < self.head_scale < float("inf"):
             raise UsageError(f"model.head_scale {self.head_scale}: expected a number above 0")

@@ -1,4 +1,4 @@
-"""A conformer with windowed attention: the alternative to the BiLSTM over the teacher's steps.
+"""A conformer with windowed attention over the teacher's steps.
 
 Blocks as in Gulati et al., Interspeech 2020 (half feed-forward, attention, convolution, half feed-forward), with attention
 inside a window about each step and a learned bias for each distance, and layer norm in place of batch norm.
@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from models.config import CONFORMER_HEADS as HEADS
 from models.dropout import Dropout
+from models.linear import Linear
 from models.masking import frame_mask
 
 WINDOW = 16  # steps to each side: 64 frames, about 2.5 s
@@ -17,16 +18,18 @@ KERNEL = 7  # steps of the convolution
 
 
 class Conformer(nn.Module):
-    """(B, T, width) -> (B, T, width); what stands outside the lengths changes nothing inside them."""
+    """(B, T, in_width) -> (B, T, width); what stands outside the lengths changes nothing inside them."""
 
-    def __init__(self, width: int, blocks: int, dropout: float):
+    def __init__(self, in_width: int, width: int, blocks: int, dropout: float):
         super().__init__()
         self.out_width = width
+        self.enter = Linear(in_width, width)
         self.blocks = nn.ModuleList(ConformerBlock(width, dropout) for _ in range(blocks))
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """x (B, T, width), lengths int (B,); steps outside the lengths are not meaningful."""
+        """x (B, T, in_width), lengths int (B,); steps outside the lengths are not meaningful."""
         inside = frame_mask(lengths, x.shape[1])  # (B, 1, T)
+        x = self.enter(x)
         for block in self.blocks:
             x = block(x, inside)
         return x
@@ -39,14 +42,14 @@ class ConformerBlock(nn.Module):
         super().__init__()
         self.feed = nn.ModuleList(_feed_forward(width, dropout) for _ in range(2))
         self.attention_norm = nn.LayerNorm(width)
-        self.queries_keys_values = nn.Linear(width, 3 * width)
+        self.queries_keys_values = Linear(width, 3 * width)
         self.distance_bias = nn.Parameter(torch.zeros(HEADS, 2 * WINDOW + 1))
-        self.attention_out = nn.Linear(width, width)
+        self.attention_out = Linear(width, width)
         self.convolution_norm = nn.LayerNorm(width)
-        self.convolution_in = nn.Linear(width, 2 * width)
+        self.convolution_in = Linear(width, 2 * width)
         self.convolution = nn.Conv1d(width, width, KERNEL, padding=KERNEL // 2, groups=width)
         self.convolved_norm = nn.LayerNorm(width)
-        self.convolution_out = nn.Linear(width, width)
+        self.convolution_out = Linear(width, width)
         self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(width)
 
@@ -78,9 +81,9 @@ class ConformerBlock(nn.Module):
 def _feed_forward(width: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
         nn.LayerNorm(width),
-        nn.Linear(width, 4 * width),
+        Linear(width, 4 * width),
         nn.SiLU(),
         Dropout(dropout),
-        nn.Linear(4 * width, width),
+        Linear(4 * width, width),
         Dropout(dropout),
     )

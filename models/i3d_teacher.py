@@ -1,8 +1,8 @@
 """The I3D teacher: MediaPipe features in, CTC log-probabilities over glosses out, at a quarter of the frame rate.
 
 features (B, T, 6516) ─ standardise ─► part encoders (body, face, left hand, right hand) ─► gated fusion
-    ─► temporal inception ─ pool 2 ─► temporal inception ─ pool 2 ─┬─► BiLSTM ─► cosine head ─► log_probs
-                                                                   └──────────► cosine head ─► conv_log_probs
+    ─► temporal inception ─ pool 2 ─► temporal inception ─ pool 2 ─┬─► conformer ─► cosine head ─► log_probs
+                                                                   └─────────────► cosine head ─► conv_log_probs
 """
 
 from typing import NamedTuple
@@ -48,7 +48,7 @@ class I3DTeacher(PartsReader):
         self.inception = InceptionStack(config.fusion_width, config.inception_widths, config.dropout)
         width = config.inception_widths[1]
         if config.sequence == "conformer":
-            self.sequence = Conformer(width, config.lstm_layers, config.dropout)
+            self.sequence = Conformer(width, config.conformer_width, config.conformer_blocks, config.dropout)
         else:
             self.sequence = BiLSTM(width, config.lstm_hidden, config.lstm_layers, config.dropout)
         self.dropout = Dropout(config.dropout)

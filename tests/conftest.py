@@ -114,8 +114,8 @@ def make_settings(tiny_corpus):
             "hand_width": 16,
             "fusion_width": 24,
             "inception_widths": [24, 24],
-            "lstm_hidden": 16,
-            "lstm_layers": 1,
+            "conformer_width": 16,
+            "conformer_blocks": 1,
             "dropout": 0.1,
         }
         return {"training": {**options, **training}, "model": model}

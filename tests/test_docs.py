@@ -61,7 +61,7 @@ def project(tmp_path_factory, make_corpus, mediapipe_is_there) -> Path:
     root = tmp_path_factory.mktemp("phoenix")
     copy = root / "my project"
     shutil.copytree(ROOT / "configs", copy / "configs")
-    small = {"pose_width": 8, "face_width": 8, "hand_width": 8, "fusion_width": 16, "lstm_hidden": 8, "lstm_layers": 1}
+    small = {"pose_width": 8, "face_width": 8, "hand_width": 8, "fusion_width": 16, "conformer_width": 8}
     config = copy / "configs" / "phoenix2014.yaml"
     settings = yaml.safe_load(config.read_text())
     settings["model"] |= {**small, "inception_widths": [16, 16]}

@@ -14,7 +14,7 @@ FILES = {"result.json", "hypotheses.csv", "training_curves.png", "config.yaml", 
 def arguments(tiny_settings, tmp_path) -> list[str]:
     """Command line of a check that memorises within seconds."""
     tiny_settings["training"] |= {"epochs": 300, "accumulation_steps": 1, "weight_decay": 0.0, "warmup_epochs": 5.0}
-    tiny_settings["model"] |= {"hand_width": 32, "inception_widths": [48, 48], "lstm_hidden": 32}
+    tiny_settings["model"] |= {"hand_width": 32, "inception_widths": [48, 48], "conformer_width": 32}
     tiny_settings["augmentation"] = {"enabled": False}
     path = tmp_path / "overfit.yaml"
     path.write_text(yaml.safe_dump(tiny_settings))

@@ -64,7 +64,7 @@ def project(tmp_path: Path, make_corpus, make_sentence) -> Path:
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "corpora"))
     for script in ROOT.glob("*.py"):
         shutil.copy(script, copy)
-    sizes = {"pose_width": 8, "face_width": 8, "hand_width": 8, "fusion_width": 16, "lstm_hidden": 8, "lstm_layers": 1}
+    sizes = {"pose_width": 8, "face_width": 8, "hand_width": 8, "fusion_width": 16, "conformer_width": 8}
     tiny = {"model": {**sizes, "inception_widths": [16, 16]}, "training": {"device": "cpu"}}
     (copy / "tiny.yaml").write_text(yaml.safe_dump(tiny))
     student = {"model": {"widths": [16, 24, 24], "lstm_hidden": 16}, "training": {"device": "cpu"}}

@@ -236,8 +236,8 @@ def test_a_fine_tune_from_the_command_line(run_copy, capsys):
 
 
 def test_a_width_that_differs_is_refused(run_copy, tmp_path):
-    (tmp_path / "wide.yaml").write_text("model: {lstm_hidden: 99}\n")
-    with pytest.raises(UsageError, match=r"model\.lstm_hidden is 16 in the checkpoint and cannot become 99"):
+    (tmp_path / "wide.yaml").write_text("model: {conformer_width: 96}\n")
+    with pytest.raises(UsageError, match=r"model\.conformer_width is 16 in the checkpoint and cannot become 96"):
         train_teacher.main(["--config", str(tmp_path / "wide.yaml"), "--resume", str(run_copy / "last.pth")])
 
 

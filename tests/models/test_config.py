@@ -10,6 +10,8 @@ from models.config import ModelConfig
         ("pose_width", 0),
         ("hand_width", -1),
         ("lstm_layers", 0),
+        ("conformer_blocks", 0),
+        ("conformer_width", 0),
         ("inception_widths", [64]),
         ("inception_widths", [64, 4]),
         ("dropout", 1.0),

@@ -8,11 +8,11 @@ from models.conformer import HEADS, WINDOW, Conformer, ConformerBlock
 
 def test_padding_changes_nothing_inside_the_sentence():
     torch.manual_seed(0)
-    model = Conformer(16, 2, dropout=0.0).double().eval()
+    model = Conformer(12, 16, 2, dropout=0.0).double().eval()
     for block in model.blocks:
         torch.nn.init.normal_(block.distance_bias)
-    x = torch.randn(2, 9, 16, dtype=torch.float64)
-    padded = torch.cat([x, 1e3 * torch.randn(2, 5, 16, dtype=torch.float64)], dim=1)
+    x = torch.randn(2, 9, 12, dtype=torch.float64)
+    padded = torch.cat([x, 1e3 * torch.randn(2, 5, 12, dtype=torch.float64)], dim=1)
     together = model(padded, torch.tensor([9, 4]))
     torch.testing.assert_close(together[0, :9], model(x[:1], torch.tensor([9]))[0], atol=1e-9, rtol=0)
     torch.testing.assert_close(together[1, :4], model(x[1:, :4], torch.tensor([4]))[0], atol=1e-9, rtol=0)
@@ -54,11 +54,12 @@ def test_attention_equals_the_slow_reference_inside_the_window_only():
 
 @pytest.mark.parametrize("steps", [1, 2, 40])
 def test_any_length_keeps_its_shape(steps):
-    model = Conformer(8, 1, dropout=0.1)
-    assert model(torch.randn(3, steps, 8), torch.tensor([steps, 1, 1])).shape == (3, steps, 8)
+    model = Conformer(6, 8, 1, dropout=0.1)
+    assert model(torch.randn(3, steps, 6), torch.tensor([steps, 1, 1])).shape == (3, steps, 8)
 
 
 def test_a_width_that_the_heads_cannot_share_is_refused():
-    ModelConfig(sequence="bilstm", inception_widths=(96, 98))
-    with pytest.raises(UsageError, match=r"model\.inception_widths \[96, 98\]: a conformer has 4 heads"):
-        ModelConfig(sequence="conformer", inception_widths=(96, 98))
+    with pytest.raises(
+        UsageError, match=r"model\.conformer_width 98: a conformer has 4 heads, expected a multiple of 4"
+    ):
+        ModelConfig(conformer_width=98)

@@ -8,6 +8,7 @@ import torch
 from data.landmarks import FEATURE_BLOCKS, NUM_FEATURES, feature_columns, subset
 from errors import UsageError
 from models.config import ModelConfig
+from models.dropout import Dropout
 from models.i3d_teacher import MIN_STD, I3DTeacher, count_parameters
 
 EVERYTHING = " ".join(FEATURE_BLOCKS)
@@ -20,8 +21,8 @@ SMALL = ModelConfig(
     hand_width=8,
     fusion_width=16,
     inception_widths=(16, 16),
-    lstm_hidden=16,
-    lstm_layers=2,
+    conformer_width=16,
+    conformer_blocks=2,
     dropout=0.3,
 )
 LENGTHS = [13, 6, 1, 9]
@@ -81,9 +82,10 @@ def test_padding_and_company_never_change_a_sentence(longer):
 
 
 def test_what_stands_in_the_padding_changes_neither_output_nor_gradients():
-    model = small_teacher()
-    model.train()
-    model.dropout.p = model.inception.dropout.p = model.sequence.dropout.p = 0.0
+    model = small_teacher().train()
+    for layer in model.modules():
+        if isinstance(layer, Dropout):
+            layer.p = 0.0
     inside = torch.arange(13) < torch.tensor(LENGTHS)[:, None]
     steps_inside = torch.arange(4) < -(-torch.tensor(LENGTHS)[:, None] // 4)
     results = []
@@ -169,9 +171,10 @@ def test_subsets_are_configuration():
 
 
 @pytest.mark.parametrize("classes", [6, 1301])
-def test_the_default_teacher_has_about_50_million_parameters(classes):
+@pytest.mark.parametrize("sequence", ["conformer", "bilstm"])
+def test_the_default_teacher_has_about_50_million_parameters(classes, sequence):
     with torch.device("meta"):  # sizes without memory
-        model = I3DTeacher(ModelConfig(), classes)
+        model = I3DTeacher(ModelConfig(sequence=sequence), classes)
     assert 45e6 <= count_parameters(model) <= 55e6
     assert count_parameters(model) == sum(p.numel() for p in model.parameters())
 
@@ -204,9 +207,7 @@ def test_a_part_that_is_not_shown_changes_nothing_and_the_others_do():
     assert torch.equal(found[1], moved[1]) and not torch.equal(found[0], moved[0])
 
 
-@pytest.mark.parametrize(
-    "settings", [{"part_encoder": "graph"}, {"sequence": "conformer", "inception_widths": (16, 16)}]
-)
+@pytest.mark.parametrize("settings", [{"part_encoder": "graph"}, {"sequence": "bilstm", "lstm_hidden": 16}])
 def test_the_alternatives_ignore_padding_too(settings):
     torch.manual_seed(0)
     model = I3DTeacher(replace(SMALL, **settings), 6).double().eval()

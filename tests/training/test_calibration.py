@@ -15,7 +15,7 @@ from training.run import prepare_run
 
 CPU = torch.device("cpu")
 SMALL = ModelConfig(
-    pose_width=8, face_width=8, hand_width=8, fusion_width=8, inception_widths=(8, 8), lstm_hidden=8, lstm_layers=1
+    pose_width=8, face_width=8, hand_width=8, fusion_width=8, inception_widths=(8, 8), conformer_width=8
 )
 
 

@@ -156,7 +156,7 @@ def test_the_whole_layout_is_the_contracts():
 )
 def test_a_model_reads_the_same_from_its_own_landmarks(train, settings):
     sizes = {"pose_width": 8, "face_width": 8, "hand_width": 8, "fusion_width": 16, "inception_widths": (16, 16)}
-    config = ModelConfig(**sizes, lstm_hidden=8, **settings)
+    config = ModelConfig(**sizes, conformer_width=8, **settings)
     model = I3DTeacher(config, 6).eval()
     layout = Layout(model.landmarks_read)
     model.read_from(layout)

@@ -234,7 +234,7 @@ def test_preparing_writes_nothing(tiny_settings, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("lstm_hidden", 10**9), ("lstm_layers", 10**6), ("inception_widths", [10**9, 8])]
+    ("name", "value"), [("conformer_width", 10**9), ("conformer_blocks", 10**6), ("inception_widths", [10**9, 8])]
 )
 def test_a_small_checkpoint_that_describes_a_huge_model_takes_no_memory(name, value, run_copy):
     checkpoint = load_checkpoint(run_copy / "last.pth")

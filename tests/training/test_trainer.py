@@ -56,7 +56,7 @@ def parameters(trainer) -> dict[str, torch.Tensor]:
 def test_it_learns_the_tiny_corpus(tiny_settings, execute_run):
     tiny_settings["training"] |= {"epochs": 40, "patience": 40, "accumulation_steps": 1, "batch_size": 4}
     tiny_settings["training"] |= {"label_smoothing": 0.0, "part_mask": 0.0}  # with them the loss has a floor
-    tiny_settings["model"] |= {"hand_width": 32, "inception_widths": [32, 32], "lstm_hidden": 32, "dropout": 0.0}
+    tiny_settings["model"] |= {"hand_width": 32, "inception_widths": [32, 32], "conformer_width": 32, "dropout": 0.0}
     tiny_settings["augmentation"] = {"enabled": False}
     run, result = execute_run(tiny_settings)
     history = run.trainer.progress.history
