@@ -92,7 +92,7 @@ def test_the_other_student_reads_the_whole_sentence():
 
 
 def test_at_most_a_tenth_of_the_teacher():
-    widths = {"pose_width": 96, "face_width": 48, "hand_width": 128, "fusion_width": 192, "conformer_width": 192}
+    widths = {"pose_width": 96, "face_width": 48, "hand_width": 128, "fusion_width": 192, "conformer_width": 256}
     demo = ModelConfig(inception_widths=(256, 256), **widths)
     tiny = StudentModelConfig(pose_width=32, face_width=16, hand_width=32, widths=(64, 96, 96), lstm_hidden=48)
     with torch.device("meta"):
