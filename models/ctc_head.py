@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.linear import linear
+
 
 class CosineHead(nn.Module):
     """logits = scale * cos(x, class vector), as in CoSign (Jiao et al., ICCV 2023): no class wins by the length of its
@@ -18,4 +20,4 @@ class CosineHead(nn.Module):
         # In float32 also under autocast: bf16 has steps of 0.125 above 16, and the scale goes to 32.
         with torch.autocast(x.device.type, enabled=False):
             x = functional.normalize(x.to(self.weight.dtype), dim=-1)
-            return self.scale * functional.linear(x, functional.normalize(self.weight, dim=-1)).float()
+            return self.scale * linear(x, functional.normalize(self.weight, dim=-1)).float()

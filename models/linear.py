@@ -1,22 +1,27 @@
-"""A linear layer whose products are oneDNN's on a CPU."""
+"""Linear layers whose products are oneDNN's on a CPU."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-class Linear(nn.Linear):
-    """nn.Linear; on a CPU in float32 by oneDNN, as torch's convolutions are, in place of BLAS.
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """functional.linear; on a CPU in float32 by oneDNN, as torch's convolutions are, in place of BLAS.
 
     The BLAS that torch comes with (MKL) leaves half of an AMD processor unused: there forward and backward take half as
-    long (benchmarks/step.py). Under autocast, in other types and where a graph is traced or compiled it is nn.Linear's own
-    product. (…, in_features) -> (…, out_features).
+    long (benchmarks/step.py). Under autocast, in other types and where a graph is traced or compiled it is torch's own.
+    x (…, in), weight (out, in), bias (out,) -> (…, out).
     """
+    if not _by_onednn(x, weight):
+        return functional.linear(x, weight, bias)
+    return functional.linear(x.to_mkldnn(), weight, bias).to_dense()
+
+
+class Linear(nn.Linear):
+    """nn.Linear by `linear`. (…, in_features) -> (…, out_features)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _by_onednn(x, self.weight):
-            return super().forward(x)
-        return functional.linear(x.to_mkldnn(), self.weight, self.bias).to_dense()
+        return linear(x, self.weight, self.bias)
 
 
 def _by_onednn(x: Tensor, weight: Tensor) -> bool:
