@@ -12,6 +12,14 @@ CONFORMER_HEADS = 4
 _BLOCKS = ("position", "velocity", "acceleration", "relative")  # data/landmarks.py has them with numpy
 
 
+def check_conformer(width: int) -> None:
+    """Raises UsageError for a width that the heads of a conformer cannot share."""
+    if width % CONFORMER_HEADS:
+        raise UsageError(
+            f"model.conformer_width {width}: a conformer has {CONFORMER_HEADS} heads, expected a multiple of {CONFORMER_HEADS}"
+        )
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Sizes of the teacher. Parts: which named landmark subset (data/landmarks.py) each encoder reads, and its width."""
@@ -55,11 +63,7 @@ class ModelConfig:
                 raise UsageError(f"model.{name} {getattr(self, name)}: expected 1 or more")
         if len(self.inception_widths) != 2 or min(self.inception_widths) < 8:
             raise UsageError(f"model.inception_widths {list(self.inception_widths)}: expected two widths of 8 or more")
-        if self.conformer_width % CONFORMER_HEADS:
-            raise UsageError(
-                f"model.conformer_width {self.conformer_width}: a conformer has {CONFORMER_HEADS} heads, expected a multiple "
-                f"of {CONFORMER_HEADS}"
-            )
+        check_conformer(self.conformer_width)
         if not 0 < self.head_scale < float("inf"):
             raise UsageError(f"model.head_scale {self.head_scale}: expected a number above 0")
         if not 0 <= self.dropout < 1:

@@ -1,7 +1,7 @@
 """The student: the teacher's features in, CTC log-probabilities out, at a tenth of its size or less.
 
 features (B, T, 6516) ─ standardise ─► part encoders ─► gated fusion ─► inverted residual blocks, stride 4 in all
-    ─┬─► LSTM ─► cosine head ─► log_probs
+    ─┬─► conformer (causal: LSTM) ─► cosine head ─► log_probs
      └─► cosine head ─► conv_log_probs
 
 The blocks are MobileNetV3's (Howard et al., ICCV 2019) over time: expand 1x1, depthwise convolution, project 1x1, hard-swish.
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from data.landmarks import NUM_FEATURES, PARTS, feature_columns, subset
-from models.bilstm import BiLSTM
+from models.conformer import Conformer
 from models.ctc_head import CosineHead
 from models.dropout import Dropout
 from models.i3d_teacher import MIN_STD, TeacherOutput
@@ -89,6 +89,7 @@ class ForwardLSTM(nn.Module):
 
     def __init__(self, in_width: int, hidden: int, layers: int, dropout: float):
         super().__init__()
+        self.out_width = hidden
         self.lstm = nn.LSTM(in_width, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
@@ -126,10 +127,12 @@ class Student(PartsReader):
             InvertedResidual(widths[i], widths[i + 1], config.expansion, stride, right)
             for i, stride in enumerate(_STRIDES)
         )
-        kind, directions = (ForwardLSTM, 1) if config.causal else (BiLSTM, 2)
-        self.lstm = kind(quarter, config.lstm_hidden, config.lstm_layers, config.dropout)
+        if config.causal:
+            self.sequence = ForwardLSTM(quarter, config.lstm_hidden, config.lstm_layers, config.dropout)
+        else:
+            self.sequence = Conformer(quarter, config.conformer_width, config.conformer_blocks, config.dropout)
         self.dropout = Dropout(config.dropout)
-        self.head = CosineHead(directions * config.lstm_hidden, classes, config.head_scale)
+        self.head = CosineHead(self.sequence.out_width, classes, config.head_scale)
         self.conv_head = CosineHead(quarter, classes, config.head_scale)
 
     @property
@@ -166,7 +169,7 @@ class Student(PartsReader):
             after.append(kept)
         if x.shape[2] == 0:
             return x.new_zeros(len(x), 0, self.classes), StreamState(after, memory)
-        seen, memory = self.lstm.lstm(x.transpose(1, 2), memory)
+        seen, memory = self.sequence.lstm(x.transpose(1, 2), memory)
         return self.head(seen).log_softmax(-1), StreamState(after, memory)
 
     def forward(
@@ -189,5 +192,5 @@ class Student(PartsReader):
             x = block(x, before, mask)
         x = x.transpose(1, 2)  # (B, T', widths[2])
         conv_logits = self.conv_head(x)
-        logits = self.head(self.dropout(self.lstm(self.dropout(x), lengths)))
+        logits = self.head(self.dropout(self.sequence(self.dropout(x), lengths)))
         return TeacherOutput(logits.log_softmax(-1), conv_logits.log_softmax(-1), lengths)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from errors import UsageError
-from models.config import TIME_STRIDE
+from models.config import TIME_STRIDE, check_conformer
 
 assert TIME_STRIDE == 4, "the student halves the frame rate twice"
 
@@ -25,7 +25,9 @@ class StudentModelConfig:
     hand_width: int = 128
     widths: tuple[int, int, int] = (192, 256, 384)
     expansion: int = 2  # of the channels inside a block
-    lstm_hidden: int = 256
+    conformer_width: int = 256
+    conformer_blocks: int = 1
+    lstm_hidden: int = 256  # of the causal student, which has an LSTM in place of the conformer
     lstm_layers: int = 1
     dropout: float = 0.2
     head_scale: float = 32.0  # of the cosine classifiers
@@ -33,9 +35,11 @@ class StudentModelConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "widths", tuple(self.widths))
-        for name in ("pose_width", "face_width", "hand_width", "expansion", "lstm_hidden", "lstm_layers"):
+        widths = ("pose_width", "face_width", "hand_width", "conformer_width", "lstm_hidden")
+        for name in (*widths, "expansion", "conformer_blocks", "lstm_layers"):
             if getattr(self, name) < 1:
                 raise UsageError(f"model.{name} {getattr(self, name)}: expected 1 or more")
+        check_conformer(self.conformer_width)
         if len(self.widths) != 3 or min(self.widths) < 1:
             raise UsageError(f"model.widths {list(self.widths)}: expected three widths of 1 or more")
         if not 0 < self.head_scale < float("inf"):

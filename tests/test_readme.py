@@ -67,7 +67,10 @@ def project(tmp_path: Path, make_corpus, make_sentence) -> Path:
     sizes = {"pose_width": 8, "face_width": 8, "hand_width": 8, "fusion_width": 16, "conformer_width": 8}
     tiny = {"model": {**sizes, "inception_widths": [16, 16]}, "training": {"device": "cpu"}}
     (copy / "tiny.yaml").write_text(yaml.safe_dump(tiny))
-    student = {"model": {"widths": [16, 24, 24], "lstm_hidden": 16}, "training": {"device": "cpu"}}
+    student = {
+        "model": {"widths": [16, 24, 24], "conformer_width": 16, "lstm_hidden": 16},
+        "training": {"device": "cpu"},
+    }
     (copy / "tiny_student.yaml").write_text(yaml.safe_dump(student))
     make_corpus(
         copy / "data/corpora/builtin", {"train": ["SUN RAIN", "RAIN WIND"] * 3, "dev": ["SUN WIND"]}, simulated=True

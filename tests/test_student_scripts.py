@@ -17,7 +17,14 @@ from errors import DataError, UsageError
 from training.config import given_settings
 from training.judging import open_judged
 
-MODEL = {"pose_width": 8, "face_width": 8, "hand_width": 16, "widths": [16, 24, 24], "lstm_hidden": 16}
+MODEL = {
+    "pose_width": 8,
+    "face_width": 8,
+    "hand_width": 16,
+    "widths": [16, 24, 24],
+    "conformer_width": 16,
+    "lstm_hidden": 16,
+}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,14 @@ from models.i3d_teacher import I3DTeacher, count_parameters
 from models.student import KERNEL, InvertedResidual, Student
 from models.student_config import StudentModelConfig
 
-SMALL = {"pose_width": 8, "face_width": 4, "hand_width": 8, "widths": (12, 16, 20), "lstm_hidden": 8}
+SMALL = {
+    "pose_width": 8,
+    "face_width": 4,
+    "hand_width": 8,
+    "widths": (12, 16, 20),
+    "conformer_width": 8,
+    "lstm_hidden": 8,
+}
 
 
 def small(causal: bool = False, classes: int = 6) -> Student:
@@ -94,7 +101,7 @@ def test_the_other_student_reads_the_whole_sentence():
 def test_at_most_a_tenth_of_the_teacher():
     widths = {"pose_width": 96, "face_width": 48, "hand_width": 128, "fusion_width": 192, "conformer_width": 256}
     demo = ModelConfig(inception_widths=(256, 256), **widths)
-    tiny = StudentModelConfig(pose_width=32, face_width=16, hand_width=32, widths=(64, 96, 96), lstm_hidden=48)
+    tiny = StudentModelConfig(pose_width=32, face_width=16, hand_width=32, widths=(64, 96, 96), conformer_width=64)
     with torch.device("meta"):
         for teacher, student, classes in ((ModelConfig(), StudentModelConfig(), 1233), (demo, tiny, 500)):
             own = count_parameters(Student(student, classes))

@@ -22,7 +22,15 @@ from training.sentences import pad_targets
 from training.soft_export import Options, export_soft_targets
 from training.student_config import StudentConfig
 
-MODEL = {"pose_width": 8, "face_width": 8, "hand_width": 16, "widths": [16, 24, 24], "lstm_hidden": 16, "dropout": 0.1}
+MODEL = {
+    "pose_width": 8,
+    "face_width": 8,
+    "hand_width": 16,
+    "widths": [16, 24, 24],
+    "conformer_width": 16,
+    "lstm_hidden": 16,
+    "dropout": 0.1,
+}
 
 
 @pytest.fixture

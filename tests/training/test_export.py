@@ -34,7 +34,14 @@ def checkpoints(finished_run, tiny_corpus, tmp_path_factory) -> dict[str, Path]:
     content.pop("format_version")
     statistics = {name: content["model"][name] for name in ("feature_mean", "feature_std")}
     for name, causal in (("student", False), ("causal", True)):
-        sizes = {"pose_width": 8, "face_width": 4, "hand_width": 8, "widths": [12, 16, 20], "lstm_hidden": 8}
+        sizes = {
+            "pose_width": 8,
+            "face_width": 4,
+            "hand_width": 8,
+            "widths": [12, 16, 20],
+            "conformer_width": 8,
+            "lstm_hidden": 8,
+        }
         config = StudentConfig().updated({"model": {**sizes, "causal": causal}})
         torch.manual_seed(0)
         model = Student(config.model, len(content["vocabulary"]) + 1)

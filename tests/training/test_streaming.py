@@ -16,7 +16,14 @@ ASPECT = 0.8
 @pytest.fixture(scope="module")
 def model() -> Student:
     torch.manual_seed(0)
-    sizes = {"pose_width": 8, "face_width": 4, "hand_width": 8, "widths": (12, 16, 20), "lstm_hidden": 8}
+    sizes = {
+        "pose_width": 8,
+        "face_width": 4,
+        "hand_width": 8,
+        "widths": (12, 16, 20),
+        "conformer_width": 8,
+        "lstm_hidden": 8,
+    }
     model = Student(StudentModelConfig(causal=True, **sizes), 6)
     model.set_statistics(torch.zeros(6516), torch.full((6516,), 0.3))
     for _ in range(3):
