@@ -4,12 +4,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+LARGE = 2**23  # multiply-adds from which oneDNN is faster, going there and back included
+
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """functional.linear; on a CPU in float32 by oneDNN, as torch's convolutions are, in place of BLAS.
 
     The BLAS that torch comes with (MKL) leaves half of an AMD processor unused: there forward and backward take half as
-    long (benchmarks/step.py). Under autocast, in other types and where a graph is traced or compiled it is torch's own.
+    long (benchmarks/step.py). Small products, which the way to oneDNN and back would slow down, are torch's own; so are all
+    under autocast, in other types and where a graph is traced or compiled.
     x (…, in), weight (out, in), bias (out,) -> (…, out).
     """
     if not _by_onednn(x, weight):
@@ -28,5 +31,5 @@ def _by_onednn(x: Tensor, weight: Tensor) -> bool:
     if torch.jit.is_tracing() or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
     float32 = x.dtype is torch.float32 and weight.dtype is torch.float32
-    rows = x.dim() > 1 and x.numel() > 0  # oneDNN knows neither a single vector nor no rows
-    return float32 and rows and x.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    large = x.dim() > 1 and x.numel() * len(weight) >= LARGE  # oneDNN knows neither a single vector nor no rows
+    return float32 and large and x.device.type == "cpu" and torch.backends.mkldnn.is_available()

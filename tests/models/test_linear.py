@@ -5,9 +5,22 @@ from torch import nn
 from models.linear import Linear
 
 
-@pytest.mark.parametrize("shape", [(5,), (0, 5), (1, 5), (2, 7, 5), (2, 3, 4, 5)])
+@pytest.fixture
+def layouts(monkeypatch) -> list[torch.layout]:
+    """Of what torch's linear product is given, from the smallest size on that oneDNN takes."""
+    seen, torchs = [], nn.functional.linear
+    monkeypatch.setattr("models.linear.LARGE", 1)
+    monkeypatch.setattr(
+        "models.linear.functional.linear", lambda x, *rest: (seen.append(x.layout), torchs(x, *rest))[1]
+    )
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("shape", "by_onednn"), [((5,), False), ((0, 5), False), ((1, 5), True), ((2, 7, 5), True), ((2, 3, 4, 5), True)]
+)
 @pytest.mark.parametrize("bias", [True, False])
-def test_outputs_and_gradients_are_those_of_torchs_own(shape, bias):
+def test_outputs_and_gradients_are_those_of_torchs_own(shape, by_onednn, bias, layouts):
     torch.manual_seed(0)
     ours, torchs = Linear(5, 3, bias=bias), nn.Linear(5, 3, bias=bias)
     ours.load_state_dict(torchs.state_dict())
@@ -18,17 +31,26 @@ def test_outputs_and_gradients_are_those_of_torchs_own(shape, bias):
         out = layer(given)
         (out * weights).sum().backward()
         found.append([out.detach(), given.grad, *(parameter.grad for parameter in layer.parameters())])
+    assert layouts == [torch._mkldnn if by_onednn else torch.strided, torch.strided]
     assert all(tensor.layout == torch.strided for tensor in found[0])
     torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
 
 
-def test_it_reads_what_lies_in_memory_in_another_order():
+def test_small_products_are_torchs_own(layouts, monkeypatch):
+    monkeypatch.setattr("models.linear.LARGE", 7 * 5 * 3)
+    layer = Linear(5, 3)
+    layer(torch.randn(1, 6, 5))
+    layer(torch.randn(1, 7, 5))
+    assert layouts == [torch.strided, torch._mkldnn]
+
+
+def test_it_reads_what_lies_in_memory_in_another_order(layouts):
     torch.manual_seed(0)
     layer, x = Linear(5, 3), torch.randn(2, 5, 7).transpose(1, 2)
     torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.weight, layer.bias), atol=1e-5, rtol=1e-5)
 
 
-def test_in_other_types_it_is_torchs_own():
+def test_in_other_types_it_is_torchs_own(layouts):
     torch.manual_seed(0)
     layer, x = Linear(5, 3).double(), torch.randn(2, 5, dtype=torch.float64)
     assert torch.equal(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
@@ -36,6 +58,6 @@ def test_in_other_types_it_is_torchs_own():
         assert Linear(5, 3)(x.float()).dtype is torch.bfloat16
 
 
-def test_a_traced_graph_has_a_linear_layer():
+def test_a_traced_graph_has_a_linear_layer(layouts):
     traced = torch.jit.trace(Linear(5, 3), torch.randn(2, 5))
     assert "aten::linear" in str(traced.inlined_graph) and "mkldnn" not in str(traced.inlined_graph)
