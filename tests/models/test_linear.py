@@ -48,6 +48,7 @@ def test_it_reads_what_lies_in_memory_in_another_order(layouts):
     torch.manual_seed(0)
     layer, x = Linear(5, 3), torch.randn(2, 5, 7).transpose(1, 2)
     torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.weight, layer.bias), atol=1e-5, rtol=1e-5)
+    assert layouts[0] is torch._mkldnn
 
 
 def test_in_other_types_it_is_torchs_own(layouts):
@@ -61,3 +62,11 @@ def test_in_other_types_it_is_torchs_own(layouts):
 def test_a_traced_graph_has_a_linear_layer(layouts):
     traced = torch.jit.trace(Linear(5, 3), torch.randn(2, 5))
     assert "aten::linear" in str(traced.inlined_graph) and "mkldnn" not in str(traced.inlined_graph)
+
+
+def test_a_compiled_layer_gives_the_same(monkeypatch):
+    """With the backend that compiles nothing but goes the whole way there; it knows no tensors of oneDNN."""
+    monkeypatch.setattr("models.linear.LARGE", 1)
+    torch.manual_seed(0)
+    layer, x = Linear(5, 3), torch.randn(2, 7, 5)
+    torch.testing.assert_close(torch.compile(layer, backend="aot_eager")(x), layer(x), atol=1e-5, rtol=1e-5)
