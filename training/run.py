@@ -476,9 +476,7 @@ def _train(run: Run) -> dict:
         )
         trainer.stopping.best_wer = trainer.progress.loaded_wer = loaded.score.wer
         print(f"loaded model on dev (greedy): {loaded.score}")
-        trainer.save()  # epoch 0 is the best until one beats it
-        if is_writer:
-            copy_checkpoint(trainer.folder / LAST, trainer.folder / BEST)
+        trainer.save(best=True)  # epoch 0 is the best until one beats it
     if trainer.progress.finished:
         print(f"this run is complete ({len(trainer.progress.history)} epochs): nothing left to train")
         absent = not (trainer.folder / LAST).exists()

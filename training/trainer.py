@@ -27,7 +27,8 @@ from decoding.scoring import score
 from errors import DataError, DivergenceError
 from models.i3d_teacher import I3DTeacher, TeacherOutput
 from training.calibration import calibrate
-from training.checkpoint import BEST, LAST, PREVIOUS, copy_checkpoint, save_checkpoint
+from training.checkpoint import LAST
+from training.checkpoint_writer import CheckpointWriter
 from training.config import Config
 from training.devices import Precision, forget_peak_memory, peak_memory
 from training.diagnosis import diagnose
@@ -108,6 +109,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, self.config)
         self.progress = Progress()
         self._unread: UnreadUpdate | None = None
+        self._writer = CheckpointWriter()
         self.stopping = EarlyStopping(options.patience)
         self.trainable = self.train.trainable
         self.epoch_train = (
@@ -175,12 +177,18 @@ class Trainer:
                 "with a setting that shapes training, but not continued"
             ) from None
 
-    def save(self) -> None:
-        """Write last.pth; what it was becomes the one before it. All processes call it. Raises DataError."""
+    def save(self, best: bool = False, wait: bool = True) -> None:
+        """Write last.pth; what it was becomes the one before it. best: it is the best model, too. All processes call it.
+
+        Without `wait` it is written while training goes on; the next `save` and the end of `run` wait for it. Raises
+        DataError, also of the one before.
+        """
         self.read_last_update()
         self._hand_over()
         if self.ranks.is_writer:
-            save_checkpoint(self.folder / LAST, self.state(), previous=self.folder / PREVIOUS)
+            self._writer.write(self.folder, self.state(), best)
+            if wait:
+                self._writer.wait()
         self._saved = time.monotonic()
 
     def _hand_over(self) -> None:
@@ -201,7 +209,7 @@ class Trainer:
         log = RunLog(self.folder, progress.history) if self.ranks.is_writer else None
         self._saved = time.monotonic()
         try:
-            with StopSignals(insistent=self.ranks.world > 1) as signals:
+            with StopSignals(insistent=self.ranks.world > 1) as signals, self._writer:
                 print(heading())
                 while not progress.finished:
                     self._train_epoch(signals)
@@ -214,9 +222,7 @@ class Trainer:
                         tqdm.write(line)
                     progress.finished = progress.epoch >= options.epochs or self.stopping.should_stop
                     self._begin_next_epoch()
-                    self.save()
-                    if is_best and self.ranks.is_writer:
-                        copy_checkpoint(self.folder / LAST, self.folder / BEST)
+                    self.save(is_best, wait=progress.finished)
                     self._stop_if_asked(signals, saved=True)
         finally:
             if log is not None:
@@ -527,6 +533,7 @@ class Trainer:
         if received := self.ranks.most(signals.received or 0):
             if not saved:
                 self.save()
+            self._writer.wait()
             raise InterruptedRunError(received)
 
 

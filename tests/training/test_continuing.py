@@ -136,11 +136,11 @@ PLACES = {
     "validation": "training.trainer.evaluate",
     "dev batch": "training.evaluation._losses",
     "epoch end": "training.trainer.Trainer._begin_next_epoch",
-    "save": "training.trainer.save_checkpoint",
+    "save": "training.checkpoint_writer.save_checkpoint",
     "half written": "training.checkpoint._HashedFile.write",  # many times a save
     "exchange": "training.checkpoint._exchange",  # of the previous one, then of the last
     "hash": "training.checkpoint._write_digests",
-    "best": "training.trainer.copy_checkpoint",
+    "best": "training.checkpoint_writer.copy_checkpoint",
 }
 STOPS = [  # updates are two an epoch, accumulated from two batches and from one
     ("update", 1, signal.SIGTERM),
