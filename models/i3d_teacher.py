@@ -21,7 +21,8 @@ from models.masking import frame_mask
 from models.part_encoder import GatedFusion, GraphPartEncoder, PartEncoder, PartsReader
 from models.temporal_inception import InceptionStack
 
-ROUND_FRAMES = 32  # of batches that the compiled front reads
+ROUND_FRAMES = 64  # of batches that the compiled front reads
+MAX_LENGTHS = 256  # in multiples of that, of training and evaluation, with and without hidden parts
 MIN_STD = 1e-3  # shoulder widths: below this a feature is quantisation noise and is not blown up
 
 
@@ -90,10 +91,22 @@ class I3DTeacher(PartsReader):
     def compile_front(self, **options) -> None:
         """Compile the front with torch.compile (its options). The names of the weights stay as they are.
 
-        From the first batch on kernels are made for all sizes, so that what was seen before decides nothing and a run that is
-        continued repeats it; batches are padded to multiples of 32 frames, which changes no output and keeps rows aligned.
+        Batches are padded to multiples of 64 frames, which changes no output, and kernels are made for each such length and all
+        numbers of sentences. What was seen before decides nothing, so that a run that is continued repeats it. With kernels for
+        all lengths torch 2.13 would compile every length again all the same, and after eight give up.
         """
-        self.front, self.round_frames = torch.compile(self.front, dynamic=True, **options), ROUND_FRAMES
+        config = torch._dynamo.config
+        config.recompile_limit = max(config.recompile_limit, MAX_LENGTHS)
+        compiled, self.round_frames = torch.compile(self.front, **options), ROUND_FRAMES
+
+        def front(features: Tensor, lengths: Tensor, detected: Tensor, shown: Tensor | None) -> tuple[Tensor, Tensor]:
+            for tensor in (features, detected):
+                torch._dynamo.mark_static(tensor, 1)
+            for tensor in (features, lengths, detected) if shown is None else (features, lengths, detected, shown):
+                torch._dynamo.maybe_mark_dynamic(tensor, 0)
+            return compiled(features, lengths, detected, shown)
+
+        self.front = front
 
 
 def make_part_encoder(config: ModelConfig, part: int, width: int) -> PartEncoder:

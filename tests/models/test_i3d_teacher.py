@@ -230,13 +230,13 @@ def test_blocks_and_depth_choose_the_columns_that_are_read():
 
 @pytest.mark.parametrize("training", [False, True])
 def test_a_compiled_front_gives_the_same_outputs_and_gradients(training):
-    """With the backend that compiles nothing but goes the whole way there; lengths are rounded up to multiples of 32."""
+    """With the backend that compiles nothing but goes the whole way there; lengths are rounded up to multiples of 64."""
     torch.manual_seed(0)
     plain = I3DTeacher(replace(SMALL, dropout=0.0), 6).train(training)
     compiled = deepcopy(plain)
     compiled.compile_front(backend="aot_eager")
     assert list(compiled.state_dict()) == list(plain.state_dict())
-    for frames in (30, 33, 64):
+    for frames in (30, 64, 65):
         features, lengths = torch.randn(3, frames, NUM_FEATURES), torch.tensor([frames, 17, frames - 2])
         detected, shown = torch.rand(3, frames, 4) > 0.3, torch.tensor([[True] * 4, [True, False] * 2, [True] * 4])
         outputs = [model(features, lengths, detected, shown) for model in (plain, compiled)]
@@ -248,3 +248,23 @@ def test_a_compiled_front_gives_the_same_outputs_and_gradients(training):
         torch.testing.assert_close(found.grad, expected.grad, atol=1e-2, rtol=1e-3, msg=name)
     for (name, expected), found in zip(plain.named_buffers(), compiled.buffers(), strict=True):
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_the_front_is_compiled_once_for_a_rounded_length_whatever_the_batch():
+    """For more lengths than torch would compile a function for by itself, in one piece each."""
+    made = []
+
+    def backend(graph, _):
+        made.append(graph)
+        return graph.forward
+
+    model = I3DTeacher(SMALL, 6).train()
+    model.compile_front(backend=backend)
+    lengths = range(60, 700, 64)
+    assert len(lengths) > 8
+    for sentences in (2, 5, 3):
+        for number, frames in enumerate(lengths):
+            frames -= sentences
+            features, all_of_it = torch.randn(sentences, frames, NUM_FEATURES), torch.full((sentences,), frames)
+            model(features, all_of_it).log_probs.sum().backward()
+            assert len(made) == (number + 1 if sentences == 2 else len(lengths))
