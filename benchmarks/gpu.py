@@ -23,6 +23,7 @@ import contextlib
 import functools
 import gc
 import io
+import itertools
 import json
 import os
 import signal
@@ -185,14 +186,14 @@ def measure_row(session: Session, name: str, settings: dict, peak: float) -> Non
     forget_peak_memory(device)
     found = time_updates(trainer, options.updates)
     whole = time_real_updates(trainer, options.updates)
-    seconds_of_dev = time_validation(trainer)
+    between, writing = time_between_epochs(trainer, session.work)
     memory = peak_memory(device)
     made = next(trainer.batches([found.batch]))
     forward = functools.partial(trainer.model, made.features, made.lengths, made.detected)
     work = UPDATE * count_multiply_adds(trainer.model, forward)
     share = work / peak / (sum(found.phases.values()) - found.phases["feeder"])
     epoch = TRAIN_FRAMES * whole.seconds / whole.frames
-    hours = EPOCHS * (epoch + seconds_of_dev) / 3600
+    hours = EPOCHS * max(epoch + sum(between.values()), writing) / 3600
     bound = name_bound(found.phases, found.queued, share)
     split = ", ".join(f"{phase} {1000 * seconds:.1f}" for phase, seconds in found.phases.items())
     if device.type == "cuda":
@@ -207,8 +208,9 @@ def measure_row(session: Session, name: str, settings: dict, peak: float) -> Non
     session.show(f"{name}: peak memory", f"{memory:.2f} GB{limit}")
     session.show(
         f"{name}: full training",
-        f"{60 * hours:.1f} min for {EPOCHS} epochs of {TRAIN_FRAMES:,} frames, calibration and dev in "
-        f"{seconds_of_dev:.1f} s each (under 10 min: {judged(hours, WANTED['hours'])})",
+        f"{60 * hours:.1f} min for {EPOCHS} epochs of {TRAIN_FRAMES:,} frames, {epoch:.1f} s each and between two "
+        + ", ".join(f"{what} {seconds:.2f}" for what, seconds in between.items())
+        + f" s; a checkpoint is written beside it in {writing:.1f} s (under 10 min: {judged(hours, WANTED['hours'])})",
     )
     key = figure_name(name)
     figures |= {f"{key}_{phase}_ms": 1000 * seconds for phase, seconds in found.phases.items()}
@@ -218,7 +220,8 @@ def measure_row(session: Session, name: str, settings: dict, peak: float) -> Non
         f"{key}_queued_share": found.queued,
         f"{key}_share_of_peak": share,
         f"{key}_peak_gb": memory,
-        f"{key}_validation_seconds": seconds_of_dev,
+        f"{key}_between_epochs_seconds": sum(between.values()),
+        f"{key}_checkpoint_seconds": writing,
         f"{key}_training_minutes": 60 * hours,
     }
 
@@ -458,20 +461,39 @@ def time_real_updates(trainer, count: int) -> Whole:
     return Whole(seconds / count, sum(int(lengths[batch].sum()) for batch in plan[warm_up:]) / count)
 
 
-def time_validation(trainer) -> float:
-    """Seconds of what follows an epoch: calibration, and reading and scoring a dev split of PHOENIX-2014's frames."""
+def time_between_epochs(trainer, work: Path) -> tuple[dict[str, float], float]:
+    """Seconds of what stands between two epochs, dev as of PHOENIX-2014's frames; and of writing a checkpoint, which is done
+    while training goes on."""
     from benchmarks.multiply_adds import synchronize
     from training.calibration import calibrate
+    from training.checkpoint import LAST, save_checkpoint
+    from training.checkpoint_writer import snapshot
     from training.evaluation import evaluate
 
-    started = time.perf_counter()
+    marks = [time.perf_counter()]
+
+    def mark() -> None:
+        synchronize(trainer.device)
+        marks.append(time.perf_counter())
+
     calibrate(trainer.model, trainer.pipeline, trainer.train.split, trainer.precision, trainer.trainable)
-    synchronize(trainer.device)
-    calibrated = time.perf_counter()
-    evaluate(trainer.model, trainer.pipeline, trainer.dev, trainer.vocabulary, trainer.loss, trainer.precision)
-    synchronize(trainer.device)
-    read = (time.perf_counter() - calibrated) * DEV_FRAMES / int(trainer.dev.split.lengths.sum())
-    return calibrated - started + read
+    mark()
+    dev = evaluate(trainer.model, trainer.pipeline, trainer.dev, trainer.vocabulary, trainer.loss, trainer.precision)
+    mark()
+    trainer.progress.hypotheses = {int(index): trainer.train.targets[index] for index in trainer.trainable}
+    trainer._row(dev)
+    mark()
+    trainer.begin_epoch(2)
+    mark()
+    content = snapshot(trainer.state())
+    mark()
+    with tempfile.TemporaryDirectory(dir=work) as folder:
+        save_checkpoint(Path(folder) / LAST, content)
+        mark()
+    *seconds, writing = (after - before for before, after in itertools.pairwise(marks))
+    between = dict(zip(("calibration", "dev", "scoring", "planning", "copying"), seconds, strict=True))
+    between["dev"] *= DEV_FRAMES / int(trainer.dev.split.lengths.sum())
+    return between, writing
 
 
 def name_bound(phases: dict[str, float], queued: float, share: float) -> str:

@@ -157,6 +157,11 @@ class Augmenter:
         self._mirrored = torch.tensor(layout.mirrored, device=device)
         self._mirrored_parts = torch.tensor(MIRRORED_PARTS, device=device)
         self._flip = torch.tensor([-1.0, 1.0, 1.0], device=device)
+        # Of the arms' landmarks: which they are, whose of the hands', and how far they go along with it.
+        arms = [(place, hand, share) for hand, name in enumerate(_HANDS) for place, share in layout.arms[name]]
+        places, hands, shares = zip(*arms, strict=True)
+        self._arms, self._arms_hand = torch.tensor(places, device=device), torch.tensor(hands, device=device)
+        self._arms_share = torch.tensor(shares, device=device)[:, None]
 
     def __call__(self, body: Tensor, detected: Tensor, draws: Sequence[Draw]) -> tuple[Tensor, Tensor, Tensor]:
         """body (B, T, 543, 3) in shoulder widths, detected bool (B, T, 4) -> body (B, S, 543, 3), detected, lengths (B,).
@@ -229,15 +234,14 @@ class Augmenter:
         if draws[0].drift is None:
             return
         drift = np.stack([np.pad(d.drift, ((0, 0), (0, frames - d.drift.shape[1]), (0, 0)), "edge") for d in draws])
-        drift = on_device(drift, body.device)[:, :, :, None]  # (B, 2, S, 1, 5)
-        for hand, name in enumerate(_HANDS):
-            shift, turn = drift[:, hand, ..., :2], drift[:, hand, ..., 2:]
-            points = body[:, :, self.layout.part_slices[name]]
-            root = body[:, :, self.layout.part_roots[name], None].clone()
-            points.copy_(root + rotate(points - root, turn))
-            points[..., :2] += shift
-            for place, share in self.layout.arms[name]:
-                body[:, :, place, :2] += share * shift[:, :, 0]
+        drift = on_device(drift, body.device).transpose(1, 2)[:, :, :, None]  # (B, S, 2, 1, 5)
+        shift, turn = drift[..., :2], drift[..., 2:]
+        left, right = (self.layout.part_slices[name] for name in _HANDS)  # the right one begins where the left one ends
+        hands = body[:, :, left.start : right.stop].unflatten(2, (len(_HANDS), -1))  # (B, S, 2, 21, 3)
+        root = hands[..., :1, :].clone()
+        hands.copy_(root + rotate(hands - root, turn))
+        hands[..., :2] += shift
+        body[..., :2].index_add_(2, self._arms, shift[:, :, self._arms_hand, 0] * self._arms_share)
 
 
 def rotate(points: Tensor, turn: Tensor) -> Tensor:

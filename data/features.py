@@ -9,6 +9,8 @@ Three steps, before the last of which augmentation acts on geometry:
 With the `layout` of some landmarks the same is done for these K alone: (B, T, K, 3) -> (B, T, 12 K), the same values.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -32,44 +34,61 @@ def frame_mask(lengths: Tensor, frames: int) -> Tensor:
 
 def take_frames(x: Tensor, index: Tensor) -> Tensor:
     """Rows `index` int64 (B, S) along time of x (B, T, ...), giving (B, S, ...)."""
-    batch, frames = x.shape[:2]
-    start = torch.arange(batch, device=x.device)[:, None] * frames
-    rows = x.reshape(batch * frames, -1).index_select(0, (index + start).reshape(-1))
-    return rows.reshape(batch, index.shape[1], *x.shape[2:])
+    return _take_rows(x, _rows_of(index, x.shape[1]))
 
 
-def _neighbours(seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Nearest seen frames at or before, and at or after, each frame: int64 (B, T) each, -1 and at least T where there is none;
-    seen bool (B, T). The third is time, int64 (B, T). A sort, as ONNX knows no running maximum."""
-    frames = seen.shape[1]
-    time = torch.arange(frames, device=seen.device).expand(seen.shape)
-    ranked = torch.where(seen, time, time + frames).sort(1).values  # the seen frames come first
-    none = torch.zeros_like(ranked[:, :1])
-    ranked = torch.cat([none - 1, ranked, none + 2 * frames], dim=1)
-    count = seen.long().cumsum(1)  # seen frames up to this one
-    return ranked.gather(1, count), ranked.gather(1, count - seen.long() + 1), time
+def _rows_of(index: Tensor, frames: int) -> Tensor:
+    """Frames `index` int64 (B, ...) of each of B sentences of `frames` frames, counted over all of them."""
+    start = torch.arange(index.shape[0], device=index.device) * frames  # its shape: len is not traced
+    return index + start.view(-1, *[1] * (index.ndim - 1))
 
 
-def _interpolate_gaps(x: Tensor, seen: Tensor) -> Tensor:
-    """Linear interpolation over time where `seen` is False; held before the first and after the last seen frame.
+def _take_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """Frames `rows` int64 (B, S), counted over all sentences, of x (B, T, ...), giving (B, S, ...)."""
+    return x.flatten(0, 1).index_select(0, rows.reshape(-1)).view(*rows.shape, *x.shape[2:])
 
-    x (B, T, N, 3), seen bool (B, T). A sentence in which nothing was seen becomes zeros.
+
+class _Bridges(NamedTuple):
+    """How each frame of each part is filled, all (P, B, T): from the seen frames `before` and `after` it (int64, counted over
+    all sentences; of a stream the first alone), `weight` of the second (float32), and `absent` where nothing was seen."""
+
+    before: Tensor
+    after: Tensor | None
+    weight: Tensor | None
+    absent: Tensor
+
+    def fill(self, x: Tensor, part: int) -> Tensor:
+        """x (B, T, N, 3) of one part without its gaps; zeros where it is absent."""
+        filled = _take_rows(x, self.before[part])
+        if self.after is not None:
+            filled = torch.lerp(filled, _take_rows(x, self.after[part]), self.weight[part, :, :, None, None])
+        return filled.masked_fill(self.absent[part, :, :, None, None], 0)
+
+
+def _bridges(seen: Tensor, causal: bool) -> _Bridges:
+    """Linear interpolation over time where `seen` bool (B, T, P) is False, held before the first and after the last seen frame.
+
+    `causal`, what a stream can do: the last seen frame is held. A sort, as ONNX knows no running maximum.
     """
-    before, after, time = _neighbours(seen)
-    has_before, has_after = before >= 0, after < seen.shape[1]
+    seen = seen.transpose(1, 2)
+    frames = seen.shape[2]
+    time = torch.arange(frames, device=seen.device).expand(seen.shape)
+    ranked = torch.where(seen, time, time + frames).sort(2).values  # the seen frames come first
+    none = torch.zeros_like(ranked[..., :1])
+    ranked = torch.cat([none - 1, ranked, none + 2 * frames], dim=2)
+    count = seen.long().cumsum(2)  # seen frames up to this one
+    before = ranked.gather(2, count)  # the nearest one at or before each frame, -1 where there is none
+    if causal:
+        rows = _rows_of(before.clamp(min=0), frames).transpose(0, 1)
+        return _Bridges(rows, None, None, (before < 0).transpose(0, 1))
+    after = ranked.gather(2, count - seen.long() + 1)  # at or after it, or at least `frames`
+    has_before, has_after = before >= 0, after < frames
     before, after = torch.where(has_before, before, after), torch.where(has_after, after, before)
-    never = ~(has_before | has_after)
-    before, after = before.masked_fill(never, 0), after.masked_fill(never, 0)
-    weight = (time - before) / (after - before).clamp(min=1)
-    weight = weight.to(x.dtype)[:, :, None, None]
-    bridged = torch.lerp(take_frames(x, before), take_frames(x, after), weight)
-    return bridged.masked_fill(never[:, :, None, None], 0)
-
-
-def _hold_gaps(x: Tensor, seen: Tensor) -> Tensor:
-    """What a stream can do: the last seen frame is held where `seen` is False; zeros before the first. Shapes as above."""
-    before, _, _ = _neighbours(seen)
-    return take_frames(x, before.clamp(min=0)).masked_fill((before < 0)[:, :, None, None], 0)
+    absent = ~(has_before | has_after)
+    before, after = before.masked_fill(absent, 0), after.masked_fill(absent, 0)
+    weight = ((time - before) / (after - before).clamp(min=1)).float()
+    rows = [_rows_of(place, frames).transpose(0, 1).contiguous() for place in (before, after)]
+    return _Bridges(*rows, weight.transpose(0, 1), absent.transpose(0, 1))
 
 
 def bridge_gaps(
@@ -82,16 +101,14 @@ def bridge_gaps(
     lost hand still goes where the arm goes; one never seen in the sentence sits in its anchor. `causal` holds the last seen
     frame instead of interpolating towards the next one.
     """
-    fill = _hold_gaps if causal else _interpolate_gaps
     seen = detected & frame_mask(lengths, landmarks.shape[1])[..., None]
-    pose = fill(landmarks[:, :, layout.part_slices["pose"]], seen[..., PARTS.index("pose")])
-    parts = {"pose": pose}
-    # A frame without a pose has no anchor to measure from: there, too, the part counts as not seen.
-    seen = seen & seen[..., :1]
+    # A frame without a pose has no anchor to measure a part from: there it counts as not seen, too.
+    bridges = _bridges(seen & seen[..., :1], causal)
+    parts = {"pose": bridges.fill(landmarks[:, :, layout.part_slices["pose"]], PARTS.index("pose"))}
     for part, anchor in layout.part_anchors.items():
         # z of hands and face is measured from their own root, so only x and y follow the anchor.
-        origin = pose[:, :, anchor : anchor + 1] * constant((1.0, 1.0, 0.0), pose.device)
-        parts[part] = fill(landmarks[:, :, layout.part_slices[part]] - origin, seen[..., PARTS.index(part)]) + origin
+        origin = parts["pose"][:, :, anchor : anchor + 1] * constant((1.0, 1.0, 0.0), landmarks.device)
+        parts[part] = bridges.fill(landmarks[:, :, layout.part_slices[part]] - origin, PARTS.index(part)) + origin
     return torch.cat([parts[part] for part in PARTS], dim=2)
 
 

@@ -29,10 +29,23 @@ class Conformer(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """x (B, T, in_width), lengths int (B,); steps outside the lengths are not meaningful."""
         inside = frame_mask(lengths, x.shape[1])  # (B, 1, T)
+        window = _Window(inside)
         x = self.enter(x)
         for block in self.blocks:
-            x = block(x, inside)
+            x = block(x, inside, window)
         return x
+
+
+class _Window:
+    """Which steps each step attends to: `distance` int64 (T, T) from 0 to twice the window, and `barred` bool (B, 1, T, T)."""
+
+    def __init__(self, inside: Tensor):
+        time = torch.arange(inside.shape[2], device=inside.device)
+        distance = time - time[:, None]
+        self.distance = distance.clamp(-WINDOW, WINDOW) + WINDOW
+        # A step outside the sentence attends to itself, so that no row of the softmax is empty.
+        allowed = ((distance.abs() <= WINDOW) & (inside > 0)) | (distance == 0)
+        self.barred = ~allowed[:, None]
 
 
 class ConformerBlock(nn.Module):
@@ -53,22 +66,18 @@ class ConformerBlock(nn.Module):
         self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, inside: Tensor) -> Tensor:
+    def forward(self, x: Tensor, inside: Tensor, window: _Window) -> Tensor:
         x = x + 0.5 * self.feed[0](x)
-        x = x + self.dropout(self._attend(self.attention_norm(x), inside))
+        x = x + self.dropout(self._attend(self.attention_norm(x), window))
         x = x + self.dropout(self._convolve(self.convolution_norm(x), inside))
         x = x + 0.5 * self.feed[1](x)
         return self.norm(x)
 
-    def _attend(self, x: Tensor, inside: Tensor) -> Tensor:
+    def _attend(self, x: Tensor, window: _Window) -> Tensor:
         batch, steps, width = x.shape
         queries, keys, values = self.queries_keys_values(x).view(batch, steps, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
-        time = torch.arange(steps, device=x.device)
-        distance = time - time[:, None]  # (T, T)
-        bias = self.distance_bias[:, distance.clamp(-WINDOW, WINDOW) + WINDOW]  # (heads, T, T)
-        # A step outside the sentence attends to itself, so that no row of the softmax is empty.
-        allowed = ((distance.abs() <= WINDOW) & (inside > 0)) | (distance == 0)  # (B, T, T)
-        bias = bias[None].masked_fill(~allowed[:, None], float("-inf"))
+        bias = self.distance_bias[:, window.distance]  # (heads, T, T)
+        bias = bias[None].masked_fill(window.barred, float("-inf"))
         seen = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=bias.to(queries.dtype))
         return self.attention_out(seen.transpose(1, 2).reshape(batch, steps, width))
 

@@ -21,25 +21,61 @@ class MaskedBatchNorm(nn.BatchNorm1d):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
         """x (B, C, T), mask float (B, 1, T) -> (B, C, T) of x's type; statistics in float32."""
+        if self.training and not self.over_processes:
+            out, mean, variance, count = _Normalize.apply(x, mask, self.weight, self.bias, self.eps)
+            self._remember(mean, variance, count)
+            return out
         if self.training:
             x32, count = x.float(), mask.sum(dtype=torch.float32)
-            if self.over_processes:
-                count, mean, variance = statistics_over_processes(x32, mask, count)
-            else:
-                mean = (x32 * mask).sum((0, 2)) / count
-                variance = (((x32 - mean[:, None]) * mask) ** 2).sum((0, 2)) / count
-            with torch.no_grad():
-                unbiased = variance * (count / (count - 1).clamp(min=1))
-                # An overflow that the trainer skips must not stay in the running statistics for ever.
-                finite = mean.isfinite() & unbiased.isfinite()
-                self.running_mean.lerp_(torch.where(finite, mean, self.running_mean), self.momentum)
-                self.running_var.lerp_(torch.where(finite, unbiased, self.running_var), self.momentum)
-                self.num_batches_tracked.add_(1)
+            count, mean, variance = statistics_over_processes(x32, mask, count)
+            self._remember(mean.detach(), variance.detach(), count.detach())
         else:
             mean, variance = self.running_mean, self.running_var
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale
         return ((x * scale[:, None] + shift[:, None]) * mask).to(x.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        """Take a batch's mean and variance (C,) of count () frames into the running statistics."""
+        unbiased = variance * (count / (count - 1).clamp(min=1))
+        # An overflow that the trainer skips must not stay in the running statistics for ever. Where the mean is not finite,
+        # the variance about it is not, either.
+        finite = unbiased < torch.inf
+        self.running_mean.lerp_(torch.where(finite, mean, self.running_mean), self.momentum)
+        self.running_var.lerp_(torch.where(finite, unbiased, self.running_var), self.momentum)
+        self.num_batches_tracked.add_(1)
+
+
+class _Normalize(torch.autograd.Function):
+    """Batch normalisation over the frames inside: the output, and mean (C,), variance (C,) and count () of its frames.
+
+    Written out, as autograd would launch three times as many kernels, which a GPU waits for when batches are small
+    (benchmarks/launches.py).
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, eps: float):
+        x32, count = x.float(), mask.sum(dtype=torch.float32)
+        mean = (x32 * mask).sum((0, 2)) / count
+        centred = (x32 - mean[:, None]) * mask
+        variance = (centred * centred).sum((0, 2)) / count
+        inverse = torch.rsqrt(variance + eps)
+        out = torch.addcmul(bias[:, None], centred, (weight * inverse)[:, None]) * mask
+        ctx.save_for_backward(centred, mask, weight, inverse, count)
+        ctx.kind = x.dtype
+        ctx.mark_non_differentiable(mean, variance, count)
+        return out.to(x.dtype), mean, variance, count
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor, *_):
+        centred, mask, weight, inverse, count = ctx.saved_tensors
+        gradient = gradient * mask  # float32
+        of_bias, along = gradient.sum((0, 2)), (gradient * centred).sum((0, 2)) * inverse
+        # What the mean and the variance take along with x: the gradient's mean, and its part along the normalised values.
+        rest = torch.addcmul(gradient, mask, (of_bias / count)[:, None], value=-1)
+        rest = torch.addcmul(rest, centred, (along * inverse / count)[:, None], value=-1)
+        return (rest * (weight * inverse)[:, None]).to(ctx.kind), None, along, of_bias, None
 
 
 def statistics_over_processes(x: Tensor, mask: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
