@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import gpu, language_model, scaling, signer_corpora, training
+from benchmarks import gpu, language_model, launches, scaling, signer_corpora, training
 from benchmarks.baseline_teacher import BaselineTeacher, baseline_update, plain_adamw
 from benchmarks.multiply_adds import count_multiply_adds
 from benchmarks.results import add_json_option, figure_name, finish
@@ -95,6 +95,38 @@ def test_a_cheap_benchmark_from_its_command_to_its_figures(tmp_path, run_script)
     assert ended.stdout.splitlines()[-1] == f"perplexity: {figures['perplexity']:.2f}"
     assert figures["dev_glosses"] == 4 and figures["outside_vocabulary"] == 1
     assert language_model.main(list(map(str, words))) == 0
+
+
+# ------------------------------------------------------------------------------------------------------- launches
+
+
+def test_what_computes_or_copies_is_counted_and_views_are_not():
+    x = torch.ones(3, 4, device="meta", requires_grad=True)
+    with launches.Counter() as counter:
+        y = torch.empty(12, device="meta").copy_(torch.empty(1, device="meta").expand(12))  # the copy
+        z = (x.t().reshape(12) * y).view(4, 3).unsqueeze(0).sum()  # one copy, the product, the sum
+    assert counter.count == 4
+    with launches.Counter() as counter:
+        z.backward()
+    assert 2 <= counter.count <= 8
+
+
+def test_an_updates_launches(tiny_corpus, tmp_path):
+    """CTC takes four a step, and nothing else depends on lengths; what the recipe makes of one update is bounded, so
+    that nobody adds a loop over sentences or landmarks unseen."""
+    found = []
+    for batches in (1, 2):
+        path = tmp_path / f"{batches}.json"
+        assert launches.main(["--data_dir", str(tiny_corpus), "--batches", str(batches), "--json", str(path)]) == 0
+        found.append(read_figures(path, "launches"))
+    one, two = found
+    assert one["launches"] == sum(one[phase] for phase in launches.PHASES)
+    assert one["forward"] == two["forward"] and one["backward"] == two["backward"]
+    assert two["loss"] - one["loss"] == 4 * (two["steps"] - one["steps"])
+    assert 900 < one["launches"] - 4 * one["steps"] < 1_250
+    # Weights, gradients and two moments of 46.9 M parameters; of each frame at least the inception's input, 512 float32.
+    assert one["model_gb"] == pytest.approx(0.750, abs=0.001) and one["kept_gb"] > 4e-9 * 512 * 4 * one["steps"]
+    assert not torch.ones(2).is_meta and torch.autocast("cpu", enabled=False) is not None, "nothing stays patched"
 
 
 # ------------------------------------------------------------------------------------------------- the baseline

@@ -3,7 +3,7 @@ import torch
 
 from errors import UsageError
 from models.config import ModelConfig
-from models.conformer import HEADS, WINDOW, Conformer, ConformerBlock
+from models.conformer import HEADS, WINDOW, Conformer, ConformerBlock, _Window
 
 
 def test_padding_changes_nothing_inside_the_sentence():
@@ -48,7 +48,7 @@ def test_attention_equals_the_slow_reference_inside_the_window_only():
     steps = WINDOW + 7  # the ends do not see each other
     x = torch.randn(1, steps, 8, dtype=torch.float64)
     inside = (torch.arange(steps) < steps - 2).double()[None, None]
-    found = block._attend(x, inside)[0, : steps - 2]
+    found = block._attend(x, _Window(inside))[0, : steps - 2]
     torch.testing.assert_close(found, slow_attention(block, x[0], steps - 2), atol=1e-9, rtol=0)
 
 
