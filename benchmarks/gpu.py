@@ -358,7 +358,7 @@ def make_trainer(session: Session, settings: dict, model: dict | None = None):
 @dataclass
 class Timed:
     """Medians of some updates: seconds of each phase, and the share of an update in which the host still gave the device work
-    (0 on a CPU); and one batch's indices."""
+    (0 on a CPU); and the indices of a batch that took about as long as they say."""
 
     phases: dict[str, float]
     queued: float
@@ -436,8 +436,10 @@ def time_updates(trainer, count: int) -> Timed:
         queued.append(given / taken if trainer.device.type == "cuda" else 0.0)
         rows.append(marks.seconds())
     feed.close()
-    medians = [statistics.median(column) for column in zip(*rows[warm_up:], strict=True)]
-    return Timed(dict(zip(PHASES, medians, strict=True)), statistics.median(queued[warm_up:]), plan[-1])
+    plan, rows = plan[warm_up:], rows[warm_up:]
+    medians = [statistics.median(column) for column in zip(*rows, strict=True)]
+    middle = sorted(range(len(rows)), key=lambda number: sum(rows[number]))[len(rows) // 2]
+    return Timed(dict(zip(PHASES, medians, strict=True)), statistics.median(queued[warm_up:]), plan[middle])
 
 
 def time_real_updates(trainer, count: int) -> Whole:
