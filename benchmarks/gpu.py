@@ -186,11 +186,12 @@ def measure_row(session: Session, name: str, settings: dict, peak: float) -> Non
     forget_peak_memory(device)
     found = time_updates(trainer, options.updates)
     whole = time_real_updates(trainer, options.updates)
-    between, writing = time_between_epochs(trainer, session.work)
-    memory = peak_memory(device)
     made = next(trainer.batches([found.batch]))
     forward = functools.partial(trainer.model, made.features, made.lengths, made.detected)
     work = UPDATE * count_multiply_adds(trainer.model, forward)
+    del made, forward
+    between, writing = time_between_epochs(trainer, session.work)
+    memory = peak_memory(device)
     share = work / peak / (sum(found.phases.values()) - found.phases["feeder"])
     epoch = TRAIN_FRAMES * whole.seconds / whole.frames
     hours = EPOCHS * max(epoch + sum(between.values()), writing) / 3600
