@@ -70,7 +70,10 @@ class FeaturePipeline:
         free = torch.cuda.mem_get_info(self.device)[0] / 1e9
         if size > SHARE_OF_FREE * free:
             return f"landmarks mapped ({size:.2f} GB are more than half of the {free:.1f} GB free on {self.device})"
-        self.resident = [ResidentSplit(split, self.device, self.layout) for split in splits]
+        try:
+            self.resident = [ResidentSplit(split, self.device, self.layout) for split in splits]
+        except torch.OutOfMemoryError:  # another process has taken it meanwhile
+            return f"landmarks mapped ({size:.2f} GB of the {free:.1f} GB free on {self.device} could not be had)"
         return f"landmarks resident on {self.device}, {size:.2f} of {free:.1f} GB free"
 
     def batches(self, split: Split, plan: Sequence[np.ndarray]) -> Iterator[FeatureBatch]:

@@ -113,6 +113,16 @@ def test_where_landmarks_stay_is_said(split, monkeypatch):
         made.clear()
 
 
+def test_landmarks_stay_mapped_where_the_memory_is_taken_meanwhile(split, monkeypatch):
+    def taken(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("training.pipeline.ResidentSplit", taken)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**12, 10**12))
+    pipeline = FeaturePipeline(0.8, torch.device("cuda:0"))
+    assert "landmarks mapped" in pipeline.keep_resident([split]) and pipeline.resident == []
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_gathered_on_the_gpu(split):
     gpu = torch.device("cuda")
