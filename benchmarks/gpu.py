@@ -11,7 +11,7 @@ changes no exit code: what is fast enough, and with how much memory, is for the 
 overfit: overfit_test.py, timed. corpus: the corpus for the rest, of PHOENIX-2014's size; where --data_dir does not name one and
 data/corpora/rehearsal is not there, simulated signers act random sentences of 1,231 glosses, 5,671 of train, on all cores.
 phases: where an update's time goes for each --batch_size and --frames_per_batch, and with --compile for the first batch size
-compiled; peak memory, and what 150 epochs with calibration and dev would take at that speed.
+compiled; peak memory, and what 150 epochs with all that stands between them would take at that speed.
 agreement: one batch on CPU and device in float32, and bf16 against it. training: train_teacher.py with configs/phoenix2014.yaml
 until --epochs or the time are over.
 
@@ -194,7 +194,9 @@ def measure_row(session: Session, name: str, settings: dict, peak: float) -> Non
     memory = peak_memory(device)
     share = work / peak / (sum(found.phases.values()) - found.phases["feeder"])
     epoch = TRAIN_FRAMES * whole.seconds / whole.frames
-    hours = EPOCHS * max(epoch + sum(between.values()), writing) / 3600
+    # The next one is copied when the one before is written.
+    period = max(epoch + sum(between.values()) - between["copying"], writing) + between["copying"]
+    hours = EPOCHS * period / 3600
     bound = name_bound(found.phases, found.queued, share)
     split = ", ".join(f"{phase} {1000 * seconds:.1f}" for phase, seconds in found.phases.items())
     if device.type == "cuda":
@@ -222,6 +224,7 @@ def measure_row(session: Session, name: str, settings: dict, peak: float) -> Non
         f"{key}_share_of_peak": share,
         f"{key}_peak_gb": memory,
         f"{key}_between_epochs_seconds": sum(between.values()),
+        f"{key}_copying_seconds": between["copying"],
         f"{key}_checkpoint_seconds": writing,
         f"{key}_training_minutes": 60 * hours,
     }

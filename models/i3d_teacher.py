@@ -22,7 +22,7 @@ from models.part_encoder import GatedFusion, GraphPartEncoder, PartEncoder, Part
 from models.temporal_inception import InceptionStack
 
 ROUND_FRAMES = 64  # of batches that the compiled front reads
-MAX_LENGTHS = 256  # in multiples of that, of training and evaluation, with and without hidden parts
+MAX_COMPILED = 1024  # ways of the front: lengths in multiples of that, times what is said at `compile_front`
 MIN_STD = 1e-3  # shoulder widths: below this a feature is quantisation noise and is not blown up
 
 
@@ -91,12 +91,15 @@ class I3DTeacher(PartsReader):
     def compile_front(self, **options) -> None:
         """Compile the front with torch.compile (its options). The names of the weights stay as they are.
 
-        Batches are padded to multiples of 64 frames, which changes no output, and kernels are made for each such length and all
-        numbers of sentences. What was seen before decides nothing, so that a run that is continued repeats it. With kernels for
-        all lengths torch 2.13 would compile every length again all the same, and after eight give up.
+        Batches are padded to multiples of 64 frames, which changes no output, and each such length is compiled for itself, in
+        training, calibration and evaluation, for one sentence, some and many. What was seen before decides nothing, so that a
+        run that is continued repeats it. With kernels for all lengths torch 2.13 would compile every length again all the same,
+        and after eight give up.
         """
         config = torch._dynamo.config
-        config.recompile_limit = max(config.recompile_limit, MAX_LENGTHS)
+        config.recompile_limit = max(config.recompile_limit, MAX_COMPILED)
+        config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, MAX_COMPILED)
+        config.specialize_float = True  # else a momentum that calibration has changed would be compiled in another way
         compiled, self.round_frames = torch.compile(self.front, **options), ROUND_FRAMES
 
         def front(features: Tensor, lengths: Tensor, detected: Tensor, shown: Tensor | None) -> tuple[Tensor, Tensor]:

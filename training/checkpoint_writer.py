@@ -15,8 +15,8 @@ from training.checkpoint import BEST, LAST, PREVIOUS, copy_checkpoint, save_chec
 class CheckpointWriter:
     """Writes last.pth of a run's folder, and best_model.pth where it is the best: one at a time, in the order given.
 
-    What could not be written is raised by the call that follows, as DataError. At the end of a `with` all is written; where
-    that fails while another error is on its way, it is said.
+    What could not be written is raised by the next call that can know it, as DataError. At the end of a `with` all is written;
+    where that fails while another error is on its way, it is said.
     """
 
     def __init__(self) -> None:
@@ -32,9 +32,17 @@ class CheckpointWriter:
 
     def wait(self) -> None:
         """Until all is written. Raises DataError when it could not be."""
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.result()
+        if self._pending is not None:
+            try:
+                self._pending.result()
+            finally:
+                if self._pending.done():  # Ctrl-C may have ended the waiting alone
+                    self._pending = None
+
+    def check(self) -> None:
+        """Raise DataError when it is known already that something could not be written. Waits for nothing."""
+        if self._pending is not None and self._pending.done():
+            self.wait()
 
     def __enter__(self) -> "CheckpointWriter":
         return self

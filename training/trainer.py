@@ -297,6 +297,7 @@ class Trainer:
                 bar.set_postfix_str(self._standing(), refresh=False)
                 bar.update()
                 self._stop_if_asked(signals)
+                self._writer.check()
                 if options.checkpoint_minutes:
                     due = time.monotonic() - self._saved >= 60 * options.checkpoint_minutes
                     if self.ranks.most(due):
@@ -448,7 +449,8 @@ class Trainer:
             dumped = dump_batches(
                 path, self.epoch_train, update.batches, losses, progress.epoch, update.group, self.ranks
             )
-            with self.ranks.together():
+            with self.ranks.together():  # which may end the process
+                self._writer.wait()
                 raise DivergenceError(
                     f"{MAX_BAD_UPDATES} updates in a row had a loss or gradient that is not finite: lower --learning_rate "
                     f"(now {self.config.training.learning_rate:g}) or use --precision fp32; {self.folder / LAST} holds the "

@@ -10,6 +10,7 @@ from errors import UsageError
 from models.config import ModelConfig
 from models.dropout import Dropout
 from models.i3d_teacher import MIN_STD, I3DTeacher, count_parameters
+from models.masking import MaskedBatchNorm
 
 EVERYTHING = " ".join(FEATURE_BLOCKS)
 SMALL = ModelConfig(
@@ -268,3 +269,25 @@ def test_the_front_is_compiled_once_for_a_rounded_length_whatever_the_batch():
             features, all_of_it = torch.randn(sentences, frames, NUM_FEATURES), torch.full((sentences,), frames)
             model(features, all_of_it).log_probs.sum().backward()
             assert len(made) == (number + 1 if sentences == 2 else len(lengths))
+
+
+def test_what_was_compiled_before_decides_nothing():
+    """Calibration sets another momentum, which torch would make a variable of all graphs from then on."""
+    made = []
+
+    def backend(graph, _):
+        made.append([node.name for node in graph.graph.nodes])
+        return graph.forward
+
+    for calibrated_first in (False, True):
+        torch.compiler.reset()
+        model = I3DTeacher(SMALL, 6).train()
+        norms = [module for module in model.modules() if isinstance(module, MaskedBatchNorm)]
+        model.compile_front(backend=backend)
+        for momentum in (1.0, 0.1) if calibrated_first else (0.1,):
+            for norm in norms:
+                norm.momentum = momentum
+            frames = 60 if momentum == 1.0 else 100
+            model(torch.randn(2, frames, NUM_FEATURES), torch.full((2,), frames))
+    first, _, after_calibration = made
+    assert first == after_calibration

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -76,3 +77,22 @@ def test_statistics_are_taken_in_float32_and_the_type_is_kept():
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(norm.running_mean, torch.full((2,), 0.1 * 22.0))
     assert sorted(set(found.float().flatten().tolist())) == [-1.0, 1.0]
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_gradients_of_16_bit_inputs_are_added_up_in_float32(kind):
+    """As under autocast, where the mask is 16 bit, too, and fp16's gradients are scaled: their sum is beyond 65504."""
+    x, mask = (
+        torch.randn(4, 3, 96, generator=torch.Generator().manual_seed(1)).to(kind),
+        torch.ones(4, 1, 96, dtype=kind),
+    )
+    mask[3, :, 50:] = 0
+    gradient = torch.rand(x.shape, generator=torch.Generator().manual_seed(2)).to(kind) * 1000
+    found = []
+    for given in (kind, torch.float64):
+        norm, source = MaskedBatchNorm(3), x.to(given, copy=True).requires_grad_()
+        norm(source, mask.to(given)).backward(gradient.to(given))
+        found.append([source.grad.double(), norm.bias.grad.double(), norm.weight.grad.double()])
+    assert found[1][1].min() > 65504
+    for ours, exact in zip(*found, strict=True):
+        torch.testing.assert_close(ours, exact, atol=4.0, rtol=1e-2)

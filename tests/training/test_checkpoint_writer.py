@@ -1,19 +1,26 @@
 """Checkpoints that are written while training goes on."""
 
+import concurrent.futures
+import contextlib
+import math
 import os
 import signal
 import threading
+import time
 from collections import OrderedDict
+from dataclasses import replace
 
 import pytest
 import torch
 
 import training.checkpoint_writer
-from errors import DataError
+from errors import DataError, DivergenceError
 from training.checkpoint import load_checkpoint
 from training.checkpoint_writer import CheckpointWriter, snapshot
+from training.late_reading import LateReading
+from training.ranks import Ranks
 from training.stop_signals import InterruptedRunError
-from training.trainer import Trainer
+from training.trainer import MAX_BAD_UPDATES, Trainer
 
 save_checkpoint = training.checkpoint_writer.save_checkpoint
 
@@ -92,6 +99,39 @@ def test_what_could_not_be_written_is_raised_by_what_follows(following, tmp_path
             writer.write(tmp_path, content(torch.ones(1)))
 
 
+def test_checking_raises_what_is_known_and_waits_for_nothing(tmp_path, held, monkeypatch):
+    writer = CheckpointWriter()
+    writer.check()
+    writer.write(tmp_path, content(torch.ones(1)))
+    writer.check()
+    assert not (tmp_path / "last.pth").exists()
+    monkeypatch.setattr("training.checkpoint.os.fsync", full)
+    held.set()
+    with pytest.raises(DataError, match="No space left"):
+        for _ in range(6000):
+            writer.check()
+            time.sleep(0.01)
+    writer.wait()
+
+
+def full(_):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_wait_that_is_broken_off_is_taken_up_again(tmp_path, held):
+    """A second Ctrl-C, in the end of the `with`: the run's folder is let go of when the file is whole."""
+
+    def break_off():
+        os.kill(os.getpid(), signal.SIGINT)
+        held.set()
+
+    with pytest.raises(KeyboardInterrupt), CheckpointWriter() as writer:
+        writer.write(tmp_path, content(torch.ones(1)))
+        threading.Timer(0.2, break_off).start()
+        writer.wait()
+    assert load_checkpoint(tmp_path / "last.pth")["model"]["weight"].item() == 1
+
+
 def test_it_is_said_beside_another_error(tmp_path, full_disk, capsys):
     with pytest.raises(KeyError), CheckpointWriter() as writer:
         writer.write(tmp_path, content(torch.ones(1)))
@@ -153,12 +193,59 @@ def test_a_stop_waits_until_it_is_written(tiny_settings, execute_run, monkeypatc
     assert (tmp_path / "run" / "best_model.pth").exists()
 
 
-def test_a_disk_that_is_full_after_an_epoch_ends_the_run(tiny_settings, execute_run, monkeypatch):
+def test_a_disk_that_is_full_after_an_epoch_ends_the_run_and_not_an_epoch_later(
+    tiny_settings, execute_run, monkeypatch
+):
+    original, epochs = Trainer.update, []
+
+    def update(self, batches):
+        original(self, batches)
+        epochs.append(self.progress.epoch)
+        if self.progress.epoch == 2:
+            concurrent.futures.wait([self._writer._pending])
+
     def save(path, given, **options):
         if given["training"]["progress"]["epoch"] == 2:
             raise DataError(f"cannot write {path}: no space left")
         save_checkpoint(path, given, **options)
 
+    monkeypatch.setattr(Trainer, "update", update)
     monkeypatch.setattr(training.checkpoint_writer, "save_checkpoint", save)
     with pytest.raises(DataError, match=r"cannot write .*last\.pth: no space left"):
         execute_run(tiny_settings)
+    assert epochs.count(1) > 1 and epochs.count(2) == 1
+
+
+def test_a_run_that_diverges_ends_when_its_last_good_state_is_written(
+    tiny_settings, execute_run, monkeypatch, tmp_path
+):
+    """Where there are several processes, `together` ends this one on an error."""
+    original, states = Ranks.together, []
+
+    @contextlib.contextmanager
+    def together(self):
+        with original(self):
+            try:
+                yield
+            except DivergenceError:
+                states.append(load_checkpoint(tmp_path / "run" / "last.pth")["training"]["progress"]["epoch"])
+                raise
+
+    def save(path, given, **options):
+        time.sleep(0.5)
+        save_checkpoint(path, given, **options)
+
+    def take_down(self, update):
+        if self.progress.epoch == 2:
+            self.progress.bad_updates = MAX_BAD_UPDATES
+            update = replace(update, figures=LateReading([torch.tensor([math.nan]), torch.tensor(1.0)]), batches=[])
+        _take_down(self, update)
+
+    _take_down = Trainer._take_down
+    monkeypatch.setattr(Trainer, "_take_down", take_down)
+    monkeypatch.setattr("training.trainer.dump_batches", lambda *_: "nothing is dumped")
+    monkeypatch.setattr(Ranks, "together", together)
+    monkeypatch.setattr(training.checkpoint_writer, "save_checkpoint", save)
+    with pytest.raises(DivergenceError):
+        execute_run(tiny_settings)
+    assert states == [2]
