@@ -21,13 +21,14 @@ class MaskedBatchNorm(nn.BatchNorm1d):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
         """x (B, C, T), mask float (B, 1, T) -> (B, C, T) of x's type; statistics in float32."""
-        if self.training and not self.over_processes:
+        # Compiled, kernels are joined anyway, and torch 2.11 loses a written-out gradient when it compiles a second length.
+        if self.training and not self.over_processes and not torch.compiler.is_compiling():
             out, mean, variance, count = _Normalize.apply(x, mask, self.weight, self.bias, self.eps)
             self._remember(mean, variance, count)
             return out
         if self.training:
-            x32, count = x.float(), mask.sum(dtype=torch.float32)
-            count, mean, variance = statistics_over_processes(x32, mask, count)
+            take = statistics_over_processes if self.over_processes else _statistics
+            count, mean, variance = take(x.float(), mask, mask.sum(dtype=torch.float32))
             self._remember(mean.detach(), variance.detach(), count.detach())
         else:
             mean, variance = self.running_mean, self.running_var
@@ -45,6 +46,12 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         self.running_mean.lerp_(torch.where(finite, mean, self.running_mean), self.momentum)
         self.running_var.lerp_(torch.where(finite, unbiased, self.running_var), self.momentum)
         self.num_batches_tracked.add_(1)
+
+
+def _statistics(x: Tensor, mask: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As `statistics_over_processes`, of this process alone."""
+    mean = (x * mask).sum((0, 2)) / count
+    return count, mean, (((x - mean[:, None]) * mask) ** 2).sum((0, 2)) / count
 
 
 class _Normalize(torch.autograd.Function):
