@@ -107,7 +107,7 @@ def make_parser() -> Parser:
     rest.add_argument(
         "--compile",
         action="store_true",
-        help="compile the convolutional front: minutes at the start, not measured on GPUs (default: off)",
+        help="compile the convolutional front: minutes in the first epoch, not measured on GPUs (default: off)",
     )
     setting(rest, "seed", int, "weights, order, dropout and augmentation follow from it")
     rest.add_argument(
