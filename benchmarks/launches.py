@@ -5,8 +5,8 @@
 Counts the operations of whole updates (landmarks, features, augmentation, the full-size teacher, the losses as on CUDA, their
 gradients) that are not views of what is there, on torch's device `meta`, where tensors have shapes and no values: no GPU is
 needed. About as many kernels are launched, in float32; bf16 adds casts, and a dropout is three operations here and one there.
-The optimiser is left out: on CUDA it takes some twenty, whatever the model. The loss takes more the longer a batch is (CTC goes
-step by step). A launch takes the host 4 to 10 microseconds (not measured here: benchmarks/gpu.py says on a GPU what bounds it).
+The optimiser is left out: fused, a kernel of it goes over many weights at once. The loss takes more the longer a batch is (CTC
+goes step by step). A launch takes the host 4 to 10 microseconds (not measured here: benchmarks/gpu.py says what bounds a GPU).
 
 Memory: what the epoch's largest batch keeps for its gradients, in float32, and weights, gradients and the optimiser's moments.
 What a kernel works in, and what torch keeps beside, comes on top.

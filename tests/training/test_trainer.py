@@ -1,4 +1,3 @@
-import contextlib
 import json
 import math
 import os
@@ -13,6 +12,7 @@ import yaml
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import training.trainer
+from benchmarks.launches import as_on_cuda
 from data.corpus import Corpus
 from data.residence import ResidentSplit
 from decoding.scoring import Score, score
@@ -573,8 +573,6 @@ def test_an_update_runs_on_a_device_that_has_no_values(tiny_settings, monkeypatc
     """On torch's device 'meta' tensors have shapes alone, and none can meet one of the CPU: whatever reads a value or does not
     bring a tensor there fails. From landmarks to the gradient's norm; the optimiser does not know the device."""
     meta = torch.device("meta")
-    monkeypatch.setattr("training.losses.on_its_own", lambda _: True)
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     tiny_settings["augmentation"] = EVERYTHING
     trainer = prepare(tiny_settings, part_mask=0.3, consistency_weight=0.5, label_smoothing=0.1)
     trainer.model.to(meta).train()
@@ -583,19 +581,14 @@ def test_an_update_runs_on_a_device_that_has_no_values(tiny_settings, monkeypatc
         trainer.pipeline.resident = [ResidentSplit(trainer.train.split, torch.device("cpu"), trainer.pipeline.layout)]
         trainer.pipeline.resident[0].landmarks = trainer.pipeline.resident[0].landmarks.to(meta)
         trainer.pipeline.resident[0].detected = trainer.pipeline.resident[0].detected.to(meta)
-    else:
-        monkeypatch.setattr("data.batching.LandmarkBatch.to", to_any)
     asked = []
     monkeypatch.setattr(training.trainer, "LateReading", asked.append)
     monkeypatch.setattr(trainer.optimizer, "step", lambda: None)
-    trainer.update(list(trainer.batches(trainer.begin_epoch(1)[0])))
+    with as_on_cuda():
+        trainer.update(list(trainer.batches(trainer.begin_epoch(1)[0])))
     ((losses, norm, *paths),) = asked
     assert losses.is_meta and losses.shape == (10,) and norm.shape == () and len(paths) == 4
     assert all(parameter.grad.is_meta for parameter in trainer.model.parameters())
-
-
-def to_any(batch, device):
-    return replace(batch, **{name: getattr(batch, name).to(device) for name in ("landmarks", "detected", "lengths")})
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
