@@ -19,10 +19,10 @@ import argparse
 from pathlib import Path
 
 from command_line import Parser
+from distillation.config import StudentConfig
 from errors import run_script
 from training.config import given_settings, merge_overrides, read_overrides
-from training.ranks import connected
-from training.student_config import StudentConfig
+from training.distributed import connect_processes
 
 HOMES = {  # settings that are not the training section's
     "dropout": ("model", "dropout"),
@@ -100,13 +100,14 @@ def main(argv: list[str] | None = None) -> int:
     def settings() -> dict[str, dict]:
         return merge_overrides(read_overrides(config, StudentConfig) if config else {}, given_settings(options, HOMES))
 
-    with connected() as ranks:
+    with connect_processes() as ranks:
         with ranks.together():
             overrides = ranks.from_writer(settings)
 
-        from training.distillation import prepare_student
+        from distillation.student_trainer import prepare_student
         from training.resume import plan_start
-        from training.run import carry_out, make_ready
+        from training.run import carry_out
+        from training.setup import make_ready
 
         run = make_ready(
             ranks,

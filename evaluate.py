@@ -68,10 +68,10 @@ def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
     output_dir = options.output_dir or options.checkpoint.parent / default_folder(options)
 
-    from training.judging import Request, judge
+    from inference.evaluation import EvaluationRequest, evaluate_checkpoint
 
-    judge(
-        Request(
+    evaluate_checkpoint(
+        EvaluationRequest(
             checkpoint=options.checkpoint,
             data_dir=options.data_dir,
             split=options.split,

@@ -33,9 +33,9 @@ def make_parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
 
-    from training.export import Options, export_model
+    from inference.onnx_export import OnnxExportRequest, export_model
 
-    return 0 if export_model(Options(**vars(options))) else 1
+    return 0 if export_model(OnnxExportRequest(**vars(options))) else 1
 
 
 if __name__ == "__main__":

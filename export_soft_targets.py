@@ -40,9 +40,9 @@ def make_parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
 
-    from training.soft_export import Options, export_soft_targets
+    from distillation.export import SoftTargetExportRequest, export_soft_targets
 
-    export_soft_targets(Options(**{**vars(options), "splits": tuple(options.splits)}))
+    export_soft_targets(SoftTargetExportRequest(**{**vars(options), "splits": tuple(options.splits)}))
     return 0
 
 

@@ -48,9 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     layers = [read_overrides(DEFAULT_CONFIG), read_overrides(given) if given else {}, {"training": options}]
     config = Config().updated(merge_overrides(*layers))
 
-    from training.overfit import advice, overfit
+    from training.overfit_check import advice, run_overfit_check
 
-    result = overfit(config, num_samples)
+    result = run_overfit_check(config, num_samples)
     outcome = f"{result.evaluation.score.wer:.1f} % WER after {result.epochs} epochs, {result.seconds:.0f} s"
     if result.reached:
         print(f"memorised: {outcome}; run folder: {config.training.output_dir}")

@@ -251,7 +251,7 @@ def run_synthesize(arguments: argparse.Namespace) -> int:
         for option in ("frames", "fraction"):
             if getattr(arguments, option) is not None:
                 raise UsageError(f"--{option} goes with --transcripts FILE")
-        from data.simulated_signer import synthesize
+        from data.simulation.corpora import synthesize
 
         counts = {option: SYNTHESIZE_DEFAULTS[option] if n is None else n for option, n in given.items()}
         synthesize(arguments.output, seed=arguments.seed, progress=True, **counts)
@@ -259,8 +259,8 @@ def run_synthesize(arguments: argparse.Namespace) -> int:
         for option, value in given.items():
             if value is not None:
                 raise UsageError(f"--{option} does not go with --transcripts: these say what is signed by whom")
-        from data.simulated_signer import synthesize_transcripts
-        from data.transcripts import keep_fraction, read_splits
+        from data.simulation.corpora import synthesize_transcripts
+        from data.sources.transcripts import keep_fraction, read_splits
 
         splits = read_splits(arguments.transcripts, arguments.frames)
         for split, sentences in splits.items():
@@ -274,7 +274,7 @@ def run_synthesize(arguments: argparse.Namespace) -> int:
 
 def run_extract(arguments: argparse.Namespace) -> int:
     """`extract`: footage and annotations to a corpus; 3 when videos failed, which are listed, the rest is kept."""
-    from data.extraction import extract, shard_of
+    from data.sources.extraction import extract, shard_of
 
     rank, world_size = shard_of(os.environ)
     report = extract(
@@ -301,7 +301,7 @@ def run_extract(arguments: argparse.Namespace) -> int:
 
 def run_merge(arguments: argparse.Namespace) -> int:
     """`merge`: the shards of an extraction to a corpus; 3 when videos had failed."""
-    from data.extraction import merge_shards
+    from data.sources.extraction import merge_shards
 
     report = merge_shards(arguments.input, arguments.output)
     _show(arguments.output)
@@ -329,7 +329,8 @@ def run_import(arguments: argparse.Namespace) -> int:
             raise UsageError(f"--{option} does not go with --format {arguments.format}")
     if arguments.format != "mp_data" and arguments.annotations is None:
         raise UsageError(f"--format {arguments.format} needs --annotations PATH, the train file or its folder")
-    from data.importers import import_mp_data, import_sequences
+    from data.sources.importing import import_landmark_files
+    from data.sources.mp_data import import_mp_data
 
     if arguments.format == "pose":
         common = {}
@@ -341,7 +342,7 @@ def run_import(arguments: argparse.Namespace) -> int:
     common |= {"progress": True, "skip_bad": arguments.skip_bad}
     if arguments.format != "mp_data":
         common |= {"format": arguments.format, "normalize": arguments.normalize}
-        import_sequences(arguments.input, arguments.annotations, arguments.output, **common)
+        import_landmark_files(arguments.input, arguments.annotations, arguments.output, **common)
     else:
         block, recorders = arguments.repetitions_per_session or 30, arguments.recorders or 1
         print(
@@ -357,7 +358,7 @@ def run_compose(arguments: argparse.Namespace) -> int:
     """`compose`: continuous sentences from isolated recordings."""
     if arguments.min_glosses > arguments.max_glosses:
         raise UsageError(f"--min_glosses {arguments.min_glosses} is more than --max_glosses {arguments.max_glosses}")
-    from data.composer import compose
+    from data.sources.composer import compose
 
     counts = {"train": arguments.sentences, "dev": arguments.dev_sentences, "test": arguments.test_sentences}
     plans = compose(
@@ -396,9 +397,9 @@ def run_check(arguments: argparse.Namespace) -> int:
     report = check_corpus(arguments.corpus, progress=True)
     print("\n".join(report.lines()))
     if arguments.html is not None:
-        from data.corpus_report import write_report
+        from reports.corpus_report import write_corpus_report
 
-        write_report(report, arguments.corpus, arguments.html)
+        write_corpus_report(report, arguments.corpus, arguments.html)
     return 3 if report.problem_count else 0
 
 

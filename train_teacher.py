@@ -35,7 +35,7 @@ from pathlib import Path
 from command_line import Parser
 from errors import run_script
 from training.config import DECODERS, OPTIMIZERS, PRECISIONS, Config, given_settings, merge_overrides, read_overrides
-from training.ranks import connected
+from training.distributed import connect_processes
 
 # Settings that are not the training section's.
 HOMES = {"dropout": ("model", "dropout"), "augment": ("augmentation", "enabled")}
@@ -129,12 +129,13 @@ def main(argv: list[str] | None = None) -> int:
     def settings() -> dict[str, dict]:
         return merge_overrides(read_overrides(config) if config else {}, given_settings(options, HOMES))
 
-    with connected() as ranks:
+    with connect_processes() as ranks:
         with ranks.together():
             overrides = ranks.from_writer(settings)
 
         from training.resume import plan_start
-        from training.run import carry_out, make_ready, prepare_run
+        from training.run import carry_out
+        from training.setup import make_ready, prepare_run
 
         run = make_ready(
             ranks, lambda: plan_start(resume, overrides), lambda start: prepare_run(start, extend, ranks=ranks)

@@ -30,9 +30,9 @@ import sys
 from pathlib import Path
 
 from command_line import Parser, number_between
-from decoding.online import LOOKAHEAD, OVERLAP, WHOLE, WINDOW
-from decoding.subtitles import FORMATS
 from errors import UsageError, run_script
+from inference.emitter import LOOKAHEAD, OVERLAP, WHOLE_RECORDING, WINDOW
+from inference.transcript_files import FORMATS
 from training.config import DECODERS
 
 
@@ -73,7 +73,7 @@ def make_parser() -> Parser:
     windows.add_argument(
         "--whole",
         type=number_between(0, 3600),
-        default=WHOLE,
+        default=WHOLE_RECORDING,
         metavar="S",
         help="recordings up to this many seconds are read as a whole",
     )
@@ -102,7 +102,7 @@ def check(options: argparse.Namespace) -> None:
     if options.camera is not None:
         given = {
             "online": options.online,
-            "whole": options.whole != WHOLE,
+            "whole": options.whole != WHOLE_RECORDING,
             "fps": options.fps,
             "aspect_ratio": options.aspect_ratio,
         }
@@ -127,13 +127,13 @@ def main(argv: list[str] | None = None) -> int:
     else:
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
 
-    from training.stream_reader import Windows
-    from training.transcription import Request, transcribe
+    from inference.transcription import TranscriptionRequest, transcribe
+    from inference.windows import Windows
 
     whole = 0.0 if options.online else options.whole
     windows = Windows(options.window, options.overlap, options.lookahead, whole, live=options.camera is not None)
     return transcribe(
-        Request(
+        TranscriptionRequest(
             inputs=tuple(options.inputs),
             camera=options.camera,
             checkpoint=options.checkpoint,

@@ -89,14 +89,14 @@ def read_variants(path: Path) -> dict[str, tuple[dict, str | None]]:
 
 def judge(checkpoint: Path, corpus: str, split: str, train_signers: set[str]) -> dict[str, dict]:
     """{column: counts} of one split; two columns where it has signers of train and others."""
+    from decoding.batches import decode_split
     from decoding.greedy import greedy_decode
-    from decoding.posteriors import decode_posteriors
     from decoding.scoring import align, by_group, total
-    from training.judging import open_judged
+    from inference.opened_checkpoint import open_checkpoint_on_corpus
 
-    judged = open_judged(checkpoint, corpus, "auto")
+    judged = open_checkpoint_on_corpus(checkpoint, corpus, "auto")
     prepared = judged.prepared(split)
-    readings = decode_posteriors(judged.posteriors(split), greedy_decode)
+    readings = decode_split(judged.posteriors(split), greedy_decode)
     aligned = align(prepared.references, [judged.vocabulary.decode(reading) for reading in readings])
     seen = ["seen" if s.signer in train_signers else "unseen" for s in prepared.split.sentences]
     groups = by_group(aligned, seen)
@@ -117,7 +117,8 @@ def judge(checkpoint: Path, corpus: str, split: str, train_signers: set[str]) ->
 def train_and_judge(overrides: dict, patch: str | None, seed: int, corpus: str, also: list[tuple[str, str]]) -> dict:
     """One run in a temporary folder: its counts on every split, seconds, parameters, frames a second."""
     from training.resume import plan_start
-    from training.run import execute, prepare_run
+    from training.run import execute
+    from training.setup import prepare_run
 
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())

@@ -14,11 +14,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.machine import describe_machine
 from benchmarks.results import add_json_option, figure_name, finish
 from command_line import Parser
+from decoding.batches import decode_split
 from decoding.length_normalization import filtered_decode
-from decoding.posteriors import decode_posteriors
 from decoding.scoring import align, bootstrap_interval, total
 from errors import DataError, run_script
-from training.judging import open_judged
+from inference.opened_checkpoint import open_checkpoint_on_corpus
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add_json_option(parser)
     options = parser.parse_args(argv)
-    judged = open_judged(options.checkpoint, options.data_dir, options.device)
+    judged = open_checkpoint_on_corpus(options.checkpoint, options.data_dir, options.device)
     references = judged.prepared(options.split).references
     if not any(references):
         raise DataError(f"{judged.corpus.path}: the {options.split} split has no glosses to score")
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{'decoder':<12}  {'WER %':>7}  {'95 % interval':>16}  {'sub':>5}  {'del':>5}  {'ins':>5}  settings")
     figures = {}
     for name, (decoder, described) in decoders.items():
-        readings = decode_posteriors(judged.posteriors(options.split), decoder)
+        readings = decode_split(judged.posteriors(options.split), decoder)
         aligned = align(references, [judged.vocabulary.decode(reading) for reading in readings])
         found, (low, high) = total(aligned), bootstrap_interval(aligned)
         counts = f"{found.substitutions:>5}  {found.deletions:>5}  {found.insertions:>5}"

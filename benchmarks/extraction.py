@@ -19,7 +19,8 @@ import numpy as np
 from benchmarks.machine import describe_machine
 from benchmarks.results import add_json_option, finish
 from command_line import Parser
-from data.extraction import extract, missing_library
+from data.sources.extraction import extract
+from data.sources.holistic import missing_library
 from errors import DataError, UsageError, run_script
 
 CLIP_FRAMES = 40

@@ -31,12 +31,12 @@ from benchmarks.results import add_json_option, finish
 from command_line import Parser
 from data.augmentation_config import AugmentationConfig
 from data.batching import load_batch, padding_waste, plan_by_frames, plan_epoch
+from data.device_cache import CachedSplit
 from data.landmarks import WHOLE
-from data.residence import ResidentSplit
+from data.pipeline import FeaturePipeline
 from errors import run_script
-from training.pipeline import FeaturePipeline
 from training.resume import plan_start
-from training.run import prepare_run
+from training.setup import prepare_run
 from training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,7 +86,7 @@ def feeders(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, Callable[[], 
         return sum(int(load_batch(trainer.epoch_train.split, indices, known.layout).lengths.sum()) for indices in plan)
 
     ways = {"reading": read}
-    resident = ResidentSplit(trainer.train.split, trainer.device, known.layout)
+    resident = CachedSplit(trainer.train.split, trainer.device, known.layout)
     for layout, where in ((known.layout, "mapped"), (known.layout, "resident"), (WHOLE, "mapped_whole")):
         for config, how in ((AugmentationConfig(enabled=False), "plain"), (AugmentationConfig(), "augmented")):
             pipeline = FeaturePipeline(known.aspect_ratio, known.device, known.causal, layout)

@@ -142,7 +142,7 @@ class HangError(BaseException):
 
 def small_corpus(folder: Path) -> None:
     """A corpus of three train sentences and one of dev, a few frames each."""
-    from data.corpus import CorpusWriter
+    from data.corpus_writer import CorpusWriter
 
     random = np.random.default_rng(0)
     with CorpusWriter(folder, name="small", fps=25, aspect_ratio=0.8, made_by={"tool": "fuzz"}) as writer:
@@ -161,7 +161,7 @@ def make_targets(folder: Path) -> dict[str, Target]:
 def corpus_target(folder: Path) -> Target:
     from data.corpus import Corpus
     from data.corpus_check import check_corpus
-    from training.intake import find_bad, say_changes
+    from training.corpus_checks import find_bad_sentences, warn_of_changed_files
 
     small_corpus(folder / "corpus")
     work = folder / "mutated_corpus"
@@ -173,9 +173,9 @@ def corpus_target(folder: Path) -> Target:
         (work / kind).write_bytes(path.read_bytes())
         try:
             corpus = Corpus(work)
-            say_changes(corpus)
+            warn_of_changed_files(corpus)
             for split in corpus.splits.values():
-                find_bad(split)
+                find_bad_sentences(split)
             check_corpus(work)
         finally:
             (work / kind).write_bytes(good[kind])
@@ -184,8 +184,8 @@ def corpus_target(folder: Path) -> Target:
 
 
 def npy_target(folder: Path) -> Target:
-    from data.corpus import map_array
-    from data.importers import read_npy
+    from data.npy_files import map_array
+    from data.sources.landmark_files import read_npy
 
     arrays = [np.random.default_rng(0).random((3, 1629)).astype(kind) for kind in ("<f4", "<f2", ">f8")]
     arrays.append(np.asfortranarray(arrays[0].reshape(3, 543, 3)))
@@ -198,7 +198,7 @@ def npy_target(folder: Path) -> Target:
 
 
 def npz_target(folder: Path) -> Target:
-    from data.importers import read_npy
+    from data.sources.landmark_files import read_npy
 
     array = np.random.default_rng(0).random((3, 1629)).astype("<f2")
     seeds = {"a.npz": saved(np.savez, landmarks=array), "b.npz": saved(np.savez_compressed, landmarks=array)}
@@ -218,8 +218,8 @@ def pose_target(folder: Path) -> Target:
     from pose_format.numpy import NumPyPoseBody
     from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
 
-    from data.importers import read_pose
     from data.landmarks import PART_SLICES
+    from data.sources.landmark_files import read_pose
 
     sizes = {part: where.stop - where.start for part, where in PART_SLICES.items()}
     components = [
@@ -237,8 +237,8 @@ def parquet_target(folder: Path) -> Target:
     import pyarrow
     from pyarrow import parquet
 
-    from data.importers import KAGGLE_COLUMNS, read_parquet
     from data.landmarks import PART_SLICES
+    from data.sources.landmark_files import KAGGLE_COLUMNS, read_parquet
 
     rows = [(2, part, i, 0.5, 0.4, 0.0) for part, w in PART_SLICES.items() for i in range(w.stop - w.start)]
     table = pyarrow.table(dict(zip(KAGGLE_COLUMNS, map(list, zip(*rows, strict=True)), strict=True)))
@@ -252,7 +252,7 @@ def parquet_target(folder: Path) -> Target:
 
 def csv_target(folder: Path) -> Target:
     from data.corpus import read_sentences
-    from data.transcripts import clean_train, read_frames, read_splits
+    from data.sources.transcripts import clean_train, read_frames, read_splits
 
     def read(path: Path) -> None:
         kind = path.name.split("-", 1)[1]
@@ -276,8 +276,8 @@ def csv_target(folder: Path) -> Target:
 
 
 def yaml_target(folder: Path) -> Target:
+    from distillation.config import StudentConfig
     from training.config import Config, read_overrides
-    from training.student_config import StudentConfig
 
     def read(path: Path) -> None:
         kind = StudentConfig if "student" in path.name else Config
@@ -307,10 +307,11 @@ def checkpoint_target(folder: Path) -> Target:
 
     from data.corpus import Corpus
     from data.vocabulary import Vocabulary
-    from training.checkpoint import load_checkpoint, save_checkpoint
-    from training.evaluation import read_decoder_entry
+    from decoding.decoders import read_decoder_entry
+    from models.build import load_model
+    from models.checkpoint import load_checkpoint, save_checkpoint
     from training.resume import plan_start, start_from
-    from training.run import load_model, prepare_run
+    from training.setup import prepare_run
 
     small_corpus(folder / "checkpoint_corpus")
     model = {"pose_width": 8, "face_width": 8, "hand_width": 8, "fusion_width": 8, "inception_widths": [8, 8]}

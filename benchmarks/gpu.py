@@ -126,9 +126,9 @@ def make_corpus(place: Path, small: bool) -> None:
     """Random sentences of PHOENIX-2014's numbers (sentences, glosses, frames a sentence) acted by nine simulated signers."""
     import numpy as np
 
-    from data.randomness import generator
-    from data.simulated_signer import synthesize_transcripts
-    from data.transcripts import TranscribedSentence
+    from data.keyed_random import generator
+    from data.simulation.corpora import synthesize_transcripts
+    from data.sources.transcripts import TranscribedSentence
 
     random = generator("gpu rehearsal")
     sizes = {"train": 40, "dev": 8} if small else {"train": 5671, "dev": 540}
@@ -155,8 +155,8 @@ def phases(session: Session) -> bool:
     import torch
 
     from benchmarks.multiply_adds import matmul_peak
+    from models.devices import Precision
     from training.config import TrainingConfig
-    from training.devices import Precision
 
     options, device = session.options, session.device
     precision = Precision(TrainingConfig.precision, device).name
@@ -176,7 +176,7 @@ def measure_row(session: Session, name: str, settings: dict, peak: float) -> Non
     import torch
 
     from benchmarks.multiply_adds import UPDATE, count_multiply_adds
-    from training.devices import forget_peak_memory
+    from models.devices import forget_peak_memory
 
     options, device, figures = session.options, session.device, session.figures
     trainer = make_trainer(session, settings)
@@ -235,8 +235,8 @@ def agreement(session: Session) -> bool:
     import torch
 
     from data.batching import load_batch
+    from data.ctc_targets import pad_targets
     from data.features import compute_features
-    from training.sentences import pad_targets
 
     trainer = make_trainer(session, {"batch_size": 4, "device": "cpu", "precision": "fp32"}, {"dropout": 0.0})
     batch = load_batch(trainer.train.split, trainer.begin_epoch(1)[0][0])
@@ -343,9 +343,9 @@ def rows_of(options) -> dict[str, dict]:
 def make_trainer(session: Session, settings: dict, model: dict | None = None):
     """The trainer of a real run with these settings, one batch an update, with the train split's statistics; nothing is
     written."""
-    from training.pipeline import feature_statistics
+    from data.pipeline import feature_statistics
     from training.resume import plan_start
-    from training.run import prepare_run
+    from training.setup import prepare_run
 
     options = session.options
     settings = {"device": str(session.device), "data_dir": str(session.corpus), "accumulation_steps": 1, **settings}
@@ -408,9 +408,9 @@ def batches_of(trainer, count: int) -> list:
 def time_updates(trainer, count: int) -> Timed:
     """The phases of `Trainer.update`, one by one, each update after the device has done the one before."""
     from benchmarks.multiply_adds import synchronize
-    from data.transfer import on_device
-    from training.sentences import pad_targets
-    from training.views import draw_views
+    from data.ctc_targets import pad_targets
+    from data.device_transfer import on_device
+    from training.part_masking import draw_part_masks
 
     options, warm_up = trainer.config.training, min(3, count)
     plan = batches_of(trainer, count + warm_up)
@@ -422,7 +422,7 @@ def time_updates(trainer, count: int) -> Timed:
         (batch,) = next(feed)
         names = [trainer.epoch_train.split.sentences[index].id for index in batch.indices]
         targets = pad_targets([trainer.epoch_train.targets[index] for index in batch.indices], trainer.device)
-        shown = draw_views(options, 1, names)
+        shown = draw_part_masks(options, 1, names)
         view = None if shown is None else on_device(shown[0], trainer.device)
         marks.add()
         with trainer.precision.autocast():
@@ -471,10 +471,10 @@ def time_between_epochs(trainer, work: Path) -> tuple[dict[str, float], float]:
     """Seconds of what stands between two epochs, dev as of PHOENIX-2014's frames; and of writing a checkpoint, which is done
     while training goes on."""
     from benchmarks.multiply_adds import synchronize
-    from training.calibration import calibrate
-    from training.checkpoint import LAST, save_checkpoint
+    from models.checkpoint import LAST, save_checkpoint
+    from training.batchnorm_calibration import calibrate
     from training.checkpoint_writer import snapshot
-    from training.evaluation import evaluate
+    from training.validation import validate
 
     marks = [time.perf_counter()]
 
@@ -484,7 +484,7 @@ def time_between_epochs(trainer, work: Path) -> tuple[dict[str, float], float]:
 
     calibrate(trainer.model, trainer.pipeline, trainer.train.split, trainer.precision, trainer.trainable)
     mark()
-    dev = evaluate(trainer.model, trainer.pipeline, trainer.dev, trainer.vocabulary, trainer.loss, trainer.precision)
+    dev = validate(trainer.model, trainer.pipeline, trainer.dev, trainer.vocabulary, trainer.loss, trainer.precision)
     mark()
     trainer.progress.hypotheses = {int(index): trainer.train.targets[index] for index in trainer.trainable}
     trainer._row(dev)
@@ -524,7 +524,7 @@ def peak_memory(device) -> float:
     """GB: what torch took from a CUDA device at most since `forget_peak_memory`, its cache with it; of the process on a CPU."""
     import torch
 
-    from training import devices
+    from models import devices
 
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device) / 1e9
@@ -570,7 +570,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def measure(options, work: Path) -> int:
     """Every step in turn; 1 when one failed."""
-    from training.devices import choose_device
+    from models.devices import choose_device
 
     ends = time.monotonic() + options.seconds
     session = Session(options, choose_device(options.device), work, ends)

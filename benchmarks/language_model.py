@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.results import add_json_option, finish
 from command_line import Parser
-from data.transcripts import read_transcript
+from data.sources.transcripts import read_transcript
 from data.vocabulary import Vocabulary
 from decoding.language_model import perplexity, train_language_model, write_arpa
 from errors import DataError, run_script

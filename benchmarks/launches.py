@@ -31,11 +31,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmarks.results import add_json_option, finish
 from command_line import Parser
 from data.batching import LandmarkBatch
+from data.ctc_targets import pad_targets
 from errors import run_script
 from models.i3d_teacher import count_parameters
 from training.resume import plan_start
-from training.run import prepare_run
-from training.sentences import pad_targets
+from training.setup import prepare_run
 from training.trainer import Trainer
 
 META = torch.device("meta")

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
+from models.cpu_kernels import Linear
 from models.ctc_head import CosineHead
-from models.linear import Linear
 
 UPDATE = 3  # forward passes that an update is: each product is done again for the input's and for the weights' gradient
 

@@ -22,16 +22,16 @@ from benchmarks.machine import describe_machine
 from benchmarks.results import add_json_option, finish
 from command_line import Parser, number_between
 from data.corpus import Corpus, Split
-from data.landmark_stream import Frame, LandmarkStream
-from data.randomness import generator
-from decoding.online import LOOKAHEAD, OVERLAP, WINDOW
+from data.keyed_random import generator
 from decoding.scoring import align as align_sentences
 from decoding.scoring import bootstrap_interval, score
 from errors import run_script
+from inference.emitter import LOOKAHEAD, OVERLAP, WINDOW
+from inference.recognizer import Recognizer, open_recognizer
+from inference.recordings import Frame, LandmarkStream
+from inference.windows import TranscriptionSummary, Windows, transcribe_stream
 from training.config import DECODERS
-from training.recognizer import Recognizer, open_recognizer
-from training.run import open_corpus
-from training.stream_reader import Progress, Windows, read_stream
+from training.setup import open_corpus
 
 Glosses = list[str]
 
@@ -67,13 +67,13 @@ def stream(corpus: Corpus, split: Split, indices: list[int]) -> LandmarkStream:
 
 def read_all(
     recognizer: Recognizer, corpus: Corpus, split: Split, recordings: list[list[int]], windows: Windows
-) -> tuple[list[Glosses], list[Progress]]:
+) -> tuple[list[Glosses], list[TranscriptionSummary]]:
     """The glosses of each recording and how it was read."""
     readings, progresses = [], []
     for indices in recordings:
         glosses: Glosses = []
         progresses.append(
-            read_stream(
+            transcribe_stream(
                 stream(corpus, split, indices),
                 recognizer,
                 windows,
@@ -84,7 +84,7 @@ def read_all(
     return readings, progresses
 
 
-def speed(progresses: list[Progress]) -> float:
+def speed(progresses: list[TranscriptionSummary]) -> float:
     return sum(one.frames for one in progresses) / sum(one.took for one in progresses)
 
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.results import add_json_option, finish
 from command_line import Parser
-from data.transcripts import normalize_phoenix2014, read_splits
+from data.sources.transcripts import normalize_phoenix2014, read_splits
 from errors import DataError, run_script
 
 

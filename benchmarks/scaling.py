@@ -28,8 +28,9 @@ import numpy as np
 from benchmarks.machine import describe_machine
 from benchmarks.results import add_json_option, finish
 from command_line import Parser
-from data.corpus import Corpus, CorpusWriter
-from data.simulated_signer import builtin_corpus
+from data.corpus import Corpus
+from data.corpus_writer import CorpusWriter
+from data.simulation.corpora import builtin_corpus
 from errors import run_script
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,10 +77,10 @@ class Peak:
 
 def small_run(data_dir: str):
     """A run of the small teacher on a corpus, ready to train."""
+    from data.pipeline import feature_statistics
     from training.config import merge_overrides, read_overrides
-    from training.pipeline import feature_statistics
     from training.resume import plan_start
-    from training.run import prepare_run
+    from training.setup import prepare_run
 
     given = {"training": {"data_dir": data_dir, "device": "cpu"}, "model": {"dropout": 0.0}}
     run = prepare_run(plan_start(None, merge_overrides(read_overrides(ROOT / SMALL[1]), given)))
@@ -92,7 +93,6 @@ def small_run(data_dir: str):
 
 def measure_corpus(data_dir: str) -> dict[str, float]:
     """What one corpus costs; in a process of its own."""
-    import training.run  # noqa: F401  imports are not the corpus's
 
     figures = {}
     with Peak() as peak:
@@ -119,10 +119,10 @@ def measure_corpus(data_dir: str) -> dict[str, float]:
 
 def measure_rounding(data_dir: str, reverse: bool) -> list[float]:
     """Mean losses of the first updates, on the writer."""
-    from training.ranks import connected
+    from training.distributed import connect_processes
 
     losses = []
-    with connected() as ranks:
+    with connect_processes() as ranks:
         trainer = small_run(data_dir).trainer
         apply_gradients = trainer._apply_gradients
 
@@ -148,10 +148,10 @@ def measure_exchange() -> list[float]:
     import torch
     from torch import distributed
 
-    from training.ranks import connected
+    from training.distributed import connect_processes
 
     seconds = []
-    with connected() as ranks:
+    with connect_processes() as ranks:
         for size in (50_000_000, 1_000):
             values, times = torch.zeros(size), []
             for _ in range(7):

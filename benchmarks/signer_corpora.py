@@ -20,11 +20,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.results import add_json_option, finish
 from command_line import Parser
-from data.composer import Recording, join, plan_split, read_recordings, split_recordings
-from data.corpus import Corpus, CorpusWriter, Split, check_output
-from data.importers import import_mp_data
-from data.randomness import generator
-from data.simulated_signer import synthesize
+from data.corpus import Corpus, Split
+from data.corpus_writer import CorpusWriter, check_output
+from data.keyed_random import generator
+from data.simulation.corpora import synthesize
+from data.sources.composer import IsolatedRecording, join, plan_split, read_recordings, split_recordings
+from data.sources.mp_data import import_mp_data
 from errors import UsageError, run_script
 
 ROWS = tuple[str, str, tuple[str, ...], object, object]  # id, signer, glosses, landmarks, detected
@@ -33,7 +34,7 @@ UNKNOWN_SIMULATED = 8
 TEST_KNOWN, TEST_UNKNOWN, TEST_SENTENCES = 300, 28, 12  # sentences of known signers; unknown ones and sentences of each
 
 
-def composed_rows(clips: Split, pool: list[Recording], count: int, name: str) -> list[ROWS]:
+def composed_rows(clips: Split, pool: list[IsolatedRecording], count: int, name: str) -> list[ROWS]:
     plan = plan_split(pool, count, 3, 7, name, (0, name))
     rows = []
     for number, recordings in enumerate(plan.sentences):

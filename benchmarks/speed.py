@@ -29,9 +29,9 @@ from data.features import compute_features
 from errors import run_script
 from models.bilstm import BiLSTM
 from models.config import ModelConfig
+from models.devices import choose_device
 from models.i3d_teacher import I3DTeacher
 from training.config import Config
-from training.devices import choose_device
 from training.losses import TeacherLoss
 from training.trainer import make_optimizer
 
@@ -72,7 +72,7 @@ def features() -> float:
 
 def features_elsewhere(keep_memory: bool) -> float:
     """`features` in a process of its own, in which freed memory is kept or not."""
-    keep = "from training.devices import choose_device; choose_device('cpu'); " if keep_memory else ""
+    keep = "from models.devices import choose_device; choose_device('cpu'); " if keep_memory else ""
     code = f"{keep}from benchmarks.speed import features; print(features())"
     root = Path(__file__).resolve().parent.parent
     return float(subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True).stdout)

@@ -7,7 +7,7 @@
 2. A whole update of the full-size teacher in bfloat16 against float32. 'auto' is float32 on the CPU whatever comes out: a
    probe at each start could choose otherwise after an interruption, and a continued run would not be the same.
 3. The optimiser's step with the skip decided on the device against a step without any.
-4. A linear layer of the conformer, forward and backward: models/linear.py against torch's own.
+4. A linear layer of the conformer, forward and backward: models/cpu_kernels.py against torch's own.
 5. Forward and backward of the convolutional front, compiled (--compile of train_teacher.py) against as it is.
 """
 
@@ -26,11 +26,11 @@ from command_line import Parser
 from data.landmarks import Layout
 from errors import run_script
 from models.config import ModelConfig
+from models.cpu_kernels import Linear
+from models.devices import Precision, choose_device
 from models.i3d_teacher import I3DTeacher
-from models.linear import Linear
 from training.config import Config
 from training.ctc import ctc
-from training.devices import Precision, choose_device
 from training.losses import TeacherLoss
 from training.trainer import make_optimizer
 
@@ -59,7 +59,7 @@ def ctc_losses(device: torch.device) -> tuple[float, float]:
 
 
 def linear_layers(device: torch.device) -> tuple[float, float]:
-    """Seconds of the widest linear layer of the conformer with its gradients, of a batch: models/linear.py, torch's own."""
+    """Seconds of the widest linear layer of the conformer with its gradients, of a batch: models/cpu_kernels.py, torch's own."""
     width = ModelConfig().conformer_width
     x = torch.randn(BATCH, STEPS, width, device=device, requires_grad=True)
 

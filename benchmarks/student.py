@@ -31,7 +31,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.results import add_json_option, finish
 from data.corpus import Corpus
 from errors import run_script
-from training.checkpoint import load_checkpoint
+from models.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 _T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # Student's t, two-sided 95 %, by number of seeds

@@ -25,13 +25,13 @@ import torch
 from benchmarks.machine import describe_machine
 from benchmarks.results import add_json_option, figure_name, finish
 from decoding.greedy import greedy_decode
+from distillation.config import StudentConfig
 from errors import run_script
+from inference.onnx_export import LandmarkModel, write_onnx
+from inference.streaming import StreamingStudent
+from models.build import build_model
+from models.devices import choose_device
 from training.config import Config, read_overrides
-from training.devices import choose_device
-from training.export import LandmarkModel, write_onnx
-from training.kinds import build_model
-from training.streaming import StreamingStudent
-from training.student_config import StudentConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 FRAMES, FPS, ASPECT = 125, 25, 4 / 3

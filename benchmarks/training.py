@@ -74,7 +74,7 @@ class Contestant:
 def make_trainer(data_dir: str | None, batch_size: int, sizes: dict, folder: Path):
     """The trainer of a real run with default settings, an update a batch, on the CPU; nothing is written."""
     from training.resume import plan_start
-    from training.run import prepare_run
+    from training.setup import prepare_run
 
     settings = {"data_dir": data_dir, "output_dir": str(folder / "run"), "batch_size": batch_size, "device": "cpu"}
     settings |= {"accumulation_steps": 1, "epochs": 10}
@@ -118,7 +118,7 @@ def write_baseline_files(trainer, batches: Sequence, folder: Path) -> None:
     """What the baseline reads: a float32 file of all 6,516 features a sentence, and who is in which batch."""
     import numpy as np
 
-    from training.pipeline import FeaturePipeline
+    from data.pipeline import FeaturePipeline
 
     whole = FeaturePipeline(trainer.corpus.aspect_ratio, trainer.device)
     plan = [[index] for index in sorted({*np.concatenate(batches).tolist()})]

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from data.augmentation_config import AugmentationConfig
+from data.device_transfer import on_device
 from data.features import take_frames
+from data.keyed_random import generator
 from data.landmarks import BLOCK, FINGERS, MIRRORED_PARTS, PARTS, WHOLE, Layout
-from data.randomness import generator
-from data.transfer import on_device
 
 _NOISE_ROWS = 2048  # rows of the table of normal values that noise is read from
 _MOVED_PARTS = ("face", "left_hand", "right_hand")  # scaled and shifted against the body

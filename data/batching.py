@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from data.corpus import Split
+from data.keyed_random import generator
 from data.landmarks import WHOLE, Layout
-from data.randomness import generator
 from errors import DataError
 
 _EXPONENT = np.uint16(0x7C00)  # all ones in a float16 that is not finite: ten times as fast to see as np.isfinite

@@ -10,28 +10,21 @@ zeros in `landmarks` and False in `detected`. Anyone can open it with numpy and 
 """
 
 import hashlib
-import io
 import json
-import math
-import os
 import re
-import shutil
-import tokenize
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from data.landmarks import LAYOUT, NUM_LANDMARKS, PART_SLICES, PARTS
-from errors import DataError, UsageError
+from data.landmarks import LAYOUT, NUM_LANDMARKS, PARTS
+from data.npy_files import open_array
+from errors import DataError
 
 FORMAT_VERSION = 1
 CSV_HEADER = "id|signer|frames|annotation"
 ARRAYS = {"landmarks": (np.dtype("<f2"), (NUM_LANDMARKS, 3)), "detected": (np.dtype("bool"), (len(PARTS),))}
-_MAGIC_BYTES, _MAX_HEADER_BYTES = 8, 1 << 16
-_HEADER_BYTES = 128  # numpy pads its header so that the number of rows can grow in place
 
 
 @dataclass(frozen=True)
@@ -44,7 +37,7 @@ class Sentence:
     glosses: tuple[str, ...]
 
 
-def corpus_in_words(name: str, simulated: bool, composed: bool) -> str:
+def describe_corpus(name: str, simulated: bool, composed: bool) -> str:
     """A corpus's name with what must always be said of it, e.g. 'demo (simulated signers)'."""
     notes = [note for note, holds in (("simulated signers", simulated), ("composed", composed)) if holds]
     return f"{name} ({', '.join(notes)})" if notes else name
@@ -63,234 +56,9 @@ def check_field(field: str, value: str, where: str) -> None:
         raise DataError(f"{where}: {field} {value!r} {problem}")
 
 
-def check_output(path: Path) -> None:
-    """Raise UsageError when a corpus cannot be made at `path` because something is there already."""
-    try:
-        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
-    except OSError as error:
-        raise DataError(f"cannot write the corpus to {path}: {error.strerror}") from error
-    if taken or not path.name:
-        raise UsageError(f"{path} already exists: choose another --output or remove it first")
-
-
-class SplitWriter:
-    """Streams the sentences of one split to disk; memory stays at one sentence. Made by `CorpusWriter.split`."""
-
-    def __init__(self, folder: Path, split: str):
-        self.folder, self.split_name = folder, split
-        self.sentences = self.frames = 0
-        self._ids: set[str] = set()
-        self._csv = open(folder / f"{split}.csv", "w", encoding="utf-8", newline="\n")
-        self._csv.write(CSV_HEADER + "\n")
-        self._arrays = {name: open(folder / f"{split}.{name}.npy", "wb") for name in ARRAYS}
-        for name in ARRAYS:
-            self._arrays[name].write(self._header(name, 0))
-
-    @staticmethod
-    def _header(name: str, rows: int) -> bytes:
-        dtype, row = ARRAYS[name]
-        buffer = io.BytesIO()
-        description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows, *row)}
-        np.lib.format.write_array_header_1_0(buffer, description)
-        assert buffer.tell() == _HEADER_BYTES, buffer.tell()
-        return buffer.getvalue()
-
-    def add(
-        self, id: str, signer: str, annotation: str | Iterable[str], landmarks: np.ndarray, detected: np.ndarray
-    ) -> None:
-        """Append one sentence.
-
-        landmarks: float (T, 543, 3) with T >= 1, finite; rows of parts that were not detected are set to zero here.
-        detected: bool (T, 4). annotation: glosses, as a string cut at white space or one by one.
-        Raises DataError when a value is not finite, a shape is wrong, the id repeats or the annotation is empty.
-        """
-        where = f"{self.split_name} sentence {id!r}"
-        glosses = annotation.split() if isinstance(annotation, str) else list(annotation)
-        for field, value in (("id", id), ("signer", signer), ("annotation", " ".join(glosses))):
-            check_field(field, value, where)
-        for gloss in glosses:
-            if gloss.split() != [gloss]:
-                raise DataError(f"{where}: gloss {gloss!r} is empty or has white space in it; join its words with '-'")
-        if id in self._ids:
-            raise DataError(f"{where}: this id was already written to the split; ids must be unique")
-        landmarks, detected = np.asarray(landmarks), np.asarray(detected)
-        frames = len(landmarks)
-        if frames == 0 or landmarks.shape != (frames, NUM_LANDMARKS, 3) or detected.shape != (frames, len(PARTS)):
-            raise DataError(
-                f"{where}: landmarks {landmarks.shape} and detected {detected.shape}, "
-                f"expected (T, {NUM_LANDMARKS}, 3) and (T, {len(PARTS)}) with T >= 1"
-            )
-        with np.errstate(over="ignore"):
-            stored = landmarks.astype("<f2")  # a copy, also when it is float16 already
-        for column, part in enumerate(PARTS):
-            stored[~detected[:, column].astype(bool), PART_SLICES[part]] = 0
-        if not np.isfinite(stored).all():
-            raise DataError(f"{where}: landmarks have NaN, infinite or larger than float16 values")
-        self._ids.add(id)
-        self._csv.write(f"{id}|{signer}|{frames}|{' '.join(glosses)}\n")
-        self._arrays["landmarks"].write(stored.tobytes())
-        self._arrays["detected"].write(np.ascontiguousarray(detected, dtype=bool).tobytes())
-        self.sentences += 1
-        self.frames += frames
-
-    def close(self) -> None:
-        self._csv.close()
-        for name, file in self._arrays.items():
-            file.seek(0)
-            file.write(self._header(name, self.frames))
-            file.close()
-
-
-class CorpusWriter:
-    """Writes a corpus folder; it appears under its name only once it is complete.
-
-    with CorpusWriter(Path("data/corpora/mine"), name="mine", fps=25, aspect_ratio=4 / 3, made_by={...}) as writer:
-        train = writer.split("train")
-        train.add("s1", "signer01", "HELLO WORLD", landmarks, detected)
-
-    fps: frames a second. aspect_ratio: image width / height. made_by: plain values that say how it came to be.
-    simulated / composed: shown in every output made from the corpus.
-    Raises UsageError when the folder exists and is not empty, DataError when it cannot be written.
-    """
-
-    def __init__(
-        self,
-        path: Path | str,
-        *,
-        name: str,
-        fps: float,
-        aspect_ratio: float,
-        made_by: dict,
-        simulated: bool = False,
-        composed: bool = False,
-    ):
-        self.path = Path(path)
-        check_output(self.path)
-        self._partial = self.path.with_name(self.path.name + ".partial")
-        self._splits: dict[str, SplitWriter] = {}
-        self._json = {
-            "format_version": FORMAT_VERSION,
-            "name": name,
-            "layout": LAYOUT,
-            "fps": float(fps),
-            "aspect_ratio": float(aspect_ratio),
-            "simulated": simulated,
-            "composed": composed,
-            "made_by": made_by,
-        }
-
-    def __enter__(self) -> "CorpusWriter":
-        try:
-            shutil.rmtree(self._partial, ignore_errors=True)  # what an interrupted run left behind
-            self._partial.mkdir(parents=True)
-        except OSError as error:
-            raise DataError(f"cannot write the corpus to {self.path}: {error.strerror}") from error
-        return self
-
-    def split(self, name: str) -> SplitWriter:
-        """The writer of one split, made on first use."""
-        if not name.isidentifier():  # it becomes the name of files
-            raise DataError(f"{name!r} cannot be the name of a split: expected train, dev or test")
-        if name not in self._splits:
-            self._splits[name] = SplitWriter(self._partial, name)
-        return self._splits[name]
-
-    def __exit__(self, kind, error, traceback) -> None:
-        try:
-            for split in self._splits.values():
-                split.close()
-            if kind is None:
-                self._finish()
-        except OSError as failure:
-            raise DataError(f"cannot write the corpus to {self.path}: {failure.strerror}") from failure
-        finally:
-            shutil.rmtree(self._partial, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise DataError(f"cannot write the corpus to {self.path}: {error.strerror}") from error
-
-    def _finish(self) -> None:
-        self._json["splits"] = {
-            name: {
-                "sentences": split.sentences,
-                "frames": split.frames,
-                "sha256": {file: sha256_of(self._partial / file) for file in split_files(name)},
-            }
-            for name, split in self._splits.items()
-        }
-        text = json.dumps(self._json, indent=2, ensure_ascii=False) + "\n"
-        (self._partial / "corpus.json").write_text(text, encoding="utf-8")
-        if self.path.exists():
-            self.path.rmdir()  # empty, as checked at the start
-        self._partial.rename(self.path)
-
-
 def split_files(split: str) -> list[str]:
     """File names of a split."""
     return [f"{split}.csv", *(f"{split}.{name}.npy" for name in ARRAYS)]
-
-
-def open_array(path: Path, dtype: np.dtype, row_shape: tuple[int, ...]) -> np.ndarray:
-    """Memory-map an .npy file whose rows must be `dtype` (rows, *row_shape), without trusting its header.
-
-    Raises DataError when it is missing, not an .npy file, of another dtype or shape, or its size does not fit its header.
-    """
-    array = map_array(path)
-    if array.dtype != dtype or array.ndim == 0 or array.shape[1:] != row_shape or np.isfortran(array):
-        shape = ", ".join(["rows", *map(str, row_shape)])
-        raise DataError(f"{path} holds {array.dtype} {array.shape}, expected {dtype} ({shape})")
-    return array
-
-
-def map_array(path: Path) -> np.ndarray:
-    """Memory-map an .npy file of plain values of any dtype and shape, without trusting its header.
-
-    Raises DataError when it is missing, not an .npy file, holds Python objects, or its size does not fit its header.
-    """
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            shape, fortran, dtype, start = read_array_header(file, path, size)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    try:
-        if size == start:
-            return np.empty(shape, dtype)  # nothing to map
-        return np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape, order="F" if fortran else "C")
-    except (OSError, ValueError, OverflowError, MemoryError) as error:
-        raise DataError(f"{path} of shape {shape} cannot be mapped: {error}") from None
-
-
-def read_array_header(file: BinaryIO, path: Path, size: int) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Shape, whether in Fortran's order, dtype and length of the header of an .npy `file` of `size` bytes, which is read up
-    to its values. path: for messages.
-
-    Raises DataError when it is no .npy file, holds Python objects, or its size does not fit its header: nothing is
-    allocated for values that are not there.
-    """
-    try:
-        version = np.lib.format.read_magic(file)
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"unsupported .npy version {version}")
-        width = 2 * version[0]
-        length = file.read(width)
-        start = _MAGIC_BYTES + width + int.from_bytes(length, "little")
-        if start > min(size, _MAX_HEADER_BYTES):
-            raise ValueError(f"its header claims {start} of {size} bytes")
-        header = io.BytesIO(length + file.read(start - _MAGIC_BYTES - width))
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read_header(header)
-    except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError) as error:
-        raise DataError(f"{path} is not a readable .npy file: {' '.join(str(error).split())}") from None
-    if dtype.hasobject:
-        raise DataError(f"{path} holds Python objects, which are never loaded; save plain numbers instead")
-    if min(shape, default=0) < 0:
-        raise DataError(f"{path} is not a readable .npy file: its header has the shape {shape}")
-    expected = start + math.prod(shape) * dtype.itemsize
-    if size != expected:
-        raise DataError(f"{path} has {size} bytes where its header says {expected}: it is truncated or was changed")
-    return shape, fortran, dtype, start
 
 
 class Split:
@@ -432,4 +200,4 @@ class Corpus:
 
     def describe(self) -> str:
         """Name with what must always be said of it, e.g. 'demo (simulated signers)'."""
-        return corpus_in_words(self.name, self.simulated, self.composed)
+        return describe_corpus(self.name, self.simulated, self.composed)

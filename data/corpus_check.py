@@ -16,11 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from data.corpus import Corpus, Split, sha256_of, split_files
+from data.ctc_lengths import TIME_STRIDE, required_steps
 from data.landmarks import PART_SLICES, PARTS
-from data.transcripts import required_steps
 from errors import DataError
 
-TIME_STRIDE = 4  # the teacher gives one step of output for this many frames, the last ones rounded up
 COORDINATE_RANGE = (-3.0, 4.0)  # x and y outside are no place that a part of a body in the image can have
 ROUND_WIDTHS = [base * 10**power for power in range(9) for base in (1, 2, 5)]  # of the histogram's steps
 SHOWN = 20  # lines of one kind of problem before the rest is only counted
@@ -51,7 +50,7 @@ class SplitFacts:
 
 
 @dataclass
-class Report:
+class CorpusReport:
     """Outcome of `check_corpus`. `problems` and `warnings` map a kind to its lines."""
 
     description: str = ""
@@ -121,9 +120,9 @@ def _histogram(lengths: np.ndarray) -> str:
     )
 
 
-def check_corpus(path: Path, progress: bool = False) -> Report:
+def check_corpus(path: Path, progress: bool = False) -> CorpusReport:
     """Check a corpus folder; raises nothing for what is wrong with it, the report says it."""
-    report = Report()
+    report = CorpusReport()
     try:
         corpus = Corpus(path)
     except DataError as error:
@@ -146,7 +145,7 @@ def check_corpus(path: Path, progress: bool = False) -> Report:
     return report
 
 
-def _check_hashes(corpus: Corpus, name: str, report: Report) -> None:
+def _check_hashes(corpus: Corpus, name: str, report: CorpusReport) -> None:
     expected = corpus.facts["splits"][name].get("sha256")
     for file in split_files(name):
         said = expected.get(file) if isinstance(expected, dict) else None
@@ -156,7 +155,7 @@ def _check_hashes(corpus: Corpus, name: str, report: Report) -> None:
             report.problem("hash", f"{file} is not the file that was written: its SHA-256 differs from corpus.json's")
 
 
-def _check_annotations(corpus: Corpus, report: Report) -> None:
+def _check_annotations(corpus: Corpus, report: CorpusReport) -> None:
     """Everything that the csv files tell, and the facts of each split that come from them."""
     train = corpus.splits.get("train")
     known = {gloss for sentence in train.sentences for gloss in sentence.glosses} if train else set()
@@ -214,7 +213,7 @@ def _notable(split: Split) -> tuple[str, str, str]:
 
 
 def _check_recordings(
-    name: str, split: Split, first_seen: dict[bytes, tuple[str, str]], report: Report, bar: tqdm
+    name: str, split: Split, first_seen: dict[bytes, tuple[str, str]], report: CorpusReport, bar: tqdm
 ) -> tuple[float, ...]:
     """Values of every sentence; returns the share of frames in which each part was detected."""
     seen = np.zeros(len(PARTS), dtype=np.int64)
@@ -251,7 +250,7 @@ def _check_recordings(
     return tuple(seen / max(1, int(split.offsets[-1])))
 
 
-def _check_range(where: str, landmarks: np.ndarray, report: Report) -> None:
+def _check_range(where: str, landmarks: np.ndarray, report: CorpusReport) -> None:
     low, high = COORDINATE_RANGE
     image = landmarks[..., :2]
     outside = (image < low) | (image > high)

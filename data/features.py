@@ -14,13 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from data.landmarks import (
-    MIRRORED_PARTS,
-    PARTS,
-    WHOLE,
-    Layout,
-)
-from data.transfer import constant
+from data.device_transfer import constant
+from data.landmarks import MIRRORED_PARTS, PARTS, WHOLE, Layout
 
 HIPS = 2.0  # shoulder widths below the shoulders, about
 CLEARLY_HIGHER = 0.25  # shoulder widths between the wrists' mean heights

@@ -1,4 +1,4 @@
-"""Where in time each gloss of a reading is: its most probable CTC alignment, of a whole batch at once."""
+"""A gloss with its times and how sure the model is of it."""
 
 from collections.abc import Sequence
 

@@ -26,10 +26,10 @@ import torch
 from torch import Tensor
 
 from data.vocabulary import Vocabulary
+from decoding.batches import batches_by_length, decode_split
 from decoding.beam_search import BeamResult, beam_search
 from decoding.greedy import best_path, greedy_decode
 from decoding.language_model import LanguageModel
-from decoding.posteriors import decode_posteriors, in_batches
 from decoding.scoring import align
 
 MAX_GLOSSES = 50
@@ -165,11 +165,11 @@ def tune(
         return sum(errors(index, reading) for index, reading in enumerate(readings))
 
     best = LengthNormalization(steps_per_gloss, "greedy", 0.0)
-    fewest = total(decode_posteriors(posteriors, greedy_decode))
-    filtered = total(decode_posteriors(posteriors, filtered_decode))
+    fewest = total(decode_split(posteriors, greedy_decode))
+    filtered = total(decode_split(posteriors, filtered_decode))
     if filtered < fewest:
         best, fewest = replace(best, readings="filtered"), filtered
-    batches = [(indices, *batch, _length_evidence(*batch)) for indices, *batch in in_batches(posteriors)]
+    batches = [(indices, *batch, _length_evidence(*batch)) for indices, *batch in batches_by_length(posteriors)]
     weights = LM_WEIGHTS if language_model is not None else LM_WEIGHTS[:1]
     for weight, bonus in product(weights, GLOSS_BONUSES):
         searching = LengthNormalization(steps_per_gloss, "beam", 0.0, bonus, weight)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from models.dropout import Dropout
+from models.cpu_kernels import Dropout
 
 
 def flip_index(lengths: Tensor, steps: int) -> Tensor:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from errors import UsageError
 
-TIME_STRIDE = 4  # frames a step of the output
 PART_ENCODERS = ("linear", "graph")
 SEQUENCES = ("conformer", "bilstm")
 DEPTHS = ("all", "hands", "none")

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.config import CONFORMER_HEADS as HEADS
-from models.dropout import Dropout
-from models.linear import Linear
-from models.masking import frame_mask
+from models.cpu_kernels import Dropout, Linear
+from models.masking import sentence_mask
 
-WINDOW = 16  # steps to each side: 64 frames, about 2.5 s
+CONTEXT = 16  # steps to each side: 64 frames, about 2.5 s
 KERNEL = 7  # steps of the convolution
 
 
@@ -28,7 +27,7 @@ class Conformer(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """x (B, T, in_width), lengths int (B,); steps outside the lengths are not meaningful."""
-        inside = frame_mask(lengths, x.shape[1])  # (B, 1, T)
+        inside = sentence_mask(lengths, x.shape[1])  # (B, 1, T)
         window = _Window(inside)
         x = self.enter(x)
         for block in self.blocks:
@@ -42,9 +41,9 @@ class _Window:
     def __init__(self, inside: Tensor):
         time = torch.arange(inside.shape[2], device=inside.device)
         distance = time - time[:, None]
-        self.distance = distance.clamp(-WINDOW, WINDOW) + WINDOW
+        self.distance = distance.clamp(-CONTEXT, CONTEXT) + CONTEXT
         # A step outside the sentence attends to itself, so that no row of the softmax is empty.
-        allowed = ((distance.abs() <= WINDOW) & (inside > 0)) | (distance == 0)
+        allowed = ((distance.abs() <= CONTEXT) & (inside > 0)) | (distance == 0)
         self.barred = ~allowed[:, None]
 
 
@@ -56,7 +55,7 @@ class ConformerBlock(nn.Module):
         self.feed = nn.ModuleList(_feed_forward(width, dropout) for _ in range(2))
         self.attention_norm = nn.LayerNorm(width)
         self.queries_keys_values = Linear(width, 3 * width)
-        self.distance_bias = nn.Parameter(torch.zeros(HEADS, 2 * WINDOW + 1))
+        self.distance_bias = nn.Parameter(torch.zeros(HEADS, 2 * CONTEXT + 1))
         self.attention_out = Linear(width, width)
         self.convolution_norm = nn.LayerNorm(width)
         self.convolution_in = Linear(width, 2 * width)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.linear import linear
+from models.cpu_kernels import linear
 
 
 class CosineHead(nn.Module):

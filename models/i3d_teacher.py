@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from data.ctc_lengths import TIME_STRIDE
 from data.landmarks import NUM_COORDINATES, NUM_FEATURES, PARTS, feature_columns, subset
 from models.bilstm import BiLSTM
-from models.config import TIME_STRIDE, ModelConfig
+from models.config import ModelConfig
 from models.conformer import Conformer
+from models.cpu_kernels import Dropout
 from models.ctc_head import CosineHead
-from models.dropout import Dropout
-from models.masking import frame_mask
-from models.part_encoder import GatedFusion, GraphPartEncoder, PartEncoder, PartsReader
+from models.masking import sentence_mask
+from models.part_encoder import GatedFusion, GraphPartEncoder, PartEncoder, PartEncoderModel
 from models.temporal_inception import InceptionStack
 
 ROUND_FRAMES = 64  # of batches that the compiled front reads
@@ -34,7 +35,7 @@ class TeacherOutput(NamedTuple):
     lengths: Tensor
 
 
-class I3DTeacher(PartsReader):
+class I3DTeacher(PartEncoderModel):
     """The whole model. `classes` counts the blank (index 0)."""
 
     def __init__(self, config: ModelConfig, classes: int):
@@ -80,7 +81,7 @@ class I3DTeacher(PartsReader):
 
     def front(self, features: Tensor, lengths: Tensor, detected: Tensor, shown: Tensor | None) -> tuple[Tensor, Tensor]:
         """What lies before the sequence: inputs as of `forward` -> (B, C, T') and steps int (B,)."""
-        mask = frame_mask(lengths, features.shape[1])
+        mask = sentence_mask(lengths, features.shape[1])
         inverse_std = 1 / self.feature_std.clamp(min=MIN_STD)
         parts = [encode(features, self.feature_mean, inverse_std, detected, mask) for encode in self.parts]
         if shown is not None:

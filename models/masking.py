@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 
-def frame_mask(lengths: Tensor, frames: int) -> Tensor:
+def sentence_mask(lengths: Tensor, frames: int) -> Tensor:
     """float (B, 1, frames), 1 where the frame belongs to the sentence. lengths: int (B,)."""
     return (torch.arange(frames, device=lengths.device) < lengths[:, None]).float()[:, None]
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from data.landmarks import BLOCK, NUM_COORDINATES, NUM_FEATURES, Layout
-from models.linear import Linear
+from models.cpu_kernels import Linear
 from models.masking import MaskedBatchNorm
 
 
@@ -77,7 +77,7 @@ class GraphPartEncoder(PartEncoder):
 NODE_WIDTH = 24
 
 
-class PartsReader(nn.Module):
+class PartEncoderModel(nn.Module):
     """What every model that reads the features by part encoders can say and be told of them: `parts`, the encoders, and the
     statistics of the train split's features, which the checkpoint carries."""
 

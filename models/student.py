@@ -16,11 +16,11 @@ from torch.nn import functional
 
 from data.landmarks import NUM_FEATURES, PARTS, feature_columns, subset
 from models.conformer import Conformer
+from models.cpu_kernels import Dropout
 from models.ctc_head import CosineHead
-from models.dropout import Dropout
 from models.i3d_teacher import MIN_STD, TeacherOutput
-from models.masking import MaskedBatchNorm, frame_mask
-from models.part_encoder import GatedFusion, PartEncoder, PartsReader
+from models.masking import MaskedBatchNorm, sentence_mask
+from models.part_encoder import GatedFusion, PartEncoder, PartEncoderModel
 from models.student_config import StudentModelConfig
 
 KERNEL = 5
@@ -104,7 +104,7 @@ class StreamState(NamedTuple):
     memory: tuple[Tensor, Tensor] | None
 
 
-class Student(PartsReader):
+class Student(PartEncoderModel):
     """The whole model. `classes` counts the blank (index 0). The convolution head only helps to train."""
 
     def __init__(self, config: StudentModelConfig, classes: int):
@@ -182,13 +182,13 @@ class Student(PartsReader):
         """
         if detected is None:
             detected = torch.ones(*features.shape[:2], len(PARTS), dtype=torch.bool, device=features.device)
-        mask = frame_mask(lengths, features.shape[1])
+        mask = sentence_mask(lengths, features.shape[1])
         x = self._fuse(features, detected, mask, shown)
         for block, stride in zip(self.blocks, _STRIDES, strict=True):
             before = mask
             if stride == 2:
                 lengths = (lengths + 1) // 2
-                mask = frame_mask(lengths, (mask.shape[2] + 1) // 2)
+                mask = sentence_mask(lengths, (mask.shape[2] + 1) // 2)
             x = block(x, before, mask)
         x = x.transpose(1, 2)  # (B, T', widths[2])
         conv_logits = self.conv_head(x)

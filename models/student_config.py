@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from data.ctc_lengths import TIME_STRIDE
 from errors import UsageError
-from models.config import TIME_STRIDE, check_conformer
+from models.config import check_conformer
 
 assert TIME_STRIDE == 4, "the student halves the frame rate twice"
 

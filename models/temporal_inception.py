@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.dropout import Dropout
+from models.cpu_kernels import Dropout
 from models.masking import MaskedBatchNorm
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import yaml
 
-from data.corpus import CorpusWriter
+from data.corpus_writer import CorpusWriter
+from data.keyed_random import generator
 from data.landmarks import LEFT_SHOULDER, LEFT_WRIST, NOSE, PART_SLICES, RIGHT_SHOULDER, RIGHT_WRIST
-from data.randomness import generator
 
 ROOT = Path(__file__).resolve().parent.parent
 GLOSSES = ("HOUSE", "RAIN", "SUN", "TOMORROW", "WIND")
@@ -129,9 +129,9 @@ def without_drawing(request, monkeypatch):
     all the same, with empty pictures. (`finished_run` and other fixtures of a wider scope come before this one: theirs are
     drawn.)"""
     if "figures" not in request.keywords:
-        monkeypatch.setattr("training.figures.svg", lambda figure, description: "<svg></svg>")
-        for module in ("run_report", "overfit"):
-            monkeypatch.setattr(f"training.{module}.write_curves", lambda path, *_: path.touch())
+        monkeypatch.setattr("reports.figures.svg", lambda figure, description: "<svg></svg>")
+        for module in ("reports.run_report", "training.overfit_check"):
+            monkeypatch.setattr(f"{module}.write_curves", lambda path, *_: path.touch())
 
 
 @pytest.fixture
@@ -163,7 +163,8 @@ def run_script():
 def execute_run():
     """execute_run(overrides, resume=None, extend=False) -> (Run, result.json's content), in this process."""
     from training.resume import plan_start
-    from training.run import execute, prepare_run
+    from training.run import execute
+    from training.setup import prepare_run
 
     def run(overrides: dict, resume: Path | str | None = None, extend: bool = False):
         prepared = prepare_run(plan_start(None if resume is None else str(resume), overrides), extend)

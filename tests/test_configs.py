@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from distillation.config import StudentConfig
 from models.i3d_teacher import I3DTeacher, count_parameters
 from models.student import Student
 from training.config import Config, merge_overrides, read_overrides
-from training.student_config import StudentConfig
 
 # sweep.yaml is a list of variations, read by benchmarks/ablation.py and checked in tests/test_ablation.py.
 ALL = sorted(p for p in (Path(__file__).parent.parent / "configs").glob("*.yaml") if p.stem != "sweep")

@@ -14,7 +14,7 @@ import yaml
 
 import train_teacher
 from data.corpus import Corpus
-from data.extraction import missing_library
+from data.sources.holistic import missing_library
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "phoenix2014.md"

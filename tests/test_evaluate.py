@@ -7,17 +7,17 @@ import torch
 
 import evaluate
 from data.corpus import Corpus
+from data.pipeline import FeaturePipeline
 from data.vocabulary import Vocabulary
 from decoding.language_model import train_language_model, write_arpa
 from decoding.length_normalization import LengthNormalization
 from errors import DataError, UsageError
-from training.checkpoint import load_checkpoint, save_checkpoint
+from inference.evaluation import clean_hypothesis
+from inference.posteriors import compute_posteriors
+from models.build import load_model
+from models.checkpoint import load_checkpoint, save_checkpoint
+from models.devices import Precision
 from training.config import Config
-from training.devices import Precision
-from training.evaluation import read_posteriors
-from training.judging import clean_up
-from training.pipeline import FeaturePipeline
-from training.run import load_model
 
 FILES = {"hypotheses.csv", "sentences.csv", "hypotheses.ctm", "references.stm", "result.json"}
 PAPERS = {"report.html", "environment.json"}
@@ -220,7 +220,7 @@ def test_a_hypothesis_does_not_depend_on_its_neighbours(make_corpus, adaptive_ru
         path = make_corpus(tmp_path / f"corpus{count}", {"train": ["SUN"], "dev": annotations[:count]})
         corpus = Corpus(path)
         pipeline = FeaturePipeline(corpus.aspect_ratio, cpu)
-        posteriors = read_posteriors(model, pipeline, corpus.split("dev"), Precision("fp32", cpu))
+        posteriors = compute_posteriors(model, pipeline, corpus.split("dev"), Precision("fp32", cpu))
         judge(adaptive_run / "best_model.pth", tmp_path / f"out{count}", "--data_dir", path, "--decoder", "beam")
         ctm = (tmp_path / f"out{count}" / "hypotheses.ctm").read_text().splitlines()
         found[count] = posteriors, [line for line in ctm if line.split()[0] in ("dev-00", "dev-01")]
@@ -231,12 +231,12 @@ def test_a_hypothesis_does_not_depend_on_its_neighbours(make_corpus, adaptive_ru
 def test_the_official_clean_up_keeps_times():
     spans = [(0.0, 0.1), (0.2, 0.3), (0.4, 0.5), (0.6, 0.7), (0.8, 0.9), (1.0, 1.1), (1.2, 1.3)]
     glosses = ["loc-NORD", "WIE", "AUSSEHEN", "REGEN", "REGEN", "A", "B"]
-    assert clean_up(glosses, spans) == (
+    assert clean_hypothesis(glosses, spans) == (
         ["NORD", "WIE-AUSSEHEN", "REGEN", "A+B"],
         [(0.0, 0.1), (0.2, 0.5), (0.6, 0.9), (1.0, 1.3)],
     )
-    assert clean_up([], []) == ([], [])
-    assert clean_up(["__PU__"], [(0.0, 1.0)]) == ([], [])
+    assert clean_hypothesis([], []) == ([], [])
+    assert clean_hypothesis(["__PU__"], [(0.0, 1.0)]) == ([], [])
 
 
 def test_phoenix_scoring_cleans_hypotheses_and_leaves_references(adaptive_run, make_corpus, tmp_path):

@@ -291,7 +291,7 @@ def test_check_writes_a_page_too(tmp_path, isolated, capsys):
 
 
 def test_extract_and_merge_end_with_3_when_sentences_failed(tmp_path, monkeypatch, capsys):
-    from data import extraction
+    from data.sources import extraction
 
     report = extraction.ExtractionReport(sentences=2, frames=9, failed={"dev 'b'": "the reason"}, warnings=["look"])
     asked = {}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from data.extraction import missing_library
+from data.sources.holistic import missing_library
 
 ROOT = Path(__file__).resolve().parent.parent
 # What is put behind a command, by how it begins, so that it ends in seconds. One that is not listed fails the test.
@@ -60,7 +60,7 @@ def commands_of_make(target: str, tmp_path: Path) -> list[str]:
 def project(tmp_path: Path, make_corpus, make_sentence) -> Path:
     """A copy of the project, in a folder with a space, with tiny inputs where the README's commands look for them."""
     copy = tmp_path / "my project"
-    for name in ("data", "models", "decoding", "training", "configs"):
+    for name in ("data", "models", "decoding", "training", "distillation", "inference", "reports", "configs"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "corpora"))
     for script in ROOT.glob("*.py"):
         shutil.copy(script, copy)

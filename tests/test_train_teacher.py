@@ -16,9 +16,9 @@ import yaml
 import train_teacher
 from data.corpus import Corpus
 from errors import DataError, UsageError
-from training.checkpoint import load_checkpoint
+from models.checkpoint import load_checkpoint
+from models.devices import choose_device
 from training.config import Config, given_settings
-from training.devices import choose_device
 
 
 def one_line(result, code: int) -> str:
@@ -143,7 +143,7 @@ def test_without_a_corpus_the_built_in_one_is_used_and_named(tiny_yaml, tiny_cor
     del settings["training"]["data_dir"]
     tiny_yaml.write_text(yaml.safe_dump(settings))
     stand_in = types.SimpleNamespace(builtin_corpus=lambda: tiny_corpus)
-    monkeypatch.setitem(sys.modules, "data.simulated_signer", stand_in)
+    monkeypatch.setitem(sys.modules, "data.simulation.corpora", stand_in)
     assert train_teacher.main(["--config", str(tiny_yaml), "--dry_run"]) == 0
     assert f"no --data_dir: using the built-in corpus of simulated signers, {tiny_corpus}" in capsys.readouterr().out
 

@@ -17,11 +17,11 @@ import evaluate
 import transcribe
 from benchmarks import online
 from data.corpus import Corpus
-from data.extraction import missing_library
-from data.landmark_stream import Frame, LandmarkStream
+from data.sources.holistic import missing_library
 from errors import DataError, UsageError
-from training.checkpoint import load_checkpoint, save_checkpoint
-from training.recognizer import open_recognizer
+from inference.recognizer import open_recognizer
+from inference.recordings import Frame, LandmarkStream
+from models.checkpoint import load_checkpoint, save_checkpoint
 
 ROOT = Path(transcribe.__file__).resolve().parent
 
@@ -209,7 +209,7 @@ def test_a_camera_until_ctrl_c(checkpoint, sentences, tmp_path, monkeypatch, cap
         raise KeyboardInterrupt
 
     camera = LandmarkStream(frames(), None, True, 0, 0.8)
-    monkeypatch.setattr("training.transcription.open_camera", lambda number, tracker: camera)
+    monkeypatch.setattr("inference.transcription.open_camera", lambda number, tracker: camera)
     overlay = ["--overlay", tmp_path / "seen.mp4"]
     try:
         import cv2  # noqa: F401

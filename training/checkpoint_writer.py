@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from errors import DataError
-from training.checkpoint import BEST, LAST, PREVIOUS, copy_checkpoint, save_checkpoint
+from models.checkpoint import BEST, LAST, PREVIOUS, copy_checkpoint, save_checkpoint
 
 
 class CheckpointWriter:

@@ -1,11 +1,11 @@
 """What a run's figures mean while it trains: collapse to blanks, a plateau, memorising; each said once, in one line.
 
-training/verdict.py says at the end what became of it.
+reports/verdict.py says at the end what became of it.
 """
 
 from collections.abc import Sequence
 
-from training.verdict import says_nothing
+from reports.verdict import outputs_only_blanks
 
 _USUAL_BLANK_EPOCHS = 5  # after the warm-up; CTC models of this kind leave the all-blank reading in one to five epochs
 _STALE_EPOCHS = 6  # without a better dev WER
@@ -15,7 +15,7 @@ _FLAT_LOSS = 0.02  # relative fall of the train loss over the stale epochs
 def collapsed(history: Sequence[dict], warmup_epochs: float) -> str | None:
     """Next to nothing is read in dev, longer than is usual at the start."""
     row = history[-1]
-    if row["epoch"] <= warmup_epochs + _USUAL_BLANK_EPOCHS or not says_nothing(row):
+    if row["epoch"] <= warmup_epochs + _USUAL_BLANK_EPOCHS or not outputs_only_blanks(row):
         return None
     return (
         f"collapsed to blanks: {100 * row['dev_empty_share']:.0f} % of dev is read as empty (blank share "

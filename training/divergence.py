@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from training.pipeline import FeatureBatch
-from training.ranks import Ranks
-from training.sentences import PreparedSplit
+from data.ctc_targets import PreparedSplit
+from data.pipeline import FeatureBatch
+from training.distributed import Ranks
 
 DUMP = "diverged_batch.pth"
 

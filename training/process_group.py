@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from errors import ProjectError, UsageError
 from models.masking import MaskedBatchNorm
-from training.ranks import Ranks
+from training.distributed import Ranks
 
 LOST_EXIT_CODE = 128 + signal.SIGTERM  # what is on disk is whole and can be continued, as after a signal
 TIMEOUT = timedelta(minutes=20)  # of waiting for one another; one that died is noticed at once

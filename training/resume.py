@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from errors import DataError, UsageError
-from training.checkpoint import BEST, LAST, PREVIOUS, load_checkpoint
+from models.build import model_kind
+from models.checkpoint import BEST, LAST, PREVIOUS, load_checkpoint
 from training.config import Config
-from training.kinds import kind_of, read_config
+from training.saved_config import read_config
 
 FRESH, CONTINUE, FINE_TUNE = "fresh", "continue", "fine-tune"
 # Settings that do not shape what is learned: giving them never turns a continued run into a fine-tune.
@@ -95,7 +96,7 @@ def plan_start(resume: str | None, overrides: dict[str, dict], default: Config =
 
 def start_from(checkpoint: dict, path: Path, overrides: dict[str, dict], default: Config = _TEACHER) -> Start:
     """Continue a loaded checkpoint, or fine-tune from it where settings that shape training were given. Raises as above."""
-    if (kind := kind_of(checkpoint)) != default.kind:
+    if (kind := model_kind(checkpoint)) != default.kind:
         script = {"teacher": "train_teacher.py", "student": "distill_student.py"}.get(
             kind, "the script that trained it"
         )

@@ -1,19 +1,16 @@
-"""What a run leaves behind beside its checkpoints: rows on the screen, metrics.jsonl, TensorBoard, curves, hypotheses."""
+"""What a run logs: rows on the screen, metrics.jsonl, TensorBoard."""
 
-import contextlib
-import json
 import math
-import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from data.corpus import Sentence
 from errors import DataError
+from reports.result_files import _json_line
 from training.config import Config
 
 COLUMNS = (
@@ -68,12 +65,6 @@ class RunLog:
         self._board.close()
 
 
-def _json_line(row: dict) -> str:
-    # JSON has no NaN: a dev loss that does not exist is null.
-    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-    return json.dumps(clean) + "\n"
-
-
 def write_curves(path: Path, history: Sequence[dict], title: str) -> None:
     """Loss, WER and learning rate over the epochs as a PNG; the best dev epoch is marked."""
     import matplotlib
@@ -111,36 +102,3 @@ def write_config(folder: Path, config: Config) -> None:
     """config.yaml, as --config reads it."""
     text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
     (folder / "config.yaml").write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Readable JSON, UTF-8. A path that this locale could not decode is written as the bytes that it is."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8", errors="surrogateescape")
-
-
-def keep_going(path: Path, write: Callable[[Path], None]) -> bool:
-    """Write what stands beside a finished run's results; a failure is said in one line and does no harm to
-    them. Returns whether it was written: if not, an older file of that name is gone, as it must not pass for this run's.
-    """
-    try:
-        write(path)
-    except Exception as error:  # whatever it is: hours of training are not to end in a traceback over a picture
-        reason = " ".join(str(error).split()) or "no reason given"
-        print(
-            f"warning: {path} was not written ({type(error).__name__}: {reason}); the results beside it are complete",
-            file=sys.stderr,
-        )
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-        return False
-    return True
-
-
-def write_hypotheses(path: Path, sentences: Sequence[Sentence], hypotheses: Sequence[Sequence[str]]) -> None:
-    """`id|signer|reference|hypothesis`, one sentence a line, UTF-8."""
-    rows = [
-        f"{sentence.id}|{sentence.signer}|{' '.join(sentence.glosses)}|{' '.join(hypothesis)}\n"
-        for sentence, hypothesis in zip(sentences, hypotheses, strict=True)
-    ]
-    path.write_text("id|signer|reference|hypothesis\n" + "".join(rows), encoding="utf-8")

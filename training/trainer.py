@@ -17,72 +17,39 @@ from tqdm import tqdm
 from data.augmentation import drawn_frames
 from data.batching import plan_by_frames, plan_epoch
 from data.corpus import Corpus
-from data.mixing import mix_sentences
-from data.randomness import key
-from data.transfer import on_device
+from data.ctc_lengths import min_frames
+from data.ctc_targets import PreparedSplit, pad_targets, prepare_split
+from data.device_transfer import HostCopies, on_device
+from data.keyed_random import key
+from data.pipeline import FeatureBatch, FeaturePipeline, empty_share
+from data.sentence_mixing import mix_sentences
 from data.vocabulary import Vocabulary
 from decoding.greedy import best_path
 from decoding.length_normalization import LengthNormalization
 from decoding.scoring import score
 from errors import DataError, DivergenceError
+from models.checkpoint import LAST
+from models.devices import Precision, forget_peak_memory, peak_memory
 from models.i3d_teacher import I3DTeacher, TeacherOutput
-from training.calibration import calibrate
-from training.checkpoint import LAST
+from training.batchnorm_calibration import calibrate
 from training.checkpoint_writer import CheckpointWriter
 from training.config import Config
-from training.devices import Precision, forget_peak_memory, peak_memory
 from training.diagnosis import diagnose
+from training.distributed import Ranks
 from training.divergence import DUMP, describe, dump_batches
 from training.early_stopping import EarlyStopping
-from training.evaluation import Evaluation, evaluate
-from training.late_reading import LateReading
 from training.loss_spikes import is_spike, remember
 from training.losses import consistency_per_step, make_loss
-from training.pipeline import FeatureBatch, FeaturePipeline, empty_share
-from training.ranks import Ranks
+from training.part_masking import draw_part_masks
+from training.progress import PendingUpdate, TrainingProgress
 from training.run_log import RunLog, heading
 from training.schedule import learning_rate
-from training.sentences import PreparedSplit, min_frames, pad_targets, prepare_split
 from training.stop_signals import InterruptedRunError, StopSignals
-from training.views import draw_views
+from training.validation import ValidationResult, validate
 
 BAR = "{desc} |{bar:8}| {n_fmt}/{total_fmt} <{remaining}{postfix}"  # fits into 80 columns, with hours to go
 MAX_BAD_UPDATES = 10  # in a row, with a loss or gradient that is not finite
 MAX_EVENTS = 50  # skipped updates and loss spikes of one epoch that are kept for metrics.jsonl
-
-
-@dataclass
-class Progress:
-    """Where a run stands: everything besides weights and optimiser that continuing it exactly needs. Plain values."""
-
-    epoch: int = 1  # the one under way, from 1
-    group: int = 0  # groups of batches done in it, whether they led to an update or were skipped
-    loss_sum: float = 0.0
-    loss_sentences: int = 0  # that are in it: those of updates whose loss was finite
-    frames: int = 0
-    seconds: float = 0.0  # of training in this epoch
-    total_seconds: float = 0.0
-    total_frames: int = 0
-    bad_updates: int = 0  # in a row, up to now
-    skipped_updates: int = 0  # in this epoch
-    loss_spikes: int = 0  # in this epoch
-    events: list[dict] = field(default_factory=list)  # of both kinds, in this epoch
-    recent_losses: list[float] = field(default_factory=list)  # of the updates before, to tell a spike
-    gradient_norms: list[float] = field(default_factory=list)  # before clipping, of the epoch's finite updates
-    loaded_wer: float | None = None  # dev WER that a fine-tune started from
-    hypotheses: dict[int, list[int]] = field(default_factory=dict)
-    history: list[dict] = field(default_factory=list)
-    finished: bool = False
-
-
-@dataclass(frozen=True)
-class UnreadUpdate:
-    """An update that was launched and whose figures nobody has read yet: `group` of the epoch, its batches, and on their way
-    to the host the losses of their sentences, the norm of the gradient, and of each batch best path and where glosses begin."""
-
-    group: int
-    batches: Sequence[FeatureBatch]
-    figures: LateReading
 
 
 @dataclass
@@ -107,8 +74,8 @@ class Trainer:
         self.forward = self.model  # what a training step calls
         self.loss = make_loss(options)
         self.optimizer = make_optimizer(self.model, self.config)
-        self.progress = Progress()
-        self._unread: UnreadUpdate | None = None
+        self.progress = TrainingProgress()
+        self._unread: PendingUpdate | None = None
         self._writer = CheckpointWriter()
         self.stopping = EarlyStopping(options.patience)
         self.trainable = self.train.trainable
@@ -163,9 +130,9 @@ class Trainer:
     def restore(self, training: dict) -> None:
         """Take up the `training` part of a checkpoint; the model's weights are already in place. Raises DataError."""
         try:
-            if absent := {each.name for each in dataclasses.fields(Progress)} - set(training["progress"]):
+            if absent := {each.name for each in dataclasses.fields(TrainingProgress)} - set(training["progress"]):
                 raise KeyError(f"no {', '.join(sorted(absent))}")
-            self.progress = Progress(**training["progress"])
+            self.progress = TrainingProgress(**training["progress"])
             if not self.ranks.is_writer:  # it keeps what was noted of the epoch so far
                 self.progress.hypotheses, self.progress.frames = {}, 0
             self.stopping = EarlyStopping(**training["stopping"])
@@ -372,7 +339,7 @@ class Trainer:
             progress.frames += batch.frames
         losses = self.ranks.join(own_losses, sizes)
         norm = self._apply_gradients(losses)
-        before, self._unread = self._unread, UnreadUpdate(progress.group, batches, LateReading([losses, norm, *paths]))
+        before, self._unread = self._unread, PendingUpdate(progress.group, batches, HostCopies([losses, norm, *paths]))
         if before is not None:
             self._take_down(before)
 
@@ -384,7 +351,7 @@ class Trainer:
         """
         options = self.config.training
         names = [self.train.split.sentences[index].id for index in batch.indices]
-        shown = draw_views(options, self.progress.epoch, names)  # (views, B, 4)
+        shown = draw_part_masks(options, self.progress.epoch, names)  # (views, B, 4)
         outputs = []
         for view in on_device(shown, self.device) if shown is not None else [None]:
             with self.precision.autocast():
@@ -422,7 +389,7 @@ class Trainer:
         if unread is not None:
             self._take_down(unread)
 
-    def _take_down(self, update: UnreadUpdate) -> None:
+    def _take_down(self, update: PendingUpdate) -> None:
         """Read an update's figures into `progress`. Raises DivergenceError when too many in a row were skipped."""
         progress = self.progress
         losses, norm, *paths = update.figures.read()
@@ -457,7 +424,7 @@ class Trainer:
                     f"last good state, {dumped}"
                 )
 
-    def _watch_for_spikes(self, loss: float, losses: list[float], update: UnreadUpdate) -> None:
+    def _watch_for_spikes(self, loss: float, losses: list[float], update: PendingUpdate) -> None:
         progress = self.progress
         if is_spike(loss, progress.recent_losses):
             progress.loss_spikes += 1
@@ -490,7 +457,7 @@ class Trainer:
     def _finish_epoch(self, signals: StopSignals) -> dict:
         """Calibrate, evaluate on dev and make the epoch's row, the same one on all processes."""
         calibrate(self.model, self.pipeline, self.train.split, self.precision, self.trainable)
-        dev = evaluate(
+        dev = validate(
             self.model,
             self.pipeline,
             self.dev,
@@ -503,7 +470,7 @@ class Trainer:
         self._hand_over()
         return self.ranks.from_writer(lambda: self._row(dev))
 
-    def _row(self, dev: Evaluation) -> dict:
+    def _row(self, dev: ValidationResult) -> dict:
         progress = self.progress
         said = sorted(progress.hypotheses)
         train = score(

@@ -7,9 +7,11 @@ import re
 import numpy as np
 import pytest
 
-from data import corpus as corpus_module
-from data.corpus import Corpus, CorpusWriter, map_array, open_array, read_sentences, sha256_of
+from data import corpus_writer
+from data.corpus import Corpus, read_sentences, sha256_of
+from data.corpus_writer import CorpusWriter
 from data.landmarks import PART_SLICES
+from data.npy_files import map_array, open_array
 from errors import DataError, UsageError
 
 FACTS = {"name": "tiny", "fps": 25, "aspect_ratio": 4 / 3, "made_by": {"command": "test"}}
@@ -174,7 +176,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):
     def fail(path):
         raise full
 
-    monkeypatch.setattr(corpus_module, "sha256_of", fail)
+    monkeypatch.setattr(corpus_writer, "sha256_of", fail)
     with pytest.raises(DataError, match=r"cannot write the corpus to .*tiny: No space left on device"):
         write_corpus(tmp_path / "tiny")
     assert list(tmp_path.iterdir()) == []

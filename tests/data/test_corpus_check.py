@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from data.corpus import CorpusWriter, sha256_of
+from data.corpus import sha256_of
 from data.corpus_check import SHOWN, check_corpus
+from data.corpus_writer import CorpusWriter
 
 SPLITS = {
     "train": [("s1", "anna", "HELLO WORLD", 12), ("s2", "ben", "WORLD", 8)],

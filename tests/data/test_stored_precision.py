@@ -2,10 +2,10 @@ import numpy as np
 import torch
 
 from data.features import compute_features
-from data.simulated_body import STUDIO
-from data.simulated_grammar import GLOSSES
-from data.simulated_signer import SimulatedSigners
-from data.transcripts import TranscribedSentence
+from data.simulation.body import STUDIO
+from data.simulation.corpora import SimulatedSigners
+from data.simulation.grammar import GLOSSES
+from data.sources.transcripts import TranscribedSentence
 
 
 def test_what_storing_float16_costs_in_terms_of_features():

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.vocabulary import Vocabulary
+from decoding.batches import decode_split
 from decoding.greedy import greedy_decode
 from decoding.language_model import LanguageModel
 from decoding.length_normalization import (
@@ -16,7 +17,6 @@ from decoding.length_normalization import (
     trim_trailing,
     tune,
 )
-from decoding.posteriors import decode_posteriors
 from decoding.scoring import score
 
 
@@ -249,9 +249,9 @@ def test_neighbours_and_padding_never_change_a_reading(settings):
     generator = torch.Generator().manual_seed(3)
     posteriors = [torch.randn(steps, 30, generator=generator).mul(2).log_softmax(-1) for steps in (1, 40, 7, 40, 19, 3)]
     alone = [adaptive_decode(one[None], torch.tensor([len(one)]), settings)[0] for one in posteriors]
-    assert decode_posteriors(posteriors, lambda *batch: adaptive_decode(*batch, settings)) == alone
+    assert decode_split(posteriors, lambda *batch: adaptive_decode(*batch, settings)) == alone
     few = [posteriors[index] for index in (4, 0)]
-    assert decode_posteriors(few, lambda *batch: adaptive_decode(*batch, settings)) == [alone[4], alone[0]]
+    assert decode_split(few, lambda *batch: adaptive_decode(*batch, settings)) == [alone[4], alone[0]]
 
 
 def split_of(readings: list[list[int]], drop: float) -> list[torch.Tensor]:
@@ -268,7 +268,7 @@ def split_of(readings: list[list[int]], drop: float) -> list[torch.Tensor]:
 
 
 def errors_of(posteriors, references, vocabulary, settings, model=None) -> int:
-    readings = decode_posteriors(posteriors, lambda *batch: adaptive_decode(*batch, settings, model))
+    readings = decode_split(posteriors, lambda *batch: adaptive_decode(*batch, settings, model))
     return score(references, [vocabulary.decode(reading) for reading in readings]).errors
 
 

@@ -3,7 +3,7 @@ import torch
 
 from errors import UsageError
 from models.config import ModelConfig
-from models.conformer import HEADS, WINDOW, Conformer, ConformerBlock, _Window
+from models.conformer import CONTEXT, HEADS, Conformer, ConformerBlock, _Window
 
 
 def test_padding_changes_nothing_inside_the_sentence():
@@ -29,10 +29,10 @@ def slow_attention(block: ConformerBlock, x: torch.Tensor, length: int) -> torch
         heads = []
         for head in range(HEADS):
             where = slice(head * size, (head + 1) * size)
-            others = [s for s in range(length) if abs(s - t) <= WINDOW]
+            others = [s for s in range(length) if abs(s - t) <= CONTEXT]
             weights = torch.stack(
                 [
-                    queries[t, where] @ keys[s, where] / size**0.5 + block.distance_bias[head, s - t + WINDOW]
+                    queries[t, where] @ keys[s, where] / size**0.5 + block.distance_bias[head, s - t + CONTEXT]
                     for s in others
                 ]
             ).softmax(0)
@@ -45,7 +45,7 @@ def test_attention_equals_the_slow_reference_inside_the_window_only():
     torch.manual_seed(1)
     block = ConformerBlock(8, dropout=0.0).double().eval()
     torch.nn.init.normal_(block.distance_bias)
-    steps = WINDOW + 7  # the ends do not see each other
+    steps = CONTEXT + 7  # the ends do not see each other
     x = torch.randn(1, steps, 8, dtype=torch.float64)
     inside = (torch.arange(steps) < steps - 2).double()[None, None]
     found = block._attend(x, _Window(inside))[0, : steps - 2]

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.dropout import Dropout
+from models.cpu_kernels import Dropout
 
 
 def test_values_are_dropped_with_the_probability_and_the_others_scaled_so_that_the_mean_stays():

@@ -8,7 +8,7 @@ import torch
 from data.landmarks import FEATURE_BLOCKS, NUM_FEATURES, feature_columns, subset
 from errors import UsageError
 from models.config import ModelConfig
-from models.dropout import Dropout
+from models.cpu_kernels import Dropout
 from models.i3d_teacher import MIN_STD, I3DTeacher, count_parameters
 from models.masking import MaskedBatchNorm
 

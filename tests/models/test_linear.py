@@ -2,16 +2,16 @@ import pytest
 import torch
 from torch import nn
 
-from models.linear import Linear
+from models.cpu_kernels import Linear
 
 
 @pytest.fixture
 def layouts(monkeypatch) -> list[torch.layout]:
     """Of what torch's linear product is given, from the smallest size on that oneDNN takes."""
     seen, torchs = [], nn.functional.linear
-    monkeypatch.setattr("models.linear.LARGE", 1)
+    monkeypatch.setattr("models.cpu_kernels.LARGE", 1)
     monkeypatch.setattr(
-        "models.linear.functional.linear", lambda x, *rest: (seen.append(x.layout), torchs(x, *rest))[1]
+        "models.cpu_kernels.functional.linear", lambda x, *rest: (seen.append(x.layout), torchs(x, *rest))[1]
     )
     return seen
 
@@ -37,7 +37,7 @@ def test_outputs_and_gradients_are_those_of_torchs_own(shape, by_onednn, bias, l
 
 
 def test_small_products_are_torchs_own(layouts, monkeypatch):
-    monkeypatch.setattr("models.linear.LARGE", 7 * 5 * 3)
+    monkeypatch.setattr("models.cpu_kernels.LARGE", 7 * 5 * 3)
     layer = Linear(5, 3)
     layer(torch.randn(1, 6, 5))
     layer(torch.randn(1, 7, 5))
@@ -66,7 +66,7 @@ def test_a_traced_graph_has_a_linear_layer(layouts):
 
 def test_a_compiled_layer_gives_the_same(monkeypatch):
     """With the backend that compiles nothing but goes the whole way there; it knows no tensors of oneDNN."""
-    monkeypatch.setattr("models.linear.LARGE", 1)
+    monkeypatch.setattr("models.cpu_kernels.LARGE", 1)
     torch.manual_seed(0)
     layer, x = Linear(5, 3), torch.randn(2, 7, 5)
     torch.testing.assert_close(torch.compile(layer, backend="aot_eager")(x), layer(x), atol=1e-5, rtol=1e-5)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.masking import MaskedBatchNorm, frame_mask
+from models.masking import MaskedBatchNorm, sentence_mask
 
 LENGTHS = [5, 1, 3]
 
@@ -26,12 +26,12 @@ def two_norms(channels: int = 4) -> tuple[MaskedBatchNorm, nn.BatchNorm1d]:
 
 
 def test_frame_mask():
-    assert frame_mask(torch.tensor([2, 3]), 3).tolist() == [[[1.0, 1.0, 0.0]], [[1.0, 1.0, 1.0]]]
+    assert sentence_mask(torch.tensor([2, 3]), 3).tolist() == [[[1.0, 1.0, 0.0]], [[1.0, 1.0, 1.0]]]
 
 
 def test_training_equals_batch_norm_of_the_joined_frames():
     masked, plain = two_norms()
-    mask = frame_mask(torch.tensor(LENGTHS), 5)
+    mask = sentence_mask(torch.tensor(LENGTHS), 5)
     x = padded_input()
     for step in range(3):  # running statistics, too, over several updates
         ours, theirs = x.clone().add_(step).requires_grad_(), x.clone().add_(step).requires_grad_()
@@ -53,7 +53,7 @@ def test_training_equals_batch_norm_of_the_joined_frames():
 
 def test_evaluation_equals_batch_norm_behind_the_mask():
     masked, plain = two_norms()
-    x, mask = padded_input(), frame_mask(torch.tensor(LENGTHS), 5)
+    x, mask = padded_input(), sentence_mask(torch.tensor(LENGTHS), 5)
     masked(x, mask)
     plain(joined(x))
     masked.eval()
@@ -63,7 +63,7 @@ def test_evaluation_equals_batch_norm_behind_the_mask():
 
 def test_what_stands_in_the_padding_does_not_count():
     norm = MaskedBatchNorm(4)
-    mask = frame_mask(torch.tensor(LENGTHS), 5)
+    mask = sentence_mask(torch.tensor(LENGTHS), 5)
     x = padded_input()
     expected = norm(x, mask)
     assert torch.equal(norm(x * mask + 1e3 * (1 - mask), mask), expected)

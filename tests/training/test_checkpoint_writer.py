@@ -14,11 +14,11 @@ import pytest
 import torch
 
 import training.checkpoint_writer
+from data.device_transfer import HostCopies
 from errors import DataError, DivergenceError
-from training.checkpoint import load_checkpoint
+from models.checkpoint import load_checkpoint
 from training.checkpoint_writer import CheckpointWriter, snapshot
-from training.late_reading import LateReading
-from training.ranks import Ranks
+from training.distributed import Ranks
 from training.stop_signals import InterruptedRunError
 from training.trainer import MAX_BAD_UPDATES, Trainer
 
@@ -105,7 +105,7 @@ def test_checking_raises_what_is_known_and_waits_for_nothing(tmp_path, held, mon
     writer.write(tmp_path, content(torch.ones(1)))
     writer.check()
     assert not (tmp_path / "last.pth").exists()
-    monkeypatch.setattr("training.checkpoint.os.fsync", full)
+    monkeypatch.setattr("models.checkpoint.os.fsync", full)
     held.set()
     with pytest.raises(DataError, match="No space left"):
         for _ in range(6000):
@@ -238,7 +238,7 @@ def test_a_run_that_diverges_ends_when_its_last_good_state_is_written(
     def take_down(self, update):
         if self.progress.epoch == 2:
             self.progress.bad_updates = MAX_BAD_UPDATES
-            update = replace(update, figures=LateReading([torch.tensor([math.nan]), torch.tensor(1.0)]), batches=[])
+            update = replace(update, figures=HostCopies([torch.tensor([math.nan]), torch.tensor(1.0)]), batches=[])
         _take_down(self, update)
 
     _take_down = Trainer._take_down

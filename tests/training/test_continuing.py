@@ -18,9 +18,9 @@ import yaml
 import train_teacher
 import training.trainer
 from decoding.scoring import Score
-from training.checkpoint import load_checkpoint
+from models.checkpoint import load_checkpoint
 from training.resume import plan_start
-from training.run import prepare_run
+from training.setup import prepare_run
 from training.stop_signals import InterruptedRunError
 from training.trainer import Trainer
 
@@ -134,12 +134,12 @@ PLACES = {
     "accumulation": "training.trainer.pad_targets",  # once a batch, two batches an update
     "step": "training.trainer.Trainer._apply_gradients",
     "validation": "training.trainer.evaluate",
-    "dev batch": "training.evaluation._losses",
+    "dev batch": "training.validation._losses",
     "epoch end": "training.trainer.Trainer._begin_next_epoch",
     "save": "training.checkpoint_writer.save_checkpoint",
-    "half written": "training.checkpoint._HashedFile.write",  # many times a save
-    "exchange": "training.checkpoint._exchange",  # of the previous one, then of the last
-    "hash": "training.checkpoint._write_digests",
+    "half written": "models.checkpoint._HashedFile.write",  # many times a save
+    "exchange": "models.checkpoint._exchange",  # of the previous one, then of the last
+    "hash": "models.checkpoint._write_digests",
     "best": "training.checkpoint_writer.copy_checkpoint",
 }
 STOPS = [  # updates are two an epoch, accumulated from two batches and from one
@@ -187,7 +187,7 @@ def test_stopped_anywhere_and_continued(
 ):
     """With batches read ahead by another thread (2), as always, and by the training thread (0), both against one
     uninterrupted run."""
-    monkeypatch.setattr("training.pipeline.READ_AHEAD", read_ahead)
+    monkeypatch.setattr("data.pipeline.READ_AHEAD", read_ahead)
     known_wers(monkeypatch)
     folder = Path(tiny_settings["training"]["output_dir"])
     patch = at(where, count, lambda: os.kill(os.getpid(), signum))

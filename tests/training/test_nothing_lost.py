@@ -12,12 +12,12 @@ import train_teacher
 from data.batching import load_batch
 from data.corpus import Corpus
 from errors import DataError, DivergenceError, UsageError, run_script
+from models.checkpoint import load_checkpoint, save_checkpoint
 from models.config import ModelConfig
 from models.ctc_head import CosineHead
 from models.masking import MaskedBatchNorm
-from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import Config
-from training.overfit import overfit
+from training.overfit_check import run_overfit_check
 from training.resume import plan_start
 from training.stop_signals import InterruptedRunError
 from training.trainer import Trainer
@@ -209,7 +209,7 @@ def test_the_overfit_check_does_not_run_on_through_nan(tiny_settings, monkeypatc
     tiny_settings["training"]["epochs"] = 10
     monkeypatch.setattr("torch.nn.utils.clip_grad_norm_", lambda *_: torch.tensor(float("nan")))
     with pytest.raises(DivergenceError, match="gradient of epoch 1 is not finite"):
-        overfit(Config().updated(tiny_settings), 2)
+        run_overfit_check(Config().updated(tiny_settings), 2)
 
 
 def test_an_error_of_the_system_is_one_line_and_exit_3(capsys):

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from errors import DataError, UsageError
-from training.checkpoint import save_checkpoint
+from models.checkpoint import save_checkpoint
 from training.config import Config
 from training.resume import CONTINUE, FINE_TUNE, FRESH, find_checkpoint, plan_start
 

@@ -11,11 +11,14 @@ import training.trainer
 from data.vocabulary import Vocabulary
 from decoding.scoring import Score
 from errors import DataError, UsageError
+from models.build import load_model
+from models.checkpoint import load_checkpoint, save_checkpoint
 from models.i3d_teacher import I3DTeacher
-from training.checkpoint import load_checkpoint, save_checkpoint
 from training.config import Config
+from training.dry_run import dry_run
 from training.resume import plan_start
-from training.run import dry_run, execute, load_model, prepare_run
+from training.run import execute
+from training.setup import prepare_run
 from training.trainer import Trainer
 
 MORE = {"train": ["SUN RAIN", "MOON RAIN", "ICE", "RAIN MOON"], "dev": ["RAIN SUN", "MOON"]}
@@ -257,7 +260,7 @@ def test_a_batch_that_is_too_large_for_the_memory_is_one_line(act, error, tiny_s
 
 
 def test_a_model_that_is_too_large_for_the_memory_is_one_line(tiny_settings, monkeypatch):
-    monkeypatch.setattr("training.run.build_model", lambda *_: torch.empty(2**60))  # more than any machine maps
+    monkeypatch.setattr("training.setup.build_model", lambda *_: torch.empty(2**60))  # more than any machine maps
     with pytest.raises(UsageError, match=r"memory is too small.*or lower the model's sizes: .*allocate"):
         prepare_run(plan_start(None, tiny_settings))
 

@@ -16,7 +16,7 @@ import yaml
 
 import train_teacher
 from errors import DataError, UsageError
-from training.checkpoint import (
+from models.checkpoint import (
     bytes_needed,
     check_space,
     copy_checkpoint,
@@ -25,7 +25,7 @@ from training.checkpoint import (
     save_checkpoint,
 )
 from training.resume import find_checkpoint
-from training.run_lock import RunLock
+from training.run_folder import RunLock
 
 
 def content(value: float = 1.0, epoch: int = 1) -> dict:
@@ -173,7 +173,7 @@ import os, resource, sys, torch
 sys.path.insert(0, os.getcwd())
 from pathlib import Path
 from errors import DataError
-from training.checkpoint import save_checkpoint, load_checkpoint
+from models.checkpoint import save_checkpoint, load_checkpoint
 path, previous = Path(sys.argv[1]) / "last.pth", Path(sys.argv[1]) / "previous.pth"
 good = torch.load(path, weights_only=True)
 good.pop("format_version")
@@ -228,7 +228,7 @@ READ_ONLY = """
 import os, sys
 from pathlib import Path
 from errors import DataError
-from training.checkpoint import load_checkpoint, save_checkpoint
+from models.checkpoint import load_checkpoint, save_checkpoint
 good = load_checkpoint(Path(sys.argv[1]) / "last.pth")
 good.pop("format_version")
 os.chdir(sys.argv[1])
@@ -254,7 +254,7 @@ def test_a_read_only_folder(tmp_path, run_script):
 def test_room_is_looked_for_before_the_run_begins(tiny_settings, execute_run, tmp_path, monkeypatch):
     assert bytes_needed(48_500_000) == 4 * 3 * 4 * 48_500_000  # files x (weights, two moments) x float32
     usage = type("Usage", (), {"free": 50_000})
-    monkeypatch.setattr("training.checkpoint.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("models.checkpoint.shutil.disk_usage", lambda _: usage)
     with pytest.raises(DataError, match=r"run: this run's checkpoints need up to \d+ MiB and the disk has 0 MiB free"):
         execute_run(tiny_settings)
     assert not (tmp_path / "run").exists()
@@ -270,7 +270,7 @@ def test_room_is_looked_for_before_the_run_begins(tiny_settings, execute_run, tm
 HOLD = """
 import sys, time
 from pathlib import Path
-from training.run_lock import RunLock
+from training.run_folder import RunLock
 lock = RunLock(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)

@@ -14,20 +14,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import training.trainer
 from benchmarks.launches import as_on_cuda
 from data.corpus import Corpus
-from data.residence import ResidentSplit
+from data.ctc_targets import pad_targets
+from data.device_cache import CachedSplit
+from data.pipeline import FeaturePipeline, feature_statistics
 from decoding.scoring import Score, score
 from errors import DivergenceError
-from training.checkpoint import load_checkpoint
+from models.checkpoint import load_checkpoint
 from training.config import Config
-from training.evaluation import Evaluation
 from training.losses import consistency_per_step
-from training.pipeline import FeaturePipeline, feature_statistics
+from training.part_masking import draw_part_masks
 from training.resume import plan_start
-from training.run import prepare_run
-from training.sentences import pad_targets
+from training.setup import prepare_run
 from training.stop_signals import InterruptedRunError, StopSignals
 from training.trainer import MAX_BAD_UPDATES, make_optimizer
-from training.views import draw_views
+from training.validation import ValidationResult
 
 
 def prepare(settings: dict, **training):
@@ -351,7 +351,9 @@ def test_the_loss_of_hidden_parts_and_of_two_views_by_hand(tiny_settings, weight
     targets = pad_targets(trainer.train.targets[:4], trainer.device)
     with torch.no_grad():
         output, losses = trainer.losses(batch, *targets)
-        views = torch.from_numpy(draw_views(trainer.config.training, 1, [f"train-0{number}" for number in range(4)]))
+        views = torch.from_numpy(
+            draw_part_masks(trainer.config.training, 1, [f"train-0{number}" for number in range(4)])
+        )
         outputs = [trainer.model(batch.features, batch.lengths, batch.detected, view) for view in views]
         each = [trainer.loss(one, *targets).total for one in outputs]
     assert len(views) == (2 if weight else 1) and not views[0].all()
@@ -394,7 +396,7 @@ def test_a_joined_sentence_is_trained_on_with_all_of_its_glosses(tiny_settings, 
 def test_the_figures_that_a_diagnosis_reads_by_hand(tiny_settings, monkeypatch):
     trainer = prepare(tiny_settings)
     trainer.progress.gradient_norms, trainer.progress.hypotheses = [1.0, 9.0, 2.0], {0: [1]}
-    said = Evaluation([["SUN", "RAIN"], [], ["SUN"], []], Score(1, 6, 0, 10, 4), 3.0, 0.75)
+    said = ValidationResult([["SUN", "RAIN"], [], ["SUN"], []], Score(1, 6, 0, 10, 4), 3.0, 0.75)
     monkeypatch.setattr(training.trainer, "evaluate", lambda *_, **__: said)
     row = trainer._finish_epoch(StopSignals())
     assert (row["dev_empty_share"], row["dev_gloss_ratio"], row["dev_blank_share"]) == (0.5, 0.3, 0.75)
@@ -578,7 +580,7 @@ def test_an_update_runs_on_a_device_that_has_no_values(tiny_settings, monkeypatc
     trainer.model.to(meta).train()
     trainer.device = trainer.pipeline.device = meta
     if resident:
-        trainer.pipeline.resident = [ResidentSplit(trainer.train.split, torch.device("cpu"), trainer.pipeline.layout)]
+        trainer.pipeline.resident = [CachedSplit(trainer.train.split, torch.device("cpu"), trainer.pipeline.layout)]
         trainer.pipeline.resident[0].landmarks = trainer.pipeline.resident[0].landmarks.to(meta)
         trainer.pipeline.resident[0].detected = trainer.pipeline.resident[0].detected.to(meta)
     asked = []

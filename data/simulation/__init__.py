@@ -1,0 +1,1 @@
+"""The simulated signer, who acts the built-in corpus and rehearsals of real ones."""

@@ -1,0 +1,1 @@
+"""Where corpora come from: videos, landmark files, transcripts, isolated recordings."""

@@ -1,0 +1,283 @@
+"""Isolated recordings → continuous sentences, so that a teacher can be trained on signs that were recorded one by one.
+
+The recordings of a sentence come from one signer and one session, each as a whole and at a speed of its own, joined by
+a few bridging frames. No recording is in two splits:
+
+repetition  For each gloss, the last fifth of its repetitions *within each session* goes to dev (with --test_sentences the
+            fifth before it to test, the rest to train). Dev asks: unseen recordings of known signers in known sessions.
+            The last fifth of a gloss's repetitions over all sessions would not do where glosses were recorded unequally
+            often: a session would keep only the glosses that ended in it, often a single one, and no sentence can be
+            made of that.
+signer      Whole signers go to dev, the rest to train. Dev asks the harder question: signers never seen.
+
+The signer is the one in the source's csv; the session is repetition // repetitions_per_session, as the import was told.
+A session that has fewer distinct glosses than the shortest sentence needs is left out of that split.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from data.corpus import Corpus, Split
+from data.corpus_writer import CorpusWriter
+from data.keyed_random import generator
+from data.transitions import bridge, resample
+from errors import DataError, UsageError
+
+SPEEDS = (0.8, 1.25)  # a recording is played at a random speed between these
+BRIDGE_FRAMES = (2, 6)  # a random number of frames between two recordings, both ends included
+REPEAT_PROBABILITY = 0.02  # that a gloss follows itself
+CHOICE_NOISE = 3.0  # glosses whose counts differ by less than this come in random order
+HELD_OUT_SHARE = 5  # one in five repetitions is held out
+
+
+@dataclass(frozen=True)
+class IsolatedRecording:
+    """An isolated recording: its row in the source's split, and what decides which others it may stand beside."""
+
+    index: int
+    gloss: str
+    repetition: int
+    signer: str
+    session: int
+
+
+@dataclass
+class SplitPlan:
+    """What one split will be made of: recordings of each sentence, in order, and what could not be used."""
+
+    sentences: list[list[IsolatedRecording]] = field(default_factory=list)
+    left_out: list[IsolatedRecording] = field(default_factory=list)  # in sessions of too few glosses
+
+    def gloss_counts(self) -> Counter:
+        return Counter(recording.gloss for sentence in self.sentences for recording in sentence)
+
+
+def compose(
+    source: Path,
+    output: Path,
+    *,
+    sentences: dict[str, int],
+    min_glosses: int = 3,
+    max_glosses: int = 7,
+    split_by: str = "repetition",
+    heldout_signers: list[str] | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, SplitPlan]:
+    """Write the corpus `output` of composed sentences, made from the split `train` of the corpus `source`.
+
+    sentences: how many, by split, e.g. {"train": 400, "dev": 80}. The same source and seed give the same bytes.
+    Returns the plan of each split. Memory stays at one sentence.
+    Raises DataError when the source does not hold isolated recordings or too few of them, UsageError for options that
+    do not go together or when `output` exists.
+    """
+    isolated = Corpus(source)
+    clips = isolated.split("train")
+    pools = split_recordings(
+        read_recordings(isolated), split_by, [name for name in sentences if name != "train"], heldout_signers
+    )
+    plans = {
+        name: plan_split(pools[name], count, min_glosses, max_glosses, f"split '{name}' of {source}", (seed, name))
+        for name, count in sentences.items()
+    }
+    made_by = {
+        "command": "compose",
+        "sentences": sentences,
+        "min_glosses": min_glosses,
+        "max_glosses": max_glosses,
+        "split_by": split_by,
+        "heldout_signers": sorted({r.signer for r in pools["dev"]}) if split_by == "signer" else [],
+        "seed": seed,
+        "source": {
+            "name": isolated.name,
+            "fingerprint": isolated.fingerprint,
+            "made_by": isolated.facts.get("made_by"),
+        },
+    }
+    with (
+        CorpusWriter(
+            output,
+            name=output.name,
+            fps=isolated.fps,
+            aspect_ratio=isolated.aspect_ratio,
+            made_by=made_by,
+            simulated=isolated.simulated,
+            composed=True,
+        ) as writer,
+        tqdm(total=sum(sentences.values()), desc="compose", disable=None if progress else True) as bar,
+    ):
+        for name, plan in plans.items():
+            for number, recordings in enumerate(plan.sentences):
+                landmarks, detected = join(
+                    [clips.read(recording.index) for recording in recordings], generator(seed, name, number, "motion")
+                )
+                annotation = [recording.gloss for recording in recordings]
+                writer.split(name).add(f"{name}-{number:05d}", recordings[0].signer, annotation, landmarks, detected)
+                bar.update()
+    return plans
+
+
+def read_recordings(isolated: Corpus) -> list[IsolatedRecording]:
+    """The recordings of a corpus made by `import --format mp_data`. Raises DataError for any other corpus."""
+    clips: Split = isolated.split("train")
+    made_by = isolated.facts.get("made_by")
+    block = made_by.get("repetitions_per_session") if isinstance(made_by, dict) else None
+    if isolated.composed or not isinstance(block, int) or block < 1:
+        raise DataError(
+            f"{isolated.path} is not a corpus of isolated recordings (corpus.json has no repetitions_per_session): "
+            "compose works on what 'import --format mp_data' wrote"
+        )
+    recordings = []
+    for index, sentence in enumerate(clips.sentences):
+        repetition = sentence.id.rpartition("-")[2]
+        if len(sentence.glosses) != 1 or not (repetition.isascii() and repetition.isdecimal()):
+            raise DataError(
+                f"{isolated.path}: {sentence.id!r} with {len(sentence.glosses)} glosses is not an isolated recording; "
+                "expected one gloss each and ids like hello-12"
+            )
+        session = int(repetition) // block
+        recordings.append(IsolatedRecording(index, sentence.glosses[0], int(repetition), sentence.signer, session))
+    return recordings
+
+
+def split_recordings(
+    recordings: list[IsolatedRecording],
+    split_by: str,
+    heldout_splits: list[str],
+    heldout_signers: list[str] | None = None,
+) -> dict[str, list[IsolatedRecording]]:
+    """Which recordings each split may use: `train` and those of `heldout_splits`, dev before test; none is in two.
+
+    Raises UsageError when the recordings cannot be split this way.
+    """
+    if split_by == "signer":
+        return _split_by_signer(recordings, heldout_splits, heldout_signers)
+    if heldout_signers:
+        raise UsageError("--heldout_signers goes with --split_by signer")
+    repetitions = defaultdict(list)
+    for recording in recordings:
+        repetitions[recording.signer, recording.session, recording.gloss].append(recording)
+    pools = {name: [] for name in ("train", *heldout_splits)}
+    for group in repetitions.values():
+        group = sorted(group, key=lambda recording: recording.repetition)
+        held_out = max(1, round(len(group) / HELD_OUT_SHARE))
+        for name in heldout_splits:
+            if len(group) > held_out:  # a recording that stands alone is trained on
+                pools[name] += group[-held_out:]
+                group = group[:-held_out]
+        pools["train"] += group
+    return pools
+
+
+def _split_by_signer(
+    recordings: list[IsolatedRecording], heldout_splits: list[str], heldout_signers: list[str] | None
+) -> dict[str, list[IsolatedRecording]]:
+    signers = sorted({recording.signer for recording in recordings})
+    if heldout_splits != ["dev"]:
+        raise UsageError("--split_by signer makes the splits train and dev: give --dev_sentences, no --test_sentences")
+    held_out = set(heldout_signers or signers[-1:])
+    unknown = sorted(held_out - set(signers))
+    if unknown:
+        raise UsageError(f"--heldout_signers {unknown[0]}: no such signer; the recordings have {', '.join(signers)}")
+    if held_out == set(signers):
+        raise UsageError(
+            f"--split_by signer needs recordings of a signer to train on and of another to hold out, found only "
+            f"{', '.join(signers)}; if several people took turns, import again with --recorders"
+        )
+    return {
+        "train": [recording for recording in recordings if recording.signer not in held_out],
+        "dev": [recording for recording in recordings if recording.signer in held_out],
+    }
+
+
+def plan_split(
+    recordings: list[IsolatedRecording], count: int, min_glosses: int, max_glosses: int, where: str, key: tuple
+) -> SplitPlan:
+    """Choose the recordings of `count` sentences of min_glosses .. max_glosses glosses.
+
+    A sentence is set in one of the (signer, session) groups that have the gloss used least so far, and its glosses are
+    those used least among the group's, with some noise: so all come up about equally often. The recordings of a gloss
+    are used in turn, in an order shuffled for each group; none is used twice in a sentence.
+    key: seeds the choice. Raises DataError when no group has `min_glosses` different glosses.
+    """
+    plan, random = SplitPlan(), generator(*key, "plan")
+    groups = _groups(recordings, min_glosses, plan, random)
+    if not groups:
+        raise DataError(
+            f"{where}: no signer has {min_glosses} different glosses in one session among {len(recordings)} recordings; "
+            "record more, or lower --min_glosses"
+        )
+    glosses = sorted({gloss for group in groups for gloss in group})
+    used = Counter()
+    for _ in range(count):
+        rare = _least_used(glosses, used, random)
+        candidates = [group for group in groups if rare in group]
+        weights = np.array([len(group[rare]) for group in candidates], dtype=np.float64)
+        group = candidates[random.choice(len(candidates), p=weights / weights.sum())]
+        length = min(int(random.integers(min_glosses, max_glosses + 1)), sum(map(len, group.values())))
+        sentence: list[IsolatedRecording] = []
+        while len(sentence) < length:
+            gloss = _next_gloss(sentence, group, used, random)
+            recording = group[gloss].pop(0)
+            group[gloss].append(recording)  # to the end of its queue
+            used[gloss] += 1
+            sentence.append(recording)
+        plan.sentences.append(sentence)
+    return plan
+
+
+def _groups(
+    recordings: list[IsolatedRecording], min_glosses: int, plan: SplitPlan, random: np.random.Generator
+) -> list[dict[str, list[IsolatedRecording]]]:
+    """Queues of recordings, by gloss, of each (signer, session) that has enough glosses; the others go to `left_out`."""
+    groups = defaultdict(lambda: defaultdict(list))
+    for recording in recordings:
+        groups[recording.signer, recording.session][recording.gloss].append(recording)
+    usable = []
+    for _, queues in sorted(groups.items()):
+        if len(queues) < min_glosses:
+            plan.left_out += [recording for queue in queues.values() for recording in queue]
+        else:
+            usable.append(
+                {gloss: [queues[gloss][i] for i in random.permutation(len(queues[gloss]))] for gloss in sorted(queues)}
+            )
+    return usable
+
+
+def _next_gloss(
+    sentence: list[IsolatedRecording],
+    group: dict[str, list[IsolatedRecording]],
+    used: Counter,
+    random: np.random.Generator,
+) -> str:
+    """The gloss to go on with: rarely the previous one again, else one used little; its recordings not all spent."""
+    spent = Counter(recording.gloss for recording in sentence)
+    fresh = [gloss for gloss in group if spent[gloss] < len(group[gloss])]
+    previous = sentence[-1].gloss if sentence else None
+    others = [gloss for gloss in fresh if gloss != previous]
+    if not others or (previous in fresh and random.random() < REPEAT_PROBABILITY):
+        return previous
+    return _least_used(others, used, random)
+
+
+def _least_used(glosses: list[str], used: Counter, random: np.random.Generator) -> str:
+    scores = [used[gloss] for gloss in glosses] + CHOICE_NOISE * random.random(len(glosses))
+    return glosses[int(scores.argmin())]
+
+
+def join(recordings: list[tuple[np.ndarray, np.ndarray]], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """One continuous recording of several: each at a random speed, with a random number of bridging frames between two.
+
+    recordings: of each, landmarks (T_i, 543, 3) and detected (T_i, 4). Returns float32 (T, 543, 3) and bool (T, 4).
+    """
+    pieces = []
+    for landmarks, detected in recordings:
+        played = resample(landmarks, detected, float(random.uniform(*SPEEDS)))
+        if pieces:
+            pieces.append(bridge(pieces[-1], played, int(random.integers(BRIDGE_FRAMES[0], BRIDGE_FRAMES[1] + 1))))
+        pieces.append(played)
+    return np.concatenate([piece[0] for piece in pieces]), np.concatenate([piece[1] for piece in pieces])

@@ -1,0 +1,1 @@
+"""What uses a checkpoint without training it: evaluation, transcription, export."""

@@ -1,0 +1,189 @@
+"""A video with the skeleton and the glosses drawn onto it. OpenCV draws lines, Pillow the letters: OpenCV has only ASCII.
+
+The font is matplotlib's DejaVu Sans. A gloss with a character that it lacks is drawn in the first installed font that has
+all its characters; where there is none, such characters are empty boxes, and `missing` has them.
+"""
+
+import logging
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from data.landmarks import BODY_LINES, FINGER_LINES, PART_SLICES, PARTS, SUBSETS
+from errors import DataError
+
+COLOURS = {"pose": (190, 190, 190), "face": (160, 160, 160), "left_hand": (255, 160, 40), "right_hand": (60, 60, 255)}
+SPOKEN, SPEAKING, NOTE = (255, 255, 255), (255, 220, 60), (255, 150, 150)  # red, green, blue, as Pillow has them
+REPLACEMENT = "□"
+
+
+class OverlayWriter:
+    """Writes an mp4. Frames come with their times; each is repeated until its clock has caught up with them, so that a
+    recording of uneven frames plays at its own speed. The file is there once it is complete: use it in a `with`."""
+
+    def __init__(self, path: Path, fps: float, note: str = ""):
+        """note: stands in the corner of each picture."""
+        self.path, self.fps, self.note = path, fps, note
+        self._partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+        self.missing: set[str] = set()
+        self._writer = None
+        self._written = 0
+
+    def write(
+        self,
+        time: float,
+        picture: np.ndarray,
+        landmarks: np.ndarray,
+        detected: np.ndarray,
+        caption: Sequence[tuple[str, bool]],
+    ) -> None:
+        """Draw onto a copy of picture uint8 (H, W, 3), given landmarks (543, 3) in fractions of it and detected (4,).
+
+        caption: glosses, and whether they are being signed at this time; the last ones that fit are shown.
+        Raises DataError when the file cannot be written.
+        """
+        drawn = draw_skeleton_on_picture(picture, landmarks, detected)
+        drawn = self._draw_caption(drawn, caption)
+        if self._writer is None:
+            self._writer = self._open(drawn.shape[1], drawn.shape[0])
+        while self._written <= round(time * self.fps):
+            self._writer.write(drawn)
+            self._written += 1
+
+    def __enter__(self) -> "OverlayWriter":
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if self._writer is None:
+            return
+        self._writer.release()
+        if kind is None:
+            self._partial.replace(self.path)
+        else:
+            self._partial.unlink(missing_ok=True)
+
+    def _open(self, width: int, height: int):
+        import cv2
+
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"cannot write {self.path}: {error.strerror}") from None
+        writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter_fourcc(*"mp4v"), self.fps, (width, height))
+        if not writer.isOpened():
+            self._partial.unlink(missing_ok=True)
+            raise DataError(f"{self.path} cannot be written as a video of {width}x{height} at {self.fps:g} frames/s")
+        return writer
+
+    def _draw_caption(self, picture: np.ndarray, caption: Sequence[tuple[str, bool]]) -> np.ndarray:
+        height, width = picture.shape[:2]
+        size = max(12, round(height / 18))
+        words = [(word, *_font_for(word, size)) for word, _ in caption]
+        self.missing.update(*(missing for _, _, missing in words))
+        shown, space, room = [], size / 3, width - size
+        for (word, font, missing), (_, speaking) in zip(reversed(words), reversed(caption), strict=True):
+            text = "".join(REPLACEMENT if letter in missing else letter for letter in word)
+            length = font.getlength(text)
+            if shown and length + space > room:
+                break
+            room -= length + space
+            shown.insert(0, (text, font, length, SPEAKING if speaking else SPOKEN))
+        image = Image.fromarray(np.ascontiguousarray(picture[..., ::-1]))
+        brush = ImageDraw.Draw(image, "RGBA")
+        if shown:
+            brush.rectangle((0, height - 2 * size, width, height), fill=(0, 0, 0, 150))
+        x = (width - sum(length for _, _, length, _ in shown) - space * (len(shown) - 1)) / 2
+        for text, font, length, colour in shown:
+            brush.text((x, height - size), text, font=font, fill=colour, anchor="lm")
+            x += length + space
+        if self.note:
+            font = ImageFont.truetype(_default_font(), max(9, size // 2))
+            brush.text((size / 4, size / 4), self.note, font=font, fill=NOTE, stroke_width=1, stroke_fill=(0, 0, 0))
+        return np.ascontiguousarray(np.asarray(image)[..., ::-1])
+
+
+def draw_skeleton_on_picture(picture: np.ndarray, landmarks: np.ndarray, detected: np.ndarray) -> np.ndarray:
+    """The parts that were detected, drawn onto a copy of the picture uint8 (H, W, 3) blue, green, red."""
+    import cv2
+
+    drawn = picture.copy()
+    size = np.array([picture.shape[1], picture.shape[0]])
+    points = np.rint(landmarks[:, :2].astype(np.float64) * size).astype(int).clip(-32000, 32000)
+    thickness = max(1, picture.shape[0] // 300)
+    for part, seen in zip(PARTS, detected, strict=True):
+        if not seen:
+            continue
+        if part == "face":
+            for point in points[list(SUBSETS["mouth_brows_eyes"])]:
+                cv2.circle(drawn, point.tolist(), thickness, COLOURS[part], -1, cv2.LINE_AA)
+            continue
+        own = points[PART_SLICES[part]]
+        lines = [own[list(line)] for line in (BODY_LINES if part == "pose" else FINGER_LINES)]
+        cv2.polylines(drawn, [line.astype(np.int32) for line in lines], False, COLOURS[part], thickness, cv2.LINE_AA)
+    return drawn
+
+
+def _font_for(text: str, size: int) -> tuple[ImageFont.FreeTypeFont, frozenset[str]]:
+    path, missing = _font_file(text)
+    return _font(path, size), missing
+
+
+@cache
+def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size)
+
+
+@cache
+def _default_font() -> str:
+    package = Path(find_spec("matplotlib").origin).parent  # not imported: that would look for a writable home
+    return str(package / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
+
+
+@cache
+def _font_file(text: str) -> tuple[str, frozenset[str]]:
+    """The font that has all characters of a text, else the default one, and the characters that it lacks."""
+    missing = _lacking(_default_font(), text)
+    if missing:
+        for path in _installed_fonts():
+            if not _lacking(path, text):
+                return path, frozenset()
+    return _default_font(), missing
+
+
+def _lacking(path: str, text: str) -> frozenset[str]:
+    known = _characters(path)
+    return frozenset(letter for letter in text if ord(letter) not in known)
+
+
+@cache
+def _characters(path: str) -> frozenset[int]:
+    from fontTools.ttLib import TTFont, TTLibError
+
+    logging.getLogger("fontTools").setLevel(logging.ERROR)
+    try:
+        with TTFont(path, fontNumber=0, lazy=True) as font:
+            return frozenset(font.getBestCmap() or ())
+    except (OSError, TTLibError, KeyError, AssertionError):
+        return frozenset()  # not a font that can be used
+
+
+@cache
+def _installed_fonts() -> tuple[str, ...]:
+    """Font files where systems keep them, in order of their names."""
+    folders = [
+        "/usr/share/fonts",
+        "/usr/local/share/fonts",
+        "/Library/Fonts",
+        "/System/Library/Fonts",
+        "C:/Windows/Fonts",
+    ]
+    folders += ["~/.fonts", "~/.local/share/fonts", "~/Library/Fonts"]
+    found = []
+    for folder in folders:
+        place = Path(folder).expanduser()
+        found += sorted(str(path) for path in place.rglob("*") if path.suffix.lower() in (".ttf", ".otf", ".ttc"))
+    return tuple(found)

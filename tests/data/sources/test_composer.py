@@ -1,0 +1,343 @@
+"""Composing sentences: no recording in two splits, nothing invented between recordings, the same bytes from the same seed."""
+
+import re
+from collections import Counter, defaultdict
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from data.corpus import Corpus
+from data.corpus_writer import CorpusWriter
+from data.keyed_random import generator
+from data.sources.composer import IsolatedRecording, compose, join, plan_split, read_recordings, split_recordings
+from data.transitions import bridge, resample
+from errors import DataError, UsageError
+
+RIGHT = slice(522, 543)
+
+
+def clip(values, detected=True):
+    """A recording whose landmarks in frame t are all values[t]; detected: for all parts, or (T,) for the right hand."""
+    landmarks = np.broadcast_to(np.array(values, np.float16)[:, None, None], (len(values), 543, 3)).copy()
+    seen = np.ones((len(values), 4), dtype=bool)
+    seen[:, 3] = detected
+    landmarks[~seen[:, 3], RIGHT] = 0
+    return landmarks, seen
+
+
+def recordings_of(counts: dict[str, int], block: int = 30, signers: int = 1) -> list[IsolatedRecording]:
+    rows = [(gloss, repetition) for gloss, count in counts.items() for repetition in range(count)]
+    return [
+        IsolatedRecording(
+            index, gloss, repetition, f"recorder{repetition // block % signers + 1:02d}", repetition // block
+        )
+        for index, (gloss, repetition) in enumerate(rows)
+    ]
+
+
+# --------------------------------------------------------------------------------------------------- motion
+
+
+def test_half_speed_interpolates_between_frames():
+    landmarks, detected = resample(*clip([1, 2, 3]), speed=0.6)  # 5 frames
+    assert landmarks[:, 7, 1].tolist() == [1, 1.5, 2, 2.5, 3]
+    assert landmarks.dtype == np.float32
+    assert detected.all()
+
+
+def test_double_speed_keeps_first_and_last_frame():
+    landmarks, _ = resample(*clip([0, 1, 2, 3, 4, 5, 6, 7, 8]), speed=9 / 5)
+    assert landmarks[:, 0, 0].tolist() == [0, 2, 4, 6, 8]
+    assert len(resample(*clip([1, 2]), speed=1.25)[0]) == 2
+
+
+def test_speed_one_changes_nothing():
+    landmarks, detected = clip([1, 2, 3, 4], [True, False, False, True])
+    played = resample(landmarks, detected, speed=1.0)
+    np.testing.assert_array_equal(played[0], landmarks)
+    np.testing.assert_array_equal(played[1], detected)
+
+
+def test_a_recording_of_one_frame_can_be_played():
+    landmarks, detected = resample(*clip([3]), speed=1.0)
+    assert landmarks[:, 0, 0].tolist() == [3] * len(detected)
+
+
+def test_where_a_hand_is_lost_on_one_side_the_nearer_frame_decides():
+    # positions 0, 1/3, 2/3, 1, 4/3, 5/3, 2 over the frames 4 (seen), 8 (lost), 6 (seen)
+    landmarks, detected = resample(*clip([4, 8, 6], [True, False, True]), speed=3 / 7)
+    assert detected[:, 3].tolist() == [True, True, False, False, False, True, True]
+    np.testing.assert_allclose(landmarks[:, 530, 2], [4, 4, 0, 0, 0, 6, 6])  # never half of a hand and half of zeros
+    np.testing.assert_allclose(landmarks[:, 0, 0], [4, 16 / 3, 20 / 3, 8, 22 / 3, 20 / 3, 6], rtol=1e-6)
+
+
+def test_a_bridge_goes_in_equal_steps():
+    landmarks, detected = bridge(clip([9, 1]), clip([5, 9]), frames=3)
+    assert landmarks[:, 100, 1].tolist() == [2, 3, 4]
+    assert detected.all()
+
+
+@pytest.mark.parametrize(("left", "right"), [(False, True), (True, False), (False, False)])
+def test_no_hand_is_invented_in_a_bridge(left, right):
+    landmarks, detected = bridge(clip([1, 1], [True, left]), clip([5, 5], [right, True]), frames=3)
+    assert not detected[:, 3].any()
+    assert (landmarks[:, RIGHT] == 0).all()
+    assert detected[:, :3].all()
+    assert landmarks[:, 0, 0].tolist() == [2, 3, 4]
+
+
+def test_joined_recordings_run_on_without_a_jump():
+    """Still recordings at 1, 4 and 2: every frame lies between its neighbours, and steps are at most a bridge's."""
+    landmarks, detected = join([clip([1] * 10), clip([4] * 10), clip([2] * 10)], generator("test"))
+    track = landmarks[:, 0, 0]
+    assert detected.shape == (len(track), 4)
+    assert (track[0], track[-1]) == (1, 2)
+    assert np.abs(np.diff(track)).max() <= 3 / 3 + 1e-6  # 3 apart in at least 2 frames, so 3 steps
+    still = [len(list(np.flatnonzero(track == value))) for value in (1, 4, 2)]
+    assert all(8 <= count <= 13 for count in still)  # speeds 1.25 to 0.8
+    assert 4 <= len(track) - sum(still) <= 12  # two bridges of 2 to 6 frames
+
+
+def test_speeds_and_bridges_differ_from_draw_to_draw():
+    lengths = {len(join([clip([1] * 20), clip([4] * 20)], generator(draw))[0]) for draw in range(40)}
+    assert len(lengths) > 10
+    assert min(lengths) >= 32 + 2
+    assert max(lengths) <= 50 + 6
+
+
+# --------------------------------------------------------------------------------------------------- splits
+
+
+def test_the_last_fifth_in_each_session_is_held_out():
+    pools = split_recordings(recordings_of({"a": 45, "b": 10}), "repetition", ["dev"])
+    held_out = defaultdict(list)
+    for recording in pools["dev"]:
+        held_out[recording.gloss].append(recording.repetition)
+    assert sorted(held_out["a"]) == [*range(24, 30), *range(42, 45)]  # of 30 and of 15
+    assert sorted(held_out["b"]) == [8, 9]
+    assert len(pools["train"]) + len(pools["dev"]) == 55
+
+
+def test_test_takes_the_fifth_before():
+    pools = split_recordings(recordings_of({"a": 10}), "repetition", ["dev", "test"])
+    assert {name: sorted(r.repetition for r in pool) for name, pool in pools.items()} == {
+        "train": [0, 1, 2, 3, 4, 5],
+        "dev": [8, 9],
+        "test": [6, 7],
+    }
+
+
+def test_no_recording_is_in_two_splits():
+    recordings = recordings_of({"a": 1, "b": 2, "c": 3, "d": 7, "e": 64}, block=20)
+    pools = split_recordings(recordings, "repetition", ["dev", "test"])
+    indices = [recording.index for pool in pools.values() for recording in pool]
+    assert sorted(indices) == list(range(len(recordings)))
+    assert {recording.gloss for recording in pools["train"]} == set("abcde")  # what stands alone is trained on
+
+
+def test_repetitions_are_sorted_as_numbers_whatever_their_order_in_the_corpus():
+    recordings = recordings_of({"a": 20})[::-1]
+    assert sorted(r.repetition for r in split_recordings(recordings, "repetition", ["dev"])["dev"]) == [16, 17, 18, 19]
+
+
+def test_split_by_signer_holds_out_whole_signers():
+    recordings = recordings_of({"a": 90, "b": 60}, signers=3)
+    pools = split_recordings(recordings, "signer", ["dev"])
+    assert {recording.signer for recording in pools["dev"]} == {"recorder03"}
+    assert {recording.signer for recording in pools["train"]} == {"recorder01", "recorder02"}
+    assert len(pools["train"]) == 120
+    pools = split_recordings(recordings, "signer", ["dev"], ["recorder01", "recorder03"])
+    assert {recording.signer for recording in pools["train"]} == {"recorder02"}
+
+
+@pytest.mark.parametrize(
+    ("signers", "split_by", "heldout_splits", "names", "message"),
+    [
+        (
+            1,
+            "signer",
+            ["dev"],
+            None,
+            "needs recordings of a signer to train on and of another to hold out, found only recorder01",
+        ),
+        (2, "signer", ["dev"], ["recorder01", "recorder02"], "needs recordings of a signer to train on"),
+        (
+            2,
+            "signer",
+            ["dev"],
+            ["anna"],
+            "--heldout_signers anna: no such signer; the recordings have recorder01, recorder02",
+        ),
+        (2, "signer", ["dev", "test"], None, "no --test_sentences"),
+        (2, "signer", [], None, "give --dev_sentences"),
+        (2, "repetition", ["dev"], ["recorder01"], "--heldout_signers goes with --split_by signer"),
+    ],
+)
+def test_splits_that_cannot_be_made(signers, split_by, heldout_splits, names, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        split_recordings(recordings_of({"a": 60}, signers=signers), split_by, heldout_splits, names)
+
+
+# --------------------------------------------------------------------------------------------------- sentences
+
+
+def plan(recordings, count=200, least=3, most=7, seed=0):
+    return plan_split(recordings, count, least, most, "split 'train' of x", (seed, "train"))
+
+
+def test_sentences_keep_to_one_signer_one_session_and_the_lengths():
+    recordings = recordings_of({gloss: 90 for gloss in "abcdefgh"}, signers=3)
+    sentences = plan(recordings).sentences
+    assert len(sentences) == 200
+    for sentence in sentences:
+        assert len({(recording.signer, recording.session) for recording in sentence}) == 1
+        assert len({recording.index for recording in sentence}) == len(sentence)  # none twice
+    assert {len(sentence) for sentence in sentences} == {3, 4, 5, 6, 7}
+    assert {sentence[0].session for sentence in sentences} == {0, 1, 2}
+
+
+def test_all_glosses_come_up_about_equally_often():
+    """Also those that were recorded in one session only, as most of the letters of real recordings are."""
+    counts = {"a": 300, "b": 300, "c": 150, "d": 90, "e": 30, "f": 30, "g": 30}
+    chosen = plan(recordings_of(counts), count=300).gloss_counts()
+    assert set(chosen) == set(counts)
+    assert max(chosen.values()) - min(chosen.values()) <= 5  # of about 214
+
+
+def test_recordings_of_a_gloss_are_used_in_turn():
+    result = plan(recordings_of({gloss: 10 for gloss in "abcde"}), count=100)
+    uses = Counter(recording.index for sentence in result.sentences for recording in sentence)
+    for gloss in range(5):
+        of_gloss = [uses[index] for index in range(10 * gloss, 10 * gloss + 10)]
+        assert max(of_gloss) - min(of_gloss) <= 1
+
+
+def test_a_gloss_follows_itself_rarely_but_does():
+    sentences = plan(recordings_of({gloss: 30 for gloss in "abcdef"}), count=1000).sentences
+    glosses = [[recording.gloss for recording in sentence] for sentence in sentences]
+    pairs = [left == right for sentence in glosses for left, right in pairwise(sentence)]
+    assert 0.005 < np.mean(pairs) < 0.05
+
+
+def test_sentences_differ_and_begin_with_any_gloss():
+    sentences = plan(recordings_of({gloss: 30 for gloss in "abcdefgh"})).sentences
+    texts = {tuple(recording.gloss for recording in sentence) for sentence in sentences}
+    assert len(texts) > 190
+    assert {text[0] for text in texts} == set("abcdefgh")
+
+
+def test_sessions_of_too_few_glosses_are_left_out_and_counted():
+    recordings = recordings_of({"a": 60, "b": 60, "c": 30})  # session 1 has a and b only
+    result = plan(recordings)
+    assert {recording.session for sentence in result.sentences for recording in sentence} == {0}
+    assert Counter(recording.gloss for recording in result.left_out) == {"a": 30, "b": 30}
+    assert plan(recordings, least=2).left_out == []
+
+
+def test_a_sentence_is_no_longer_than_its_session_has_recordings():
+    sentences = plan(recordings_of({"a": 1, "b": 1, "c": 2}), least=3, most=7).sentences
+    assert {len(sentence) for sentence in sentences} == {3, 4}
+
+
+def test_one_gloss_can_be_all_there_is():
+    sentences = plan(recordings_of({"a": 4}), least=1, most=3).sentences
+    assert {recording.gloss for sentence in sentences for recording in sentence} == {"a"}
+
+
+def test_too_few_glosses_are_a_clear_error():
+    with pytest.raises(
+        DataError, match="split 'train' of x: no signer has 4 different glosses in one session among 6 "
+    ):
+        plan(recordings_of({"a": 2, "b": 2, "c": 2}), least=4)
+
+
+def test_the_seed_decides():
+    recordings = recordings_of({gloss: 30 for gloss in "abcdefgh"})
+    assert plan(recordings, seed=1).sentences == plan(recordings, seed=1).sentences
+    assert plan(recordings, seed=1).sentences != plan(recordings, seed=2).sentences
+
+
+# --------------------------------------------------------------------------------------------------- whole folders
+
+
+def isolated_corpus(path, glosses="abcd", repetitions=10, **made_by):
+    """Each recording stands still at a value of its own: (its row + 1) / 64."""
+    facts = {"command": "import", "format": "mp_data", "repetitions_per_session": 30, "recorders": 1} | made_by
+    with CorpusWriter(path, name="isolated", fps=30, aspect_ratio=1.5, made_by=facts) as writer:
+        for row, (gloss, repetition) in enumerate((g, r) for g in glosses for r in range(repetitions)):
+            landmarks, detected = clip([(row + 1) / 64] * 8, detected=row % 2 == 0)
+            writer.split("train").add(f"{gloss}-{repetition}", "recorder01", [gloss], landmarks, detected)
+    return path
+
+
+def test_composed_frames_come_from_the_split_their_recordings_are_in(tmp_path):
+    source = isolated_corpus(tmp_path / "isolated")
+    plans = compose(source, tmp_path / "out", sentences={"train": 30, "dev": 10, "test": 5}, seed=3)
+    corpus = Corpus(tmp_path / "out")
+    repetition_of = {row + 1: row % 10 for row in range(40)}
+    expected = {"train": set(range(6)), "test": {6, 7}, "dev": {8, 9}}
+    for name, split in corpus.splits.items():
+        found = set()
+        for index, sentence in enumerate(split.sentences):
+            landmarks, detected = split.read(index)
+            values, counts = np.unique(landmarks[:, 0, 0].astype(np.float64) * 64, return_counts=True)
+            rows = [int(value) for value, count in zip(values, counts, strict=True) if count >= 6]  # still: a recording
+            found |= {repetition_of[row] for row in rows}
+            assert {"abcd"[(row - 1) // 10] for row in rows} == set(sentence.glosses)
+            np.testing.assert_array_equal(landmarks[:, RIGHT].any(axis=(1, 2)), detected[:, 3])
+        assert found == expected[name]
+        assert sum(len(recordings) for recordings in plans[name].sentences) == sum(
+            len(sentence.glosses) for sentence in split.sentences
+        )
+
+
+def test_the_corpus_says_what_it_is(tmp_path):
+    source = isolated_corpus(tmp_path / "isolated")
+    compose(source, tmp_path / "mine", sentences={"train": 4, "dev": 2}, min_glosses=2, max_glosses=4, seed=3)
+    corpus = Corpus(tmp_path / "mine")
+    assert corpus.describe() == "mine (composed)"
+    assert (corpus.fps, corpus.aspect_ratio, corpus.simulated) == (30.0, 1.5, False)
+    assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 4, "dev": 2}
+    made_by = corpus.facts["made_by"]
+    assert made_by["sentences"] == {"train": 4, "dev": 2}
+    assert (made_by["min_glosses"], made_by["max_glosses"], made_by["seed"]) == (2, 4, 3)
+    assert made_by["split_by"] == "repetition"
+    assert made_by["source"]["name"] == "isolated"
+    assert made_by["source"]["made_by"]["repetitions_per_session"] == 30
+    assert {sentence.signer for sentence in corpus.split("dev").sentences} == {"recorder01"}
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path):
+    source = isolated_corpus(tmp_path / "isolated")
+    for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
+        compose(source, tmp_path / folder / "out", sentences={"train": 6, "dev": 3}, seed=seed)
+    files = sorted(path.name for path in (tmp_path / "a/out").iterdir())
+    assert len(files) == 7
+    for file in files:
+        first = (tmp_path / "a/out" / file).read_bytes()
+        assert first == (tmp_path / "b/out" / file).read_bytes()
+        assert file.endswith("detected.npy") or first != (tmp_path / "c/out" / file).read_bytes()
+
+
+def test_only_corpora_of_isolated_recordings_can_be_composed(tmp_path):
+    source = isolated_corpus(tmp_path / "isolated")
+    compose(source, tmp_path / "composed", sentences={"train": 4})
+    with pytest.raises(DataError, match="composed is not a corpus of isolated recordings"):
+        compose(tmp_path / "composed", tmp_path / "again", sentences={"train": 4})
+    other = isolated_corpus(tmp_path / "other", repetitions_per_session=None)
+    with pytest.raises(DataError, match="compose works on what 'import --format mp_data' wrote"):
+        read_recordings(Corpus(other))
+    with CorpusWriter(
+        tmp_path / "s", name="s", fps=25, aspect_ratio=1, made_by={"repetitions_per_session": 30}
+    ) as writer:
+        writer.split("train").add("s-1", "anna", "HELLO WORLD", *clip([1, 2]))
+    with pytest.raises(DataError, match="'s-1' with 2 glosses is not an isolated recording"):
+        read_recordings(Corpus(tmp_path / "s"))
+
+
+def test_a_dev_that_no_recording_is_left_for_is_a_clear_error(tmp_path):
+    source = isolated_corpus(tmp_path / "isolated", repetitions=1)
+    with pytest.raises(DataError, match=r"split 'dev' of .*isolated: no signer has 3 different glosses"):
+        compose(source, tmp_path / "out", sentences={"train": 4, "dev": 2})
+    assert not (tmp_path / "out").exists()

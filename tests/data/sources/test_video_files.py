@@ -1,0 +1,121 @@
+"""Which recording is whose, and in which order frames come: no picture is read here."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from data.sources.transcripts import TranscribedSentence
+from data.sources.video_files import find_recording_files, frame_files, match_recording_files
+from errors import DataError
+
+
+def make(root: Path, *files: str) -> Path:
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes(b"x")
+    return root
+
+
+def sentence(id: str, footage: str = "") -> TranscribedSentence:
+    return TranscribedSentence(id, "anna", ("A",), footage=footage)
+
+
+def matched(root: Path, **splits: list[TranscribedSentence]) -> tuple[dict[str, str], list[str]]:
+    """What match_footage says, as {'split id': place} and places."""
+    found, unused = match_recording_files(splits, find_recording_files(root))
+    return (
+        {" ".join(key): str(recording.path.relative_to(root)) for key, recording in found.items()},
+        [str(recording.path.relative_to(root)) for recording in unused],
+    )
+
+
+def test_videos_and_folders_of_frames_are_found_hidden_ones_are_not(tmp_path):
+    make(
+        tmp_path, "a.mp4", "b/c.MKV", "d/1/x1.png", "e/x1.jpg", "notes.txt", ".hidden.mp4", ".git/x.png", "empty/readme"
+    )
+    found = [(str(one.path.relative_to(tmp_path)), one.parts, one.is_video) for one in find_recording_files(tmp_path)]
+    assert found == [
+        ("a.mp4", ("a",), True),
+        ("b/c.MKV", ("b", "c"), True),
+        ("d/1", ("d",), False),
+        ("e", ("e",), False),
+    ]
+
+
+def test_a_link_in_a_circle_ends(tmp_path):
+    make(tmp_path, "a/x.mp4")
+    (tmp_path / "a/again").symlink_to(tmp_path)
+    assert [one.path.name for one in find_recording_files(tmp_path)] == ["x.mp4"]
+
+
+@pytest.mark.parametrize("frames", ["s1/1/s1_fn{:06d}-0.png", "s1/images{:04d}.png"])
+@pytest.mark.parametrize("below", ["", "train/", "features/fullFrame-210x260px/train/"])
+def test_phoenix_in_its_own_layout_and_flat(tmp_path, frames, below):
+    make(tmp_path, *(below + frames.format(number) for number in range(3)))
+    found, unused = matched(tmp_path, train=[sentence("s1", "s1/1/*.png")])
+    assert found == {"train s1": str(Path(below + frames).parent)}
+    assert unused == []
+
+
+def test_the_folder_of_the_split_decides_between_equal_names(tmp_path):
+    make(tmp_path, "train/s1.mp4", "dev/s1.mp4")
+    found, unused = matched(tmp_path, train=[sentence("s1")], dev=[sentence("s1")])
+    assert (found, unused) == ({"train s1": "train/s1.mp4", "dev s1": "dev/s1.mp4"}, [])
+
+
+def test_the_table_may_say_another_name_a_longer_path_or_one_that_is_not_there(tmp_path):
+    make(tmp_path, "clips/1.mp4", "clips/2.mp4", "s3.mov", "left.webm")
+    rows = [sentence("s1", "clips/1.mp4"), sentence("s2", "/home/anna/clips/2.mp4"), sentence("s3", "x/1/*.png")]
+    found, unused = matched(tmp_path, train=[*rows, sentence("s4", "gone.mp4")])
+    assert found == {"train s1": "clips/1.mp4", "train s2": "clips/2.mp4", "train s3": "s3.mov"}
+    assert unused == ["left.webm"]
+
+
+def test_two_recordings_of_one_sentence(tmp_path):
+    make(tmp_path, "a/s1.mp4", "b/s1.avi")
+    with pytest.raises(DataError, match=r"train sentence 's1' has 2 recordings, .*a/s1\.mp4 and .*b/s1\.avi"):
+        matched(tmp_path, train=[sentence("s1")])
+
+
+def test_two_sentences_of_one_recording(tmp_path):
+    make(tmp_path, "s1.mp4")
+    with pytest.raises(DataError, match=r"train sentence 's1' and dev sentence 's9' are the same recording .*s1\.mp4"):
+        matched(tmp_path, train=[sentence("s1")], dev=[sentence("s9", "s1.mp4")])
+
+
+def test_no_footage(tmp_path):
+    with pytest.raises(
+        DataError, match=r"has no recordings in it: expected files \.mp4, .* or folders of frames \(\.png"
+    ):
+        find_recording_files(make(tmp_path, "notes.txt"))
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        find_recording_files(tmp_path / "nowhere")
+
+
+def numbers(folder: Path) -> list[str]:
+    return [re.findall("[0-9]+", file.stem)[-2 if "fn" in file.stem else -1] for file in frame_files(folder)]
+
+
+def test_frames_come_in_the_order_of_their_numbers(tmp_path):
+    make(tmp_path, "a/9.png", "a/10.png", "a/8.png", "a/.DS_Store", "a/notes.txt")
+    assert numbers(tmp_path / "a") == ["8", "9", "10"]
+    make(tmp_path, *(f"b/01April_2010.avi_pid0_fn{number:06d}-0.png" for number in (54, 55, 56)))
+    assert numbers(tmp_path / "b") == ["000054", "000055", "000056"]
+    make(tmp_path, "c/frame_1_0.00.jpg", "c/frame_2_0.40.jpg", "c/frame_3_0.80.jpg")
+    assert [file.name for file in frame_files(tmp_path / "c")] == sorted(p.name for p in (tmp_path / "c").iterdir())
+    assert [file.name for file in frame_files(make(tmp_path, "d/only.png") / "d")] == ["only.png"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["f1.png", "f2.png", "f4.png"], "frame 3 is missing: f2.png is followed by f4.png"),
+        (["a.png", "b.png"], "not numbered in one way: a.png and b.png"),
+        (["f1.png", "f1.jpg"], "not numbered in one way"),
+        (["f1.png", "g2.png"], "not numbered in one way"),
+    ],
+)
+def test_frames_that_cannot_be_ordered(tmp_path, files, message):
+    with pytest.raises(DataError, match=re.escape(message)):
+        frame_files(make(tmp_path, *files))

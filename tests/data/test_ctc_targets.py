@@ -1,0 +1,58 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from data.corpus import Sentence, Split
+from data.ctc_lengths import ctc_steps, min_frames
+from data.ctc_targets import pad_targets, prepare_split
+from data.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary(["A", "B", "C"])
+
+
+def split_of(*rows: tuple[int, str], name: str = "train") -> Split:
+    """Sentences of so many frames with these annotations."""
+    sentences = [Sentence(f"s{i}", "anna", frames, tuple(text.split())) for i, (frames, text) in enumerate(rows)]
+    total = sum(frames for frames, _ in rows)
+    return Split(name, sentences, np.zeros((total, 543, 3), np.float16), np.ones((total, 4), bool))
+
+
+@pytest.mark.parametrize(("frames", "steps"), [(1, 1), (4, 1), (5, 2), (8, 2), (9, 3), (140, 35)])
+def test_ctc_steps(frames, steps):
+    assert ctc_steps(frames) == steps
+
+
+@pytest.mark.parametrize("glosses", ["A", "A B", "A A", "A A A", "A B B C", ""])
+def test_min_frames_is_the_fewest_that_can_be_aligned(glosses):
+    glosses = tuple(glosses.split())
+    needed = len(glosses) + sum(left == right for left, right in pairwise(glosses))
+    fewest = min_frames(glosses)
+    assert ctc_steps(fewest) >= needed
+    assert fewest == 1 or ctc_steps(fewest - 1) < needed
+
+
+def test_sentences_without_a_ctc_loss_are_told_apart():
+    # 5 frames give 2 steps: A B fits, A A needs a blank between; 9 frames give 3
+    prepared = prepare_split(
+        split_of((5, "A B"), (5, "A A"), (9, "A A"), (40, "A X"), (4, "A B"), (4, "X Y")), VOCABULARY
+    )
+    assert prepared.targets == [[1, 2], None, [1, 1], None, None, None]
+    assert prepared.unknown_glosses == ["X", "X", "Y"]
+    assert prepared.trainable.tolist() == [0, 2] and prepared.trainable.dtype == np.int64
+    assert prepared.references[3] == ("A", "X")
+
+
+def test_warnings_name_the_unknown_glosses():
+    (line,) = prepare_split(split_of((5, "A A"), (40, "X A"), (40, "X"), name="dev"), VOCABULARY).warnings()
+    assert "2 occurrences of 1 glosses" in line and line.endswith(": X")
+    assert prepare_split(split_of((40, "A")), VOCABULARY).warnings() == []
+
+
+def test_targets_are_padded_int64():
+    targets, lengths = pad_targets([[3, 1], [2], [1, 1, 2]], torch.device("cpu"))
+    assert targets.tolist() == [[3, 1, 0], [2, 0, 0], [1, 1, 2]]
+    assert lengths.tolist() == [2, 1, 3]
+    assert targets.dtype == lengths.dtype == torch.int64
+    assert pad_targets([[]], torch.device("cpu"))[0].shape == (1, 1)

@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+import torch
+
+import data.device_cache
+from data.augmentation_config import AugmentationConfig
+from data.batching import load_batch
+from data.corpus import Corpus, Split
+from data.ctc_lengths import min_frames
+from data.ctc_targets import prepare_split
+from data.device_cache import CachedSplit, cached_bytes
+from data.landmarks import WHOLE, Layout, subset
+from data.pipeline import FeaturePipeline
+from data.sentence_mixing import MixedSplit, mix_sentences
+from data.vocabulary import Vocabulary
+from errors import DataError
+
+CPU = torch.device("cpu")
+SOME = Layout(subset("arms"))
+
+
+@pytest.fixture
+def split(tiny_corpus, monkeypatch) -> Split:
+    monkeypatch.setattr(data.device_cache, "_PIECE", 100)  # several pieces, the last of them short
+    return Corpus(tiny_corpus).split("train")
+
+
+def assert_same_batches(split: Split, resident: CachedSplit, layout: Layout, plan):
+    for indices in plan:
+        expected, found = load_batch(split, indices, layout), resident.batch(split, indices).to(CPU)
+        for name in ("landmarks", "detected", "lengths"):
+            ours, theirs = getattr(found, name), getattr(expected, name)
+            assert ours.dtype == theirs.dtype and torch.equal(ours, theirs), name
+        assert found.indices is indices
+
+
+@pytest.mark.parametrize("layout", [WHOLE, SOME], ids=["whole", "some"])
+def test_gathered_batches_are_those_that_are_read(split, layout):
+    resident = CachedSplit(split, CPU, layout)
+    assert_same_batches(split, resident, layout, [np.array([5, 0, 7]), np.array([11]), np.arange(12), np.array([3, 3])])
+    assert resident.landmarks.nbytes + resident.detected.nbytes == cached_bytes([split], layout)
+
+
+@pytest.mark.parametrize("layout", [WHOLE, SOME], ids=["whole", "some"])
+def test_joined_sentences_are_gathered_from_the_same_landmarks(split, layout, make_corpus, tmp_path):
+    annotations = [*["SUN", "RAIN"] * 4, "SUN RAIN WIND HOUSE SUN"]
+    split = Corpus(make_corpus(tmp_path / "short", {"train": annotations})).split("train")
+    mixed = mix_sentences(split, np.arange(9), 1.0, 0, 1, min_frames)
+    assert (mixed.partners >= 0).sum() > 3
+    resident = CachedSplit(split, CPU, layout)
+    assert resident.holds(mixed) and not resident.holds(split.subset([0, 1]))
+    assert_same_batches(mixed, resident, layout, [np.arange(9), np.array([2, 8]), np.array([8])])
+
+
+def test_training_sees_the_same_from_a_resident_split(split):
+    prepared = prepare_split(split, Vocabulary.from_sentences(sentence.glosses for sentence in split.sentences))
+    plan, config = [np.arange(5), np.array([9, 7])], AugmentationConfig(time_mask=0.2)
+    mapped, resident = FeaturePipeline(0.8, CPU), FeaturePipeline(0.8, CPU)
+    resident.resident = [CachedSplit(split, CPU)]
+    for augmentation in (config, AugmentationConfig(enabled=False)):
+        batches = [p.augmented_batches(prepared, plan, augmentation, 0, 1) for p in (mapped, resident)]
+        for expected, found in zip(*batches, strict=True):
+            assert torch.equal(found.features, expected.features) and torch.equal(found.detected, expected.detected)
+            assert found.frames == expected.frames
+
+
+def test_nan_is_found_once_and_named_when_its_sentence_is_asked_for(split):
+    landmarks = np.array(split.landmarks)
+    landmarks[split.offsets[4] + 2, 400, 1] = np.nan
+    landmarks[split.offsets[12] - 1, 11, 0] = np.inf
+    broken = Split("train", split.sentences, landmarks, split.detected)
+    resident = CachedSplit(broken, CPU)
+    assert_same_batches(broken, resident, WHOLE, [np.array([0, 1, 2, 3, 5, 10])])
+    for index in (4, 11):
+        with pytest.raises(DataError) as expected:
+            load_batch(broken, np.array([0, index]))
+        with pytest.raises(DataError) as said:
+            resident.batch(broken, np.array([0, index]))
+        assert f"train-{index:02d}: landmarks hold NaN" in str(said.value) and str(said.value) == str(expected.value)
+
+
+def test_nan_in_a_sentence_that_follows_another_is_found_too(split, make_corpus, tmp_path):
+    annotations = [*["SUN", "RAIN"] * 4, "SUN RAIN WIND HOUSE SUN"]
+    split = Corpus(make_corpus(tmp_path / "short", {"train": annotations})).split("train")
+    mixed = mix_sentences(split, np.arange(9), 1.0, 0, 1, min_frames)
+    first = int(np.flatnonzero(mixed.partners >= 0)[0])
+    landmarks = np.array(split.landmarks)
+    landmarks[split.offsets[mixed.partners[first]] + 3, 11, 2] = np.nan
+    broken = Split("train", split.sentences, landmarks, split.detected)
+    broken = MixedSplit(broken, mixed.partners, mixed.gaps)
+    resident = CachedSplit(broken, CPU, SOME)
+    with pytest.raises(DataError, match=f"train-{first:02d}: landmarks hold NaN"):
+        resident.batch(broken, np.array([first]))
+
+
+def test_a_sentence_without_frames_is_an_error_here_too(split):
+    sentences = [*split.sentences[:2], split.sentences[2].__class__("empty", "anna", 0, ("SUN",))]
+    frames = sum(sentence.frames for sentence in sentences)
+    short = Split("train", sentences, split.landmarks[:frames], split.detected[:frames])
+    with pytest.raises(DataError, match="train sentence empty has no frames"):
+        CachedSplit(short, CPU).batch(short, np.array([0, 2]))
+
+
+def test_where_landmarks_stay_is_said(split, monkeypatch):
+    assert "landmarks mapped" in FeaturePipeline(0.8, CPU).keep_resident([split])
+    made = []
+    monkeypatch.setattr("data.pipeline.CachedSplit", lambda split, device, layout: made.append((split, layout)))
+    needed = cached_bytes([split], SOME)
+    for free, kept in ((2.1 * needed, [(split, SOME)]), (1.9 * needed, [])):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, free))
+        pipeline = FeaturePipeline(0.8, torch.device("cuda:0"), layout=SOME)
+        said = pipeline.keep_resident([split])
+        assert made == kept and ("resident on cuda:0" in said) == bool(kept)
+        made.clear()
+
+
+def test_landmarks_stay_mapped_where_the_memory_is_taken_meanwhile(split, monkeypatch):
+    def taken(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("data.pipeline.CachedSplit", taken)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**12, 10**12))
+    pipeline = FeaturePipeline(0.8, torch.device("cuda:0"))
+    assert "landmarks mapped" in pipeline.keep_resident([split]) and pipeline.resident == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_gathered_on_the_gpu(split):
+    gpu = torch.device("cuda")
+    resident, indices = CachedSplit(split, gpu), np.array([5, 0, 7])
+    found, expected = resident.batch(split, indices).to(gpu), load_batch(split, indices)
+    assert torch.equal(found.landmarks.cpu(), expected.landmarks) and torch.equal(
+        found.detected.cpu(), expected.detected
+    )

@@ -1,0 +1,191 @@
+"""Recordings of every kind as a stream of landmarks. Tracking itself is tested with data/sources/extraction.py."""
+
+import os
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from data.keyed_random import generator
+from data.sources.holistic import missing_library, quiet_libraries
+from data.sources.video_files import RecordingFile
+from errors import DataError
+from inference import recordings as landmark_stream
+from inference.recordings import Frame, find_recordings, in_aspect_ratio, open_camera, open_recording
+
+ROOT = Path(landmark_stream.__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def cv2():
+    try:
+        import cv2
+    except ImportError as error:
+        pytest.skip(missing_library(error))
+    return cv2
+
+
+class Brightness:
+    """In place of MediaPipe: all landmarks are at the picture's brightness, the face is not seen."""
+
+    def __init__(self):
+        self.resets = 0
+
+    def reset(self):
+        self.resets += 1
+
+    def track(self, picture):
+        return np.full((543, 3), picture.mean() / 255, np.float32), np.array([True, False, True, True])
+
+
+def nobody():
+    raise AssertionError("no tracker is needed")
+
+
+def touch(root: Path, *files: str) -> None:
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes(b"x")
+
+
+def test_files_folders_and_patterns(tmp_path):
+    touch(
+        tmp_path, "a.mp4", "b c.MKV", "x/d.pose", "x/sub/e.npy", "x/poster.jpg", "frames/1.png", "frames/2.png", "f.txt"
+    )
+    words = [tmp_path / "a.mp4", tmp_path / "x", tmp_path / "frames", f"{tmp_path}/*.M*", f"{tmp_path}/a.*"]
+    found, failed = find_recordings([str(word) for word in words])
+    assert [(one.path.name, "/".join(one.parts)) for one in found] == [
+        ("a.mp4", "a"),
+        ("d.pose", "d"),
+        ("e.npy", "sub/e"),
+        ("frames", "frames"),
+        ("b c.MKV", "b c"),
+    ]
+    assert not failed
+
+
+@pytest.mark.parametrize("given", ["split", "split/id-7", "split/id-7/1"])
+def test_a_sentence_of_phoenix_has_its_id_for_a_name(tmp_path, given):
+    touch(tmp_path, "split/id-7/1/x_fn000001-0.png")
+    (found,), _ = find_recordings([str(tmp_path / given)])
+    assert found.parts == ("id-7",) and found.path == tmp_path / "split/id-7/1"
+
+
+def test_words_that_name_no_recording_say_why(tmp_path):
+    touch(tmp_path, "f.txt", "model.pkl", "empty/readme.md")
+    words = [f"{tmp_path}/{name}" for name in ("f.txt", "model.pkl", "gone.mp4", "*.avi", "empty")]
+    found, failed = find_recordings(words)
+    assert not found and list(failed) == words
+    reasons = list(failed.values())
+    for number, said in enumerate(
+        ["is no recording", "is no recording", "does not exist", "no file has a name like this"]
+    ):
+        assert said in reasons[number]
+    assert reasons[4].startswith("has no recordings in it: expected files .mp4")
+
+
+def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(tmp_path):
+    touch(tmp_path, "clip[1].mp4")
+    found, failed = find_recordings([f"{tmp_path}/clip[1].mp4"])
+    assert [one.path.name for one in found] == ["clip[1].mp4"] and not failed
+
+
+def test_a_landmark_file_needs_no_tracker_and_says_what_it_knows(tmp_path, make_sentence):
+    landmarks, detected = make_sentence(["SUN", "RAIN"], generator("stream"))
+    landmarks[~detected[:, 3], 522:] = 0
+    landmarks[~detected[:, 2], 501:522] = 0
+    np.save(tmp_path / "a.npy", landmarks)
+    stream = open_recording(RecordingFile(tmp_path / "a.npy", ("a",)), nobody, 20.0, 0.8)
+    assert (stream.fps, stream.fps_is_known, stream.expected, stream.aspect_ratio) == (20.0, False, len(landmarks), 0.8)
+    frames = list(stream.frames)
+    np.testing.assert_array_equal([frame.landmarks for frame in frames], landmarks.astype("<f2"))
+    np.testing.assert_array_equal([frame.detected for frame in frames], detected)
+    assert [frame.time for frame in frames] == [number / 20 for number in range(len(landmarks))]
+
+
+def test_landmarks_that_are_no_image_coordinates_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", generator("z").normal(size=(20, 543, 3)))
+    with pytest.raises(DataError, match=r"a\.npy does not hold image coordinates: in 1 file the median nose is at"):
+        open_recording(RecordingFile(tmp_path / "a.npy", ("a",)), nobody, 25.0, 0.8)
+
+
+def video(cv2, path: Path, count: int, fps: float = 30) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, (64, 48))
+    for number in range(count):
+        writer.write(np.full((48, 64, 3), number % 250, np.uint8))
+    writer.release()
+    return path
+
+
+def test_a_video_tells_its_rate_and_shape(cv2, tmp_path):
+    path, tracker = video(cv2, tmp_path / "a.avi", 6), Brightness()
+    stream = open_recording(RecordingFile(path, ("a",)), lambda: tracker, 25.0, 0.8)
+    frames = list(stream.frames)
+    assert (stream.fps, stream.fps_is_known, stream.expected, stream.aspect_ratio) == (30.0, True, 6, 64 / 48)
+    assert tracker.resets == 1
+    np.testing.assert_allclose([frame.time for frame in frames], np.arange(6) / 30)
+    np.testing.assert_allclose([frame.landmarks[0, 0] for frame in frames], np.arange(6) / 255, atol=2 / 255)
+    assert frames[0].picture.shape == (48, 64, 3) and frames[0].landmarks.dtype == np.float16
+
+
+def test_a_long_video_needs_no_more_memory_than_a_short_one(cv2, tmp_path):
+    def peak(count: int) -> int:
+        path = video(cv2, tmp_path / f"{count}.avi", count)
+        stream = open_recording(RecordingFile(path, ("a",)), Brightness, 25.0, 0.8)
+        tracemalloc.start()
+        seen = sum(1 for _ in stream.frames)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert seen == count
+        return used
+
+    peak(20)
+    assert peak(200) < 1.1 * peak(20)
+
+
+def test_a_camera_is_timed_by_the_clock(cv2, monkeypatch):
+    pictures = [np.full((48, 64, 3), level, np.uint8) for level in (10, 20, 30)]
+    released, clock = [], iter([7.0, 7.1, 7.5])
+    camera = SimpleNamespace(
+        isOpened=lambda: True,
+        read=lambda: (True, pictures.pop(0)) if pictures else (False, None),
+        release=lambda: released.append(True),
+    )
+    monkeypatch.setattr(cv2, "VideoCapture", lambda number: camera)
+    monkeypatch.setattr(landmark_stream.time, "monotonic", lambda: next(clock))
+    stream = open_camera(0, Brightness)
+    assert stream.fps is None
+    np.testing.assert_allclose([frame.time for frame in stream.frames], [0.0, 0.1, 0.5])
+    assert released and stream.aspect_ratio == 64 / 48
+
+
+def test_a_camera_that_is_not_there(cv2):
+    with pytest.raises(DataError, match="camera 99 cannot be opened"), quiet_libraries():
+        open_camera(99, nobody)
+
+
+def test_shapes_are_those_of_the_models_images():
+    frame = Frame(0.0, np.full((543, 3), 0.75, np.float16), np.array([True, True, False, True]))
+    turned = in_aspect_ratio(frame, 0.75, 1.5)  # a picture of 3:4 in the middle of one of 3:2, of equal height
+    np.testing.assert_allclose(turned[0], [0.625, 0.75, 0.375])
+    assert (turned[501:522] == 0).all() and (turned[522:] == turned[0]).all()
+    np.testing.assert_array_equal(in_aspect_ratio(frame, 1.5, 1.5)[0], frame.landmarks[0])
+
+
+def test_libraries_are_quiet_and_python_is_not():
+    program = (
+        "import os, sys, warnings\n"
+        "from data.sources.holistic import quiet_libraries\n"
+        "with quiet_libraries():\n"
+        "    os.write(2, b'noise\\n')\n"
+        "    print('message', file=sys.stderr)\n"
+        "os.write(2, b'after\\n')\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env={**os.environ}, capture_output=True, text=True, timeout=60
+    )
+    assert ended.stderr.split() == ["message", "after"]

@@ -1,0 +1,110 @@
+"""Frame by frame as on the whole sentence, no later than promised."""
+
+import numpy as np
+import pytest
+import torch
+
+from data.features import body_coordinates, compute_features
+from data.keyed_random import generator
+from inference.streaming import RunningBody, StreamingStudent
+from models.student import Student
+from models.student_config import StudentModelConfig
+
+ASPECT = 0.8
+
+
+@pytest.fixture(scope="module")
+def model() -> Student:
+    torch.manual_seed(0)
+    sizes = {
+        "pose_width": 8,
+        "face_width": 4,
+        "hand_width": 8,
+        "widths": (12, 16, 20),
+        "conformer_width": 8,
+        "lstm_hidden": 8,
+    }
+    model = Student(StudentModelConfig(causal=True, **sizes), 6)
+    model.set_statistics(torch.zeros(6516), torch.full((6516,), 0.3))
+    for _ in range(3):
+        model.train()(torch.randn(3, 40, 6516), torch.tensor([40, 31, 22]))
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def sentence(make_sentence):
+    """landmarks (T, 543, 3), detected (T, 4) with a body that appears late and parts that get lost."""
+    landmarks, detected = make_sentence(["HOUSE", "RAIN", "SUN", "WIND", "RAIN", "HOUSE", "SUN"], generator("stream"))
+    detected[:3] = False
+    detected[40:44, 0] = False
+    detected[10:25, 3] = False
+    return torch.from_numpy(landmarks), torch.from_numpy(detected)
+
+
+def whole(model: Student, landmarks, detected) -> torch.Tensor:
+    lengths = torch.tensor([len(landmarks)])
+    with torch.inference_mode():
+        features = compute_features(landmarks[None], detected[None], lengths, ASPECT, causal=True)
+        return model(features, lengths, detected[None]).log_probs[0]
+
+
+def test_the_running_body_is_the_batched_one(sentence):
+    landmarks, detected = sentence
+    running = RunningBody(ASPECT)
+    one_by_one = [running(*frame) for frame in zip(landmarks.numpy(), detected.numpy(), strict=True)]
+    one_by_one = torch.from_numpy(np.stack(one_by_one))
+    at_once = body_coordinates(landmarks[None], detected[None], torch.tensor([len(landmarks)]), ASPECT, causal=True)[0]
+    assert torch.allclose(one_by_one, at_once, atol=1e-5)
+
+
+def test_causal_features_never_look_ahead_more_than_a_frame(sentence):
+    landmarks, detected = (part[None] for part in sentence)
+    frames = landmarks.shape[1]
+    expected = compute_features(landmarks, detected, torch.tensor([frames]), ASPECT, causal=True)
+    for cut in (8, 23, 38):
+        lengths = torch.tensor([cut])
+        seen = compute_features(landmarks[:, :cut], detected[:, :cut], lengths, ASPECT, causal=True)
+        assert torch.allclose(seen[:, : cut - 1], expected[:, : cut - 1], atol=1e-5)
+        changed = (seen[:, cut - 1] - expected[:, cut - 1]).abs().max()
+        assert changed > 1e-3, "the last frame's derivatives do look one frame ahead"
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 7, 1000])
+def test_a_stream_gives_what_the_whole_sentence_gives(model, sentence, chunk):
+    landmarks, detected = sentence
+    stream = StreamingStudent(model, ASPECT)
+    cuts = range(chunk, len(landmarks), chunk)
+    chunks = zip(*(np.split(each.numpy(), cuts) for each in sentence), strict=True)
+    parts = [stream.push(*part) for part in chunks]
+    kept = [each.shape[2] for block in stream._state.blocks for each in block]
+    assert len(stream._bodies) == 2 and max(kept) <= 6, "only what is still read is kept"
+    found = torch.cat([*parts, stream.finish()])
+    assert torch.allclose(found, whole(model, landmarks, detected), atol=1e-4)
+
+
+def test_a_step_comes_out_with_the_frame_that_was_promised(model, sentence):
+    landmarks, detected = sentence
+    stream, out = StreamingStudent(model, ASPECT), 0
+    for frame in range(len(landmarks)):
+        out += len(stream.push(landmarks[frame : frame + 1].numpy(), detected[frame : frame + 1].numpy()))
+        assert out == max((frame - model.lookahead) // 4 + 1, 0)
+
+
+def test_later_frames_do_not_change_a_step(model, sentence):
+    """Of the whole way from landmarks on: beyond the lookahead anything may follow, within it it may not."""
+    landmarks, detected = sentence
+    expected = whole(model, landmarks, detected)
+    for step in (2, 7):
+        known = 4 * step + model.lookahead + 1
+        other, lost = landmarks.clone(), detected.clone()
+        other[known:] = torch.rand_like(other[known:])
+        lost[known:] = ~lost[known:]
+        assert torch.allclose(whole(model, other, lost)[: step + 1], expected[: step + 1], atol=1e-5)
+        other[known - 1] += 0.2 * torch.rand_like(other[known - 1])
+        assert not torch.allclose(whole(model, other, lost)[step], expected[step], atol=1e-7, rtol=0)
+
+
+def test_an_empty_stream(model):
+    stream = StreamingStudent(model, ASPECT)
+    assert stream.finish().shape == (0, 6)
+    assert stream.push(np.zeros((0, 543, 3)), np.zeros((0, 4), dtype=bool)).shape == (0, 6)

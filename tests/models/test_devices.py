@@ -1,0 +1,52 @@
+import os
+
+import pytest
+import torch
+
+from data.pipeline import one_thread
+from errors import UsageError
+from models.devices import choose_device, cores_allowed, peak_memory
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [
+        ("100000 100000", 1),
+        ("150000 100000", 2),
+        ("10000 100000", 1),
+        ("max 100000", 3),
+        ("99900000 100000", 3),
+        ("", 3),
+    ],
+)
+def test_cores_are_those_a_container_pays_for(quota, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 5})
+    (tmp_path / "cpu.max").write_text(quota)
+    assert cores_allowed(tmp_path / "cpu.max") == expected
+    assert cores_allowed(tmp_path / "none") == 3
+
+
+def test_one_thread_ends_with_as_many_as_before():
+    before = torch.get_num_threads()
+    with pytest.raises(ZeroDivisionError), one_thread():
+        assert torch.get_num_threads() == 1
+        1 / 0  # noqa: B018
+    assert torch.get_num_threads() == before
+
+
+def test_the_peak_of_memory_grows_with_what_is_taken():
+    before = peak_memory(torch.device("cpu"))
+    held = torch.ones(int(before * 1e9) // 4 + 10**7)
+    assert peak_memory(torch.device("cpu")) >= before + 0.03 and held.numel()
+
+
+def test_a_gpu_that_is_named_becomes_the_current_one(monkeypatch):
+    current = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    assert choose_device("cuda:1") == torch.device("cuda:1") and current == [torch.device("cuda:1")]
+    choose_device("cuda")
+    choose_device("cpu:0")
+    with pytest.raises(UsageError, match="has 2 CUDA devices"):
+        choose_device("cuda:2")
+    assert len(current) == 1

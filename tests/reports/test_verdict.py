@@ -1,0 +1,117 @@
+"""What a history says in words: one made-up course for each verdict, and the borders between them."""
+
+import pytest
+
+from reports.verdict import evaluation_verdict, history_verdict
+
+
+def row(epoch, dev, train=None, loss=1.0, blank=0.6, kinds=(1, 0, 0), train_loss=1.0):
+    """An epoch's row; the dev errors are divided among (substitutions, deletions, insertions) as `kinds` says."""
+    names = ("dev_substitutions", "dev_deletions", "dev_insertions")
+    counts = dict(zip(names, (10 * kind for kind in kinds), strict=True))
+    wers = {"dev_wer": dev, "train_wer": dev if train is None else train}
+    return {
+        "epoch": epoch, "dev_loss": loss, "train_loss": train_loss, "dev_blank_share": blank, "learning_rate": 1e-3,
+        **wers, **counts,
+    }  # fmt: skip
+
+
+def course(*dev, train=None, **same):
+    return [row(n, wer, None if train is None else train[n - 1], **same) for n, wer in enumerate(dev, 1)]
+
+
+FALLING = course(90, 70, 55, 45, 38, 33, 29, 26)
+FLAT = course(90, 50, 30, 22, 20, 20.1, 19.9, 20)
+COLLAPSED = course(100, 100, 99, 99, blank=0.97, kinds=(0, 1, 0))
+CHANCE = course(130, 110, 101, 99, train=[120, 110, 104, 102])
+OVERFITTED = course(90, 60, 45, 40, 40.5, 41, 42, 43, train=[95, 60, 40, 25, 15, 9, 5, 3])
+
+
+@pytest.mark.parametrize(
+    ("history", "state"),
+    [
+        ([], "too early"),
+        (course(40, 30), "too early"),
+        (FALLING, "still improving"),
+        (FLAT, "levelled off"),
+        (COLLAPSED, "collapsed to blanks"),
+        (CHANCE, "not learning"),
+        (OVERFITTED, "overfitting"),
+    ],
+)
+def test_each_course_has_its_verdict(history, state):
+    assert history_verdict(history).state == state
+    assert str(history_verdict(history)).startswith(f"{state}: ")
+
+
+def test_the_numbers_are_told():
+    told = " ".join(history_verdict(FALLING).reasons)
+    assert "best dev WER, 26.00 % (greedy), came in epoch 8 of 8" in told and "26.00 % is not under the 25 %" in told
+    assert "fell from 33.00 %: more --epochs" in told  # the best before the last quarter, epochs 7 and 8
+    told = " ".join(history_verdict(FLAT).reasons)
+    assert "19.90 % is under the 25 %" in told and "epoch 7 of 8" in told and "fell by 0.10 points" in told
+    told = " ".join(history_verdict(OVERFITTED).reasons)
+    assert "train WER 3.0 % against dev WER 43.0 %" in told and "loss rose" not in told
+    told = " ".join(history_verdict(COLLAPSED).reasons)
+    assert "99 % of the dev glosses were left out and 97 % of the steps were blank" in told
+    assert "overfit_test.py" in " ".join(history_verdict(CHANCE).reasons)
+
+
+def test_a_risen_dev_loss_is_told_of_an_overfitted_run():
+    history = [{**one, "dev_loss": loss} for one, loss in zip(OVERFITTED, (4, 2, 1, 1, 1.2, 1.5, 2, 2.5), strict=True)]
+    assert "The dev loss rose from 1.00 to 2.50." in " ".join(history_verdict(history).reasons)
+    history[-1]["dev_loss"] = None  # no dev sentence has one
+    assert "rose from 1.00 to 2.00" in " ".join(history_verdict(history).reasons)
+
+
+def test_blanks_alone_or_deletions_alone_are_no_collapse():
+    peaky = course(40, 30, 20, 20, blank=0.97, kinds=(0, 1, 0))  # long signs: mostly blank, and yet read
+    assert history_verdict(peaky).state != "collapsed to blanks"
+    silent_on_some = course(95, 95, 95, 95, blank=0.5, kinds=(0, 1, 0))
+    assert history_verdict(silent_on_some).state == "not learning"
+
+
+def test_a_collapse_at_the_end_counts_though_it_had_learned():
+    history = [*course(80, 50, 40), row(4, 100, blank=1.0, kinds=(0, 1, 0))]
+    assert history_verdict(history).state == "collapsed to blanks"
+
+
+def test_train_ahead_of_dev_is_no_overfitting_while_dev_still_falls():
+    ahead = course(90, 60, 50, 45, 40, 36, 33, 30, train=[90, 50, 30, 20, 15, 10, 8, 6])
+    verdict = history_verdict(ahead)
+    assert verdict.state == "still improving"
+    assert "Train is ahead of dev: train WER 6.0 % against dev WER 30.0 %" in " ".join(verdict.reasons)
+
+
+def test_half_a_point_counts_as_improving_only_where_it_is_3_percent_of_the_rate():
+    assert history_verdict(course(90, 80, 70, 60, 52, 50, 49.2, 49)).state == "levelled off"  # 1 point of 50
+    assert history_verdict(course(90, 60, 40, 25, 12, 10, 9.2, 9)).state == "still improving"  # 1 point of 10
+
+
+def test_a_small_gap_at_a_low_rate_is_no_overfitting():
+    low = course(60, 20, 5, 3, 2.5, 2.4, 2.6, 2.5, train=[60, 15, 3, 1, 0.5, 0.3, 0.2, 0.1])
+    assert history_verdict(low).state == "levelled off"
+
+
+def counts(wer, substitutions, deletions, insertions, glosses=100):
+    named = {"substitutions": substitutions, "deletions": deletions, "insertions": insertions}
+    return {"wer": wer, "reference_glosses": glosses, **named}
+
+
+@pytest.mark.parametrize(
+    ("result", "blank", "state", "told"),
+    [
+        (counts(24.9, 5, 15, 4.9), 0.6, "under the target", "Most errors are deletions (15 of 24.9): it leaves glosses out."),
+        (counts(25.0, 20, 3, 2), 0.6, "not under the target", "it confuses glosses with each other"),
+        (counts(60, 10, 10, 40), 0.2, "not under the target", "it adds glosses that were not signed"),
+        (counts(30, 10, 10, 10), 0.6, "not under the target", ""),
+        (counts(95, 30, 60, 5), 0.6, "unusable", ""),
+        (counts(97, 2, 95, 0), 0.5, "unusable", "Most errors are deletions"),  # steps that say glosses: no blanks
+        (counts(97, 2, 95, 0), 0.98, "collapsed to blanks", "95 % of the glosses were left out, 98 % of the steps"),
+    ],
+)  # fmt: skip
+def test_an_evaluation_has_a_verdict_too(result, blank, state, told):
+    verdict = evaluation_verdict(result, blank)
+    assert verdict.state == state and told in " ".join(verdict.reasons)
+    assert bool(verdict.reasons) == (max(result[k] for k in ("substitutions", "deletions", "insertions")) * 2 > sum(
+        result[k] for k in ("substitutions", "deletions", "insertions")))  # fmt: skip

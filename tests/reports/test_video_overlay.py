@@ -1,0 +1,132 @@
+"""What is drawn onto a video, and with which letters."""
+
+import numpy as np
+import pytest
+from PIL import ImageFont
+
+from data.landmarks import LEFT_SHOULDER, LEFT_WRIST, PART_SLICES, RIGHT_SHOULDER
+from data.sources.holistic import missing_library
+from reports import video_overlay as overlay
+from reports.video_overlay import OverlayWriter, draw_skeleton_on_picture
+
+
+@pytest.fixture(scope="session")
+def cv2():
+    try:
+        import cv2
+    except ImportError as error:
+        pytest.skip(missing_library(error))
+    return cv2
+
+
+BLACK = np.zeros((120, 160, 3), np.uint8)
+
+
+def landmarks() -> np.ndarray:
+    points = np.full((543, 3), 0.5, np.float16)
+    points[LEFT_SHOULDER, :2], points[RIGHT_SHOULDER, :2] = (0.75, 0.25), (0.25, 0.25)
+    points[LEFT_WRIST, :2] = 0.9
+    return points
+
+
+def test_lines_are_where_the_landmarks_are(cv2):
+    drawn = draw_skeleton_on_picture(BLACK, landmarks(), np.array([True, False, False, False]))
+    assert drawn[30, 40:121].any(axis=1).all()  # from shoulder to shoulder
+    assert not drawn[:20].any() and not BLACK.any()
+
+
+@pytest.mark.parametrize(("part", "column"), [("pose", 0), ("face", 1), ("left_hand", 2), ("right_hand", 3)])
+def test_only_what_was_detected_is_drawn(cv2, part, column):
+    points = np.zeros((543, 3), np.float16)
+    points[PART_SLICES[part], :2] = np.random.default_rng(0).uniform(0.2, 0.8, size=points[PART_SLICES[part], :2].shape)
+    seen = np.zeros(4, bool)
+    assert not draw_skeleton_on_picture(BLACK, points, seen).any()
+    seen[column] = True
+    assert draw_skeleton_on_picture(BLACK, points, seen).any()
+    assert not draw_skeleton_on_picture(BLACK, points, ~seen)[20:, 30:].any()  # the others are all in the corner
+
+
+def read_video(cv2, path) -> tuple[list[np.ndarray], float]:
+    capture, frames = cv2.VideoCapture(str(path)), []
+    while True:
+        read, frame = capture.read()
+        if not read:
+            return frames, capture.get(cv2.CAP_PROP_FPS)
+        frames.append(frame)
+
+
+def test_a_video_of_uneven_frames_plays_at_its_own_speed(cv2, tmp_path):
+    path = tmp_path / "new folder" / "a b.mp4"
+    with OverlayWriter(path, 10.0) as writer:
+        for time, level in ((0.0, 0), (0.1, 60), (0.5, 120), (0.9, 250)):
+            writer.write(time, np.full_like(BLACK, level), landmarks(), np.zeros(4, bool), [])
+        assert not path.exists()  # it is there when it is complete
+    frames, fps = read_video(cv2, path)
+    assert fps == 10 and len(frames) == 10
+    np.testing.assert_allclose([frame.mean() for frame in frames], [0, 60, *[120] * 4, *[250] * 4], atol=4)
+    assert [path.name for path in path.parent.iterdir()] == ["a b.mp4"]
+
+
+def test_nothing_is_left_of_an_overlay_that_failed(cv2, tmp_path):
+    with pytest.raises(RuntimeError), OverlayWriter(tmp_path / "x.mp4", 10.0) as writer:
+        writer.write(0.0, BLACK, landmarks(), np.zeros(4, bool), [])
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def caption(tmp_path, *glosses: tuple[str, bool], note: str = "") -> tuple[np.ndarray, OverlayWriter]:
+    """A caption's picture, without the compression of a video."""
+    writer = OverlayWriter(tmp_path / "x.mp4", 10.0, note)
+    return writer._draw_caption(np.full((360, 480, 3), 128, np.uint8), glosses), writer
+
+
+def test_the_caption_has_what_is_being_signed_in_another_colour(tmp_path):
+    drawn, writer = caption(tmp_path, ("HOUSE", False), ("SÜSS", True))
+    assert (drawn[:300] == 128).all() and not writer.missing
+    white, yellow = (drawn == 255).all(2), (drawn == overlay.SPEAKING[::-1]).all(2)
+    assert white.any() and yellow.any()
+    assert np.flatnonzero(white.any(0)).max() < np.flatnonzero(yellow.any(0)).min()
+
+
+def test_the_last_glosses_that_fit_are_shown(tmp_path):
+    many = [(f"GLOSS{number}", False) for number in range(40)]
+    drawn, _ = caption(tmp_path, *many)
+    np.testing.assert_array_equal(drawn, caption(tmp_path, *many[-6:])[0])  # five do not fit
+    columns = np.flatnonzero((drawn == 255).all(2).any(0))
+    assert columns.min() > 0 and columns.max() < 480
+
+
+def test_a_note_stands_in_the_corner(tmp_path):
+    drawn, _ = caption(tmp_path, note="trained on simulated signers")
+    changed = np.argwhere((drawn != 128).any(2))
+    assert len(changed) and changed[:, 0].max() < 40
+
+
+def test_letters_that_no_font_has_are_boxes_and_told(tmp_path, monkeypatch):
+    overlay._font_file.cache_clear()
+    monkeypatch.setattr(overlay, "_installed_fonts", lambda: ())
+    drawn, writer = caption(tmp_path, ("你好", False))
+    assert writer.missing == {"你", "好"}
+    np.testing.assert_array_equal(drawn, caption(tmp_path, ("□□", False))[0])
+    overlay._font_file.cache_clear()
+
+
+def test_an_installed_font_that_has_the_letters_is_taken(monkeypatch, tmp_path):
+    overlay._font_file.cache_clear()
+    broken = tmp_path / "broken.ttf"
+    broken.write_bytes(b"no font")
+    # Stands for an installed one: matplotlib's other font has U+2A0C but not Chinese.
+    serif = overlay._default_font().replace("DejaVuSans.ttf", "STIXGeneral.ttf")
+    letter = next(
+        chr(code)
+        for code in sorted(overlay._characters(serif))
+        if not overlay._lacking(serif, chr(code)) and overlay._lacking(overlay._default_font(), chr(code))
+    )
+    monkeypatch.setattr(overlay, "_installed_fonts", lambda: (str(broken), serif))
+    assert overlay._font_file(letter) == (serif, frozenset())
+    assert overlay._font_file("ÄÖÜß") == (overlay._default_font(), frozenset())
+    overlay._font_file.cache_clear()
+
+
+def test_the_font_is_there_without_the_system():
+    assert ImageFont.truetype(overlay._default_font(), 20).getname()[0] == "DejaVu Sans"

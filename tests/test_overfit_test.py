@@ -1,0 +1,103 @@
+import json
+
+import pytest
+import yaml
+
+import overfit_test
+from errors import DataError, UsageError
+from training.config import Config, read_overrides
+
+FILES = {"result.json", "hypotheses.csv", "training_curves.png", "config.yaml", "environment.json", "report.html"}
+
+
+@pytest.fixture
+def arguments(tiny_settings, tmp_path) -> list[str]:
+    """Command line of a check that memorises within seconds."""
+    tiny_settings["training"] |= {"epochs": 300, "accumulation_steps": 1, "weight_decay": 0.0, "warmup_epochs": 5.0}
+    tiny_settings["model"] |= {"hand_width": 32, "inception_widths": [48, 48], "conformer_width": 32}
+    tiny_settings["augmentation"] = {"enabled": False}
+    path = tmp_path / "overfit.yaml"
+    path.write_text(yaml.safe_dump(tiny_settings))
+    return ["--config", str(path)]
+
+
+def test_a_teacher_that_memorises_ends_with_0(arguments, tmp_path, capsys):
+    assert overfit_test.main(arguments) == 0
+    output = capsys.readouterr().out
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["reached"] is True and result["wer"] == 0 and result["samples"] == 5
+    assert result["epochs_run"] < 300 and result["epochs_run"] % 5 == 0
+    assert f"memorised: 0.0 % WER after {result['epochs_run']} epochs" in output
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= FILES
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert f"Memorised: 0.0 % WER after {result['epochs_run']} epochs" in page and "<b>0.00 %</b>" in page
+    rows = [line.split() for line in output.splitlines() if line[:5].strip().isdigit()]
+    assert [int(row[0]) for row in rows] == list(range(5, result["epochs_run"] + 1, 5))
+    wers = [float(row[2]) for row in rows]
+    assert wers[-3:] == [0, 0, 0], "held for three checks"
+    assert all(set(wers[i : i + 3]) != {0.0} for i in range(len(wers) - 3)), "and not longer than that"
+    hypotheses = [line.split("|") for line in (tmp_path / "run" / "hypotheses.csv").read_text().splitlines()[1:]]
+    assert len(hypotheses) == 5 and all(row[2] == row[3] for row in hypotheses)
+
+
+def test_a_teacher_that_does_not_ends_with_1_and_says_what_to_look_at(arguments, tmp_path, capsys):
+    assert overfit_test.main([*arguments, "--epochs", "3", "--num_samples", "2"]) == 1
+    output = capsys.readouterr().out
+    assert "not memorised: " in output and "after 3 epochs" in output
+    for word in ("blank share", "gradient norm", "feasibility"):
+        assert f"  - {word}" in output
+    assert "Not memorised: " in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["reached"] is False and result["samples"] == 2 and result["epochs_run"] == 3
+
+
+def test_an_earlier_check_is_moved_aside(arguments, tmp_path, capsys):
+    for _ in range(2):
+        overfit_test.main([*arguments, "--epochs", "1"])
+    assert (tmp_path / "run.earlier-1" / "result.json").exists()
+
+
+def test_sentences_that_cannot_be_aligned_are_passed_over(arguments, make_corpus, tmp_path):
+    train = [("SUN SUN RAIN", 8), "RAIN SUN", "SUN", "WIND RAIN"]
+    corpus = make_corpus(tmp_path / "corpus", {"train": train})
+    options = [*arguments, "--data_dir", str(corpus), "--epochs", "1"]
+    overfit_test.main([*options, "--num_samples", "2"])
+    rows = (tmp_path / "run" / "hypotheses.csv").read_text().splitlines()[1:]
+    assert [row.split("|")[0] for row in rows] == ["train-01", "train-02"]
+    with pytest.raises(DataError, match="only 3 train sentences can be trained on, --num_samples is 4"):
+        overfit_test.main([*options, "--num_samples", "4"])
+
+
+def test_settings_come_from_overfit_yaml_unless_given(monkeypatch, tmp_path):
+    seen = []
+
+    def note(config, num_samples):
+        seen.append((config, num_samples))
+        raise UsageError("enough")
+
+    monkeypatch.setattr("training.overfit_check.run_overfit_check", note)
+    for argv in ([], ["--num_samples", "7", "--learning_rate", "0.5", "--output_dir", "x", "--seed", "4"]):
+        with pytest.raises(UsageError, match="enough"):
+            overfit_test.main(argv)
+    plain = Config().updated(read_overrides(overfit_test.DEFAULT_CONFIG))
+    assert seen[0] == (plain, 5)
+    given = plain.updated({"training": {"learning_rate": 0.5, "output_dir": "x", "seed": 4}})
+    assert seen[1] == (given, 7)
+
+
+def test_no_samples_are_refused():
+    with pytest.raises(UsageError, match="--num_samples 0: expected 1 or more"):
+        overfit_test.main(["--num_samples", "0"])
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--num_sample", "5"], 2, "unknown option --num_sample 5: did you mean --num_samples?"),
+        (["--data_dir", "does/not/exist", "--device", "cpu"], 3, "does/not/exist does not exist"),
+    ],
+)
+def test_refused_in_one_line(run_script, options, code, message):
+    result = run_script("overfit_test.py", *options)
+    assert result.returncode == code
+    assert message in result.stderr and result.stderr.count("\n") == 1

@@ -1,0 +1,127 @@
+"""What is said of a corpus before a run: its bad sentences, its changed files."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import train_teacher
+from data.corpus import Corpus, Sentence, Split
+from data.pipeline import FeaturePipeline, feature_statistics
+from errors import DataError
+from models.checkpoint import load_checkpoint
+from training.corpus_checks import find_bad_sentences
+
+
+@pytest.fixture
+def corpus(tiny_corpus, tmp_path) -> Path:
+    """A copy of the tiny corpus."""
+    return Path(shutil.copytree(tiny_corpus, tmp_path / "corpus"))
+
+
+def spoil(corpus: Path, split: str, index: int, frame: int, value: float) -> None:
+    landmarks = np.load(corpus / f"{split}.landmarks.npy")
+    landmarks[int(Corpus(corpus).split(split).offsets[index]) + frame, 501, 1] = value
+    np.save(corpus / f"{split}.landmarks.npy", landmarks)
+
+
+def edit_row(corpus: Path, split: str, index: int, edit) -> None:
+    path = corpus / f"{split}.csv"
+    lines = path.read_text().splitlines()
+    lines[index + 1] = edit(lines[index + 1])
+    path.write_text("\n".join([*lines, ""]))
+
+
+@pytest.fixture
+def spoilt(corpus) -> Path:
+    """Train sentences 1 and 3 have NaN and infinity, 5 no glosses, 7 cannot be aligned."""
+    spoil(corpus, "train", 1, 4, np.nan)
+    spoil(corpus, "train", 3, 0, -np.inf)
+    edit_row(corpus, "train", 5, lambda row: row.rsplit("|", 1)[0] + "|")
+    edit_row(corpus, "train", 7, lambda row: row + " RAIN" * 40)
+    return corpus
+
+
+def test_each_kind_by_hand():
+    rows = [(5, "A B"), (0, "A"), (8, ""), (4, "A A"), (4, "A"), (3, "A"), (3, "A")]
+    sentences = [Sentence(f"s{i}", "anna", frames, tuple(text.split())) for i, (frames, text) in enumerate(rows)]
+    landmarks = np.zeros((sum(frames for frames, _ in rows), 543, 3), np.float16)
+    landmarks[21 + 2, 0, 0], landmarks[24, 542, 2], landmarks[:5] = np.nan, np.inf, 65504  # the largest number there is
+    found = find_bad_sentences(Split("train", sentences, landmarks, np.ones((len(landmarks), 4), bool)))
+    assert [(one.index, one.reason, one.unreadable) for one in found] == [
+        (1, "has no frames", True),
+        (2, "has no glosses", False),
+        (3, "cannot be aligned: 4 frames give 1 steps, its 2 glosses need 3", False),
+        (5, "landmarks hold NaN or infinite values (first in frame 2)", True),
+        (6, "landmarks hold NaN or infinite values (first in frame 0)", True),
+    ]
+
+
+def test_bad_train_sentences_are_listed_once_and_refused(spoilt, tiny_yaml, tmp_path, capsys):
+    with pytest.raises(DataError, match=r"train sentence train-01: landmarks hold .*\(and 3 more of train.*--skip_bad"):
+        train_teacher.main(["--config", str(tiny_yaml), "--data_dir", str(spoilt)])
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("bad sentence: ")]
+    assert [line.split(": ")[1] for line in said] == [f"train sentence train-{n:02d}" for n in (1, 3, 5, 7)]
+    for line, reason in zip(said, ("frame 4", "frame 0", "has no glosses", "cannot be aligned"), strict=True):
+        assert reason in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_with_skip_bad_the_others_are_trained_on(spoilt, tiny_settings, execute_run, tmp_path):
+    tiny_settings["training"] |= {"data_dir": str(spoilt), "skip_bad": True, "epochs": 2}
+    run, result = execute_run(tiny_settings)
+    assert run.trainer.trainable.tolist() == [0, 2, 4, 6, 8, 9, 10, 11]
+    assert result["train_sentences_left_out"] == 4
+    model = load_checkpoint(tmp_path / "run" / "last.pth")["model"]
+    assert all(tensor.isfinite().all() for tensor in model.values()), "nor in the statistics"
+    train, pipeline = (
+        Corpus(spoilt).split("train"),
+        FeaturePipeline(0.8, run.trainer.device, layout=run.trainer.pipeline.layout),
+    )
+    mean, _ = feature_statistics(pipeline, train.subset([0, 2, 4, 6, 8, 9, 10, 11]))
+    assert model["feature_mean"].allclose(mean, atol=1e-6)
+    run, _ = execute_run({"training": {"output_dir": str(tmp_path / "run")}}, "auto")
+    assert run.start.kind == "continue", "and it can be continued without saying so again"
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_every_dev_sentence_counts(skip, corpus, tiny_settings, execute_run, capsys):
+    edit_row(corpus, "dev", 0, lambda row: row.rsplit("|", 1)[0] + "|")
+    edit_row(corpus, "dev", 2, lambda row: row + " RAIN" * 40)
+    tiny_settings["training"] |= {"data_dir": str(corpus), "skip_bad": skip, "epochs": 1}
+    _, result = execute_run(tiny_settings)
+    assert result["reference_glosses"] == sum(len(one.glosses) for one in Corpus(corpus).split("dev").sentences)
+    said = capsys.readouterr().out
+    assert "dev sentence dev-00: has no glosses; it is scored all the same" in said
+    assert "dev sentence dev-02: cannot be aligned" in said
+    spoil(corpus, "dev", 1, 0, np.nan)
+    with pytest.raises(DataError, match=r"dev sentence dev-01: landmarks hold NaN .*; every dev sentence counts"):
+        execute_run(tiny_settings)
+
+
+def test_a_sentence_without_frames(corpus, tiny_settings, execute_run):
+    """Its row says 0 and the next one has its frames, too."""
+    lengths = Corpus(corpus).split("train").lengths
+    edit_row(corpus, "train", 2, lambda row: row.replace(f"|{lengths[2]}|", "|0|"))
+    edit_row(corpus, "train", 3, lambda row: row.replace(f"|{lengths[3]}|", f"|{lengths[2] + lengths[3]}|"))
+    tiny_settings["training"] |= {"data_dir": str(corpus), "epochs": 1}
+    with pytest.raises(DataError, match=r"train sentence train-02: has no frames; repair it, or give --skip_bad"):
+        execute_run(tiny_settings)
+    tiny_settings["training"]["skip_bad"] = True
+    run, _ = execute_run(tiny_settings)
+    assert 2 not in run.trainer.trainable
+
+
+def test_a_corpus_that_changed_since_the_checkpoint_is_said(corpus, tiny_settings, execute_run, capsys, tmp_path):
+    """Also when corpus.json is the same: one coordinate of one frame is enough."""
+    tiny_settings["training"] |= {"data_dir": str(corpus), "epochs": 1}
+    execute_run(tiny_settings)
+    assert "was changed" not in capsys.readouterr().out
+    overrides = {"training": {"output_dir": str(tmp_path / "run")}}
+    spoil(corpus, "train", 1, 0, 0.25)
+    run, _ = execute_run(overrides, tmp_path / "run" / "last.pth")
+    assert "train.landmarks.npy was changed: its SHA-256 is not the one" in capsys.readouterr().out
+    assert run.start.kind == "fine-tune" and "the corpus is not the one" in run.start.reason
+    again, _ = execute_run({"training": {"output_dir": str(run.folder)}}, run.folder / "last.pth")
+    assert again.start.kind == "continue", "as it is, it is the corpus of the second run"

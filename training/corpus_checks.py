@@ -1,0 +1,95 @@
+"""What must be known of a corpus before a run: files that changed, and sentences that nothing can be learned from."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from data.corpus import Corpus, Split
+from data.ctc_lengths import ctc_steps, required_steps
+from data.ctc_targets import PreparedSplit
+from errors import DataError
+
+_NOT_FINITE = 0x7C00  # magnitude bits of a float16 from which on it is infinite or NaN
+
+
+@dataclass(frozen=True)
+class BadSentence:
+    """A sentence that cannot be trained on; `unreadable` when it cannot be scored either."""
+
+    index: int
+    id: str
+    reason: str
+    unreadable: bool
+
+
+def find_bad_sentences(split: Split) -> list[BadSentence]:
+    """The sentences of a split that cannot be trained on, with the reason. Reads all landmarks once, about 10 GB/s from
+    memory: less than the reading of the first epoch, which it saves that time."""
+    bad = []
+    for index, sentence in enumerate(split.sentences):
+        reason = _unreadable(split, index)
+        unreadable = reason is not None
+        if not unreadable and not sentence.glosses:
+            reason = "has no glosses"
+        elif not unreadable and ctc_steps(sentence.frames) < required_steps(sentence.glosses):
+            reason = (
+                f"cannot be aligned: {sentence.frames} frames give {ctc_steps(sentence.frames)} steps, its "
+                f"{len(sentence.glosses)} glosses need {required_steps(sentence.glosses)}"
+            )
+        if reason is not None:
+            bad.append(BadSentence(index, sentence.id, reason, unreadable))
+    return bad
+
+
+def _unreadable(split: Split, index: int) -> str | None:
+    landmarks, _ = split.read(index)
+    if len(landmarks) == 0:
+        return "has no frames"
+    magnitude = landmarks.view(np.uint16) & np.uint16(0x7FFF)
+    if int(magnitude.max()) < _NOT_FINITE:
+        return None
+    frame = int((magnitude >= _NOT_FINITE).any(axis=(1, 2)).argmax())
+    return f"landmarks hold NaN or infinite values (first in frame {frame})"
+
+
+def warn_of_changed_files(corpus: Corpus) -> None:
+    """Say which files of train and dev are not those that corpus.json describes; the corpus's fingerprint follows them.
+
+    About a second a GB, as it hashes all of them. Raises DataError when one cannot be read.
+    """
+    for file in corpus.verify(("train", "dev")):
+        print(f"warning: {corpus.path / file} was changed: its SHA-256 is not the one that corpus.json says")
+
+
+def check_splits(corpus: Corpus, train: PreparedSplit, dev: PreparedSplit, skip_bad: bool) -> PreparedSplit:
+    """Look through train and dev before a run and list what is bad in them.
+
+    Returns the train split as it is trained on: without its bad sentences if `skip_bad` says so. Dev sentences all count:
+    those without a CTC loss are scored all the same, and one that cannot be read is an error.
+    Raises DataError naming the sentences.
+    """
+    bad = {prepared.split.name: find_bad_sentences(prepared.split) for prepared in (train, dev)}
+    for name, found in bad.items():
+        for one in found:
+            said = "; it is scored all the same" if name == "dev" and not one.unreadable else ""
+            print(f"bad sentence: {name} sentence {one.id}: {one.reason}{said}")
+    for line in dev.warnings():
+        print(f"warning: {line}")
+    _refuse(
+        corpus, "dev", [one for one in bad["dev"] if one.unreadable], "every dev sentence counts: repair or extract it"
+    )
+    if not skip_bad:
+        _refuse(corpus, "train", bad["train"], "repair it, or give --skip_bad to leave such sentences out")
+    left_out = {one.index for one in bad["train"]}
+    if len(left_out) == len(train.split):
+        raise DataError(f"{corpus.path}: none of the {len(train.split)} train sentences can be trained on")
+    if left_out:
+        print(f"{len(left_out)} of {len(train.split)} train sentences are left out (--skip_bad)")
+    targets = [None if index in left_out else target for index, target in enumerate(train.targets)]
+    return replace(train, targets=targets)
+
+
+def _refuse(corpus: Corpus, name: str, bad: list[BadSentence], advice: str) -> None:
+    if bad:
+        more = f" (and {len(bad) - 1} more of {name}, listed above)" if len(bad) > 1 else ""
+        raise DataError(f"{corpus.path}: {name} sentence {bad[0].id}: {bad[0].reason}{more}; {advice}")

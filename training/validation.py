@@ -1,0 +1,97 @@
+"""WER and loss of a split while the model trains, greedily and in batches."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from data.batching import plan_evaluation
+from data.ctc_targets import PreparedSplit, pad_targets
+from data.pipeline import FeaturePipeline
+from data.vocabulary import Vocabulary
+from decoding.batches import Decoder
+from decoding.greedy import greedy_decode
+from decoding.scoring import Score, score
+from inference.posteriors import model_outputs
+from models.devices import Precision
+from models.i3d_teacher import I3DTeacher, TeacherOutput
+from training.distributed import Ranks
+from training.losses import TeacherLoss
+
+_ALONE = Ranks()
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """hypotheses[i] belongs to sentence i of the split. loss: mean per sentence over those that have one, NaN if none.
+    blank_share: share of steps whose best class is blank, 0 to 1."""
+
+    hypotheses: list[list[str]]
+    score: Score
+    loss: float
+    blank_share: float
+
+
+@torch.inference_mode()
+def validate(
+    model: I3DTeacher,
+    pipeline: FeaturePipeline,
+    prepared: PreparedSplit,
+    vocabulary: Vocabulary,
+    loss: TeacherLoss,
+    precision: Precision,
+    decoder: Decoder = greedy_decode,
+    batch_size: int = 16,
+    on_batch: Callable[[], None] = lambda: None,
+    ranks: Ranks = _ALONE,
+) -> ValidationResult:
+    """Decode and score every sentence of a split. `on_batch` is called after each batch (a progress bar, a stop).
+
+    ranks: the processes that share the batches; each batch is read as one process reads it, and all return the same.
+    """
+    split = prepared.split
+    plan = plan_evaluation(split.lengths, batch_size)
+    own = ranks.share(plan)
+    read = []
+    outputs = model_outputs(model, pipeline, split, precision, own)
+    with contextlib.closing(outputs):
+        for indices, output in outputs:
+            inside = torch.arange(output.log_probs.shape[1], device=output.lengths.device) < output.lengths[:, None]
+            read.append(
+                (
+                    decoder(output.log_probs, output.lengths),
+                    _losses(loss, output, [prepared.targets[index] for index in indices]),
+                    int(((output.log_probs.argmax(-1) == 0) & inside).sum()),
+                    int(output.lengths.sum()),
+                )
+            )
+            on_batch()
+    if len(own) < -(-len(plan) // ranks.world):
+        on_batch()  # as often as on the other processes
+    shares = ranks.gather(read)
+    hypotheses: list[list[str]] = [[] for _ in range(len(split))]
+    losses, blanks, steps = [], 0, 0
+    for number, indices in enumerate(plan):
+        classes, own_losses, own_blanks, own_steps = shares[number % ranks.world][number // ranks.world]
+        for index, one in zip(indices, classes, strict=True):
+            hypotheses[index] = vocabulary.decode(one)
+        losses += own_losses
+        blanks += own_blanks
+        steps += own_steps
+    return ValidationResult(
+        hypotheses,
+        score(prepared.references, hypotheses),
+        float(np.mean(losses)) if losses else float("nan"),
+        blanks / steps,
+    )
+
+
+def _losses(loss: TeacherLoss, output: TeacherOutput, targets: list[list[int] | None]) -> list[float]:
+    rows = [row for row, target in enumerate(targets) if target is not None]
+    if not rows:
+        return []
+    index = torch.tensor(rows, device=output.lengths.device)
+    chosen = TeacherOutput(*(tensor.index_select(0, index) for tensor in output))
+    return loss(chosen, *pad_targets([targets[row] for row in rows], output.lengths.device)).total.tolist()
