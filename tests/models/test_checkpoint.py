@@ -157,6 +157,10 @@ def a_zip(inner: str) -> bytes:
         a_zip("archive/data.pkl"),
         a_zip("readme.txt"),
     ],
+    ids=[
+        *("empty", "text", "pickle magic", "empty pickle", "npy header", "all bytes"),
+        *("open brackets", "zeros", "pickled list", "pickled settings", "zip like torch's", "another zip"),
+    ],
 )
 def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(tmp_path, data):
     path = tmp_path / "file.pth"
