@@ -14,11 +14,12 @@ _METAVARS = {int: "N", float: "X", Path: "PATH"}
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose help reads as documentation in a terminal of any width, and whose errors are one line naming
-    the nearest option.
+    """An argument parser whose help reads as documentation in a terminal of any width, and whose
+    errors are one line naming the nearest option.
 
-    Of the description, indented lines are commands to copy: they stay lines of their own, folded where they are too long.
-    Everything else is filled. Each option's default is shown behind its help.
+    Of the description, indented lines are commands to copy: they stay lines of their own, folded
+    where they are too long. Everything else is filled. Each option's default is shown behind its
+    help.
     """
 
     def __init__(self, **options):
@@ -34,31 +35,39 @@ class Parser(argparse.ArgumentParser):
         return namespace
 
     def error(self, message: str) -> NoReturn:
-        first = os.environ.get("LOCAL_RANK", "0") == "0"  # of the processes that torchrun started here: one says it
+        # Of the processes that torchrun started here: one says it
+        first = os.environ.get("LOCAL_RANK", "0") == "0"
         self.exit(2, f"error: {message} (see {self.prog} --help)\n" if first else None)
 
 
 class _HelpFormatter(argparse.HelpFormatter):
-    """Examples folded, the rest filled; a default behind each help text that does not say its own; a short usage line."""
+    """Examples folded, the rest filled; a default behind each help text that does not say its own;
+    a short usage line."""
 
     def __init__(self, prog: str):
         width = min(shutil.get_terminal_size().columns, _WIDEST) - 2
         super().__init__(prog, max_help_position=28, width=width)
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        return _METAVARS.get(action.type) or action.dest.rsplit("_", 1)[-1].upper()  # --data_dir DIR
+        # --data_dir DIR
+        return _METAVARS.get(action.type) or action.dest.rsplit("_", 1)[-1].upper()
 
     def add_usage(self, usage, actions, groups, prefix=None) -> None:
-        """The options that must be given, the others as [options]: all of them stand below with what they mean."""
+        """The options that must be given, the others as [options]: all of them stand below with
+        what they mean."""
         if usage is None:
             words = [self._prog]
             for action in actions:
                 if action.required or not action.option_strings:
-                    metavar = self._format_args(action, self._get_default_metavar_for_optional(action))
+                    metavar = self._format_args(
+                        action, self._get_default_metavar_for_optional(action)
+                    )
                     words += [*action.option_strings[:1], metavar]
             if prefix is None:  # else it is the beginning of a subcommand's own usage
                 words.append("[options]")
-                words = textwrap.wrap(" ".join(words), self._width - len("usage: "), break_on_hyphens=False)
+                words = textwrap.wrap(
+                    " ".join(words), self._width - len("usage: "), break_on_hyphens=False
+                )
             usage = ("\n       " if prefix is None else " ").join(words).replace("%", "%%")
         super().add_usage(usage, actions, groups, prefix)
 
@@ -91,15 +100,17 @@ def number_between(low: float, high: float) -> Callable[[str], float]:
         except (ValueError, ZeroDivisionError):
             value = float("nan")
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"expected a number from {low:g} to {high:g}, or W/H, found '{text}'")
+            raise argparse.ArgumentTypeError(
+                f"expected a number from {low:g} to {high:g}, or W/H, found '{text}'"
+            )
         return value
 
     return number
 
 
 def _fold_command(line: str, width: int, continued: bool) -> list[str]:
-    """A command as lines that the shell joins again, cut before options where it is too long; `continued`: it is the rest of
-    one that is already folded."""
+    """A command as lines that the shell joins again, cut before options where it is too long;
+    `continued`: it is the rest of one that is already folded."""
     lines = []
     indent = " " * (len(line) - len(line.lstrip()))
     further = indent if continued else indent + "    "

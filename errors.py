@@ -1,6 +1,7 @@
 """The three ways a command can be refused, and the exit code of each.
 
-Exit codes of every script: 0 done, 1 a check failed, 2 usage, 3 data, 4 training diverged, 130/143 stopped by a signal.
+Exit codes of every script: 0 done, 1 a check failed, 2 usage, 3 data, 4 training diverged, 130/143
+stopped by a signal.
 """
 
 import io
@@ -15,13 +16,16 @@ MAX_MESSAGE = 1500  # characters
 class ProjectError(Exception):
     """Base of all errors that are shown to the user as one line, without a traceback.
 
-    What a file brought into the message can neither break the line nor reach the terminal as a command.
+    What a file brought into the message can neither break the line nor reach the terminal as a
+    command.
     """
 
     exit_code = 1
 
     def __init__(self, message: str):
-        line = "".join(one if one.isprintable() else repr(one)[1:-1] for one in message[:MAX_MESSAGE])
+        line = "".join(
+            one if one.isprintable() else repr(one)[1:-1] for one in message[:MAX_MESSAGE]
+        )
         super().__init__(line + ("…" if len(message) > MAX_MESSAGE else ""))
 
 
@@ -44,12 +48,15 @@ class DivergenceError(ProjectError):
 
 
 def run_script(main: Callable[[], int]) -> None:
-    """Run a script's `main` and leave with its exit code; a `ProjectError` becomes one line on stderr.
+    """Run a script's `main` and leave with its exit code; a `ProjectError` becomes one line on
+    stderr.
 
-    Each line is out as soon as it is printed, also into a file or a pipe; what the locale has no letters for is escaped.
+    Each line is out as soon as it is printed, also into a file or a pipe; what the locale has no
+    letters for is escaped.
     """
     _see_to_utf8()
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that cannot be written to is no news to anyone
+    # A home that cannot be written to is no news to anyone
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
@@ -71,8 +78,9 @@ def run_script(main: Callable[[], int]) -> None:
 
 
 def _see_to_utf8() -> None:
-    """Start anew in Python's UTF-8 mode where the locale knows ASCII only (LC_ALL=C with PYTHONUTF8=0): paths with other
-    letters could be opened, but not written into any file, neither here nor in the libraries."""
+    """Start anew in Python's UTF-8 mode where the locale knows ASCII only
+    (LC_ALL=C with PYTHONUTF8=0): paths with other letters could be opened, but not written into any
+    file, neither here nor in the libraries."""
     if sys.getfilesystemencoding() == "ascii":
         sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])

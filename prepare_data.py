@@ -1,4 +1,5 @@
-"""Make, import, compose and check corpora: folders of landmarks and annotations that the other scripts train on.
+"""Make, import, compose and check corpora: folders of landmarks and annotations that the other
+scripts train on.
 
 The built-in corpus of simulated signers, or one with the sentences and lengths of a real corpus:
 
@@ -6,7 +7,8 @@ The built-in corpus of simulated signers, or one with the sentences and lengths 
     python prepare_data.py synthesize --output data/corpora/rehearsal \\
         --transcripts phoenix2014/train.corpus.csv --frames phoenix2014/train.frames.csv
 
-Videos (mp4, avi, mov, mkv, webm) or folders of frames (png, jpg), through MediaPipe; by several machines, then merged:
+Videos (mp4, avi, mov, mkv, webm) or folders of frames (png, jpg), through MediaPipe; by several
+machines, then merged:
 
     python prepare_data.py extract --input videos --annotations annotations --output data/corpora/mine
     RANK=0 WORLD_SIZE=2 python prepare_data.py extract --input videos --annotations annotations --output data/corpora/ours
@@ -35,7 +37,12 @@ from pathlib import Path
 from command_line import Parser, number_between
 from errors import UsageError, run_script
 
-SYNTHESIZE_DEFAULTS = {"sentences": 600, "dev_sentences": 100, "test_sentences": 0, "unseen_dev_signers": 0}
+SYNTHESIZE_DEFAULTS = {
+    "sentences": 600,
+    "dev_sentences": 100,
+    "test_sentences": 0,
+    "unseen_dev_signers": 0,
+}
 ASPECT_RATIOS = {
     "mp_data": (4 / 3, "a 640x480 webcam"),
     "npy": (210 / 260, "210x260, as RWTH-PHOENIX-Weather"),
@@ -97,20 +104,43 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     commands = parser.add_subparsers(
         title="commands", required=True, metavar="{synthesize,extract,merge,import,compose,check}"
     )
-    _add_synthesize(_command(commands, "synthesize", "a corpus acted by simulated signers", run_synthesize))
-    _add_extract(_command(commands, "extract", "videos and folders of frames, through MediaPipe Holistic", run_extract))
+    _add_synthesize(
+        _command(commands, "synthesize", "a corpus acted by simulated signers", run_synthesize)
+    )
+    _add_extract(
+        _command(
+            commands,
+            "extract",
+            "videos and folders of frames, through MediaPipe Holistic",
+            run_extract,
+        )
+    )
     merge = _command(commands, "merge", "one corpus of the shards of an extraction", run_merge)
     merge.add_argument(
-        "--input", type=Path, nargs="+", required=True, metavar="DIR", help="folders <output>.extracting of all shards"
+        "--input",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="folders <output>.extracting of all shards",
     )
-    merge.add_argument("--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make")
+    merge.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make"
+    )
     _add_import(
-        _command(commands, "import", "recordings that exist as landmarks: .npy, .npz, .pose, .parquet", run_import)
+        _command(
+            commands,
+            "import",
+            "recordings that exist as landmarks: .npy, .npz, .pose, .parquet",
+            run_import,
+        )
     )
     _add_compose(_command(commands, "compose", "sentences from isolated recordings", run_compose))
     check = _command(commands, "check", "verify a corpus and print what is in it", run_check)
     check.add_argument("corpus", type=Path, metavar="DIR", help="the corpus folder")
-    check.add_argument("--html", type=Path, metavar="FILE", help="write it as a page too, with plots and skeletons")
+    check.add_argument(
+        "--html", type=Path, metavar="FILE", help="write it as a page too, with plots and skeletons"
+    )
     return parser, commands.choices
 
 
@@ -122,8 +152,12 @@ def _command(commands, name: str, text: str, run: Callable[[argparse.Namespace],
 
 
 def _add_synthesize(parser: Parser) -> None:
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make")
-    parser.add_argument("--seed", type=_whole(0), default=0, help="same seed, same bytes (default: %(default)s)")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make"
+    )
+    parser.add_argument(
+        "--seed", type=_whole(0), default=0, help="same seed, same bytes (default: %(default)s)"
+    )
     group = parser.add_argument_group("sentences from the built-in grammar")
     for option, default in SYNTHESIZE_DEFAULTS.items():
         text = {
@@ -132,7 +166,9 @@ def _add_synthesize(parser: Parser) -> None:
             "test_sentences": "sentences of test",
             "unseen_dev_signers": "signers of dev that are not in train",
         }[option]
-        group.add_argument(f"--{option}", type=_whole(0), metavar="N", help=f"{text} (default: {default})")
+        group.add_argument(
+            f"--{option}", type=_whole(0), metavar="N", help=f"{text} (default: {default})"
+        )
     group = parser.add_argument_group("sentences of a real corpus")
     group.add_argument(
         "--transcripts",
@@ -141,16 +177,26 @@ def _add_synthesize(parser: Parser) -> None:
         help="train.corpus.csv (id|folder|signer|annotation), or its folder; dev and test beside it are taken too",
     )
     group.add_argument(
-        "--frames", type=Path, metavar="FILE", help="train.frames.csv (id|frames), or its folder: their real lengths"
+        "--frames",
+        type=Path,
+        metavar="FILE",
+        help="train.frames.csv (id|frames), or its folder: their real lengths",
     )
     group.add_argument(
-        "--fraction", type=_fraction, metavar="F", help="keep this share of each split, 0.1 for a tenth (default: all)"
+        "--fraction",
+        type=_fraction,
+        metavar="F",
+        help="keep this share of each split, 0.1 for a tenth (default: all)",
     )
 
 
 def _add_extract(parser: Parser) -> None:
     parser.add_argument(
-        "--input", type=Path, required=True, metavar="DIR", help="folder of the videos or frame folders"
+        "--input",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of the videos or frame folders",
     )
     parser.add_argument(
         "--annotations",
@@ -160,24 +206,50 @@ def _add_extract(parser: Parser) -> None:
         help="train file with dev and test beside it, or their folder: PHOENIX-2014 (also SI5), 2014T, CSL-Daily, Isharah, "
         "or your own train.csv, dev.csv (id|video|signer|annotation)",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make")
-    _add_normalize(parser)
-    parser.add_argument("--workers", type=_whole(1), metavar="N", help="processes, 400 MB each (default: one a core)")
-    parser.add_argument("--max_frames", type=_whole(1), metavar="N", help="leave longer videos out (default: no limit)")
     parser.add_argument(
-        "--fps", type=number_between(1, 1000), default=25.0, help="frames a second of folders of frames"
+        "--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make"
+    )
+    _add_normalize(parser)
+    parser.add_argument(
+        "--workers",
+        type=_whole(1),
+        metavar="N",
+        help="processes, 400 MB each (default: one a core)",
     )
     parser.add_argument(
-        "--model_complexity", type=int, choices=(0, 1, 2), default=1, help="of the pose model; 0 and 2 need their files"
+        "--max_frames",
+        type=_whole(1),
+        metavar="N",
+        help="leave longer videos out (default: no limit)",
+    )
+    parser.add_argument(
+        "--fps",
+        type=number_between(1, 1000),
+        default=25.0,
+        help="frames a second of folders of frames",
+    )
+    parser.add_argument(
+        "--model_complexity",
+        type=int,
+        choices=(0, 1, 2),
+        default=1,
+        help="of the pose model; 0 and 2 need their files",
     )
 
 
 def _add_import(parser: Parser) -> None:
     parser.add_argument(
-        "--format", choices=("mp_data", "npy", "pose", "parquet"), required=True, help="how the recordings are laid out"
+        "--format",
+        choices=("mp_data", "npy", "pose", "parquet"),
+        required=True,
+        help="how the recordings are laid out",
     )
-    parser.add_argument("--input", type=Path, required=True, metavar="DIR", help="folder of the recordings")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make")
+    parser.add_argument(
+        "--input", type=Path, required=True, metavar="DIR", help="folder of the recordings"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make"
+    )
     parser.add_argument(
         "--fps",
         type=number_between(1, 1000),
@@ -190,9 +262,13 @@ def _add_import(parser: Parser) -> None:
         help="image width / height of the recordings (default: 4/3 for mp_data, 210/260 for npy, 3/4 for parquet)",
     )
     parser.add_argument(
-        "--skip_bad", action="store_true", help="leave out train sentences that cannot be read (listed), instead of all"
+        "--skip_bad",
+        action="store_true",
+        help="leave out train sentences that cannot be read (listed), instead of all",
     )
-    group = parser.add_argument_group("mp_data: <gloss>/<repetition>/<frame>.npy of 1662 or 258 values")
+    group = parser.add_argument_group(
+        "mp_data: <gloss>/<repetition>/<frame>.npy of 1662 or 258 values"
+    )
     group.add_argument(
         "--repetitions_per_session",
         type=_whole(1),
@@ -200,35 +276,71 @@ def _add_import(parser: Parser) -> None:
         help="repetitions of a gloss that were recorded in one sitting (default: 30)",
     )
     group.add_argument(
-        "--recorders", type=_whole(1), metavar="N", help="people who took turns, a sitting each (default: 1)"
+        "--recorders",
+        type=_whole(1),
+        metavar="N",
+        help="people who took turns, a sitting each (default: 1)",
     )
     group = parser.add_argument_group("npy, pose, parquet: a file a sentence")
     group.add_argument(
-        "--annotations", type=Path, metavar="PATH", help="train file with dev and test beside it, or their folder"
+        "--annotations",
+        type=Path,
+        metavar="PATH",
+        help="train file with dev and test beside it, or their folder",
     )
     _add_normalize(group)
 
 
 def _add_normalize(parser) -> None:
     parser.add_argument(
-        "--normalize", choices=("phoenix2014",), help="the official clean-up of train's annotations (default: none)"
+        "--normalize",
+        choices=("phoenix2014",),
+        help="the official clean-up of train's annotations (default: none)",
     )
 
 
 def _add_compose(parser: Parser) -> None:
     parser.add_argument(
-        "--input", type=Path, required=True, metavar="DIR", help="corpus made by import --format mp_data"
+        "--input",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="corpus made by import --format mp_data",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make")
-    parser.add_argument("--seed", type=_whole(0), default=0, help="same seed, same bytes (default: %(default)s)")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make"
+    )
+    parser.add_argument(
+        "--seed", type=_whole(0), default=0, help="same seed, same bytes (default: %(default)s)"
+    )
     group = parser.add_argument_group("sentences")
-    group.add_argument("--sentences", type=_whole(1), default=400, metavar="N", help="sentences to train on")
-    group.add_argument("--dev_sentences", type=_whole(0), default=80, metavar="N", help="sentences of dev")
     group.add_argument(
-        "--test_sentences", type=_whole(0), default=0, metavar="N", help="sentences of test (default: %(default)s)"
+        "--sentences", type=_whole(1), default=400, metavar="N", help="sentences to train on"
     )
-    group.add_argument("--min_glosses", type=_whole(1), default=3, metavar="N", help="glosses of the shortest sentence")
-    group.add_argument("--max_glosses", type=_whole(1), default=7, metavar="N", help="glosses of the longest sentence")
+    group.add_argument(
+        "--dev_sentences", type=_whole(0), default=80, metavar="N", help="sentences of dev"
+    )
+    group.add_argument(
+        "--test_sentences",
+        type=_whole(0),
+        default=0,
+        metavar="N",
+        help="sentences of test (default: %(default)s)",
+    )
+    group.add_argument(
+        "--min_glosses",
+        type=_whole(1),
+        default=3,
+        metavar="N",
+        help="glosses of the shortest sentence",
+    )
+    group.add_argument(
+        "--max_glosses",
+        type=_whole(1),
+        default=7,
+        metavar="N",
+        help="glosses of the longest sentence",
+    )
     group = parser.add_argument_group("what dev is made of")
     group.add_argument(
         "--split_by",
@@ -253,12 +365,16 @@ def run_synthesize(arguments: argparse.Namespace) -> int:
                 raise UsageError(f"--{option} goes with --transcripts FILE")
         from data.simulation.corpora import synthesize
 
-        counts = {option: SYNTHESIZE_DEFAULTS[option] if n is None else n for option, n in given.items()}
+        counts = {
+            option: SYNTHESIZE_DEFAULTS[option] if n is None else n for option, n in given.items()
+        }
         synthesize(arguments.output, seed=arguments.seed, progress=True, **counts)
     else:
         for option, value in given.items():
             if value is not None:
-                raise UsageError(f"--{option} does not go with --transcripts: these say what is signed by whom")
+                raise UsageError(
+                    f"--{option} does not go with --transcripts: these say what is signed by whom"
+                )
         from data.simulation.corpora import synthesize_transcripts
         from data.sources.transcripts import keep_fraction, read_splits
 
@@ -266,14 +382,17 @@ def run_synthesize(arguments: argparse.Namespace) -> int:
         for split, sentences in splits.items():
             if arguments.fraction is not None:
                 splits[split] = keep_fraction(sentences, arguments.fraction, arguments.seed)
-            print(f"found {split}: {len(sentences):,} sentences, {len(splits[split]):,} to be signed")
+            print(
+                f"found {split}: {len(sentences):,} sentences, {len(splits[split]):,} to be signed"
+            )
         synthesize_transcripts(arguments.output, splits, seed=arguments.seed, progress=True)
     _show(arguments.output)
     return 0
 
 
 def run_extract(arguments: argparse.Namespace) -> int:
-    """`extract`: footage and annotations to a corpus; 3 when videos failed, which are listed, the rest is kept."""
+    """`extract`: footage and annotations to a corpus; 3 when videos failed, which are listed, the
+    rest is kept."""
     from data.sources.extraction import extract, shard_of
 
     rank, world_size = shard_of(os.environ)
@@ -292,9 +411,14 @@ def run_extract(arguments: argparse.Namespace) -> int:
     )
     if report.complete:
         _show(arguments.output)
-        return _tell(report, f"; to try only these again, repair them, remove {arguments.output}, repeat the command")
+        return _tell(
+            report,
+            f"; to try only these again, repair them, remove {arguments.output}, repeat the command",
+        )
     folder = f"{arguments.output}.extracting"
-    print(f"shard {rank} of {world_size}: {report.sentences:,} sentences, {report.frames:,} frames in {folder}")
+    print(
+        f"shard {rank} of {world_size}: {report.sentences:,} sentences, {report.frames:,} frames in {folder}"
+    )
     print("when all shards are finished: prepare_data.py merge --input their folders --output DIR")
     return _tell(report)
 
@@ -328,7 +452,9 @@ def run_import(arguments: argparse.Namespace) -> int:
         if getattr(arguments, option) is not None:
             raise UsageError(f"--{option} does not go with --format {arguments.format}")
     if arguments.format != "mp_data" and arguments.annotations is None:
-        raise UsageError(f"--format {arguments.format} needs --annotations PATH, the train file or its folder")
+        raise UsageError(
+            f"--format {arguments.format} needs --annotations PATH, the train file or its folder"
+        )
     from data.sources.importing import import_landmark_files
     from data.sources.mp_data import import_mp_data
 
@@ -349,7 +475,13 @@ def run_import(arguments: argparse.Namespace) -> int:
             f"taken to be: {block} repetitions a sitting (--repetitions_per_session), "
             f"{recorders} recorder{'s' if recorders > 1 else ''} in turn (--recorders)"
         )
-        import_mp_data(arguments.input, arguments.output, repetitions_per_session=block, recorders=recorders, **common)
+        import_mp_data(
+            arguments.input,
+            arguments.output,
+            repetitions_per_session=block,
+            recorders=recorders,
+            **common,
+        )
     _show(arguments.output)
     return 0
 
@@ -357,10 +489,16 @@ def run_import(arguments: argparse.Namespace) -> int:
 def run_compose(arguments: argparse.Namespace) -> int:
     """`compose`: continuous sentences from isolated recordings."""
     if arguments.min_glosses > arguments.max_glosses:
-        raise UsageError(f"--min_glosses {arguments.min_glosses} is more than --max_glosses {arguments.max_glosses}")
+        raise UsageError(
+            f"--min_glosses {arguments.min_glosses} is more than --max_glosses {arguments.max_glosses}"
+        )
     from data.sources.composer import compose
 
-    counts = {"train": arguments.sentences, "dev": arguments.dev_sentences, "test": arguments.test_sentences}
+    counts = {
+        "train": arguments.sentences,
+        "dev": arguments.dev_sentences,
+        "test": arguments.test_sentences,
+    }
     plans = compose(
         arguments.input,
         arguments.output,
@@ -376,7 +514,14 @@ def run_compose(arguments: argparse.Namespace) -> int:
     width = max(len(gloss) for counter in glosses.values() for gloss in counter)
     print(" ".join(["gloss".ljust(max(width, 5)), *(split.rjust(6) for split in plans)]))
     for gloss in sorted(set().union(*glosses.values())):
-        print(" ".join([gloss.ljust(max(width, 5)), *(f"{counter[gloss]:6,}" for counter in glosses.values())]))
+        print(
+            " ".join(
+                [
+                    gloss.ljust(max(width, 5)),
+                    *(f"{counter[gloss]:6,}" for counter in glosses.values()),
+                ]
+            )
+        )
     for split, plan in plans.items():
         if plan.left_out:
             print(
@@ -385,7 +530,10 @@ def run_compose(arguments: argparse.Namespace) -> int:
             )
         missing = sorted(set(glosses[split]) - set(glosses["train"]))
         if missing:
-            print(f"warning: glosses of {split} that train never shows: {', '.join(missing)}", file=sys.stderr)
+            print(
+                f"warning: glosses of {split} that train never shows: {', '.join(missing)}",
+                file=sys.stderr,
+            )
     _show(arguments.output)
     return 0
 
@@ -413,7 +561,9 @@ def _show(path: Path) -> None:
         signers = len({sentence.signer for sentence in split.sentences})
         glosses = len({gloss for sentence in split.sentences for gloss in sentence.glosses})
         frames = int(split.offsets[-1])
-        print(f"  {name:5} {len(split):6,} sentences {frames:9,} frames {signers:4,} signers {glosses:6,} glosses")
+        print(
+            f"  {name:5} {len(split):6,} sentences {frames:9,} frames {signers:4,} signers {glosses:6,} glosses"
+        )
 
 
 def _whole(least: int) -> Callable[[str], int]:
@@ -421,7 +571,9 @@ def _whole(least: int) -> Callable[[str], int]:
 
     def whole(text: str) -> int:
         if not text.isdecimal() or len(text) > 18 or int(text) < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, found '{text}'")
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number of at least {least}, found '{text}'"
+            )
         return int(text)
 
     return whole

@@ -19,14 +19,16 @@ Batches of as many sentences as fit, alike in work and memory, about as many an 
 See what a run would be, and how long an epoch would take, without writing anything:
     python train_teacher.py --config configs/teacher.yaml --dry_run
 
-Settings: built-in defaults < the checkpoint's (with --resume) < YAML (--config) < command line. The YAML file may also hold
-settings that have no option here: the weights of the losses and of hidden parts (explained in training/config.py), the model's
-sizes and parts (models/config.py) and each augmentation's range (data/augmentation_config.py). The run's config.yaml has all.
+Settings: built-in defaults < the checkpoint's (with --resume) < YAML (--config) < command line. The
+YAML file may also hold settings that have no option here: the weights of the losses and of hidden
+parts (explained in training/config.py), the model's sizes and parts (models/config.py) and each
+augmentation's range (data/augmentation_config.py). The run's config.yaml has all.
 
-The run folder then holds best_model.pth and last.pth, report.html to look at, MODEL_CARD.md, result.json, and what repeating
-the run needs: config.yaml and environment.json.
+The run folder then holds best_model.pth and last.pth, report.html to look at, MODEL_CARD.md,
+result.json, and what repeating the run needs: config.yaml and environment.json.
 
-Exit codes: 0 done, 2 usage, 3 data, 4 diverged, 130 / 143 stopped by Ctrl-C / SIGTERM with a checkpoint to resume from.
+Exit codes: 0 done, 2 usage, 3 data, 4 diverged, 130 / 143 stopped by Ctrl-C / SIGTERM with a
+checkpoint to resume from.
 """
 
 import argparse
@@ -34,7 +36,15 @@ from pathlib import Path
 
 from command_line import Parser
 from errors import run_script
-from training.config import DECODERS, OPTIMIZERS, PRECISIONS, Config, given_settings, merge_overrides, read_overrides
+from training.config import (
+    DECODERS,
+    OPTIMIZERS,
+    PRECISIONS,
+    Config,
+    given_settings,
+    merge_overrides,
+    read_overrides,
+)
 from training.distributed import connect_processes
 
 # Settings that are not the training section's.
@@ -42,12 +52,17 @@ HOMES = {"dropout": ("model", "dropout"), "augment": ("augmentation", "enabled")
 
 
 def make_parser() -> Parser:
-    """Options; each one that is not given stays out of the namespace, so that YAML and checkpoint can fill it."""
+    """Options; each one that is not given stays out of the namespace, so that YAML and checkpoint
+    can fill it."""
     defaults = Config().training
-    parser = Parser(prog="train_teacher.py", description=__doc__, argument_default=argparse.SUPPRESS)
+    parser = Parser(
+        prog="train_teacher.py", description=__doc__, argument_default=argparse.SUPPRESS
+    )
 
     def setting(group, name: str, kind: type, text: str, **options) -> None:
-        group.add_argument(f"--{name}", type=kind, help=f"{text} (default: {getattr(defaults, name)})", **options)
+        group.add_argument(
+            f"--{name}", type=kind, help=f"{text} (default: {getattr(defaults, name)})", **options
+        )
 
     files = parser.add_argument_group("data and files")
     files.add_argument(
@@ -76,7 +91,12 @@ def make_parser() -> Parser:
         action="store_true",
         help="leave out train sentences that are broken or cannot be aligned, listed (default: refuse the corpus)",
     )
-    setting(files, "checkpoint_minutes", float, "save inside an epoch every so many minutes; 0: only at its end")
+    setting(
+        files,
+        "checkpoint_minutes",
+        float,
+        "save inside an epoch every so many minutes; 0: only at its end",
+    )
 
     optimisation = parser.add_argument_group("optimisation")
     setting(optimisation, "epochs", int, "passes over the train split")
@@ -95,14 +115,30 @@ def make_parser() -> Parser:
     setting(optimisation, "optimizer", str, "optimiser", choices=OPTIMIZERS)
     setting(optimisation, "max_grad_norm", float, "gradient norm is clipped at this")
     setting(optimisation, "patience", int, "epochs without a better dev WER before stopping early")
-    optimisation.add_argument("--dropout", type=float, help=f"dropout (default: {Config().model.dropout})")
     optimisation.add_argument(
-        "--augment", action=argparse.BooleanOptionalAction, help="augment train sentences (default: on)"
+        "--dropout", type=float, help=f"dropout (default: {Config().model.dropout})"
+    )
+    optimisation.add_argument(
+        "--augment",
+        action=argparse.BooleanOptionalAction,
+        help="augment train sentences (default: on)",
     )
 
     rest = parser.add_argument_group("decoding, device, reproducibility")
-    setting(rest, "decoder", str, "of the final evaluation; dev is read greedily after each epoch", choices=DECODERS)
-    setting(rest, "precision", str, "number format: auto is bf16 on CUDA, fp32 on the CPU", choices=PRECISIONS)
+    setting(
+        rest,
+        "decoder",
+        str,
+        "of the final evaluation; dev is read greedily after each epoch",
+        choices=DECODERS,
+    )
+    setting(
+        rest,
+        "precision",
+        str,
+        "number format: auto is bf16 on CUDA, fp32 on the CPU",
+        choices=PRECISIONS,
+    )
     setting(rest, "device", str, "auto, cpu, cuda or cuda:N")
     rest.add_argument(
         "--compile",
@@ -111,10 +147,14 @@ def make_parser() -> Parser:
     )
     setting(rest, "seed", int, "weights, order, dropout and augmentation follow from it")
     rest.add_argument(
-        "--deterministic", action="store_true", help="deterministic kernels where torch has them (default: off)"
+        "--deterministic",
+        action="store_true",
+        help="deterministic kernels where torch has them (default: off)",
     )
     rest.add_argument(
-        "--dry_run", action="store_true", help="print sizes and estimated times; write nothing (default: train)"
+        "--dry_run",
+        action="store_true",
+        help="print sizes and estimated times; write nothing (default: train)",
     )
     return parser
 
@@ -127,7 +167,9 @@ def main(argv: list[str] | None = None) -> int:
     dry = options.pop("dry_run", False)
 
     def settings() -> dict[str, dict]:
-        return merge_overrides(read_overrides(config) if config else {}, given_settings(options, HOMES))
+        return merge_overrides(
+            read_overrides(config) if config else {}, given_settings(options, HOMES)
+        )
 
     with connect_processes() as ranks:
         with ranks.together():
@@ -138,7 +180,9 @@ def main(argv: list[str] | None = None) -> int:
         from training.setup import make_ready, prepare_run
 
         run = make_ready(
-            ranks, lambda: plan_start(resume, overrides), lambda start: prepare_run(start, extend, ranks=ranks)
+            ranks,
+            lambda: plan_start(resume, overrides),
+            lambda start: prepare_run(start, extend, ranks=ranks),
         )
         return ranks.leave(carry_out(run, dry, resume, "train_teacher.py"))
 

@@ -39,29 +39,59 @@ from training.config import DECODERS
 def make_parser() -> Parser:
     parser = Parser(prog="transcribe.py", description=__doc__)
     parser.add_argument(
-        "inputs", nargs="*", metavar="RECORDING", help="files, folders, or patterns such as 'videos/*.mp4'"
+        "inputs",
+        nargs="*",
+        metavar="RECORDING",
+        help="files, folders, or patterns such as 'videos/*.mp4'",
     )
-    parser.add_argument("--camera", type=int, metavar="N", help="read camera N (0 is the first) instead")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="best_model.pth of a run, or an exported .onnx")
     parser.add_argument(
-        "--decoder", choices=DECODERS, help="how glosses are read (default: what dev chose, else greedy)"
+        "--camera", type=int, metavar="N", help="read camera N (0 is the first) instead"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        help="best_model.pth of a run, or an exported .onnx",
+    )
+    parser.add_argument(
+        "--decoder",
+        choices=DECODERS,
+        help="how glosses are read (default: what dev chose, else greedy)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
     results = parser.add_argument_group("what is written")
-    results.add_argument("--format", choices=FORMATS, default="text", help="srt, vtt: subtitles; eaf: ELAN")
-    results.add_argument("--output", type=Path, metavar="PATH", help="file, or folder of several (default: the screen)")
     results.add_argument(
-        "--overlay", type=Path, metavar="PATH", help="video with skeleton and glosses (.mp4), or folder of several"
+        "--format", choices=FORMATS, default="text", help="srt, vtt: subtitles; eaf: ELAN"
+    )
+    results.add_argument(
+        "--output",
+        type=Path,
+        metavar="PATH",
+        help="file, or folder of several (default: the screen)",
+    )
+    results.add_argument(
+        "--overlay",
+        type=Path,
+        metavar="PATH",
+        help="video with skeleton and glosses (.mp4), or folder of several",
     )
 
     windows = parser.add_argument_group("online: long recordings and the camera")
     windows.add_argument("--online", action="store_true", help="windows for short recordings too")
     windows.add_argument(
-        "--window", type=number_between(0, 3600), default=WINDOW, metavar="S", help="seconds of a window"
+        "--window",
+        type=number_between(0, 3600),
+        default=WINDOW,
+        metavar="S",
+        help="seconds of a window",
     )
     windows.add_argument(
-        "--overlap", type=number_between(0, 3600), default=OVERLAP, metavar="S", help="seconds of overlap of windows"
+        "--overlap",
+        type=number_between(0, 3600),
+        default=OVERLAP,
+        metavar="S",
+        help="seconds of overlap of windows",
     )
     windows.add_argument(
         "--lookahead",
@@ -111,7 +141,9 @@ def check(options: argparse.Namespace) -> None:
                 f"--{name} has no effect on a camera, which is always read online, by the clock: leave it out"
             )
     if options.overlap >= options.window:
-        raise UsageError(f"--overlap {options.overlap:g} must be less than --window {options.window:g}")
+        raise UsageError(
+            f"--overlap {options.overlap:g} must be less than --window {options.window:g}"
+        )
     if options.lookahead >= options.overlap:
         raise UsageError(
             f"--lookahead {options.lookahead:g} must be less than --overlap {options.overlap:g}: a gloss that one window "
@@ -131,7 +163,9 @@ def main(argv: list[str] | None = None) -> int:
     from inference.windows import Windows
 
     whole = 0.0 if options.online else options.whole
-    windows = Windows(options.window, options.overlap, options.lookahead, whole, live=options.camera is not None)
+    windows = Windows(
+        options.window, options.overlap, options.lookahead, whole, live=options.camera is not None
+    )
     return transcribe(
         TranscriptionRequest(
             inputs=tuple(options.inputs),

@@ -1,9 +1,11 @@
-"""The baseline that training speed is compared with: the first version of this design, rebuilt from its description.
+"""The baseline that training speed is compared with: the first version of this design, rebuilt from
+its description.
 
-It reads all 6,516 features (each part encoder its part of all four blocks), has the same inception widths as the teacher, pools
-by 16 in time, interpolates linearly back to the full rate and runs three packed BiLSTM layers of 512 there: 27 M parameters
-against 50 M. Plain batch norm, one CTC loss. Features are float32 files, one a sentence, without augmentation; AdamW is torch's
-plain loop. It is here to be timed: its faults as a recognizer (RESULTS.md) are kept.
+It reads all 6,516 features (each part encoder its part of all four blocks), has the same inception
+widths as the teacher, pools by 16 in time, interpolates linearly back to the full rate and runs
+three packed BiLSTM layers of 512 there: 27 M parameters against 50 M. Plain batch norm, one CTC
+loss. Features are float32 files, one a sentence, without augmentation; AdamW is torch's plain loop.
+It is here to be timed: its faults as a recognizer (RESULTS.md) are kept.
 """
 
 from collections.abc import Sequence
@@ -24,37 +26,46 @@ MAX_GRAD_NORM = 1.0
 
 
 class BaselineInception(nn.Module):
-    """The branches of models/temporal_inception.py with a plain batch norm, which sees padding. (B, C, T) -> (B, width, T)."""
+    """The branches of models/temporal_inception.py with a plain batch norm, which sees padding.
+    (B, C, T) -> (B, width, T)."""
 
     def __init__(self, in_width: int, out_width: int):
         super().__init__()
         eighth = out_width // 8
         widths = {3: eighth, 5: out_width - 3 * eighth, 9: eighth}
         self.branches = nn.ModuleList(
-            nn.Conv1d(in_width, width, kernel, padding=kernel // 2) for kernel, width in widths.items()
+            nn.Conv1d(in_width, width, kernel, padding=kernel // 2)
+            for kernel, width in widths.items()
         )
         self.pooled = nn.Conv1d(in_width, eighth, 1)
         self.norm = nn.BatchNorm1d(out_width)
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = self.pooled(functional.max_pool1d(x, 3, stride=1, padding=1))
-        return torch.relu(self.norm(torch.cat([*(branch(x) for branch in self.branches), pooled], dim=1)))
+        return torch.relu(
+            self.norm(torch.cat([*(branch(x) for branch in self.branches), pooled], dim=1))
+        )
 
 
 class BaselineTeacher(nn.Module):
-    """The whole baseline. sizes: widths of the teacher that it is compared with; `classes` counts the blank (index 0)."""
+    """The whole baseline. sizes: widths of the teacher that it is compared with; `classes` counts
+    the blank (index 0)."""
 
     def __init__(self, sizes: ModelConfig, classes: int, lstm_hidden: int = LSTM_HIDDEN):
         super().__init__()
         columns, encoders = [], []
         for part, width in zip(
-            PARTS, (sizes.pose_width, sizes.face_width, sizes.hand_width, sizes.hand_width), strict=True
+            PARTS,
+            (sizes.pose_width, sizes.face_width, sizes.hand_width, sizes.hand_width),
+            strict=True,
         ):
             place = PART_SLICES[part]
             columns.append(torch.from_numpy(feature_columns(tuple(range(place.start, place.stop)))))
             encoders.append(nn.Linear(len(columns[-1]), width))
         self.columns, self.encoders = columns, nn.ModuleList(encoders)
-        self.fusion = nn.Linear(sum(encoder.out_features for encoder in encoders), sizes.fusion_width)
+        self.fusion = nn.Linear(
+            sum(encoder.out_features for encoder in encoders), sizes.fusion_width
+        )
         self.stages = nn.ModuleList(
             [
                 BaselineInception(sizes.fusion_width, sizes.inception_widths[0]),
@@ -74,13 +85,21 @@ class BaselineTeacher(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """features (B, T, 6516), lengths int64 (B,) -> log-probs (B, T, V) at the full frame rate."""
-        parts = [encode(features[..., at]) for encode, at in zip(self.encoders, self.columns, strict=True)]
-        x = torch.relu(self.fusion(torch.relu(torch.cat(parts, dim=2)))).transpose(1, 2)  # (B, C, T)
+        parts = [
+            encode(features[..., at])
+            for encode, at in zip(self.encoders, self.columns, strict=True)
+        ]
+        # (B, C, T)
+        x = torch.relu(self.fusion(torch.relu(torch.cat(parts, dim=2)))).transpose(1, 2)
         for stage in self.stages:
             x = functional.max_pool1d(self.dropout(stage(x)), POOL, ceil_mode=True)
-        x = functional.interpolate(x, size=features.shape[1], mode="linear", align_corners=False).transpose(1, 2)
+        x = functional.interpolate(
+            x, size=features.shape[1], mode="linear", align_corners=False
+        ).transpose(1, 2)
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        x = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=features.shape[1])[0]
+        x = pad_packed_sequence(
+            self.lstm(packed)[0], batch_first=True, total_length=features.shape[1]
+        )[0]
         return self.head(self.dropout(x)).log_softmax(-1)
 
 
@@ -90,14 +109,18 @@ def plain_adamw(model: nn.Module) -> torch.optim.AdamW:
 
 
 def load_padded(files: Sequence[Path]) -> tuple[Tensor, Tensor]:
-    """One .npy file (T, 6516) float32 a sentence -> features (B, longest, 6516), lengths int64 (B,)."""
+    """One .npy file (T, 6516) float32 a sentence -> features (B, longest, 6516), lengths int64
+    (B,)."""
     sentences = [torch.from_numpy(np.load(file)) for file in files]
     lengths = torch.tensor([len(sentence) for sentence in sentences])
     return nn.utils.rnn.pad_sequence(sentences, batch_first=True), lengths
 
 
 def baseline_update(
-    model: BaselineTeacher, optimizer: torch.optim.Optimizer, files: Sequence[Path], targets: Sequence[Sequence[int]]
+    model: BaselineTeacher,
+    optimizer: torch.optim.Optimizer,
+    files: Sequence[Path],
+    targets: Sequence[Sequence[int]],
 ) -> float:
     """Load, forward, CTC, backward, clip, step; returns the loss."""
     features, lengths = load_padded(files)

@@ -1,9 +1,11 @@
-"""One checkpoint read by every decoder, side by side: WER with its interval, substitutions, deletions and insertions apart.
+"""One checkpoint read by every decoder, side by side: WER with its interval, substitutions,
+deletions and insertions apart.
 
     python benchmarks/decoders.py --checkpoint checkpoints/mine/best_model.pth --data_dir data/corpora/mine --split dev
 
-The model runs once; all decoders read the same log-probabilities. `adaptive` has the settings that the checkpoint was given on
-dev, or chooses them there: on dev its rate is thus that of what it was fitted to. The language model is the bigram of train.
+The model runs once; all decoders read the same log-probabilities. `adaptive` has the settings that
+the checkpoint was given on dev, or chooses them there: on dev its rate is thus that of what it was
+fitted to. The language model is the bigram of train.
 """
 
 import sys
@@ -24,8 +26,12 @@ from inference.opened_checkpoint import open_checkpoint_on_corpus
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="decoders.py", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="best_model.pth of a run")
-    parser.add_argument("--data_dir", help="corpus folder (default: the one that the checkpoint was trained on)")
-    parser.add_argument("--split", choices=("train", "dev", "test"), default="dev", help="what is scored")
+    parser.add_argument(
+        "--data_dir", help="corpus folder (default: the one that the checkpoint was trained on)"
+    )
+    parser.add_argument(
+        "--split", choices=("train", "dev", "test"), default="dev", help="what is scored"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add_json_option(parser)
     options = parser.parse_args(argv)
@@ -43,7 +49,9 @@ def main(argv: list[str] | None = None) -> int:
     }
     print(describe_machine())
     print(f"{options.checkpoint}, {options.split} of {judged.corpus.describe()}")
-    print(f"{'decoder':<12}  {'WER %':>7}  {'95 % interval':>16}  {'sub':>5}  {'del':>5}  {'ins':>5}  settings")
+    print(
+        f"{'decoder':<12}  {'WER %':>7}  {'95 % interval':>16}  {'sub':>5}  {'del':>5}  {'ins':>5}  settings"
+    )
     figures = {}
     for name, (decoder, described) in decoders.items():
         readings = decode_split(judged.posteriors(options.split), decoder)

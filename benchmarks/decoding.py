@@ -1,10 +1,12 @@
-"""Beam search against flashlight-text (a C++ decoder, of requirements-dev.txt) at the same pruning, side by side.
+"""Beam search against flashlight-text (a C++ decoder, of requirements-dev.txt) at the same pruning,
+side by side.
 
     python benchmarks/decoding.py
 
-1,300 classes, 50 steps, beam 10, the 20 best classes of each step, 64 sentences; posteriors are random, mostly blank, peaky and
-less so. Prints milliseconds a sentence (median of 9 runs), and how many sentences both read alike. flashlight decodes one
-sentence after another on one thread, so it is also shown as if it filled every thread.
+1,300 classes, 50 steps, beam 10, the 20 best classes of each step, 64 sentences; posteriors are
+random, mostly blank, peaky and less so. Prints milliseconds a sentence (median of 9 runs), and how
+many sentences both read alike. flashlight decodes one sentence after another on one thread, so it
+is also shown as if it filled every thread.
 """
 
 import itertools
@@ -30,7 +32,9 @@ CLASSES, STEPS, WIDTH, TOKENS, BATCH = 1300, 50, 10, 20, 64
 
 def make_log_probs(sharpness: float) -> torch.Tensor:
     """Random (B, T, V), blank likelier than any gloss at most steps."""
-    logits = torch.randn(BATCH, STEPS, CLASSES, generator=torch.Generator().manual_seed(0)) * sharpness
+    logits = (
+        torch.randn(BATCH, STEPS, CLASSES, generator=torch.Generator().manual_seed(0)) * sharpness
+    )
     logits[..., 0] += 3 * sharpness
     return logits.log_softmax(-1)
 
@@ -82,7 +86,11 @@ def main(argv: list[str] | None = None) -> int:
             f"({other / threads:.2f} if it filled {threads} threads); {same} of {BATCH} read alike"
         )
         key = figure_name(name)
-        figures |= {f"{key}_milliseconds": mine, f"{key}_flashlight_milliseconds": other, f"{key}_read_alike": same}
+        figures |= {
+            f"{key}_milliseconds": mine,
+            f"{key}_flashlight_milliseconds": other,
+            f"{key}_read_alike": same,
+        }
         figures[f"beam_search_{key}_times_as_fast"] = other / mine
     print(f"beam_search_peaky_times_as_fast: {figures['beam_search_peaky_times_as_fast']:.2f}")
     finish(options, figures, "beam_search_less_peaky_times_as_fast")

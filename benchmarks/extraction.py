@@ -2,9 +2,10 @@
 
     python benchmarks/extraction.py --video FILE
 
-Cuts clips of 40 frames from the video, each from another place, every other one mirrored, and extracts them once by each
-number of workers. Prints frames a second, the start of the processes included, how many times as fast two are, and whether
-both corpora are the same in every byte. Needs a machine that does nothing else, and a core for each worker.
+Cuts clips of 40 frames from the video, each from another place, every other one mirrored, and
+extracts them once by each number of workers. Prints frames a second, the start of the processes
+included, how many times as fast two are, and whether both corpora are the same in every byte. Needs
+a machine that does nothing else, and a core for each worker.
 """
 
 import sys
@@ -52,7 +53,9 @@ def write_clips(video: Path, folder: Path, count: int) -> Path:
     lines = ["id|video|signer|annotation"]
     for clip in range(count):
         start = clip * len(frames) // count
-        writer = cv2.VideoWriter(str(folder / f"{clip}.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), fps, (width, height))
+        writer = cv2.VideoWriter(
+            str(folder / f"{clip}.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), fps, (width, height)
+        )
         for number in range(CLIP_FRAMES):
             frame = frames[(start + number) % len(frames)]
             writer.write(cv2.flip(frame, 1) if clip % 2 else frame)
@@ -64,7 +67,9 @@ def write_clips(video: Path, folder: Path, count: int) -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="extraction.py", description=__doc__)
-    parser.add_argument("--video", type=Path, required=True, metavar="FILE", help="a video of somebody who signs")
+    parser.add_argument(
+        "--video", type=Path, required=True, metavar="FILE", help="a video of somebody who signs"
+    )
     parser.add_argument("--clips", type=int, default=24, metavar="N", help="clips to cut from it")
     add_json_option(parser)
     arguments = parser.parse_args(argv)
@@ -85,10 +90,16 @@ def main(argv: list[str] | None = None) -> int:
             frames = extract(clips, annotations, output, workers=workers).frames
             rates[workers] = frames / (time.perf_counter() - started)
             contents[workers] = {path.name: path.read_bytes() for path in output.iterdir()}
-            print(f"extraction_frames_per_second_{workers}_worker{'s' if workers > 1 else ''}: {rates[workers]:.2f}")
+            print(
+                f"extraction_frames_per_second_{workers}_worker{'s' if workers > 1 else ''}: {rates[workers]:.2f}"
+            )
     same = contents[1] == contents[2]
     print(f"extraction_same_bytes: {'yes' if same else 'no'}")
-    figures = {"frames_per_second_1_worker": rates[1], "frames_per_second_2_workers": rates[2], "same_bytes": int(same)}
+    figures = {
+        "frames_per_second_1_worker": rates[1],
+        "frames_per_second_2_workers": rates[2],
+        "same_bytes": int(same),
+    }
     figures["extraction_two_workers_times_as_fast"] = rates[2] / rates[1]
     finish(arguments, figures, "extraction_two_workers_times_as_fast")
     return 0

@@ -1,4 +1,5 @@
-"""Does feeding ever bound training? Frames a second of the feeder alone, of the trainer alone, and of loading stored features.
+"""Does feeding ever bound training? Frames a second of the feeder alone, of the trainer alone, and
+of loading stored features.
 
     python benchmarks/feeding.py --data_dir data/corpora/rehearsal
 
@@ -64,9 +65,11 @@ def finished(trainer: Trainer) -> None:
         torch.cuda.synchronize(trainer.device)
 
 
-def best_rates(trainer: Trainer, ways: dict[str, Callable[[], int]], rounds: int = 4) -> dict[str, float]:
-    """Frames a second of actions that return how many frames they made, the best of some rounds after a first one. They take
-    turns, so that what disturbs one disturbs the others."""
+def best_rates(
+    trainer: Trainer, ways: dict[str, Callable[[], int]], rounds: int = 4
+) -> dict[str, float]:
+    """Frames a second of actions that return how many frames they made, the best of some rounds
+    after a first one. They take turns, so that what disturbs one disturbs the others."""
     rates = dict.fromkeys(ways, 0.0)
     for number in range(rounds + 1):
         for name, way in ways.items():
@@ -83,18 +86,29 @@ def feeders(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, Callable[[], 
     known = trainer.pipeline
 
     def read() -> int:
-        return sum(int(load_batch(trainer.epoch_train.split, indices, known.layout).lengths.sum()) for indices in plan)
+        return sum(
+            int(load_batch(trainer.epoch_train.split, indices, known.layout).lengths.sum())
+            for indices in plan
+        )
 
     ways = {"reading": read}
     resident = CachedSplit(trainer.train.split, trainer.device, known.layout)
-    for layout, where in ((known.layout, "mapped"), (known.layout, "resident"), (WHOLE, "mapped_whole")):
-        for config, how in ((AugmentationConfig(enabled=False), "plain"), (AugmentationConfig(), "augmented")):
+    for layout, where in (
+        (known.layout, "mapped"),
+        (known.layout, "resident"),
+        (WHOLE, "mapped_whole"),
+    ):
+        for config, how in (
+            (AugmentationConfig(enabled=False), "plain"),
+            (AugmentationConfig(), "augmented"),
+        ):
             pipeline = FeaturePipeline(known.aspect_ratio, known.device, known.causal, layout)
             pipeline.resident = [resident] if where == "resident" else []
 
             def feed(pipeline=pipeline, config=config) -> int:
                 return sum(
-                    batch.frames for batch in pipeline.augmented_batches(trainer.epoch_train, plan, config, 0, 1)
+                    batch.frames
+                    for batch in pipeline.augmented_batches(trainer.epoch_train, plan, config, 0, 1)
                 )
 
             ways[f"feeder_{where}_{how}"] = feed
@@ -116,13 +130,16 @@ def updates(trainer: Trainer, plan: list[np.ndarray]) -> Callable[[], int]:
 
 
 def stored_features(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, float]:
-    """Frames a second of reading float32 features (T, 6516), a file a sentence, into padded batches on the CPU."""
+    """Frames a second of reading float32 features (T, 6516), a file a sentence, into padded batches
+    on the CPU."""
     split, rates = trainer.epoch_train.split, {}
     whole = FeaturePipeline(trainer.pipeline.aspect_ratio, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
         for batch in whole.batches(split, plan):
             for row, index in enumerate(batch.indices):
-                np.save(f"{folder}/{index}.npy", batch.features[row, : split.lengths[index]].numpy())
+                np.save(
+                    f"{folder}/{index}.npy", batch.features[row, : split.lengths[index]].numpy()
+                )
         os.sync()
         for how in ("cold", "warm"):
             if how == "cold":
@@ -146,7 +163,10 @@ def padding(trainer: Trainer, epochs: int = 3) -> dict[str, float]:
         shown = trainer.shown_lengths(trainer.epoch_train, epoch)
         stored = trainer.epoch_train.split.lengths[trainer.trainable]
         plans = {f"padding_batch_{size}": plan_epoch(shown, size, 0, epoch) for size in (8, 16)}
-        plans |= {f"padding_{frames}_frames": plan_by_frames(shown, frames, 0, epoch) for frames in BUDGETS}
+        plans |= {
+            f"padding_{frames}_frames": plan_by_frames(shown, frames, 0, epoch)
+            for frames in BUDGETS
+        }
         plans["padding_batch_8_by_stored_lengths"] = plan_epoch(stored, 8, 0, epoch)
         for name, plan in plans.items():
             found[name] = found.get(name, 0.0) + 100 * padding_waste(plan, shown) / epochs
@@ -181,9 +201,13 @@ def main(argv: list[str] | None = None) -> int:
     figures = {"start_seconds": start(args.data_dir)}
     trainer = prepare(args.data_dir)
     plan = [batch for group in trainer.begin_epoch(1) for batch in group][: args.batches]
-    figures |= best_rates(trainer, feeders(trainer, plan) | {"trainer": updates(trainer, plan[: args.updates])})
+    figures |= best_rates(
+        trainer, feeders(trainer, plan) | {"trainer": updates(trainer, plan[: args.updates])}
+    )
     figures |= stored_features(trainer, plan) | padding(trainer)
-    used = figures["feeder_resident_augmented" if trainer.device.type == "cuda" else "feeder_mapped_augmented"]
+    used = figures[
+        "feeder_resident_augmented" if trainer.device.type == "cuda" else "feeder_mapped_augmented"
+    ]
     for how in ("cold", "warm"):
         figures[f"reading_over_stored_{how}"] = figures["reading"] / figures[f"stored_{how}"]
         figures[f"feeder_over_stored_{how}"] = used / figures[f"stored_{how}"]

@@ -1,13 +1,15 @@
-"""Every reader of files against broken ones: only the project's own errors may come out, within bounded memory and time.
+"""Every reader of files against broken ones: only the project's own errors may come out, within
+bounded memory and time.
 
     python benchmarks/fuzz.py                          # 10,000 inputs for each reader
     python benchmarks/fuzz.py --only yaml npy --count 500 --seed 7
 
-Hypothesis draws mutations of good files: bits and bytes changed, parts cut out, repeated or inserted, lengths and counts
-overwritten with large numbers, words of the format put in other places. Checkpoints are also made anew with odd values
-inside, which no checksum gives away. Each reader runs in a process of its own that may take 1 GiB beyond its start and 10
-seconds of computing an input; what it may raise is UsageError or DataError, of one line. Exit code 0 when nothing else came
-out, else 1 with the inputs that did it in --keep.
+Hypothesis draws mutations of good files: bits and bytes changed, parts cut out, repeated or
+inserted, lengths and counts overwritten with large numbers, words of the format put in other
+places. Checkpoints are also made anew with odd values inside, which no checksum gives away. Each
+reader runs in a process of its own that may take 1 GiB beyond its start and 10 seconds of computing
+an input; what it may raise is UsageError or DataError, of one line. Exit code 0 when nothing else
+came out, else 1 with the inputs that did it in --keep.
 """
 
 import argparse
@@ -89,7 +91,15 @@ WORDS = {
         "\u2028",
     ],
     "yaml": [
-        *("&a [*a]", "*a", "!!python/object/apply:os.system [id]", "2001-99-99", "9" * 5000, "0x" + "f" * 5000, "{"),
+        *(
+            "&a [*a]",
+            "*a",
+            "!!python/object/apply:os.system [id]",
+            "2001-99-99",
+            "9" * 5000,
+            "0x" + "f" * 5000,
+            "{",
+        ),
         *(
             ".inf",
             ".nan",
@@ -104,14 +114,32 @@ WORDS = {
             "[" * 2000,
         ),
     ],
-    "checkpoint": ["PK\x03\x04", "cos\nsystem\n", "cbuiltins\nbytearray\n", "\x80\x02", "R.", "ctorch\nFloatStorage\n"],
-    "language_model": ["\\data\\", "ngram 1=", "999999999", "-99", "nan", "inf", "\\end\\", "\t", "\n"],
+    "checkpoint": [
+        "PK\x03\x04",
+        "cos\nsystem\n",
+        "cbuiltins\nbytearray\n",
+        "\x80\x02",
+        "R.",
+        "ctorch\nFloatStorage\n",
+    ],
+    "language_model": [
+        "\\data\\",
+        "ngram 1=",
+        "999999999",
+        "-99",
+        "nan",
+        "inf",
+        "\\end\\",
+        "\t",
+        "\n",
+    ],
 }
 
 
 @dataclass
 class Target:
-    """seeds: good files by name; `read` gets the path of one whose content was mutated (`odd`: made by it from a draw)."""
+    """seeds: good files by name; `read` gets the path of one whose content was mutated
+    (`odd`: made by it from a draw)."""
 
     seeds: dict[str, bytes]
     read: Callable[[Path], object]
@@ -121,7 +149,8 @@ class Target:
 
 @dataclass
 class Outcome:
-    """What came of fuzzing one reader. found: what should not have come out, each kind once, with its input's path."""
+    """What came of fuzzing one reader. found: what should not have come out, each kind once, with
+    its input's path."""
 
     tried: int = 0
     refused: int = 0
@@ -145,12 +174,16 @@ def small_corpus(folder: Path) -> None:
     from data.corpus_writer import CorpusWriter
 
     random = np.random.default_rng(0)
-    with CorpusWriter(folder, name="small", fps=25, aspect_ratio=0.8, made_by={"tool": "fuzz"}) as writer:
+    with CorpusWriter(
+        folder, name="small", fps=25, aspect_ratio=0.8, made_by={"tool": "fuzz"}
+    ) as writer:
         for split, count in (("train", 3), ("dev", 1)):
             for number in range(count):
                 detected = np.ones((5 + number, 4), bool)
                 landmarks = random.random((5 + number, 543, 3))
-                writer.split(split).add(f"s{number}", "anna", "A B"[: 1 + 2 * (number % 2)], landmarks, detected)
+                writer.split(split).add(
+                    f"s{number}", "anna", "A B"[: 1 + 2 * (number % 2)], landmarks, detected
+                )
 
 
 def make_targets(folder: Path) -> dict[str, Target]:
@@ -187,21 +220,28 @@ def npy_target(folder: Path) -> Target:
     from data.npy_files import map_array
     from data.sources.landmark_files import read_npy
 
-    arrays = [np.random.default_rng(0).random((3, 1629)).astype(kind) for kind in ("<f4", "<f2", ">f8")]
+    arrays = [
+        np.random.default_rng(0).random((3, 1629)).astype(kind) for kind in ("<f4", "<f2", ">f8")
+    ]
     arrays.append(np.asfortranarray(arrays[0].reshape(3, 543, 3)))
 
     def read(path: Path) -> None:
         map_array(path).sum()
         read_npy(path)
 
-    return Target({f"{n}.npy": saved(np.save, array) for n, array in enumerate(arrays)}, read, WORDS["npy"])
+    return Target(
+        {f"{n}.npy": saved(np.save, array) for n, array in enumerate(arrays)}, read, WORDS["npy"]
+    )
 
 
 def npz_target(folder: Path) -> Target:
     from data.sources.landmark_files import read_npy
 
     array = np.random.default_rng(0).random((3, 1629)).astype("<f2")
-    seeds = {"a.npz": saved(np.savez, landmarks=array), "b.npz": saved(np.savez_compressed, landmarks=array)}
+    seeds = {
+        "a.npz": saved(np.savez, landmarks=array),
+        "b.npz": saved(np.savez_compressed, landmarks=array),
+    }
     seeds["c.npz"] = saved(np.savez_compressed, landmarks=np.zeros((300, 1629)))
     return Target(seeds, read_npy, WORDS["npz"])
 
@@ -223,13 +263,21 @@ def pose_target(folder: Path) -> Target:
 
     sizes = {part: where.stop - where.start for part, where in PART_SLICES.items()}
     components = [
-        PoseHeaderComponent(f"{part.upper()}_LANDMARKS", [str(i) for i in range(size)], [(0, 1)], [(0, 0, 0)], "XYZC")
+        PoseHeaderComponent(
+            f"{part.upper()}_LANDMARKS",
+            [str(i) for i in range(size)],
+            [(0, 1)],
+            [(0, 0, 0)],
+            "XYZC",
+        )
         for part, size in sizes.items()
     ]
     header = PoseHeader(0.2, PoseHeaderDimensions(640, 480, 1000), components)
     values = np.random.default_rng(0).random((2, 1, 543, 3)).astype(np.float32) * 400
     buffer = io.BytesIO()
-    Pose(header, NumPyPoseBody(25.0, np.ma.array(values), np.ones((2, 1, 543), np.float32))).write(buffer)
+    Pose(header, NumPyPoseBody(25.0, np.ma.array(values), np.ones((2, 1, 543), np.float32))).write(
+        buffer
+    )
     return Target({"a.pose": buffer.getvalue()}, read_pose, WORDS["pose"])
 
 
@@ -240,10 +288,19 @@ def parquet_target(folder: Path) -> Target:
     from data.landmarks import PART_SLICES
     from data.sources.landmark_files import KAGGLE_COLUMNS, read_parquet
 
-    rows = [(2, part, i, 0.5, 0.4, 0.0) for part, w in PART_SLICES.items() for i in range(w.stop - w.start)]
-    table = pyarrow.table(dict(zip(KAGGLE_COLUMNS, map(list, zip(*rows, strict=True)), strict=True)))
+    rows = [
+        (2, part, i, 0.5, 0.4, 0.0)
+        for part, w in PART_SLICES.items()
+        for i in range(w.stop - w.start)
+    ]
+    table = pyarrow.table(
+        dict(zip(KAGGLE_COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
+    )
     seeds = {}
-    for name, options in (("a.parquet", {}), ("b.parquet", {"compression": "none", "use_dictionary": False})):
+    for name, options in (
+        ("a.parquet", {}),
+        ("b.parquet", {"compression": "none", "use_dictionary": False}),
+    ):
         buffer = io.BytesIO()
         parquet.write_table(table, buffer, **options)
         seeds[name] = buffer.getvalue()
@@ -298,7 +355,9 @@ def language_model_target(folder: Path) -> Target:
     text = "\\data\\\nngram 1=4\nngram 2=2\n\n\\1-grams:\n-1\t</s>\n-99\t<s>\t-0.3\n-0.5\tA\t-0.2\n-0.6\tB\t-0.1\n\n"
     text += "\\2-grams:\n-0.2\t<s>\tA\n-0.3\tA\tB\n\n\\end\\\n"
     return Target(
-        {"a.arpa": text.encode()}, lambda path: read_arpa(path, Vocabulary(["A", "B"])), WORDS["language_model"]
+        {"a.arpa": text.encode()},
+        lambda path: read_arpa(path, Vocabulary(["A", "B"])),
+        WORDS["language_model"],
     )
 
 
@@ -314,9 +373,19 @@ def checkpoint_target(folder: Path) -> Target:
     from training.setup import prepare_run
 
     small_corpus(folder / "checkpoint_corpus")
-    model = {"pose_width": 8, "face_width": 8, "hand_width": 8, "fusion_width": 8, "inception_widths": [8, 8]}
+    model = {
+        "pose_width": 8,
+        "face_width": 8,
+        "hand_width": 8,
+        "fusion_width": 8,
+        "inception_widths": [8, 8],
+    }
     overrides = {
-        "training": {"data_dir": str(folder / "checkpoint_corpus"), "output_dir": str(folder / "run"), "device": "cpu"},
+        "training": {
+            "data_dir": str(folder / "checkpoint_corpus"),
+            "output_dir": str(folder / "run"),
+            "device": "cpu",
+        },
         "model": {**model, "conformer_width": 8},
     }
     with contextlib.redirect_stdout(io.StringIO()):
@@ -378,7 +447,13 @@ def with_odd_values(data: st.DataObject, content: dict):
     ]
 
     def replaced(value, depth: int):
-        inner = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else []
+        inner = (
+            list(value)
+            if isinstance(value, dict)
+            else range(len(value))
+            if isinstance(value, list)
+            else []
+        )
         if not inner or data.draw(st.integers(0, 5)) < depth - 1:
             return data.draw(st.sampled_from(values))
         key = data.draw(st.sampled_from(list(inner)))
@@ -418,7 +493,9 @@ def mutated(data: st.DataObject, content: bytes, words: list[str]) -> bytes:
     for _ in range(data.draw(st.integers(1, 6))):
         at, kind = (
             data.draw(place),
-            data.draw(st.sampled_from(("bit", "byte", "cut", "end", "repeat", "number", "word", "digits"))),
+            data.draw(
+                st.sampled_from(("bit", "byte", "cut", "end", "repeat", "number", "word", "digits"))
+            ),
         )
         head, tail = content[:at], content[at:]
         if kind == "bit" and tail:
@@ -428,22 +505,39 @@ def mutated(data: st.DataObject, content: bytes, words: list[str]) -> bytes:
         elif kind == "cut":
             content = head + tail[data.draw(st.integers(1, 64)) :]
         elif kind == "end":
-            content = head if data.draw(st.booleans()) else content[: -data.draw(st.integers(1, 64))]
+            content = (
+                head if data.draw(st.booleans()) else content[: -data.draw(st.integers(1, 64))]
+            )
         elif kind == "repeat":
-            length, times = data.draw(st.integers(1, 64)), data.draw(st.sampled_from((2, 3, 100, 2000)))
+            length, times = (
+                data.draw(st.integers(1, 64)),
+                data.draw(st.sampled_from((2, 3, 100, 2000))),
+            )
             content = head + tail[:length] * times + tail[length:]
         elif kind == "number":
             width = data.draw(st.sampled_from((2, 4, 8)))
             number = data.draw(st.sampled_from(NUMBERS)) % 2 ** (8 * width)
-            content = head + number.to_bytes(width, data.draw(st.sampled_from(("little", "big")))) + tail[width:]
+            content = (
+                head
+                + number.to_bytes(width, data.draw(st.sampled_from(("little", "big"))))
+                + tail[width:]
+            )
         elif kind == "digits":
-            digits = [i for i in range(at, min(at + 200, len(content))) if content[i : i + 1].isdigit()]
+            digits = [
+                i for i in range(at, min(at + 200, len(content))) if content[i : i + 1].isdigit()
+            ]
             if digits:
                 number = str(data.draw(st.sampled_from(NUMBERS))).encode()
-                content = content[: digits[0]] + number + content[digits[0] + data.draw(st.integers(0, 3)) :]
+                content = (
+                    content[: digits[0]]
+                    + number
+                    + content[digits[0] + data.draw(st.integers(0, 3)) :]
+                )
         else:
             word = data.draw(st.sampled_from(words))
-            word = word.encode("utf-8" if not word.isascii() and "\xff" not in word else "latin-1", "replace")
+            word = word.encode(
+                "utf-8" if not word.isascii() and "\xff" not in word else "latin-1", "replace"
+            )
             content = head + word + tail[data.draw(st.sampled_from((0, len(word)))) :]
     return content
 
@@ -452,7 +546,8 @@ def mutated(data: st.DataObject, content: bytes, words: list[str]) -> bytes:
 
 
 def fuzz(name: str, count: int, start: int = 0, keep: Path | None = None) -> Outcome:
-    """Try `count` mutated inputs on one reader in a process of its own. keep: folder for inputs that do harm."""
+    """Try `count` mutated inputs on one reader in a process of its own. keep: folder for inputs
+    that do harm."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         child = os.fork()
@@ -460,7 +555,9 @@ def fuzz(name: str, count: int, start: int = 0, keep: Path | None = None) -> Out
             code = 1
             try:
                 outcome = _fuzz_here(MAKERS[name](folder), folder, count, start, keep)
-                (folder / "outcome.json").write_text(json.dumps({**vars(outcome), "messages": dict(outcome.messages)}))
+                (folder / "outcome.json").write_text(
+                    json.dumps({**vars(outcome), "messages": dict(outcome.messages)})
+                )
                 code = 0
             except BaseException:
                 traceback.print_exc()
@@ -488,7 +585,8 @@ def _hang(*_) -> None:
 
 def _fuzz_here(target: Target, folder: Path, count: int, start: int, keep: Path | None) -> Outcome:
     outcome, begin = Outcome(), time.perf_counter()
-    for name, content in target.seeds.items():  # what was not mutated can be read, or the mutations show nothing
+    # What was not mutated can be read, or the mutations show nothing
+    for name, content in target.seeds.items():
         path = folder / f"input-{name}"
         path.write_bytes(content)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -541,8 +639,16 @@ def _try(target: Target, path: Path, outcome: Outcome, keep: Path | None) -> Non
     except HangError:
         harm = f"more than {SECONDS} seconds of computing, or {WAIT} by the clock"
     except Exception as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
-        where = [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames if "/lib/python" not in f.filename]
+        frames = [
+            f
+            for f in traceback.extract_tb(error.__traceback__)
+            if "site-packages" not in f.filename
+        ]
+        where = [
+            f"{Path(f.filename).name}:{f.lineno} {f.name}"
+            for f in frames
+            if "/lib/python" not in f.filename
+        ]
         harm = f"{type(error).__name__} in {where[-1]}: {str(error)[:100]}"
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -551,7 +657,10 @@ def _try(target: Target, path: Path, outcome: Outcome, keep: Path | None) -> Non
     outcome.slowest = max(outcome.slowest, time.process_time() - started)
     if harm is not None:
         kind = harm.split(":")[0] + harm.partition(":")[2].partition(":")[0]
-        if kind not in {known.split(":")[0] + known.partition(":")[2].partition(":")[0] for known in outcome.found}:
+        if kind not in {
+            known.split(":")[0] + known.partition(":")[2].partition(":")[0]
+            for known in outcome.found
+        }:
             outcome.found[harm] = _kept(keep, kind, path)
 
 
@@ -560,9 +669,15 @@ def main(argv: list[str] | None = None) -> int:
         prog="fuzz.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--only", nargs="+", choices=sorted(MAKERS), default=list(MAKERS), help="readers (default: all)"
+        "--only",
+        nargs="+",
+        choices=sorted(MAKERS),
+        default=list(MAKERS),
+        help="readers (default: all)",
     )
-    parser.add_argument("--count", type=int, default=10_000, help="inputs for each (default: 10000)")
+    parser.add_argument(
+        "--count", type=int, default=10_000, help="inputs for each (default: 10000)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same inputs (default: 0)")
     parser.add_argument("--keep", type=Path, help="folder for inputs that did harm")
     add_json_option(parser)
@@ -579,7 +694,11 @@ def main(argv: list[str] | None = None) -> int:
         for harm, kept in one.found.items():
             print(f"  {harm} ({kept})")
         harmed += len(one.found)
-        figures |= {f"{name}_inputs": one.tried, f"{name}_kinds_of_harm": len(one.found), f"{name}_MiB": one.memory}
+        figures |= {
+            f"{name}_inputs": one.tried,
+            f"{name}_kinds_of_harm": len(one.found),
+            f"{name}_MiB": one.memory,
+        }
     finish(options, {**figures, "kinds_of_harm": harmed}, "kinds_of_harm")
     return 1 if harmed else 0
 

@@ -1,22 +1,26 @@
-"""What a full training costs on this machine: one table of times, memory, what bounds them, and whether CUDA computes right.
+"""What a full training costs on this machine: one table of times, memory, what bounds them, and
+whether CUDA computes right.
 
     benchmarks/gpu.sh
     python benchmarks/gpu.py --steps overfit phases agreement --seconds 540
     python benchmarks/gpu.py --steps training --epochs 40 --work gpu_run
     python benchmarks/gpu.py --device cpu --small
 
-Steps, each a line or more of the table; one that fails (ends with an error, does not learn five sentences, computes something
-else than the CPU) is shown as failed and the others go on: exit code 1. The aims in WANTED are shown as met or missed, which
-changes no exit code: what is fast enough, and with how much memory, is for the reader to say.
-overfit: overfit_test.py, timed. corpus: the corpus for the rest, of PHOENIX-2014's size; where --data_dir does not name one and
-data/corpora/rehearsal is not there, simulated signers act random sentences of 1,231 glosses, 5,671 of train, on all cores.
-phases: where an update's time goes for each --batch_size and --frames_per_batch, and with --compile for the first batch size
-compiled; peak memory, and what 150 epochs with all that stands between them would take at that speed.
-agreement: one batch on CPU and device in float32, and bf16 against it. training: train_teacher.py with configs/phoenix2014.yaml
+Steps, each a line or more of the table; one that fails (ends with an error, does not learn five
+sentences, computes something else than the CPU) is shown as failed and the others go on: exit code
+1. The aims in WANTED are shown as met or missed, which changes no exit code: what is fast enough,
+and with how much memory, is for the reader to say. overfit: overfit_test.py, timed. corpus: the
+corpus for the rest, of PHOENIX-2014's size; where --data_dir does not name one and
+data/corpora/rehearsal is not there, simulated signers act random sentences of 1,231 glosses, 5,671
+of train, on all cores. phases: where an update's time goes for each --batch_size and
+--frames_per_batch, and with --compile for the first batch size compiled; peak memory, and what 150
+epochs with all that stands between them would take at that speed. agreement: one batch on CPU and
+device in float32, and bf16 against it. training: train_teacher.py with configs/phoenix2014.yaml
 until --epochs or the time are over.
 
-Times of phases are CUDA events on the device; `queued` is the share of an update in which the host still gives the device work:
-near 100 % the device waits for the host. Nothing is stored but in --work and the corpus folder.
+Times of phases are CUDA events on the device; `queued` is the share of an update in which the host
+still gives the device work: near 100 % the device waits for the host. Nothing is stored but in
+--work and the corpus folder.
 """
 
 import contextlib
@@ -80,7 +84,13 @@ def judged(value: float, limit: float) -> str:
 
 
 def overfit(session: Session) -> bool:
-    words = ["overfit_test.py", "--device", str(session.device), "--output_dir", str(session.work / "overfit")]
+    words = [
+        "overfit_test.py",
+        "--device",
+        str(session.device),
+        "--output_dir",
+        str(session.work / "overfit"),
+    ]
     if session.options.small:
         words += ["--config", str(write_small_config(session.work)), "--epochs", "10"]
     started = time.perf_counter()
@@ -123,7 +133,8 @@ def corpus(session: Session) -> bool:
 
 
 def make_corpus(place: Path, small: bool) -> None:
-    """Random sentences of PHOENIX-2014's numbers (sentences, glosses, frames a sentence) acted by nine simulated signers."""
+    """Random sentences of PHOENIX-2014's numbers (sentences, glosses, frames a sentence) acted by
+    nine simulated signers."""
     import numpy as np
 
     from data.keyed_random import generator
@@ -133,7 +144,8 @@ def make_corpus(place: Path, small: bool) -> None:
     random = generator("gpu rehearsal")
     sizes = {"train": 40, "dev": 8} if small else {"train": 5671, "dev": 540}
     glosses = [f"GLOSS{number:04d}" for number in range(12 if small else 1231)]
-    frequency = 1 / (np.arange(len(glosses)) + 10)  # a few glosses are common, most are rare, as in every corpus
+    # A few glosses are common, most are rare, as in every corpus
+    frequency = 1 / (np.arange(len(glosses)) + 10)
     frequency /= frequency.sum()
     splits = {}
     for split, count in sizes.items():
@@ -143,7 +155,9 @@ def make_corpus(place: Path, small: bool) -> None:
             TranscribedSentence(
                 f"{split}-{number:05d}",
                 f"signer{number % 9:02d}",
-                tuple(str(one) for one in random.choice(glosses, max(length // 12, 1), p=frequency)),
+                tuple(
+                    str(one) for one in random.choice(glosses, max(length // 12, 1), p=frequency)
+                ),
                 int(length),
             )
             for number, length in enumerate(frames)
@@ -161,15 +175,22 @@ def phases(session: Session) -> bool:
     options, device = session.options, session.device
     precision = Precision(TrainingConfig.precision, device).name
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    peak = matmul_peak(device, dtype, size=256 if options.small else 8192 if device.type == "cuda" else 2048)
-    session.show("matrix products", f"{2 * peak / 1e12:.2f} TFLOP/s in {precision}", peak_tflops=2 * peak / 1e12)
+    peak = matmul_peak(
+        device, dtype, size=256 if options.small else 8192 if device.type == "cuda" else 2048
+    )
+    session.show(
+        "matrix products",
+        f"{2 * peak / 1e12:.2f} TFLOP/s in {precision}",
+        peak_tflops=2 * peak / 1e12,
+    )
     for name, settings in rows_of(options).items():
         measure_row(session, name, settings, peak)
     return True
 
 
 def measure_row(session: Session, name: str, settings: dict, peak: float) -> None:
-    """What a training with these settings costs. A function of its own: nothing of one row is left when the next begins.
+    """What a training with these settings costs. A function of its own: nothing of one row is left
+    when the next begins.
 
     peak: multiply-adds a second of large matrix products.
     """
@@ -207,7 +228,11 @@ def measure_row(session: Session, name: str, settings: dict, peak: float) -> Non
         f"{1000 * whole.seconds:.1f} ms, {whole.frames / whole.seconds:,.0f} frames/s; products at {100 * share:.0f} % of "
         "the peak outside the feeder",
     )
-    limit = f" (under {WANTED['GB']:.0f} GB: {judged(memory, WANTED['GB'])})" if device.type == "cuda" else " (process)"
+    limit = (
+        f" (under {WANTED['GB']:.0f} GB: {judged(memory, WANTED['GB'])})"
+        if device.type == "cuda"
+        else " (process)"
+    )
     session.show(f"{name}: peak memory", f"{memory:.2f} GB{limit}")
     session.show(
         f"{name}: full training",
@@ -238,7 +263,9 @@ def agreement(session: Session) -> bool:
     from data.ctc_targets import pad_targets
     from data.features import compute_features
 
-    trainer = make_trainer(session, {"batch_size": 4, "device": "cpu", "precision": "fp32"}, {"dropout": 0.0})
+    trainer = make_trainer(
+        session, {"batch_size": 4, "device": "cpu", "precision": "fp32"}, {"dropout": 0.0}
+    )
     batch = load_batch(trainer.train.split, trainer.begin_epoch(1)[0][0])
     model = trainer.model.train()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -247,15 +274,24 @@ def agreement(session: Session) -> bool:
         """On the CPU again: features, log-probs inside the sentences, loss, gradient norm."""
         model.to(device).zero_grad()
         given = batch.to(device)
-        features = compute_features(given.landmarks, given.detected, given.lengths, trainer.corpus.aspect_ratio)
+        features = compute_features(
+            given.landmarks, given.detected, given.lengths, trainer.corpus.aspect_ratio
+        )
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             output = model(features, given.lengths, given.detected)
         targets = pad_targets([trainer.train.targets[index] for index in batch.indices], device)
         loss = trainer.loss(output, *targets).total.mean()
         loss.backward()
-        norm = torch.stack([one.grad.norm() for one in model.parameters() if one.grad is not None]).norm()
+        norm = torch.stack(
+            [one.grad.norm() for one in model.parameters() if one.grad is not None]
+        ).norm()
         inside = torch.arange(output.log_probs.shape[1], device=device) < output.lengths[:, None]
-        return features.cpu(), output.log_probs[inside].detach().cpu(), float(loss.detach()), float(norm)
+        return (
+            features.cpu(),
+            output.log_probs[inside].detach().cpu(),
+            float(loss.detach()),
+            float(norm),
+        )
 
     reference = compute(torch.device("cpu"), False)
     found = compute(session.device, False)
@@ -264,7 +300,9 @@ def agreement(session: Session) -> bool:
     of_loss, of_norm = (abs(found[i] / reference[i] - 1) for i in (2, 3))
     of_bf16 = abs(rounded[2] / found[2] - 1)
     right = of_log_probs <= 1e-3 and of_loss <= 1e-4
-    same = " (the same device: shows only that the step runs)" if session.device.type == "cpu" else ""
+    same = (
+        " (the same device: shows only that the step runs)" if session.device.type == "cpu" else ""
+    )
     session.show(
         "CPU against the device",
         f"float32 differs by {of_features:.1e} in features, {of_log_probs:.1e} in log-probs (1e-3 allowed), {of_loss:.1e} of "
@@ -279,10 +317,16 @@ def agreement(session: Session) -> bool:
 
 
 def training(session: Session) -> bool:
-    """A real training until it is done or the time is up; then it is stopped as by a user, and could be resumed."""
+    """A real training until it is done or the time is up; then it is stopped as by a user, and
+    could be resumed."""
     options, folder = session.options, session.work / "training"
     words = ["train_teacher.py", "--device", str(session.device), "--epochs", str(options.epochs)]
-    words += ["--config", str(write_small_config(session.work) if options.small else ROOT / "configs/phoenix2014.yaml")]
+    words += [
+        "--config",
+        str(
+            write_small_config(session.work) if options.small else ROOT / "configs/phoenix2014.yaml"
+        ),
+    ]
     words += ["--data_dir", str(session.corpus), "--output_dir", str(folder), "--resume", "auto"]
     started = time.perf_counter()
     ended = run(words, session.seconds_left() - 15, session.work / "training.txt")
@@ -313,9 +357,12 @@ STEPS: dict[str, Callable[[Session], bool]] = {
 
 
 def run(words: list[str], seconds: float, log: Path) -> int:
-    """A script of the project with its output in a file; after so many seconds it is asked to stop. Returns its exit code."""
+    """A script of the project with its output in a file; after so many seconds it is asked to stop.
+    Returns its exit code."""
     with log.open("w", encoding="utf-8") as file:
-        process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [sys.executable, *words], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
+        )
         try:
             return process.wait(max(seconds, 1))
         except subprocess.TimeoutExpired:
@@ -327,33 +374,46 @@ def run(words: list[str], seconds: float, log: Path) -> int:
 
 def write_small_config(folder: Path) -> Path:
     path = folder / "small.yaml"
-    path.write_text(json.dumps({"training": {"patience": 150}, "model": SMALL}), encoding="utf-8")  # JSON is YAML
+    # JSON is YAML
+    path.write_text(json.dumps({"training": {"patience": 150}, "model": SMALL}), encoding="utf-8")
     return path
 
 
 def rows_of(options) -> dict[str, dict]:
     """What is measured, by name: settings of the training."""
     rows = {f"batch {size}": {"batch_size": size} for size in options.batch_size}
-    rows |= {f"{budget} frames": {"frames_per_batch": budget} for budget in options.frames_per_batch}
+    rows |= {
+        f"{budget} frames": {"frames_per_batch": budget} for budget in options.frames_per_batch
+    }
     if options.compile:
-        rows[f"batch {options.batch_size[0]} compiled"] = {"batch_size": options.batch_size[0], "compile": True}
+        rows[f"batch {options.batch_size[0]} compiled"] = {
+            "batch_size": options.batch_size[0],
+            "compile": True,
+        }
     return rows
 
 
 def make_trainer(session: Session, settings: dict, model: dict | None = None):
-    """The trainer of a real run with these settings, one batch an update, with the train split's statistics; nothing is
-    written."""
+    """The trainer of a real run with these settings, one batch an update, with the train split's
+    statistics; nothing is written."""
     from data.pipeline import feature_statistics
     from training.resume import plan_start
     from training.setup import prepare_run
 
     options = session.options
-    settings = {"device": str(session.device), "data_dir": str(session.corpus), "accumulation_steps": 1, **settings}
+    settings = {
+        "device": str(session.device),
+        "data_dir": str(session.corpus),
+        "accumulation_steps": 1,
+        **settings,
+    }
     settings["output_dir"] = str(session.work / "none")
     sizes = (SMALL if options.small else {}) | (model or {})
     with contextlib.redirect_stdout(io.StringIO()):  # a training's opening words
         trainer = prepare_run(plan_start(None, {"training": settings, "model": sizes})).trainer
-    statistics_of = feature_statistics(trainer.pipeline, trainer.train.split, 5_000, sentences=trainer.trainable)
+    statistics_of = feature_statistics(
+        trainer.pipeline, trainer.train.split, 5_000, sentences=trainer.trainable
+    )
     trainer.model.set_statistics(*statistics_of)
     trainer.model.train()
     return trainer
@@ -361,8 +421,9 @@ def make_trainer(session: Session, settings: dict, model: dict | None = None):
 
 @dataclass
 class Timed:
-    """Medians of some updates: seconds of each phase, and the share of an update in which the host still gave the device work
-    (0 on a CPU); and the indices of a batch that took about as long as they say."""
+    """Medians of some updates: seconds of each phase, and the share of an update in which the host
+    still gave the device work (0 on a CPU); and the indices of a batch that took about as long as
+    they say."""
 
     phases: dict[str, float]
     queued: float
@@ -396,17 +457,21 @@ class Marks:
         if self.device.type != "cuda":
             return [after - before for before, after in zip(self.host, self.host[1:], strict=False)]
         self.events[-1].synchronize()
-        return [b.elapsed_time(a) / 1000 for b, a in zip(self.events, self.events[1:], strict=False)]
+        return [
+            b.elapsed_time(a) / 1000 for b, a in zip(self.events, self.events[1:], strict=False)
+        ]
 
 
 def batches_of(trainer, count: int) -> list:
-    """The first batches of an epoch, as many as there are up to `count` (and again from the first if there are fewer)."""
+    """The first batches of an epoch, as many as there are up to `count` (and again from the first
+    if there are fewer)."""
     plan = [batch for group in trainer.begin_epoch(1) for batch in group]
     return [plan[i % len(plan)] for i in range(count)]
 
 
 def time_updates(trainer, count: int) -> Timed:
-    """The phases of `Trainer.update`, one by one, each update after the device has done the one before."""
+    """The phases of `Trainer.update`, one by one, each update after the device has done the one
+    before."""
     from benchmarks.multiply_adds import synchronize
     from data.ctc_targets import pad_targets
     from data.device_transfer import on_device
@@ -421,7 +486,9 @@ def time_updates(trainer, count: int) -> Timed:
         marks.add()
         (batch,) = next(feed)
         names = [trainer.epoch_train.split.sentences[index].id for index in batch.indices]
-        targets = pad_targets([trainer.epoch_train.targets[index] for index in batch.indices], trainer.device)
+        targets = pad_targets(
+            [trainer.epoch_train.targets[index] for index in batch.indices], trainer.device
+        )
         shown = draw_part_masks(options, 1, names)
         view = None if shown is None else on_device(shown[0], trainer.device)
         marks.add()
@@ -443,7 +510,9 @@ def time_updates(trainer, count: int) -> Timed:
     plan, rows = plan[warm_up:], rows[warm_up:]
     medians = [statistics.median(column) for column in zip(*rows, strict=True)]
     middle = sorted(range(len(rows)), key=lambda number: sum(rows[number]))[len(rows) // 2]
-    return Timed(dict(zip(PHASES, medians, strict=True)), statistics.median(queued[warm_up:]), plan[middle])
+    return Timed(
+        dict(zip(PHASES, medians, strict=True)), statistics.median(queued[warm_up:]), plan[middle]
+    )
 
 
 def time_real_updates(trainer, count: int) -> Whole:
@@ -464,12 +533,14 @@ def time_real_updates(trainer, count: int) -> Whole:
     seconds = time.perf_counter() - started
     feed.close()
     lengths = trainer.epoch_train.split.lengths
-    return Whole(seconds / count, sum(int(lengths[batch].sum()) for batch in plan[warm_up:]) / count)
+    return Whole(
+        seconds / count, sum(int(lengths[batch].sum()) for batch in plan[warm_up:]) / count
+    )
 
 
 def time_between_epochs(trainer, work: Path) -> tuple[dict[str, float], float]:
-    """Seconds of what stands between two epochs, dev as of PHOENIX-2014's frames; and of writing a checkpoint, which is done
-    while training goes on."""
+    """Seconds of what stands between two epochs, dev as of PHOENIX-2014's frames; and of writing a
+    checkpoint, which is done while training goes on."""
     from benchmarks.multiply_adds import synchronize
     from models.checkpoint import LAST, save_checkpoint
     from training.batchnorm_calibration import calibrate
@@ -482,11 +553,22 @@ def time_between_epochs(trainer, work: Path) -> tuple[dict[str, float], float]:
         synchronize(trainer.device)
         marks.append(time.perf_counter())
 
-    calibrate(trainer.model, trainer.pipeline, trainer.train.split, trainer.precision, trainer.trainable)
+    calibrate(
+        trainer.model, trainer.pipeline, trainer.train.split, trainer.precision, trainer.trainable
+    )
     mark()
-    dev = validate(trainer.model, trainer.pipeline, trainer.dev, trainer.vocabulary, trainer.loss, trainer.precision)
+    dev = validate(
+        trainer.model,
+        trainer.pipeline,
+        trainer.dev,
+        trainer.vocabulary,
+        trainer.loss,
+        trainer.precision,
+    )
     mark()
-    trainer.progress.hypotheses = {int(index): trainer.train.targets[index] for index in trainer.trainable}
+    trainer.progress.hypotheses = {
+        int(index): trainer.train.targets[index] for index in trainer.trainable
+    }
     trainer._row(dev)
     mark()
     trainer.begin_epoch(2)
@@ -497,14 +579,16 @@ def time_between_epochs(trainer, work: Path) -> tuple[dict[str, float], float]:
         save_checkpoint(Path(folder) / LAST, content)
         mark()
     *seconds, writing = (after - before for before, after in itertools.pairwise(marks))
-    between = dict(zip(("calibration", "dev", "scoring", "planning", "copying"), seconds, strict=True))
+    between = dict(
+        zip(("calibration", "dev", "scoring", "planning", "copying"), seconds, strict=True)
+    )
     between["dev"] *= DEV_FRAMES / int(trainer.dev.split.lengths.sum())
     return between, writing
 
 
 def name_bound(phases: dict[str, float], queued: float, share: float) -> str:
-    """What an update waits for. phases: seconds; queued: share of it in which the host still gives work; share: of the
-    measured matrix products' peak, outside the feeder."""
+    """What an update waits for. phases: seconds; queued: share of it in which the host still gives
+    work; share: of the measured matrix products' peak, outside the feeder."""
     total = sum(phases.values())
     if phases["feeder"] > 0.4 * total:
         return f"the feeder ({100 * phases['feeder'] / total:.0f} % of the update)"
@@ -515,13 +599,12 @@ def name_bound(phases: dict[str, float], queued: float, share: float) -> str:
     if share > 0.5:
         return "matrix products"
     longest = max(phases, key=phases.get)
-    return (
-        f"{longest} ({100 * phases[longest] / total:.0f} % of the update): small kernels or memory, not matrix products"
-    )
+    return f"{longest} ({100 * phases[longest] / total:.0f} % of the update): small kernels or memory, not matrix products"
 
 
 def peak_memory(device) -> float:
-    """GB: what torch took from a CUDA device at most since `forget_peak_memory`, its cache with it; of the process on a CPU."""
+    """GB: what torch took from a CUDA device at most since `forget_peak_memory`, its cache with it;
+    of the process on a CPU."""
     import torch
 
     from models import devices
@@ -533,12 +616,22 @@ def peak_memory(device) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="gpu.py", description=__doc__)
-    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS), help="default: all")
+    parser.add_argument(
+        "--steps", nargs="+", choices=STEPS, default=list(STEPS), help="default: all"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
-        "--data_dir", type=Path, help="corpus folder (default: data/corpora/rehearsal, else one is made)"
+        "--data_dir",
+        type=Path,
+        help="corpus folder (default: data/corpora/rehearsal, else one is made)",
     )
-    parser.add_argument("--batch_size", type=int, nargs="+", default=[8, 12, 32], help="sentences (default: 8 12 32)")
+    parser.add_argument(
+        "--batch_size",
+        type=int,
+        nargs="+",
+        default=[8, 12, 32],
+        help="sentences (default: 8 12 32)",
+    )
     parser.add_argument(
         "--frames_per_batch",
         type=int,
@@ -547,21 +640,32 @@ def main(argv: list[str] | None = None) -> int:
         help="batches by frames besides (default: 1200 1800 4800, about as large as those of 8, 12 and 32 sentences)",
     )
     parser.add_argument(
-        "--compile", action="store_true", help="measure the first batch size compiled, too: takes minutes"
+        "--compile",
+        action="store_true",
+        help="measure the first batch size compiled, too: takes minutes",
     )
     parser.add_argument("--updates", type=int, default=30, help="timed for each of them")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the training")
     parser.add_argument(
-        "--seconds", type=float, default=570.0, help="no step begins after, and the training stops then"
+        "--seconds",
+        type=float,
+        default=570.0,
+        help="no step begins after, and the training stops then",
     )
-    parser.add_argument("--work", type=Path, help="folder that keeps logs and runs (default: a temporary one)")
     parser.add_argument(
-        "--small", action="store_true", help="tiny models and corpus: to see that it runs, not how fast"
+        "--work", type=Path, help="folder that keeps logs and runs (default: a temporary one)"
+    )
+    parser.add_argument(
+        "--small",
+        action="store_true",
+        help="tiny models and corpus: to see that it runs, not how fast",
     )
     add_json_option(parser)
     options = parser.parse_args(argv)
     if min(*options.batch_size, *options.frames_per_batch, options.updates, options.epochs) < 1:
-        raise UsageError("--batch_size, --frames_per_batch, --updates and --epochs: expected 1 or more")
+        raise UsageError(
+            "--batch_size, --frames_per_batch, --updates and --epochs: expected 1 or more"
+        )
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
@@ -579,7 +683,11 @@ def measure(options, work: Path) -> int:
     elif REHEARSAL.is_dir() and not options.small:
         session.corpus = REHEARSAL
     steps = [name for name in STEPS if name in options.steps]
-    if session.corpus is None and {"phases", "agreement", "training"} & set(steps) and "corpus" not in steps:
+    if (
+        session.corpus is None
+        and {"phases", "agreement", "training"} & set(steps)
+        and "corpus" not in steps
+    ):
         steps = sorted([*steps, "corpus"], key=list(STEPS).index)  # they need one
     print(describe_machine())
     failed = 0
@@ -591,7 +699,8 @@ def measure(options, work: Path) -> int:
             continue
         try:
             passed, reason = STEPS[name](session), "see above"
-        except (ProjectError, RuntimeError, OSError, ValueError, LookupError) as error:  # torch's are RuntimeErrors
+        # Torch's are RuntimeErrors
+        except (ProjectError, RuntimeError, OSError, ValueError, LookupError) as error:
             passed, reason = False, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
         if not passed:
             failed += 1

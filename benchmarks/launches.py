@@ -1,15 +1,18 @@
-"""What an update of the full-size teacher asks of a GPU, counted without one: kernels, for which small batches wait; memory.
+"""What an update of the full-size teacher asks of a GPU, counted without one: kernels, for which
+small batches wait; memory.
 
     python benchmarks/launches.py --data_dir data/corpora/builtin
 
-Counts the operations of whole updates (landmarks, features, augmentation, the full-size teacher, the losses as on CUDA, their
-gradients) that are not views of what is there, on torch's device `meta`, where tensors have shapes and no values: no GPU is
-needed. About as many kernels are launched, in float32; bf16 adds casts, and a dropout is three operations here and one there.
-The optimiser is left out: fused, a kernel of it goes over many weights at once. The loss takes more the longer a batch is (CTC
-goes step by step). A launch takes the host 4 to 10 microseconds (not measured here: benchmarks/gpu.py says what bounds a GPU).
+Counts the operations of whole updates (landmarks, features, augmentation, the full-size teacher,
+the losses as on CUDA, their gradients) that are not views of what is there, on torch's device
+`meta`, where tensors have shapes and no values: no GPU is needed. About as many kernels are
+launched, in float32; bf16 adds casts, and a dropout is three operations here and one there. The
+optimiser is left out: fused, a kernel of it goes over many weights at once. The loss takes more the
+longer a batch is (CTC goes step by step). A launch takes the host 4 to 10 microseconds (not
+measured here: benchmarks/gpu.py says what bounds a GPU).
 
-Memory: what the epoch's largest batch keeps for its gradients, in float32, and weights, gradients and the optimiser's moments.
-What a kernel works in, and what torch keeps beside, comes on top.
+Memory: what the epoch's largest batch keeps for its gradients, in float32, and weights, gradients
+and the optimiser's moments. What a kernel works in, and what torch keeps beside, comes on top.
 """
 
 import contextlib
@@ -62,7 +65,9 @@ def as_on_cuda() -> Iterator[None]:
     """The device `meta` is treated as CUDA is. It has no autocast."""
 
     def move(batch: LandmarkBatch, device: torch.device) -> LandmarkBatch:
-        moved = {name: getattr(batch, name).to(device) for name in ("landmarks", "detected", "lengths")}
+        moved = {
+            name: getattr(batch, name).to(device) for name in ("landmarks", "detected", "lengths")
+        }
         return replace(batch, **moved)
 
     with (
@@ -74,14 +79,17 @@ def as_on_cuda() -> Iterator[None]:
 
 
 def launches(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, float]:
-    """Of an update of one batch, by phase, medians over the plan's; `steps` is the batch's length behind the strides."""
+    """Of an update of one batch, by phase, medians over the plan's; `steps` is the batch's length
+    behind the strides."""
     rows: list[list[int]] = []
     with as_on_cuda(), contextlib.closing(trainer.batches(plan)) as feed:
         for _ in plan:
             counters = [Counter() for _ in PHASES]
             with counters[0]:
                 batch = next(feed)
-                targets = pad_targets([trainer.epoch_train.targets[index] for index in batch.indices], META)
+                targets = pad_targets(
+                    [trainer.epoch_train.targets[index] for index in batch.indices], META
+                )
             with counters[1]:
                 output = trainer.model(batch.features, batch.lengths, batch.detected, None)
             with counters[2]:
@@ -90,11 +98,14 @@ def launches(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, float]:
             with counters[3]:
                 losses.mean().backward()
             rows.append([*(one.count for one in counters), output.log_probs.shape[1]])
-    return dict(zip((*PHASES, "steps"), map(statistics.median, zip(*rows, strict=True)), strict=True))
+    return dict(
+        zip((*PHASES, "steps"), map(statistics.median, zip(*rows, strict=True)), strict=True)
+    )
 
 
 def memory(trainer: Trainer, indices: np.ndarray) -> dict[str, float]:
-    """GB that a batch of these sentences keeps for its gradients, and that the model takes without any."""
+    """GB that a batch of these sentences keeps for its gradients, and that the model takes without
+    any."""
     kept: dict[int, int] = {}
     held = [parameter.untyped_storage()._cdata for parameter in trainer.model.parameters()]
     alive = []
@@ -111,7 +122,10 @@ def memory(trainer: Trainer, indices: np.ndarray) -> dict[str, float]:
         output = trainer.model(batch.features, batch.lengths, batch.detected, None)
         targets = [trainer.epoch_train.targets[index] for index in indices]
         trainer.loss(output, *pad_targets(targets, META))
-    return {"kept_gb": sum(kept.values()) / 1e9, "model_gb": 4 * 4 * count_parameters(trainer.model) / 1e9}
+    return {
+        "kept_gb": sum(kept.values()) / 1e9,
+        "model_gb": 4 * 4 * count_parameters(trainer.model) / 1e9,
+    }
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -134,7 +148,9 @@ def main(argv: list[str] | None = None) -> int:
     largest = max(plan, key=lambda batch: len(batch) * max(shown[index] for index in batch))
     figures |= memory(trainer, largest)
     frames = max(shown[index] for index in largest)
-    print(f"kept for the gradients of {len(largest)} sentences of up to {frames} frames: {figures['kept_gb']:.2f} GB")
+    print(
+        f"kept for the gradients of {len(largest)} sentences of up to {frames} frames: {figures['kept_gb']:.2f} GB"
+    )
     print(f"weights, gradients and moments: {figures['model_gb']:.2f} GB")
     figures["launches"] = sum(figures[phase] for phase in PHASES)
     finish(options, figures, "launches")

@@ -1,12 +1,14 @@
-"""What reading in windows costs: WER, latency and speed online, beside reading the same long recordings as a whole.
+"""What reading in windows costs: WER, latency and speed online, beside reading the same long
+recordings as a whole.
 
     python benchmarks/online.py --checkpoint checkpoints/mine/best_model.pth --data_dir data/corpora/mine
     python benchmarks/online.py --checkpoint checkpoints/mine/best_model.pth --window 4 6 8 --overlap 3 5 --lookahead 0.5 1
 
-Sentences of one signer are strung together, cut to cut, into recordings of about --seconds each, read in three ways: each
-sentence by itself (what evaluate.py does), the long recording as a whole, and in windows. Of several values of an option all
-combinations are tried. WER is against the references, and for windows also against the reading as a whole. Latency is from a
-gloss's end to its emission, in seconds of the recording. Frames a second are those of features, model and decoder.
+Sentences of one signer are strung together, cut to cut, into recordings of about --seconds each,
+read in three ways: each sentence by itself (what evaluate.py does), the long recording as a whole,
+and in windows. Of several values of an option all combinations are tried. WER is against the
+references, and for windows also against the reading as a whole. Latency is from a gloss's end to
+its emission, in seconds of the recording. Frames a second are those of features, model and decoder.
 """
 
 import itertools
@@ -37,7 +39,8 @@ Glosses = list[str]
 
 
 def string_together(split: Split, fps: float, seconds: float, seed: int) -> list[list[int]]:
-    """Indices of the sentences of each long recording, of one signer in a random order; a signer's last one may be shorter."""
+    """Indices of the sentences of each long recording, of one signer in a random order; a signer's
+    last one may be shorter."""
     recordings: list[list[int]] = []
     by_signer: dict[str, list[int]] = {}
     for index in generator(seed, "online").permutation(len(split)):
@@ -66,7 +69,11 @@ def stream(corpus: Corpus, split: Split, indices: list[int]) -> LandmarkStream:
 
 
 def read_all(
-    recognizer: Recognizer, corpus: Corpus, split: Split, recordings: list[list[int]], windows: Windows
+    recognizer: Recognizer,
+    corpus: Corpus,
+    split: Split,
+    recordings: list[list[int]],
+    windows: Windows,
 ) -> tuple[list[Glosses], list[TranscriptionSummary]]:
     """The glosses of each recording and how it was read."""
     readings, progresses = [], []
@@ -77,7 +84,9 @@ def read_all(
                 stream(corpus, split, indices),
                 recognizer,
                 windows,
-                on_glosses=lambda found, glosses=glosses: glosses.extend(one.gloss for one in found),
+                on_glosses=lambda found, glosses=glosses: glosses.extend(
+                    one.gloss for one in found
+                ),
             )
         )
         readings.append(glosses)
@@ -92,17 +101,25 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="online.py", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="best_model.pth of a run")
     parser.add_argument("--data_dir", required=True, help="corpus folder")
-    parser.add_argument("--split", choices=("train", "dev", "test"), default="dev", help="what is read")
-    parser.add_argument("--decoder", choices=DECODERS, help="default: what dev chose")
-    parser.add_argument("--seconds", type=number_between(1, 3600), default=40.0, help="of a long recording, about")
     parser.add_argument(
-        "--live", action="store_true", help="do not wait for the first window to fill, as with a camera"
+        "--split", choices=("train", "dev", "test"), default="dev", help="what is read"
+    )
+    parser.add_argument("--decoder", choices=DECODERS, help="default: what dev chose")
+    parser.add_argument(
+        "--seconds", type=number_between(1, 3600), default=40.0, help="of a long recording, about"
+    )
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="do not wait for the first window to fill, as with a camera",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the order of the sentences")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     for option, default in (("window", WINDOW), ("overlap", OVERLAP), ("lookahead", LOOKAHEAD)):
         kind = number_between(0, 3600)
-        parser.add_argument(f"--{option}", type=kind, nargs="+", default=[default], help="as in transcribe.py")
+        parser.add_argument(
+            f"--{option}", type=kind, nargs="+", default=[default], help="as in transcribe.py"
+        )
     add_json_option(parser)
     options = parser.parse_args(argv)
 
@@ -110,10 +127,17 @@ def main(argv: list[str] | None = None) -> int:
     corpus = open_corpus(options.data_dir)
     split = corpus.split(options.split)
     recordings = string_together(split, corpus.fps, options.seconds, options.seed)
-    spoken = [[gloss for index in indices for gloss in split.sentences[index].glosses] for indices in recordings]
+    spoken = [
+        [gloss for index in indices for gloss in split.sentences[index].glosses]
+        for indices in recordings
+    ]
     print(describe_machine())
-    print(f"{options.checkpoint}, {options.split} of {corpus.describe()}, decoder: {recognizer.decoder_description}")
-    print(f"{len(recordings)} recordings of about {options.seconds:g} s, {sum(map(len, spoken))} glosses")
+    print(
+        f"{options.checkpoint}, {options.split} of {corpus.describe()}, decoder: {recognizer.decoder_description}"
+    )
+    print(
+        f"{len(recordings)} recordings of about {options.seconds:g} s, {sum(map(len, spoken))} glosses"
+    )
 
     figures: dict[str, float] = {}
     whole = Windows(WINDOW, OVERLAP, LOOKAHEAD, whole=1e6)
@@ -121,33 +145,61 @@ def main(argv: list[str] | None = None) -> int:
         recognizer, corpus, split, [[index] for indices in recordings for index in indices], whole
     )
     references = [split.sentences[index].glosses for indices in recordings for index in indices]
-    figures["alone_wer"], figures["alone_frames_per_second"] = score(references, alone).wer, speed(progress)
+    figures["alone_wer"], figures["alone_frames_per_second"] = (
+        score(references, alone).wer,
+        speed(progress),
+    )
     print(f"each sentence by itself: {score(references, alone)}; {speed(progress):,.0f} frames/s")
     offline, progress = read_all(recognizer, corpus, split, recordings, whole)
-    figures["whole_wer"], figures["whole_frames_per_second"] = score(spoken, offline).wer, speed(progress)
+    figures["whole_wer"], figures["whole_frames_per_second"] = (
+        score(spoken, offline).wer,
+        speed(progress),
+    )
     low, high = bootstrap_interval(align_sentences(spoken, offline))
     print(
         f"as a whole: {score(spoken, offline)}, 95 % interval {low:.2f} to {high:.2f}; {speed(progress):,.0f} frames/s"
     )
-    print("window  overlap  lookahead    WER %  against whole %  latency mean  largest  frames/s  frames held")
-    for length, overlap, lookahead in itertools.product(options.window, options.overlap, options.lookahead):
+    print(
+        "window  overlap  lookahead    WER %  against whole %  latency mean  largest  frames/s  frames held"
+    )
+    for length, overlap, lookahead in itertools.product(
+        options.window, options.overlap, options.lookahead
+    ):
         if not lookahead < overlap < length:
             continue
         online, progress = read_all(
-            recognizer, corpus, split, recordings, Windows(length, overlap, lookahead, live=options.live)
+            recognizer,
+            corpus,
+            split,
+            recordings,
+            Windows(length, overlap, lookahead, live=options.live),
         )
-        wer, difference = score(spoken, online).wer, score([one or ["(none)"] for one in offline], online).wer
+        wer, difference = (
+            score(spoken, online).wer,
+            score([one or ["(none)"] for one in offline], online).wer,
+        )
         count = sum(one.glosses for one in progress)
         mean = sum(one.total_latency for one in progress) / max(count, 1)
-        largest, held = max(one.largest_latency for one in progress), max(one.held for one in progress)
+        largest, held = (
+            max(one.largest_latency for one in progress),
+            max(one.held for one in progress),
+        )
         print(
             f"{length:6g}  {overlap:7g}  {lookahead:9g}  {wer:7.2f}  {difference:15.2f}  {mean:11.2f} s  {largest:5.2f} s"
             f"  {speed(progress):8,.0f}  {held:11}",
             flush=True,
         )
         name = f"window_{length:g}_{overlap:g}_{lookahead:g}"
-        figures |= {f"{name}_wer": wer, f"{name}_latency_seconds": mean, f"{name}_frames_per_second": speed(progress)}
-    finish(options, figures, next((name for name in figures if name.startswith("window_")), "whole_wer"))
+        figures |= {
+            f"{name}_wer": wer,
+            f"{name}_latency_seconds": mean,
+            f"{name}_frames_per_second": speed(progress),
+        }
+    finish(
+        options,
+        figures,
+        next((name for name in figures if name.startswith("window_")), "whole_wer"),
+    )
     return 0
 
 

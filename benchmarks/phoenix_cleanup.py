@@ -2,8 +2,9 @@
 
     python benchmarks/phoenix_cleanup.py --phoenix DIR
 
-DIR holds <split>.corpus.csv and the official references <split>.stm. Prints the WER of each split's annotations against
-its references, raw and cleaned; train must be under 0.2 % when cleaned, dev and test equal as they are. Exit code 1 else.
+DIR holds <split>.corpus.csv and the official references <split>.stm. Prints the WER of each split's
+annotations against its references, raw and cleaned; train must be under 0.2 % when cleaned, dev and
+test equal as they are. Exit code 1 else.
 """
 
 import sys
@@ -21,7 +22,9 @@ from errors import DataError, run_script
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="phoenix_cleanup.py", description=__doc__)
-    parser.add_argument("--phoenix", type=Path, required=True, metavar="DIR", help="folder of the csv and stm files")
+    parser.add_argument(
+        "--phoenix", type=Path, required=True, metavar="DIR", help="folder of the csv and stm files"
+    )
     add_json_option(parser)
     options = parser.parse_args(argv)
     folder, right, figures = options.phoenix, True, {}
@@ -29,11 +32,17 @@ def main(argv: list[str] | None = None) -> int:
         references = read_stm(folder / f"{split}.stm")
         ids = [sentence.id for sentence in sentences]
         if set(ids) != set(references):
-            raise DataError(f"{folder / f'{split}.stm'} has other sentences than the annotations of {split}")
+            raise DataError(
+                f"{folder / f'{split}.stm'} has other sentences than the annotations of {split}"
+            )
         expected = [references[id] for id in ids]
         raw = jiwer.wer(expected, [" ".join(sentence.glosses) for sentence in sentences])
-        cleaned = jiwer.wer(expected, [" ".join(normalize_phoenix2014(sentence.glosses)) for sentence in sentences])
-        print(f"{split:5} {len(ids):5} sentences   raw {100 * raw:6.3f} %   cleaned {100 * cleaned:6.3f} %")
+        cleaned = jiwer.wer(
+            expected, [" ".join(normalize_phoenix2014(sentence.glosses)) for sentence in sentences]
+        )
+        print(
+            f"{split:5} {len(ids):5} sentences   raw {100 * raw:6.3f} %   cleaned {100 * cleaned:6.3f} %"
+        )
         figures |= {f"{split}_raw_wer": 100 * raw, f"{split}_cleaned_wer": 100 * cleaned}
         right &= cleaned < 0.002 if split == "train" else raw == 0
     finish(options, figures, "train_cleaned_wer")
@@ -42,7 +51,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def read_stm(path: Path) -> dict[str, str]:
     """References by sentence id: `id channel speaker start end gloss gloss ...`."""
-    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith(";;")]
+    lines = [
+        line.split()
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if not line.startswith(";;")
+    ]
     return {fields[0]: " ".join(fields[5:]) for fields in lines if fields}
 
 

@@ -1,10 +1,12 @@
-"""WER on recorded signs: isolated recordings in the MP_Data layout, composed into sentences, read by the demo-size teacher.
+"""WER on recorded signs: isolated recordings in the MP_Data layout, composed into sentences, read
+by the demo-size teacher.
 
     python benchmarks/recorded.py --input MP_DATA_DIR
     python benchmarks/recorded.py --input MP_DATA_DIR --recorders 3 --split_by signer
 
-Imports, composes 400 train and 80 dev sentences of 3-7 glosses whose recordings are in no other split, trains with
-configs/demo.yaml, and prints dev WER with the training's seconds. Works in a temporary folder.
+Imports, composes 400 train and 80 dev sentences of 3-7 glosses whose recordings are in no other
+split, trains with configs/demo.yaml, and prints dev WER with the training's seconds. Works in a
+temporary folder.
 """
 
 import argparse
@@ -27,26 +29,44 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="recorded.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="recorded.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--input", type=Path, required=True, help="folder <gloss>/<repetition>/<frame>.npy")
-    parser.add_argument("--recorders", type=int, default=1, help="as in prepare_data.py import (default: 1)")
+    parser.add_argument(
+        "--input", type=Path, required=True, help="folder <gloss>/<repetition>/<frame>.npy"
+    )
+    parser.add_argument(
+        "--recorders", type=int, default=1, help="as in prepare_data.py import (default: 1)"
+    )
     parser.add_argument("--split_by", choices=("repetition", "signer"), default="repetition")
-    parser.add_argument("--seed", type=int, default=1, help="of composition and training (default: 1)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of composition and training (default: 1)"
+    )
     add_json_option(parser)
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         isolated, corpus, run = (str(Path(folder) / name) for name in ("isolated", "corpus", "run"))
         steps = (
-            (prepare_data.main, f"import --format mp_data --recorders {args.recorders} --input {{}} --output {{}}"),
+            (
+                prepare_data.main,
+                f"import --format mp_data --recorders {args.recorders} --input {{}} --output {{}}",
+            ),
             (
                 prepare_data.main,
                 "compose --input {} --output {} --sentences 400 --dev_sentences 80 --min_glosses 3 --max_glosses 7 "
                 f"--split_by {args.split_by} --seed {args.seed}",
             ),
-            (train_teacher.main, f"--config {{}} --data_dir {{}} --output_dir {{}} --seed {args.seed}"),
+            (
+                train_teacher.main,
+                f"--config {{}} --data_dir {{}} --output_dir {{}} --seed {args.seed}",
+            ),
         )
-        paths = ((str(args.input), isolated), (isolated, corpus), (str(ROOT / "configs/demo.yaml"), corpus, run))
+        paths = (
+            (str(args.input), isolated),
+            (isolated, corpus),
+            (str(ROOT / "configs/demo.yaml"), corpus, run),
+        )
         for (script, words), fill in zip(steps, paths, strict=True):
             values = iter(fill)
             if code := script([next(values) if word == "{}" else word for word in words.split()]):

@@ -1,14 +1,17 @@
-"""How training grows: with the corpus (a corpus against itself repeated ten times), and with processes (one against two).
+"""How training grows: with the corpus (a corpus against itself repeated ten times), and with
+processes (one against two).
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --data_dir data/corpora/mine --times 10 --part corpus --json scaling.json
 
-corpus: in a process each, the start (open, hash, look through all sentences, statistics), updates of a small teacher, and one
-epoch read, augmented and turned into features; with the memory that is the process's own (RssAnon: mapped pages of the corpus
-are the system's to take back) at its peak. processes: frames a second of one and of two processes, small and full-size teacher,
-in dry runs, and what an exchange between the two takes. rounding: losses of the first updates of two processes against one, and
-of one process whose batches hold their sentences in another order against the same. Each process has one thread.
-Writes the repeated corpus into a temporary folder (about 3 KB a frame) and removes it.
+corpus: in a process each, the start (open, hash, look through all sentences, statistics), updates
+of a small teacher, and one epoch read, augmented and turned into features; with the memory that is
+the process's own (RssAnon: mapped pages of the corpus are the system's to take back) at its peak.
+processes: frames a second of one and of two processes, small and full-size teacher, in dry runs,
+and what an exchange between the two takes. rounding: losses of the first updates of two processes
+against one, and of one process whose batches hold their sentences in another order against the
+same. Each process has one thread. Writes the repeated corpus into a temporary folder
+(about 3 KB a frame) and removes it.
 """
 
 import json
@@ -44,17 +47,26 @@ def repeat_corpus(source: Path, target: Path, times: int) -> None:
     """A corpus whose train split is that of `source` so many times, under new ids."""
     corpus = Corpus(source)
     facts = {"fps": corpus.fps, "aspect_ratio": corpus.aspect_ratio, "simulated": corpus.simulated}
-    with CorpusWriter(target, name="repeated", made_by={"tool": "benchmarks/scaling.py"}, **facts) as writer:
+    with CorpusWriter(
+        target, name="repeated", made_by={"tool": "benchmarks/scaling.py"}, **facts
+    ) as writer:
         for name, count in (("train", times), ("dev", 1)):
             split, part = corpus.split(name), writer.split(name)
             for number in range(count):
                 for index, sentence in enumerate(split.sentences):
-                    part.add(f"{sentence.id}-{number}", sentence.signer, sentence.glosses, *split.read(index))
+                    part.add(
+                        f"{sentence.id}-{number}",
+                        sentence.signer,
+                        sentence.glosses,
+                        *split.read(index),
+                    )
 
 
 def own_mebibytes() -> float:
     """Memory of this process that no file stands behind."""
-    return int(re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text()).group(1)) / 1024
+    return (
+        int(re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text()).group(1)) / 1024
+    )
 
 
 class Peak:
@@ -86,7 +98,9 @@ def small_run(data_dir: str):
     run = prepare_run(plan_start(None, merge_overrides(read_overrides(ROOT / SMALL[1]), given)))
     trainer = run.trainer
     trainer.model.set_statistics(
-        *feature_statistics(trainer.pipeline, trainer.train.split, 20_000, sentences=trainer.trainable)
+        *feature_statistics(
+            trainer.pipeline, trainer.train.split, 20_000, sentences=trainer.trainable
+        )
     )
     return run
 
@@ -108,7 +122,9 @@ def measure_corpus(data_dir: str) -> dict[str, float]:
         for batches in trainer.feed(groups[:UPDATES]):
             trainer.update(batches)
         trainer.read_last_update()
-        figures["update_frames_per_second"] = trainer.progress.frames / (time.perf_counter() - started)
+        figures["update_frames_per_second"] = trainer.progress.frames / (
+            time.perf_counter() - started
+        )
         started = time.perf_counter()
         for _ in trainer.feed(groups):
             pass
@@ -165,7 +181,9 @@ def measure_exchange() -> list[float]:
 def elsewhere(*command: str) -> str:
     """What a Python process of the project prints on its last line, with one thread."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
     if ended.returncode:
         raise SystemExit(ended.stderr)
     return ended.stdout
@@ -176,7 +194,9 @@ def compare_corpora(data_dir: str, times: int) -> dict[str, float]:
         repeat_corpus(Path(data_dir), Path(folder) / "repeated", times)
         sizes = {1: data_dir, times: str(Path(folder) / "repeated")}
         found = {
-            size: json.loads(elsewhere(__file__, "--child", "corpus", "--data_dir", path).splitlines()[-1])
+            size: json.loads(
+                elsewhere(__file__, "--child", "corpus", "--data_dir", path).splitlines()[-1]
+            )
             for size, path in sizes.items()
         }
     print(f"{'one thread':<28}" + "".join(f"{size:>10}x" for size in found) + f"{'ratio':>10}")
@@ -198,12 +218,17 @@ def compare_processes(data_dir: str) -> dict[str, float]:
             rates.append(float(said.replace(",", "")))
             figures[f"{name}_frames_per_second_{count}_processes"] = rates[-1]
         figures[f"{name}_two_over_one"] = rates[1] / rates[0]
-        print(f"{name} teacher: {rates[0]:,.0f} frames/s with one process, {rates[1]:,.0f} with two")
+        print(
+            f"{name} teacher: {rates[0]:,.0f} frames/s with one process, {rates[1]:,.0f} with two"
+        )
     large, little = json.loads(elsewhere(*LAUNCH, __file__, "--child", "exchange").splitlines()[-1])
     print(
         f"gloo between the two: {1000 * large:,.0f} ms for the gradients of 50 M parameters, {1000 * little:.1f} ms for 4 KB"
     )
-    figures |= {"exchange_milliseconds_50m": 1000 * large, "exchange_milliseconds_4kb": 1000 * little}
+    figures |= {
+        "exchange_milliseconds_50m": 1000 * large,
+        "exchange_milliseconds_4kb": 1000 * little,
+    }
     return figures | {"full_size_two_over_one": figures.pop("full_size_two_over_one")}
 
 
@@ -218,7 +243,10 @@ def compare_rounding(data_dir: str) -> dict[str, float]:
     for update in range(0, TRACED, 6):
         apart = [abs(other[update] / one[update] - 1) for other in (two, reversed_)]
         print(f"{update:>6}{one[update]:>12.6f}{apart[0]:>16.1e}{apart[1]:>28.1e}")
-        figures |= {f"two_processes_update_{update}": apart[0], f"reversed_update_{update}": apart[1]}
+        figures |= {
+            f"two_processes_update_{update}": apart[0],
+            f"reversed_update_{update}": apart[1],
+        }
     return figures
 
 
@@ -229,16 +257,24 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--part", choices=PARTS, help="only this part (default: all)")
     add_json_option(parser)
     parser.add_argument(
-        "--child", choices=("corpus", "rounding", "exchange"), help="measure in this process; used by the script itself"
+        "--child",
+        choices=("corpus", "rounding", "exchange"),
+        help="measure in this process; used by the script itself",
     )
-    parser.add_argument("--reverse", action="store_true", help="with --child rounding: batches in another order")
+    parser.add_argument(
+        "--reverse", action="store_true", help="with --child rounding: batches in another order"
+    )
     options = parser.parse_args(argv)
     data_dir = str(Path(options.data_dir or builtin_corpus()).resolve())
     if options.child == "corpus":
         print(json.dumps(measure_corpus(data_dir)))
     elif options.child:
         rounding = options.child == "rounding"
-        if measured := measure_rounding(data_dir, options.reverse) if rounding else measure_exchange():
+        if (
+            measured := measure_rounding(data_dir, options.reverse)
+            if rounding
+            else measure_exchange()
+        ):
             print(json.dumps(measured))
     else:
         print(describe_machine())

@@ -1,4 +1,5 @@
-"""Corpora that ask how well a recipe reads signers it has never seen, from recordings of isolated signs and simulated signers.
+"""Corpora that ask how well a recipe reads signers it has never seen, from recordings of isolated
+signs and simulated signers.
 
     python benchmarks/signer_corpora.py --input MP_DATA --recorders 3 --output data/corpora/signers
     python benchmarks/signer_corpora.py --input MP_DATA --recorders 3 --others OTHER_MP_DATA ... --output data/corpora/signers
@@ -24,32 +25,54 @@ from data.corpus import Corpus, Split
 from data.corpus_writer import CorpusWriter, check_output
 from data.keyed_random import generator
 from data.simulation.corpora import synthesize
-from data.sources.composer import IsolatedRecording, join, plan_split, read_recordings, split_recordings
+from data.sources.composer import (
+    IsolatedRecording,
+    join,
+    plan_split,
+    read_recordings,
+    split_recordings,
+)
 from data.sources.mp_data import import_mp_data
 from errors import UsageError, run_script
 
 ROWS = tuple[str, str, tuple[str, ...], object, object]  # id, signer, glosses, landmarks, detected
 TRAIN_SENTENCES, DEV_SENTENCES = 300, 60  # dev: of known and of unknown signers each
 UNKNOWN_SIMULATED = 8
-TEST_KNOWN, TEST_UNKNOWN, TEST_SENTENCES = 300, 28, 12  # sentences of known signers; unknown ones and sentences of each
+# Sentences of known signers; unknown ones and sentences of each
+TEST_KNOWN, TEST_UNKNOWN, TEST_SENTENCES = 300, 28, 12
 
 
 def composed_rows(clips: Split, pool: list[IsolatedRecording], count: int, name: str) -> list[ROWS]:
     plan = plan_split(pool, count, 3, 7, name, (0, name))
     rows = []
     for number, recordings in enumerate(plan.sentences):
-        motion = join([clips.read(recording.index) for recording in recordings], generator(0, name, number, "motion"))
-        rows.append((f"{name}-{number:04d}", recordings[0].signer, tuple(r.gloss for r in recordings), *motion))
+        motion = join(
+            [clips.read(recording.index) for recording in recordings],
+            generator(0, name, number, "motion"),
+        )
+        rows.append(
+            (
+                f"{name}-{number:04d}",
+                recordings[0].signer,
+                tuple(r.gloss for r in recordings),
+                *motion,
+            )
+        )
     return rows
 
 
 def recorder_rows(isolated: Corpus) -> dict[str, list[ROWS]]:
-    """Train and dev; dev is half of unseen recordings of known recorders, half of the last recorder's."""
+    """Train and dev; dev is half of unseen recordings of known recorders, half of the last
+    recorder's."""
     recordings, clips = read_recordings(isolated), isolated.split("train")
     signers = sorted({recording.signer for recording in recordings})
     if len(signers) < 2:
-        raise UsageError(f"--recorders: {isolated.path} has the recorder {signers[0]} alone, two or more are needed")
-    known = split_recordings([r for r in recordings if r.signer != signers[-1]], "repetition", ["dev"])
+        raise UsageError(
+            f"--recorders: {isolated.path} has the recorder {signers[0]} alone, two or more are needed"
+        )
+    known = split_recordings(
+        [r for r in recordings if r.signer != signers[-1]], "repetition", ["dev"]
+    )
     glosses = {recording.gloss for recording in known["train"]}
     unknown = [r for r in recordings if r.signer == signers[-1] and r.gloss in glosses]
     return {
@@ -60,17 +83,29 @@ def recorder_rows(isolated: Corpus) -> dict[str, list[ROWS]]:
 
 
 def simulated_rows(folder: Path) -> dict[str, list[ROWS]]:
-    """Splits of the built-in grammar: dev is half of known signers, half of unknown ones, test half of still others."""
+    """Splits of the built-in grammar: dev is half of known signers, half of unknown ones, test half
+    of still others."""
     synthesize(folder / "known", sentences=TRAIN_SENTENCES, dev_sentences=DEV_SENTENCES)
-    synthesize(folder / "unknown", sentences=1, dev_sentences=DEV_SENTENCES, unseen_dev_signers=UNKNOWN_SIMULATED)
+    synthesize(
+        folder / "unknown",
+        sentences=1,
+        dev_sentences=DEV_SENTENCES,
+        unseen_dev_signers=UNKNOWN_SIMULATED,
+    )
     signers = UNKNOWN_SIMULATED + TEST_UNKNOWN  # the first of them are dev's
     sizes = {"dev_sentences": TEST_SENTENCES * signers, "test_sentences": TEST_KNOWN}
     synthesize(folder / "more", sentences=1, unseen_dev_signers=signers, **sizes)
     known, unknown, more = (Corpus(folder / name) for name in ("known", "unknown", "more"))
     train = list(read_rows(known.split("train"), "simulated-"))
     dev = [*read_rows(known.split("dev"), "known-"), *read_rows(unknown.split("dev"), "unknown-")]
-    test = [*read_rows(more.split("test"), "more-known-"), *read_rows(more.split("dev"), "more-unknown-")]
-    in_train, in_dev = {row[2] for row in train}, {row[1] for row in dev if row[0].startswith("unknown-")}
+    test = [
+        *read_rows(more.split("test"), "more-known-"),
+        *read_rows(more.split("dev"), "more-unknown-"),
+    ]
+    in_train, in_dev = (
+        {row[2] for row in train},
+        {row[1] for row in dev if row[0].startswith("unknown-")},
+    )
     return {
         "train": train,
         "dev": dev,
@@ -79,7 +114,10 @@ def simulated_rows(folder: Path) -> dict[str, list[ROWS]]:
 
 
 def read_rows(split: Split, prefix: str) -> list[ROWS]:
-    return [(prefix + s.id, s.signer, s.glosses, *split.read(index)) for index, s in enumerate(split.sentences)]
+    return [
+        (prefix + s.id, s.signer, s.glosses, *split.read(index))
+        for index, s in enumerate(split.sentences)
+    ]
 
 
 def other_rows(folder: Path, collections: list[Path], glosses: set[str]) -> dict[str, list[ROWS]]:
@@ -91,9 +129,18 @@ def other_rows(folder: Path, collections: list[Path], glosses: set[str]) -> dict
         split = Corpus(folder / f"other{number}").split("train")
         for index, sentence in enumerate(split.sentences):
             if gloss := plain.get(_plain(" ".join(sentence.glosses))):
-                rows.append((f"{collection.name}-{sentence.id}", collection.name, (gloss,), *split.read(index)))
+                rows.append(
+                    (
+                        f"{collection.name}-{sentence.id}",
+                        collection.name,
+                        (gloss,),
+                        *split.read(index),
+                    )
+                )
     if not rows:
-        raise UsageError(f"--others: no gloss of {', '.join(map(str, collections))} is one of --input's")
+        raise UsageError(
+            f"--others: no gloss of {', '.join(map(str, collections))} is one of --input's"
+        )
     return {"train": [("copy", *rows[0][1:])], "dev": rows}
 
 
@@ -101,23 +148,40 @@ def _plain(gloss: str) -> str:
     return gloss.casefold().replace("-", "").replace("_", "").replace(" ", "")
 
 
-def write(output: Path, rows: dict[str, list[ROWS]], like: Corpus, simulated: bool) -> dict[str, float]:
+def write(
+    output: Path, rows: dict[str, list[ROWS]], like: Corpus, simulated: bool
+) -> dict[str, float]:
     """Write a corpus of the rows; returns its numbers of sentences."""
     made_by = {"command": "benchmarks/signer_corpora.py"}
-    facts = {"name": output.name, "fps": like.fps, "aspect_ratio": like.aspect_ratio, "made_by": made_by}
+    facts = {
+        "name": output.name,
+        "fps": like.fps,
+        "aspect_ratio": like.aspect_ratio,
+        "made_by": made_by,
+    }
     with CorpusWriter(output, **facts, simulated=simulated, composed=not simulated) as writer:
         for name, sentences in rows.items():
             for sentence in sentences:
                 writer.split(name).add(*sentence)
-    print(f"{output}: {', '.join(f'{len(sentences)} {name}' for name, sentences in rows.items())} sentences")
+    print(
+        f"{output}: {', '.join(f'{len(sentences)} {name}' for name, sentences in rows.items())} sentences"
+    )
     return {f"{output.name}_{name}_sentences": len(sentences) for name, sentences in rows.items()}
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="signer_corpora.py", description=__doc__)
-    parser.add_argument("--input", type=Path, required=True, help="folder <gloss>/<repetition>/<frame>.npy")
+    parser.add_argument(
+        "--input", type=Path, required=True, help="folder <gloss>/<repetition>/<frame>.npy"
+    )
     parser.add_argument("--recorders", type=int, required=True, help="as in prepare_data.py import")
-    parser.add_argument("--others", type=Path, nargs="*", default=[], help="folders of the same layout, other people's")
+    parser.add_argument(
+        "--others",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="folders of the same layout, other people's",
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for the corpora")
     add_json_option(parser)
     options = parser.parse_args(argv)
@@ -130,7 +194,8 @@ def main(argv: list[str] | None = None) -> int:
         recorders, simulated = recorder_rows(isolated), simulated_rows(folder)
         figures = write(options.output / "recorders", recorders, isolated, simulated=False)
         figures |= write(options.output / "simulated", simulated, isolated, simulated=True)
-        both = {split: recorders[split] + simulated[split] for split in recorders}  # without the larger test
+        # Without the larger test
+        both = {split: recorders[split] + simulated[split] for split in recorders}
         figures |= write(options.output / "both", both, isolated, simulated=True)
         if options.others:
             glosses = {gloss for _, _, words, _, _ in recorders["train"] for gloss in words}

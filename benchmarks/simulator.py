@@ -1,4 +1,5 @@
-"""How far the simulated signers are from recorded ones: jitter, lost hands, speed, and how much signers differ.
+"""How far the simulated signers are from recorded ones: jitter, lost hands, speed, and how much
+signers differ.
 
     python benchmarks/simulator.py --corpora data/corpora/recorded_one data/corpora/recorded_two data/corpora/builtin
 
@@ -39,7 +40,9 @@ MIDDLE_KNUCKLE = RIGHT_HAND_WRIST + 9
 def runs(lost: np.ndarray) -> list[int]:
     """Lengths of the runs of True that neither begin nor end the sentence. lost: bool (T,)."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], lost, [False]]).astype(int)))
-    return [int(stop - start) for start, stop in edges.reshape(-1, 2) if start > 0 and stop < len(lost)]
+    return [
+        int(stop - start) for start, stop in edges.reshape(-1, 2) if start > 0 and stop < len(lost)
+    ]
 
 
 def second_difference(x: torch.Tensor) -> torch.Tensor:
@@ -75,7 +78,9 @@ def measure(corpus: Corpus, sentences: int) -> dict[str, float]:
         values["frames"].append(len(body) / len(sentence.glosses))
         if len(body) < 5:
             continue
-        values["body"].append(second_difference(body[:, [LEFT_SHOULDER, RIGHT_SHOULDER]]).median().item())
+        values["body"].append(
+            second_difference(body[:, [LEFT_SHOULDER, RIGHT_SHOULDER]]).median().item()
+        )
         speed = torch.linalg.vector_norm((body[1:] - body[:-1])[:, RIGHT_WRIST, :2], dim=-1).numpy()
         values["speed"] += speed.tolist()
         raised = (body[:, RIGHT_WRIST, 1] < HIPS).numpy()
@@ -88,8 +93,12 @@ def measure(corpus: Corpus, sentences: int) -> dict[str, float]:
         fingers = body[:, FINGERTIPS] - body[:, RIGHT_HAND_WRIST, None]
         values["fingers"] += second_difference(fingers)[torch.from_numpy(slow)].flatten().tolist()
         if hand.any():
-            size = torch.linalg.vector_norm((body[:, MIDDLE_KNUCKLE] - body[:, RIGHT_HAND_WRIST])[:, :2], dim=-1)
-            by_signer["hand"][sentence.signer].append(size[torch.from_numpy(hand)].quantile(0.9).item())
+            size = torch.linalg.vector_norm(
+                (body[:, MIDDLE_KNUCKLE] - body[:, RIGHT_HAND_WRIST])[:, :2], dim=-1
+            )
+            by_signer["hand"][sentence.signer].append(
+                size[torch.from_numpy(hand)].quantile(0.9).item()
+            )
 
     def spread(name: str) -> tuple[float, float]:
         medians = [np.median(one) for one in by_signer[name].values()]
@@ -114,25 +123,39 @@ def measure(corpus: Corpus, sentences: int) -> dict[str, float]:
 def shown(row: str, figures: dict[str, float]) -> str:
     """A row's cell of one corpus."""
     return ", ".join(
-        form.format(figures[name]) if np.isfinite(figures[name]) else "-" for name, form in ROWS[row].items()
+        form.format(figures[name]) if np.isfinite(figures[name]) else "-"
+        for name, form in ROWS[row].items()
     )
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="simulator.py", description=__doc__)
-    parser.add_argument("--corpora", type=Path, nargs="+", required=True, help="corpus folders, one column each")
-    parser.add_argument("--sentences", type=int, default=300, help="of each, spread evenly over train (default: 300)")
+    parser.add_argument(
+        "--corpora", type=Path, nargs="+", required=True, help="corpus folders, one column each"
+    )
+    parser.add_argument(
+        "--sentences",
+        type=int,
+        default=300,
+        help="of each, spread evenly over train (default: 300)",
+    )
     add_json_option(parser)
     options = parser.parse_args(argv)
     print(describe_machine())
     columns = {}
     for path in options.corpora:
         corpus = Corpus(path)
-        columns[corpus.name + (" (simulated)" if corpus.simulated else "")] = measure(corpus, options.sentences)
+        columns[corpus.name + (" (simulated)" if corpus.simulated else "")] = measure(
+            corpus, options.sentences
+        )
     print(f"| | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
     for row in ROWS:
         print(f"| {row} | {' | '.join(shown(row, column) for column in columns.values())} |")
-    figures = {figure_name(corpus, name): value for corpus, column in columns.items() for name, value in column.items()}
+    figures = {
+        figure_name(corpus, name): value
+        for corpus, column in columns.items()
+        for name, value in column.items()
+    }
     finish(options, figures, next(name for name in figures if name.endswith("finger_jitter")))
     return 0
 

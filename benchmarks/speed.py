@@ -1,4 +1,5 @@
-"""Speed of the parts that docstrings make claims about, each against its alternative in the same run.
+"""Speed of the parts that docstrings make claims about, each against its alternative in the same
+run.
 
     python benchmarks/speed.py
 
@@ -52,22 +53,32 @@ def bilstm() -> tuple[float, float]:
     """Seconds of the flipped and of the packed bidirectional LSTM."""
     lengths = torch.linspace(STEPS // 2, STEPS, BATCH).long()
     x = torch.randn(BATCH, STEPS, 1024)
-    flipped, packed = BiLSTM(1024, 1024, 2, 0.0), nn.LSTM(1024, 1024, 2, batch_first=True, bidirectional=True)
+    flipped, packed = (
+        BiLSTM(1024, 1024, 2, 0.0),
+        nn.LSTM(1024, 1024, 2, batch_first=True, bidirectional=True),
+    )
 
     def run_packed() -> None:
-        sequence = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        sequence = nn.utils.rnn.pack_padded_sequence(
+            x, lengths, batch_first=True, enforce_sorted=False
+        )
         nn.utils.rnn.pad_packed_sequence(packed(sequence)[0], batch_first=True)[0].sum().backward()
 
     return median_seconds(lambda: flipped(x, lengths).sum().backward()), median_seconds(run_packed)
 
 
 def features() -> float:
-    """Frames a second of compute_features on a batch of long sentences (glibc keeps freed blocks under 32 MB anyway)."""
+    """Frames a second of compute_features on a batch of long sentences (glibc keeps freed blocks
+    under 32 MB anyway)."""
     frames = 2 * FRAMES
     landmarks = torch.rand(BATCH, frames, 543, 3).half()
     detected = torch.rand(BATCH, frames, 4) > 0.2
     lengths = torch.full((BATCH,), frames)
-    return BATCH * frames / median_seconds(lambda: compute_features(landmarks, detected, lengths, 4 / 3))
+    return (
+        BATCH
+        * frames
+        / median_seconds(lambda: compute_features(landmarks, detected, lengths, 4 / 3))
+    )
 
 
 def features_elsewhere(keep_memory: bool) -> float:
@@ -75,27 +86,42 @@ def features_elsewhere(keep_memory: bool) -> float:
     keep = "from models.devices import choose_device; choose_device('cpu'); " if keep_memory else ""
     code = f"{keep}from benchmarks.speed import features; print(features())"
     root = Path(__file__).resolve().parent.parent
-    return float(subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True).stdout)
+    return float(
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=root, check=True, capture_output=True
+        ).stdout
+    )
 
 
 def layouts() -> dict[str, float]:
-    """Seconds of the first inception stage's convolutions (512 -> 96, 480, 96, 96 channels) in each layout."""
+    """Seconds of the first inception stage's convolutions (512 -> 96, 480, 96, 96 channels) in each
+    layout."""
     wide = (3, 96), (5, 480), (9, 96), (1, 96)
     seconds = dict.fromkeys(("channels first", "channels last", "unfolded"), 0.0)
     for kernel, width in wide:
         x, weight = torch.rand(BATCH, 512, FRAMES), torch.randn(width, 512, kernel)
         last = x[:, :, None].contiguous(memory_format=torch.channels_last)
         last_weight = weight[:, :, None].contiguous(memory_format=torch.channels_last)
-        steps, matrix = x.transpose(1, 2).contiguous(), weight.permute(1, 2, 0).reshape(-1, width).contiguous()
+        steps, matrix = (
+            x.transpose(1, 2).contiguous(),
+            weight.permute(1, 2, 0).reshape(-1, width).contiguous(),
+        )
         around = kernel // 2
 
-        def unfolded(x: Tensor, matrix: Tensor, around: int = around, kernel: int = kernel) -> Tensor:
-            windows = functional.pad(x, (0, 0, around, around)).unfold(1, kernel, 1)  # (B, T, C, kernel)
+        def unfolded(
+            x: Tensor, matrix: Tensor, around: int = around, kernel: int = kernel
+        ) -> Tensor:
+            # (B, T, C, kernel)
+            windows = functional.pad(x, (0, 0, around, around)).unfold(1, kernel, 1)
             return windows.reshape(BATCH * FRAMES, -1) @ matrix
 
         ways = {
             "channels first": (functools.partial(functional.conv1d, padding=around), x, weight),
-            "channels last": (functools.partial(functional.conv2d, padding=(0, around)), last, last_weight),
+            "channels last": (
+                functools.partial(functional.conv2d, padding=(0, around)),
+                last,
+                last_weight,
+            ),
             "unfolded": (unfolded, steps, matrix),
         }
         for name, (convolve, given, weights) in ways.items():
@@ -103,7 +129,10 @@ def layouts() -> dict[str, float]:
             weights.requires_grad_()
             gradient = torch.randn_like(convolve(given, weights).detach())
             seconds[name] += median_seconds(
-                lambda c=convolve, g=given, w=weights, d=gradient: torch.autograd.grad(c(g, w), (g, w), d), repeats=5
+                lambda c=convolve, g=given, w=weights, d=gradient: torch.autograd.grad(
+                    c(g, w), (g, w), d
+                ),
+                repeats=5,
             )
     return seconds
 
@@ -133,7 +162,9 @@ def main(argv: list[str] | None = None) -> int:
     choose_device("cpu")
     flipped, packed = bilstm()
     print(describe_machine())
-    print(f"BiLSTM 2 x 1024, {BATCH} x {STEPS} steps: flipped {flipped:.3f} s, packed {packed:.3f} s")
+    print(
+        f"BiLSTM 2 x 1024, {BATCH} x {STEPS} steps: flipped {flipped:.3f} s, packed {packed:.3f} s"
+    )
     print(f"features: {without:,.0f} frames/s, {kept:,.0f} with freed memory kept")
     convolutions = layouts()
     shown = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in convolutions.items())

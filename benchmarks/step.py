@@ -1,4 +1,5 @@
-"""What a training step is made of, each part against its alternative in the same run, on this machine's device.
+"""What a training step is made of, each part against its alternative in the same run, on this
+machine's device.
 
     python benchmarks/step.py
     python benchmarks/step.py --compile     # also the compiled front, which takes minutes to compile
@@ -44,7 +45,9 @@ def wait(device: torch.device) -> None:
 
 def ctc_losses(device: torch.device) -> tuple[float, float]:
     """Seconds of CTC with its gradient for both heads of a batch: the recursion, torch's own."""
-    log_probs = torch.randn(2 * BATCH, STEPS, CLASSES, device=device).log_softmax(-1).requires_grad_()
+    log_probs = (
+        torch.randn(2 * BATCH, STEPS, CLASSES, device=device).log_softmax(-1).requires_grad_()
+    )
     targets = torch.randint(1, CLASSES, (2 * BATCH, GLOSSES), device=device)
     steps, lengths = (torch.full((2 * BATCH,), count, device=device) for count in (STEPS, GLOSSES))
 
@@ -59,7 +62,8 @@ def ctc_losses(device: torch.device) -> tuple[float, float]:
 
 
 def linear_layers(device: torch.device) -> tuple[float, float]:
-    """Seconds of the widest linear layer of the conformer with its gradients, of a batch: models/cpu_kernels.py, torch's own."""
+    """Seconds of the widest linear layer of the conformer with its gradients, of a batch:
+    models/cpu_kernels.py, torch's own."""
     width = ModelConfig().conformer_width
     x = torch.randn(BATCH, STEPS, width, device=device, requires_grad=True)
 
@@ -73,7 +77,8 @@ def linear_layers(device: torch.device) -> tuple[float, float]:
 
 
 class Step:
-    """Updates of a full-size teacher on one batch of random features of the landmarks that it reads."""
+    """Updates of a full-size teacher on one batch of random features of the landmarks that it
+    reads."""
 
     def __init__(self, device: torch.device, precision: str = "fp32"):
         self.device, self.precision = device, Precision(precision, device)
@@ -98,7 +103,10 @@ class Step:
     def optimise(self, deciding: bool) -> None:
         """A step on the gradients that are there; `deciding`: it may be skipped."""
         if deciding:
-            self.optimizer.grad_scale, self.optimizer.found_inf = None, torch.zeros((), device=self.device)
+            self.optimizer.grad_scale, self.optimizer.found_inf = (
+                None,
+                torch.zeros((), device=self.device),
+            )
         self.optimizer.step()
         if deciding:
             del self.optimizer.grad_scale, self.optimizer.found_inf
@@ -121,16 +129,24 @@ def main(argv: list[str] | None = None) -> int:
     device = choose_device(options.device)
     print(describe_machine())
     recursion, native = ctc_losses(device)
-    print(f"CTC, 2 x {BATCH} x {STEPS} steps: recursion {1000 * recursion:.1f} ms, torch's own {1000 * native:.1f} ms")
+    print(
+        f"CTC, 2 x {BATCH} x {STEPS} steps: recursion {1000 * recursion:.1f} ms, torch's own {1000 * native:.1f} ms"
+    )
     rates, step = {}, None
     for precision in ("bf16", "fp32"):
         step = Step(device, precision)
         rates[precision] = BATCH * FRAMES / median_seconds(step.update, repeats=3)
-        print(f"teacher update, batch {BATCH} x {FRAMES} frames, {precision}: {rates[precision]:,.0f} frames/s")
-    without, deciding = (median_seconds(lambda flag=flag: step.optimise(flag)) for flag in (False, True))
+        print(
+            f"teacher update, batch {BATCH} x {FRAMES} frames, {precision}: {rates[precision]:,.0f} frames/s"
+        )
+    without, deciding = (
+        median_seconds(lambda flag=flag: step.optimise(flag)) for flag in (False, True)
+    )
     print(f"optimiser: {1000 * without:.1f} ms, with the skip decided {1000 * deciding:.1f} ms")
     ours, torchs = linear_layers(device)
-    print(f"linear layer, {BATCH} x {STEPS} steps: {1000 * ours:.1f} ms, torch's own {1000 * torchs:.1f} ms")
+    print(
+        f"linear layer, {BATCH} x {STEPS} steps: {1000 * ours:.1f} ms, torch's own {1000 * torchs:.1f} ms"
+    )
     figures = {
         "ctc_native_over_recursion": native / recursion,
         "optimiser_deciding_over_without": deciding / without,
@@ -141,7 +157,9 @@ def main(argv: list[str] | None = None) -> int:
         plain = median_seconds(step.front, repeats=3)
         step.model.compile_front()
         compiled = median_seconds(step.front, repeats=3)
-        print(f"front, forward and backward: {1000 * plain:.0f} ms, compiled {1000 * compiled:.0f} ms")
+        print(
+            f"front, forward and backward: {1000 * plain:.0f} ms, compiled {1000 * compiled:.0f} ms"
+        )
         figures["front_plain_over_compiled"] = plain / compiled
     finish(options, figures, "bf16_over_fp32")
     return 0

@@ -1,14 +1,16 @@
-"""WER of students beside their teacher, over several seeds: taught, the same without the teacher, and variants.
+"""WER of students beside their teacher, over several seeds: taught, the same without the teacher,
+and variants.
 
     python benchmarks/student.py --data_dir data/corpora/mine
     python benchmarks/student.py --teacher checkpoints/teacher/best_model.pth --config configs/student.yaml --epochs 60
     python benchmarks/student.py --teacher checkpoints/demo/best_model.pth --rows taught untaught streaming stored-8
 
-Rows: `taught` by the teacher run beside it, `untaught` (the same student on the teacher's own loss), `streaming` (causal,
-taught), `streaming-untaught`, `stored-K` (taught by soft targets of K augmented views; stored-0: none). WER is greedy, of the
-epoch that is best on dev: on dev, and on test where the corpus has one. Without --teacher a demo-size teacher is trained first.
-A demo-size student on 45,000 train frames takes about 2 minutes a run of 16 epochs on one idle core. --work keeps the runs: the
-same command goes on from what is there.
+Rows: `taught` by the teacher run beside it, `untaught` (the same student on the teacher's own
+loss), `streaming` (causal, taught), `streaming-untaught`, `stored-K` (taught by soft targets of K
+augmented views; stored-0: none). WER is greedy, of the epoch that is best on dev: on dev, and on
+test where the corpus has one. Without --teacher a demo-size teacher is trained first. A demo-size
+student on 45,000 train frames takes about 2 minutes a run of 16 epochs on one idle core. --work
+keeps the runs: the same command goes on from what is there.
 """
 
 import argparse
@@ -50,21 +52,50 @@ def wers(checkpoint: Path, data_dir: str, splits: list[str], log: Path) -> dict[
     found = {}
     for split in splits:
         folder = checkpoint.parent / f"evaluation_{split}_greedy"
-        words = ("--checkpoint", checkpoint, "--data_dir", data_dir, "--split", split, "--decoder", "greedy")
+        words = (
+            "--checkpoint",
+            checkpoint,
+            "--data_dir",
+            data_dir,
+            "--split",
+            split,
+            "--decoder",
+            "greedy",
+        )
         quietly(log, evaluate, *words, "--output_dir", folder)
         found[split] = json.loads((folder / "result.json").read_text(encoding="utf-8"))["wer"]
     return found
 
 
 def row_options(row: str, teacher: Path, data_dir: str, work: Path) -> list[object]:
-    """What distill_student.py is told for a row; makes stored soft targets where the row wants some."""
+    """What distill_student.py is told for a row; makes stored soft targets where the row wants
+    some."""
     if row.startswith("stored-"):
         folder = work / row
         if not folder.exists():
-            words = ("--checkpoint", teacher, "--data_dir", data_dir, "--splits", "train", "--output_dir", folder)
-            quietly(work / "log.txt", export_soft_targets, *words, "--views", row.removeprefix("stored-"))
+            words = (
+                "--checkpoint",
+                teacher,
+                "--data_dir",
+                data_dir,
+                "--splits",
+                "train",
+                "--output_dir",
+                folder,
+            )
+            quietly(
+                work / "log.txt",
+                export_soft_targets,
+                *words,
+                "--views",
+                row.removeprefix("stored-"),
+            )
         return ["--soft_targets", folder]
-    taught = ["--teacher", teacher] if row in ("taught", "streaming") else ["--soft_weight", 0, "--ctc_weight", 1]
+    taught = (
+        ["--teacher", teacher]
+        if row in ("taught", "streaming")
+        else ["--soft_weight", 0, "--ctc_weight", 1]
+    )
     return [*taught, "--causal"] if row.startswith("streaming") else taught
 
 
@@ -92,13 +123,23 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="student.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data_dir", help="corpus (default: the teacher's; without a teacher the built-in one)")
-    parser.add_argument("--teacher", type=Path, help="checkpoint (default: a demo-size teacher is trained)")
-    parser.add_argument("--config", type=Path, default=ROOT / "configs/student_demo.yaml", help="of the student")
-    parser.add_argument("--rows", nargs="+", default=["taught", "untaught"], help="(default: taught untaught)")
+    parser.add_argument(
+        "--data_dir", help="corpus (default: the teacher's; without a teacher the built-in one)"
+    )
+    parser.add_argument(
+        "--teacher", type=Path, help="checkpoint (default: a demo-size teacher is trained)"
+    )
+    parser.add_argument(
+        "--config", type=Path, default=ROOT / "configs/student_demo.yaml", help="of the student"
+    )
+    parser.add_argument(
+        "--rows", nargs="+", default=["taught", "untaught"], help="(default: taught untaught)"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(default: 0 1 2)")
     parser.add_argument("--epochs", type=int, default=16, help="of each student (default: 16)")
-    parser.add_argument("--work", type=Path, help="folder that keeps the runs (default: a temporary one)")
+    parser.add_argument(
+        "--work", type=Path, help="folder that keeps the runs (default: a temporary one)"
+    )
     add_json_option(parser)
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
@@ -132,23 +173,40 @@ def compare(args: argparse.Namespace, work: Path) -> int:
     for seed in args.seeds:
         for row in args.rows:
             started, folder = time.perf_counter(), work / f"{row}-seed{seed}"
-            words = ("--config", args.config, "--data_dir", data_dir, "--output_dir", folder, "--seed", seed)
+            words = (
+                "--config",
+                args.config,
+                "--data_dir",
+                data_dir,
+                "--output_dir",
+                folder,
+                "--seed",
+                seed,
+            )
             options = row_options(row, teacher, data_dir, work)
-            quietly(log, distill_student, *words, "--epochs", args.epochs, "--resume", "auto", *options)
+            quietly(
+                log, distill_student, *words, "--epochs", args.epochs, "--resume", "auto", *options
+            )
             found = wers(folder / "best_model.pth", data_dir, splits, log)
             results.setdefault(row, []).append(found)
             shown = ", ".join(f"{split} {wer:.2f} %" for split, wer in found.items())
-            print(f"{row}, seed {seed}: {shown} ({time.perf_counter() - started:.0f} s)", flush=True)
+            print(
+                f"{row}, seed {seed}: {shown} ({time.perf_counter() - started:.0f} s)", flush=True
+            )
     of_teacher = wers_of_teacher(teacher, data_dir, splits, work)
     report(teacher, of_teacher, results, work, args, corpus, splits)
     figures = {f"teacher_{split}_wer": wer for split, wer in of_teacher.items()}
     for row, found in results.items():
-        figures |= {f"{row}_{split}_wer": statistics.mean(one[split] for one in found) for split in splits}
+        figures |= {
+            f"{row}_{split}_wer": statistics.mean(one[split] for one in found) for split in splits
+        }
     finish(args, figures, f"{args.rows[0]}_dev_wer")
     return 0
 
 
-def wers_of_teacher(teacher: Path, data_dir: str, splits: list[str], work: Path) -> dict[str, float]:
+def wers_of_teacher(
+    teacher: Path, data_dir: str, splits: list[str], work: Path
+) -> dict[str, float]:
     """As `wers`, with its files in the work folder, as the teacher's own may be read-only."""
     copy = work / "teacher_evaluation" / "best_model.pth"
     copy.parent.mkdir(exist_ok=True)
@@ -162,7 +220,9 @@ def report(teacher, of_teacher, results, work, args, corpus, splits) -> None:
 
     def size(path: Path) -> tuple[int, float]:
         values = [
-            t for name, t in load_checkpoint(path)["model"].items() if t.is_floating_point() and "running" not in name
+            t
+            for name, t in load_checkpoint(path)["model"].items()
+            if t.is_floating_point() and "running" not in name
         ]
         count = sum(t.numel() for t in values) - 2 * 6516  # less the feature statistics
         return count, 4 * count / 2**20
@@ -172,11 +232,16 @@ def report(teacher, of_teacher, results, work, args, corpus, splits) -> None:
     )
     print(f"{'':<20}{'parameters':>12}{'MiB':>7}" + "".join(f"{split:>16}" for split in splits))
     count, mebibytes = size(teacher)
-    print(f"{'teacher':<20}{count:>12,}{mebibytes:>7.1f}" + "".join(f"{of_teacher[split]:>16.2f}" for split in splits))
+    print(
+        f"{'teacher':<20}{count:>12,}{mebibytes:>7.1f}"
+        + "".join(f"{of_teacher[split]:>16.2f}" for split in splits)
+    )
     for row, found in results.items():
         own, mebibytes = size(work / f"{row}-seed{args.seeds[0]}" / "best_model.pth")
         rates = "".join(f"{spread([one[split] for one in found]):>16}" for split in splits)
-        print(f"{row:<20}{own:>12,}{mebibytes:>7.1f}{rates}   ({100 * own / count:.1f} % of the teacher's parameters)")
+        print(
+            f"{row:<20}{own:>12,}{mebibytes:>7.1f}{rates}   ({100 * own / count:.1f} % of the teacher's parameters)"
+        )
     for split in splits:
         for row, found in results.items():
             accuracy = sum(100 - one[split] for one in found) / len(found)

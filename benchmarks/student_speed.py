@@ -1,11 +1,13 @@
-"""How many times faster than real time: student, streaming student and teacher, from landmarks to glosses.
+"""How many times faster than real time: student, streaming student and teacher, from landmarks to
+glosses.
 
     python benchmarks/student_speed.py
     python benchmarks/student_speed.py --teacher_config configs/demo.yaml --student_config configs/student_demo.yaml
 
-One sentence at a time, of 125 frames (5 s at 25 frames a second), greedy decoding; the streaming student reads frames four by
-four as they come, and its added latency stands beside it. torch and onnxruntime take turns in one run, with as many threads as
-torch has (OMP_NUM_THREADS). Weights are random: speed does not depend on them. Takes about a minute.
+One sentence at a time, of 125 frames (5 s at 25 frames a second), greedy decoding; the streaming
+student reads frames four by four as they come, and its added latency stands beside it. torch and
+onnxruntime take turns in one run, with as many threads as torch has (OMP_NUM_THREADS). Weights are
+random: speed does not depend on them. Takes about a minute.
 """
 
 import argparse
@@ -62,7 +64,13 @@ def in_onnx(whole: LandmarkModel, int8: bool) -> tuple[Callable[[], object], flo
         write_onnx(whole, file, {}, int8)
         size = file.stat().st_size / 2**20
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    given = dict(zip(("landmarks", "detected", "lengths"), (tensor.numpy() for tensor in landmarks()), strict=True))
+    given = dict(
+        zip(
+            ("landmarks", "detected", "lengths"),
+            (tensor.numpy() for tensor in landmarks()),
+            strict=True,
+        )
+    )
 
     def read() -> object:
         return greedy_decode(*map(torch.from_numpy, session.run(None, given)))
@@ -73,7 +81,9 @@ def in_onnx(whole: LandmarkModel, int8: bool) -> tuple[Callable[[], object], flo
 def in_stream(whole: LandmarkModel) -> Callable[[], object]:
     points, detected, _ = landmarks()
     cuts = range(CHUNK, FRAMES, CHUNK)
-    chunks = list(zip(np.split(points[0].numpy(), cuts), np.split(detected[0].numpy(), cuts), strict=True))
+    chunks = list(
+        zip(np.split(points[0].numpy(), cuts), np.split(detected[0].numpy(), cuts), strict=True)
+    )
 
     def read() -> object:
         stream = StreamingStudent(whole.model, ASPECT)
@@ -85,15 +95,23 @@ def in_stream(whole: LandmarkModel) -> Callable[[], object]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="student_speed.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="student_speed.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--teacher_config", type=Path, default=ROOT / "configs/teacher.yaml")
     parser.add_argument("--student_config", type=Path, default=ROOT / "configs/student.yaml")
     parser.add_argument(
-        "--glosses", type=int, default=1232, help="(default: 1232, as many as PHOENIX-2014's train has)"
+        "--glosses",
+        type=int,
+        default=1232,
+        help="(default: 1232, as many as PHOENIX-2014's train has)",
     )
     parser.add_argument(
-        "--repeats", type=int, default=9, help="sentences timed of each; the median is shown (default: 9)"
+        "--repeats",
+        type=int,
+        default=9,
+        help="sentences timed of each; the median is shown (default: 9)",
     )
     add_json_option(parser)
     args = parser.parse_args(argv)
@@ -111,7 +129,9 @@ def main(argv: list[str] | None = None) -> int:
         parameters = sum(parameter.numel() for parameter in whole.model.parameters())
         if name == "streaming student":
             actions[name, "torch"] = in_stream(whole)
-            facts[name] = f"adds {whole.model.lookahead / FPS:.2f} s ({whole.model.lookahead} frames)"
+            facts[name] = (
+                f"adds {whole.model.lookahead / FPS:.2f} s ({whole.model.lookahead} frames)"
+            )
             continue
         actions[name, "torch"] = in_torch(whole)
         sizes_on_disk = []

@@ -1,1 +1,2 @@
-"""Landmark corpora: the layout, the on-disk format, features, augmentation, batching. Knows no model."""
+"""Landmark corpora: the layout, the on-disk format, features, augmentation, batching. Knows no
+model."""

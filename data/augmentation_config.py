@@ -24,34 +24,50 @@ _LIMITS = {  # the highest value of each other setting
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Ranges of what is drawn for each sentence; each has an off value. Lengths are in shoulder widths."""
+    """Ranges of what is drawn for each sentence; each has an off value. Lengths are in shoulder
+    widths."""
 
     enabled: bool = True
     # Time.
     speed: tuple[float, float] = (0.75, 1.3)  # 1.3: signed 1.3 times as fast; (1, 1) is off
-    frame_drop: float = 0.1  # each frame is dropped with a probability drawn from [0, this]; 0 is off
-    frame_cut: float = 0.0  # one run of frames is cut out, a share of the sentence drawn from [0, this]; 0 is off
-    time_mask: float = 0.0  # one run of frames is hidden and bridged, a share drawn from [0, this]; 0 is off
+    # Each frame is dropped with a probability drawn from [0, this]; 0 is off
+    frame_drop: float = 0.1
+    # One run of frames is cut out, a share of the sentence drawn from [0, this]; 0 is off
+    frame_cut: float = 0.0
+    # One run of frames is hidden and bridged, a share drawn from [0, this]; 0 is off
+    time_mask: float = 0.0
     # The whole body.
     noise: float = 0.01  # standard deviation of jitter is drawn from [0, this]; 0 is off
     scale: tuple[float, float] = (0.85, 1.15)  # of all coordinates; (1, 1) is off
-    aspect: tuple[float, float] = (0.985, 1.015)  # of x against y: cameras and croppings differ; (1, 1) is off
-    rotation: float = 10.0  # degrees in the image plane about the shoulders, drawn from [-this, this]; 0 is off
+    # Of x against y: cameras and croppings differ; (1, 1) is off
+    aspect: tuple[float, float] = (0.985, 1.015)
+    # Degrees in the image plane about the shoulders, drawn from [-this, this]; 0 is off
+    rotation: float = 10.0
     shift: float = 0.1  # drawn from [-this, this] for x and y apart; 0 is off
-    mirror: float = 0.0  # probability that left and right are exchanged: a left-handed signer; 0 is off
+    # Probability that left and right are exchanged: a left-handed signer; 0 is off
+    mirror: float = 0.0
     # Its parts.
-    part_scale: tuple[float, float] = (1.0, 1.0)  # of hands about their wrists, the face about its root; (1, 1) is off
-    part_shift: float = 0.0  # of each hand and the face against the body, from [-this, this] for x and y; 0 is off
-    # Every signer has a form of a sign of their own: a little off its place, the hand turned a little.
+    # Of hands about their wrists, the face about its root; (1, 1) is off
+    part_scale: tuple[float, float] = (1.0, 1.0)
+    # Of each hand and the face against the body, from [-this, this] for x and y; 0 is off
+    part_shift: float = 0.0
+    # Every signer has a form of a sign of their own: a little off its place, the hand turned a
+    # little.
     hand_drift: float = 0.07  # standard deviation of each hand's slow drift, with its arm; 0 is off
     hand_turn: float = (
-        14.0  # degrees, standard deviation of each hand's slow turning about its wrist, in space; 0 is off
+        # Degrees, standard deviation of each hand's slow turning about its wrist, in space; 0 is
+        # off
+        14.0
     )
-    finger_drop: float = 0.0  # probability that a finger is folded onto its base for the sentence; 0 is off
-    hand_drop: float = 0.0  # probability that a hand is lost for a run of up to half of the sentence; 0 is off
+    # Probability that a finger is folded onto its base for the sentence; 0 is off
+    finger_drop: float = 0.0
+    # Probability that a hand is lost for a run of up to half of the sentence; 0 is off
+    hand_drop: float = 0.0
     # Sentences.
     mix: float = (
-        0.3  # probability that another sentence of the same signer follows, where one is short enough; 0 is off
+        # Probability that another sentence of the same signer follows, where one is short enough; 0
+        # is off
+        0.3
     )
 
     def __post_init__(self):
@@ -64,4 +80,6 @@ class AugmentationConfig:
             object.__setattr__(self, name, (float(low), float(high)))
         for name, limit in _LIMITS.items():
             if not 0 <= getattr(self, name) <= limit:
-                raise UsageError(f"augmentation.{name} {getattr(self, name)}: expected 0 to {limit}")
+                raise UsageError(
+                    f"augmentation.{name} {getattr(self, name)}: expected 0 to {limit}"
+                )

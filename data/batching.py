@@ -1,6 +1,7 @@
 """Which sentences go into which batch, and batches of landmarks as tensors.
 
-Batches are cut from pools of similar length, so that little is padded, in an order keyed by seed and epoch.
+Batches are cut from pools of similar length, so that little is padded, in an order keyed by seed
+and epoch.
 """
 
 from collections.abc import Sequence
@@ -15,18 +16,21 @@ from data.keyed_random import generator
 from data.landmarks import WHOLE, Layout
 from errors import DataError
 
-_EXPONENT = np.uint16(0x7C00)  # all ones in a float16 that is not finite: ten times as fast to see as np.isfinite
+# All ones in a float16 that is not finite: ten times as fast to see as np.isfinite
+_EXPONENT = np.uint16(0x7C00)
 POOL_BATCHES = 50  # batches whose sentences are sorted by length together
-# The same for batches of a frame budget, which hold more sentences: fewer of them keep the company that a sentence is in as
-# random, at 2 to 4 % of padding (benchmarks/feeding.py).
+# The same for batches of a frame budget, which hold more sentences: fewer of them keep the company
+# that a sentence is in as random, at 2 to 4 % of padding (benchmarks/feeding.py).
 FRAME_POOL_BATCHES = 25
 
 
 def plan_epoch(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Indices of each batch of one epoch: every sentence once, random order, similar lengths together.
+    """Indices of each batch of one epoch: every sentence once, random order, similar lengths
+    together.
 
-    lengths: frames of each sentence (N,). Sentences are shuffled, cut into pools of 50 batches, sorted by length within
-    the pool and cut into batches of `batch_size`; the batches are shuffled. The one short batch, if any, comes last.
+    lengths: frames of each sentence (N,). Sentences are shuffled, cut into pools of 50 batches,
+    sorted by length within the pool and cut into batches of `batch_size`; the batches are shuffled.
+    The one short batch, if any, comes last.
     """
     random = generator(seed, epoch, "order")
     order = random.permutation(len(lengths))
@@ -34,21 +38,26 @@ def plan_epoch(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> l
     for start in range(0, len(order), POOL_BATCHES * batch_size):
         pool = order[start : start + POOL_BATCHES * batch_size]
         pool = pool[np.argsort(lengths[pool], kind="stable")]
-        if len(pool) % batch_size:  # a random run of sentences is left for the short batch, not always the longest
+        # A random run of sentences is left for the short batch, not always the longest
+        if len(pool) % batch_size:
             cut = int(random.integers(len(pool) // batch_size + 1)) * batch_size
             short = pool[cut : cut + len(pool) % batch_size]
             pool = np.concatenate([pool[:cut], pool[cut + len(short) :], short])
         batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
     full = [batch for batch in batches if len(batch) == batch_size]
-    return [full[i] for i in random.permutation(len(full))] + [batch for batch in batches if len(batch) < batch_size]
+    return [full[i] for i in random.permutation(len(full))] + [
+        batch for batch in batches if len(batch) < batch_size
+    ]
 
 
 def plan_by_frames(lengths: np.ndarray, frames: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Indices of each batch of one epoch, as many sentences in each as fit into `frames` frames with their padding.
+    """Indices of each batch of one epoch, as many sentences in each as fit into `frames` frames
+    with their padding.
 
-    lengths: frames of each sentence (N,). Every sentence once, random order: sentences are shuffled, cut into pools of about
-    25 batches, sorted by length within the pool and cut; the batches, which are about as large as each other within a pool,
-    are shuffled. A sentence longer than `frames` has a batch of its own.
+    lengths: frames of each sentence (N,). Every sentence once, random order: sentences are
+    shuffled, cut into pools of about 25 batches, sorted by length within the pool and cut; the
+    batches, which are about as large as each other within a pool, are shuffled. A sentence longer
+    than `frames` has a batch of its own.
     """
     random = generator(seed, epoch, "order")
     order = random.permutation(len(lengths))
@@ -64,7 +73,8 @@ def plan_by_frames(lengths: np.ndarray, frames: int, seed: int, epoch: int) -> l
 
 
 def _cuts(ascending: np.ndarray, frames: int) -> list[int]:
-    """Where ascending lengths are cut so that each piece, padded to its longest, fits into `frames`."""
+    """Where ascending lengths are cut so that each piece, padded to its longest, fits into
+    `frames`."""
     cuts, start = [], 0
     for place, length in enumerate(ascending.tolist()):
         if place > start and (place + 1 - start) * length > frames:
@@ -96,7 +106,8 @@ def padding_waste(plan: Sequence[np.ndarray], lengths: np.ndarray) -> float:
 
 @dataclass
 class LandmarkBatch:
-    """landmarks float16 (B, T, K, 3) zero-padded, detected bool (B, T, 4), lengths int64 (B,), indices into the split."""
+    """landmarks float16 (B, T, K, 3) zero-padded, detected bool (B, T, 4), lengths int64 (B,),
+    indices into the split."""
 
     landmarks: Tensor
     detected: Tensor
@@ -106,7 +117,10 @@ class LandmarkBatch:
     def pinned(self) -> "LandmarkBatch":
         """The batch in page-locked memory, from which a copy to a CUDA device does not block."""
         return LandmarkBatch(
-            self.landmarks.pin_memory(), self.detected.pin_memory(), self.lengths.pin_memory(), self.indices
+            self.landmarks.pin_memory(),
+            self.detected.pin_memory(),
+            self.lengths.pin_memory(),
+            self.indices,
         )
 
     def to(self, device: torch.device) -> "LandmarkBatch":
@@ -121,11 +135,13 @@ class LandmarkBatch:
 
 
 def load_batch(split: Split, indices: np.ndarray, layout: Layout = WHOLE) -> LandmarkBatch:
-    """Read the layout's landmarks of sentences from the mapped files into one padded batch on the CPU. Raises DataError on
-    NaN or infinity, and for a sentence without frames."""
+    """Read the layout's landmarks of sentences from the mapped files into one padded batch on the
+    CPU. Raises DataError on NaN or infinity, and for a sentence without frames."""
     lengths = sentence_lengths(split, indices)
     frames = int(lengths.max())
-    landmarks = np.zeros((len(indices), frames, len(layout), split.landmarks.shape[2]), dtype=np.float16)
+    landmarks = np.zeros(
+        (len(indices), frames, len(layout), split.landmarks.shape[2]), dtype=np.float16
+    )
     detected = np.zeros((len(indices), frames, split.detected.shape[1]), dtype=bool)
     for row, index in enumerate(indices):
         read, detected[row, : lengths[row]] = split.read(index)
@@ -134,14 +150,18 @@ def load_batch(split: Split, indices: np.ndarray, layout: Layout = WHOLE) -> Lan
     not_finite = (landmarks.view(np.uint16) & _EXPONENT == _EXPONENT).any((1, 2, 3))
     if not_finite.any():
         raise not_finite_error(split, indices[not_finite.argmax()])
-    return LandmarkBatch(torch.from_numpy(landmarks), torch.from_numpy(detected), torch.from_numpy(lengths), indices)
+    return LandmarkBatch(
+        torch.from_numpy(landmarks), torch.from_numpy(detected), torch.from_numpy(lengths), indices
+    )
 
 
 def sentence_lengths(split: Split, indices: np.ndarray) -> np.ndarray:
     """Frames of each sentence, a copy. Raises DataError for one that has none."""
     lengths = split.lengths[indices]
     if not lengths.min():
-        raise DataError(f"{split.name} sentence {split.sentences[indices[lengths.argmin()]].id} has no frames")
+        raise DataError(
+            f"{split.name} sentence {split.sentences[indices[lengths.argmin()]].id} has no frames"
+        )
     return lengths
 
 

@@ -1,12 +1,14 @@
-"""The corpus folder: landmarks and annotations on disk, streamed in by a writer and memory-mapped by a reader.
+"""The corpus folder: landmarks and annotations on disk, streamed in by a writer and memory-mapped
+by a reader.
 
     corpus.json               format version, name, layout, fps, aspect ratio, how it was made, per split counts and SHA-256
     train.csv                 id|signer|frames|annotation, one sentence a row, rows in storage order (UTF-8)
     train.landmarks.npy       float16 (frames, 543, 3), all sentences one after the other
     train.detected.npy        bool (frames, 4): pose, face, left hand, right hand
 
-x and y are fractions of the image as MediaPipe gives them, z in fractions of its width; a part that was not detected is
-zeros in `landmarks` and False in `detected`. Anyone can open it with numpy and a text editor.
+x and y are fractions of the image as MediaPipe gives them, z in fractions of its width; a part that
+was not detected is zeros in `landmarks` and False in `detected`. Anyone can open it with numpy and
+a text editor.
 """
 
 import hashlib
@@ -24,7 +26,10 @@ from errors import DataError
 
 FORMAT_VERSION = 1
 CSV_HEADER = "id|signer|frames|annotation"
-ARRAYS = {"landmarks": (np.dtype("<f2"), (NUM_LANDMARKS, 3)), "detected": (np.dtype("bool"), (len(PARTS),))}
+ARRAYS = {
+    "landmarks": (np.dtype("<f2"), (NUM_LANDMARKS, 3)),
+    "detected": (np.dtype("bool"), (len(PARTS),)),
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,9 @@ class Sentence:
 
 def describe_corpus(name: str, simulated: bool, composed: bool) -> str:
     """A corpus's name with what must always be said of it, e.g. 'demo (simulated signers)'."""
-    notes = [note for note, holds in (("simulated signers", simulated), ("composed", composed)) if holds]
+    notes = [
+        note for note, holds in (("simulated signers", simulated), ("composed", composed)) if holds
+    ]
     return f"{name} ({', '.join(notes)})" if notes else name
 
 
@@ -50,9 +57,14 @@ def sha256_of(path: Path) -> str:
 
 
 def check_field(field: str, value: str, where: str) -> None:
-    """Refuse what could not be read back from a csv row: '|', line breaks and other unprintable characters (DataError)."""
+    """Refuse what could not be read back from a csv row: '|', line breaks and other unprintable
+    characters (DataError)."""
     if not value or "|" in value or not value.isprintable():
-        problem = "is empty" if not value else "has '|', a line break or an unprintable character in it; rename it"
+        problem = (
+            "is empty"
+            if not value
+            else "has '|', a line break or an unprintable character in it; rename it"
+        )
         raise DataError(f"{where}: {field} {value!r} {problem}")
 
 
@@ -62,10 +74,13 @@ def split_files(split: str) -> list[str]:
 
 
 class Split:
-    """One split: `sentences`, `landmarks` (frames, 543, 3) float16 and `detected` (frames, 4) bool, memory-mapped;
-    `lengths` (sentences,) int64 are frames of each sentence, `offsets` where each begins."""
+    """One split: `sentences`, `landmarks` (frames, 543, 3) float16 and `detected` (frames, 4) bool,
+    memory-mapped; `lengths` (sentences,) int64 are frames of each sentence, `offsets` where each
+    begins."""
 
-    def __init__(self, name: str, sentences: Sequence[Sentence], landmarks: np.ndarray, detected: np.ndarray):
+    def __init__(
+        self, name: str, sentences: Sequence[Sentence], landmarks: np.ndarray, detected: np.ndarray
+    ):
         self.name, self.sentences = name, list(sentences)
         self.landmarks, self.detected = landmarks, detected
         self.lengths = np.array([sentence.frames for sentence in self.sentences], dtype=np.int64)
@@ -73,9 +88,14 @@ class Split:
 
     @classmethod
     def open(cls, folder: Path, name: str, facts: dict) -> "Split":
-        """Map a split's files and check that their counts are those of corpus.json. Raises DataError."""
-        arrays = {array: open_array(folder / f"{name}.{array}.npy", *ARRAYS[array]) for array in ARRAYS}
-        split = cls(name, read_sentences(folder / f"{name}.csv"), arrays["landmarks"], arrays["detected"])
+        """Map a split's files and check that their counts are those of corpus.json. Raises
+        DataError."""
+        arrays = {
+            array: open_array(folder / f"{name}.{array}.npy", *ARRAYS[array]) for array in ARRAYS
+        }
+        split = cls(
+            name, read_sentences(folder / f"{name}.csv"), arrays["landmarks"], arrays["detected"]
+        )
         counts = {
             "sentences": (len(split), facts.get("sentences")),
             "frames": (int(split.offsets[-1]), facts.get("frames")),
@@ -84,19 +104,23 @@ class Split:
         }
         for what, (found, expected) in counts.items():
             if found != expected:
-                raise DataError(f"{folder}: split '{name}' has {found} {what}, corpus.json says {expected}")
+                raise DataError(
+                    f"{folder}: split '{name}' has {found} {what}, corpus.json says {expected}"
+                )
         return split
 
     def __len__(self) -> int:
         return len(self.sentences)
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Landmarks float16 (T, 543, 3) and detected bool (T, 4) of one sentence: views of the mapped files."""
+        """Landmarks float16 (T, 543, 3) and detected bool (T, 4) of one sentence: views of the
+        mapped files."""
         rows = slice(self.offsets[index], self.offsets[index + 1])
         return self.landmarks[rows], self.detected[rows]
 
     def pieces(self, index: int) -> list[slice | tuple[np.ndarray, np.ndarray]]:
-        """What a sentence is made of, in order: rows of the files, or landmarks and detected that stand nowhere in them."""
+        """What a sentence is made of, in order: rows of the files, or landmarks and detected that
+        stand nowhere in them."""
         return [slice(int(self.offsets[index]), int(self.offsets[index + 1]))]
 
     def subset(self, indices: Sequence[int]) -> "Split":
@@ -128,7 +152,9 @@ def read_sentences(path: Path) -> list[Sentence]:
         if len(fields) != 4 or not re.fullmatch("0|[1-9][0-9]{0,8}", fields[2]):
             raise DataError(f"{path} line {number}: expected {CSV_HEADER} found {line!r}")
         if not line.isprintable():  # it would also reach terminals
-            raise DataError(f"{path} line {number}: a tab or another unprintable character in {line!r}; remove it")
+            raise DataError(
+                f"{path} line {number}: a tab or another unprintable character in {line!r}; remove it"
+            )
         if fields[0] in seen:
             raise DataError(f"{path} line {number}: id {fields[0]!r} stands there twice")
         seen.add(fields[0])
@@ -140,7 +166,8 @@ class Corpus:
     """An opened corpus folder: `facts` is corpus.json, `splits` maps names to `Split`."""
 
     def __init__(self, path: Path | str):
-        """Open and check shapes, types and counts (not the hashes: `prepare_data.py check` does). Raises DataError."""
+        """Open and check shapes, types and counts (not the hashes: `prepare_data.py check` does).
+        Raises DataError."""
         self.path = Path(path)
         facts_path = self.path / "corpus.json"
         if not facts_path.is_file():
@@ -154,13 +181,17 @@ class Corpus:
             self.aspect_ratio = float(facts["aspect_ratio"])
             split_facts = dict(facts["splits"])
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            raise DataError(f"{facts_path} is not a readable corpus description: {error!r}") from None
+            raise DataError(
+                f"{facts_path} is not a readable corpus description: {error!r}"
+            ) from None
         if version != FORMAT_VERSION or layout != LAYOUT:
             raise DataError(
                 f"{facts_path}: format {version}, layout {layout}; this program reads {FORMAT_VERSION}, {LAYOUT}"
             )
         if not (0.1 < self.aspect_ratio < 10 and 1 <= self.fps <= 1000):
-            raise DataError(f"{facts_path}: aspect_ratio {self.aspect_ratio} or fps {self.fps} is not plausible")
+            raise DataError(
+                f"{facts_path}: aspect_ratio {self.aspect_ratio} or fps {self.fps} is not plausible"
+            )
         self.facts = facts
         self.simulated = bool(facts.get("simulated"))
         self.composed = bool(facts.get("composed"))
@@ -173,13 +204,16 @@ class Corpus:
     def split(self, name: str) -> Split:
         """A split that must be there and hold sentences. Raises DataError."""
         if name not in self.splits:
-            raise DataError(f"{self.path} has no split '{name}' (it has: {', '.join(self.splits) or 'none'})")
+            raise DataError(
+                f"{self.path} has no split '{name}' (it has: {', '.join(self.splits) or 'none'})"
+            )
         if len(self.splits[name]) == 0:
             raise DataError(f"{self.path}: split '{name}' is empty")
         return self.splits[name]
 
     def verify(self, names: Iterable[str]) -> list[str]:
-        """Files of the given splits whose SHA-256 is not that of corpus.json. The `fingerprint` becomes that of what is there.
+        """Files of the given splits whose SHA-256 is not that of corpus.json. The `fingerprint`
+        becomes that of what is there.
 
         Reads the files whole (about 1 GB/s). Raises DataError when one cannot be read.
         """
@@ -190,7 +224,9 @@ class Corpus:
                 try:
                     found = sha256_of(self.path / file)
                 except OSError as error:
-                    raise DataError(f"{self.path / file} cannot be read: {error.strerror}") from None
+                    raise DataError(
+                        f"{self.path / file} cannot be read: {error.strerror}"
+                    ) from None
                 if not isinstance(said, dict) or said.get(file) != found:
                     changed[file] = found
         if changed:

@@ -1,9 +1,11 @@
-"""Is a corpus folder whole, and can a teacher learn from it? Reads all of it once, in pieces of bounded memory.
+"""Is a corpus folder whole, and can a teacher learn from it? Reads all of it once, in pieces of
+bounded memory.
 
-Problems (the corpus is broken): a file whose SHA-256 is not that of corpus.json or that cannot be read at all, values that
-are NaN, infinite or far outside the image, parts whose `detected` contradicts their landmarks, an empty annotation, a
-sentence that CTC cannot align, a sentence in two splits (its id, or its landmarks). Warnings: glosses that train never
-shows, the same landmarks twice in one split, sentences in which nothing was detected.
+Problems (the corpus is broken): a file whose SHA-256 is not that of corpus.json or that cannot be
+read at all, values that are NaN, infinite or far outside the image, parts whose `detected`
+contradicts their landmarks, an empty annotation, a sentence that CTC cannot align, a sentence in
+two splits (its id, or its landmarks). Warnings: glosses that train never shows, the same landmarks
+twice in one split, sentences in which nothing was detected.
 """
 
 import hashlib
@@ -20,10 +22,24 @@ from data.ctc_lengths import TIME_STRIDE, required_steps
 from data.landmarks import PART_SLICES, PARTS
 from errors import DataError
 
-COORDINATE_RANGE = (-3.0, 4.0)  # x and y outside are no place that a part of a body in the image can have
-ROUND_WIDTHS = [base * 10**power for power in range(9) for base in (1, 2, 5)]  # of the histogram's steps
+# X and y outside are no place that a part of a body in the image can have
+COORDINATE_RANGE = (-3.0, 4.0)
+# Of the histogram's steps
+ROUND_WIDTHS = [base * 10**power for power in range(9) for base in (1, 2, 5)]
 SHOWN = 20  # lines of one kind of problem before the rest is only counted
-TITLES = ["split", "sentences", "frames", "hours", "shortest", "mean", "longest", "signers", "glosses", "tokens", "OOV"]
+TITLES = [
+    "split",
+    "sentences",
+    "frames",
+    "hours",
+    "shortest",
+    "mean",
+    "longest",
+    "signers",
+    "glosses",
+    "tokens",
+    "OOV",
+]
 TITLES += [f"{part.replace('_', ' ')} seen" for part in PARTS]
 _INFINITE = 0x7C00  # float16 bits of infinity; NaN is above, every number below
 _LARGE = int(np.float16(3.0).view(np.uint16))
@@ -46,7 +62,8 @@ class SplitFacts:
         "",
     )  # the shortest, the longest and, for CTC, the tightest sentence, in words
     histogram: str = ""  # how many sentences have how many frames
-    detected: tuple[float, ...] = (0.0,) * len(PARTS)  # share of frames in which each part was detected
+    # Share of frames in which each part was detected
+    detected: tuple[float, ...] = (0.0,) * len(PARTS)
 
 
 @dataclass
@@ -95,8 +112,19 @@ class CorpusReport:
         for name, split in self.splits.items():
             shortest, mean, longest = split.lengths
             rows.append(
-                [name, f"{split.sentences:,}", f"{split.frames:,}", f"{split.frames / self.fps / 3600:.2f}"]
-                + [f"{shortest:,}", f"{mean:.1f}", f"{longest:,}", f"{split.signers:,}", f"{split.glosses:,}"]
+                [
+                    name,
+                    f"{split.sentences:,}",
+                    f"{split.frames:,}",
+                    f"{split.frames / self.fps / 3600:.2f}",
+                ]
+                + [
+                    f"{shortest:,}",
+                    f"{mean:.1f}",
+                    f"{longest:,}",
+                    f"{split.signers:,}",
+                    f"{split.glosses:,}",
+                ]
                 + [f"{split.tokens:,}", "-" if name == "train" else f"{split.unknown.total():,}"]
                 + [f"{100 * share:.1f} %" for share in split.detected]
             )
@@ -116,7 +144,9 @@ def _histogram(lengths: np.ndarray) -> str:
     width = next(width for width in ROUND_WIDTHS if lengths.max() < 10 * width)
     counts = np.bincount(lengths // width)
     return ", ".join(
-        f"{step * width}-{(step + 1) * width - 1}: {count:,}" for step, count in enumerate(counts) if count
+        f"{step * width}-{(step + 1) * width - 1}: {count:,}"
+        for step, count in enumerate(counts)
+        if count
     )
 
 
@@ -137,11 +167,19 @@ def check_corpus(path: Path, progress: bool = False) -> CorpusReport:
         report.problem("no train", "there is no split 'train': a vocabulary cannot be made")
     _check_annotations(corpus, report)
     frames = sum(int(split.offsets[-1]) for split in corpus.splits.values())
-    with tqdm(total=frames, desc="check", unit="frame", unit_scale=True, disable=None if progress else True) as bar:
+    with tqdm(
+        total=frames,
+        desc="check",
+        unit="frame",
+        unit_scale=True,
+        disable=None if progress else True,
+    ) as bar:
         first_seen: dict[bytes, tuple[str, str]] = {}
         for name, split in corpus.splits.items():
             if len(split):
-                report.splits[name].detected = _check_recordings(name, split, first_seen, report, bar)
+                report.splits[name].detected = _check_recordings(
+                    name, split, first_seen, report, bar
+                )
     return report
 
 
@@ -152,13 +190,18 @@ def _check_hashes(corpus: Corpus, name: str, report: CorpusReport) -> None:
         if said is None:
             report.problem("hash", f"corpus.json has no SHA-256 of {file}")
         elif said != sha256_of(corpus.path / file):
-            report.problem("hash", f"{file} is not the file that was written: its SHA-256 differs from corpus.json's")
+            report.problem(
+                "hash",
+                f"{file} is not the file that was written: its SHA-256 differs from corpus.json's",
+            )
 
 
 def _check_annotations(corpus: Corpus, report: CorpusReport) -> None:
     """Everything that the csv files tell, and the facts of each split that come from them."""
     train = corpus.splits.get("train")
-    known = {gloss for sentence in train.sentences for gloss in sentence.glosses} if train else set()
+    known = (
+        {gloss for sentence in train.sentences for gloss in sentence.glosses} if train else set()
+    )
     split_of: dict[str, str] = {}
     for name, split in corpus.splits.items():
         tokens = Counter(gloss for sentence in split.sentences for gloss in sentence.glosses)
@@ -166,7 +209,11 @@ def _check_annotations(corpus: Corpus, report: CorpusReport) -> None:
         report.splits[name] = SplitFacts(
             sentences=len(split),
             frames=int(split.offsets[-1]),
-            lengths=(int(split.lengths.min()), float(split.lengths.mean()), int(split.lengths.max()))
+            lengths=(
+                int(split.lengths.min()),
+                float(split.lengths.mean()),
+                int(split.lengths.max()),
+            )
             if len(split)
             else (0, 0.0, 0),
             signers=len({sentence.signer for sentence in split.sentences}),
@@ -201,7 +248,10 @@ def _check_annotations(corpus: Corpus, report: CorpusReport) -> None:
 
 
 def _notable(split: Split) -> tuple[str, str, str]:
-    shortest, longest = split.sentences[int(split.lengths.argmin())], split.sentences[int(split.lengths.argmax())]
+    shortest, longest = (
+        split.sentences[int(split.lengths.argmin())],
+        split.sentences[int(split.lengths.argmax())],
+    )
     steps = -(-split.lengths // TIME_STRIDE)
     needed = np.array([required_steps(sentence.glosses) for sentence in split.sentences])
     tight = int((steps - needed).argmin())
@@ -213,7 +263,11 @@ def _notable(split: Split) -> tuple[str, str, str]:
 
 
 def _check_recordings(
-    name: str, split: Split, first_seen: dict[bytes, tuple[str, str]], report: CorpusReport, bar: tqdm
+    name: str,
+    split: Split,
+    first_seen: dict[bytes, tuple[str, str]],
+    report: CorpusReport,
+    bar: tqdm,
 ) -> tuple[float, ...]:
     """Values of every sentence; returns the share of frames in which each part was detected."""
     seen = np.zeros(len(PARTS), dtype=np.int64)
@@ -222,30 +276,50 @@ def _check_recordings(
         landmarks, detected = split.read(index)
         if len(landmarks) == 0:
             continue
-        magnitude = landmarks.view(np.uint16) & 0x7FFF  # float16 without its sign: ordered as the numbers are
+        # Float16 without its sign: ordered as the numbers are
+        magnitude = landmarks.view(np.uint16) & 0x7FFF
         largest = int(magnitude.max())
         if largest >= _INFINITE:
-            report.problem("not finite", f"{where} has NaN or infinite landmarks in {_frames(magnitude >= _INFINITE)}")
+            report.problem(
+                "not finite",
+                f"{where} has NaN or infinite landmarks in {_frames(magnitude >= _INFINITE)}",
+            )
         elif largest > _LARGE:
             _check_range(where, landmarks, report)
-        filled = np.stack([magnitude[:, PART_SLICES[part]].any(axis=(1, 2)) for part in PARTS], axis=1)
+        filled = np.stack(
+            [magnitude[:, PART_SLICES[part]].any(axis=(1, 2)) for part in PARTS], axis=1
+        )
         for column, part in enumerate(PARTS):
             if (filled[:, column] & ~detected[:, column]).any():
                 where_filled = _frames(filled[:, column] & ~detected[:, column])
-                report.problem("not detected", f"{where}: {part} is not detected but not zero in {where_filled}")
+                report.problem(
+                    "not detected",
+                    f"{where}: {part} is not detected but not zero in {where_filled}",
+                )
             if (detected[:, column] & ~filled[:, column]).any():
                 where_zero = _frames(detected[:, column] & ~filled[:, column])
-                report.problem("all zero", f"{where}: {part} is detected but all zero in {where_zero}")
+                report.problem(
+                    "all zero", f"{where}: {part} is detected but all zero in {where_zero}"
+                )
         seen += detected.sum(axis=0)
         if filled.any():
             digest = hashlib.sha1(landmarks, usedforsecurity=False).digest()
             other_split, other = first_seen.setdefault(digest, (name, sentence.id))
             if other_split != name:
-                report.problem("shared recording", f"{where} has the landmarks of {other_split} sentence {other!r}")
+                report.problem(
+                    "shared recording",
+                    f"{where} has the landmarks of {other_split} sentence {other!r}",
+                )
             elif other != sentence.id:
-                report.warning("repeated recording", f"{where} has the landmarks of {other!r} in the same split")
+                report.warning(
+                    "repeated recording",
+                    f"{where} has the landmarks of {other!r} in the same split",
+                )
         else:
-            report.warning("nothing detected", f"{where}: nothing was detected in any of its {sentence.frames} frames")
+            report.warning(
+                "nothing detected",
+                f"{where}: nothing was detected in any of its {sentence.frames} frames",
+            )
         bar.update(sentence.frames)
     return tuple(seen / max(1, int(split.offsets[-1])))
 
@@ -269,4 +343,6 @@ def _frames(marked: np.ndarray) -> str:
 
 
 def _some(names: list[str], count: int = 10) -> str:
-    return ", ".join(names[:count]) + (f", ... ({len(names) - count} more)" if len(names) > count else "")
+    return ", ".join(names[:count]) + (
+        f", ... ({len(names) - count} more)" if len(names) > count else ""
+    )

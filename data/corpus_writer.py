@@ -1,4 +1,5 @@
-"""Writing a corpus folder: sentences are streamed to disk, and the folder appears once it is complete."""
+"""Writing a corpus folder: sentences are streamed to disk, and the folder appears once it is
+complete."""
 
 import io
 import json
@@ -26,7 +27,8 @@ def check_output(path: Path) -> None:
 
 
 class SplitWriter:
-    """Streams the sentences of one split to disk; memory stays at one sentence. Made by `CorpusWriter.split`."""
+    """Streams the sentences of one split to disk; memory stays at one sentence. Made by
+    `CorpusWriter.split`."""
 
     def __init__(self, folder: Path, split: str):
         self.folder, self.split_name = folder, split
@@ -42,19 +44,29 @@ class SplitWriter:
     def _header(name: str, rows: int) -> bytes:
         dtype, row = ARRAYS[name]
         buffer = io.BytesIO()
-        description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows, *row)}
+        description = {
+            "descr": np.lib.format.dtype_to_descr(dtype),
+            "fortran_order": False,
+            "shape": (rows, *row),
+        }
         np.lib.format.write_array_header_1_0(buffer, description)
         assert buffer.tell() == _HEADER_BYTES, buffer.tell()
         return buffer.getvalue()
 
     def add(
-        self, id: str, signer: str, annotation: str | Iterable[str], landmarks: np.ndarray, detected: np.ndarray
+        self,
+        id: str,
+        signer: str,
+        annotation: str | Iterable[str],
+        landmarks: np.ndarray,
+        detected: np.ndarray,
     ) -> None:
         """Append one sentence.
 
-        landmarks: float (T, 543, 3) with T >= 1, finite; rows of parts that were not detected are set to zero here.
-        detected: bool (T, 4). annotation: glosses, as a string cut at white space or one by one.
-        Raises DataError when a value is not finite, a shape is wrong, the id repeats or the annotation is empty.
+        landmarks: float (T, 543, 3) with T >= 1, finite; rows of parts that were not detected are
+        set to zero here. detected: bool (T, 4). annotation: glosses, as a string cut at white space
+        or one by one. Raises DataError when a value is not finite, a shape is wrong, the id repeats
+        or the annotation is empty.
         """
         where = f"{self.split_name} sentence {id!r}"
         glosses = annotation.split() if isinstance(annotation, str) else list(annotation)
@@ -62,12 +74,20 @@ class SplitWriter:
             check_field(field, value, where)
         for gloss in glosses:
             if gloss.split() != [gloss]:
-                raise DataError(f"{where}: gloss {gloss!r} is empty or has white space in it; join its words with '-'")
+                raise DataError(
+                    f"{where}: gloss {gloss!r} is empty or has white space in it; join its words with '-'"
+                )
         if id in self._ids:
-            raise DataError(f"{where}: this id was already written to the split; ids must be unique")
+            raise DataError(
+                f"{where}: this id was already written to the split; ids must be unique"
+            )
         landmarks, detected = np.asarray(landmarks), np.asarray(detected)
         frames = len(landmarks)
-        if frames == 0 or landmarks.shape != (frames, NUM_LANDMARKS, 3) or detected.shape != (frames, len(PARTS)):
+        if (
+            frames == 0
+            or landmarks.shape != (frames, NUM_LANDMARKS, 3)
+            or detected.shape != (frames, len(PARTS))
+        ):
             raise DataError(
                 f"{where}: landmarks {landmarks.shape} and detected {detected.shape}, "
                 f"expected (T, {NUM_LANDMARKS}, 3) and (T, {len(PARTS)}) with T >= 1"
@@ -100,9 +120,9 @@ class CorpusWriter:
         train = writer.split("train")
         train.add("s1", "signer01", "HELLO WORLD", landmarks, detected)
 
-    fps: frames a second. aspect_ratio: image width / height. made_by: plain values that say how it came to be.
-    simulated / composed: shown in every output made from the corpus.
-    Raises UsageError when the folder exists and is not empty, DataError when it cannot be written.
+    fps: frames a second. aspect_ratio: image width / height. made_by: plain values that say how it
+    came to be. simulated / composed: shown in every output made from the corpus. Raises UsageError
+    when the folder exists and is not empty, DataError when it cannot be written.
     """
 
     def __init__(
@@ -154,7 +174,9 @@ class CorpusWriter:
             if kind is None:
                 self._finish()
         except OSError as failure:
-            raise DataError(f"cannot write the corpus to {self.path}: {failure.strerror}") from failure
+            raise DataError(
+                f"cannot write the corpus to {self.path}: {failure.strerror}"
+            ) from failure
         finally:
             shutil.rmtree(self._partial, ignore_errors=True)
         if isinstance(error, OSError):

@@ -7,7 +7,8 @@ TIME_STRIDE = 4  # frames a step of the output
 
 
 def required_steps(glosses: Sequence[str]) -> int:
-    """Fewest time steps in which CTC can align a sentence: one per gloss, and a blank between two equal neighbours."""
+    """Fewest time steps in which CTC can align a sentence: one per gloss, and a blank between two
+    equal neighbours."""
     return len(glosses) + sum(left == right for left, right in pairwise(glosses))
 
 

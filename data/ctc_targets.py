@@ -15,8 +15,8 @@ from data.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class PreparedSplit:
-    """`targets[i]` are the class indices of sentence i, None when it has no CTC loss: a gloss outside the vocabulary, fewer
-    steps than the glosses need, or left out of training."""
+    """`targets[i]` are the class indices of sentence i, None when it has no CTC loss: a gloss
+    outside the vocabulary, fewer steps than the glosses need, or left out of training."""
 
     split: Split
     targets: list[list[int] | None]
@@ -25,7 +25,9 @@ class PreparedSplit:
     @property
     def trainable(self) -> np.ndarray:
         """Indices of the sentences that have a CTC loss."""
-        return np.array([i for i, target in enumerate(self.targets) if target is not None], dtype=np.int64)
+        return np.array(
+            [i for i, target in enumerate(self.targets) if target is not None], dtype=np.int64
+        )
 
     @property
     def references(self) -> list[tuple[str, ...]]:
@@ -44,9 +46,12 @@ class PreparedSplit:
 
 
 def prepare_split(split: Split, vocabulary: Vocabulary) -> PreparedSplit:
-    """Encode a split's annotations with the vocabulary; a sentence that CTC cannot align has no target."""
+    """Encode a split's annotations with the vocabulary; a sentence that CTC cannot align has no
+    target."""
     targets = [
-        vocabulary.encode(sentence.glosses) if ctc_steps(sentence.frames) >= required_steps(sentence.glosses) else None
+        vocabulary.encode(sentence.glosses)
+        if ctc_steps(sentence.frames) >= required_steps(sentence.glosses)
+        else None
         for sentence in split.sentences
     ]
     return PreparedSplit(split, targets, vocabulary.unknown(s.glosses for s in split.sentences))

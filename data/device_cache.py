@@ -1,6 +1,8 @@
-"""Landmarks that stay on the device: batches are gathered where they are computed on, and no frame is copied twice.
+"""Landmarks that stay on the device: batches are gathered where they are computed on, and no frame
+is copied twice.
 
-PHOENIX-2014's train split takes 2.6 GB with all 543 landmarks, and 0.4 GB with those that the default teacher reads.
+PHOENIX-2014's train split takes 2.6 GB with all 543 landmarks, and 0.4 GB with those that the
+default teacher reads.
 """
 
 from collections.abc import Sequence
@@ -22,7 +24,9 @@ SHARE_OF_FREE = 0.5  # of the device's free memory may be taken; the rest is the
 
 def cached_bytes(splits: Sequence[Split], layout: Layout = WHOLE) -> int:
     """Bytes that the splits' landmarks and flags take on a device."""
-    return sum(len(split.landmarks) for split in splits) * (2 * NUM_COORDINATES * len(layout) + len(PARTS))
+    return sum(len(split.landmarks) for split in splits) * (
+        2 * NUM_COORDINATES * len(layout) + len(PARTS)
+    )
 
 
 class CachedSplit:
@@ -31,7 +35,9 @@ class CachedSplit:
     def __init__(self, split: Split, device: torch.device, layout: Layout = WHOLE):
         frames = len(split.landmarks)
         self._source, self.layout = split.landmarks, layout
-        self.landmarks = torch.empty(frames, len(layout), NUM_COORDINATES, dtype=torch.float16, device=device)
+        self.landmarks = torch.empty(
+            frames, len(layout), NUM_COORDINATES, dtype=torch.float16, device=device
+        )
         self.detected = on_device(np.array(split.detected), device)
         finite = torch.ones(frames, dtype=torch.bool, device=device)
         for start in range(0, frames, _PIECE):
@@ -42,7 +48,8 @@ class CachedSplit:
         self._finite = finite.cpu().numpy()
 
     def holds(self, split: Split) -> bool:
-        """Whether the split's sentences are made of these landmarks; one with joined sentences is, too."""
+        """Whether the split's sentences are made of these landmarks; one with joined sentences is,
+        too."""
         return split.landmarks is self._source
 
     def batch(self, split: Split, indices: np.ndarray) -> "CachedBatch":
@@ -68,8 +75,9 @@ class CachedSplit:
 
 @dataclass(frozen=True)
 class CachedBatch:
-    """A batch of a resident split that is known but not gathered yet: rows int64 (B, T) of it, lengths int64 (B,), indices; and
-    at which places of the (B T) frames stand others that are not in it."""
+    """A batch of a resident split that is known but not gathered yet: rows int64 (B, T) of it,
+    lengths int64 (B,), indices; and at which places of the (B T) frames stand others that are not
+    in it."""
 
     resident: CachedSplit
     rows: np.ndarray
@@ -87,8 +95,12 @@ class CachedBatch:
         if self.places:
             places = on_device(np.concatenate(self.places), device)
             pick = self.resident.layout.pick
-            landmarks.index_copy_(0, places, on_device(np.concatenate([pick(x) for x, _ in self.between]), device))
-            detected.index_copy_(0, places, on_device(np.concatenate([seen for _, seen in self.between]), device))
+            landmarks.index_copy_(
+                0, places, on_device(np.concatenate([pick(x) for x, _ in self.between]), device)
+            )
+            detected.index_copy_(
+                0, places, on_device(np.concatenate([seen for _, seen in self.between]), device)
+            )
         shape = self.rows.shape
         outside = ~frame_mask(lengths, shape[1])
         return LandmarkBatch(

@@ -6,7 +6,8 @@ Three steps, before the last of which augmentation acts on geometry:
     right_handed       -> the mirror image, where the left hand leads                               (B, T, 543, 3)
     feature_blocks     -> position | velocity | acceleration | position relative to the part's root   (B, T, 6516)
 
-With the `layout` of some landmarks the same is done for these K alone: (B, T, K, 3) -> (B, T, 12 K), the same values.
+With the `layout` of some landmarks the same is done for these K alone: (B, T, K, 3) ->
+(B, T, 12 K), the same values.
 """
 
 from typing import NamedTuple
@@ -33,8 +34,10 @@ def take_frames(x: Tensor, index: Tensor) -> Tensor:
 
 
 def _rows_of(index: Tensor, frames: int) -> Tensor:
-    """Frames `index` int64 (B, ...) of each of B sentences of `frames` frames, counted over all of them."""
-    start = torch.arange(index.shape[0], device=index.device) * frames  # its shape: len is not traced
+    """Frames `index` int64 (B, ...) of each of B sentences of `frames` frames, counted over all of
+    them."""
+    # Its shape: len is not traced
+    start = torch.arange(index.shape[0], device=index.device) * frames
     return index + start.view(-1, *[1] * (index.ndim - 1))
 
 
@@ -44,8 +47,9 @@ def _take_rows(x: Tensor, rows: Tensor) -> Tensor:
 
 
 class _Bridges(NamedTuple):
-    """How each frame of each part is filled, all (P, B, T): from the seen frames `before` and `after` it (int64, counted over
-    all sentences; of a stream the first alone), `weight` of the second (float32), and `absent` where nothing was seen."""
+    """How each frame of each part is filled, all (P, B, T): from the seen frames `before` and
+    `after` it (int64, counted over all sentences; of a stream the first alone), `weight` of the
+    second (float32), and `absent` where nothing was seen."""
 
     before: Tensor
     after: Tensor | None
@@ -56,14 +60,18 @@ class _Bridges(NamedTuple):
         """x (B, T, N, 3) of one part without its gaps; zeros where it is absent."""
         filled = _take_rows(x, self.before[part])
         if self.after is not None:
-            filled = torch.lerp(filled, _take_rows(x, self.after[part]), self.weight[part, :, :, None, None])
+            filled = torch.lerp(
+                filled, _take_rows(x, self.after[part]), self.weight[part, :, :, None, None]
+            )
         return filled.masked_fill(self.absent[part, :, :, None, None], 0)
 
 
 def _bridges(seen: Tensor, causal: bool) -> _Bridges:
-    """Linear interpolation over time where `seen` bool (B, T, P) is False, held before the first and after the last seen frame.
+    """Linear interpolation over time where `seen` bool (B, T, P) is False, held before the first
+    and after the last seen frame.
 
-    `causal`, what a stream can do: the last seen frame is held. A sort, as ONNX knows no running maximum.
+    `causal`, what a stream can do: the last seen frame is held. A sort, as ONNX knows no running
+    maximum.
     """
     seen = seen.transpose(1, 2)
     frames = seen.shape[2]
@@ -72,7 +80,8 @@ def _bridges(seen: Tensor, causal: bool) -> _Bridges:
     none = torch.zeros_like(ranked[..., :1])
     ranked = torch.cat([none - 1, ranked, none + 2 * frames], dim=2)
     count = seen.long().cumsum(2)  # seen frames up to this one
-    before = ranked.gather(2, count)  # the nearest one at or before each frame, -1 where there is none
+    # The nearest one at or before each frame, -1 where there is none
+    before = ranked.gather(2, count)
     if causal:
         rows = _rows_of(before.clamp(min=0), frames).transpose(0, 1)
         return _Bridges(rows, None, None, (before < 0).transpose(0, 1))
@@ -87,14 +96,20 @@ def _bridges(seen: Tensor, causal: bool) -> _Bridges:
 
 
 def bridge_gaps(
-    landmarks: Tensor, detected: Tensor, lengths: Tensor, causal: bool = False, layout: Layout = WHOLE
+    landmarks: Tensor,
+    detected: Tensor,
+    lengths: Tensor,
+    causal: bool = False,
+    layout: Layout = WHOLE,
 ) -> Tensor:
-    """Fill the frames in which a part was not detected; frames behind the sentence's end hold its last frame.
+    """Fill the frames in which a part was not detected; frames behind the sentence's end hold its
+    last frame.
 
-    landmarks float (B, T, 543, 3), detected bool (B, T, 4), lengths int (B,) -> (B, T, 543, 3). The pose is interpolated
-    in time. Hands and face are interpolated relative to their pose anchor (wrist, nose) and put back onto it, so that a
-    lost hand still goes where the arm goes; one never seen in the sentence sits in its anchor. `causal` holds the last seen
-    frame instead of interpolating towards the next one.
+    landmarks float (B, T, 543, 3), detected bool (B, T, 4), lengths int (B,) -> (B, T, 543, 3). The
+    pose is interpolated in time. Hands and face are interpolated relative to their pose anchor
+    (wrist, nose) and put back onto it, so that a lost hand still goes where the arm goes; one never
+    seen in the sentence sits in its anchor. `causal` holds the last seen frame instead of
+    interpolating towards the next one.
     """
     seen = detected & frame_mask(lengths, landmarks.shape[1])[..., None]
     # A frame without a pose has no anchor to measure a part from: there it counts as not seen, too.
@@ -102,13 +117,19 @@ def bridge_gaps(
     parts = {"pose": bridges.fill(landmarks[:, :, layout.part_slices["pose"]], PARTS.index("pose"))}
     for part, anchor in layout.part_anchors.items():
         # z of hands and face is measured from their own root, so only x and y follow the anchor.
-        origin = parts["pose"][:, :, anchor : anchor + 1] * constant((1.0, 1.0, 0.0), landmarks.device)
-        parts[part] = bridges.fill(landmarks[:, :, layout.part_slices[part]] - origin, PARTS.index(part)) + origin
+        origin = parts["pose"][:, :, anchor : anchor + 1] * constant(
+            (1.0, 1.0, 0.0), landmarks.device
+        )
+        parts[part] = (
+            bridges.fill(landmarks[:, :, layout.part_slices[part]] - origin, PARTS.index(part))
+            + origin
+        )
     return torch.cat([parts[part] for part in PARTS], dim=2)
 
 
 def _median(x: Tensor, known: Tensor) -> Tensor:
-    """The (lower) median of each row over its known values, 1 where none is known: x (B, T), known bool (B, T) -> (B,)."""
+    """The (lower) median of each row over its known values, 1 where none is known: x (B, T), known
+    bool (B, T) -> (B,)."""
     count = known.long().sum(1, keepdim=True)
     middle = (count - 1).clamp(min=0) // 2
     median = x.masked_fill(~known, torch.inf).sort(1).values.gather(1, middle)
@@ -116,9 +137,12 @@ def _median(x: Tensor, known: Tensor) -> Tensor:
 
 
 def _running_mean(x: Tensor, known: Tensor) -> Tensor:
-    """The mean over the known values up to each column, 1 where none is known yet: x (B, T), known bool (B, T) -> (B, T)."""
+    """The mean over the known values up to each column, 1 where none is known yet: x (B, T), known
+    bool (B, T) -> (B, T)."""
     count = known.to(x.dtype).cumsum(1)
-    return torch.where(count > 0, x.masked_fill(~known, 0).cumsum(1) / count.clamp(min=1), torch.ones_like(x))
+    return torch.where(
+        count > 0, x.masked_fill(~known, 0).cumsum(1) / count.clamp(min=1), torch.ones_like(x)
+    )
 
 
 def body_coordinates(
@@ -129,13 +153,16 @@ def body_coordinates(
     causal: bool = False,
     layout: Layout = WHOLE,
 ) -> Tensor:
-    """Landmarks in the signer's own frame: origin between the shoulders, unit the shoulder width, aspect corrected.
+    """Landmarks in the signer's own frame: origin between the shoulders, unit the shoulder width,
+    aspect corrected.
 
-    landmarks float (B, T, 543, 3) as stored (x, y image fractions; z fractions of the width); detected bool (B, T, 4);
-    lengths int (B,); aspect_ratio width / height. Returns float32 (B, T, 543, 3), gaps bridged; frames past a
-    sentence's end hold its last frame. The unit is the median over the sentence, robust against single bad frames; z is
-    measured from the shoulders for the pose and stays measured from their own roots for hands and face. `causal`, for
-    streaming: no frame depends on a later one; gaps hold what was last seen and the unit is the mean over the frames so far.
+    landmarks float (B, T, 543, 3) as stored (x, y image fractions; z fractions of the width);
+    detected bool (B, T, 4); lengths int (B,); aspect_ratio width / height. Returns float32
+    (B, T, 543, 3), gaps bridged; frames past a sentence's end hold its last frame. The unit is the
+    median over the sentence, robust against single bad frames; z is measured from the shoulders for
+    the pose and stays measured from their own roots for hands and face. `causal`, for streaming: no
+    frame depends on a later one; gaps hold what was last seen and the unit is the mean over the
+    frames so far.
     """
     landmarks = landmarks.float() * constant((aspect_ratio, 1.0, aspect_ratio), landmarks.device)
     body = bridge_gaps(landmarks, detected, lengths, causal, layout)
@@ -145,15 +172,19 @@ def body_coordinates(
     unit = _running_mean(width, known) if causal else _median(width, known)[:, None]
     centre = ((left + right) / 2)[:, :, None]  # (B, T, 1, 3)
     moved = [body[:, :, layout.part_slices["pose"]] - centre]
-    moved.append(body[:, :, layout.part_slices["face"].start :] - centre * constant((1.0, 1.0, 0.0), centre.device))
+    moved.append(
+        body[:, :, layout.part_slices["face"].start :]
+        - centre * constant((1.0, 1.0, 0.0), centre.device)
+    )
     return torch.cat(moved, dim=2) / unit.clamp(min=MIN_SHOULDER_WIDTH)[:, :, None, None]
 
 
 def left_hand_leads(body: Tensor, lengths: Tensor, layout: Layout = WHOLE) -> Tensor:
-    """bool (B,): the left wrist is held clearly higher and moves more than the right one, on average over the sentence.
+    """bool (B,): the left wrist is held clearly higher and moves more than the right one, on
+    average over the sentence.
 
-    body (B, T, 543, 3) as of `body_coordinates`. Finds left-handed signers and mirrored cameras; a right-handed sentence is
-    seldom taken for one, because both must hold.
+    body (B, T, 543, 3) as of `body_coordinates`. Finds left-handed signers and mirrored cameras; a
+    right-handed sentence is seldom taken for one, because both must hold.
     """
     inside = frame_mask(lengths, body.shape[1])
     raised, moved = [], []
@@ -167,17 +198,22 @@ def left_hand_leads(body: Tensor, lengths: Tensor, layout: Layout = WHOLE) -> Te
 
 
 def readable_at_once(x: Tensor) -> bool:
-    """Whether a value can be looked at without waiting for a device, and without fixing it in an exported graph."""
+    """Whether a value can be looked at without waiting for a device, and without fixing it in an
+    exported graph."""
     return x.device.type == "cpu" and not torch.jit.is_tracing()
 
 
-def right_handed(body: Tensor, detected: Tensor, lengths: Tensor, layout: Layout = WHOLE) -> tuple[Tensor, Tensor]:
-    """body (B, T, 543, 3) and detected (B, T, 4) with sentences in which the left hand leads mirrored.
+def right_handed(
+    body: Tensor, detected: Tensor, lengths: Tensor, layout: Layout = WHOLE
+) -> tuple[Tensor, Tensor]:
+    """body (B, T, 543, 3) and detected (B, T, 4) with sentences in which the left hand leads
+    mirrored.
 
     A gloss is then signed by the same hand whoever signs it and however the camera was set.
     """
     flip = left_hand_leads(body, lengths, layout)[:, None, None]
-    # The usual case; another device would be waited for, and an exported graph must be able to do both.
+    # The usual case; another device would be waited for, and an exported graph must be able to do
+    # both.
     if readable_at_once(flip) and not flip.any():
         return body, detected
     mirrored = body.index_select(2, constant(layout.mirrored, body.device))
@@ -196,17 +232,20 @@ def sentence_body(
     causal: bool = False,
     layout: Layout = WHOLE,
 ) -> tuple[Tensor, Tensor]:
-    """`body_coordinates`, then `right_handed`, unless `causal`: which hand leads is known at the end only."""
+    """`body_coordinates`, then `right_handed`, unless `causal`: which hand leads is known at the
+    end only."""
     body = body_coordinates(landmarks, detected, lengths, aspect_ratio, causal, layout)
     return (body, detected) if causal else right_handed(body, detected, lengths, layout)
 
 
 def feature_blocks(body: Tensor, lengths: Tensor, layout: Layout = WHOLE) -> Tensor:
-    """The four blocks of 1629: position, velocity, acceleration, position relative to the part's root.
+    """The four blocks of 1629: position, velocity, acceleration, position relative to the part's
+    root.
 
-    body float (B, T, 543, 3), whose frames past a sentence's end hold its last frame -> (B, T, 6516), zeros past the end.
-    Velocity is the central difference (p[t+1] - p[t-1]) / 2, acceleration p[t+1] - 2 p[t] + p[t-1], both per frame, with
-    the first and the last frame repeated outward.
+    body float (B, T, 543, 3), whose frames past a sentence's end hold its last frame ->
+    (B, T, 6516), zeros past the end. Velocity is the central difference (p[t+1] - p[t-1]) / 2,
+    acceleration p[t+1] - 2 p[t] + p[t-1], both per frame, with the first and the last frame
+    repeated outward.
     """
     batch, frames = body.shape[:2]
     following = torch.cat([body[:, 1:], body[:, -1:]], dim=1)
@@ -214,14 +253,21 @@ def feature_blocks(body: Tensor, lengths: Tensor, layout: Layout = WHOLE) -> Ten
     velocity = (following - preceding) * 0.5
     acceleration = following + preceding - 2 * body
     relative = [
-        body[:, :, layout.part_slices[part]] - body[:, :, root : root + 1] for part, root in layout.part_roots.items()
+        body[:, :, layout.part_slices[part]] - body[:, :, root : root + 1]
+        for part, root in layout.part_roots.items()
     ]
-    blocks = torch.cat([body, velocity, acceleration, *relative], dim=2) * frame_mask(lengths, frames)[..., None, None]
+    blocks = (
+        torch.cat([body, velocity, acceleration, *relative], dim=2)
+        * frame_mask(lengths, frames)[..., None, None]
+    )
     return blocks.reshape(batch, frames, -1)
 
 
 def compute_features(
     landmarks: Tensor, detected: Tensor, lengths: Tensor, aspect_ratio: float, causal: bool = False
 ) -> Tensor:
-    """Stored landmarks to features without augmentation: (B, T, 543, 3) -> float32 (B, T, 6516), zeros past the end."""
-    return feature_blocks(sentence_body(landmarks, detected, lengths, aspect_ratio, causal)[0], lengths)
+    """Stored landmarks to features without augmentation: (B, T, 543, 3) -> float32 (B, T, 6516),
+    zeros past the end."""
+    return feature_blocks(
+        sentence_body(landmarks, detected, lengths, aspect_ratio, causal)[0], lengths
+    )

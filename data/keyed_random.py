@@ -1,6 +1,8 @@
-"""Keyed randomness: every draw comes from (seed, names), never from how many draws were made before it.
+"""Keyed randomness: every draw comes from (seed, names), never from how many draws were made before
+it.
 
-Order and augmentation of an epoch therefore do not depend on workers, on the device, or on where a run was interrupted.
+Order and augmentation of an epoch therefore do not depend on workers, on the device, or on where a
+run was interrupted.
 """
 
 import hashlib

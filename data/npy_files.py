@@ -15,12 +15,19 @@ _MAGIC_BYTES, _MAX_HEADER_BYTES = 8, 1 << 16
 
 
 def open_array(path: Path, dtype: np.dtype, row_shape: tuple[int, ...]) -> np.ndarray:
-    """Memory-map an .npy file whose rows must be `dtype` (rows, *row_shape), without trusting its header.
+    """Memory-map an .npy file whose rows must be `dtype` (rows, *row_shape), without trusting its
+    header.
 
-    Raises DataError when it is missing, not an .npy file, of another dtype or shape, or its size does not fit its header.
+    Raises DataError when it is missing, not an .npy file, of another dtype or shape, or its size
+    does not fit its header.
     """
     array = map_array(path)
-    if array.dtype != dtype or array.ndim == 0 or array.shape[1:] != row_shape or np.isfortran(array):
+    if (
+        array.dtype != dtype
+        or array.ndim == 0
+        or array.shape[1:] != row_shape
+        or np.isfortran(array)
+    ):
         shape = ", ".join(["rows", *map(str, row_shape)])
         raise DataError(f"{path} holds {array.dtype} {array.shape}, expected {dtype} ({shape})")
     return array
@@ -29,7 +36,8 @@ def open_array(path: Path, dtype: np.dtype, row_shape: tuple[int, ...]) -> np.nd
 def map_array(path: Path) -> np.ndarray:
     """Memory-map an .npy file of plain values of any dtype and shape, without trusting its header.
 
-    Raises DataError when it is missing, not an .npy file, holds Python objects, or its size does not fit its header.
+    Raises DataError when it is missing, not an .npy file, holds Python objects, or its size does
+    not fit its header.
     """
     try:
         with open(path, "rb") as file:
@@ -42,17 +50,21 @@ def map_array(path: Path) -> np.ndarray:
     try:
         if size == start:
             return np.empty(shape, dtype)  # nothing to map
-        return np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape, order="F" if fortran else "C")
+        return np.memmap(
+            path, dtype=dtype, mode="r", offset=start, shape=shape, order="F" if fortran else "C"
+        )
     except (OSError, ValueError, OverflowError, MemoryError) as error:
         raise DataError(f"{path} of shape {shape} cannot be mapped: {error}") from None
 
 
-def read_array_header(file: BinaryIO, path: Path, size: int) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Shape, whether in Fortran's order, dtype and length of the header of an .npy `file` of `size` bytes, which is read up
-    to its values. path: for messages.
+def read_array_header(
+    file: BinaryIO, path: Path, size: int
+) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Shape, whether in Fortran's order, dtype and length of the header of an .npy `file` of `size`
+    bytes, which is read up to its values. path: for messages.
 
-    Raises DataError when it is no .npy file, holds Python objects, or its size does not fit its header: nothing is
-    allocated for values that are not there.
+    Raises DataError when it is no .npy file, holds Python objects, or its size does not fit its
+    header: nothing is allocated for values that are not there.
     """
     try:
         version = np.lib.format.read_magic(file)
@@ -64,15 +76,32 @@ def read_array_header(file: BinaryIO, path: Path, size: int) -> tuple[tuple[int,
         if start > min(size, _MAX_HEADER_BYTES):
             raise ValueError(f"its header claims {start} of {size} bytes")
         header = io.BytesIO(length + file.read(start - _MAGIC_BYTES - width))
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        read_header = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
         shape, fortran, dtype = read_header(header)
-    except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError) as error:
-        raise DataError(f"{path} is not a readable .npy file: {' '.join(str(error).split())}") from None
+    except (
+        ValueError,
+        TypeError,
+        SyntaxError,
+        tokenize.TokenError,
+        RecursionError,
+        MemoryError,
+    ) as error:
+        raise DataError(
+            f"{path} is not a readable .npy file: {' '.join(str(error).split())}"
+        ) from None
     if dtype.hasobject:
-        raise DataError(f"{path} holds Python objects, which are never loaded; save plain numbers instead")
+        raise DataError(
+            f"{path} holds Python objects, which are never loaded; save plain numbers instead"
+        )
     if min(shape, default=0) < 0:
         raise DataError(f"{path} is not a readable .npy file: its header has the shape {shape}")
     expected = start + math.prod(shape) * dtype.itemsize
     if size != expected:
-        raise DataError(f"{path} has {size} bytes where its header says {expected}: it is truncated or was changed")
+        raise DataError(
+            f"{path} has {size} bytes where its header says {expected}: it is truncated or was changed"
+        )
     return shape, fortran, dtype, start

@@ -40,9 +40,10 @@ T = TypeVar("T")
 
 @dataclass
 class FeatureBatch:
-    """features float32 (B, T, 6516), or (B, T, 12 K) of the pipeline's layout; detected bool (B, T, 4); lengths int64 (B,), on
-    the device; indices into the split; frames: number of frames inside the sentences, known on the host; whole: the indices of
-    the batch over all processes of the run, where these are one process's share of it."""
+    """features float32 (B, T, 6516), or (B, T, 12 K) of the pipeline's layout; detected bool
+    (B, T, 4); lengths int64 (B,), on the device; indices into the split; frames: number of frames
+    inside the sentences, known on the host; whole: the indices of the batch over all processes of
+    the run, where these are one process's share of it."""
 
     features: Tensor
     detected: Tensor
@@ -57,26 +58,43 @@ class FeatureBatch:
 
 
 def empty_share(device: torch.device, layout: Layout) -> FeatureBatch:
-    """The share of a process that no sentence of a batch falls to: one row of a frame that belongs to no sentence, with which
-    it can take part in what the processes compute together."""
+    """The share of a process that no sentence of a batch falls to: one row of a frame that belongs
+    to no sentence, with which it can take part in what the processes compute together."""
     features = torch.zeros(1, 1, len(layout.whole_columns), device=device)
     detected = torch.zeros(1, 1, len(PARTS), dtype=torch.bool, device=device)
     return FeatureBatch(
-        features, detected, torch.zeros(1, dtype=torch.int64, device=device), np.empty(0, dtype=np.int64), 0
+        features,
+        detected,
+        torch.zeros(1, dtype=torch.int64, device=device),
+        np.empty(0, dtype=np.int64),
+        0,
     )
 
 
 class FeaturePipeline:
-    """Makes the batches of one corpus on one device. causal: features of a stream, see `body_coordinates`; layout: features
-    of some landmarks alone, which a model then has to `read_from`."""
+    """Makes the batches of one corpus on one device. causal: features of a stream, see
+    `body_coordinates`; layout: features of some landmarks alone, which a model then has to
+    `read_from`."""
 
-    def __init__(self, aspect_ratio: float, device: torch.device, causal: bool = False, layout: Layout = WHOLE):
-        self.aspect_ratio, self.device, self.causal, self.layout = aspect_ratio, device, causal, layout
+    def __init__(
+        self,
+        aspect_ratio: float,
+        device: torch.device,
+        causal: bool = False,
+        layout: Layout = WHOLE,
+    ):
+        self.aspect_ratio, self.device, self.causal, self.layout = (
+            aspect_ratio,
+            device,
+            causal,
+            layout,
+        )
         self._augmenter: Augmenter | None = None
         self.resident: list[CachedSplit] = []
 
     def keep_resident(self, splits: Sequence[Split]) -> str:
-        """Bring the splits' landmarks onto a CUDA device, if they take at most half of its free memory; says where they are."""
+        """Bring the splits' landmarks onto a CUDA device, if they take at most half of its free
+        memory; says where they are."""
         size = cached_bytes(splits, self.layout) / 1e9
         if self.device.type != "cuda":  # the page cache is the memory that is computed in
             return f"landmarks mapped, {size:.2f} GB of them read"
@@ -103,7 +121,12 @@ class FeaturePipeline:
             )
 
     def augmented_batches(
-        self, prepared: PreparedSplit, plan: Sequence[np.ndarray], config: AugmentationConfig, seed: int, epoch: int
+        self,
+        prepared: PreparedSplit,
+        plan: Sequence[np.ndarray],
+        config: AugmentationConfig,
+        seed: int,
+        epoch: int,
     ) -> Iterator[FeatureBatch]:
         """The plan's batches, each sentence augmented as (seed, epoch, its id) says."""
         if not config.enabled:
@@ -114,7 +137,9 @@ class FeaturePipeline:
 
         def read_and_draw(indices: np.ndarray) -> tuple[LandmarkBatch | CachedBatch, list[Draw]]:
             sentences = [prepared.split.sentences[index] for index in indices]
-            draws = [draw(config, seed, epoch, s.id, s.frames, min_frames(s.glosses)) for s in sentences]
+            draws = [
+                draw(config, seed, epoch, s.id, s.frames, min_frames(s.glosses)) for s in sentences
+            ]
             return self._read(prepared.split, indices), draws
 
         for reading, draws in self._ahead(read_and_draw, plan):
@@ -122,10 +147,14 @@ class FeaturePipeline:
             body, seen = self._body(batch, hide(batch.detected, draws))
             body, detected, lengths = self._augmenter(body, seen, draws)
             frames = sum(len(one.times) for one in draws)
-            yield FeatureBatch(feature_blocks(body, lengths, self.layout), detected, lengths, batch.indices, frames)
+            yield FeatureBatch(
+                feature_blocks(body, lengths, self.layout), detected, lengths, batch.indices, frames
+            )
 
     def _body(self, batch: LandmarkBatch, detected: Tensor) -> tuple[Tensor, Tensor]:
-        return sentence_body(batch.landmarks, detected, batch.lengths, self.aspect_ratio, self.causal, self.layout)
+        return sentence_body(
+            batch.landmarks, detected, batch.lengths, self.aspect_ratio, self.causal, self.layout
+        )
 
     def _read(self, split: Split, indices: np.ndarray) -> LandmarkBatch | CachedBatch:
         """A batch that `.to(device)` brings onto the device."""
@@ -160,16 +189,20 @@ def feature_statistics(
     batch_size: int = 16,
     sentences: np.ndarray | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (6516,) float32 of the split's features, without augmentation, over its frames.
+    """Mean and standard deviation (6516,) float32 of the split's features, without augmentation,
+    over its frames.
 
-    sentences: indices of those that may be used (default: all). Of many, sentences spread evenly over them are used, up to
-    about `max_frames` frames. Features of landmarks that the pipeline leaves out have mean 0 and deviation 1.
+    sentences: indices of those that may be used (default: all). Of many, sentences spread evenly
+    over them are used, up to about `max_frames` frames. Features of landmarks that the pipeline
+    leaves out have mean 0 and deviation 1.
     """
     usable = np.arange(len(split)) if sentences is None else sentences
     share = max(1, round(split.lengths[usable].sum() / max_frames))
     with (
         one_thread()
-    ):  # sums come out the same whatever the number of threads, and small kernels gain nothing from more
+        # Sums come out the same whatever the number of threads, and small kernels gain nothing from
+        # more
+    ):
         return _mean_and_std(pipeline, split, usable[::share], batch_size)
 
 

@@ -12,7 +12,8 @@ SAME_RATE = 0.01  # rates that differ by less (29.97 and 30) are the same to the
 class Resampler:
     """Frames at given times in, frames at 0, 1/rate, 2/rate ... seconds out.
 
-    Between two frames a part that both of them have is interpolated linearly; else the nearer frame is taken as it is.
+    Between two frames a part that both of them have is interpolated linearly; else the nearer frame
+    is taken as it is.
     """
 
     def __init__(self, rate: float):
@@ -20,9 +21,11 @@ class Resampler:
         self._due = 0  # frames that went out
         self._before: tuple[float, np.ndarray, np.ndarray] | None = None
 
-    def push(self, time: float, landmarks: np.ndarray, detected: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Frames that are due up to `time` (seconds, rising), float32 (543, 3) and bool (4,), given landmarks (543, 3)
-        and detected (4,) of the frame at that time."""
+    def push(
+        self, time: float, landmarks: np.ndarray, detected: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Frames that are due up to `time` (seconds, rising), float32 (543, 3) and bool (4,), given
+        landmarks (543, 3) and detected (4,) of the frame at that time."""
         landmarks = landmarks.astype(np.float32)
         before, self._before = self._before, (time, landmarks, detected)
         while (at := self._due / self.rate) <= time + 1e-6:
@@ -35,7 +38,11 @@ class Resampler:
 
 
 def _between(
-    first: np.ndarray, first_seen: np.ndarray, second: np.ndarray, second_seen: np.ndarray, weight: float
+    first: np.ndarray,
+    first_seen: np.ndarray,
+    second: np.ndarray,
+    second_seen: np.ndarray,
+    weight: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     nearer, seen = (first, first_seen) if weight < 0.5 else (second, second_seen)
     frame = nearer.copy()

@@ -15,7 +15,9 @@ class Vocabulary:
         self.glosses = tuple(glosses)
         self._index = {gloss: index for index, gloss in enumerate(self.glosses, start=1)}
         if not self.glosses or len(self._index) != len(self.glosses):
-            raise DataError(f"a vocabulary needs distinct glosses, found {len(self.glosses)} with repeats or none")
+            raise DataError(
+                f"a vocabulary needs distinct glosses, found {len(self.glosses)} with repeats or none"
+            )
 
     @classmethod
     def from_sentences(cls, sentences: Iterable[Sequence[str]]) -> "Vocabulary":
@@ -35,8 +37,8 @@ class Vocabulary:
     __hash__ = None
 
     def encode(self, glosses: Sequence[str]) -> list[int] | None:
-        """Class indices of a sentence, or None when a gloss is not in the vocabulary (such a sentence has no CTC loss,
-        but it is scored: the unknown gloss counts as an error)."""
+        """Class indices of a sentence, or None when a gloss is not in the vocabulary (such a
+        sentence has no CTC loss, but it is scored: the unknown gloss counts as an error)."""
         if any(gloss not in self._index for gloss in glosses):
             return None
         return [self._index[gloss] for gloss in glosses]
@@ -50,5 +52,6 @@ class Vocabulary:
         return [gloss for sentence in sentences for gloss in sentence if gloss not in self._index]
 
     def extended(self, sentences: Iterable[Sequence[str]]) -> "Vocabulary":
-        """This vocabulary with the sentences' new glosses appended, so that known classes keep their index."""
+        """This vocabulary with the sentences' new glosses appended, so that known classes keep
+        their index."""
         return Vocabulary([*self.glosses, *sorted(set(self.unknown(sentences)))])

@@ -1,1 +1,2 @@
-"""From CTC log-probabilities to gloss indices, and scoring. Knows only log-probabilities and a vocabulary."""
+"""From CTC log-probabilities to gloss indices, and scoring. Knows only log-probabilities and a
+vocabulary."""

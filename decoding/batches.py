@@ -13,7 +13,8 @@ _BATCH = 64
 
 
 def batches_by_length(posteriors: Sequence[Tensor]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Sentences of similar length together: their indices, log-probs (B, T, V) zero-padded, lengths int64 (B,).
+    """Sentences of similar length together: their indices, log-probs (B, T, V) zero-padded, lengths
+    int64 (B,).
 
     posteriors: float (T, V) each.
     """
@@ -21,7 +22,11 @@ def batches_by_length(posteriors: Sequence[Tensor]) -> Iterator[tuple[list[int],
     for start in range(0, len(order), _BATCH):
         indices = order[start : start + _BATCH]
         rows = [posteriors[index] for index in indices]
-        yield indices, torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
+        yield (
+            indices,
+            torch.nn.utils.rnn.pad_sequence(rows, batch_first=True),
+            torch.tensor([len(row) for row in rows]),
+        )
 
 
 def decode_split(posteriors: Sequence[Tensor], decoder: Decoder) -> list[list[int]]:

@@ -1,10 +1,13 @@
-"""CTC prefix beam search (Graves 2006; Hannun et al. 2014, arXiv:1408.2873) of a whole batch as one tensor program.
+"""CTC prefix beam search (Graves 2006; Hannun et al. 2014, arXiv:1408.2873) of a whole batch as one
+tensor program.
 
-A beam holds `width` different prefixes (gloss sequences) of each sentence, each with the probability of all its alignments
-so far, those that end in a blank apart from those that end in its last gloss. Each step keeps a prefix as it is or puts one
-of the step's most probable glosses behind it; where that makes a prefix that the beam already holds, the two are added up.
-Only `steps` is a Python loop. Probabilities are float64 and rescaled at each step, so that no logarithm is taken inside the
-loop and sums and products round alike in any batch: neighbours and padding never change a sentence's readings.
+A beam holds `width` different prefixes (gloss sequences) of each sentence, each with the
+probability of all its alignments so far, those that end in a blank apart from those that end in its
+last gloss. Each step keeps a prefix as it is or puts one of the step's most probable glosses behind
+it; where that makes a prefix that the beam already holds, the two are added up. Only `steps` is a
+Python loop. Probabilities are float64 and rescaled at each step, so that no logarithm is taken
+inside the loop and sums and products round alike in any batch: neighbours and padding never change
+a sentence's readings.
 """
 
 from dataclasses import dataclass
@@ -16,7 +19,8 @@ from decoding.language_model import END, LanguageModel
 
 WIDTH = 30
 TOKENS = 20
-# Two prefixes are the same when the 64-bit hashes of their glosses are: `_hash`, from the parent's hash and the last gloss.
+# Two prefixes are the same when the 64-bit hashes of their glosses are: `_hash`, from the parent's
+# hash and the last gloss.
 _STIR = -7046029254386353131
 _NONE, _DEAD = -1, -2  # the empty prefix's parent; a slot of the beam that holds no prefix
 
@@ -25,8 +29,9 @@ _NONE, _DEAD = -1, -2  # the empty prefix's parent; a slot of the beam that hold
 class BeamResult:
     """The best readings of each sentence, best first.
 
-    glosses int64 (B, N, L), zero behind a reading's end; counts int64 (B, N); scores float64 (B, N): log-probability of all
-    alignments that the beam kept, plus what language model and bonus added; -inf where a sentence has no N-th reading.
+    glosses int64 (B, N, L), zero behind a reading's end; counts int64 (B, N); scores float64
+    (B, N): log-probability of all alignments that the beam kept, plus what language model and bonus
+    added; -inf where a sentence has no N-th reading.
     """
 
     glosses: Tensor
@@ -36,7 +41,10 @@ class BeamResult:
     def readings(self, sentence: int) -> list[tuple[list[int], float]]:
         """(class indices, score) of a sentence's readings."""
         rows = zip(
-            self.glosses[sentence].tolist(), self.counts[sentence].tolist(), self.scores[sentence].tolist(), strict=True
+            self.glosses[sentence].tolist(),
+            self.counts[sentence].tolist(),
+            self.scores[sentence].tolist(),
+            strict=True,
         )
         return [(glosses[:count], score) for glosses, count, score in rows if score > -float("inf")]
 
@@ -51,16 +59,20 @@ def beam_search(
     lm_weight: float = 1.0,
     gloss_bonus: float = 0.0,
 ) -> BeamResult:
-    """The `width` most probable readings. log_probs (B, T, V) with the blank at 0, lengths int (B,), each 1 to T.
+    """The `width` most probable readings. log_probs (B, T, V) with the blank at 0, lengths int
+    (B,), each 1 to T.
 
-    tokens: glosses that can be said at a step, the most probable ones (the blank always can). A reading of n glosses
-    is worth log P + lm_weight * log P_lm + gloss_bonus * n. -inf log-probs are fine. Runs where log_probs are.
-    Raises ValueError on NaN, on a step without any possible class, and on impossible arguments.
+    tokens: glosses that can be said at a step, the most probable ones (the blank always can). A
+    reading of n glosses is worth log P + lm_weight * log P_lm + gloss_bonus * n. -inf log-probs are
+    fine. Runs where log_probs are. Raises ValueError on NaN, on a step without any possible class,
+    and on impossible arguments.
     """
     batch, steps, classes = log_probs.shape
     device = log_probs.device
     if width < 1 or tokens < 1 or classes < 2:
-        raise ValueError(f"width {width}, tokens {tokens}, classes {classes}: expected at least 1, 1 and 2")
+        raise ValueError(
+            f"width {width}, tokens {tokens}, classes {classes}: expected at least 1, 1 and 2"
+        )
     shortest, longest = int(lengths.min()), int(lengths.max())
     if shortest < 1 or longest > steps:
         raise ValueError(f"lengths {lengths.tolist()}: expected 1 to {steps}")
@@ -70,11 +82,17 @@ def beam_search(
     best = torch.maximum(blank, top[..., 0])  # NaN where any class of the step is
     if (bad := ~best.isfinite() & inside).any():
         sentence, step = bad.nonzero()[0].tolist()
-        raise ValueError(f"sentence {sentence}, step {step}: log-probabilities that are NaN, +inf, or all -inf")
+        raise ValueError(
+            f"sentence {sentence}, step {step}: log-probabilities that are NaN, +inf, or all -inf"
+        )
     best = best.where(inside, 0.0).double()
-    # Relative to the step's best class. Steps behind a sentence's end leave every prefix what it is.
+    # Relative to the step's best class. Steps behind a sentence's end leave every prefix what it
+    # is.
     blank = (blank.double() - best).exp().where(inside, 1.0)
-    token_probs, token_ids = (top.double() - best[..., None]).exp().where(inside[..., None], 0.0), token_ids + 1
+    token_probs, token_ids = (
+        (top.double() - best[..., None]).exp().where(inside[..., None], 0.0),
+        token_ids + 1,
+    )
     follows = _follow_table(language_model, classes, lm_weight, gloss_bonus, device)
 
     ends_blank = torch.zeros(batch, width, dtype=torch.float64, device=device)
@@ -95,7 +113,8 @@ def beam_search(
         if follows is not None:
             extended = extended * follows[last[..., None], ids[:, None]]
         extended = torch.cat([extended.flatten(1), nothing], 1)  # (B, K * k + 1)
-        # Prefix i put before prefix j's last gloss is prefix j: that extension moves from the candidates to j.
+        # Prefix i put before prefix j's last gloss is prefix j: that extension moves from the
+        # candidates to j.
         grown, i = (parent[..., None] == own[:, None]).max(-1)
         speakable, token = repeats.max(-1)
         joins = torch.where(grown & speakable, i * tokens + token, width * tokens)
@@ -133,9 +152,14 @@ def beam_search(
 
 
 def _follow_table(
-    language_model: LanguageModel | None, classes: int, weight: float, bonus: float, device: torch.device
+    language_model: LanguageModel | None,
+    classes: int,
+    weight: float,
+    bonus: float,
+    device: torch.device,
 ) -> Tensor | None:
-    """float64 (V, V) that an extension's probability is multiplied by, row: what it follows; None when that is 1."""
+    """float64 (V, V) that an extension's probability is multiplied by, row: what it follows; None
+    when that is 1."""
     if language_model is None:
         if bonus == 0.0:
             return None
@@ -152,7 +176,9 @@ def _hash(parent: Tensor, gloss: Tensor) -> Tensor:
     return stirred ^ (stirred >> 31)
 
 
-def _trace_back(came_from: list[Tensor], added: list[Tensor], slot: Tensor) -> tuple[Tensor, Tensor]:
+def _trace_back(
+    came_from: list[Tensor], added: list[Tensor], slot: Tensor
+) -> tuple[Tensor, Tensor]:
     """Glosses (B, N, L) and their counts (B, N) of the prefixes that end in `slot` (B, N)."""
     steps = []
     for previous, gloss in zip(reversed(came_from), reversed(added), strict=True):

@@ -1,4 +1,5 @@
-"""Greedy CTC decoding: the best class of every step, repeats merged, blanks removed; the whole batch at once."""
+"""Greedy CTC decoding: the best class of every step, repeats merged, blanks removed; the whole
+batch at once."""
 
 import torch
 from torch import Tensor
@@ -7,7 +8,8 @@ BLANK = 0
 
 
 def best_path(log_probs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Best class of each step int64 (B, T), blank outside the lengths, and bool (B, T): a gloss begins here.
+    """Best class of each step int64 (B, T), blank outside the lengths, and bool (B, T): a gloss
+    begins here.
 
     log_probs (B, T, V), lengths int (B,).
     """

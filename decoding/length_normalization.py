@@ -1,8 +1,9 @@
 """Adaptive length normalization: several readings of one sentence compared at lengths that differ.
 
-A CTC model's best path drops glosses that it hesitates over, and sometimes hangs spurious ones onto a sentence. The readings
-compared here are a beam search's best ones. Each reading h is scored by its log-probability, summed over its alignments and
-with the language model's where there is one, normalised by a length term whose strength adapts to the sentence:
+A CTC model's best path drops glosses that it hesitates over, and sometimes hangs spurious ones onto
+a sentence. The readings compared here are a beam search's best ones. Each reading h is scored by
+its log-probability, summed over its alignments and with the language model's where there is one,
+normalised by a length term whose strength adapts to the sentence:
 
     score(h) = (log P(h | x) + lm_weight * log P_lm(h)) / (|h| + 1) ** alpha + gloss_bonus * |h|
     alpha    = strength * (1 - confidence) * shortfall
@@ -14,8 +15,9 @@ probable reading wins. Where it is unsure and short, longer readings win and lon
 and long, shorter ones win and spurious glosses are lost. Normalising by a power of the length is that of Wu et al. 2016
 (arXiv:1609.08144, section 7); its adaptation is this project's.
 
-Two cheap special cases look at the best path alone: as it is (greedy), or without its low-confidence trailing glosses
-(filtered). `tune` chooses between all of them, and their parameters, by the word error rate on a dev split.
+Two cheap special cases look at the best path alone: as it is (greedy), or without its
+low-confidence trailing glosses (filtered). `tune` chooses between all of them, and their
+parameters, by the word error rate on a dev split.
 """
 
 from collections.abc import Sequence
@@ -34,7 +36,8 @@ from decoding.scoring import align
 
 MAX_GLOSSES = 50
 _PROTECTED = 2  # the first glosses are never trimmed
-# What `tune` tries, the simplest first: of settings that are equally good on dev the first one is taken.
+# What `tune` tries, the simplest first: of settings that are equally good on dev the first one is
+# taken.
 LM_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0)
 GLOSS_BONUSES = (0.0, 0.5, -0.5, 1.0, 1.5, 2.0, 3.0)
@@ -42,8 +45,8 @@ GLOSS_BONUSES = (0.0, 0.5, -0.5, 1.0, 1.5, 2.0, 3.0)
 
 @dataclass(frozen=True)
 class LengthNormalization:
-    """Settings of the adaptive decoder, as a checkpoint holds them. steps_per_gloss comes from the train split; of the others
-    only `readings` counts unless it is 'beam'."""
+    """Settings of the adaptive decoder, as a checkpoint holds them. steps_per_gloss comes from the
+    train split; of the others only `readings` counts unless it is 'beam'."""
 
     steps_per_gloss: float
     readings: str = "beam"
@@ -61,14 +64,16 @@ class LengthNormalization:
 
 
 def confidence_threshold(confidences: list[float]) -> float:
-    """mean - k * std of a reading's gloss confidences; k falls as it grows: 0.5 up to 5 glosses, 0.3 up to 15, then 0.2."""
+    """mean - k * std of a reading's gloss confidences; k falls as it grows: 0.5 up to 5 glosses,
+    0.3 up to 15, then 0.2."""
     k = 0.5 if len(confidences) <= 5 else 0.3 if len(confidences) <= 15 else 0.2
     values = torch.tensor(confidences, dtype=torch.float64)
     return float(values.mean() - k * values.std(unbiased=False))
 
 
 def trim_trailing(glosses: list[int], confidences: list[float]) -> list[int]:
-    """Without the trailing glosses below `confidence_threshold`; the first two stay, and at most 50 are kept."""
+    """Without the trailing glosses below `confidence_threshold`; the first two stay, and at most 50
+    are kept."""
     keep = len(glosses)
     if keep > _PROTECTED:
         threshold = confidence_threshold(confidences)
@@ -78,7 +83,8 @@ def trim_trailing(glosses: list[int], confidences: list[float]) -> list[int]:
 
 
 def filtered_decode(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
-    """The best path of each sentence without its low-confidence trailing glosses. log_probs (B, T, V), lengths int (B,)."""
+    """The best path of each sentence without its low-confidence trailing glosses. log_probs
+    (B, T, V), lengths int (B,)."""
     path, begins = (tensor.cpu().tolist() for tensor in best_path(log_probs, lengths))
     probability = log_probs.amax(-1).exp().cpu().tolist()
     readings = []
@@ -95,20 +101,29 @@ def filtered_decode(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
 
 
 def adaptive_decode(
-    log_probs: Tensor, lengths: Tensor, settings: LengthNormalization, language_model: LanguageModel | None = None
+    log_probs: Tensor,
+    lengths: Tensor,
+    settings: LengthNormalization,
+    language_model: LanguageModel | None = None,
 ) -> list[list[int]]:
-    """Class indices of each sentence. log_probs (B, T, V), lengths int (B,) >= 1. Raises ValueError as `beam_search`."""
+    """Class indices of each sentence. log_probs (B, T, V), lengths int (B,) >= 1. Raises ValueError
+    as `beam_search`."""
     if settings.readings == "greedy":
         return greedy_decode(log_probs, lengths)
     if settings.readings == "filtered":
         return filtered_decode(log_probs, lengths)
     return _choose(
-        _search(log_probs, lengths, settings, language_model), _length_evidence(log_probs, lengths), settings
+        _search(log_probs, lengths, settings, language_model),
+        _length_evidence(log_probs, lengths),
+        settings,
     )
 
 
 def _search(
-    log_probs: Tensor, lengths: Tensor, settings: LengthNormalization, language_model: LanguageModel | None
+    log_probs: Tensor,
+    lengths: Tensor,
+    settings: LengthNormalization,
+    language_model: LanguageModel | None,
 ) -> BeamResult:
     model = language_model if settings.lm_weight else None
     return beam_search(
@@ -121,7 +136,8 @@ def _search(
 
 
 def _length_evidence(log_probs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each sentence: mean probability of the best path's steps float64 (B,), its glosses and the steps int64 (B,)."""
+    """Of each sentence: mean probability of the best path's steps float64 (B,), its glosses and the
+    steps int64 (B,)."""
     lengths = lengths.to(log_probs.device)
     inside = torch.arange(log_probs.shape[1], device=log_probs.device) < lengths[:, None]
     probability = log_probs.amax(-1).double().exp().where(inside, 0.0)
@@ -135,10 +151,14 @@ def _choose(
     confidence, spoken, steps = evidence
     shortfall = (1 - spoken * settings.steps_per_gloss / steps).clamp(-1, 1)
     alpha = settings.strength * (1 - confidence) * shortfall
-    bonus = settings.gloss_bonus * result.counts  # part of the search, so that it counts when prefixes are pruned
+    # Part of the search, so that it counts when prefixes are pruned
+    bonus = settings.gloss_bonus * result.counts
     scores = (result.scores - bonus) / (result.counts + 1) ** alpha[:, None] + bonus
     best = scores.argmax(1).tolist()
-    return [result.glosses[row, n, : result.counts[row, n]].tolist()[:MAX_GLOSSES] for row, n in enumerate(best)]
+    return [
+        result.glosses[row, n, : result.counts[row, n]].tolist()[:MAX_GLOSSES]
+        for row, n in enumerate(best)
+    ]
 
 
 def tune(
@@ -148,10 +168,12 @@ def tune(
     steps_per_gloss: float,
     language_model: LanguageModel | None,
 ) -> LengthNormalization:
-    """The settings with the lowest word error rate on a dev split, the simplest of equally good ones.
+    """The settings with the lowest word error rate on a dev split, the simplest of equally good
+    ones.
 
-    posteriors: log-probs float (T, V) of each sentence. Plain greedy is among what is tried, so on this split the chosen
-    settings are never worse than it. Without a language model, its weight is 0.
+    posteriors: log-probs float (T, V) of each sentence. Plain greedy is among what is tried, so on
+    this split the chosen settings are never worse than it. Without a language model, its weight is
+    0.
     """
     known_errors: dict[tuple[int, tuple[int, ...]], int] = {}
 
@@ -169,7 +191,10 @@ def tune(
     filtered = total(decode_split(posteriors, filtered_decode))
     if filtered < fewest:
         best, fewest = replace(best, readings="filtered"), filtered
-    batches = [(indices, *batch, _length_evidence(*batch)) for indices, *batch in batches_by_length(posteriors)]
+    batches = [
+        (indices, *batch, _length_evidence(*batch))
+        for indices, *batch in batches_by_length(posteriors)
+    ]
     weights = LM_WEIGHTS if language_model is not None else LM_WEIGHTS[:1]
     for weight, bonus in product(weights, GLOSS_BONUSES):
         searching = LengthNormalization(steps_per_gloss, "beam", 0.0, bonus, weight)

@@ -2,7 +2,8 @@
 
 sclite -s -r references.stm stm -h hypotheses.ctm ctm -o sum stdout
 
-Without -s it takes 'Regen' and 'REGEN' for the same gloss. Its columns are cut at white space: that of ids and signers is '_'.
+Without -s it takes 'Regen' and 'REGEN' for the same gloss. Its columns are cut at white space: that
+of ids and signers is '_'.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,8 @@ from pathlib import Path
 
 from errors import DataError
 
-_EMPTY = "@"  # sclite's null word: a sentence without a gloss still needs a line, this one is no insertion
+# Sclite's null word: a sentence without a gloss still needs a line, this one is no insertion
+_EMPTY = "@"
 
 
 def write_ctm(
@@ -19,7 +21,8 @@ def write_ctm(
     hypotheses: Sequence[Sequence[str]],
     spans: Sequence[Sequence[tuple[float, float]]],
 ) -> None:
-    """`id 1 begin duration gloss` a gloss; spans[i][n]: begin and end in seconds of sentence i's gloss n. Raises DataError."""
+    """`id 1 begin duration gloss` a gloss; spans[i][n]: begin and end in seconds of sentence i's
+    gloss n. Raises DataError."""
     lines = []
     for id, hypothesis, times in zip(ids, hypotheses, spans, strict=True):
         for gloss, (begin, end) in zip(hypothesis, times, strict=True):
@@ -38,7 +41,10 @@ def write_stm(
 ) -> None:
     """`id 1 signer 0.000 seconds glosses` a sentence. Raises DataError."""
     rows = zip(ids, signers, seconds, references, strict=True)
-    lines = [f"{_joined(id)} 1 {_joined(who)} 0.000 {end:.3f} {' '.join(said)}".rstrip() for id, who, end, said in rows]
+    lines = [
+        f"{_joined(id)} 1 {_joined(who)} 0.000 {end:.3f} {' '.join(said)}".rstrip()
+        for id, who, end, said in rows
+    ]
     _write(path, lines)
 
 

@@ -1,4 +1,5 @@
-"""Word error rate over glosses: substitutions, deletions and insertions of all sentences over all reference glosses."""
+"""Word error rate over glosses: substitutions, deletions and insertions of all sentences over all
+reference glosses."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -14,7 +15,8 @@ _BANDS = ((1, 5), (6, 10), (11, 15), (16, None))  # reference glosses a sentence
 
 @dataclass(frozen=True)
 class Score:
-    """Counts over a split. `wer` is in percent, micro-averaged and not capped: above 100 with many insertions."""
+    """Counts over a split. `wer` is in percent, micro-averaged and not capped: above 100 with many
+    insertions."""
 
     substitutions: int
     deletions: int
@@ -40,7 +42,8 @@ class Score:
 
 @dataclass(frozen=True)
 class SentenceErrors:
-    """One sentence aligned with its hypothesis: (reference, hypothesis) pairs, glosses left out, glosses too many."""
+    """One sentence aligned with its hypothesis: (reference, hypothesis) pairs, glosses left out,
+    glosses too many."""
 
     substitutions: tuple[tuple[str, str], ...]
     deletions: tuple[str, ...]
@@ -55,8 +58,8 @@ class SentenceErrors:
 def align_pairs(
     references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]
 ) -> list[list[tuple[str | None, str | None]]]:
-    """Each sentence's glosses side by side, in order, with the fewest errors (jiwer): (reference, hypothesis) pairs, None where
-    the other side has nothing. Either may be empty.
+    """Each sentence's glosses side by side, in order, with the fewest errors (jiwer):
+    (reference, hypothesis) pairs, None where the other side has nothing. Either may be empty.
 
     Raises ValueError when the numbers of sentences differ.
     """
@@ -64,21 +67,29 @@ def align_pairs(
         raise ValueError(f"{len(references)} references for {len(hypotheses)} hypotheses")
     # jiwer refuses empty references; all that is said for one of those is an insertion.
     spoken = [index for index, reference in enumerate(references) if len(reference)]
-    pairs: list[list[tuple[str | None, str | None]]] = [[(None, heard) for heard in each] for each in hypotheses]
+    pairs: list[list[tuple[str | None, str | None]]] = [
+        [(None, heard) for heard in each] for each in hypotheses
+    ]
     if not spoken:
         return pairs
-    words = jiwer.process_words([" ".join(references[i]) for i in spoken], [" ".join(hypotheses[i]) for i in spoken])
+    words = jiwer.process_words(
+        [" ".join(references[i]) for i in spoken], [" ".join(hypotheses[i]) for i in spoken]
+    )
     for index, chunks in zip(spoken, words.alignments, strict=True):
         pairs[index] = []
         for chunk in chunks:
             said = references[index][chunk.ref_start_idx : chunk.ref_end_idx]
             heard = hypotheses[index][chunk.hyp_start_idx : chunk.hyp_end_idx]
-            pairs[index] += zip_longest(said, heard)  # one of them is empty where a gloss was left out or added
+            # One of them is empty where a gloss was left out or added
+            pairs[index] += zip_longest(said, heard)
     return pairs
 
 
-def align(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> list[SentenceErrors]:
-    """The errors of each hypothesis against its reference, as `align_pairs` finds them; either may be empty.
+def align(
+    references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]
+) -> list[SentenceErrors]:
+    """The errors of each hypothesis against its reference, as `align_pairs` finds them; either may
+    be empty.
 
     Raises ValueError when the numbers of sentences differ.
     """
@@ -108,7 +119,8 @@ def total(aligned: Sequence[SentenceErrors]) -> Score:
 
 
 def score(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> Score:
-    """Align each hypothesis with its reference and add up the errors; an empty hypothesis is all deletions.
+    """Align each hypothesis with its reference and add up the errors; an empty hypothesis is all
+    deletions.
 
     Raises ValueError when the numbers of sentences differ or there is no reference gloss at all.
     """
@@ -117,38 +129,56 @@ def score(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str
     return total(align(references, hypotheses))
 
 
-def by_group(aligned: Sequence[SentenceErrors], groups: Sequence[Hashable]) -> dict[Hashable, list[SentenceErrors]]:
-    """Sentences of each group (a signer, say), in the groups' sorted order; groups[i] is sentence i's. Groups without any
-    reference gloss are left out: they have no WER."""
+def by_group(
+    aligned: Sequence[SentenceErrors], groups: Sequence[Hashable]
+) -> dict[Hashable, list[SentenceErrors]]:
+    """Sentences of each group (a signer, say), in the groups' sorted order; groups[i] is sentence
+    i's. Groups without any reference gloss are left out: they have no WER."""
     members: dict[Hashable, list[SentenceErrors]] = {}
     for sentence, group in zip(aligned, groups, strict=True):
         members.setdefault(group, []).append(sentence)
-    return {group: members[group] for group in sorted(members) if total(members[group]).reference_glosses}
+    return {
+        group: members[group]
+        for group in sorted(members)
+        if total(members[group]).reference_glosses
+    }
 
 
 def by_length(aligned: Sequence[SentenceErrors]) -> dict[str, list[SentenceErrors]]:
-    """The sentences of 1 to 5, 6 to 10, 11 to 15 and 16 or more reference glosses, where there are any."""
+    """The sentences of 1 to 5, 6 to 10, 11 to 15 and 16 or more reference glosses, where there are
+    any."""
     bands = {}
     for low, high in _BANDS:
         band = [
-            one for one in aligned if low <= one.reference_glosses and (high is None or one.reference_glosses <= high)
+            one
+            for one in aligned
+            if low <= one.reference_glosses and (high is None or one.reference_glosses <= high)
         ]
         if band:
             bands[f"{low}-{high}" if high else f"{low}+"] = band
     return bands
 
 
-def most_common_errors(aligned: Sequence[SentenceErrors], count: int = 20) -> dict[str, list[tuple[str, int]]]:
-    """The most frequent 'REFERENCE -> HYPOTHESIS' substitutions, deleted and inserted glosses, with how often."""
-    substitutions = Counter(f"{said} -> {heard}" for sentence in aligned for said, heard in sentence.substitutions)
+def most_common_errors(
+    aligned: Sequence[SentenceErrors], count: int = 20
+) -> dict[str, list[tuple[str, int]]]:
+    """The most frequent 'REFERENCE -> HYPOTHESIS' substitutions, deleted and inserted glosses, with
+    how often."""
+    substitutions = Counter(
+        f"{said} -> {heard}" for sentence in aligned for said, heard in sentence.substitutions
+    )
     deletions = Counter(gloss for sentence in aligned for gloss in sentence.deletions)
     insertions = Counter(gloss for sentence in aligned for gloss in sentence.insertions)
     kinds = {"substitutions": substitutions, "deletions": deletions, "insertions": insertions}
-    return {kind: sorted(c.items(), key=lambda item: (-item[1], item[0]))[:count] for kind, c in kinds.items()}
+    return {
+        kind: sorted(c.items(), key=lambda item: (-item[1], item[0]))[:count]
+        for kind, c in kinds.items()
+    }
 
 
 def bootstrap_interval(aligned: Sequence[SentenceErrors], seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the WER in percent: sentences drawn anew with replacement (Bisani and Ney 2004), 10,000 times."""
+    """95 % interval of the WER in percent: sentences drawn anew with replacement
+    (Bisani and Ney 2004), 10,000 times."""
     errors = np.array([sentence.errors for sentence in aligned])
     glosses = np.array([sentence.reference_glosses for sentence in aligned])
     random = np.random.default_rng(seed)
@@ -161,11 +191,14 @@ def bootstrap_interval(aligned: Sequence[SentenceErrors], seed: int = 0) -> tupl
     return float(low), float(high)
 
 
-def paired_p_value(first: Sequence[SentenceErrors], second: Sequence[SentenceErrors], seed: int = 0) -> float:
-    """How likely two runs on the same sentences differ this much in errors, or more, by chance (two-sided).
+def paired_p_value(
+    first: Sequence[SentenceErrors], second: Sequence[SentenceErrors], seed: int = 0
+) -> float:
+    """How likely two runs on the same sentences differ this much in errors, or more, by chance
+    (two-sided).
 
-    Approximate randomisation: in each of 10,000 trials every sentence's two hypotheses are swapped or not by a coin.
-    Raises ValueError when the runs do not have the same sentences.
+    Approximate randomisation: in each of 10,000 trials every sentence's two hypotheses are swapped
+    or not by a coin. Raises ValueError when the runs do not have the same sentences.
     """
     if [one.reference_glosses for one in first] != [one.reference_glosses for one in second]:
         raise ValueError("the two runs were not scored on the same sentences")
@@ -180,7 +213,8 @@ def paired_p_value(first: Sequence[SentenceErrors], second: Sequence[SentenceErr
 
 
 def breakdown(aligned: Sequence[SentenceErrors], signers: Sequence[str]) -> dict:
-    """WER with its interval and counts, the same by signer and by sentence length, and the most common errors."""
+    """WER with its interval and counts, the same by signer and by sentence length, and the most
+    common errors."""
     return {
         **rates(aligned),
         "by_signer": {signer: rates(part) for signer, part in by_group(aligned, signers).items()},

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class TimedGloss:
-    """start and end in seconds of the recording; confidence, 0 to 1: the gloss's mean probability over its steps."""
+    """start and end in seconds of the recording; confidence, 0 to 1: the gloss's mean probability
+    over its steps."""
 
     gloss: str
     start: float

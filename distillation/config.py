@@ -1,4 +1,5 @@
-"""The configuration of a student's run: the teacher's sections with the student's sizes, and what it is taught by."""
+"""The configuration of a student's run: the teacher's sections with the student's sizes, and what
+it is taught by."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -10,11 +11,13 @@ from training.config import Config, TrainingConfig
 
 @dataclass(frozen=True)
 class DistillationConfig:
-    """loss = soft_weight * T^2 KL(teacher || student at temperature T) + ctc_weight * the loss without a teacher.
+    """loss = soft_weight * T^2 KL(teacher || student at temperature T) + ctc_weight * the loss
+    without a teacher.
 
-    teacher: a checkpoint, which is run beside the student on the same augmented sentences. soft_targets: a folder made by
-    export_soft_targets.py instead; its views and temperature are then used. Exactly one of both, or neither with soft_weight
-    0, which trains the student without a teacher.
+    teacher: a checkpoint, which is run beside the student on the same augmented sentences.
+    soft_targets: a folder made by export_soft_targets.py instead; its views and temperature are
+    then used. Exactly one of both, or neither with soft_weight 0, which trains the student without
+    a teacher.
     """
 
     teacher: str | None = None
@@ -22,16 +25,21 @@ class DistillationConfig:
     soft_weight: float = 0.7
     ctc_weight: float = 0.3
     temperature: float = 3.0
-    soft_blank: bool = False  # False as in VAC: the KL is between the glosses alone, renormalised; the blank is CTC's
+    # False as in VAC: the KL is between the glosses alone, renormalised; the blank is CTC's
+    soft_blank: bool = False
 
     def __post_init__(self):
         for name in ("soft_weight", "ctc_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UsageError(f"distillation.{name} {getattr(self, name)}: expected 0 or more")
         if self.soft_weight == self.ctc_weight == 0:
-            raise UsageError("distillation.soft_weight and ctc_weight are both 0: there is nothing to learn from")
+            raise UsageError(
+                "distillation.soft_weight and ctc_weight are both 0: there is nothing to learn from"
+            )
         if not 0 < self.temperature < float("inf"):
-            raise UsageError(f"distillation.temperature {self.temperature}: expected a number above 0")
+            raise UsageError(
+                f"distillation.temperature {self.temperature}: expected a number above 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,8 @@ class StudentConfig(Config):
 
     kind: ClassVar[str] = "student"
 
-    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(output_dir="checkpoints/student"))
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(output_dir="checkpoints/student")
+    )
     model: StudentModelConfig = field(default_factory=StudentModelConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)

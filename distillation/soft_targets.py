@@ -6,8 +6,9 @@
     train.top.npy            float16 (rows, k) log-posteriors, train.classes.npy uint16 (rows, k) which they are of, and
     train.rest.npy           float16 (rows, 1): log of what the other classes hold together
 
-A row is an output step (4 frames) of log softmax(logits / temperature). View 0 is the sentence as it is; view k is the
-sentence as epoch k with this seed and these ranges augments it. Nothing is unpickled; ids are looked up, never used as paths.
+A row is an output step (4 frames) of log softmax(logits / temperature). View 0 is the sentence as
+it is; view k is the sentence as epoch k with this seed and these ranges augments it. Nothing is
+unpickled; ids are looked up, never used as paths.
 """
 
 import io
@@ -53,7 +54,9 @@ class SoftTargetRequest:
         if not 0 < self.temperature < float("inf"):
             raise UsageError(f"--temperature {self.temperature}: expected a number above 0")
         if self.top_k is not None and not 1 <= self.top_k < self.classes:
-            raise UsageError(f"--top_k {self.top_k}: expected 1 to {self.classes - 1}, one less than the classes")
+            raise UsageError(
+                f"--top_k {self.top_k}: expected 1 to {self.classes - 1}, one less than the classes"
+            )
         if not 0 <= self.views <= 10_000:
             raise UsageError(f"--views {self.views}: expected 0 (no augmentation) to 10000")
         if self.classes > MAX_CLASSES:
@@ -69,7 +72,11 @@ class SoftTargetRequest:
         if self.top_k is None:
             return {"log_probs": (np.dtype("<f2"), self.classes)}
         kept = self.top_k
-        return {"top": (np.dtype("<f2"), kept), "classes": (np.dtype("<u2"), kept), "rest": (np.dtype("<f2"), 1)}
+        return {
+            "top": (np.dtype("<f2"), kept),
+            "classes": (np.dtype("<u2"), kept),
+            "rest": (np.dtype("<f2"), 1),
+        }
 
     @property
     def row_bytes(self) -> int:
@@ -93,7 +100,8 @@ def pack(log_probs: Tensor, top_k: int | None) -> dict[str, np.ndarray]:
 
 
 def unpack(rows: dict[str, np.ndarray], classes: int) -> Tensor:
-    """The rows of each file -> float32 (steps, V); what the other classes hold together is shared evenly among them."""
+    """The rows of each file -> float32 (steps, V); what the other classes hold together is shared
+    evenly among them."""
     if "log_probs" in rows:
         return torch.from_numpy(rows["log_probs"].astype(np.float32))
     top = rows["top"].astype(np.float32)
@@ -111,28 +119,39 @@ def lost_information(log_probs: Tensor, stored: Tensor) -> float:
 
 def _header(dtype: np.dtype, width: int, rows: int) -> bytes:
     buffer = io.BytesIO()
-    description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows, width)}
+    description = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": (rows, width),
+    }
     np.lib.format.write_array_header_1_0(buffer, description)
     assert buffer.tell() == _HEADER_BYTES, buffer.tell()
     return buffer.getvalue()
 
 
 class SoftTargetWriter:
-    """Writes a folder of soft targets; it appears under its name only once it is complete, and goes on where it was killed.
+    """Writes a folder of soft targets; it appears under its name only once it is complete, and goes
+    on where it was killed.
 
-    Until then it is `<name>.partial`: a sentence counts once its line of the index is whole, and what lies behind is cut off.
+    Until then it is `<name>.partial`: a sentence counts once its line of the index is whole, and
+    what lies behind is cut off.
     """
 
     def __init__(self, path: Path, request: SoftTargetRequest, splits: Sequence[str]):
         if (path.exists() and (not path.is_dir() or any(path.iterdir()))) or not path.name:
-            raise UsageError(f"{path} already exists: choose another --output_dir or remove it first")
+            raise UsageError(
+                f"{path} already exists: choose another --output_dir or remove it first"
+            )
         self.path, self.request = path, request
         self.partial = path.with_name(path.name + ".partial")
         self._splits = {name: _SplitFiles(self.partial, name, request) for name in splits}
 
     def begin(self) -> int:
-        """Make or take up the partial folder. Returns how many sentences and views it held. Raises DataError."""
-        plan = json.dumps({"request": self.request.to_dict(), "splits": list(self._splits)}, sort_keys=True)
+        """Make or take up the partial folder. Returns how many sentences and views it held. Raises
+        DataError."""
+        plan = json.dumps(
+            {"request": self.request.to_dict(), "splits": list(self._splits)}, sort_keys=True
+        )
         note = self.partial / "request.json"
         try:
             if not (note.is_file() and note.read_text(encoding="utf-8", errors="replace") == plan):
@@ -141,20 +160,25 @@ class SoftTargetWriter:
                         f"{self.partial} is in the way and not of an interrupted export: remove or rename it"
                     )
                 if note.is_file():
-                    print(f"{self.partial} was begun with other options or another checkpoint: begun anew")
+                    print(
+                        f"{self.partial} was begun with other options or another checkpoint: begun anew"
+                    )
                 shutil.rmtree(self.partial, ignore_errors=True)
                 self.partial.mkdir(parents=True)
                 note.write_text(plan, encoding="utf-8")
             return sum(split.open() for split in self._splits.values())
         except OSError as error:
-            raise DataError(f"cannot write soft targets to {self.partial}: {error.strerror}") from error
+            raise DataError(
+                f"cannot write soft targets to {self.partial}: {error.strerror}"
+            ) from error
 
     def done(self, split: str) -> set[tuple[str, int]]:
         """(id, view) of what is written."""
         return self._splits[split].done
 
     def add(self, split: str, id: str, view: int, log_probs: Tensor) -> None:
-        """Append one sentence's log-posteriors float32 (steps, V), at the request's temperature. Raises DataError."""
+        """Append one sentence's log-posteriors float32 (steps, V), at the request's temperature.
+        Raises DataError."""
         rows = pack(log_probs, self.request.top_k)
         lost = lost_information(log_probs, unpack(rows, self.request.classes))
         try:
@@ -185,7 +209,9 @@ class SoftTargetWriter:
                 self.path.rmdir()  # empty, as checked at the start
             self.partial.rename(self.path)
         except OSError as error:
-            raise DataError(f"cannot write soft targets to {self.path}: {error.strerror}") from error
+            raise DataError(
+                f"cannot write soft targets to {self.path}: {error.strerror}"
+            ) from error
         return facts
 
 
@@ -203,7 +229,8 @@ class _SplitFiles:
         """Take up what is whole on disk. Returns the number of sentences and views."""
         kept = [INDEX_HEADER]
         if self.index.is_file():
-            *lines, _ = self.index.read_text(encoding="utf-8", errors="replace").split("\n")  # a torn line goes
+            # A torn line goes
+            *lines, _ = self.index.read_text(encoding="utf-8", errors="replace").split("\n")
             sizes = [path.stat().st_size if path.is_file() else 0 for path in self.paths.values()]
             widths = [dtype.itemsize * width for dtype, width in self.request.arrays.values()]
             for line in lines[1:]:
@@ -211,7 +238,10 @@ class _SplitFiles:
                     break
                 id, view, steps, lost = fields.groups()
                 rows = self.rows + int(steps)
-                if any(size < _HEADER_BYTES + rows * width for size, width in zip(sizes, widths, strict=True)):
+                if any(
+                    size < _HEADER_BYTES + rows * width
+                    for size, width in zip(sizes, widths, strict=True)
+                ):
                     break
                 kept.append(line)
                 self._count(id, int(view), int(steps), float(lost))
@@ -249,16 +279,22 @@ class _SplitFiles:
 
 
 class SoftTargets:
-    """An opened folder of soft targets, checked against its hashes; arrays stay on disk, memory-mapped.
+    """An opened folder of soft targets, checked against its hashes; arrays stay on disk,
+    memory-mapped.
 
-    `request` says what they are of. Raises DataError on anything that is missing, damaged or not of this format.
+    `request` says what they are of. Raises DataError on anything that is missing, damaged or not of
+    this format.
     """
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
         facts = self._read_facts()
-        self.request = SoftTargetRequest(**{name: facts[name] for name in SoftTargetRequest.__dataclass_fields__})
-        self._splits = {name: self._open_split(name, entry) for name, entry in facts["splits"].items()}
+        self.request = SoftTargetRequest(
+            **{name: facts[name] for name in SoftTargetRequest.__dataclass_fields__}
+        )
+        self._splits = {
+            name: self._open_split(name, entry) for name, entry in facts["splits"].items()
+        }
 
     def _read_facts(self) -> dict:
         path = self.path / "soft_targets.json"
@@ -279,21 +315,33 @@ class SoftTargets:
         try:
             facts = json.loads(path.read_bytes())
             if facts["format_version"] != FORMAT_VERSION:
-                raise DataError(f"{path}: format {facts['format_version']!r}, this program reads {FORMAT_VERSION}")
+                raise DataError(
+                    f"{path}: format {facts['format_version']!r}, this program reads {FORMAT_VERSION}"
+                )
             wrong = [name for name, kind in kinds.items() if not isinstance(facts[name], kind)]
             if wrong or not all(isinstance(gloss, str) for gloss in facts["vocabulary"]):
                 raise ValueError(f"'{(wrong or ['vocabulary'])[0]}' is not of its kind")
-            for owner, names in (("corpus", ("path", "fingerprint")), ("checkpoint", ("path", "sha256"))):
+            for owner, names in (
+                ("corpus", ("path", "fingerprint")),
+                ("checkpoint", ("path", "sha256")),
+            ):
                 if not all(isinstance(facts[owner].get(name), str) for name in names):
                     raise ValueError(f"'{owner}' lacks {' or '.join(names)}")
-            if not all(name.isidentifier() and isinstance(entry, dict) for name, entry in facts["splits"].items()):
+            if not all(
+                name.isidentifier() and isinstance(entry, dict)
+                for name, entry in facts["splits"].items()
+            ):
                 raise ValueError("a split's name or entry is not of its kind")
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DataError(f"{path} is not a readable description of soft targets: {error!r}") from None
+            raise DataError(
+                f"{path} is not a readable description of soft targets: {error!r}"
+            ) from None
         facts["vocabulary"] = tuple(facts["vocabulary"])
         return facts
 
-    def _open_split(self, name: str, entry: dict) -> tuple[dict[str, np.ndarray], dict[tuple[str, int], slice]]:
+    def _open_split(
+        self, name: str, entry: dict
+    ) -> tuple[dict[str, np.ndarray], dict[tuple[str, int], slice]]:
         arrays = {
             array: open_array(self.path / f"{name}.{array}.npy", dtype, (width,))
             for array, (dtype, width) in self.request.arrays.items()
@@ -302,22 +350,29 @@ class SoftTargets:
         where, rows = _read_index(index)
         for array, values in arrays.items():
             if len(values) != rows:
-                raise DataError(f"{self.path}: {name}.{array}.npy has {len(values)} rows, {index.name} says {rows}")
+                raise DataError(
+                    f"{self.path}: {name}.{array}.npy has {len(values)} rows, {index.name} says {rows}"
+                )
         hashes = entry.get("sha256")
         for file in (index, *(self.path / f"{name}.{array}.npy" for array in arrays)):
             if not isinstance(hashes, dict) or hashes.get(file.name) != sha256_of(file):
-                raise DataError(f"{file} is damaged: its SHA-256 is not the one in soft_targets.json; export it again")
+                raise DataError(
+                    f"{file} is damaged: its SHA-256 is not the one in soft_targets.json; export it again"
+                )
         return arrays, where
 
     def check(self, corpus_path: Path, fingerprint: str, vocabulary: Sequence[str]) -> None:
-        """Raise DataError unless they were made from this corpus, with these glosses, by the checkpoint as it is now."""
+        """Raise DataError unless they were made from this corpus, with these glosses, by the
+        checkpoint as it is now."""
         if fingerprint != self.request.corpus["fingerprint"]:
             raise DataError(
                 f"{self.path} holds soft targets of the corpus {self.request.corpus['path']} as it was; {corpus_path} is "
                 "another: export them again from it"
             )
         if tuple(vocabulary) != self.request.vocabulary:
-            raise DataError(f"{self.path} has other glosses than the student's vocabulary: export them again")
+            raise DataError(
+                f"{self.path} has other glosses than the student's vocabulary: export them again"
+            )
         checkpoint = Path(self.request.checkpoint["path"])
         if checkpoint.is_file() and sha256_of(checkpoint) != self.request.checkpoint["sha256"]:
             raise DataError(
@@ -332,23 +387,30 @@ class SoftTargets:
                 f"{self.path} has no soft targets of the {split} split (it has: {has}): export them with --splits"
             )
         where = self._splits[split][1]
-        missing = next(((id, view) for id in ids for view in views if (id, view) not in where), None)
+        missing = next(
+            ((id, view) for id in ids for view in views if (id, view) not in where), None
+        )
         if missing:
             raise DataError(
                 f"{self.path} holds no view {missing[1]} of {split} sentence {missing[0]}: export them again"
             )
 
     def read(self, split: str, id: str, view: int) -> Tensor:
-        """float32 (steps, V), at the request's temperature. Raises DataError naming what is missing or not finite."""
+        """float32 (steps, V), at the request's temperature. Raises DataError naming what is missing
+        or not finite."""
         self.require(split, [id], [view])
         arrays, where = self._splits[split]
         rows = {array: values[where[id, view]] for array, values in arrays.items()}
         classes = rows.get("classes")
         if classes is not None and int(classes.max(initial=0)) >= self.request.classes:
-            raise DataError(f"{self.path}: {split} sentence {id} names a class beyond its {self.request.classes}")
+            raise DataError(
+                f"{self.path}: {split} sentence {id} names a class beyond its {self.request.classes}"
+            )
         targets = unpack(rows, self.request.classes)
         if not targets.isfinite().all():
-            raise DataError(f"{self.path}: {split} sentence {id} holds values that are not finite: export them again")
+            raise DataError(
+                f"{self.path}: {split} sentence {id} holds values that are not finite: export them again"
+            )
         return targets
 
 
@@ -361,7 +423,9 @@ def _read_index(path: Path) -> tuple[dict[tuple[str, int], slice], int]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as UTF-8 text: {error}") from None
     if not lines or lines[0] != INDEX_HEADER:
-        raise DataError(f"{path} line 1: expected the header '{INDEX_HEADER}', found {(lines or ['nothing'])[0]!r:.80}")
+        raise DataError(
+            f"{path} line 1: expected the header '{INDEX_HEADER}', found {(lines or ['nothing'])[0]!r:.80}"
+        )
     where, rows = {}, 0
     for number, line in enumerate(lines[1:], start=2):
         if not (fields := _INDEX_LINE.fullmatch(line)):
@@ -369,7 +433,9 @@ def _read_index(path: Path) -> tuple[dict[tuple[str, int], slice], int]:
         id, view, steps, _ = fields.groups()
         place = (id, int(view))
         if place in where:
-            raise DataError(f"{path} line {number}: view {place[1]} of {place[0]!r} stands there twice")
+            raise DataError(
+                f"{path} line {number}: view {place[1]} of {place[0]!r} stands there twice"
+            )
         where[place] = slice(rows, rows + int(steps))
         rows += int(steps)
     return where, rows

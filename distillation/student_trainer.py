@@ -1,10 +1,13 @@
-"""A student taught by a teacher: the trainer of train_teacher.py with a soft target beside the glosses.
+"""A student taught by a teacher: the trainer of train_teacher.py with a soft target beside the
+glosses.
 
-Either the teacher is run on the very batch that the student sees, or what it said was stored by export_soft_targets.py for a
-number of augmented views that the epochs then go round. (Targets of the sentence as it is, warped to an augmented input, would
-not be what the teacher says of what the student sees.) Measured on recorded signs before calibration, 10 epochs, one
-seed: 8 stored views teach as well as the teacher itself, 2.3 % WER each. Running the teacher is the way shown first, as it
-needs no files and its views never repeat; stored targets are for teachers that are slow or not at hand.
+Either the teacher is run on the very batch that the student sees, or what it said was stored by
+export_soft_targets.py for a number of augmented views that the epochs then go round. (Targets of
+the sentence as it is, warped to an augmented input, would not be what the teacher says of what the
+student sees.) Measured on recorded signs before calibration, 10 epochs, one seed: 8 stored views
+teach as well as the teacher itself, 2.3 % WER each. Running the teacher is the way shown first, as
+it needs no files and its views never repeat; stored targets are for teachers that are slow or not
+at hand.
 """
 
 import dataclasses
@@ -55,7 +58,11 @@ class OnlineTeacher:
         self.vocabulary = Vocabulary(checkpoint["vocabulary"])
         self.corpus_path = checkpoint["corpus"]["path"]
         self.identity = {"path": str(path), "sha256": sha256_of(path)}
-        self.model = load_model(checkpoint, path, config.model, self.vocabulary, 0).eval().requires_grad_(False)
+        self.model = (
+            load_model(checkpoint, path, config.model, self.vocabulary, 0)
+            .eval()
+            .requires_grad_(False)
+        )
         self.causal = is_causal(config.model)
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
 
@@ -67,18 +74,29 @@ class OnlineTeacher:
                 f"{len(vocabulary.glosses)}, not the same ones: train the student anew"
             )
 
-    def batches(self, trainer: "StudentTrainer", plan: Sequence[np.ndarray]) -> Iterator[GuidedBatch]:
-        """The plan's batches as this epoch augments them, and what the teacher says of the same sentences."""
+    def batches(
+        self, trainer: "StudentTrainer", plan: Sequence[np.ndarray]
+    ) -> Iterator[GuidedBatch]:
+        """The plan's batches as this epoch augments them, and what the teacher says of the same
+        sentences."""
         pipeline, epoch = trainer.pipeline, trainer.progress.epoch
         self.model.to(pipeline.device).read_from(pipeline.layout)
-        drawn = (trainer.epoch_train, plan, trainer.config.augmentation, trainer.config.training.seed, epoch)
+        drawn = (
+            trainer.epoch_train,
+            plan,
+            trainer.config.augmentation,
+            trainer.config.training.seed,
+            epoch,
+        )
         own = pipeline.augmented_batches(*drawn)
         if self.causal == pipeline.causal:
             for batch in own:
                 yield _guided(batch, self._read(batch, trainer.precision))
             return
         # The same draws on features that may look ahead: as long, frame for frame.
-        other = FeaturePipeline(pipeline.aspect_ratio, pipeline.device, self.causal, pipeline.layout)
+        other = FeaturePipeline(
+            pipeline.aspect_ratio, pipeline.device, self.causal, pipeline.layout
+        )
         other.resident = pipeline.resident
         other = other.augmented_batches(*drawn)
         for batch, seen in zip(own, other, strict=True):
@@ -91,7 +109,8 @@ class OnlineTeacher:
 
 
 class StoredTeacher:
-    """Soft targets on disk. Epoch e sees view (e - 1) mod K + 1, its augmentation drawn as it was when they were made."""
+    """Soft targets on disk. Epoch e sees view (e - 1) mod K + 1, its augmentation drawn as it was
+    when they were made."""
 
     def __init__(self, path: Path):
         """Raises DataError when the folder is missing, damaged or not of this format."""
@@ -99,35 +118,52 @@ class StoredTeacher:
         self.request = self.targets.request
         self.vocabulary = Vocabulary(self.request.vocabulary)
         self.corpus_path = self.request.corpus["path"]
-        self.identity = {"path": self.request.checkpoint["path"], "sha256": self.request.checkpoint["sha256"]}
+        self.identity = {
+            "path": self.request.checkpoint["path"],
+            "sha256": self.request.checkpoint["sha256"],
+        }
         self.parameters = None
 
     def check(self, corpus: Corpus, vocabulary: Vocabulary) -> None:
-        """Raises DataError when they are of another corpus, other glosses, or the checkpoint has changed since."""
+        """Raises DataError when they are of another corpus, other glosses, or the checkpoint has
+        changed since."""
         self.targets.check(corpus.path, corpus.fingerprint, vocabulary.glosses)
         views = range(1, self.request.views + 1) if self.request.views else (0,)
-        self.targets.require("train", [sentence.id for sentence in corpus.split("train").sentences], views)
+        self.targets.require(
+            "train", [sentence.id for sentence in corpus.split("train").sentences], views
+        )
 
     def settings(self) -> dict[str, dict]:
         """What they prescribe of the student's run."""
         # Sentences joined to others have no soft targets.
         ranges = {**self.request.augmentation, "enabled": self.request.views > 0, "mix": 0.0}
-        return {"augmentation": ranges, "distillation": {"temperature": float(self.request.temperature)}}
+        return {
+            "augmentation": ranges,
+            "distillation": {"temperature": float(self.request.temperature)},
+        }
 
     def draw_key(self, epoch: int) -> tuple[int, int]:
         """Seed and view that an epoch's augmentation is drawn from; view 0 is without."""
         return self.request.seed, (epoch - 1) % self.request.views + 1 if self.request.views else 0
 
-    def batches(self, trainer: "StudentTrainer", plan: Sequence[np.ndarray]) -> Iterator[GuidedBatch]:
+    def batches(
+        self, trainer: "StudentTrainer", plan: Sequence[np.ndarray]
+    ) -> Iterator[GuidedBatch]:
         """The plan's batches in this epoch's view, and what the teacher said of the same sentences."""
-        request, split, ranges = self.request, trainer.epoch_train.split, trainer.config.augmentation
+        request, split, ranges = (
+            self.request,
+            trainer.epoch_train.split,
+            trainer.config.augmentation,
+        )
         seed, view = self.draw_key(trainer.progress.epoch)
         drawn = (trainer.epoch_train, plan, ranges, seed, view)
         for batch in trainer.pipeline.augmented_batches(*drawn):
             sentences = [split.sentences[index] for index in batch.indices]
             rows = [self.targets.read(split.name, one.id, view) for one in sentences]
             steps = [  # as the batch has them, on the device
-                ctc_steps(drawn_frames(ranges, seed, view, one.id, one.frames, min_frames(one.glosses)))
+                ctc_steps(
+                    drawn_frames(ranges, seed, view, one.id, one.frames, min_frames(one.glosses))
+                )
                 for one in sentences
             ]
             if [len(row) for row in rows] != steps:
@@ -135,7 +171,9 @@ class StoredTeacher:
                 raise DataError(
                     f"{self.targets.path}: other lengths than these sentences have (one of {ids}): export again"
                 )
-            soft = on_device(nn.utils.rnn.pad_sequence(rows, batch_first=True), batch.features.device)
+            soft = on_device(
+                nn.utils.rnn.pad_sequence(rows, batch_first=True), batch.features.device
+            )
             yield _guided(batch, soft * request.temperature)
 
 
@@ -169,27 +207,42 @@ class StudentTrainer(Trainer):
         return {**super().state(), "teacher": self.teacher}
 
     def draw_key(self, epoch: int) -> tuple[int, int]:
-        return self.guide.draw_key(epoch) if isinstance(self.guide, StoredTeacher) else super().draw_key(epoch)
+        return (
+            self.guide.draw_key(epoch)
+            if isinstance(self.guide, StoredTeacher)
+            else super().draw_key(epoch)
+        )
 
     def batches(self, plan: list[np.ndarray]) -> Iterator[FeatureBatch]:
         return super().batches(plan) if self.guide is None else self.guide.batches(self, plan)
 
-    def losses(self, batch: FeatureBatch, targets: Tensor, target_lengths: Tensor) -> tuple[TeacherOutput, Tensor]:
+    def losses(
+        self, batch: FeatureBatch, targets: Tensor, target_lengths: Tensor
+    ) -> tuple[TeacherOutput, Tensor]:
         """soft_weight * the distillation + ctc_weight * the loss without a teacher, float32 (B,)."""
         options = self.config.distillation
         output, total = super().losses(batch, targets, target_lengths)
         total = options.ctc_weight * total
         if isinstance(batch, GuidedBatch):
-            soft = soft_loss(output.log_probs, batch.soft, output.lengths, options.temperature, options.soft_blank)
+            soft = soft_loss(
+                output.log_probs,
+                batch.soft,
+                output.lengths,
+                options.temperature,
+                options.soft_blank,
+            )
             total = total + options.soft_weight * soft
         return output, total
 
 
-def soft_loss(student: Tensor, teacher: Tensor, steps: Tensor, temperature: float, blank: bool) -> Tensor:
+def soft_loss(
+    student: Tensor, teacher: Tensor, steps: Tensor, temperature: float, blank: bool
+) -> Tensor:
     """T^2 KL(teacher || student) at temperature T, mean over each sentence's steps, float32 (B,).
 
-    Both are log-probabilities (B, T', V) up to a constant a step. Without `blank` they are of the glosses alone, renormalised:
-    so does VAC (VIPL-SLP/VAC_CSLR, `SeqKD(...)(..., use_blank=False)`), whose spikes of blank would drown them.
+    Both are log-probabilities (B, T', V) up to a constant a step. Without `blank` they are of the
+    glosses alone, renormalised: so does VAC (VIPL-SLP/VAC_CSLR,
+    `SeqKD(...)(..., use_blank=False)`), whose spikes of blank would drown them.
     """
     first = 0 if blank else 1
     return distillation_per_step(student[..., first:], teacher[..., first:], steps, temperature)
@@ -198,7 +251,8 @@ def soft_loss(student: Tensor, teacher: Tensor, steps: Tensor, temperature: floa
 def prepare_student(start: Start, given: dict[str, dict], ranks: Ranks | None = None) -> Run:
     """A student's run made ready: its teacher or soft targets opened and checked. Writes nothing.
 
-    given: the settings that the user gave. ranks: as of `prepare_run`. Raises UsageError and DataError.
+    given: the settings that the user gave. ranks: as of `prepare_run`. Raises UsageError and
+    DataError.
     """
     config = start.config
     options = config.distillation
@@ -209,11 +263,17 @@ def prepare_student(start: Start, given: dict[str, dict], ranks: Ranks | None = 
             "who teaches? give --teacher CHECKPOINT or --soft_targets DIR; --soft_weight 0 trains without a teacher"
         )
     asked = given.get("distillation", {})
-    if not options.soft_weight and (named := next((n for n in ("teacher", "soft_targets") if asked.get(n)), None)):
+    if not options.soft_weight and (
+        named := next((n for n in ("teacher", "soft_targets") if asked.get(n)), None)
+    ):
         raise UsageError(f"--{named} has no effect with --soft_weight 0: leave one of them out")
     guide = None
     if options.soft_weight:
-        guide = OnlineTeacher(Path(options.teacher)) if options.teacher else StoredTeacher(Path(options.soft_targets))
+        guide = (
+            OnlineTeacher(Path(options.teacher))
+            if options.teacher
+            else StoredTeacher(Path(options.soft_targets))
+        )
         config = _with_prescribed(config, guide, given)
         if config.training.data_dir is None and Path(guide.corpus_path).is_dir():
             config = config.updated({"training": {"data_dir": guide.corpus_path}})
@@ -241,7 +301,8 @@ def prepare_student(start: Start, given: dict[str, dict], ranks: Ranks | None = 
 def _with_prescribed(
     config: StudentConfig, guide: OnlineTeacher | StoredTeacher, given: dict[str, dict]
 ) -> StudentConfig:
-    """The configuration with what stored soft targets prescribe; a UsageError where the user gave something else."""
+    """The configuration with what stored soft targets prescribe; a UsageError where the user gave
+    something else."""
     if isinstance(guide, OnlineTeacher):
         return config
     prescribed = config.updated(guide.settings())

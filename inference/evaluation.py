@@ -1,4 +1,5 @@
-"""A checkpoint judged on a split: decoded with its own vocabulary and settings, scored, written for people and for sclite."""
+"""A checkpoint judged on a split: decoded with its own vocabulary and settings, scored, written for
+people and for sclite."""
 
 import csv
 import time
@@ -14,10 +15,22 @@ from data.sources.transcripts import normalize_phoenix2014
 from decoding.alignment import gloss_spans
 from decoding.batches import batches_by_length, decode_split
 from decoding.sclite import write_ctm, write_stm
-from decoding.scoring import SentenceErrors, align, bootstrap_interval, breakdown, paired_p_value, total
+from decoding.scoring import (
+    SentenceErrors,
+    align,
+    bootstrap_interval,
+    breakdown,
+    paired_p_value,
+    total,
+)
 from errors import DataError, UsageError
 from inference.opened_checkpoint import CheckpointOnCorpus, open_checkpoint_on_corpus
-from reports.evaluation_report import DecodedSplit, EvaluationReport, compare_decoders, write_evaluation_report
+from reports.evaluation_report import (
+    DecodedSplit,
+    EvaluationReport,
+    compare_decoders,
+    write_evaluation_report,
+)
 from reports.provenance import describe_session, environment_facts
 from reports.result_files import make_folder, try_to_write, write_hypotheses, write_json
 from reports.verdict import evaluation_verdict
@@ -39,8 +52,8 @@ class EvaluationRequest:
 
 
 def evaluate_checkpoint(request: EvaluationRequest) -> dict:
-    """Decode and score the split, write hypotheses.csv, sentences.csv, hypotheses.ctm, references.stm and result.json, print a
-    summary.
+    """Decode and score the split, write hypotheses.csv, sentences.csv, hypotheses.ctm,
+    references.stm and result.json, print a summary.
 
     Returns result.json's content. Raises UsageError and DataError.
     """
@@ -50,7 +63,9 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict:
     corpus, vocabulary, prepared = judged.corpus, judged.vocabulary, judged.prepared(request.split)
     if not any(prepared.references):
         raise DataError(f"{corpus.path}: the {request.split} split has no glosses to score")
-    baseline = _read_baseline(request.compare_with, prepared.split) if request.compare_with else None
+    baseline = (
+        _read_baseline(request.compare_with, prepared.split) if request.compare_with else None
+    )
     for line in prepared.warnings():
         print(f"warning: {line}")
     posteriors = judged.posteriors(request.split)
@@ -87,8 +102,12 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict:
         }
     make_folder(request.output_dir)
     start = f"checkpoint {request.checkpoint}, SHA-256 {sha256_of(request.checkpoint)}"
-    session = describe_session(corpus, judged.device, "fp32", judged.checkpoint["config"]["training"]["seed"], start)
-    _write(request.output_dir, prepared.split, hypotheses, spans, corpus.fps, aligned, result, session)
+    session = describe_session(
+        corpus, judged.device, "fp32", judged.checkpoint["config"]["training"]["seed"], start
+    )
+    _write(
+        request.output_dir, prepared.split, hypotheses, spans, corpus.fps, aligned, result, session
+    )
     _print(result, f"{request.split} of {corpus.describe()}: {total(aligned)}")
     reading = DecodedSplit(corpus, prepared.split, vocabulary, posteriors, readings, hypotheses)
     page = request.output_dir / "report.html"
@@ -150,7 +169,8 @@ def clean_hypothesis(
 ) -> tuple[list[str], list[tuple[float, float]]]:
     """A hypothesis after PHOENIX-2014's official clean-up, and its glosses' times.
 
-    Each cleaned gloss begins with the first gloss that brings it out and ends with the last one before the next does.
+    Each cleaned gloss begins with the first gloss that brings it out and ends with the last one
+    before the next does.
     """
     cleaned = list(normalize_phoenix2014(glosses))
     sizes = [len(normalize_phoenix2014(glosses[: n + 1])) for n in range(len(glosses))]
@@ -184,15 +204,24 @@ def _read_baseline(folder: Path, split: Split) -> list[SentenceErrors]:
     path = folder / "hypotheses.csv"
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = {row["id"]: row for row in csv.DictReader(file, delimiter="|", quoting=csv.QUOTE_NONE)}
+            rows = {
+                row["id"]: row
+                for row in csv.DictReader(file, delimiter="|", quoting=csv.QUOTE_NONE)
+            }
         references = [tuple(rows[sentence.id]["reference"].split()) for sentence in split.sentences]
         hypotheses = [rows[sentence.id]["hypothesis"].split() for sentence in split.sentences]
     except OSError as error:
-        raise UsageError(f"--compare_with {folder}: {path.name} there cannot be read: {error.strerror}") from None
+        raise UsageError(
+            f"--compare_with {folder}: {path.name} there cannot be read: {error.strerror}"
+        ) from None
     except (KeyError, AttributeError, UnicodeDecodeError):
-        raise UsageError(f"--compare_with {folder}: {path.name} is not an evaluation of the same sentences") from None
+        raise UsageError(
+            f"--compare_with {folder}: {path.name} is not an evaluation of the same sentences"
+        ) from None
     if references != [sentence.glosses for sentence in split.sentences] or len(rows) != len(split):
-        raise UsageError(f"--compare_with {folder}: {path.name} is not an evaluation of the same sentences")
+        raise UsageError(
+            f"--compare_with {folder}: {path.name} is not an evaluation of the same sentences"
+        )
     return align(references, hypotheses)
 
 
@@ -218,15 +247,26 @@ def _write(
     write_ctm(folder / "hypotheses.ctm", ids, hypotheses, spans)
     seconds = [-(-sentence.frames // TIME_STRIDE) * TIME_STRIDE / fps for sentence in sentences]
     references = [sentence.glosses for sentence in sentences]
-    write_stm(folder / "references.stm", ids, [sentence.signer for sentence in sentences], seconds, references)
+    write_stm(
+        folder / "references.stm",
+        ids,
+        [sentence.signer for sentence in sentences],
+        seconds,
+        references,
+    )
 
 
 def _write_sentences(path: Path, split: Split, aligned: Sequence[SentenceErrors]) -> None:
-    """`id|signer|glosses|substitutions|deletions|insertions`: how many of each, one sentence a line, UTF-8."""
+    """`id|signer|glosses|substitutions|deletions|insertions`: how many of each, one sentence a
+    line, UTF-8."""
     lines = ["id|signer|glosses|substitutions|deletions|insertions"]
     for sentence, found in zip(split.sentences, aligned, strict=True):
         counts = map(len, (found.substitutions, found.deletions, found.insertions))
-        lines.append("|".join([sentence.id, sentence.signer, str(found.reference_glosses), *map(str, counts)]))
+        lines.append(
+            "|".join(
+                [sentence.id, sentence.signer, str(found.reference_glosses), *map(str, counts)]
+            )
+        )
     path.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
 
@@ -240,7 +280,9 @@ def _print(result: dict, summary: str) -> None:
     print(f"{summary}, {_interval(result)}")
     for title, groups in (("signer", result["by_signer"]), ("glosses", result["by_length"])):
         for name, one in groups.items():
-            print(f"  {title} {name}: {one['wer']:.2f} % over {one['sentences']} sentences, {_interval(one)}")
+            print(
+                f"  {title} {name}: {one['wer']:.2f} % over {one['sentences']} sentences, {_interval(one)}"
+            )
     for kind, errors in result["most_common"].items():
         if errors:
             print(f"  {kind}: {', '.join(f'{gloss} ({count})' for gloss, count in errors[:5])}")

@@ -1,7 +1,8 @@
 """A checkpoint as one file that other programs can run: landmarks in, log-probabilities out.
 
-Features and standardisation are inside the graph, batch and time are free. torch's TorchScript exporter is used: the newer one
-needs a further package (onnxscript), and what is here has no control flow to lose.
+Features and standardisation are inside the graph, batch and time are free. torch's TorchScript
+exporter is used: the newer one needs a further package (onnxscript), and what is here has no
+control flow to lose.
 """
 
 import json
@@ -50,14 +51,17 @@ class OnnxExportRequest:
 
 
 class LandmarkModel(nn.Module):
-    """Features, standardisation and model in one: landmarks as stored -> log_probs (B, T', V), steps (B,)."""
+    """Features, standardisation and model in one: landmarks as stored -> log_probs (B, T', V),
+    steps (B,)."""
 
     def __init__(self, model: nn.Module, aspect_ratio: float):
         super().__init__()
         self.model, self.aspect_ratio = model.requires_grad_(False), aspect_ratio
         self.causal = is_causal(model.config)
 
-    def forward(self, landmarks: Tensor, detected: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, landmarks: Tensor, detected: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """landmarks float32 (B, T, 543, 3), detected bool (B, T, 4), lengths int64 (B,)."""
         body, detected = sentence_body(landmarks, detected, lengths, self.aspect_ratio, self.causal)
         output = self.model(feature_blocks(body, lengths), lengths, detected)
@@ -65,16 +69,20 @@ class LandmarkModel(nn.Module):
 
 
 def export_model(options: OnnxExportRequest) -> bool:
-    """Write the file and compare it with torch on recordings. Returns whether they agree to TOLERANCE (int8: always True,
-    its cost in WER is printed). Raises UsageError and DataError."""
+    """Write the file and compare it with torch on recordings. Returns whether they agree to
+    TOLERANCE (int8: always True, its cost in WER is printed). Raises UsageError and DataError."""
     if options.int8 and options.format != "onnx":
         raise UsageError("--int8 quantises ONNX files: use it with --format onnx")
     if options.output.exists():
-        raise UsageError(f"{options.output} already exists: choose another --output or remove it first")
+        raise UsageError(
+            f"{options.output} already exists: choose another --output or remove it first"
+        )
     checkpoint = load_checkpoint(options.checkpoint)
     config = read_config(checkpoint, options.checkpoint)
     vocabulary = Vocabulary(checkpoint["vocabulary"])
-    model = load_model(checkpoint, options.checkpoint, config.model, vocabulary, config.training.seed).eval()
+    model = load_model(
+        checkpoint, options.checkpoint, config.model, vocabulary, config.training.seed
+    ).eval()
     corpus = _corpus(options.data_dir, checkpoint)
     if corpus is None:
         raise DataError(
@@ -97,7 +105,9 @@ def export_model(options: OnnxExportRequest) -> bool:
     size = options.output.stat().st_size / 2**20
     parameters = sum(parameter.numel() for parameter in model.parameters())
     trained_on = describe_corpus(facts["corpus"], facts["simulated"], facts["composed"])
-    print(f"{options.output}: {facts['kind']} trained on {trained_on}, {parameters:,} parameters, {size:.1f} MiB")
+    print(
+        f"{options.output}: {facts['kind']} trained on {trained_on}, {parameters:,} parameters, {size:.1f} MiB"
+    )
     return _compare(options, whole, corpus, vocabulary)
 
 
@@ -128,18 +138,25 @@ def _metadata(checkpoint: dict, path: Path, corpus: Corpus, model: nn.Module, in
 def _example() -> tuple[Tensor, Tensor, Tensor]:
     batch, frames = _EXAMPLE
     landmarks = torch.linspace(0, 1, batch * frames * 543 * 3).reshape(batch, frames, 543, 3)
-    return landmarks, torch.ones(batch, frames, 4, dtype=torch.bool), torch.tensor([frames, frames - 2])
+    return (
+        landmarks,
+        torch.ones(batch, frames, 4, dtype=torch.bool),
+        torch.tensor([frames, frames - 2]),
+    )
 
 
 def _write_torchscript(whole: LandmarkModel, path: Path, facts: dict) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of tracing, whose result is compared with the model below
         traced = torch.jit.trace(whole, _example())
-        torch.jit.save(traced, path, _extra_files={"metadata.json": json.dumps(facts, ensure_ascii=False)})
+        torch.jit.save(
+            traced, path, _extra_files={"metadata.json": json.dumps(facts, ensure_ascii=False)}
+        )
 
 
 def write_onnx(whole: LandmarkModel, path: Path, facts: dict, int8: bool) -> None:
-    """Write the ONNX file with `facts` as its metadata, one JSON value a key. A file `full` beside it is used and removed."""
+    """Write the ONNX file with `facts` as its metadata, one JSON value a key. A file `full` beside
+    it is used and removed."""
     free = {0: "batch", 1: "frames"}
     axes = {"landmarks": free, "detected": free, "lengths": {0: "batch"}}
     axes |= {"log_probs": {0: "batch", 1: "steps"}, "steps": {0: "batch"}}
@@ -173,15 +190,21 @@ def write_onnx(whole: LandmarkModel, path: Path, facts: dict, int8: bool) -> Non
     onnx.save(graph, path)
 
 
-def _compare(options: OnnxExportRequest, whole: LandmarkModel, corpus: Corpus, vocabulary: Vocabulary) -> bool:
-    """Both on the dev split's first recordings: the largest difference of log-probabilities, and the WER of each."""
+def _compare(
+    options: OnnxExportRequest, whole: LandmarkModel, corpus: Corpus, vocabulary: Vocabulary
+) -> bool:
+    """Both on the dev split's first recordings: the largest difference of log-probabilities, and
+    the WER of each."""
     split = corpus.split("dev")
     prepared = prepare_split(split, vocabulary)
     if options.format == "torchscript":
         loaded = torch.jit.load(options.output)
 
         def run(landmarks, detected, lengths):
-            return tuple(tensor.numpy() for tensor in loaded(*map(torch.from_numpy, (landmarks, detected, lengths))))
+            return tuple(
+                tensor.numpy()
+                for tensor in loaded(*map(torch.from_numpy, (landmarks, detected, lengths)))
+            )
 
     else:
         run = ExportedModel(options.output)
@@ -193,14 +216,20 @@ def _compare(options: OnnxExportRequest, whole: LandmarkModel, corpus: Corpus, v
             own, steps = whole(*map(torch.from_numpy, inputs))
         other, other_steps = run(*inputs)
         if other.shape != own.shape or other_steps.tolist() != steps.tolist():
-            raise DataError(f"{options.output}: dev sentence {split.sentences[index].id} has other steps than in torch")
+            raise DataError(
+                f"{options.output}: dev sentence {split.sentences[index].id} has other steps than in torch"
+            )
         worst = max(worst, float(np.abs(other - own.numpy()).max()))
-        for reading, log_probs in zip(readings, (own, torch.from_numpy(np.asarray(other))), strict=True):
+        for reading, log_probs in zip(
+            readings, (own, torch.from_numpy(np.asarray(other))), strict=True
+        ):
             reading.append(vocabulary.decode(greedy_decode(log_probs, steps)[0]))
     what = "int8" if options.int8 else options.format
     print(f"{count} dev sentences of {corpus.describe()}: largest difference to torch {worst:.1e}")
     if prepared.unknown_glosses:
-        print(f"no WER: {len(prepared.unknown_glosses)} of the split's glosses are not in the model's vocabulary")
+        print(
+            f"no WER: {len(prepared.unknown_glosses)} of the split's glosses are not in the model's vocabulary"
+        )
     else:
         before, after = (score(prepared.references[:count], reading).wer for reading in readings)
         print(f"greedy WER: {before:.2f} % in torch, {after:.2f} % as {what}")

@@ -1,4 +1,5 @@
-"""A model exported as ONNX, read back: all that it knows is in the file's metadata, JSON under one key a fact."""
+"""A model exported as ONNX, read back: all that it knows is in the file's metadata, JSON under one
+key a fact."""
 
 import base64
 import binascii
@@ -41,10 +42,13 @@ def _text(values: np.ndarray) -> str:
 
 
 def write_decoder(entry: dict) -> dict:
-    """A checkpoint's `decoder` entry as plain JSON values; of a language model, the bigrams that its back-off does not give."""
+    """A checkpoint's `decoder` entry as plain JSON values; of a language model, the bigrams that
+    its back-off does not give."""
     if not entry.get("language_model"):
         return entry
-    table, unigram, backoff = (entry["language_model"][name].numpy() for name in ("table", "unigram", "backoff"))
+    table, unigram, backoff = (
+        entry["language_model"][name].numpy() for name in ("table", "unigram", "backoff")
+    )
     listed = np.flatnonzero(np.abs(table - (backoff[:, None] + unigram)) > _CLOSE)
     packed = {
         "unigram": _text(unigram.astype("<f4")),
@@ -56,17 +60,25 @@ def write_decoder(entry: dict) -> dict:
 
 
 def read_decoder(entry: dict, classes: int) -> dict:
-    """What `write_decoder` made, as in a checkpoint. Raises ValueError where it does not fit so many classes."""
+    """What `write_decoder` made, as in a checkpoint. Raises ValueError where it does not fit so
+    many classes."""
     packed = entry.get("language_model")
     if not packed:
         return entry
     try:
-        values = {name: base64.b64decode(packed[name], validate=True) for name in ("unigram", "backoff", "values")}
+        values = {
+            name: base64.b64decode(packed[name], validate=True)
+            for name in ("unigram", "backoff", "values")
+        }
         unigram, backoff, values = (np.frombuffer(one, "<f4").copy() for one in values.values())
         listed = np.frombuffer(base64.b64decode(packed["bigrams"], validate=True), "<u4")
     except (KeyError, TypeError, binascii.Error) as error:
         raise ValueError(f"language model: {error!r}") from None
-    if not len(unigram) == len(backoff) == classes or len(listed) != len(values) or listed.max(initial=0) >= classes**2:
+    if (
+        not len(unigram) == len(backoff) == classes
+        or len(listed) != len(values)
+        or listed.max(initial=0) >= classes**2
+    ):
         raise ValueError(f"a language model that is not of {classes} classes")
     table = backoff[:, None] + unigram
     np.put(table, listed, values)
@@ -80,23 +92,28 @@ class ExportedModel:
     model = ExportedModel(Path("model.onnx"))
     log_probs, steps = model(landmarks, detected, lengths)
 
-    Attributes: `vocabulary` (glosses; class 0 is the blank), `decoder` (as a checkpoint's `decoder` entry), `fps` and
-    `aspect_ratio` that it was trained at, `corpus`, `simulated`, `composed`, `kind` ('teacher' or 'student'), `lookahead`
-    (frames, or None: it reads whole sentences), `facts` (the metadata as it stands).
+    Attributes: `vocabulary` (glosses; class 0 is the blank), `decoder` (as a checkpoint's `decoder`
+    entry), `fps` and `aspect_ratio` that it was trained at, `corpus`, `simulated`, `composed`,
+    `kind` ('teacher' or 'student'), `lookahead` (frames, or None: it reads whole sentences),
+    `facts` (the metadata as it stands).
     """
 
     def __init__(self, path: Path, threads: int = 0):
-        """threads: of onnxruntime, 0 for its own choice. Raises DataError when the file is missing, broken or not one of this
-        project's."""
+        """threads: of onnxruntime, 0 for its own choice. Raises DataError when the file is missing,
+        broken or not one of this project's."""
         if not path.is_file():
             raise DataError(f"exported model {path} does not exist")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4  # what fails is said below, in one line
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # its exceptions have no common base but this
-            raise DataError(f"{path} is not a readable ONNX file: {' '.join(str(error).split())[:200]}") from None
+            raise DataError(
+                f"{path} is not a readable ONNX file: {' '.join(str(error).split())[:200]}"
+            ) from None
         found = self._session.get_modelmeta().custom_metadata_map
         names = (
             [node.name for node in self._session.get_inputs()],
@@ -110,10 +127,14 @@ class ExportedModel:
             raise DataError(f"{path}: its metadata cannot be read; export it again") from None
         wrong = [name for name, kind in _KINDS.items() if not isinstance(self.facts[name], kind)]
         if wrong or not all(isinstance(gloss, str) for gloss in self.facts["vocabulary"]):
-            raise DataError(f"{path}: '{(wrong or ['vocabulary'])[0]}' of its metadata is not usable; export it again")
+            raise DataError(
+                f"{path}: '{(wrong or ['vocabulary'])[0]}' of its metadata is not usable; export it again"
+            )
         if (self.facts["format_version"], self.facts["layout"]) != (FORMAT_VERSION, LAYOUT):
             version, layout = self.facts["format_version"], self.facts["layout"]
-            raise DataError(f"{path}: format {version}, layout {layout}; this program reads {FORMAT_VERSION}, {LAYOUT}")
+            raise DataError(
+                f"{path}: format {version}, layout {layout}; this program reads {FORMAT_VERSION}, {LAYOUT}"
+            )
         self.path = path
         try:
             self.decoder = read_decoder(self.facts["decoder"], len(self.facts["vocabulary"]) + 1)
@@ -124,7 +145,11 @@ class ExportedModel:
         self.vocabulary = tuple(self.facts["vocabulary"])
 
     def __call__(
-        self, landmarks: np.ndarray, detected: np.ndarray, lengths: np.ndarray, aspect_ratio: float | None = None
+        self,
+        landmarks: np.ndarray,
+        detected: np.ndarray,
+        lengths: np.ndarray,
+        aspect_ratio: float | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """landmarks float (B, T, 543, 3) as MediaPipe gives them, detected bool (B, T, 4), lengths int (B,)
         -> log_probs float32 (B, ceil(T / 4), V), steps int64 (B,).
@@ -132,9 +157,19 @@ class ExportedModel:
         aspect_ratio: width / height of the images where it is not the training corpus's.
         """
         shape = landmarks.shape[:2]
-        assert landmarks.shape == (*shape, NUM_LANDMARKS, NUM_COORDINATES) and detected.shape == (*shape, len(PARTS))
+        assert landmarks.shape == (*shape, NUM_LANDMARKS, NUM_COORDINATES) and detected.shape == (
+            *shape,
+            len(PARTS),
+        )
         landmarks = landmarks.astype(np.float32)
         if aspect_ratio is not None:  # x and z are fractions of the width
-            landmarks *= np.array([aspect_ratio / self.aspect_ratio, 1.0, aspect_ratio / self.aspect_ratio], np.float32)
-        values = (np.ascontiguousarray(landmarks), detected.astype(bool), np.asarray(lengths, dtype=np.int64))
+            landmarks *= np.array(
+                [aspect_ratio / self.aspect_ratio, 1.0, aspect_ratio / self.aspect_ratio],
+                np.float32,
+            )
+        values = (
+            np.ascontiguousarray(landmarks),
+            detected.astype(bool),
+            np.asarray(lengths, dtype=np.int64),
+        )
         return tuple(self._session.run(None, dict(zip(INPUTS, values, strict=True))))

@@ -23,15 +23,17 @@ from training.config import Config
 from training.saved_config import read_config
 from training.setup import open_corpus
 
-# Weight and gloss bonus of a language model that the beam is given though dev did not choose one. Picked by hand on one weak
-# model's dev split: a place to start, not tuned for any other. --decoder adaptive chooses its own on dev.
+# Weight and gloss bonus of a language model that the beam is given though dev did not choose one.
+# Picked by hand on one weak model's dev split: a place to start, not tuned for any other. --decoder
+# adaptive chooses its own on dev.
 _LM_WEIGHT, _LM_BONUS = 0.25, 1.5
 
 
 @dataclass(frozen=True)
 class CheckpointOnCorpus:
-    """A checkpoint's model beside a corpus, computed in fp32, whatever it was trained with: judging then needs no hardware of
-    its kind, and the rates do not depend on it. Each split is read once, then kept."""
+    """A checkpoint's model beside a corpus, computed in fp32, whatever it was trained with: judging
+    then needs no hardware of its kind, and the rates do not depend on it. Each split is read once,
+    then kept."""
 
     checkpoint: dict
     vocabulary: Vocabulary
@@ -49,21 +51,31 @@ class CheckpointOnCorpus:
             causal = is_causal(self.model.config)
             pipeline = FeaturePipeline(self.corpus.aspect_ratio, self.device, causal)
             precision = Precision("fp32", self.device)
-            self._posteriors[split] = compute_posteriors(self.model, pipeline, self.corpus.split(split), precision)
+            self._posteriors[split] = compute_posteriors(
+                self.model, pipeline, self.corpus.split(split), precision
+            )
         return self._posteriors[split]
 
     def decoder(self, name: str, language_model_name: str | None) -> tuple[Decoder, str]:
-        """What --decoder and --lm ask for, and its settings in words; `adaptive` is tuned on dev where it has to be."""
+        """What --decoder and --lm ask for, and its settings in words; `adaptive` is tuned on dev
+        where it has to be."""
         settings, language_model, tuned_on = read_decoder_entry(self.checkpoint["decoder"])
         if language_model_name is not None:
             language_model = _language_model(language_model_name, self.corpus, self.vocabulary)
         if name == "adaptive" and (tuned_on is None or language_model_name is not None):
             seen, references = self.posteriors("dev"), self.prepared("dev").references
-            settings = tune(seen, references, self.vocabulary, settings.steps_per_gloss, language_model)
+            settings = tune(
+                seen, references, self.vocabulary, settings.steps_per_gloss, language_model
+            )
             tuned_on = f"dev of {self.corpus.name}, now"
         elif language_model is not None and not settings.lm_weight:
-            settings, tuned_on = replace(settings, lm_weight=_LM_WEIGHT, gloss_bonus=_LM_BONUS), None
-        return make_decoder(name, settings, language_model), describe_decoder(name, settings, language_model, tuned_on)
+            settings, tuned_on = (
+                replace(settings, lm_weight=_LM_WEIGHT, gloss_bonus=_LM_BONUS),
+                None,
+            )
+        return make_decoder(name, settings, language_model), describe_decoder(
+            name, settings, language_model, tuned_on
+        )
 
 
 def open_checkpoint(path: Path) -> tuple[dict, Config, Vocabulary]:
@@ -73,7 +85,8 @@ def open_checkpoint(path: Path) -> tuple[dict, Config, Vocabulary]:
 
 
 def open_checkpoint_on_corpus(path: Path, data_dir: str | None, device: str) -> CheckpointOnCorpus:
-    """Load a checkpoint beside the corpus folder, its own where none is given. Raises UsageError and DataError."""
+    """Load a checkpoint beside the corpus folder, its own where none is given. Raises UsageError
+    and DataError."""
     checkpoint, config, vocabulary = open_checkpoint(path)
     if not data_dir:
         data_dir = checkpoint["corpus"]["path"]

@@ -1,6 +1,8 @@
-"""What transcription needs of a model: landmarks in, log-probabilities out, a decoder, and what it was trained on.
+"""What transcription needs of a model: landmarks in, log-probabilities out, a decoder, and what it
+was trained on.
 
-`open_recognizer` is the one place that knows where a model comes from; everything behind it sees a `Recognizer` only.
+`open_recognizer` is the one place that knows where a model comes from; everything behind it sees a
+`Recognizer` only.
 """
 
 from collections.abc import Callable
@@ -25,16 +27,18 @@ from inference.posteriors import compute_posteriors
 from models.build import is_causal, load_model
 from models.devices import Precision, choose_device
 
-_ASSUMED_FPS, _ASSUMED_ASPECT_RATIO = 25.0, 4 / 3  # of checkpoints that do not say and whose corpus is not here
+# Of checkpoints that do not say and whose corpus is not here
+_ASSUMED_FPS, _ASSUMED_ASPECT_RATIO = 25.0, 4 / 3
 
 
 @dataclass(frozen=True)
 class Recognizer:
     """A model and its decoder, ready to read recordings.
 
-    log_probs: landmarks float16 (T, 543, 3) as a corpus stores them, T >= 1, at `fps` frames a second and as fractions of
-    an image of `aspect_ratio`, and detected bool (T, 4) -> log-probabilities float32 (T', V) on the CPU, T' = ceil(T / 4).
-    corpus: what it was trained on, in words. assumed: fps and aspect ratio are not known but assumed.
+    log_probs: landmarks float16 (T, 543, 3) as a corpus stores them, T >= 1, at `fps` frames a
+    second and as fractions of an image of `aspect_ratio`, and detected bool (T, 4) ->
+    log-probabilities float32 (T', V) on the CPU, T' = ceil(T / 4). corpus: what it was trained on,
+    in words. assumed: fps and aspect ratio are not known but assumed.
     """
 
     log_probs: Callable[[np.ndarray, np.ndarray], Tensor]
@@ -48,17 +52,20 @@ class Recognizer:
     assumed: bool = False
 
     def read(self, landmarks: np.ndarray, detected: np.ndarray, rate: float) -> list[TimedGloss]:
-        """The glosses of a recording, or of a window of one; `rate`: frames a second by the clock that times are told in."""
+        """The glosses of a recording, or of a window of one; `rate`: frames a second by the clock
+        that times are told in."""
         log_probs = self.log_probs(landmarks, detected)
         reading = self.decoder(log_probs[None], torch.tensor([len(log_probs)]))[0]
-        return timed_glosses(log_probs, reading, self.vocabulary, TIME_STRIDE / rate, len(landmarks) / rate)
+        return timed_glosses(
+            log_probs, reading, self.vocabulary, TIME_STRIDE / rate, len(landmarks) / rate
+        )
 
 
 def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
     """The model of a checkpoint, in fp32, or of a file of export_model.py.
 
-    decoder: 'greedy', 'adaptive' or 'beam'; None is what dev chose, greedy where nothing was chosen. Raises UsageError and
-    DataError.
+    decoder: 'greedy', 'adaptive' or 'beam'; None is what dev chose, greedy where nothing was
+    chosen. Raises UsageError and DataError.
     """
     if path.suffix == ".onnx":
         if device not in ("auto", "cpu"):
@@ -94,7 +101,8 @@ def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
 
 
 def _open_exported(path: Path, decoder: str | None) -> Recognizer:
-    """A file of export_model.py, run by onnxruntime on the CPU; all it needs is in the file. Raises DataError."""
+    """A file of export_model.py, run by onnxruntime on the CPU; all it needs is in the file. Raises
+    DataError."""
     from inference.onnx_model import ExportedModel
 
     exported = ExportedModel(path)
@@ -102,7 +110,9 @@ def _open_exported(path: Path, decoder: str | None) -> Recognizer:
     name = decoder or ("greedy" if tuned_on is None else "adaptive")
 
     def log_probs(landmarks: np.ndarray, detected: np.ndarray) -> Tensor:
-        return torch.from_numpy(exported(landmarks[None], detected[None], np.array([len(landmarks)]))[0][0])
+        return torch.from_numpy(
+            exported(landmarks[None], detected[None], np.array([len(landmarks)]))[0][0]
+        )
 
     return Recognizer(
         log_probs,
@@ -117,8 +127,9 @@ def _open_exported(path: Path, decoder: str | None) -> Recognizer:
 
 
 def _clock_and_shape(corpus: dict) -> tuple[float, float, bool]:
-    """Frame rate and aspect ratio of the corpus a checkpoint was trained on, and whether they had to be assumed: an older
-    checkpoint does not say them, but its corpus does where it is still there."""
+    """Frame rate and aspect ratio of the corpus a checkpoint was trained on, and whether they had
+    to be assumed: an older checkpoint does not say them, but its corpus does where it is still
+    there."""
     if "fps" in corpus and "aspect_ratio" in corpus:
         return corpus["fps"], corpus["aspect_ratio"], False
     try:
@@ -126,4 +137,8 @@ def _clock_and_shape(corpus: dict) -> tuple[float, float, bool]:
     except DataError:
         return _ASSUMED_FPS, _ASSUMED_ASPECT_RATIO, True
     same = found.fingerprint == corpus["fingerprint"]
-    return (found.fps, found.aspect_ratio, False) if same else (_ASSUMED_FPS, _ASSUMED_ASPECT_RATIO, True)
+    return (
+        (found.fps, found.aspect_ratio, False)
+        if same
+        else (_ASSUMED_FPS, _ASSUMED_ASPECT_RATIO, True)
+    )

@@ -1,6 +1,8 @@
-"""Landmarks of a recording of any kind, one frame after the other: video, folder of frames, camera, or a file of landmarks.
+"""Landmarks of a recording of any kind, one frame after the other: video, folder of frames, camera,
+or a file of landmarks.
 
-Nothing but the current frame is held, whatever the recording's length; files of landmarks are read whole, as they are small.
+Nothing but the current frame is held, whatever the recording's length; files of landmarks are read
+whole, as they are small.
 """
 
 import contextlib
@@ -32,8 +34,9 @@ SUFFIXES = (*VIDEO_SUFFIXES, *LANDMARK_READERS)
 
 @dataclass(frozen=True)
 class Frame:
-    """time in seconds of the recording; landmarks float16 (543, 3) as fractions of the picture, 0 where not detected;
-    detected bool (4,); picture uint8 (H, W, 3) blue, green, red, None where there is none."""
+    """time in seconds of the recording; landmarks float16 (543, 3) as fractions of the picture, 0
+    where not detected; detected bool (4,); picture uint8 (H, W, 3) blue, green, red, None where
+    there is none."""
 
     time: float
     landmarks: np.ndarray
@@ -43,8 +46,9 @@ class Frame:
 
 @dataclass
 class LandmarkStream:
-    """A recording being read. fps: of its frames, None where they come as they come (a camera); fps_is_known: not assumed;
-    expected: number of frames, 0 where that is unknown; aspect_ratio: width / height, None until the first frame is read."""
+    """A recording being read. fps: of its frames, None where they come as they come (a camera);
+    fps_is_known: not assumed; expected: number of frames, 0 where that is unknown; aspect_ratio:
+    width / height, None until the first frame is read."""
 
     frames: Iterator[Frame]
     fps: float | None
@@ -60,11 +64,16 @@ def is_landmark_file(recording: RecordingFile) -> bool:
 def find_recordings(words: Sequence[str]) -> tuple[list[RecordingFile], dict[str, str]]:
     """Recordings that command line words name, and the words that name none with the reason.
 
-    A word is a file, a folder (all recordings below it; pictures beside videos are none) or a pattern such as '*.mp4'.
+    A word is a file, a folder (all recordings below it; pictures beside videos are none) or a
+    pattern such as '*.mp4'.
     """
     found, failed = [], {}
     for word in words:
-        paths = [word] if os.path.exists(word) or not glob.has_magic(word) else sorted(glob.glob(word, recursive=True))
+        paths = (
+            [word]
+            if os.path.exists(word) or not glob.has_magic(word)
+            else sorted(glob.glob(word, recursive=True))
+        )
         if not paths:
             failed[word] = "no file has a name like this"
         for path in map(Path, paths):
@@ -86,7 +95,9 @@ def _recordings_at(path: Path) -> list[RecordingFile]:
     if not path.exists():
         raise DataError("does not exist")
     if path.suffix.lower() not in SUFFIXES:
-        raise DataError(f"is no recording that can be read: expected {', '.join(SUFFIXES)} or a folder of frames")
+        raise DataError(
+            f"is no recording that can be read: expected {', '.join(SUFFIXES)} or a folder of frames"
+        )
     return [RecordingFile(path, (path.stem,))]
 
 
@@ -100,8 +111,9 @@ def _named(recording: RecordingFile) -> RecordingFile:
 def open_recording(
     recording: RecordingFile, tracker: Callable[[], Tracker], fps: float, aspect_ratio: float
 ) -> LandmarkStream:
-    """Begin to read a recording. tracker: gives the one for footage, asked for only then. fps and aspect_ratio: of
-    recordings that do not say theirs. This and reading frames raise DataError, of footage without the path."""
+    """Begin to read a recording. tracker: gives the one for footage, asked for only then. fps and
+    aspect_ratio: of recordings that do not say theirs. This and reading frames raise DataError, of
+    footage without the path."""
     if is_landmark_file(recording):
         return _open_landmarks(recording.path, fps, aspect_ratio)
     try:
@@ -123,7 +135,8 @@ def open_recording(
 
 
 def open_camera(number: int, tracker: Callable[[], Tracker]) -> LandmarkStream:
-    """Frames of a camera as they come, until it ends; times are by the clock, from the first frame on. Raises DataError."""
+    """Frames of a camera as they come, until it ends; times are by the clock, from the first frame
+    on. Raises DataError."""
     try:
         import cv2
     except ImportError as error:
@@ -176,14 +189,16 @@ def _open_landmarks(path: Path, fps: float, aspect_ratio: float) -> LandmarkStre
     if not np.isfinite(landmarks).all():
         raise DataError(f"{path} has values that are larger than a float16 can be")
     frames = (
-        Frame(number / rate, *frame) for number, frame in enumerate(zip(landmarks, sequence.detected, strict=True))
+        Frame(number / rate, *frame)
+        for number, frame in enumerate(zip(landmarks, sequence.detected, strict=True))
     )
     ratio = sequence.aspect_ratio or aspect_ratio
     return LandmarkStream(frames, rate, sequence.fps is not None, len(landmarks), ratio)
 
 
 def in_aspect_ratio(frame: Frame, ratio: float, wanted: float) -> np.ndarray:
-    """Landmarks float16 (543, 3) of a frame of width/height `ratio` as fractions of a picture of `wanted`."""
+    """Landmarks float16 (543, 3) of a frame of width/height `ratio` as fractions of a picture of
+    `wanted`."""
     turned = to_aspect_ratio(frame.landmarks[None], ratio, wanted)[0]
     for column, part in enumerate(PARTS):
         if not frame.detected[column]:

@@ -1,7 +1,9 @@
-"""A causal student that reads frames as they come: the same log-probabilities as on the whole sentence, a little behind it.
+"""A causal student that reads frames as they come: the same log-probabilities as on the whole
+sentence, a little behind it.
 
-Kept between calls are what was last seen of each part, the running shoulder width, what the convolutions' kernels still reach
-back to, and the LSTM's state: memory and time a frame do not grow with the length of the stream.
+Kept between calls are what was last seen of each part, the running shoulder width, what the
+convolutions' kernels still reach back to, and the LSTM's state: memory and time a frame do not grow
+with the length of the stream.
 """
 
 import numpy as np
@@ -9,7 +11,14 @@ import torch
 from torch import Tensor
 
 from data.features import MIN_SHOULDER_WIDTH, feature_blocks
-from data.landmarks import LEFT_SHOULDER, NUM_LANDMARKS, PART_ANCHORS, PART_SLICES, PARTS, RIGHT_SHOULDER
+from data.landmarks import (
+    LEFT_SHOULDER,
+    NUM_LANDMARKS,
+    PART_ANCHORS,
+    PART_SLICES,
+    PARTS,
+    RIGHT_SHOULDER,
+)
 from models.student import StreamState, Student
 
 _FLAT = np.array([1, 1, 0], np.float32)  # z of hands and face is measured from their own root
@@ -30,7 +39,9 @@ class RunningBody:
         landmarks = landmarks.astype(np.float32) * self._scale
         if seen["pose"]:
             self._pose = landmarks[PART_SLICES["pose"]]
-            self._widths += float(np.hypot(*(self._pose[LEFT_SHOULDER] - self._pose[RIGHT_SHOULDER])[:2]))
+            self._widths += float(
+                np.hypot(*(self._pose[LEFT_SHOULDER] - self._pose[RIGHT_SHOULDER])[:2])
+            )
             self._count += 1
         body = np.empty((NUM_LANDMARKS, 3), np.float32)
         centre = (self._pose[LEFT_SHOULDER] + self._pose[RIGHT_SHOULDER]) / 2
@@ -57,15 +68,15 @@ class StreamingStudent:
         assert model.lookahead is not None, "a student that reads whole sentences cannot stream"
         self.model = model.eval()
         self._body = RunningBody(aspect_ratio)
-        # Features of a frame need the one before and the one after: the last but one frame and the last are kept, the first
-        # frame of the stream standing in for the one before it.
+        # Features of a frame need the one before and the one after: the last but one frame and the
+        # last are kept, the first frame of the stream standing in for the one before it.
         self._bodies: list[np.ndarray] = []
         self._detected: list[np.ndarray] = []
         self._state: StreamState | None = None
 
     def push(self, landmarks: np.ndarray, detected: np.ndarray) -> Tensor:
-        """landmarks float (n, 543, 3) as stored, detected bool (n, 4) -> log-probs float32 (steps, V) of the steps that no
-        later frame can change."""
+        """landmarks float (n, 543, 3) as stored, detected bool (n, 4) -> log-probs float32
+        (steps, V) of the steps that no later frame can change."""
         for frame, seen in zip(landmarks, detected, strict=True):
             body = self._body(frame, seen)
             self._bodies += [body] if self._bodies else [body, body]

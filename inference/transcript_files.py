@@ -1,7 +1,9 @@
-"""Transcripts as files: text, JSON, SubRip and WebVTT subtitles, and ELAN annotations. All are UTF-8.
+"""Transcripts as files: text, JSON, SubRip and WebVTT subtitles, and ELAN annotations. All are
+UTF-8.
 
-One gloss is one line, cue or annotation at its own times. Subtitle cues are in order, last at least a millisecond and never
-overlap (https://www.w3.org/TR/webvtt1/). ELAN (https://archive.mpi.nl/tla/elan) gets two tiers, `gloss` and `confidence`.
+One gloss is one line, cue or annotation at its own times. Subtitle cues are in order, last at least
+a millisecond and never overlap (https://www.w3.org/TR/webvtt1/). ELAN
+(https://archive.mpi.nl/tla/elan) gets two tiers, `gloss` and `confidence`.
 """
 
 import json
@@ -19,8 +21,9 @@ FORMATS = ("text", "json", "srt", "vtt", "eaf")
 
 @dataclass
 class Transcript:
-    """What was read in one recording. `source` is the file, None for a camera; `facts` what is known of recording and model,
-    plain values; simulated: the model was trained on simulated signers."""
+    """What was read in one recording. `source` is the file, None for a camera; `facts` what is
+    known of recording and model, plain values; simulated: the model was trained on simulated
+    signers."""
 
     name: str
     source: Path | None
@@ -35,7 +38,8 @@ def text_line(gloss: TimedGloss) -> str:
 
 
 def render(transcript: Transcript, format: str, beside: Path | None = None) -> str:
-    """The transcript in a format of FORMATS; `beside`: folder of the file it goes to, for the link to the video."""
+    """The transcript in a format of FORMATS; `beside`: folder of the file it goes to, for the link
+    to the video."""
     if format == "eaf":
         return _elan(transcript, beside)
     return {"text": _text, "json": _json, "srt": _srt, "vtt": _vtt}[format](transcript)
@@ -48,10 +52,18 @@ def _text(transcript: Transcript) -> str:
 def _json(transcript: Transcript) -> str:
     """One line, so that several recordings make JSON lines."""
     glosses = [
-        {name: value if isinstance(value, str) else round(value, 4) for name, value in asdict(gloss).items()}
+        {
+            name: value if isinstance(value, str) else round(value, 4)
+            for name, value in asdict(gloss).items()
+        }
         for gloss in transcript.glosses
     ]
-    content = {"name": transcript.name, **transcript.facts, "simulated": transcript.simulated, "glosses": glosses}
+    content = {
+        "name": transcript.name,
+        **transcript.facts,
+        "simulated": transcript.simulated,
+        "glosses": glosses,
+    }
     return json.dumps(content, ensure_ascii=False) + "\n"
 
 
@@ -85,8 +97,13 @@ def _elan(transcript: Transcript, beside: Path | None) -> str:
         document.add_property("trained on", "simulated signers")
     source = transcript.source
     kind = None if source is None else mimetypes.guess_type(source.name)[0]
-    if kind is not None and kind.startswith("video/") and source.is_file():  # ELAN plays no landmarks
-        relative = None if beside is None else Path(os.path.relpath(source.resolve(), beside.resolve())).as_posix()
+    # ELAN plays no landmarks
+    if kind is not None and kind.startswith("video/") and source.is_file():
+        relative = (
+            None
+            if beside is None
+            else Path(os.path.relpath(source.resolve(), beside.resolve())).as_posix()
+        )
         document.add_linked_file(source.resolve().as_uri(), relative, kind)
     for gloss, start, end in _cues(transcript.glosses):
         document.add_annotation("gloss", start, end, gloss.gloss)
@@ -97,7 +114,8 @@ def _elan(transcript: Transcript, beside: Path | None) -> str:
 
 
 def _cues(glosses: Sequence[TimedGloss]) -> list[tuple[TimedGloss, int, int]]:
-    """Glosses with start and end in whole milliseconds: none shorter than one, none before the end of the one before."""
+    """Glosses with start and end in whole milliseconds: none shorter than one, none before the end
+    of the one before."""
     cues, free = [], 0
     for gloss in glosses:
         start = max(round(1000 * gloss.start), free)

@@ -1,4 +1,5 @@
-"""Recordings to transcripts: one or many, from files or a camera, to the screen, to files, and onto the video."""
+"""Recordings to transcripts: one or many, from files or a camera, to the screen, to files, and onto
+the video."""
 
 import contextlib
 import os
@@ -19,7 +20,14 @@ from data.sources.video_files import RecordingFile, open_video_frames
 from decoding.timed_gloss import TimedGloss
 from errors import DataError, UsageError
 from inference.recognizer import Recognizer, open_recognizer
-from inference.recordings import Frame, LandmarkStream, find_recordings, is_landmark_file, open_camera, open_recording
+from inference.recordings import (
+    Frame,
+    LandmarkStream,
+    find_recordings,
+    is_landmark_file,
+    open_camera,
+    open_recording,
+)
 from inference.transcript_files import Transcript, render, text_line
 from inference.windows import TranscriptionSummary, Windows, transcribe_stream
 from reports.video_overlay import OverlayWriter
@@ -32,7 +40,8 @@ _LANDMARKS_BYTES = NUM_LANDMARKS * NUM_COORDINATES * 2
 
 @dataclass(frozen=True)
 class TranscriptionRequest:
-    """What transcribe.py was asked: see its --help. fps and aspect_ratio: None for those of the model's corpus."""
+    """What transcribe.py was asked: see its --help. fps and aspect_ratio: None for those of the
+    model's corpus."""
 
     inputs: tuple[str, ...]
     camera: int | None
@@ -48,8 +57,9 @@ class TranscriptionRequest:
 
 
 def transcribe(request: TranscriptionRequest) -> int:
-    """Transcribe all that was asked for. Returns the exit code: 3 where one of several recordings failed, which are told with
-    the reason. Raises UsageError, and DataError where there is only one recording."""
+    """Transcribe all that was asked for. Returns the exit code: 3 where one of several recordings
+    failed, which are told with the reason. Raises UsageError, and DataError where there is only one
+    recording."""
     if request.camera is not None:
         recordings, failed = [], {}
         if request.overlay is not None:
@@ -79,9 +89,9 @@ def transcribe(request: TranscriptionRequest) -> int:
                     reason = f"{recording.path}: {reason}"
                 if count == 1:
                     raise DataError(reason) from None
-                failed[str(recording.path)] = reason.removeprefix(f"{recording.path}: ").removeprefix(
-                    f"{recording.path} "
-                )
+                failed[str(recording.path)] = reason.removeprefix(
+                    f"{recording.path}: "
+                ).removeprefix(f"{recording.path} ")
     for name, reason in failed.items():
         print(f"failed: {name}: {reason}", file=sys.stderr)
     if failed:
@@ -107,13 +117,16 @@ def _introduce(recognizer: Recognizer, request: TranscriptionRequest) -> None:
 def _places(
     request: TranscriptionRequest, recordings: list[RecordingFile], several: bool
 ) -> list[tuple[Path | None, Path | None]]:
-    """Where the transcript and the overlay of each recording go; folders are meant where there are several recordings, or a
-    folder of that name.
+    """Where the transcript and the overlay of each recording go; folders are meant where there are
+    several recordings, or a folder of that name.
 
-    Raises UsageError where two would go to one file, one onto a recording, or an overlay cannot be made.
+    Raises UsageError where two would go to one file, one onto a recording, or an overlay cannot be
+    made.
     """
     if several and request.output is None and request.format not in ("text", "json"):
-        raise UsageError(f"--format {request.format} of several recordings needs --output FOLDER, a file for each")
+        raise UsageError(
+            f"--format {request.format} of several recordings needs --output FOLDER, a file for each"
+        )
     taken = {recording.path.resolve(): recording.path for recording in recordings}
     places = []
     for recording in recordings:
@@ -123,7 +136,11 @@ def _places(
             check_overlay(overlay, recording)
         for path in filter(None, (output, overlay)):
             other = taken.setdefault(path.resolve(), recording.path)
-            if other != recording.path or path.resolve() == recording.path.resolve() or output == overlay:
+            if (
+                other != recording.path
+                or path.resolve() == recording.path.resolve()
+                or output == overlay
+            ):
                 raise UsageError(
                     f"{recording.path} would be written to {path}, where {other} is or goes: choose another place"
                 )
@@ -141,7 +158,9 @@ def _place(asked: Path | None, recording: RecordingFile, suffix: str, several: b
 def check_overlay(path: Path, recording: RecordingFile | None = None) -> None:
     """Refuse what no overlay can be drawn onto, or written to (UsageError)."""
     if recording is not None and is_landmark_file(recording):
-        raise UsageError(f"--overlay draws onto a video, and {recording.path} has no pictures: leave --overlay out")
+        raise UsageError(
+            f"--overlay draws onto a video, and {recording.path} has no pictures: leave --overlay out"
+        )
     if path.suffix.lower() != ".mp4":
         raise UsageError(f"--overlay {path}: expected a name that ends in .mp4")
 
@@ -162,7 +181,9 @@ class _Session:
         except ImportError as error:
             raise DataError(missing_library(error)) from None
 
-    def transcribe(self, recording: RecordingFile, output: Path | None, overlay: Path | None) -> None:
+    def transcribe(
+        self, recording: RecordingFile, output: Path | None, overlay: Path | None
+    ) -> None:
         """One file or folder of frames. Raises DataError, OSError."""
         stream = self._open(recording)
         with contextlib.ExitStack() as stack:
@@ -187,7 +208,9 @@ class _Session:
         """What a camera sees until it ends or Ctrl-C comes. Raises DataError."""
         stream = open_camera(number, lambda: self._tracker)
         print(f"camera {number}: stop with Ctrl-C", file=sys.stderr)
-        writer = OverlayWriter(overlay, CAMERA_OVERLAY_FPS, self._note) if overlay is not None else None
+        writer = (
+            OverlayWriter(overlay, CAMERA_OVERLAY_FPS, self._note) if overlay is not None else None
+        )
         recent: deque[TimedGloss] = deque(maxlen=20)  # as many as a caption can show
 
         def on_frame(frame: Frame, glosses: list[TimedGloss]) -> None:
@@ -227,7 +250,8 @@ class _Session:
         return self._request.format == "text" and output is None
 
     def _bar(self, name: str, expected: int, output: Path | None) -> tqdm:
-        # None: no bar in a pipe. Where glosses are printed as they come a bar would stand between them.
+        # None: no bar in a pipe. Where glosses are printed as they come a bar would stand between
+        # them.
         hidden = True if self._streams_text(output) and sys.stdout.isatty() else None
         return tqdm(desc=name, total=expected or None, unit="frame", leave=False, disable=hidden)
 
@@ -243,9 +267,13 @@ class _Session:
             if streaming:
                 print("\n".join(map(text_line, glosses)), flush=True)
 
-        return transcribe_stream(stream, self._recognizer, self._request.windows, on_frame, on_glosses)
+        return transcribe_stream(
+            stream, self._recognizer, self._request.windows, on_frame, on_glosses
+        )
 
-    def _finish(self, transcript: Transcript, progress: TranscriptionSummary, output: Path | None) -> None:
+    def _finish(
+        self, transcript: Transcript, progress: TranscriptionSummary, output: Path | None
+    ) -> None:
         transcript.facts |= progress.facts()
         if output is not None:
             _write(output, render(transcript, self._request.format, output.parent))
@@ -266,7 +294,9 @@ class _Session:
     def _note(self) -> str:
         return "trained on simulated signers" if self._recognizer.simulated else ""
 
-    def _draw(self, path: Path, fps: float, frames: Iterator[Frame], glosses: list[TimedGloss]) -> None:
+    def _draw(
+        self, path: Path, fps: float, frames: Iterator[Frame], glosses: list[TimedGloss]
+    ) -> None:
         with OverlayWriter(path, fps, self._note) as writer:
             first = 0
             for frame in frames:
@@ -286,8 +316,12 @@ def _spooled(recording: RecordingFile, fps: float, spool) -> Iterator[Frame]:
     """The recording's pictures again, with the landmarks that were found in them."""
     for number, picture in enumerate(open_video_frames(recording).frames):
         values = spool.read(_LANDMARKS_BYTES + len(PARTS))
-        landmarks = np.frombuffer(values[:_LANDMARKS_BYTES], "<f2").reshape(NUM_LANDMARKS, NUM_COORDINATES)
-        yield Frame(number / fps, landmarks, np.frombuffer(values[_LANDMARKS_BYTES:], bool), picture)
+        landmarks = np.frombuffer(values[:_LANDMARKS_BYTES], "<f2").reshape(
+            NUM_LANDMARKS, NUM_COORDINATES
+        )
+        yield Frame(
+            number / fps, landmarks, np.frombuffer(values[_LANDMARKS_BYTES:], bool), picture
+        )
 
 
 def _tell_missing(writer: OverlayWriter) -> None:

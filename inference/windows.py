@@ -1,7 +1,9 @@
-"""A recording read frame by frame: whole where it is short, in overlapping windows where it is long or live.
+"""A recording read frame by frame: whole where it is short, in overlapping windows where it is long
+or live.
 
-At most the landmarks of `Windows.whole` seconds, or of one window, are held at a time, so that a long recording needs no more
-memory than a short one. A window is normalised by itself (shoulder width, bridged gaps), as the sentences of training were.
+At most the landmarks of `Windows.whole` seconds, or of one window, are held at a time, so that a
+long recording needs no more memory than a short one. A window is normalised by itself
+(shoulder width, bridged gaps), as the sentences of training were.
 """
 
 import contextlib
@@ -22,9 +24,10 @@ from inference.recordings import Frame, LandmarkStream, in_aspect_ratio
 
 @dataclass(frozen=True)
 class Windows:
-    """Seconds. length: of a window; overlap: of each with the next; lookahead: what must be seen behind a gloss's end before it
-    is emitted; whole: recordings up to this long are read as one piece (0: those that fit into one window); live: do not wait
-    for the first window to fill, read what is there at each hop (`whole` is then without meaning)."""
+    """Seconds. length: of a window; overlap: of each with the next; lookahead: what must be seen
+    behind a gloss's end before it is emitted; whole: recordings up to this long are read as one
+    piece (0: those that fit into one window); live: do not wait for the first window to fill, read
+    what is there at each hop (`whole` is then without meaning)."""
 
     length: float
     overlap: float
@@ -34,9 +37,11 @@ class Windows:
 
 
 class WindowedTranscriber:
-    """Landmarks in frame by frame at `rate` frames a second, glosses out as soon as they are certain to stay.
+    """Landmarks in frame by frame at `rate` frames a second, glosses out as soon as they are
+    certain to stay.
 
-    `held` is the largest number of frames that were in memory at a time; `in_windows` says that one window was not enough.
+    `held` is the largest number of frames that were in memory at a time; `in_windows` says that one
+    window was not enough.
     """
 
     def __init__(self, recognizer: Recognizer, rate: float, windows: Windows):
@@ -44,16 +49,19 @@ class WindowedTranscriber:
         self._length = _frames(windows.length, rate)
         self._hop = max(_frames(windows.length - windows.overlap, rate), TIME_STRIDE)
         self._lookahead = windows.lookahead
-        self._fewest = self._hop if windows.live else self._length  # frames that are worth a reading
+        # Frames that are worth a reading
+        self._fewest = self._hop if windows.live else self._length
         self._whole = 0 if windows.live else max(round(windows.whole * rate), self._length)
         self._buffer: deque[tuple[np.ndarray, np.ndarray]] = deque()
-        self._seen = self._read_at = self.held = 0  # frames that came; how many had come at the last reading
+        # Frames that came; how many had come at the last reading
+        self._seen = self._read_at = self.held = 0
         self._last_reading: list[TimedGloss] = []
         self._emitter = Emitter()
         self.in_windows = False
 
     def push(self, landmarks: np.ndarray, detected: np.ndarray) -> list[TimedGloss]:
-        """The next frame, landmarks float16 (543, 3) and detected bool (4,). Returns the glosses that are emitted now."""
+        """The next frame, landmarks float16 (543, 3) and detected bool (4,). Returns the glosses
+        that are emitted now."""
         self._buffer.append((landmarks, detected))
         self._seen += 1
         self.held = max(self.held, len(self._buffer))
@@ -86,7 +94,9 @@ class WindowedTranscriber:
         """Keep one window of frames; read it when there are enough and a hop has passed."""
         if len(self._buffer) > self._length:
             self._buffer.popleft()
-        if len(self._buffer) < self._fewest or (self._read_at and self._seen - self._read_at < self._hop):
+        if len(self._buffer) < self._fewest or (
+            self._read_at and self._seen - self._read_at < self._hop
+        ):
             return []
         self._read()
         return self._emitter.take(self._last_reading, self._seen / self.rate - self._lookahead)
@@ -106,9 +116,9 @@ def _frames(seconds: float, rate: float) -> int:
 
 @dataclass
 class TranscriptionSummary:
-    """What came of one recording. frames and seconds of it; with_hands: frames in which a hand was seen; fps, None for a
-    camera's; held: most frames in memory at a time; took: seconds of work. Latency is how long after its end, by the
-    recording's clock, a gloss is emitted."""
+    """What came of one recording. frames and seconds of it; with_hands: frames in which a hand was
+    seen; fps, None for a camera's; held: most frames in memory at a time; took: seconds of work.
+    Latency is how long after its end, by the recording's clock, a gloss is emitted."""
 
     fps: float | None
     frames: int = 0
@@ -160,16 +170,22 @@ def transcribe_stream(
 ) -> TranscriptionSummary:
     """Read a recording to its end, its frames brought to the model's frame rate and aspect ratio.
 
-    on_frame is called with each frame and the glosses emitted at it, on_glosses with every emission. For a camera Ctrl-C
-    is the end. Raises DataError.
+    on_frame is called with each frame and the glosses emitted at it, on_glosses with every
+    emission. For a camera Ctrl-C is the end. Raises DataError.
     """
     same_rate = stream.fps is not None and abs(stream.fps / recognizer.fps - 1) < SAME_RATE
     rate = stream.fps if same_rate else recognizer.fps
     resampler = None if same_rate else Resampler(rate)
-    reader, progress = WindowedTranscriber(recognizer, rate, windows), TranscriptionSummary(stream.fps)
+    reader, progress = (
+        WindowedTranscriber(recognizer, rate, windows),
+        TranscriptionSummary(stream.fps),
+    )
     started = time.perf_counter()
     live = stream.fps is None
-    with contextlib.closing(stream.frames), contextlib.suppress(*([KeyboardInterrupt] if live else [])):
+    with (
+        contextlib.closing(stream.frames),
+        contextlib.suppress(*([KeyboardInterrupt] if live else [])),
+    ):
         for frame in stream.frames:
             landmarks = in_aspect_ratio(frame, stream.aspect_ratio, recognizer.aspect_ratio)
             resampled = [(landmarks, frame.detected)]
@@ -181,7 +197,12 @@ def transcribe_stream(
             progress.frames += 1
             progress.with_hands += bool(frame.detected[2:].any())
             progress.seconds = frame.time + (1 / stream.fps if stream.fps else 0.0)
-            _emit(emitted, progress, time.perf_counter() - started if live else progress.seconds, on_glosses)
+            _emit(
+                emitted,
+                progress,
+                time.perf_counter() - started if live else progress.seconds,
+                on_glosses,
+            )
             on_frame(frame, emitted)
     rest = reader.finish()
     _emit(rest, progress, progress.seconds, on_glosses)

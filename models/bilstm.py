@@ -7,7 +7,8 @@ from models.cpu_kernels import Dropout
 
 
 def flip_index(lengths: Tensor, steps: int) -> Tensor:
-    """int64 (B, steps): the index that reverses each sentence inside its own length and leaves padding in place."""
+    """int64 (B, steps): the index that reverses each sentence inside its own length and leaves
+    padding in place."""
     time = torch.arange(steps, device=lengths.device)
     return torch.where(time < lengths[:, None], lengths[:, None] - 1 - time, time)
 
@@ -15,23 +16,31 @@ def flip_index(lengths: Tensor, steps: int) -> Tensor:
 class BiLSTM(nn.Module):
     """Layers of two LSTMs, one reading forward, one reading each sentence from its own end.
 
-    The second direction reads a per-sentence flip, so its first input is the sentence's last step, never padding: the
-    output inside the lengths equals that of nn.LSTM(bidirectional=True) on a packed sequence, which takes
-    about four times as long on a CPU (benchmarks/speed.py). (B, T, in_width) -> (B, T, 2 * hidden).
+    The second direction reads a per-sentence flip, so its first input is the sentence's last step,
+    never padding: the output inside the lengths equals that of nn.LSTM(bidirectional=True) on a
+    packed sequence, which takes about four times as long on a CPU (benchmarks/speed.py).
+    (B, T, in_width) -> (B, T, 2 * hidden).
     """
 
     def __init__(self, in_width: int, hidden: int, layers: int, dropout: float):
         super().__init__()
         self.out_width = 2 * hidden
         widths = [in_width, *[2 * hidden] * (layers - 1)]
-        self.forward_layers = nn.ModuleList(nn.LSTM(width, hidden, batch_first=True) for width in widths)
-        self.backward_layers = nn.ModuleList(nn.LSTM(width, hidden, batch_first=True) for width in widths)
+        self.forward_layers = nn.ModuleList(
+            nn.LSTM(width, hidden, batch_first=True) for width in widths
+        )
+        self.backward_layers = nn.ModuleList(
+            nn.LSTM(width, hidden, batch_first=True) for width in widths
+        )
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """x (B, T, in_width), lengths int (B,) -> (B, T, 2 * hidden); steps outside the lengths are not meaningful."""
+        """x (B, T, in_width), lengths int (B,) -> (B, T, 2 * hidden); steps outside the lengths are
+        not meaningful."""
         index = flip_index(lengths, x.shape[1])[:, :, None]
-        for layer, (ahead, back) in enumerate(zip(self.forward_layers, self.backward_layers, strict=True)):
+        for layer, (ahead, back) in enumerate(
+            zip(self.forward_layers, self.backward_layers, strict=True)
+        ):
             if layer > 0:
                 x = self.dropout(x)
             reversed_x = x.gather(1, index.expand(x.shape))

@@ -1,7 +1,9 @@
-"""Checkpoints: tensors and plain Python values, written so that a failed write never harms the previous one.
+"""Checkpoints: tensors and plain Python values, written so that a failed write never harms the
+previous one.
 
-A checkpoint is written under another name, synced, read back and only then renamed; its SHA-256 stands beside it at every
-moment. What is read is not trusted: hash, archive, types and sizes are checked before a tensor is made from it.
+A checkpoint is written under another name, synced, read back and only then renamed; its SHA-256
+stands beside it at every moment. What is read is not trusted: hash, archive, types and sizes are
+checked before a tensor is made from it.
 """
 
 import contextlib
@@ -21,7 +23,8 @@ from models.safe_load import _open_archive
 FORMAT_VERSION = 1
 BEST, LAST, PREVIOUS = "best_model.pth", "last.pth", "previous.pth"
 FILES_AT_ONCE = 4  # best, last, the one before it, and the one being written
-# What a checkpoint holds, and of which kind; the inner keys are those that loading looks up by name.
+# What a checkpoint holds, and of which kind; the inner keys are those that loading looks up by
+# name.
 _LAYOUT = {
     "model": (dict, ()),
     "vocabulary": (list, ()),
@@ -49,7 +52,8 @@ def _sync(path: Path) -> None:
 
 
 class _HashedFile:
-    """What torch.save writes to: passes on and hashes, and keeps the error that torch would hide behind its own."""
+    """What torch.save writes to: passes on and hashes, and keeps the error that torch would hide
+    behind its own."""
 
     def __init__(self, file: BinaryIO):
         self._file, self._hash, self.error = file, hashlib.sha256(), None
@@ -72,8 +76,9 @@ class _HashedFile:
 def save_checkpoint(path: Path, content: dict[str, Any], previous: Path | None = None) -> None:
     """Write `content` (the keys of `load_checkpoint`) to `path`, and its SHA-256 beside it.
 
-    Until the new one is on the disk and was read back, the old one stands; it is then kept as `previous`, if that is given
-    and the old one is whole. Raises DataError when it cannot be written (a full disk, a read-only folder).
+    Until the new one is on the disk and was read back, the old one stands; it is then kept as
+    `previous`, if that is given and the old one is whole. Raises DataError when it cannot be
+    written (a full disk, a read-only folder).
     """
     partial, written = _partial_path(path), None
     try:
@@ -86,22 +91,27 @@ def save_checkpoint(path: Path, content: dict[str, Any], previous: Path | None =
         if previous is not None and path.exists():
             _keep(path, previous)
         _exchange(partial, path, written.digest())
-    except (OSError, RuntimeError, DataError) as error:  # torch turns a full disk into a RuntimeError
+    # Torch turns a full disk into a RuntimeError
+    except (OSError, RuntimeError, DataError) as error:
         for leftover in (path, previous or path):
             with contextlib.suppress(OSError):
                 _partial_path(leftover).unlink(missing_ok=True)
         free = shutil.disk_usage(path.parent).free / 2**20 if path.parent.is_dir() else 0
         error = (written and written.error) or error
-        reason = getattr(error, "strerror", None) or (str(error) or type(error).__name__).splitlines()[0]
+        reason = (
+            getattr(error, "strerror", None) or (str(error) or type(error).__name__).splitlines()[0]
+        )
         raise DataError(
             f"cannot write {path} ({free:.0f} MiB free there): {reason}; the previous checkpoint is untouched"
         ) from error
 
 
 def _read_back(path: Path, digest: str) -> None:
-    """Raise DataError unless the file on the disk has the digest of what was written, and opens as a checkpoint."""
+    """Raise DataError unless the file on the disk has the digest of what was written, and opens as
+    a checkpoint."""
     with open(path, "rb") as file:
-        if hasattr(os, "posix_fadvise"):  # what was synced is read from the disk, where the system lets go of its copy
+        # What was synced is read from the disk, where the system lets go of its copy
+        if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != digest:
@@ -110,14 +120,16 @@ def _read_back(path: Path, digest: str) -> None:
 
 
 def _keep(path: Path, previous: Path) -> None:
-    """Let `previous` be what `path` is now, if that is whole: a damaged one must not push out a good one."""
+    """Let `previous` be what `path` is now, if that is whole: a damaged one must not push out a
+    good one."""
     digest = sha256_of(path)
     if digest in _said_digests(path):
         _exchange(_second_name(path, previous), previous, digest)
 
 
 def _second_name(source: Path, target: Path) -> Path:
-    """Give a file another name, `target`.partial, without writing it twice where the file system has links."""
+    """Give a file another name, `target`.partial, without writing it twice where the file system
+    has links."""
     partial = _partial_path(target)
     partial.unlink(missing_ok=True)
     try:
@@ -129,11 +141,13 @@ def _second_name(source: Path, target: Path) -> Path:
 
 
 def _exchange(partial: Path, path: Path, digest: str) -> None:
-    """Rename `partial` to `path`. While that happens both hashes are said: a crash never leaves one without its hash."""
+    """Rename `partial` to `path`. While that happens both hashes are said: a crash never leaves one
+    without its hash."""
     old = [one for one in _said_digests(path) if one != digest] if path.exists() else []
     _write_digests(path, [digest, *old])
     os.replace(partial, path)
-    partial.unlink(missing_ok=True)  # renaming one name of a file to another of its names leaves both
+    # Renaming one name of a file to another of its names leaves both
+    partial.unlink(missing_ok=True)
     _sync(path.parent)
     if old:
         _write_digests(path, [digest])
@@ -154,7 +168,8 @@ def _write_digests(path: Path, digests: list[str]) -> None:
 
 
 def _said_digests(path: Path) -> list[str]:
-    """What the file beside a checkpoint says: one digest, or two while the checkpoint was being exchanged."""
+    """What the file beside a checkpoint says: one digest, or two while the checkpoint was being
+    exchanged."""
     try:
         lines = _hash_path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -163,7 +178,8 @@ def _said_digests(path: Path) -> list[str]:
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
-    """Make `target` a checkpoint of the same content. Raises DataError when it cannot be written or `source` is damaged."""
+    """Make `target` a checkpoint of the same content. Raises DataError when it cannot be written or
+    `source` is damaged."""
     try:
         partial = _second_name(source, target)
         digest, said = sha256_of(partial), _said_digests(source)
@@ -174,7 +190,9 @@ def copy_checkpoint(source: Path, target: Path) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             _partial_path(target).unlink(missing_ok=True)
-        raise DataError(f"cannot write {target}: {error.strerror}; the previous checkpoint is untouched") from error
+        raise DataError(
+            f"cannot write {target}: {error.strerror}; the previous checkpoint is untouched"
+        ) from error
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -185,12 +203,14 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def bytes_needed(parameters: int) -> int:
-    """Room that a run's checkpoints take at most: of each the weights and two moments of the optimiser, float32."""
+    """Room that a run's checkpoints take at most: of each the weights and two moments of the
+    optimiser, float32."""
     return FILES_AT_ONCE * 3 * 4 * parameters
 
 
 def check_space(folder: Path, parameters: int, reuse: bool) -> None:
-    """Raise DataError when the disk of `folder` has no room for the checkpoints of a model of so many parameters.
+    """Raise DataError when the disk of `folder` has no room for the checkpoints of a model of so
+    many parameters.
 
     reuse: the checkpoints that are in the folder already will be replaced.
     """
@@ -208,16 +228,20 @@ def check_space(folder: Path, parameters: int, reuse: bool) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read and verify a checkpoint, onto the CPU. Nothing is unpickled but tensors and plain values.
+    """Read and verify a checkpoint, onto the CPU. Nothing is unpickled but tensors and plain
+    values.
 
-    Keys: model (state dict), vocabulary (glosses), config (`Config.to_dict`), corpus (name, path, fingerprint, simulated,
-    composed, fps, aspect_ratio), decoder (settings), training (what an exact resume needs).
-    Raises DataError when it is missing, does not match its SHA-256, or is not a checkpoint of this project. Without a
-    .sha256 beside it the checksums inside the file are verified instead, which is said.
+    Keys: model (state dict), vocabulary (glosses), config (`Config.to_dict`), corpus (name, path,
+    fingerprint, simulated, composed, fps, aspect_ratio), decoder (settings), training
+    (what an exact resume needs). Raises DataError when it is missing, does not match its SHA-256,
+    or is not a checkpoint of this project. Without a .sha256 beside it the checksums inside the
+    file are verified instead, which is said.
     """
     try:
         if path.is_dir():
-            raise DataError(f"checkpoint {path} is a folder: expected a file such as best_model.pth of a run")
+            raise DataError(
+                f"checkpoint {path} is a folder: expected a file such as best_model.pth of a run"
+            )
         if not path.is_file():
             raise DataError(f"checkpoint {path} does not exist")
         if path.suffix == ".onnx":
@@ -235,18 +259,33 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise DataError(f"checkpoint {path} cannot be read: {reason}") from None
     if not said:
-        print(f"note: {_hash_path(path)} is missing: only {path.name}'s own checksums were verified", file=sys.stderr)
+        print(
+            f"note: {_hash_path(path)} is missing: only {path.name}'s own checksums were verified",
+            file=sys.stderr,
+        )
     version = content.get("format_version") if isinstance(content, dict) else None
     if type(version) is not int or version != FORMAT_VERSION:
-        raise DataError(f"checkpoint {path} is not one of this project's (format_version {FORMAT_VERSION})")
+        raise DataError(
+            f"checkpoint {path} is not one of this project's (format_version {FORMAT_VERSION})"
+        )
     for key, (kind, inner) in _LAYOUT.items():
-        if not isinstance(content.get(key), kind) or any(name not in content[key] for name in inner):
-            expected = f"a {kind.__name__} with {', '.join(inner)}" if inner else f"a {kind.__name__}"
-            raise DataError(f"checkpoint {path} has no usable '{key}': expected {expected}; use another checkpoint")
+        if not isinstance(content.get(key), kind) or any(
+            name not in content[key] for name in inner
+        ):
+            expected = (
+                f"a {kind.__name__} with {', '.join(inner)}" if inner else f"a {kind.__name__}"
+            )
+            raise DataError(
+                f"checkpoint {path} has no usable '{key}': expected {expected}; use another checkpoint"
+            )
     if not isinstance(content.get("kind", ""), str):  # one that does not say is a teacher's
-        raise DataError(f"checkpoint {path} has no usable 'kind': expected a word; use another checkpoint")
+        raise DataError(
+            f"checkpoint {path} has no usable 'kind': expected a word; use another checkpoint"
+        )
     if not all(isinstance(gloss, str) and gloss.isprintable() for gloss in content["vocabulary"]):
-        raise DataError(f"checkpoint {path} has no usable 'vocabulary': expected glosses; use another checkpoint")
+        raise DataError(
+            f"checkpoint {path} has no usable 'vocabulary': expected glosses; use another checkpoint"
+        )
     return content
 
 

@@ -8,7 +8,8 @@ PART_ENCODERS = ("linear", "graph")
 SEQUENCES = ("conformer", "bilstm")
 DEPTHS = ("all", "hands", "none")
 CONFORMER_HEADS = 4
-_BLOCKS = ("position", "velocity", "acceleration", "relative")  # data/landmarks.py has them with numpy
+# Data/landmarks.py has them with numpy
+_BLOCKS = ("position", "velocity", "acceleration", "relative")
 
 
 def check_conformer(width: int) -> None:
@@ -21,17 +22,21 @@ def check_conformer(width: int) -> None:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of the teacher. Parts: which named landmark subset (data/landmarks.py) each encoder reads, and its width."""
+    """Sizes of the teacher. Parts: which named landmark subset (data/landmarks.py) each encoder
+    reads, and its width."""
 
     pose_subset: str = "arms"
     face_subset: str = "mouth_brows_eyes"
     left_hand_subset: str = "left_hand"
     right_hand_subset: str = "right_hand"
-    pose_blocks: str = "position velocity acceleration relative"  # which feature blocks of the part are read
+    # Which feature blocks of the part are read
+    pose_blocks: str = "position velocity acceleration relative"
     face_blocks: str = "velocity relative"
-    hand_blocks: str = "velocity acceleration relative"  # where the hand is, the pose's wrist tells with less jitter
+    # Where the hand is, the pose's wrist tells with less jitter
+    hand_blocks: str = "velocity acceleration relative"
     depth: str = "all"  # whose z is read: all, hands, none
-    part_encoder: str = "linear"  # or graph: landmarks exchange what they see before they are joined
+    # Or graph: landmarks exchange what they see before they are joined
+    part_encoder: str = "linear"
     pose_width: int = 256
     face_width: int = 128
     hand_width: int = 256
@@ -47,21 +52,36 @@ class ModelConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "inception_widths", tuple(self.inception_widths))
-        for name, known in (("depth", DEPTHS), ("part_encoder", PART_ENCODERS), ("sequence", SEQUENCES)):
+        for name, known in (
+            ("depth", DEPTHS),
+            ("part_encoder", PART_ENCODERS),
+            ("sequence", SEQUENCES),
+        ):
             if getattr(self, name) not in known:
-                raise UsageError(f"model.{name} '{getattr(self, name)}': expected one of {', '.join(known)}")
+                raise UsageError(
+                    f"model.{name} '{getattr(self, name)}': expected one of {', '.join(known)}"
+                )
         for name in ("pose_blocks", "face_blocks", "hand_blocks"):
             blocks = getattr(self, name).split()
             if not blocks or len(set(blocks)) < len(blocks) or not set(blocks) <= set(_BLOCKS):
                 raise UsageError(
                     f"model.{name} '{getattr(self, name)}': expected some of '{' '.join(_BLOCKS)}', each once"
                 )
-        widths = ("pose_width", "face_width", "hand_width", "fusion_width", "conformer_width", "lstm_hidden")
+        widths = (
+            "pose_width",
+            "face_width",
+            "hand_width",
+            "fusion_width",
+            "conformer_width",
+            "lstm_hidden",
+        )
         for name in (*widths, "conformer_blocks", "lstm_layers"):
             if getattr(self, name) < 1:
                 raise UsageError(f"model.{name} {getattr(self, name)}: expected 1 or more")
         if len(self.inception_widths) != 2 or min(self.inception_widths) < 8:
-            raise UsageError(f"model.inception_widths {list(self.inception_widths)}: expected two widths of 8 or more")
+            raise UsageError(
+                f"model.inception_widths {list(self.inception_widths)}: expected two widths of 8 or more"
+            )
         check_conformer(self.conformer_width)
         if not 0 < self.head_scale < float("inf"):
             raise UsageError(f"model.head_scale {self.head_scale}: expected a number above 0")

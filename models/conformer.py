@@ -1,7 +1,8 @@
 """A conformer with windowed attention over the teacher's steps.
 
-Blocks as in Gulati et al., Interspeech 2020 (half feed-forward, attention, convolution, half feed-forward), with attention
-inside a window about each step and a learned bias for each distance, and layer norm in place of batch norm.
+Blocks as in Gulati et al., Interspeech 2020 (half feed-forward, attention, convolution, half
+feed-forward), with attention inside a window about each step and a learned bias for each distance,
+and layer norm in place of batch norm.
 """
 
 import torch
@@ -17,7 +18,8 @@ KERNEL = 7  # steps of the convolution
 
 
 class Conformer(nn.Module):
-    """(B, T, in_width) -> (B, T, width); what stands outside the lengths changes nothing inside them."""
+    """(B, T, in_width) -> (B, T, width); what stands outside the lengths changes nothing inside
+    them."""
 
     def __init__(self, in_width: int, width: int, blocks: int, dropout: float):
         super().__init__()
@@ -36,7 +38,8 @@ class Conformer(nn.Module):
 
 
 class _Window:
-    """Which steps each step attends to: `distance` int64 (T, T) from 0 to twice the window, and `barred` bool (B, 1, T, T)."""
+    """Which steps each step attends to: `distance` int64 (T, T) from 0 to twice the window, and
+    `barred` bool (B, 1, T, T)."""
 
     def __init__(self, inside: Tensor):
         time = torch.arange(inside.shape[2], device=inside.device)
@@ -74,10 +77,14 @@ class ConformerBlock(nn.Module):
 
     def _attend(self, x: Tensor, window: _Window) -> Tensor:
         batch, steps, width = x.shape
-        queries, keys, values = self.queries_keys_values(x).view(batch, steps, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+        queries, keys, values = (
+            self.queries_keys_values(x).view(batch, steps, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+        )
         bias = self.distance_bias[:, window.distance]  # (heads, T, T)
         bias = bias[None].masked_fill(window.barred, float("-inf"))
-        seen = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=bias.to(queries.dtype))
+        seen = functional.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=bias.to(queries.dtype)
+        )
         return self.attention_out(seen.transpose(1, 2).reshape(batch, steps, width))
 
     def _convolve(self, x: Tensor, inside: Tensor) -> Tensor:

@@ -16,9 +16,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's mallopt
 
 
 def choose_device(name: str, deterministic: bool = False) -> torch.device:
-    """The torch device for 'auto', 'cpu', 'cuda' or 'cuda:N'. Raises UsageError when it is not there.
+    """The torch device for 'auto', 'cpu', 'cuda' or 'cuda:N'. Raises UsageError when it is not
+    there.
 
-    'auto' is CUDA where there is one; where there is none, it says so. A GPU that is named becomes the current one.
+    'auto' is CUDA where there is one; where there is none, it says so. A GPU that is named becomes
+    the current one.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -31,16 +33,21 @@ def choose_device(name: str, deterministic: bool = False) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
-    if device.type == "cuda" and device.index is not None:  # else events and NCCL would be those of the first GPU
+        raise UsageError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices"
+        )
+    # Else events and NCCL would be those of the first GPU
+    if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     if device.type == "cpu":
         _keep_freed_memory()
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(min(torch.get_num_threads(), cores_allowed()))
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for to be deterministic
-        if device.type == "cuda":  # warn_only lets it run, and torch names each kernel of the kind once
+        # What cuBLAS asks for to be deterministic
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        # Warn_only lets it run, and torch names each kernel of the kind once
+        if device.type == "cuda":
             print(
                 "--deterministic: where CUDA has no deterministic kernel torch names it, and runs may differ in their last bits"
             )
@@ -50,9 +57,12 @@ def choose_device(name: str, deterministic: bool = False) -> torch.device:
 
 
 def cores_allowed(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores that this process may use: those it is bound to, and of those what a container's quota pays for. torch knows the
-    former alone; threads beyond the latter wait for each other at every kernel."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: those it is bound to, and of those what a container's quota
+    pays for. torch knows the former alone; threads beyond the latter wait for each other at every
+    kernel."""
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     with contextlib.suppress(OSError, ValueError):  # no quota, or none that is known
         share, period = quota.read_text().split()
         cores = min(cores, max(math.ceil(int(share) / int(period)), 1))
@@ -60,8 +70,9 @@ def cores_allowed(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc reuse freed blocks of many megabytes instead of returning them: each return costs page faults on the next
-    allocation, which take longer than the arithmetic (benchmarks/speed.py: two to three times the features a second)."""
+    """Let glibc reuse freed blocks of many megabytes instead of returning them: each return costs
+    page faults on the next allocation, which take longer than the arithmetic (benchmarks/speed.py:
+    two to three times the features a second)."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # another C library
             libc = ctypes.CDLL("libc.so.6")
@@ -70,7 +81,8 @@ def _keep_freed_memory() -> None:
 
 
 def peak_memory(device: torch.device) -> float:
-    """GB that tensors took at most on the CUDA device since `forget_peak_memory`; on the CPU, the process since it began."""
+    """GB that tensors took at most on the CUDA device since `forget_peak_memory`; on the CPU, the
+    process since it began."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     unit = 1 if sys.platform == "darwin" else 1024
@@ -89,13 +101,16 @@ class Precision:
     def __init__(self, name: str, device: torch.device):
         if name == "auto":
             name = (
-                "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+                "bf16"
+                if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+                else "fp32"
             )
         if name == "fp16" and device.type == "cpu":
             raise UsageError("--precision fp16 needs a CUDA device: use fp32 or bf16 on the CPU")
         self.name, self.device = name, device
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
-        if device.type == "cuda":  # what was asked for in float32 stays float32; beside bf16 or fp16 TF32 loses nothing
+        # What was asked for in float32 stays float32; beside bf16 or fp16 TF32 loses nothing
+        if device.type == "cuda":
             torch.set_float32_matmul_precision("highest" if name == "fp32" else "high")
             torch.backends.cudnn.allow_tf32 = name != "fp32"
 
@@ -103,7 +118,11 @@ class Precision:
         """In words, e.g. 'bf16 (TF32 where float32 stays)'."""
         if self.device.type != "cuda":
             return self.name
-        return f"{self.name} (without TF32)" if self.name == "fp32" else f"{self.name} (TF32 where float32 stays)"
+        return (
+            f"{self.name} (without TF32)"
+            if self.name == "fp32"
+            else f"{self.name} (TF32 where float32 stays)"
+        )
 
     def autocast(self) -> torch.autocast:
         """Context for forward passes; CTC and log-probabilities stay float32 inside it."""

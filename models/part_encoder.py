@@ -1,4 +1,5 @@
-"""Part encoders: each reads the features of one named landmark subset and tells a bridged gap from a seen part."""
+"""Part encoders: each reads the features of one named landmark subset and tells a bridged gap from
+a seen part."""
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,9 @@ from models.masking import MaskedBatchNorm
 class PartEncoder(nn.Module):
     """Standardised columns of the features -> (B, width, T).
 
-    columns: int64 (D,), which of the 6516 features to read. part: which column of `detected` tells whether the part was
-    seen; where it was not, a learned vector is added, so that the model can trust a bridged gap less.
+    columns: int64 (D,), which of the 6516 features to read. part: which column of `detected` tells
+    whether the part was seen; where it was not, a learned vector is added, so that the model can
+    trust a bridged gap less.
     """
 
     def __init__(self, columns: Tensor, part: int, width: int):
@@ -31,11 +33,19 @@ class PartEncoder(nn.Module):
 
     def read_from(self, layout: Layout) -> None:
         """Take features of the layout's landmarks from now on, beside the whole ones."""
-        self.places = torch.from_numpy(layout.columns(self.columns.cpu().numpy())).to(self.columns.device)
+        self.places = torch.from_numpy(layout.columns(self.columns.cpu().numpy())).to(
+            self.columns.device
+        )
 
-    def forward(self, features: Tensor, mean: Tensor, inverse_std: Tensor, seen: Tensor, mask: Tensor) -> Tensor:
-        """features (B, T, 6516 or 12 K), mean and inverse_std (6516,), seen bool (B, T, 4), mask (B, 1, T) -> (B, width, T)."""
-        x = features.index_select(2, self.columns if features.shape[2] == NUM_FEATURES else self.places)  # (B, T, D)
+    def forward(
+        self, features: Tensor, mean: Tensor, inverse_std: Tensor, seen: Tensor, mask: Tensor
+    ) -> Tensor:
+        """features (B, T, 6516 or 12 K), mean and inverse_std (6516,), seen bool (B, T, 4), mask
+        (B, 1, T) -> (B, width, T)."""
+        # (B, T, D)
+        x = features.index_select(
+            2, self.columns if features.shape[2] == NUM_FEATURES else self.places
+        )
         x = (x - mean[self.columns]) * inverse_std[self.columns]
         x = self.join(x.clamp(-STANDARDISED_LIMIT, STANDARDISED_LIMIT))
         x = x + (~seen[:, :, self.part, None]) * self.missing
@@ -51,10 +61,12 @@ STANDARDISED_LIMIT = 8.0
 
 
 class GraphPartEncoder(PartEncoder):
-    """A part encoder whose landmarks first exchange what they see: each landmark's values become a node of a graph with
-    learned edges (at first all alike), as graph networks over skeletons do (Yan et al. 2018), then all are joined.
+    """A part encoder whose landmarks first exchange what they see: each landmark's values become a
+    node of a graph with learned edges (at first all alike), as graph networks over skeletons do
+    (Yan et al. 2018), then all are joined.
 
-    columns: as of PartEncoder, ordered block, landmark, coordinate, of `landmarks` landmarks in `blocks` blocks.
+    columns: as of PartEncoder, ordered block, landmark, coordinate, of `landmarks` landmarks in
+    `blocks` blocks.
     """
 
     def __init__(self, columns: Tensor, part: int, width: int, landmarks: int, blocks: int):
@@ -68,7 +80,8 @@ class GraphPartEncoder(PartEncoder):
 
     def join(self, x: Tensor) -> Tensor:
         batch, frames, _ = x.shape
-        nodes = x.view(batch, frames, self.blocks, self.landmarks, -1).transpose(2, 3).flatten(3)  # (B, T, N, values)
+        # (B, T, N, values)
+        nodes = x.view(batch, frames, self.blocks, self.landmarks, -1).transpose(2, 3).flatten(3)
         nodes = torch.relu(self.embed(nodes) + self.place)
         nodes = nodes + torch.relu(self.exchange(self.edges.softmax(-1) @ nodes))
         return self.project(nodes.flatten(2))
@@ -78,8 +91,9 @@ NODE_WIDTH = 24
 
 
 class PartEncoderModel(nn.Module):
-    """What every model that reads the features by part encoders can say and be told of them: `parts`, the encoders, and the
-    statistics of the train split's features, which the checkpoint carries."""
+    """What every model that reads the features by part encoders can say and be told of them:
+    `parts`, the encoders, and the statistics of the train split's features, which the checkpoint
+    carries."""
 
     parts: nn.ModuleList
     feature_mean: Tensor
@@ -102,9 +116,11 @@ class PartEncoderModel(nn.Module):
 
 
 class GatedFusion(nn.Module):
-    """Joins the parts' encodings; each part is first scaled by a gate that looks at all parts of the frame.
+    """Joins the parts' encodings; each part is first scaled by a gate that looks at all parts of
+    the frame.
 
-    The gate lets the model lean on the body where a hand is lost. (B, sum of widths, T) -> (B, out_width, T).
+    The gate lets the model lean on the body where a hand is lost. (B, sum of widths, T) ->
+    (B, out_width, T).
     """
 
     def __init__(self, widths: list[int], out_width: int):

@@ -11,10 +11,12 @@ assert TIME_STRIDE == 4, "the student halves the frame rate twice"
 
 @dataclass(frozen=True)
 class StudentModelConfig:
-    """Sizes of the student. Parts: which named landmark subset (data/landmarks.py) each encoder reads, and its width.
+    """Sizes of the student. Parts: which named landmark subset (data/landmarks.py) each encoder
+    reads, and its width.
 
-    widths: channels of the convolutions at the full, half and quarter frame rate. causal: for streaming, an output step waits
-    for a few frames only (`Student.lookahead`), and features are normalised by what was seen so far.
+    widths: channels of the convolutions at the full, half and quarter frame rate. causal: for
+    streaming, an output step waits for a few frames only (`Student.lookahead`), and features are
+    normalised by what was seen so far.
     """
 
     pose_subset: str = "upper_body"
@@ -42,7 +44,9 @@ class StudentModelConfig:
                 raise UsageError(f"model.{name} {getattr(self, name)}: expected 1 or more")
         check_conformer(self.conformer_width)
         if len(self.widths) != 3 or min(self.widths) < 1:
-            raise UsageError(f"model.widths {list(self.widths)}: expected three widths of 1 or more")
+            raise UsageError(
+                f"model.widths {list(self.widths)}: expected three widths of 1 or more"
+            )
         if not 0 < self.head_scale < float("inf"):
             raise UsageError(f"model.head_scale {self.head_scale}: expected a number above 0")
         if not 0 <= self.dropout < 1:

@@ -9,11 +9,11 @@ from models.masking import MaskedBatchNorm
 
 
 class TemporalInception(nn.Module):
-    """Parallel convolutions of several kernel sizes and a pooled branch, joined and normalised (after Szegedy et al. 2015
-    and Carreira & Zisserman 2017, in one dimension).
+    """Parallel convolutions of several kernel sizes and a pooled branch, joined and normalised
+    (after Szegedy et al. 2015 and Carreira & Zisserman 2017, in one dimension).
 
-    Most of the width goes to kernel 5; 3 and 9 see faster and slower movement, and the pooled branch keeps what holds still.
-    (B, in_width, T) -> (B, out_width, T).
+    Most of the width goes to kernel 5; 3 and 9 see faster and slower movement, and the pooled
+    branch keeps what holds still. (B, in_width, T) -> (B, out_width, T).
     """
 
     def __init__(self, in_width: int, out_width: int):
@@ -21,14 +21,16 @@ class TemporalInception(nn.Module):
         eighth = out_width // 8
         widths = {3: eighth, 5: out_width - 3 * eighth, 9: eighth}
         self.branches = nn.ModuleList(
-            nn.Conv1d(in_width, width, kernel, padding=kernel // 2, bias=False) for kernel, width in widths.items()
+            nn.Conv1d(in_width, width, kernel, padding=kernel // 2, bias=False)
+            for kernel, width in widths.items()
         )
         self.pooled = nn.Conv1d(in_width, eighth, 1, bias=False)
         self.norm = MaskedBatchNorm(out_width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x (B, in_width, T) >= 0 with zeros outside the sentences, mask (B, 1, T)."""
-        # x is not negative, so zeros from padding never win the maximum over a sentence's own frames.
+        # x is not negative, so zeros from padding never win the maximum over a sentence's own
+        # frames.
         pooled = self.pooled(functional.max_pool1d(x, 3, stride=1, padding=1))
         x = torch.cat([*(branch(x) for branch in self.branches), pooled], dim=1)
         return torch.relu(self.norm(x, mask))
@@ -42,13 +44,17 @@ class InceptionStack(nn.Module):
 
     def __init__(self, in_width: int, widths: tuple[int, int], dropout: float):
         super().__init__()
-        self.stages = nn.ModuleList([TemporalInception(in_width, widths[0]), TemporalInception(*widths)])
+        self.stages = nn.ModuleList(
+            [TemporalInception(in_width, widths[0]), TemporalInception(*widths)]
+        )
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, C, T), lengths (B,) -> x (B, widths[1], ceil(T / 4)), lengths (B,)."""
         for stage in self.stages:
-            mask = (torch.arange(x.shape[2], device=x.device) < lengths[:, None]).to(x.dtype)[:, None]
+            mask = (torch.arange(x.shape[2], device=x.device) < lengths[:, None]).to(x.dtype)[
+                :, None
+            ]
             x = functional.max_pool1d(self.dropout(stage(x, mask)), 2, ceil_mode=True)
             lengths = (lengths + 1) // 2
         return x, lengths

@@ -1,7 +1,8 @@
-"""report.html of a training run or an evaluation: verdict and WER first, then curves, errors, sentences, settings.
+"""report.html of a training run or an evaluation: verdict and WER first, then curves, errors,
+sentences, settings.
 
-The page is made from what is already scored; nothing here changes a result. Everything that comes from files (glosses, ids,
-signers, paths) is escaped, and nothing in the page runs or is loaded.
+The page is made from what is already scored; nothing here changes a result. Everything that comes
+from files (glosses, ids, signers, paths) is escaped, and nothing in the page runs or is loaded.
 """
 
 import math
@@ -73,8 +74,9 @@ dl { display: grid; grid-template-columns: minmax(7rem, max-content) minmax(0, 1
 
 @dataclass(frozen=True)
 class DecodedSplit:
-    """A split as one decoder read it. posteriors: log-probs float32 (T', V) of each sentence; readings: class indices;
-    hypotheses: the glosses that are scored (those of `readings`, or what a clean-up left of them)."""
+    """A split as one decoder read it. posteriors: log-probs float32 (T', V) of each sentence;
+    readings: class indices; hypotheses: the glosses that are scored (those of `readings`, or what a
+    clean-up left of them)."""
 
     corpus: Corpus
     split: Split
@@ -100,8 +102,9 @@ class DecodedSplit:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """What a report shows besides the reading. result: `scoring.breakdown`; tiles: (value, what it is), after the WER's;
-    decoders: rows of `compare_decoders`; settings: {section: {key: value}}; environment: {name: value}."""
+    """What a report shows besides the reading. result: `scoring.breakdown`; tiles:
+    (value, what it is), after the WER's; decoders: rows of `compare_decoders`; settings: {section:
+    {key: value}}; environment: {name: value}."""
 
     title: str
     subtitle: str
@@ -139,8 +142,9 @@ def compare_decoders(
     used: tuple[str, str, float],
     clean_up: Callable[[list[str]], Sequence[str]] = list,
 ) -> list[tuple[str, str, dict, float]]:
-    """(name, settings, `scoring.rates`, milliseconds a sentence) of greedy, greedy with the confidence filter and `others`, on
-    the reading's posteriors; the reading's own decoder comes last, with the name, settings and milliseconds of `used`.
+    """(name, settings, `scoring.rates`, milliseconds a sentence) of greedy, greedy with the
+    confidence filter and `others`, on the reading's posteriors; the reading's own decoder comes
+    last, with the name, settings and milliseconds of `used`.
 
     clean_up: what becomes of a hypothesis before it is scored.
     """
@@ -174,11 +178,20 @@ def _header(report: EvaluationReport, reading: DecodedSplit) -> list[str]:
             "<p class='simulated'><b>Composed sentences.</b> This corpus joins recordings of isolated signs. Continuous "
             "signing is harder to read.</p>"
         )
-    tone = {"under the target": "good", "memorised": "good", "not memorised": "bad", "unusable": "bad"}
+    tone = {
+        "under the target": "good",
+        "memorised": "good",
+        "not memorised": "bad",
+        "unusable": "bad",
+    }
     tone |= {"collapsed to blanks": "bad", "not learning": "bad"}
-    reasons = "".join(f"<p>{escape(_sentence_case(reason))}</p>" for reason in report.verdict.reasons)
+    reasons = "".join(
+        f"<p>{escape(_sentence_case(reason))}</p>" for reason in report.verdict.reasons
+    )
     headline = f"<strong>{escape(_sentence_case(str(report.verdict)))}</strong>"
-    parts.append(f"<div class='verdict {tone.get(report.verdict.state, '')}'>{headline}{reasons}</div>")
+    parts.append(
+        f"<div class='verdict {tone.get(report.verdict.state, '')}'>{headline}{reasons}</div>"
+    )
     return parts
 
 
@@ -201,7 +214,9 @@ def _tiles(report: EvaluationReport) -> list[str]:
     ]
     tall = " tall" if len(report.tiles) > 2 else ""
     first = f"<b>{result['wer']:.2f} %</b><span>word error rate, 95 % interval {low:.2f} to {high:.2f}</span>"
-    return [f"<div class='tiles'><div class='tile first{tall}'>{first}</div>{''.join(others)}</div>"]
+    return [
+        f"<div class='tiles'><div class='tile first{tall}'>{first}</div>{''.join(others)}</div>"
+    ]
 
 
 def _curves(report: EvaluationReport) -> list[str]:
@@ -222,7 +237,9 @@ def _decoders(report: EvaluationReport) -> list[str]:
     for name, settings, found, taken in report.decoders:
         low, high = found["wer_interval"]
         kinds = [str(found[kind]) for kind in ("substitutions", "deletions", "insertions")]
-        rows.append((name, f"{found['wer']:.2f}", f"{low:.2f}–{high:.2f}", *kinds, f"{taken:.1f}", settings))
+        rows.append(
+            (name, f"{found['wer']:.2f}", f"{low:.2f}–{high:.2f}", *kinds, f"{taken:.1f}", settings)
+        )
     head = ("decoder", "WER %", "95 % interval", "sub", "del", "ins", "ms a sentence", "settings")
     return [
         "<h2>Decoders</h2>",
@@ -233,12 +250,19 @@ def _decoders(report: EvaluationReport) -> list[str]:
 
 def _groups(report: EvaluationReport) -> list[str]:
     parts = []
-    for title, groups in (("signer", report.result["by_signer"]), ("sentence length", report.result["by_length"])):
+    for title, groups in (
+        ("signer", report.result["by_signer"]),
+        ("sentence length", report.result["by_length"]),
+    ):
         shown, left_out = dict(groups), ""
         if len(shown) > GROUPS_DRAWN:
-            largest = sorted(groups, key=lambda name: -groups[name]["reference_glosses"])[:GROUPS_DRAWN]
+            largest = sorted(groups, key=lambda name: -groups[name]["reference_glosses"])[
+                :GROUPS_DRAWN
+            ]
             shown = {name: groups[name] for name in groups if name in set(largest)}
-            left_out = f"<p class='note'>The {GROUPS_DRAWN} of {len(groups)} with the most glosses.</p>"
+            left_out = (
+                f"<p class='note'>The {GROUPS_DRAWN} of {len(groups)} with the most glosses.</p>"
+            )
         if title == "sentence length":
             shown = {f"{name} glosses": one for name, one in shown.items()}
         rows = [
@@ -255,12 +279,16 @@ def _groups(report: EvaluationReport) -> list[str]:
 
 
 def ranked(aligned: Sequence[SentenceErrors]) -> list[int]:
-    """Indices of the sentences from the worst to the best: by errors a reference gloss, then by errors; of sentences without an
-    error the longest is the best."""
+    """Indices of the sentences from the worst to the best: by errors a reference gloss, then by
+    errors; of sentences without an error the longest is the best."""
 
     def badness(index: int) -> tuple:
         one = aligned[index]
-        rate = one.errors / one.reference_glosses if one.reference_glosses else math.inf * bool(one.errors) or 0.0
+        rate = (
+            one.errors / one.reference_glosses
+            if one.reference_glosses
+            else math.inf * bool(one.errors) or 0.0
+        )
         return -rate, -one.errors, one.reference_glosses if not one.errors else 0, index
 
     return sorted(range(len(aligned)), key=badness)
@@ -268,7 +296,11 @@ def ranked(aligned: Sequence[SentenceErrors]) -> list[int]:
 
 def worst_and_best(aligned: Sequence[SentenceErrors]) -> tuple[list[int], list[int]]:
     """The ten worst sentences, all with errors, and of the others the ten best, the best one first."""
-    order = [index for index in ranked(aligned) if aligned[index].reference_glosses or aligned[index].errors]
+    order = [
+        index
+        for index in ranked(aligned)
+        if aligned[index].reference_glosses or aligned[index].errors
+    ]
     worst = [index for index in order[:SENTENCES_LISTED] if aligned[index].errors]
     return worst, order[: len(worst) - 1 if worst else None : -1][:SENTENCES_LISTED]
 
@@ -281,7 +313,8 @@ def _sentences(reading: DecodedSplit) -> list[str]:
         zip(
             listed,
             align_pairs(
-                [reading.references[index] for index in listed], [reading.hypotheses[index] for index in listed]
+                [reading.references[index] for index in listed],
+                [reading.hypotheses[index] for index in listed],
             ),
             strict=True,
         )
@@ -293,20 +326,37 @@ def _sentences(reading: DecodedSplit) -> list[str]:
     ]
     parts.append("<div class='grid'>")
     for title, chosen in (("worst", worst), ("best", best)):
-        inside = "".join(_sentence(reading, index, aligned[index], pairs[index]) for index in chosen)
-        empty = "<p>No sentence has an error.</p>" if title == "worst" else "<p>All sentences are listed above.</p>"
-        parts.append(f"<section class='{title}'><h3>The {len(chosen) or ''} {title}</h3>{inside or empty}</section>")
+        inside = "".join(
+            _sentence(reading, index, aligned[index], pairs[index]) for index in chosen
+        )
+        empty = (
+            "<p>No sentence has an error.</p>"
+            if title == "worst"
+            else "<p>All sentences are listed above.</p>"
+        )
+        parts.append(
+            f"<section class='{title}'><h3>The {len(chosen) or ''} {title}</h3>{inside or empty}</section>"
+        )
     return [*parts, "</div>"]
 
 
 def _sentence(
-    reading: DecodedSplit, index: int, errors: SentenceErrors, pairs: Sequence[tuple[str | None, str | None]]
+    reading: DecodedSplit,
+    index: int,
+    errors: SentenceErrors,
+    pairs: Sequence[tuple[str | None, str | None]],
 ) -> str:
     sentence = reading.split.sentences[index]
-    wer = f"{100 * errors.errors / errors.reference_glosses:.0f} %" if errors.reference_glosses else "no reference"
+    wer = (
+        f"{100 * errors.errors / errors.reference_glosses:.0f} %"
+        if errors.reference_glosses
+        else "no reference"
+    )
     cells = []
     for said, heard in pairs:
-        kind = "ins" if said is None else "del" if heard is None else "sub" if said != heard else "ok"
+        kind = (
+            "ins" if said is None else "del" if heard is None else "sub" if said != heard else "ok"
+        )
         above = "<em>added</em>" if said is None else f"<i>{escape(said)}</i>"
         below = "<em>left out</em>" if heard is None else f"<i>{escape(heard)}</i>"
         cells.append(f"<span class='{kind}'>{above}{below}</span>")
@@ -317,9 +367,15 @@ def _sentence(
 
 
 def _maps(reading: DecodedSplit) -> list[str]:
-    """The worst, the middle and the best sentence: skeletons at the decoded glosses, and the posteriors below."""
+    """The worst, the middle and the best sentence: skeletons at the decoded glosses, and the
+    posteriors below."""
     order = ranked(reading.aligned)
-    chosen = sorted({round(place) for place in np.linspace(0, len(order) - 1, min(SENTENCES_MAPPED, len(order)))})
+    chosen = sorted(
+        {
+            round(place)
+            for place in np.linspace(0, len(order) - 1, min(SENTENCES_MAPPED, len(order)))
+        }
+    )
     parts = [
         "<h2>What the model sees</h2>",
         "<p class='note'>The signer in the middle of each decoded gloss, then the probability of each gloss over time: the "
@@ -333,7 +389,11 @@ def _maps(reading: DecodedSplit) -> list[str]:
 
 
 def _map(reading: DecodedSplit, index: int, title: str) -> str:
-    sentence, log_probs, decoded = reading.split.sentences[index], reading.posteriors[index], reading.readings[index]
+    sentence, log_probs, decoded = (
+        reading.split.sentences[index],
+        reading.posteriors[index],
+        reading.readings[index],
+    )
     glosses = reading.vocabulary.decode(decoded)
     step = TIME_STRIDE / reading.corpus.fps
     begins, ends = gloss_spans(
@@ -353,7 +413,10 @@ def _map(reading: DecodedSplit, index: int, title: str) -> str:
     picture = posterior_map(
         log_probs[:, classes].exp().T.numpy(),
         labels,
-        [(gloss, begin * step, end * step) for gloss, (begin, end) in zip(glosses, spans, strict=True)],
+        [
+            (gloss, begin * step, end * step)
+            for gloss, (begin, end) in zip(glosses, spans, strict=True)
+        ],
         len(log_probs) * step,
         f"Posteriors of {sentence.id}",
     )
@@ -367,28 +430,49 @@ def _map(reading: DecodedSplit, index: int, title: str) -> str:
 
 
 def map_classes(log_probs: Tensor, decoded: Sequence[int], reference: Sequence[int]) -> list[int]:
-    """Rows of a posterior map: the decoded classes in their order, those of the reference that were not decoded, the strongest
-    others that anywhere reach a probability of 0.1, and the blank. log_probs (T', V)."""
+    """Rows of a posterior map: the decoded classes in their order, those of the reference that were
+    not decoded, the strongest others that anywhere reach a probability of 0.1, and the blank.
+    log_probs (T', V)."""
     rows = list(dict.fromkeys([*decoded, *reference]))
     highest = log_probs.amax(0).exp()
-    rivals = [number for number in highest.argsort(descending=True).tolist() if number not in rows and number != BLANK]
-    return [*rows, *(number for number in rivals[:RIVALS] if highest[number] >= RIVAL_PROBABILITY), BLANK]
+    rivals = [
+        number
+        for number in highest.argsort(descending=True).tolist()
+        if number not in rows and number != BLANK
+    ]
+    return [
+        *rows,
+        *(number for number in rivals[:RIVALS] if highest[number] >= RIVAL_PROBABILITY),
+        BLANK,
+    ]
 
 
-def _moments(reading: DecodedSplit, index: int, glosses: Sequence[str], spans: Sequence[tuple[int, int]]) -> str:
+def _moments(
+    reading: DecodedSplit, index: int, glosses: Sequence[str], spans: Sequence[tuple[int, int]]
+) -> str:
     landmarks, detected = reading.split.read(index)
     fps, log_probs = reading.corpus.fps, reading.posteriors[index]
     shown = range(len(glosses))
     if len(glosses) > SKELETONS_A_SENTENCE:
-        shown = sorted({round(place) for place in np.linspace(0, len(glosses) - 1, SKELETONS_A_SENTENCE)})
-    frames = {number: min(TIME_STRIDE * sum(spans[number]) // 2, len(landmarks) - 1) for number in shown}
-    box = signer_box(landmarks[list(frames.values())], detected[list(frames.values())], reading.corpus.aspect_ratio)
+        shown = sorted(
+            {round(place) for place in np.linspace(0, len(glosses) - 1, SKELETONS_A_SENTENCE)}
+        )
+    frames = {
+        number: min(TIME_STRIDE * sum(spans[number]) // 2, len(landmarks) - 1) for number in shown
+    }
+    box = signer_box(
+        landmarks[list(frames.values())],
+        detected[list(frames.values())],
+        reading.corpus.aspect_ratio,
+    )
     figures = []
     for number, frame in frames.items():
         begin, end = spans[number]
         confidence = float(log_probs[begin:end, reading.readings[index][number]].max().exp())
         words = f"Skeleton at {frame / fps:.2f} s"
-        drawing = skeleton(landmarks[frame], detected[frame], reading.corpus.aspect_ratio, box, words)
+        drawing = skeleton(
+            landmarks[frame], detected[frame], reading.corpus.aspect_ratio, box, words
+        )
         figures.append(
             f"<figure>{drawing}<figcaption><b>{number + 1} {escape(glosses[number])}</b><br>"
             f"{TIME_STRIDE * begin / fps:.2f}–{TIME_STRIDE * end / fps:.2f} s<br>{100 * confidence:.0f} %</figcaption></figure>"
@@ -411,7 +495,13 @@ def _confusions(report: EvaluationReport, reading: DecodedSplit) -> list[str]:
         rows = []
         for text, count in common[kind][:ERRORS_LISTED]:
             gloss = text.split(" -> ")[0]
-            rows.append((text.replace(" -> ", " → "), str(count), "–" if kind == "insertions" else str(said[gloss])))
+            rows.append(
+                (
+                    text.replace(" -> ", " → "),
+                    str(count),
+                    "–" if kind == "insertions" else str(said[gloss]),
+                )
+            )
         inside = table((head, "times", "signed"), rows) if rows else "<p>None.</p>"
         columns.append(f"<div><h3>{title}</h3>{inside}</div>")
     return [

@@ -1,4 +1,5 @@
-"""The report's figures: curves of a run, WER with intervals, posteriors over time, skeletons. matplotlib, as inline SVG."""
+"""The report's figures: curves of a run, WER with intervals, posteriors over time, skeletons.
+matplotlib, as inline SVG."""
 
 import math
 from collections.abc import Sequence
@@ -14,17 +15,22 @@ from reports.html_page import FIRST, GRID, INK, MUTED, PAGE, SECOND, THIRD, plot
 from reports.skeleton import draw_skeleton
 from reports.verdict import TARGET_WER
 
-_SMALL = (4.3, 2.9)  # inches; on a phone a figure of this width is shown about as large as it is drawn
+# Inches; on a phone a figure of this width is shown about as large as it is drawn
+_SMALL = (4.3, 2.9)
 _MOST_DOTTED = 30  # epochs up to which each one is marked
 _LONGEST_LABEL = 24  # characters
-_UPPER_BODY = (slice(0, 17), PART_SLICES["left_hand"], PART_SLICES["right_hand"])  # the pose down to the wrists
+# The pose down to the wrists
+_UPPER_BODY = (slice(0, 17), PART_SLICES["left_hand"], PART_SLICES["right_hand"])
 _BODY_PARTS = [PARTS.index(part) for part in ("pose", "left_hand", "right_hand")]
-_MOST_WER = 110.0  # percent at the upper end of an axis: insertions of the first epochs may go far above it
-_LOG_ABOVE = 20  # times the smallest value: a loss that falls this far is shown on a logarithmic axis
+# Percent at the upper end of an axis: insertions of the first epochs may go far above it
+_MOST_WER = 110.0
+# Times the smallest value: a loss that falls this far is shown on a logarithmic axis
+_LOG_ABOVE = 20
 
 
 def curves(history: Sequence[dict], best_epoch: int | None) -> dict[str, str]:
-    """{title: SVG} of WER, loss, kinds of error and learning rate over the epochs (rows of metrics.jsonl)."""
+    """{title: SVG} of WER, loss, kinds of error and learning rate over the epochs
+    (rows of metrics.jsonl)."""
     with plot_settings():
         return {
             "Word error rate": _wer(history, best_epoch),
@@ -57,7 +63,9 @@ def _pair(axes: Axes, history: Sequence[dict], kind: str) -> None:
     for split, colour, style in (("train", SECOND, "--"), ("dev", FIRST, "-")):
         values = _column(history, f"{split}_{kind}")
         if not np.isnan(values).all():  # the overfit check has no train WER of its own
-            axes.plot(epochs, values, style, color=colour, marker=marker, linewidth=1.5, label=split)
+            axes.plot(
+                epochs, values, style, color=colour, marker=marker, linewidth=1.5, label=split
+            )
 
 
 def _mark_best(axes: Axes, best_epoch: int | None) -> None:
@@ -77,7 +85,15 @@ def _wer(history: Sequence[dict], best_epoch: int | None) -> str:
     best = next((row for row in history if row["epoch"] == best_epoch), None)
     if best is not None:
         label = f"best dev {best['dev_wer']:.2f} % (epoch {best['epoch']})"
-        axes.plot(best["epoch"], best["dev_wer"], "o", color=INK, markerfacecolor=PAGE, markersize=6, label=label)
+        axes.plot(
+            best["epoch"],
+            best["dev_wer"],
+            "o",
+            color=INK,
+            markerfacecolor=PAGE,
+            markersize=6,
+            label=label,
+        )
     axes.set_ylim(0, max(_top(history), TARGET_WER * 1.3))
     axes.legend(fontsize=8)
     rows = f"dev from {history[0]['dev_wer']:.1f} to {history[-1]['dev_wer']:.1f} % over {len(history)} epochs"
@@ -87,7 +103,15 @@ def _wer(history: Sequence[dict], best_epoch: int | None) -> str:
 def _top(history: Sequence[dict]) -> float:
     """The upper end of the WER axis."""
     largest = max(
-        [0.0, *(value for kind in ("train", "dev") for value in _column(history, f"{kind}_wer") if value > 0)]
+        [
+            0.0,
+            *(
+                value
+                for kind in ("train", "dev")
+                for value in _column(history, f"{kind}_wer")
+                if value > 0
+            ),
+        ]
     )
     return min(largest * 1.05, _MOST_WER)
 
@@ -95,7 +119,12 @@ def _top(history: Sequence[dict]) -> float:
 def _loss(history: Sequence[dict], best_epoch: int | None) -> str:
     figure, axes = _axes(history, "loss (mean of sentences)")
     _pair(axes, history, "loss")
-    values = [value for kind in ("train", "dev") for value in _column(history, f"{kind}_loss") if math.isfinite(value)]
+    values = [
+        value
+        for kind in ("train", "dev")
+        for value in _column(history, f"{kind}_loss")
+        if math.isfinite(value)
+    ]
     if values and min(values) > 0 and max(values) > _LOG_ABOVE * min(values):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
@@ -108,7 +137,8 @@ def _loss(history: Sequence[dict], best_epoch: int | None) -> str:
 
 
 def _errors(history: Sequence[dict], best_epoch: int | None) -> str:
-    """Substitutions, deletions and insertions in percent of the reference glosses: together they are the dev WER."""
+    """Substitutions, deletions and insertions in percent of the reference glosses: together they
+    are the dev WER."""
     figure, axes = _axes(history, "% of dev glosses")
     epochs = [row["epoch"] for row in history]
     kinds = {"substitutions": FIRST, "deletions": SECOND, "insertions": THIRD}
@@ -132,14 +162,20 @@ def _errors(history: Sequence[dict], best_epoch: int | None) -> str:
 def _rate(history: Sequence[dict]) -> str:
     figure, axes = _axes(history, "learning rate, end of epoch")
     marker = "." if len(history) <= _MOST_DOTTED else ""
-    axes.plot([row["epoch"] for row in history], _column(history, "learning_rate"), color=FIRST, marker=marker)
+    axes.plot(
+        [row["epoch"] for row in history],
+        _column(history, "learning_rate"),
+        color=FIRST,
+        marker=marker,
+    )
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=False)
     return svg(figure, "Learning rate over the epochs")
 
 
 def intervals(groups: dict[str, dict], whole: float) -> str:
-    """Each group's WER as a dot with its 95 % interval, the whole split's as a line. groups: name -> `scoring.rates`."""
+    """Each group's WER as a dot with its 95 % interval, the whole split's as a line. groups: name
+    -> `scoring.rates`."""
     with plot_settings():
         figure = Figure(figsize=(4.3, 0.9 + 0.27 * len(groups)), layout="constrained")
         axes = figure.subplots()
@@ -150,7 +186,9 @@ def intervals(groups: dict[str, dict], whole: float) -> str:
         axes.hlines(places, low, high, color=FIRST, linewidth=1.6)
         axes.plot(middle, places, "o", color=FIRST, markersize=5)
         axes.set_yticks(places, list(map(_short, groups)))
-        axes.set(xlabel="WER % with 95 % interval; dotted: all sentences", ylim=(len(groups) - 0.5, -0.5))
+        axes.set(
+            xlabel="WER % with 95 % interval; dotted: all sentences", ylim=(len(groups) - 0.5, -0.5)
+        )
         axes.set_xlim(0, max(float(high.max()), whole, 1.0) * 1.05)
         axes.grid(axis="x", linewidth=0.6)
         axes.set_axisbelow(True)
@@ -164,9 +202,11 @@ def posterior_map(
     seconds: float,
     description: str,
 ) -> str:
-    """Probability of each class over time, darker is more probable, with the decoded glosses where they are above it.
+    """Probability of each class over time, darker is more probable, with the decoded glosses where
+    they are above it.
 
-    probabilities: (rows, steps) 0 to 1; decoded: (gloss, begin, end) in seconds; seconds: length of all steps.
+    probabilities: (rows, steps) 0 to 1; decoded: (gloss, begin, end) in seconds; seconds: length of
+    all steps.
     """
     with plot_settings():
         figure = Figure(figsize=(9.2, 1.25 + 0.21 * len(rows)), layout="constrained")
@@ -182,7 +222,13 @@ def posterior_map(
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         for _, begin, end in decoded:
-            axes.plot([begin, end - 0.003 * seconds], [-0.95, -0.95], color=INK, linewidth=4, solid_capstyle="butt")
+            axes.plot(
+                [begin, end - 0.003 * seconds],
+                [-0.95, -0.95],
+                color=INK,
+                linewidth=4,
+                solid_capstyle="butt",
+            )
         above = axes.secondary_xaxis("top")
         above.set_xticks(
             [(begin + end) / 2 for _, begin, end in decoded],
@@ -199,14 +245,24 @@ def _short(label: str) -> str:
     return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
 
 
-def signer_box(landmarks: np.ndarray, detected: np.ndarray, aspect_ratio: float) -> tuple[float, float, float]:
-    """A square around head, arms and hands in all the given frames: its middle x and y and its side, in image heights.
+def signer_box(
+    landmarks: np.ndarray, detected: np.ndarray, aspect_ratio: float
+) -> tuple[float, float, float]:
+    """A square around head, arms and hands in all the given frames: its middle x and y and its
+    side, in image heights.
 
     landmarks (N, 543, 3), detected (N, 4). Nothing detected: the whole image.
     """
-    points = [landmarks[seen][:, part] for part, seen in zip(_UPPER_BODY, detected[:, _BODY_PARTS].T, strict=True)]
-    xy = np.concatenate([each[..., :2].reshape(-1, 2) for each in points]).astype(np.float64) * [aspect_ratio, 1]
-    xy = xy[(xy >= -0.1).all(1) & (xy <= [aspect_ratio + 0.1, 1.1]).all(1)]  # arms are guessed far outside the image
+    points = [
+        landmarks[seen][:, part]
+        for part, seen in zip(_UPPER_BODY, detected[:, _BODY_PARTS].T, strict=True)
+    ]
+    xy = np.concatenate([each[..., :2].reshape(-1, 2) for each in points]).astype(np.float64) * [
+        aspect_ratio,
+        1,
+    ]
+    # Arms are guessed far outside the image
+    xy = xy[(xy >= -0.1).all(1) & (xy <= [aspect_ratio + 0.1, 1.1]).all(1)]
     if not len(xy):
         return aspect_ratio / 2, 0.5, max(aspect_ratio, 1.0)
     low, high = xy.min(0), xy.max(0)
@@ -222,7 +278,8 @@ def skeleton(
     box: tuple[float, float, float],
     description: str,
 ) -> str:
-    """One frame, landmarks (543, 3) and detected (4,), as a small drawing of what is in the `signer_box`."""
+    """One frame, landmarks (543, 3) and detected (4,), as a small drawing of what is in the
+    `signer_box`."""
     with plot_settings():
         figure = Figure(figsize=(1.3, 1.3))
         axes = figure.add_axes((0, 0, 1, 1))

@@ -1,7 +1,9 @@
-"""What the project's HTML pages share: one file with style, tables and pictures in it, that loads nothing and runs nothing.
+"""What the project's HTML pages share: one file with style, tables and pictures in it, that loads
+nothing and runs nothing.
 
-A page follows the reader's light or dark setting, a phone's width and paper. Plots are matplotlib's, as SVG whose colours are
-the page's: draw with INK, MUTED, FIRST and so on, and `svg` writes the page's CSS variables in their place.
+A page follows the reader's light or dark setting, a phone's width and paper. Plots are
+matplotlib's, as SVG whose colours are the page's: draw with INK, MUTED, FIRST and so on, and `svg`
+writes the page's CSS variables in their place.
 """
 
 import base64
@@ -17,10 +19,20 @@ from matplotlib.figure import Figure
 
 from errors import DataError
 
-# Stand-ins that matplotlib draws with; in the page each is a CSS variable with a light and a dark value.
+# Stand-ins that matplotlib draws with; in the page each is a CSS variable with a light and a dark
+# value.
 INK, MUTED, GRID, PAGE = "#1d2128", "#5e6672", "#dadee4", "#fefefe"
-FIRST, SECOND, THIRD = "#1764b8", "#b8560f", "#7a4aa8"  # of data: they keep apart for the colour-blind
-_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "line", PAGE: "page", FIRST: "first", SECOND: "second", THIRD: "third"}
+# Of data: they keep apart for the colour-blind
+FIRST, SECOND, THIRD = "#1764b8", "#b8560f", "#7a4aa8"
+_VARIABLES = {
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "line",
+    PAGE: "page",
+    FIRST: "first",
+    SECOND: "second",
+    THIRD: "third",
+}
 _MATPLOTLIB = {
     "svg.fonttype": "none",  # text stays text: small, in the reader's font, any script
     "svg.hashsalt": "page",  # ids, and so the file, do not change from one writing to the next
@@ -67,8 +79,10 @@ svg { font-family: system-ui, sans-serif; } svg * { stroke-linejoin: round; }
 
 
 def write_page(path: Path, title: str, parts: Iterable[str], style: str = "") -> None:
-    """Write the HTML parts as a page; `style` is CSS of its own. Raises DataError when it cannot be written."""
-    # The policy forbids whatever a page like this has no business doing: scripts, and loading anything at all.
+    """Write the HTML parts as a page; `style` is CSS of its own. Raises DataError when it cannot be
+    written."""
+    # The policy forbids whatever a page like this has no business doing: scripts, and loading
+    # anything at all.
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     page = (
         "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'>"
@@ -77,23 +91,29 @@ def write_page(path: Path, title: str, parts: Iterable[str], style: str = "") ->
         f"<title>{escape(title)}</title><style>{STYLE}{style}</style></head>\n<body>\n"
     )
     try:
-        # surrogateescape: a path that this locale could not decode is written as the bytes that it is
-        path.write_text(page + "\n".join(parts) + "\n</body></html>\n", encoding="utf-8", errors="surrogateescape")
+        # surrogateescape: a path that this locale could not decode is written as the bytes that it
+        # is
+        path.write_text(
+            page + "\n".join(parts) + "\n</body></html>\n",
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}") from None
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], text: Sequence[int] = (0,)) -> str:
-    """An HTML table of plain strings, which are escaped here. Columns numbered in `text` are words, the others numbers."""
+    """An HTML table of plain strings, which are escaped here. Columns numbered in `text` are words,
+    the others numbers."""
 
     def cells(row: Sequence[str], tag: str) -> str:
         kinds = [" class='text'" if column in text else "" for column in range(len(row))]
-        return "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, row, strict=True))
+        return "".join(
+            f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(kinds, row, strict=True)
+        )
 
     body = "".join(f"<tr>{cells(row, 'td')}</tr>\n" for row in rows)
-    return (
-        f"<div class='scroll'><table><thead><tr>{cells(head, 'th')}</tr></thead>\n<tbody>{body}</tbody></table></div>"
-    )
+    return f"<div class='scroll'><table><thead><tr>{cells(head, 'th')}</tr></thead>\n<tbody>{body}</tbody></table></div>"
 
 
 def plot_settings():
@@ -102,14 +122,20 @@ def plot_settings():
 
 
 def svg(figure: Figure, description: str) -> str:
-    """A figure as inline SVG in the page's colours and font; `description` is what is read out in its place."""
+    """A figure as inline SVG in the page's colours and font; `description` is what is read out in
+    its place."""
     buffer = io.StringIO()
     with plot_settings(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # the reader's browser draws the text
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        # The reader's browser draws the text
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.savefig(
+            buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+        )
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(
+        r"<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>", "", text, flags=re.DOTALL
+    )
     text = re.sub(r" font-family: [^;\"]*(;|(?=\"))", "", text)
     text = re.sub(r"(?<= d=\")[^\"]+", lambda path: _short_path(path[0]), text)
     used = set(re.findall(r"(?:#|url\(#)([\w.-]+)", text))
@@ -123,7 +149,11 @@ def svg(figure: Figure, description: str) -> str:
 
 def _short_path(path: str) -> str:
     """A path's numbers with two decimals: a hundredth of a point is finer than any screen."""
-    return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", path).replace("\n", " ").strip()
+    return (
+        re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", path)
+        .replace("\n", " ")
+        .strip()
+    )
 
 
 def _page_colour(colour: str) -> str:

@@ -1,4 +1,5 @@
-"""MODEL_CARD.md: what a trained model is, what it was trained on, how well it reads, and what it is not for."""
+"""MODEL_CARD.md: what a trained model is, what it was trained on, how well it reads, and what it is
+not for."""
 
 from pathlib import Path
 
@@ -6,7 +7,9 @@ from data.corpus import Corpus
 from reports.verdict import Verdict
 
 
-def write_model_card(path: Path, result: dict, corpus: Corpus, glosses: int, verdict: Verdict, session: dict) -> None:
+def write_model_card(
+    path: Path, result: dict, corpus: Corpus, glosses: int, verdict: Verdict, session: dict
+) -> None:
     """MODEL_CARD.md of a finished run, from its result.json's content. Raises OSError."""
     low, high = result["best_dev_wer_interval"]
     data = []
@@ -26,20 +29,26 @@ def write_model_card(path: Path, result: dict, corpus: Corpus, glosses: int, ver
             f"- {name}: {len(split):,} sentences, {int(split.lengths.sum()):,} frames, "
             f"{signers} {'signer' if signers == 1 else 'signers'}"
         )
-    unseen = {s.signer for s in corpus.splits["dev"].sentences} - {s.signer for s in corpus.splits["train"].sentences}
+    unseen = {s.signer for s in corpus.splits["dev"].sentences} - {
+        s.signer for s in corpus.splits["train"].sentences
+    }
     rate = f"{result['best_dev_wer']:.2f} % (95 % interval {low:.2f} to {high:.2f})"
     decoder = result["decoder"] + (
         " decoder, tuned on this same dev" if result["decoder"] == "adaptive" else " decoder"
     )
     epoch, epochs = result["best_epoch"], result["epochs_run"]
     chosen = (
-        f"Epoch {epoch} of {epochs}" if epoch else f"The model that was fine-tuned, which none of {epochs} epochs beat"
+        f"Epoch {epoch} of {epochs}"
+        if epoch
+        else f"The model that was fine-tuned, which none of {epochs} epochs beat"
     )
     words = _plain(" ".join([str(verdict), *verdict.reasons]))
     git = session["git"]
     code = git["commit"] or f"of unknown commit ({_plain(git['reason'])})"
     teacher = result.get("teacher")
-    taught = f"\nTaught by {_plain(teacher['path'])}, SHA-256 {teacher['sha256']}." if teacher else ""
+    taught = (
+        f"\nTaught by {_plain(teacher['path'])}, SHA-256 {teacher['sha256']}." if teacher else ""
+    )
     packages = ", ".join(f"{name} {version}" for name, version in session["packages"].items())
     text = f"""# Model card: {_plain(path.resolve().parent.name)}
 
@@ -91,5 +100,6 @@ teaching smaller models. A gloss sentence is not a translation.
 
 
 def _plain(text: str) -> str:
-    """Text from files or names as Markdown shows it: nothing in it is formatting, HTML or a table's border."""
+    """Text from files or names as Markdown shows it: nothing in it is formatting, HTML or a table's
+    border."""
     return "".join(f"\\{char}" if char in "\\`*_[]<>|#&" else char for char in text)

@@ -1,4 +1,5 @@
-"""What is needed to repeat a run, beside its config.yaml: environment.json, with one entry for each time it was started."""
+"""What is needed to repeat a run, beside its config.yaml: environment.json, with one entry for each
+time it was started."""
 
 import contextlib
 import json
@@ -21,15 +22,21 @@ _PROJECT = Path(__file__).resolve().parent.parent
 
 
 def git_state(folder: Path = _PROJECT) -> dict:
-    """{"commit": …, "changed": …}: the commit of this code and whether tracked files differ from it; both None, with a
-    "reason", where there is no git, no repository, or the code is not in the repository around it."""
+    """{"commit": …, "changed": …}: the commit of this code and whether tracked files differ from
+    it; both None, with a "reason", where there is no git, no repository, or the code is not in the
+    repository around it."""
     try:
 
         def git(*arguments: str) -> str:
             command = ["git", "-C", str(folder), *arguments]
             environment = {**os.environ, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
             ended = subprocess.run(
-                command, capture_output=True, encoding="utf-8", errors="replace", timeout=20, env=environment
+                command,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=20,
+                env=environment,
             )
             if ended.returncode == 1:
                 raise OSError("the git repository around the code does not track it")
@@ -39,7 +46,10 @@ def git_state(folder: Path = _PROJECT) -> dict:
 
         git("ls-files", "--error-unmatch", "reports/provenance.py")
         commit = git("rev-parse", "HEAD")
-        return {"commit": commit, "changed": bool(git("status", "--porcelain", "--untracked-files=no"))}
+        return {
+            "commit": commit,
+            "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
+        }
     except FileNotFoundError:
         return {"commit": None, "changed": None, "reason": "git is not installed"}
     except (OSError, subprocess.SubprocessError) as error:
@@ -49,8 +59,8 @@ def git_state(folder: Path = _PROJECT) -> dict:
 def describe_session(
     corpus: Corpus, device: torch.device, precision: str, seed: int, start: str, processes: int = 1
 ) -> dict:
-    """Command line, code, versions, machine, corpus and seed of this process; `start`: what it began with, in words;
-    `processes`: of the run. Plain values."""
+    """Command line, code, versions, machine, corpus and seed of this process; `start`: what it
+    began with, in words; `processes`: of the run. Plain values."""
     versions = {}
     for package in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -64,7 +74,9 @@ def describe_session(
         "python": platform.python_version(),
         "packages": versions,
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({_processor()})",
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"cpu ({_processor()})",
         "threads": torch.get_num_threads(),
         "processes": processes,
         "precision": precision,
@@ -81,19 +93,23 @@ def describe_session(
 
 def _processor() -> str:
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in (
+            Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        ):
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
 
 
 def record_session(folder: Path, session: dict) -> None:
-    """Append to the folder's environment.json: a run that is continued has one session for each start. Raises OSError."""
+    """Append to the folder's environment.json: a run that is continued has one session for each
+    start. Raises OSError."""
     path = folder / "environment.json"
     try:
         earlier = json.loads(path.read_text(encoding="utf-8"))["sessions"]
         earlier = earlier if isinstance(earlier, list) else []
-    except (OSError, ValueError, KeyError, TypeError):  # none yet, or not one of ours: the new one must be kept
+    # None yet, or not one of ours: the new one must be kept
+    except (OSError, ValueError, KeyError, TypeError):
         earlier = []
     write_json(path, {"sessions": [*earlier, session]})
 

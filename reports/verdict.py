@@ -1,4 +1,5 @@
-"""What a run's history, or an evaluation's counts, say in plain words: learning, overfitting, collapsed to blanks, ..."""
+"""What a run's history, or an evaluation's counts, say in plain words: learning, overfitting,
+collapsed to blanks, ..."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +11,9 @@ TOO_EARLY, COLLAPSED, NOT_LEARNING = "too early", "collapsed to blanks", "not le
 OVERFITTING, IMPROVING, PLATEAU = "overfitting", "still improving", "levelled off"
 
 _FEWEST_EPOCHS = 3
-_SILENT = 90.0  # percent of the reference glosses left out, and of the steps blank, from which on a model says nothing
+# Percent of the reference glosses left out, and of the steps blank, from which on a model says
+# nothing
+_SILENT = 90.0
 _USELESS = 90.0  # percent WER
 _GAP = 5.0  # percentage points between train and dev
 _LATEST = 0.25  # share of the run that counts as its end
@@ -18,7 +21,8 @@ _LATEST = 0.25  # share of the run that counts as its end
 
 @dataclass(frozen=True)
 class Verdict:
-    """state: one of the constants above; headline: a sentence; reasons: sentences with the numbers, then what to try."""
+    """state: one of the constants above; headline: a sentence; reasons: sentences with the numbers,
+    then what to try."""
 
     state: str
     headline: str
@@ -29,12 +33,15 @@ class Verdict:
 
 
 def history_verdict(history: Sequence[dict]) -> Verdict:
-    """How a training went, from its epochs' rows (the lines of metrics.jsonl; WER in percent, the dev WER greedy).
+    """How a training went, from its epochs' rows (the lines of metrics.jsonl; WER in percent, the
+    dev WER greedy).
 
-    The rules, the first that holds: fewer than 3 epochs are too few; a model that leaves out 90 % of the glosses and answers
-    90 % of the steps with blank has collapsed; a best dev WER of 90 % or more is no learning; a train WER under half of the
-    dev WER and 5 points away from it, with no better dev WER in the last quarter of the run, is overfitting; a dev WER that
-    in the last quarter became better by half a point and by 3 % of itself is still improving; otherwise it has levelled off.
+    The rules, the first that holds: fewer than 3 epochs are too few; a model that leaves out 90 %
+    of the glosses and answers 90 % of the steps with blank has collapsed; a best dev WER of 90 % or
+    more is no learning; a train WER under half of the dev WER and 5 points away from it, with no
+    better dev WER in the last quarter of the run, is overfitting; a dev WER that in the last
+    quarter became better by half a point and by 3 % of itself is still improving; otherwise it has
+    levelled off.
     """
     if not history:
         return Verdict(TOO_EARLY, "no epoch was trained.", ())
@@ -45,7 +52,9 @@ def history_verdict(history: Sequence[dict]) -> Verdict:
     ]
     if len(history) < _FEWEST_EPOCHS:
         return Verdict(
-            TOO_EARLY, f"{len(history)} of at least {_FEWEST_EPOCHS} epochs needed to judge by.", tuple(facts)
+            TOO_EARLY,
+            f"{len(history)} of at least {_FEWEST_EPOCHS} epochs needed to judge by.",
+            tuple(facts),
         )
     if outputs_only_blanks(last):
         facts = [
@@ -70,7 +79,9 @@ def history_verdict(history: Sequence[dict]) -> Verdict:
     gap = f"train WER {last['train_wer']:.1f} % against dev WER {last['dev_wer']:.1f} % in the last epoch"
     apart = last["train_wer"] < last["dev_wer"] / 2 and last["dev_wer"] - last["train_wer"] >= _GAP
     if apart and gained <= 0:
-        facts.append(f"It knows the train sentences far better than new ones: {gap}.{_loss_rise(history)}")
+        facts.append(
+            f"It knows the train sentences far better than new ones: {gap}.{_loss_rise(history)}"
+        )
         facts.append(
             "Try more data, more augmentation, a higher --dropout or --weight_decay; more epochs will not help."
         )
@@ -78,21 +89,27 @@ def history_verdict(history: Sequence[dict]) -> Verdict:
     if apart:
         facts.append(f"Train is ahead of dev: {gap}.")
     if gained >= 0.5 and gained >= 0.03 * earlier:
-        facts.append(f"In the last quarter of the run it fell from {earlier:.2f} %: more --epochs are likely to help.")
+        facts.append(
+            f"In the last quarter of the run it fell from {earlier:.2f} %: more --epochs are likely to help."
+        )
         return Verdict(IMPROVING, "the model is learning and had not finished.", tuple(facts))
     facts.append(
         f"In the last quarter of the run it {f'fell by {gained:.2f} points' if gained > 0 else 'did not fall'}."
     )
-    return Verdict(PLATEAU, "the model has learned, and more epochs alone would change little.", tuple(facts))
+    return Verdict(
+        PLATEAU, "the model has learned, and more epochs alone would change little.", tuple(facts)
+    )
 
 
 def outputs_only_blanks(row: dict) -> bool:
-    """Whether an epoch's model leaves out nearly all of dev's glosses and answers nearly all steps with blank."""
+    """Whether an epoch's model leaves out nearly all of dev's glosses and answers nearly all steps
+    with blank."""
     return _share_left_out(row) >= _SILENT and 100 * row["dev_blank_share"] >= _SILENT
 
 
 def evaluation_verdict(result: dict, blank_share: float) -> Verdict:
-    """What an evaluation's WER and counts (the keys of `decoding.scoring.rates`) say; blank_share 0 to 1."""
+    """What an evaluation's WER and counts (the keys of `decoding.scoring.rates`) say; blank_share 0
+    to 1."""
     wer, glosses = result["wer"], result["reference_glosses"]
     errors = {kind: result[kind] for kind in ("substitutions", "deletions", "insertions")}
     facts = []
@@ -109,7 +126,9 @@ def evaluation_verdict(result: dict, blank_share: float) -> Verdict:
             "deletions": "it leaves glosses out",
             "insertions": "it adds glosses that were not signed",
         }[kind]
-        facts.append(f"Most errors are {kind} ({errors[kind]} of {sum(errors.values())}): {meaning}.")
+        facts.append(
+            f"Most errors are {kind} ({errors[kind]} of {sum(errors.values())}): {meaning}."
+        )
     if wer >= _USELESS:
         return Verdict("unusable", f"{wer:.2f} % WER is the range of chance.", tuple(facts))
     state = "under the target" if wer < TARGET_WER else "not under the target"
@@ -128,7 +147,11 @@ def _share_left_out(row: dict) -> float:
 
 
 def _loss_rise(history: Sequence[dict]) -> str:
-    losses = [row["dev_loss"] for row in history if row["dev_loss"] is not None and math.isfinite(row["dev_loss"])]
+    losses = [
+        row["dev_loss"]
+        for row in history
+        if row["dev_loss"] is not None and math.isfinite(row["dev_loss"])
+    ]
     if not losses or losses[-1] <= 1.1 * min(losses):
         return ""
     return f" The dev loss rose from {min(losses):.2f} to {losses[-1]:.2f}."

@@ -1,7 +1,9 @@
-"""A video with the skeleton and the glosses drawn onto it. OpenCV draws lines, Pillow the letters: OpenCV has only ASCII.
+"""A video with the skeleton and the glosses drawn onto it. OpenCV draws lines, Pillow the letters:
+OpenCV has only ASCII.
 
-The font is matplotlib's DejaVu Sans. A gloss with a character that it lacks is drawn in the first installed font that has
-all its characters; where there is none, such characters are empty boxes, and `missing` has them.
+The font is matplotlib's DejaVu Sans. A gloss with a character that it lacks is drawn in the first
+installed font that has all its characters; where there is none, such characters are empty boxes,
+and `missing` has them.
 """
 
 import logging
@@ -16,14 +18,21 @@ from PIL import Image, ImageDraw, ImageFont
 from data.landmarks import BODY_LINES, FINGER_LINES, PART_SLICES, PARTS, SUBSETS
 from errors import DataError
 
-COLOURS = {"pose": (190, 190, 190), "face": (160, 160, 160), "left_hand": (255, 160, 40), "right_hand": (60, 60, 255)}
-SPOKEN, SPEAKING, NOTE = (255, 255, 255), (255, 220, 60), (255, 150, 150)  # red, green, blue, as Pillow has them
+COLOURS = {
+    "pose": (190, 190, 190),
+    "face": (160, 160, 160),
+    "left_hand": (255, 160, 40),
+    "right_hand": (60, 60, 255),
+}
+# Red, green, blue, as Pillow has them
+SPOKEN, SPEAKING, NOTE = (255, 255, 255), (255, 220, 60), (255, 150, 150)
 REPLACEMENT = "□"
 
 
 class OverlayWriter:
-    """Writes an mp4. Frames come with their times; each is repeated until its clock has caught up with them, so that a
-    recording of uneven frames plays at its own speed. The file is there once it is complete: use it in a `with`."""
+    """Writes an mp4. Frames come with their times; each is repeated until its clock has caught up
+    with them, so that a recording of uneven frames plays at its own speed. The file is there once
+    it is complete: use it in a `with`."""
 
     def __init__(self, path: Path, fps: float, note: str = ""):
         """note: stands in the corner of each picture."""
@@ -41,10 +50,11 @@ class OverlayWriter:
         detected: np.ndarray,
         caption: Sequence[tuple[str, bool]],
     ) -> None:
-        """Draw onto a copy of picture uint8 (H, W, 3), given landmarks (543, 3) in fractions of it and detected (4,).
+        """Draw onto a copy of picture uint8 (H, W, 3), given landmarks (543, 3) in fractions of it
+        and detected (4,).
 
-        caption: glosses, and whether they are being signed at this time; the last ones that fit are shown.
-        Raises DataError when the file cannot be written.
+        caption: glosses, and whether they are being signed at this time; the last ones that fit are
+        shown. Raises DataError when the file cannot be written.
         """
         drawn = draw_skeleton_on_picture(picture, landmarks, detected)
         drawn = self._draw_caption(drawn, caption)
@@ -73,10 +83,14 @@ class OverlayWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"cannot write {self.path}: {error.strerror}") from None
-        writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter_fourcc(*"mp4v"), self.fps, (width, height))
+        writer = cv2.VideoWriter(
+            str(self._partial), cv2.VideoWriter_fourcc(*"mp4v"), self.fps, (width, height)
+        )
         if not writer.isOpened():
             self._partial.unlink(missing_ok=True)
-            raise DataError(f"{self.path} cannot be written as a video of {width}x{height} at {self.fps:g} frames/s")
+            raise DataError(
+                f"{self.path} cannot be written as a video of {width}x{height} at {self.fps:g} frames/s"
+            )
         return writer
 
     def _draw_caption(self, picture: np.ndarray, caption: Sequence[tuple[str, bool]]) -> np.ndarray:
@@ -85,7 +99,9 @@ class OverlayWriter:
         words = [(word, *_font_for(word, size)) for word, _ in caption]
         self.missing.update(*(missing for _, _, missing in words))
         shown, space, room = [], size / 3, width - size
-        for (word, font, missing), (_, speaking) in zip(reversed(words), reversed(caption), strict=True):
+        for (word, font, missing), (_, speaking) in zip(
+            reversed(words), reversed(caption), strict=True
+        ):
             text = "".join(REPLACEMENT if letter in missing else letter for letter in word)
             length = font.getlength(text)
             if shown and length + space > room:
@@ -102,12 +118,22 @@ class OverlayWriter:
             x += length + space
         if self.note:
             font = ImageFont.truetype(_default_font(), max(9, size // 2))
-            brush.text((size / 4, size / 4), self.note, font=font, fill=NOTE, stroke_width=1, stroke_fill=(0, 0, 0))
+            brush.text(
+                (size / 4, size / 4),
+                self.note,
+                font=font,
+                fill=NOTE,
+                stroke_width=1,
+                stroke_fill=(0, 0, 0),
+            )
         return np.ascontiguousarray(np.asarray(image)[..., ::-1])
 
 
-def draw_skeleton_on_picture(picture: np.ndarray, landmarks: np.ndarray, detected: np.ndarray) -> np.ndarray:
-    """The parts that were detected, drawn onto a copy of the picture uint8 (H, W, 3) blue, green, red."""
+def draw_skeleton_on_picture(
+    picture: np.ndarray, landmarks: np.ndarray, detected: np.ndarray
+) -> np.ndarray:
+    """The parts that were detected, drawn onto a copy of the picture uint8 (H, W, 3) blue, green,
+    red."""
     import cv2
 
     drawn = picture.copy()
@@ -123,7 +149,14 @@ def draw_skeleton_on_picture(picture: np.ndarray, landmarks: np.ndarray, detecte
             continue
         own = points[PART_SLICES[part]]
         lines = [own[list(line)] for line in (BODY_LINES if part == "pose" else FINGER_LINES)]
-        cv2.polylines(drawn, [line.astype(np.int32) for line in lines], False, COLOURS[part], thickness, cv2.LINE_AA)
+        cv2.polylines(
+            drawn,
+            [line.astype(np.int32) for line in lines],
+            False,
+            COLOURS[part],
+            thickness,
+            cv2.LINE_AA,
+        )
     return drawn
 
 
@@ -139,13 +172,15 @@ def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
 
 @cache
 def _default_font() -> str:
-    package = Path(find_spec("matplotlib").origin).parent  # not imported: that would look for a writable home
+    # Not imported: that would look for a writable home
+    package = Path(find_spec("matplotlib").origin).parent
     return str(package / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
 
 
 @cache
 def _font_file(text: str) -> tuple[str, frozenset[str]]:
-    """The font that has all characters of a text, else the default one, and the characters that it lacks."""
+    """The font that has all characters of a text, else the default one, and the characters that it
+    lacks."""
     missing = _lacking(_default_font(), text)
     if missing:
         for path in _installed_fonts():
@@ -185,5 +220,9 @@ def _installed_fonts() -> tuple[str, ...]:
     found = []
     for folder in folders:
         place = Path(folder).expanduser()
-        found += sorted(str(path) for path in place.rglob("*") if path.suffix.lower() in (".ttf", ".otf", ".ttc"))
+        found += sorted(
+            str(path)
+            for path in place.rglob("*")
+            if path.suffix.lower() in (".ttf", ".otf", ".ttc")
+        )
     return tuple(found)

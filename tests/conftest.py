@@ -1,4 +1,5 @@
-"""A tiny corpus that can be learned in seconds, a tiny teacher to learn it with, and short ways to run both."""
+"""A tiny corpus that can be learned in seconds, a tiny teacher to learn it with, and short ways to
+run both."""
 
 import os
 
@@ -24,14 +25,23 @@ GLOSSES = ("HOUSE", "RAIN", "SUN", "TOMORROW", "WIND")
 
 
 def gloss_landmarks(gloss: str, frames: int, random: np.random.Generator) -> np.ndarray:
-    """float32 (frames, 543, 3): a body that stands still while both hands follow the gloss's own path in its own shape."""
+    """float32 (frames, 543, 3): a body that stands still while both hands follow the gloss's own
+    path in its own shape."""
     own = generator("tiny gloss", gloss)  # what makes the gloss, the same in every sentence
     body = generator("tiny body").normal(0, 0.05, size=(543, 3)) + np.array([0.5, 0.4, 0.0])
-    body[NOSE, :2], body[LEFT_SHOULDER, :2], body[RIGHT_SHOULDER, :2] = (0.5, 0.25), (0.6, 0.45), (0.4, 0.45)
+    body[NOSE, :2], body[LEFT_SHOULDER, :2], body[RIGHT_SHOULDER, :2] = (
+        (0.5, 0.25),
+        (0.6, 0.45),
+        (0.4, 0.45),
+    )
     landmarks = np.repeat(body[None], frames, axis=0)
     time = np.linspace(0, 1, frames)[:, None]
-    # The right hand is held higher: one that leads only now and then would have its sentences mirrored one by one.
-    for part, wrist, x, y in (("left_hand", LEFT_WRIST, 0.6, 0.75), ("right_hand", RIGHT_WRIST, 0.4, 0.5)):
+    # The right hand is held higher: one that leads only now and then would have its sentences
+    # mirrored one by one.
+    for part, wrist, x, y in (
+        ("left_hand", LEFT_WRIST, 0.6, 0.75),
+        ("right_hand", RIGHT_WRIST, 0.4, 0.5),
+    ):
         start, way = own.uniform(-0.15, 0.15, size=2), own.uniform(-0.2, 0.2, size=2)
         landmarks[:, wrist, :2] = np.array([x, y]) + start + way * np.sin(np.pi * time)
         shape = own.normal(0, 0.03, size=(21, 3))
@@ -41,25 +51,48 @@ def gloss_landmarks(gloss: str, frames: int, random: np.random.Generator) -> np.
     return (landmarks + random.normal(0, 0.003, size=landmarks.shape)).astype(np.float32)
 
 
-def sentence_landmarks(glosses: list[str], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Landmarks of the glosses one after the other, 8 to 12 frames each, and detected with lost hands."""
-    landmarks = np.concatenate([gloss_landmarks(gloss, int(random.integers(8, 13)), random) for gloss in glosses])
+def sentence_landmarks(
+    glosses: list[str], random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks of the glosses one after the other, 8 to 12 frames each, and detected with lost
+    hands."""
+    landmarks = np.concatenate(
+        [gloss_landmarks(gloss, int(random.integers(8, 13)), random) for gloss in glosses]
+    )
     detected = np.ones((len(landmarks), 4), dtype=bool)
     detected[:, 2:] = random.random((len(landmarks), 2)) >= 0.1
     return landmarks, detected
 
 
-def write_corpus(path: Path, splits: dict[str, list[str | tuple[str, int]]], seed: int = 0, **facts) -> Path:
-    """A corpus folder whose splits hold the given annotations, or (annotation, frames) to cut a sentence short; `seed`
-    makes the recordings."""
-    options = {"fps": 25, "aspect_ratio": 0.8, "made_by": {"tool": "tests"}, "name": path.name, **facts}
+def write_corpus(
+    path: Path, splits: dict[str, list[str | tuple[str, int]]], seed: int = 0, **facts
+) -> Path:
+    """A corpus folder whose splits hold the given annotations, or (annotation, frames) to cut a
+    sentence short; `seed` makes the recordings."""
+    options = {
+        "fps": 25,
+        "aspect_ratio": 0.8,
+        "made_by": {"tool": "tests"},
+        "name": path.name,
+        **facts,
+    }
     with CorpusWriter(path, **options) as writer:
         for split, annotations in splits.items():
             part = writer.split(split)
             for number, annotation in enumerate(annotations):
-                annotation, frames = annotation if isinstance(annotation, tuple) else (annotation, None)
-                landmarks, detected = sentence_landmarks(annotation.split(), generator(seed, split, number))
-                part.add(f"{split}-{number:02d}", "anna", annotation, landmarks[:frames], detected[:frames])
+                annotation, frames = (
+                    annotation if isinstance(annotation, tuple) else (annotation, None)
+                )
+                landmarks, detected = sentence_landmarks(
+                    annotation.split(), generator(seed, split, number)
+                )
+                part.add(
+                    f"{split}-{number:02d}",
+                    "anna",
+                    annotation,
+                    landmarks[:frames],
+                    detected[:frames],
+                )
     return path
 
 
@@ -91,9 +124,11 @@ def tiny_corpus(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def make_settings(tiny_corpus):
-    """make_settings(output_dir, **training) -> {section: {key: value}} of a run on the tiny corpus that takes a moment.
+    """make_settings(output_dir, **training) -> {section: {key: value}} of a run on the tiny corpus
+    that takes a moment.
 
-    12 sentences in batches of 5, 5 and 2 make two updates an epoch, the second from the short batch alone.
+    12 sentences in batches of 5, 5 and 2 make two updates an epoch, the second from the short batch
+    alone.
     """
 
     def make(output_dir: Path, **training) -> dict[str, dict]:
@@ -125,9 +160,9 @@ def make_settings(tiny_corpus):
 
 @pytest.fixture(autouse=True)
 def without_drawing(request, monkeypatch):
-    """Figures take longer to draw than a tiny run to train. Tests that are not marked `figures` go without: reports are made
-    all the same, with empty pictures. (`finished_run` and other fixtures of a wider scope come before this one: theirs are
-    drawn.)"""
+    """Figures take longer to draw than a tiny run to train. Tests that are not marked `figures` go
+    without: reports are made all the same, with empty pictures. (`finished_run` and other fixtures
+    of a wider scope come before this one: theirs are drawn.)"""
     if "figures" not in request.keywords:
         monkeypatch.setattr("reports.figures.svg", lambda figure, description: "<svg></svg>")
         for module in ("reports.run_report", "training.overfit_check"):
@@ -154,20 +189,25 @@ def run_script():
 
     def run(*arguments, **options) -> subprocess.CompletedProcess:
         command = [sys.executable, *map(str, arguments)]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, **options)
+        return subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=120, **options
+        )
 
     return run
 
 
 @pytest.fixture(scope="session")
 def execute_run():
-    """execute_run(overrides, resume=None, extend=False) -> (Run, result.json's content), in this process."""
+    """execute_run(overrides, resume=None, extend=False) -> (Run, result.json's content), in this
+    process."""
     from training.resume import plan_start
     from training.run import execute
     from training.setup import prepare_run
 
     def run(overrides: dict, resume: Path | str | None = None, extend: bool = False):
-        prepared = prepare_run(plan_start(None if resume is None else str(resume), overrides), extend)
+        prepared = prepare_run(
+            plan_start(None if resume is None else str(resume), overrides), extend
+        )
         return prepared, execute(prepared)
 
     return run

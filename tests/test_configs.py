@@ -10,8 +10,11 @@ from models.i3d_teacher import I3DTeacher, count_parameters
 from models.student import Student
 from training.config import Config, merge_overrides, read_overrides
 
-# sweep.yaml is a list of variations, read by benchmarks/ablation.py and checked in tests/test_ablation.py.
-ALL = sorted(p for p in (Path(__file__).parent.parent / "configs").glob("*.yaml") if p.stem != "sweep")
+# sweep.yaml is a list of variations, read by benchmarks/ablation.py and checked in
+# tests/test_ablation.py.
+ALL = sorted(
+    p for p in (Path(__file__).parent.parent / "configs").glob("*.yaml") if p.stem != "sweep"
+)
 STUDENTS = [path for path in ALL if path.stem.startswith("student")]
 CONFIGS = [path for path in ALL if path not in STUDENTS]
 
@@ -67,7 +70,10 @@ def test_every_student_is_tested_above():
 
 def test_student_yaml_has_the_defaults_of_the_model_and_the_loss():
     config = StudentConfig().updated(read_overrides(STUDENTS[0], StudentConfig))
-    assert (config.model, config.distillation) == (StudentConfig().model, StudentConfig().distillation)
+    assert (config.model, config.distillation) == (
+        StudentConfig().model,
+        StudentConfig().distillation,
+    )
 
 
 def test_teacher_yaml_is_the_defaults_written_out():
@@ -90,7 +96,12 @@ def test_finetune_yaml_changes_what_a_fine_tune_changes():
 
 def test_each_configuration_has_a_folder_of_its_own():
     folders = [
-        Config().updated(read_overrides(path)).training.output_dir for path in CONFIGS if path.stem != "finetune"
+        Config().updated(read_overrides(path)).training.output_dir
+        for path in CONFIGS
+        if path.stem != "finetune"
     ]
-    folders += [StudentConfig().updated(read_overrides(path, StudentConfig)).training.output_dir for path in STUDENTS]
+    folders += [
+        StudentConfig().updated(read_overrides(path, StudentConfig)).training.output_dir
+        for path in STUDENTS
+    ]
     assert len(set(folders)) == len(folders)

@@ -1,4 +1,5 @@
-"""Every command in docs/phoenix2014.md runs, in the page's order, on a miniature of the corpus's layout."""
+"""Every command in docs/phoenix2014.md runs, in the page's order, on a miniature of the corpus's
+layout."""
 
 import importlib
 import json
@@ -18,9 +19,14 @@ from data.sources.holistic import missing_library
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "phoenix2014.md"
-IDS = {"train": [f"01April_2010_heute-{n}" for n in range(3)], "dev": ["02May_2010_heute-0"], "test": ["03June_2010-5"]}
+IDS = {
+    "train": [f"01April_2010_heute-{n}" for n in range(3)],
+    "dev": ["02May_2010_heute-0"],
+    "test": ["03June_2010-5"],
+}
 ANNOTATIONS = {"train": "loc-REGEN  REGEN SONNE", "dev": "REGEN", "test": "SONNE REGEN"}
-# What is put behind a command, by how it begins, so that it ends in seconds. One that is not listed fails the test.
+# What is put behind a command, by how it begins, so that it ends in seconds. One that is not listed
+# fails the test.
 MADE_SMALL = {
     "python prepare_data.py extract": "--workers 1",
     "python prepare_data.py check": "",
@@ -54,14 +60,21 @@ def mediapipe_is_there() -> str | None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, make_corpus, mediapipe_is_there) -> Path:
-    """A folder with the configurations, made to ask for a small model, and beside it the archive as it unpacks.
+    """A folder with the configurations, made to ask for a small model, and beside it the archive as
+    it unpacks.
 
     Where MediaPipe cannot be used the corpus that extraction would make is put there.
     """
     root = tmp_path_factory.mktemp("phoenix")
     copy = root / "my project"
     shutil.copytree(ROOT / "configs", copy / "configs")
-    small = {"pose_width": 8, "face_width": 8, "hand_width": 8, "fusion_width": 16, "conformer_width": 8}
+    small = {
+        "pose_width": 8,
+        "face_width": 8,
+        "hand_width": 8,
+        "fusion_width": 16,
+        "conformer_width": 8,
+    }
     config = copy / "configs" / "phoenix2014.yaml"
     settings = yaml.safe_load(config.read_text())
     settings["model"] |= {**small, "inception_widths": [16, 16]}
@@ -70,20 +83,31 @@ def project(tmp_path_factory, make_corpus, mediapipe_is_there) -> Path:
     manual = release / "annotations" / "manual"
     manual.mkdir(parents=True)
     for split, ids in IDS.items():
-        rows = [f"{id}|{id}/1/*.png|Signer0{n}|{ANNOTATIONS[split]}" for n, id in enumerate(ids, start=1)]
-        (manual / f"{split}.corpus.csv").write_text("\n".join(["id|folder|signer|annotation", *rows, ""]))
+        rows = [
+            f"{id}|{id}/1/*.png|Signer0{n}|{ANNOTATIONS[split]}"
+            for n, id in enumerate(ids, start=1)
+        ]
+        (manual / f"{split}.corpus.csv").write_text(
+            "\n".join(["id|folder|signer|annotation", *rows, ""])
+        )
         if mediapipe_is_there is None:
             for number, id in enumerate(ids):
                 start = 5 * number + {"train": 0, "dev": 20, "test": 30}[split]
-                _write_frames(release / "features" / "fullFrame-210x260px" / split / id / "1", id, start)
+                _write_frames(
+                    release / "features" / "fullFrame-210x260px" / split / id / "1", id, start
+                )
     if mediapipe_is_there is not None:
-        sentences = {split: [ANNOTATIONS[split].replace("loc-REGEN ", "")] * len(ids) for split, ids in IDS.items()}
+        sentences = {
+            split: [ANNOTATIONS[split].replace("loc-REGEN ", "")] * len(ids)
+            for split, ids in IDS.items()
+        }
         make_corpus(copy / "data" / "corpora" / "phoenix2014", sentences)
     return copy
 
 
 def _write_frames(folder: Path, id: str, start: int) -> None:
-    """13 frames of scikit-image's astronaut moving to the side, of the corpus's size and with its names."""
+    """13 frames of scikit-image's astronaut moving to the side, of the corpus's size and with its
+    names."""
     import cv2
     from skimage.data import astronaut
 
@@ -108,16 +132,23 @@ def test_the_page_leads_from_the_archive_to_a_test_wer(project, mediapipe_is_the
         beginnings = [beginning for beginning in MADE_SMALL if command.startswith(beginning)]
         assert beginnings, f"a command without a test: {command}"
         reads_footage = "extract" in command or "transcribe.py" in command
-        if (reads_footage and mediapipe_is_there is not None) or (command[:4] == "sctk" and not shutil.which("sctk")):
+        if (reads_footage and mediapipe_is_there is not None) or (
+            command[:4] == "sctk" and not shutil.which("sctk")
+        ):
             continue
-        command = command.replace("/where/you/unpacked", "../unpacked").replace("SENTENCE", IDS["test"][0])
+        command = command.replace("/where/you/unpacked", "../unpacked").replace(
+            "SENTENCE", IDS["test"][0]
+        )
         words = shlex.split(f"{command} {MADE_SMALL[max(beginnings, key=len)]}")
         assert run(words) == 0, command
         if "--dry_run" in command:
             assert not Path("checkpoints/phoenix2014").exists()
         ran.append(words[1])
     assert {"prepare_data.py", "train_teacher.py", "evaluate.py"} <= set(ran)
-    result = project / "checkpoints/phoenix2014_finetune/evaluation_test_adaptive_phoenix2014/result.json"
+    result = (
+        project
+        / "checkpoints/phoenix2014_finetune/evaluation_test_adaptive_phoenix2014/result.json"
+    )
     facts = json.loads(result.read_text())
     assert (facts["split"], facts["sentences"], facts["reference_glosses"]) == ("test", 1, 2)
     assert facts["scoring"] == "phoenix2014" and 0 <= facts["wer"] <= 1000
@@ -129,7 +160,11 @@ def test_extraction_made_the_corpus_that_the_page_describes(project, mediapipe_i
         pytest.skip(mediapipe_is_there)
     corpus = Corpus(project / "data/corpora/phoenix2014")
     assert corpus.fps == 25 and corpus.aspect_ratio == 210 / 260
-    assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 3, "dev": 1, "test": 1}
+    assert {name: len(split) for name, split in corpus.splits.items()} == {
+        "train": 3,
+        "dev": 1,
+        "test": 1,
+    }
     assert corpus.split("train").sentences[0].glosses == ("REGEN", "SONNE")  # cleaned up
     assert corpus.split("test").lengths.tolist() == [13]
     assert (project / "phoenix2014.html").is_file()
@@ -139,7 +174,10 @@ def test_extraction_made_the_corpus_that_the_page_describes(project, mediapipe_i
 def test_the_bytes_a_frame_takes(tiny_corpus):
     """The page's 3,262."""
     corpus = Corpus(tiny_corpus)
-    size = sum((tiny_corpus / f"train.{name}.npy").stat().st_size - 128 for name in ("landmarks", "detected"))
+    size = sum(
+        (tiny_corpus / f"train.{name}.npy").stat().st_size - 128
+        for name in ("landmarks", "detected")
+    )
     assert size == 3262 * int(corpus.split("train").offsets[-1])
     assert "3,262 bytes" in PAGE.read_text(encoding="utf-8").replace("\n", " ")
 
@@ -151,7 +189,9 @@ def test_no_figure_is_claimed():
 def test_the_options_of_the_page_on_speed_and_of_the_script_s_help_are_known():
     texts = [(ROOT / "docs" / "speed.md").read_text(encoding="utf-8"), train_teacher.__doc__]
     commands = [
-        line for text in texts for line in re.findall(r"^ *(?:python|torchrun .*?) (train_teacher.py .*)$", text, re.M)
+        line
+        for text in texts
+        for line in re.findall(r"^ *(?:python|torchrun .*?) (train_teacher.py .*)$", text, re.M)
     ]
     assert len(commands) > 6
     for command in commands:

@@ -7,14 +7,30 @@ import overfit_test
 from errors import DataError, UsageError
 from training.config import Config, read_overrides
 
-FILES = {"result.json", "hypotheses.csv", "training_curves.png", "config.yaml", "environment.json", "report.html"}
+FILES = {
+    "result.json",
+    "hypotheses.csv",
+    "training_curves.png",
+    "config.yaml",
+    "environment.json",
+    "report.html",
+}
 
 
 @pytest.fixture
 def arguments(tiny_settings, tmp_path) -> list[str]:
     """Command line of a check that memorises within seconds."""
-    tiny_settings["training"] |= {"epochs": 300, "accumulation_steps": 1, "weight_decay": 0.0, "warmup_epochs": 5.0}
-    tiny_settings["model"] |= {"hand_width": 32, "inception_widths": [48, 48], "conformer_width": 32}
+    tiny_settings["training"] |= {
+        "epochs": 300,
+        "accumulation_steps": 1,
+        "weight_decay": 0.0,
+        "warmup_epochs": 5.0,
+    }
+    tiny_settings["model"] |= {
+        "hand_width": 32,
+        "inception_widths": [48, 48],
+        "conformer_width": 32,
+    }
     tiny_settings["augmentation"] = {"enabled": False}
     path = tmp_path / "overfit.yaml"
     path.write_text(yaml.safe_dump(tiny_settings))
@@ -30,13 +46,21 @@ def test_a_teacher_that_memorises_ends_with_0(arguments, tmp_path, capsys):
     assert f"memorised: 0.0 % WER after {result['epochs_run']} epochs" in output
     assert {path.name for path in (tmp_path / "run").iterdir()} >= FILES
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert f"Memorised: 0.0 % WER after {result['epochs_run']} epochs" in page and "<b>0.00 %</b>" in page
+    assert (
+        f"Memorised: 0.0 % WER after {result['epochs_run']} epochs" in page
+        and "<b>0.00 %</b>" in page
+    )
     rows = [line.split() for line in output.splitlines() if line[:5].strip().isdigit()]
     assert [int(row[0]) for row in rows] == list(range(5, result["epochs_run"] + 1, 5))
     wers = [float(row[2]) for row in rows]
     assert wers[-3:] == [0, 0, 0], "held for three checks"
-    assert all(set(wers[i : i + 3]) != {0.0} for i in range(len(wers) - 3)), "and not longer than that"
-    hypotheses = [line.split("|") for line in (tmp_path / "run" / "hypotheses.csv").read_text().splitlines()[1:]]
+    assert all(set(wers[i : i + 3]) != {0.0} for i in range(len(wers) - 3)), (
+        "and not longer than that"
+    )
+    hypotheses = [
+        line.split("|")
+        for line in (tmp_path / "run" / "hypotheses.csv").read_text().splitlines()[1:]
+    ]
     assert len(hypotheses) == 5 and all(row[2] == row[3] for row in hypotheses)
 
 
@@ -64,7 +88,9 @@ def test_sentences_that_cannot_be_aligned_are_passed_over(arguments, make_corpus
     overfit_test.main([*options, "--num_samples", "2"])
     rows = (tmp_path / "run" / "hypotheses.csv").read_text().splitlines()[1:]
     assert [row.split("|")[0] for row in rows] == ["train-01", "train-02"]
-    with pytest.raises(DataError, match="only 3 train sentences can be trained on, --num_samples is 4"):
+    with pytest.raises(
+        DataError, match="only 3 train sentences can be trained on, --num_samples is 4"
+    ):
         overfit_test.main([*options, "--num_samples", "4"])
 
 
@@ -76,7 +102,10 @@ def test_settings_come_from_overfit_yaml_unless_given(monkeypatch, tmp_path):
         raise UsageError("enough")
 
     monkeypatch.setattr("training.overfit_check.run_overfit_check", note)
-    for argv in ([], ["--num_samples", "7", "--learning_rate", "0.5", "--output_dir", "x", "--seed", "4"]):
+    for argv in (
+        [],
+        ["--num_samples", "7", "--learning_rate", "0.5", "--output_dir", "x", "--seed", "4"],
+    ):
         with pytest.raises(UsageError, match="enough"):
             overfit_test.main(argv)
     plain = Config().updated(read_overrides(overfit_test.DEFAULT_CONFIG))

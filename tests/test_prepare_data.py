@@ -46,29 +46,68 @@ def mp_data(tmp_path):
 
 @pytest.fixture
 def isolated(tmp_path, mp_data):
-    assert run("import", "--format", "mp_data", "--input", mp_data, "--output", tmp_path / "isolated") == 0
+    assert (
+        run("import", "--format", "mp_data", "--input", mp_data, "--output", tmp_path / "isolated")
+        == 0
+    )
     return tmp_path / "isolated"
 
 
 def test_import_compose_and_check(tmp_path, mp_data, capsys):
-    assert run("import", "--format", "mp_data", "--input", mp_data, "--output", tmp_path / "isolated") == 0
+    assert (
+        run("import", "--format", "mp_data", "--input", mp_data, "--output", tmp_path / "isolated")
+        == 0
+    )
     said = capsys.readouterr().out
-    assert "25 frames/s (--fps), width/height 1.333 (--aspect_ratio; that of a 640x480 webcam)" in said
-    assert "30 repetitions a sitting (--repetitions_per_session), 1 recorder in turn (--recorders)" in said
+    assert (
+        "25 frames/s (--fps), width/height 1.333 (--aspect_ratio; that of a 640x480 webcam)" in said
+    )
+    assert (
+        "30 repetitions a sitting (--repetitions_per_session), 1 recorder in turn (--recorders)"
+        in said
+    )
     assert "train 50 sentences 300 frames 1 signers 5 glosses" in " ".join(said.split())
 
-    counts = ["--sentences", 12, "--dev_sentences", 4, "--test_sentences", 3, "--min_glosses", 2, "--max_glosses", 4]
-    options = ["--input", tmp_path / "isolated", "--output", tmp_path / "out", "--split_by", "repetition", "--seed", 1]
+    counts = [
+        "--sentences",
+        12,
+        "--dev_sentences",
+        4,
+        "--test_sentences",
+        3,
+        "--min_glosses",
+        2,
+        "--max_glosses",
+        4,
+    ]
+    options = [
+        "--input",
+        tmp_path / "isolated",
+        "--output",
+        tmp_path / "out",
+        "--split_by",
+        "repetition",
+        "--seed",
+        1,
+    ]
     assert run("compose", *options, *counts) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["gloss", "train", "dev", "test"]
     assert [line.split()[0] for line in lines[1:6]] == ["a", "b", "c", "hello", "thank-you"]
     corpus = Corpus(tmp_path / "out")
     assert corpus.describe() == "out (composed)"
-    assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 12, "dev": 4, "test": 3}
+    assert {name: len(split) for name, split in corpus.splits.items()} == {
+        "train": 12,
+        "dev": 4,
+        "test": 3,
+    }
     tokens = sum(len(sentence.glosses) for sentence in corpus.split("train").sentences)
     assert sum(int(line.split()[1]) for line in lines[1:6]) == tokens
-    assert {len(s.glosses) for split in corpus.splits.values() for s in split.sentences} <= {2, 3, 4}
+    assert {len(s.glosses) for split in corpus.splits.values() for s in split.sentences} <= {
+        2,
+        3,
+        4,
+    }
 
     assert run("check", tmp_path / "out") == 0
     said = capsys.readouterr().out
@@ -77,11 +116,35 @@ def test_import_compose_and_check(tmp_path, mp_data, capsys):
 
 
 def test_fps_aspect_ratio_and_recorders_are_taken_from_the_command_line(tmp_path, mp_data):
-    options = ["--fps", "30", "--aspect_ratio", "16/9", "--recorders", 2, "--repetitions_per_session", 5]
-    assert run("import", "--format", "mp_data", "--input", mp_data, "--output", tmp_path / "out", *options) == 0
+    options = [
+        "--fps",
+        "30",
+        "--aspect_ratio",
+        "16/9",
+        "--recorders",
+        2,
+        "--repetitions_per_session",
+        5,
+    ]
+    assert (
+        run(
+            "import",
+            "--format",
+            "mp_data",
+            "--input",
+            mp_data,
+            "--output",
+            tmp_path / "out",
+            *options,
+        )
+        == 0
+    )
     corpus = Corpus(tmp_path / "out")
     assert (corpus.fps, corpus.aspect_ratio) == (30.0, 16 / 9)
-    assert {sentence.signer for sentence in corpus.split("train").sentences} == {"recorder01", "recorder02"}
+    assert {sentence.signer for sentence in corpus.split("train").sentences} == {
+        "recorder01",
+        "recorder02",
+    }
 
 
 def test_compose_by_signer_says_what_train_never_shows(tmp_path, mp_data, capsys):
@@ -90,25 +153,67 @@ def test_compose_by_signer_says_what_train_never_shows(tmp_path, mp_data, capsys
             path.unlink()
         (mp_data / "hello" / str(repetition)).rmdir()
     options = ["--recorders", 2, "--repetitions_per_session", 5]
-    assert run("import", "--format", "mp_data", "--input", mp_data, "--output", tmp_path / "in", *options) == 0
+    assert (
+        run(
+            "import",
+            "--format",
+            "mp_data",
+            "--input",
+            mp_data,
+            "--output",
+            tmp_path / "in",
+            *options,
+        )
+        == 0
+    )
     counts = ["--sentences", 10, "--dev_sentences", 6]
     assert (
-        run("compose", "--input", tmp_path / "in", "--output", tmp_path / "out", "--split_by", "signer", *counts) == 0
+        run(
+            "compose",
+            "--input",
+            tmp_path / "in",
+            "--output",
+            tmp_path / "out",
+            "--split_by",
+            "signer",
+            *counts,
+        )
+        == 0
     )
     assert "warning: glosses of dev that train never shows: hello" in capsys.readouterr().err
     corpus = Corpus(tmp_path / "out")
     assert {sentence.signer for sentence in corpus.split("dev").sentences} == {"recorder02"}
     options = ["--split_by", "signer", "--heldout_signers", "recorder01"]
-    assert run("compose", "--input", tmp_path / "in", "--output", tmp_path / "other", *options, *counts) == 0
-    assert {sentence.signer for sentence in Corpus(tmp_path / "other").split("train").sentences} == {"recorder02"}
+    assert (
+        run(
+            "compose", "--input", tmp_path / "in", "--output", tmp_path / "other", *options, *counts
+        )
+        == 0
+    )
+    assert {
+        sentence.signer for sentence in Corpus(tmp_path / "other").split("train").sentences
+    } == {"recorder02"}
 
 
 def test_left_out_recordings_are_told(tmp_path, mp_data, capsys):
     (mp_data / "a/0").rename(mp_data / "a/30")  # alone in the second session
     run("import", "--format", "mp_data", "--input", mp_data, "--output", tmp_path / "two")
     capsys.readouterr()
-    run("compose", "--input", tmp_path / "two", "--output", tmp_path / "out", "--sentences", 5, "--dev_sentences", 2)
-    assert "left out of train: 1 recordings, in sessions of fewer than 3 different glosses" in capsys.readouterr().out
+    run(
+        "compose",
+        "--input",
+        tmp_path / "two",
+        "--output",
+        tmp_path / "out",
+        "--sentences",
+        5,
+        "--dev_sentences",
+        2,
+    )
+    assert (
+        "left out of train: 1 recordings, in sessions of fewer than 3 different glosses"
+        in capsys.readouterr().out
+    )
 
 
 def test_npy_import(tmp_path, capsys):
@@ -117,17 +222,35 @@ def test_npy_import(tmp_path, capsys):
     (tmp_path / "npy/train").mkdir(parents=True)
     np.save(tmp_path / "npy/train/s1.npy", landmarks.reshape(6, 1629))
     (tmp_path / "csv").mkdir()
-    (tmp_path / "csv/train.corpus.csv").write_text("id|folder|signer|annotation\ns1|x|anna|HELLO HELLO\n")
+    (tmp_path / "csv/train.corpus.csv").write_text(
+        "id|folder|signer|annotation\ns1|x|anna|HELLO HELLO\n"
+    )
     options = ["--input", tmp_path / "npy", "--annotations", tmp_path / "csv", "--output"]
     assert run("import", "--format", "npy", *options, tmp_path / "out") == 0
     assert "width/height 0.808 (--aspect_ratio; that of 210x260" in capsys.readouterr().out
     assert Corpus(tmp_path / "out").split("train").sentences[0].glosses == ("HELLO", "HELLO")
-    assert run("import", "--format", "npy", *options, tmp_path / "clean", "--normalize", "phoenix2014") == 0
+    assert (
+        run("import", "--format", "npy", *options, tmp_path / "clean", "--normalize", "phoenix2014")
+        == 0
+    )
     assert Corpus(tmp_path / "clean").split("train").sentences[0].glosses == ("HELLO",)
 
 
 def test_synthesize_built_in_and_from_transcripts(tmp_path, capsys):
-    assert run("synthesize", "--output", tmp_path / "a", "--sentences", 4, "--dev_sentences", 2, "--seed", 5) == 0
+    assert (
+        run(
+            "synthesize",
+            "--output",
+            tmp_path / "a",
+            "--sentences",
+            4,
+            "--dev_sentences",
+            2,
+            "--seed",
+            5,
+        )
+        == 0
+    )
     corpus = Corpus(tmp_path / "a")
     assert corpus.simulated
     assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 4, "dev": 2}
@@ -135,9 +258,18 @@ def test_synthesize_built_in_and_from_transcripts(tmp_path, capsys):
 
     for split, ids in (("train", "abcd"), ("dev", "ef")):
         rows = [f"{id}|{id}/*.png|Signer01|REGEN  SONNE" for id in ids]
-        (tmp_path / f"{split}.corpus.csv").write_text("\n".join(["id|folder|signer|annotation", *rows]) + "\n")
-        (tmp_path / f"{split}.frames.csv").write_text("\n".join(["id|frames", *(f"{id}|40" for id in ids)]) + "\n")
-    transcripts = ["--transcripts", tmp_path / "train.corpus.csv", "--frames", tmp_path / "train.frames.csv"]
+        (tmp_path / f"{split}.corpus.csv").write_text(
+            "\n".join(["id|folder|signer|annotation", *rows]) + "\n"
+        )
+        (tmp_path / f"{split}.frames.csv").write_text(
+            "\n".join(["id|frames", *(f"{id}|40" for id in ids)]) + "\n"
+        )
+    transcripts = [
+        "--transcripts",
+        tmp_path / "train.corpus.csv",
+        "--frames",
+        tmp_path / "train.frames.csv",
+    ]
     assert run("synthesize", "--output", tmp_path / "b", *transcripts, "--fraction", "0.5") == 0
     said = capsys.readouterr().out
     assert "found train: 4 sentences, 2 to be signed" in said
@@ -152,29 +284,95 @@ def test_synthesize_built_in_and_from_transcripts(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["synthesize", "--output", "x", "--fraction", "0.1"], "--fraction goes with --transcripts"),
-        (["synthesize", "--output", "x", "--frames", "f.csv"], "--frames goes with --transcripts"),
-        (["synthesize", "--output", "x", "--transcripts", "t", "--sentences", "3"], "--sentences does not go with"),
-        (["import", "--format", "npy", "--input", "x", "--output", "y"], "--format npy needs --annotations"),
-        (["import", "--format", "pose", "--input", "x", "--output", "y"], "--format pose needs --annotations"),
         (
-            ["import", "--format", "pose", "--input", "x", "--output", "y", "--annotations", "z", "--fps", "30"],
+            ["synthesize", "--output", "x", "--fraction", "0.1"],
+            "--fraction goes with --transcripts",
+        ),
+        (["synthesize", "--output", "x", "--frames", "f.csv"], "--frames goes with --transcripts"),
+        (
+            ["synthesize", "--output", "x", "--transcripts", "t", "--sentences", "3"],
+            "--sentences does not go with",
+        ),
+        (
+            ["import", "--format", "npy", "--input", "x", "--output", "y"],
+            "--format npy needs --annotations",
+        ),
+        (
+            ["import", "--format", "pose", "--input", "x", "--output", "y"],
+            "--format pose needs --annotations",
+        ),
+        (
+            [
+                "import",
+                "--format",
+                "pose",
+                "--input",
+                "x",
+                "--output",
+                "y",
+                "--annotations",
+                "z",
+                "--fps",
+                "30",
+            ],
             "--fps does not go with --format pose",
         ),
         (
-            ["import", "--format", "npy", "--input", "x", "--output", "y", "--annotations", "z", "--recorders", "2"],
+            [
+                "import",
+                "--format",
+                "npy",
+                "--input",
+                "x",
+                "--output",
+                "y",
+                "--annotations",
+                "z",
+                "--recorders",
+                "2",
+            ],
             "--recorders does not go with --format npy",
         ),
         (
-            ["import", "--format", "mp_data", "--input", "x", "--output", "y", "--annotations", "z"],
+            [
+                "import",
+                "--format",
+                "mp_data",
+                "--input",
+                "x",
+                "--output",
+                "y",
+                "--annotations",
+                "z",
+            ],
             "--annotations does not go with --format mp_data",
         ),
         (
-            ["import", "--format", "mp_data", "--input", "x", "--output", "y", "--normalize", "phoenix2014"],
+            [
+                "import",
+                "--format",
+                "mp_data",
+                "--input",
+                "x",
+                "--output",
+                "y",
+                "--normalize",
+                "phoenix2014",
+            ],
             "--normalize does not go with --format mp_data",
         ),
         (
-            ["compose", "--input", "x", "--output", "y", "--min_glosses", "5", "--max_glosses", "4"],
+            [
+                "compose",
+                "--input",
+                "x",
+                "--output",
+                "y",
+                "--min_glosses",
+                "5",
+                "--max_glosses",
+                "4",
+            ],
             "--min_glosses 5 is more than --max_glosses 4",
         ),
     ],
@@ -186,17 +384,33 @@ def test_options_that_do_not_go_together(arguments, message):
 
 def test_data_that_is_not_there(tmp_path):
     with pytest.raises(DataError, match="nowhere does not exist"):
-        run("import", "--format", "mp_data", "--input", tmp_path / "nowhere", "--output", tmp_path / "out")
+        run(
+            "import",
+            "--format",
+            "mp_data",
+            "--input",
+            tmp_path / "nowhere",
+            "--output",
+            tmp_path / "out",
+        )
     with pytest.raises(DataError, match="nowhere does not exist: expected a corpus folder"):
         run("compose", "--input", tmp_path / "nowhere", "--output", tmp_path / "out")
     with pytest.raises(DataError, match=r"nowhere/train\.corpus\.csv is missing"):
-        run("synthesize", "--transcripts", tmp_path / "nowhere/train.corpus.csv", "--output", tmp_path / "out")
+        run(
+            "synthesize",
+            "--transcripts",
+            tmp_path / "nowhere/train.corpus.csv",
+            "--output",
+            tmp_path / "out",
+        )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_output_that_exists_is_left_alone(tmp_path, isolated):
     before = {path.name: path.stat().st_mtime_ns for path in isolated.iterdir()}
-    with pytest.raises(UsageError, match="isolated already exists: choose another --output or remove it first"):
+    with pytest.raises(
+        UsageError, match="isolated already exists: choose another --output or remove it first"
+    ):
         run("compose", "--input", isolated, "--output", isolated)
     assert {path.name: path.stat().st_mtime_ns for path in isolated.iterdir()} == before
 
@@ -207,8 +421,14 @@ def test_an_output_that_exists_is_left_alone(tmp_path, isolated):
         (["--fps", "0"], "argument --fps: expected a number from 1 to 1000, or W/H, found '0'"),
         (["--fps", "nan"], "argument --fps: expected a number"),
         (["--aspect_ratio", "4/0"], "argument --aspect_ratio: expected a number from 0.2 to 5"),
-        (["--recorders", "0"], "argument --recorders: expected a whole number of at least 1, found '0'"),
-        (["--recorders", "-1"], "argument --recorders: expected a whole number of at least 1, found '-1'"),
+        (
+            ["--recorders", "0"],
+            "argument --recorders: expected a whole number of at least 1, found '0'",
+        ),
+        (
+            ["--recorders", "-1"],
+            "argument --recorders: expected a whole number of at least 1, found '-1'",
+        ),
         (["--speed", "2"], "unknown option --speed 2"),
         (["--recorder", "2"], "unknown option --recorder 2: did you mean --recorders?"),
         (["--format", "bvh"], "invalid choice: 'bvh'"),
@@ -221,7 +441,9 @@ def test_values_out_of_range(capsys, options, message):
 
 @pytest.mark.parametrize("fraction", ["0", "1.5", "nan", "half"])
 def test_fractions_out_of_range(capsys, fraction):
-    said = usage_error(capsys, "synthesize", "--output", "x", "--transcripts", "y", "--fraction", fraction)
+    said = usage_error(
+        capsys, "synthesize", "--output", "x", "--transcripts", "y", "--fraction", fraction
+    )
     assert f"expected a share above 0 and at most 1, found '{fraction}'" in said
 
 
@@ -229,7 +451,9 @@ def test_a_command_is_needed(capsys):
     assert "synthesize,extract,merge,import,compose,check" in usage_error(capsys)
 
 
-@pytest.mark.parametrize("command", ["synthesize", "extract", "merge", "import", "compose", "check"])
+@pytest.mark.parametrize(
+    "command", ["synthesize", "extract", "merge", "import", "compose", "check"]
+)
 def test_help_shows_each_command(capsys, command):
     with pytest.raises(SystemExit) as caught:
         run(command, "--help")
@@ -270,7 +494,10 @@ def test_exit_codes_and_lines_of_the_script(tmp_path, isolated):
     )
     usage = script("compose", "--input", isolated, "--output", isolated)
     assert usage.returncode == 2
-    assert usage.stderr == f"error: {isolated} already exists: choose another --output or remove it first\n"
+    assert (
+        usage.stderr
+        == f"error: {isolated} already exists: choose another --output or remove it first\n"
+    )
 
 
 def test_help_is_quick_because_it_loads_no_torch():
@@ -279,7 +506,9 @@ def test_help_is_quick_because_it_loads_no_torch():
         "with contextlib.suppress(SystemExit): prepare_data.main(['--help'])\n"
         "print('torch' in sys.modules, 'numpy' in sys.modules)"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
     assert result.stdout.startswith("usage: prepare_data.py")
     assert result.stdout.splitlines()[-1] == "False False"
 
@@ -293,15 +522,30 @@ def test_check_writes_a_page_too(tmp_path, isolated, capsys):
 def test_extract_and_merge_end_with_3_when_sentences_failed(tmp_path, monkeypatch, capsys):
     from data.sources import extraction
 
-    report = extraction.ExtractionReport(sentences=2, frames=9, failed={"dev 'b'": "the reason"}, warnings=["look"])
+    report = extraction.ExtractionReport(
+        sentences=2, frames=9, failed={"dev 'b'": "the reason"}, warnings=["look"]
+    )
     asked = {}
-    monkeypatch.setattr(extraction, "extract", lambda *places, **options: asked.update(options) or report)
+    monkeypatch.setattr(
+        extraction, "extract", lambda *places, **options: asked.update(options) or report
+    )
     monkeypatch.setattr(extraction, "merge_shards", lambda *places: report)
     monkeypatch.setattr(prepare_data, "_show", lambda path: None)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "3")
     places = ["--input", tmp_path, "--output", tmp_path / "out"]
-    options = ["--annotations", tmp_path, "--workers", 2, "--max_frames", 99, "--fps", 30, "--normalize", "phoenix2014"]
+    options = [
+        "--annotations",
+        tmp_path,
+        "--workers",
+        2,
+        "--max_frames",
+        99,
+        "--fps",
+        30,
+        "--normalize",
+        "phoenix2014",
+    ]
     assert run("extract", *places, *options) == 3
     assert asked == {
         "workers": 2,
@@ -315,10 +559,15 @@ def test_extract_and_merge_end_with_3_when_sentences_failed(tmp_path, monkeypatc
     }
     said = capsys.readouterr().err.splitlines()
     assert said[:2] == ["warning: look", "failed: dev 'b': the reason"]
-    assert said[2].startswith("1 of 3 sentences failed; to try only these again, repair them, remove ")
+    assert said[2].startswith(
+        "1 of 3 sentences failed; to try only these again, repair them, remove "
+    )
     assert run("merge", *places) == 3
     report.failed.clear()
     assert run("merge", *places) == 0
     report.complete = False
     assert run("extract", *places, *options) == 0
-    assert f"shard 1 of 3: 2 sentences, 9 frames in {tmp_path / 'out'}.extracting" in capsys.readouterr().out
+    assert (
+        f"shard 1 of 3: 2 sentences, 9 frames in {tmp_path / 'out'}.extracting"
+        in capsys.readouterr().out
+    )

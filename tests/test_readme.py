@@ -14,7 +14,8 @@ import yaml
 from data.sources.holistic import missing_library
 
 ROOT = Path(__file__).resolve().parent.parent
-# What is put behind a command, by how it begins, so that it ends in seconds. One that is not listed fails the test.
+# What is put behind a command, by how it begins, so that it ends in seconds. One that is not listed
+# fails the test.
 MADE_SMALL = {
     "python overfit_test.py": "--config tiny.yaml --epochs 5",
     "python train_teacher.py --batch_size 8": "--config tiny.yaml --epochs 1",
@@ -38,7 +39,9 @@ MADE_SMALL = {
 
 def readme_commands() -> list[str]:
     """The lines of the README's bash blocks, without comments."""
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    blocks = re.findall(
+        r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL
+    )
     lines = [re.sub(r"\s+#.*", "", line).strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line]
 
@@ -51,20 +54,40 @@ def commands_of_make(target: str, tmp_path: Path) -> list[str]:
     if dry.returncode:
         (tmp_path / "requirements.txt").touch()
         (tmp_path / "requirements-dev.txt").touch()
-        dry = subprocess.run(["make", "-n", target], cwd=tmp_path, capture_output=True, text=True, check=True)
+        dry = subprocess.run(
+            ["make", "-n", target], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
     lines = [line for line in dry.stdout.splitlines() if line.startswith(".venv/bin/")]
     return [line.removeprefix(".venv/bin/") for line in lines if " -m pip " not in line]
 
 
 @pytest.fixture
 def project(tmp_path: Path, make_corpus, make_sentence) -> Path:
-    """A copy of the project, in a folder with a space, with tiny inputs where the README's commands look for them."""
+    """A copy of the project, in a folder with a space, with tiny inputs where the README's commands
+    look for them."""
     copy = tmp_path / "my project"
-    for name in ("data", "models", "decoding", "training", "distillation", "inference", "reports", "configs"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "corpora"))
+    for name in (
+        "data",
+        "models",
+        "decoding",
+        "training",
+        "distillation",
+        "inference",
+        "reports",
+        "configs",
+    ):
+        shutil.copytree(
+            ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "corpora")
+        )
     for script in ROOT.glob("*.py"):
         shutil.copy(script, copy)
-    sizes = {"pose_width": 8, "face_width": 8, "hand_width": 8, "fusion_width": 16, "conformer_width": 8}
+    sizes = {
+        "pose_width": 8,
+        "face_width": 8,
+        "hand_width": 8,
+        "fusion_width": 16,
+        "conformer_width": 8,
+    }
     tiny = {"model": {**sizes, "inception_widths": [16, 16]}, "training": {"device": "cpu"}}
     (copy / "tiny.yaml").write_text(yaml.safe_dump(tiny))
     student = {
@@ -73,7 +96,9 @@ def project(tmp_path: Path, make_corpus, make_sentence) -> Path:
     }
     (copy / "tiny_student.yaml").write_text(yaml.safe_dump(student))
     make_corpus(
-        copy / "data/corpora/builtin", {"train": ["SUN RAIN", "RAIN WIND"] * 3, "dev": ["SUN WIND"]}, simulated=True
+        copy / "data/corpora/builtin",
+        {"train": ["SUN RAIN", "RAIN WIND"] * 3, "dev": ["SUN WIND"]},
+        simulated=True,
     )
     random = np.random.default_rng(0)
     for split in ("train", "dev"):
@@ -81,7 +106,10 @@ def project(tmp_path: Path, make_corpus, make_sentence) -> Path:
         (copy / "features" / split).mkdir(parents=True)
         for number in range(5):
             landmarks, _ = make_sentence(["SUN", "RAIN"], random)
-            np.save(copy / "features" / split / f"{split}{number}.npy", landmarks.reshape(len(landmarks), -1))
+            np.save(
+                copy / "features" / split / f"{split}{number}.npy",
+                landmarks.reshape(len(landmarks), -1),
+            )
             annotations.append(f"{split}{number}|x/1/*.png|Signer01|SUN RAIN")
         (copy / "annotations").mkdir(exist_ok=True)
         (copy / "annotations" / f"{split}.corpus.csv").write_text("\n".join(annotations) + "\n")
@@ -96,7 +124,10 @@ def project(tmp_path: Path, make_corpus, make_sentence) -> Path:
             landmarks, _ = make_sentence([gloss], random)
             pose = np.concatenate([landmarks[:, :33], np.ones((len(landmarks), 33, 1))], axis=2)
             for index in range(6):
-                np.save(folder / f"{index}.npy", np.concatenate([pose[index].ravel(), landmarks[index, 501:].ravel()]))
+                np.save(
+                    folder / f"{index}.npy",
+                    np.concatenate([pose[index].ravel(), landmarks[index, 501:].ravel()]),
+                )
     return copy
 
 
@@ -104,7 +135,9 @@ def run(command: str, project: Path) -> subprocess.CompletedProcess:
     beginnings = [beginning for beginning in MADE_SMALL if command.startswith(beginning)]
     assert beginnings, f"README command without a test: {command}"
     words = shlex.split(f"{command} {MADE_SMALL[max(beginnings, key=len)]}")
-    return subprocess.run([sys.executable, *words[1:]], cwd=project, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, *words[1:]], cwd=project, capture_output=True, text=True, timeout=120
+    )
 
 
 def test_every_readme_command_runs(project: Path, tmp_path: Path):
@@ -116,9 +149,12 @@ def test_every_readme_command_runs(project: Path, tmp_path: Path):
     commands = [command for command in commands if command.split()[0] not in ("make", "source")]
     # Those that need MediaPipe have a test of their own.
     commands = [
-        command for command in commands if not re.match(r"python (prepare_data.py extract|transcribe.py)", command)
+        command
+        for command in commands
+        if not re.match(r"python (prepare_data.py extract|transcribe.py)", command)
     ]
-    commands.sort(key=lambda command: "prepare_data.py" not in command)  # the README trains before it tells about data
+    # The README trains before it tells about data
+    commands.sort(key=lambda command: "prepare_data.py" not in command)
     for command in commands:
         ended = run(command, project)
         # After five epochs the overfit check may say no; that, too, it must say properly.
@@ -155,11 +191,16 @@ def test_the_readme_s_commands_for_footage_run(project: Path):
         assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
         assert (project / shlex.split(command)[-1] / "corpus.json").is_file()
 
-    clip = cv2.VideoWriter(str(project / "videos/clip.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25, (400, 512))
+    clip = cv2.VideoWriter(
+        str(project / "videos/clip.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 25, (400, 512)
+    )
     for number in range(8):
         clip.write(np.ascontiguousarray(astronaut()[:, 4 * number : 4 * number + 400, ::-1]))
     clip.release()
-    for needed in ("prepare_data.py import --format npy", "train_teacher.py --data_dir data/corpora/mine --output_dir"):
+    for needed in (
+        "prepare_data.py import --format npy",
+        "train_teacher.py --data_dir data/corpora/mine --output_dir",
+    ):
         (command,) = (command for command in readme_commands() if needed in command)
         assert run(command, project).returncode == 0, command
     commands = [command for command in readme_commands() if "transcribe.py" in command]
@@ -168,7 +209,11 @@ def test_the_readme_s_commands_for_footage_run(project: Path):
         ended = run(command, project)
         assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
     assert (project / "drawn.mp4").stat().st_size > 1000
-    assert {path.name for path in (project / "elan").iterdir()} == {"clip.eaf", "dev.eaf", "train.eaf"}
+    assert {path.name for path in (project / "elan").iterdir()} == {
+        "clip.eaf",
+        "dev.eaf",
+        "train.eaf",
+    }
 
 
 def test_the_users_two_commands_stand_in_the_readme_as_written():

@@ -30,7 +30,10 @@ MODEL = {
 @pytest.mark.parametrize(
     ("script", "options"),
     [
-        ("export_soft_targets.py", "checkpoint data_dir splits temperature output_dir top_k views seed device"),
+        (
+            "export_soft_targets.py",
+            "checkpoint data_dir splits temperature output_dir top_k views seed device",
+        ),
         (
             "distill_student.py",
             """teacher soft_targets soft_weight ctc_weight temperature soft_blank no-soft_blank config data_dir output_dir
@@ -55,7 +58,9 @@ def test_help_is_quick_and_complete(run_script, script, options):
 def test_settings_go_where_they_belong():
     words = "--teacher a.pth --temperature 2 --soft_blank --causal --dropout 0.3 --no-augment --learning_rate 1e-3"
     argv = words.split()
-    assert given_settings(vars(distill_student.make_parser().parse_args(argv)), distill_student.HOMES) == {
+    assert given_settings(
+        vars(distill_student.make_parser().parse_args(argv)), distill_student.HOMES
+    ) == {
         "distillation": {"teacher": "a.pth", "temperature": 2.0, "soft_blank": True},
         "model": {"causal": True, "dropout": 0.3},
         "augmentation": {"enabled": False},
@@ -63,15 +68,53 @@ def test_settings_go_where_they_belong():
     }
 
 
-def test_from_teacher_to_a_file_that_runs_elsewhere(run_script, finished_run, tiny_corpus, tmp_path):
-    """The whole way as a user types it: soft targets, student, ONNX, glosses with numpy and onnxruntime alone."""
-    teacher, soft, run, file = finished_run / "best_model.pth", tmp_path / "soft", tmp_path / "run", tmp_path / "s.onnx"
+def test_from_teacher_to_a_file_that_runs_elsewhere(
+    run_script, finished_run, tiny_corpus, tmp_path
+):
+    """The whole way as a user types it: soft targets, student, ONNX, glosses with numpy and
+    onnxruntime alone."""
+    teacher, soft, run, file = (
+        finished_run / "best_model.pth",
+        tmp_path / "soft",
+        tmp_path / "run",
+        tmp_path / "s.onnx",
+    )
     config = tmp_path / "small.yaml"
-    config.write_text(yaml.safe_dump({"model": MODEL, "training": {"learning_rate": 0.01}}), encoding="utf-8")
+    config.write_text(
+        yaml.safe_dump({"model": MODEL, "training": {"learning_rate": 0.01}}), encoding="utf-8"
+    )
     steps = (
-        ("export_soft_targets.py", "--checkpoint", teacher, "--output_dir", soft, "--splits", "train", "--views", 2),
-        ("distill_student.py", "--config", config, "--soft_targets", soft, "--output_dir", run, "--epochs", 2),
-        ("evaluate.py", "--checkpoint", run / "best_model.pth", "--split", "dev", "--decoder", "greedy"),
+        (
+            "export_soft_targets.py",
+            "--checkpoint",
+            teacher,
+            "--output_dir",
+            soft,
+            "--splits",
+            "train",
+            "--views",
+            2,
+        ),
+        (
+            "distill_student.py",
+            "--config",
+            config,
+            "--soft_targets",
+            soft,
+            "--output_dir",
+            run,
+            "--epochs",
+            2,
+        ),
+        (
+            "evaluate.py",
+            "--checkpoint",
+            run / "best_model.pth",
+            "--split",
+            "dev",
+            "--decoder",
+            "greedy",
+        ),
         ("export_model.py", "--checkpoint", run / "best_model.pth", "--output", file),
     )
     for step in steps:
@@ -87,14 +130,22 @@ def test_from_teacher_to_a_file_that_runs_elsewhere(run_script, finished_run, ti
     assert said.returncode == 0, said.stderr
     (expected,) = greedy_decode(log_probs[None], torch.tensor([len(log_probs)]))
     assert said.stdout.split() == judged.vocabulary.decode(expected)
-    body = "import sys; sys.argv = ['x', *sys.argv[1:]]; exec(open('docs/exported_model.py').read())\n"
+    body = (
+        "import sys; sys.argv = ['x', *sys.argv[1:]]; exec(open('docs/exported_model.py').read())\n"
+    )
     body += "sys.exit(bool({'torch', 'data', 'models', 'training'} & set(sys.modules)))"
-    assert run_script("-c", body, file, tmp_path / "landmarks.npy").returncode == 0, "numpy and onnxruntime alone"
+    assert run_script("-c", body, file, tmp_path / "landmarks.npy").returncode == 0, (
+        "numpy and onnxruntime alone"
+    )
 
 
 def test_a_mistyped_option_is_one_line(run_script):
     result = run_script("distill_student.py", "--teachr", "x")
-    assert result.returncode == 2 and result.stderr.count("\n") == 1 and "did you mean --teacher?" in result.stderr
+    assert (
+        result.returncode == 2
+        and result.stderr.count("\n") == 1
+        and "did you mean --teacher?" in result.stderr
+    )
 
 
 def test_refusals(finished_run, tmp_path):
@@ -108,7 +159,12 @@ def test_refusals(finished_run, tmp_path):
             DataError,
             "no does not exist: expected a folder made by",
         ),
-        (export_soft_targets, ("--checkpoint", best, "--output_dir", finished_run), UsageError, "already exists"),
+        (
+            export_soft_targets,
+            ("--checkpoint", best, "--output_dir", finished_run),
+            UsageError,
+            "already exists",
+        ),
         (export_model, ("--checkpoint", best, "--output", best), UsageError, "already exists"),
         (
             export_model,
@@ -126,7 +182,14 @@ def test_refusals(finished_run, tmp_path):
 def test_stopped_by_a_signal_it_says_how_to_go_on(run_script, finished_run, tmp_path):
     config = tmp_path / "small.yaml"
     config.write_text(yaml.safe_dump({"model": MODEL}), encoding="utf-8")
-    words = ["--teacher", str(finished_run / "best_model.pth"), "--config", str(config), "--epochs", "500"]
+    words = [
+        "--teacher",
+        str(finished_run / "best_model.pth"),
+        "--config",
+        str(config),
+        "--epochs",
+        "500",
+    ]
     body = (
         "import os, signal, sys, threading, time, distill_student\n"
         "from errors import run_script\n"
@@ -139,7 +202,13 @@ def test_stopped_by_a_signal_it_says_how_to_go_on(run_script, finished_run, tmp_
     )
     result = run_script("-c", body)
     assert result.returncode == 143, result.stderr
-    assert f"python distill_student.py --resume auto --output_dir {tmp_path / 'run'}" in result.stderr
-    again = run_script("distill_student.py", "--resume", "auto", "--output_dir", tmp_path / "run", "--dry_run")
+    assert (
+        f"python distill_student.py --resume auto --output_dir {tmp_path / 'run'}" in result.stderr
+    )
+    again = run_script(
+        "distill_student.py", "--resume", "auto", "--output_dir", tmp_path / "run", "--dry_run"
+    )
     assert again.returncode == 0 and "continue from" in again.stdout
-    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])["epoch"] == 1
+    assert (
+        json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])["epoch"] == 1
+    )

@@ -1,4 +1,5 @@
-"""What a person at a terminal, a pipe or a bare machine sees of the scripts: help, progress bars, letters, colours."""
+"""What a person at a terminal, a pipe or a bare machine sees of the scripts: help, progress bars,
+letters, colours."""
 
 import fcntl
 import json
@@ -48,9 +49,15 @@ def test_help_fits_into_80_columns_examples_first(run_script, command):
 def test_examples_are_commands_at_any_width(run_script, command, columns):
     """Folded as they are, the shell reads them as the script's documentation has them."""
     joined = re.sub(r" \\\n +", " ", help_of(run_script, command, columns))
-    examples = [line.strip() for line in joined.splitlines() if re.match(" {4}(RANK=|python )", line)]
+    examples = [
+        line.strip() for line in joined.splitlines() if re.match(" {4}(RANK=|python )", line)
+    ]
     whole = re.sub(r" \\\n +", " ", help_of(run_script, command, 10_000))
-    assert examples == [line.strip() for line in whole.splitlines() if re.match(" {4}(RANK=|python )", line)] != []
+    assert (
+        examples
+        == [line.strip() for line in whole.splitlines() if re.match(" {4}(RANK=|python )", line)]
+        != []
+    )
 
 
 @pytest.mark.parametrize("command", HELPS[:3])
@@ -60,7 +67,9 @@ def test_each_option_has_help_and_a_default(run_script, command):
     assert len(entries) > 8
     for entry in entries[1:]:
         words = " ".join(entry.split())
-        assert "(default: " in words or words.startswith("--checkpoint PATH") or "--help" in words, entry
+        assert (
+            "(default: " in words or words.startswith("--checkpoint PATH") or "--help" in words
+        ), entry
     groups = re.findall(r"^([a-z].*):$", shown.split("\n\n", 1)[1], flags=re.MULTILINE)
     assert len([name for name in groups if name != "options"]) >= 2, "options are in groups"
 
@@ -69,7 +78,8 @@ def test_each_option_has_help_and_a_default(run_script, command):
 
 
 def in_terminal(command: list[str], columns: int, **environment) -> str:
-    """What the command writes to a terminal of that width, escape sequences and carriage returns included."""
+    """What the command writes to a terminal of that width, escape sequences and carriage returns
+    included."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     options = {"TERM": "xterm-256color", **environment}
@@ -93,17 +103,22 @@ def in_terminal(command: list[str], columns: int, **environment) -> str:
 
 def test_the_bar_tells_loss_wer_and_time_in_80_columns_without_colour(tiny_yaml):
     options = ["--config", str(tiny_yaml), "--epochs", "2"]
-    written = in_terminal([sys.executable, "train_teacher.py", *options], 80, NO_COLOR="1", TQDM_MININTERVAL="0")
+    written = in_terminal(
+        [sys.executable, "train_teacher.py", *options], 80, NO_COLOR="1", TQDM_MININTERVAL="0"
+    )
     assert not re.search(r"\x1b\[[0-9;]*m", written)
     parts = re.split(r"[\r\n]+", written)
     bars = [part for part in parts if re.match(r"epoch +\d+/\d+ \|", part)]
     assert re.search(r"^epoch 1/2 \|████    \| 1/2 <00:\d\d, ETA 00:\d\d$", bars[2]), (
         bars
     )  # a loss is read an update late
-    assert any(re.search(r"^epoch 1/2 \|████████\| 2/2 <00:00, loss \d+\.\d\d, ETA 00:\d\d$", bar) for bar in bars), (
-        bars
-    )
-    assert re.search(r"^epoch 2/2 \|████████\| 2/2 <00:00, loss \d+\.\d\d, WER \d+\.\d %, ETA 00:00$", bars[-1]), bars
+    assert any(
+        re.search(r"^epoch 1/2 \|████████\| 2/2 <00:00, loss \d+\.\d\d, ETA 00:\d\d$", bar)
+        for bar in bars
+    ), bars
+    assert re.search(
+        r"^epoch 2/2 \|████████\| 2/2 <00:00, loss \d+\.\d\d, WER \d+\.\d %, ETA 00:00$", bars[-1]
+    ), bars
     assert max(map(len, bars)) <= 80
 
 
@@ -120,14 +135,21 @@ def test_a_line_is_out_as_soon_as_it_is_printed():
 
 def test_what_the_locale_has_no_letters_for_is_escaped():
     code = "from errors import run_script; run_script(lambda: print('Süden 天气') or 0)"
-    environment = {**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0", "LC_ALL": "C.UTF-8"}
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, env=environment)
+    environment = {
+        **os.environ,
+        "PYTHONIOENCODING": "latin-1",
+        "PYTHONUTF8": "0",
+        "LC_ALL": "C.UTF-8",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, env=environment
+    )
     assert ended.returncode == 0 and ended.stdout == "Süden \\u5929\\u6c14\n".encode("latin-1")
 
 
 def test_a_bare_machine(make_corpus, tiny_settings, tmp_path):
-    """No terminal, no git, a home that cannot be written to, a locale of ASCII, a path with a space and letters, glosses of any
-    script."""
+    """No terminal, no git, a home that cannot be written to, a locale of ASCII, a path with a space
+    and letters, glosses of any script."""
     base = tmp_path / "mein Ordner ü 天"
     base.mkdir()
     corpus = make_corpus(
@@ -135,8 +157,14 @@ def test_a_bare_machine(make_corpus, tiny_settings, tmp_path):
         {"train": ["SÜDEN 天气", "天气 $INDEX", "$INDEX SÜDEN"], "dev": ["天气 SÜDEN"]},
         name="Wetter 天气",
     )
-    tiny_settings["training"] |= {"data_dir": str(corpus), "output_dir": str(base / "lauf"), "epochs": 1}
-    (base / "c.yaml").write_text(yaml.safe_dump(tiny_settings, allow_unicode=True), encoding="utf-8")
+    tiny_settings["training"] |= {
+        "data_dir": str(corpus),
+        "output_dir": str(base / "lauf"),
+        "epochs": 1,
+    }
+    (base / "c.yaml").write_text(
+        yaml.safe_dump(tiny_settings, allow_unicode=True), encoding="utf-8"
+    )
     environment = {
         "PATH": str(tmp_path), "HOME": "/proc/none", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0",
         "OMP_NUM_THREADS": "1",
@@ -145,15 +173,19 @@ def test_a_bare_machine(make_corpus, tiny_settings, tmp_path):
         ["train_teacher.py", "--config", str(base / "c.yaml")],
         ["evaluate.py", "--checkpoint", str(base / "lauf" / "best_model.pth"), "--device", "cpu"],
     ):
-        ended = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, env=environment, timeout=120)
+        ended = subprocess.run(
+            [sys.executable, *command], cwd=ROOT, capture_output=True, env=environment, timeout=120
+        )
         assert ended.returncode == 0, ended.stderr.decode()
         assert ended.stderr == b"" and b"\r" not in ended.stdout, "no progress bar in a pipe"
         assert "Wetter 天气" in ended.stdout.decode()
-    (session,) = json.loads((base / "lauf" / "environment.json").read_text(encoding="utf-8"))["sessions"]
+    (session,) = json.loads((base / "lauf" / "environment.json").read_text(encoding="utf-8"))[
+        "sessions"
+    ]
     assert session["git"]["reason"] == "git is not installed" and str(base) in session["command"]
     for page in ("lauf/report.html", "lauf/evaluation_dev_adaptive/report.html"):
         text = (base / page).read_text(encoding="utf-8")
         assert "SÜDEN" in text and "天气" in text and str(base / "korpus") in text
-    assert yaml.safe_load((base / "lauf" / "config.yaml").read_text(encoding="utf-8"))["training"]["data_dir"] == str(
-        corpus
-    )
+    assert yaml.safe_load((base / "lauf" / "config.yaml").read_text(encoding="utf-8"))["training"][
+        "data_dir"
+    ] == str(corpus)

@@ -53,7 +53,9 @@ def hypotheses(checkpoint, tmp_path_factory) -> dict[str, list[tuple[str, str, f
     read: dict[str, list] = {}
     for line in (output / "hypotheses.ctm").read_text().splitlines():
         id, _, begin, duration, gloss = line.split()
-        read.setdefault(id, []).extend([] if gloss == "@" else [(gloss, float(begin), float(duration))])
+        read.setdefault(id, []).extend(
+            [] if gloss == "@" else [(gloss, float(begin), float(duration))]
+        )
     return read
 
 
@@ -62,7 +64,9 @@ def run(checkpoint: Path, *words) -> int:
 
 
 def without_progress(line: str) -> dict:
-    return {key: value for key, value in json.loads(line).items() if key not in ("frames_per_second",)}
+    return {
+        key: value for key, value in json.loads(line).items() if key not in ("frames_per_second",)
+    }
 
 
 def test_a_recording_is_read_as_evaluate_reads_it(checkpoint, sentences, hypotheses, capsys):
@@ -77,8 +81,17 @@ def test_a_recording_is_read_as_evaluate_reads_it(checkpoint, sentences, hypothe
             assert gloss["start"] == pytest.approx(begin, abs=0.002)
             assert gloss["end"] == pytest.approx(min(begin + duration, row["seconds"]), abs=0.002)
             assert 0 < gloss["confidence"] <= 1
-        assert row["frames"] == len(np.load(sentences / f"{row['name']}.npy")) == round(25 * row["seconds"])
-        assert (row["fps"], row["read"], row["simulated"], row["trained_on"]) == (25.0, "whole", False, "tiny")
+        assert (
+            row["frames"]
+            == len(np.load(sentences / f"{row['name']}.npy"))
+            == round(25 * row["seconds"])
+        )
+        assert (row["fps"], row["read"], row["simulated"], row["trained_on"]) == (
+            25.0,
+            "whole",
+            False,
+            "tiny",
+        )
         assert "(chosen on dev of tiny)" in row["decoder"]
 
 
@@ -104,8 +117,20 @@ def test_a_long_recording_is_read_in_windows_as_it_comes(checkpoint, sentences, 
     run(checkpoint, tmp_path / "long.npy", *online)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[3] for line in lines] == [gloss["gloss"] for gloss in row["glosses"]]
-    run(checkpoint, tmp_path / "long.npy", "--whole", 1, "--window", 2, "--overlap", 1.5, "--lookahead", 0.25)
-    assert capsys.readouterr().out.splitlines() == lines  # longer than --whole: the same without --online
+    run(
+        checkpoint,
+        tmp_path / "long.npy",
+        "--whole",
+        1,
+        "--window",
+        2,
+        "--overlap",
+        1.5,
+        "--lookahead",
+        0.25,
+    )
+    # Longer than --whole: the same without --online
+    assert capsys.readouterr().out.splitlines() == lines
 
 
 @pytest.mark.parametrize("decoder", ["greedy", "beam", "adaptive"])
@@ -125,10 +150,19 @@ def test_without_a_tuned_decoder_greedy_is_the_default(finished_run, sentences, 
 def test_files_of_several_recordings_and_what_failed(checkpoint, sentences, tmp_path, capsys):
     shutil.copytree(sentences, tmp_path / "in")
     (tmp_path / "in" / "broken.npy").write_bytes(b"no landmarks")
-    words = [tmp_path / "in", tmp_path / "gone.mp4", "--format", "srt", "--output", tmp_path / "a b" / "out"]
+    words = [
+        tmp_path / "in",
+        tmp_path / "gone.mp4",
+        "--format",
+        "srt",
+        "--output",
+        tmp_path / "a b" / "out",
+    ]
     assert run(checkpoint, *words) == 3
     err = capsys.readouterr().err
-    assert sorted(path.name for path in (tmp_path / "a b" / "out").iterdir()) == [f"dev-0{n}.srt" for n in range(4)]
+    assert sorted(path.name for path in (tmp_path / "a b" / "out").iterdir()) == [
+        f"dev-0{n}.srt" for n in range(4)
+    ]
     failed = [line for line in err.splitlines() if line.startswith("failed: ")]
     assert failed[0].startswith(f"failed: {tmp_path}/gone.mp4: does not exist")
     assert failed[1].startswith(f"failed: {tmp_path}/in/broken.npy: is not a readable .npy file")
@@ -166,7 +200,12 @@ def test_a_model_of_simulated_signers_says_so(checkpoint, sentences, tmp_path, c
     captured = capsys.readouterr()
     row = json.loads(captured.out)
     assert row["simulated"] is True and row["trained_on"] == "tiny (simulated signers)"
-    assert captured.err.count("trained on tiny (simulated signers): do not rely on it for real signers") == 1
+    assert (
+        captured.err.count(
+            "trained on tiny (simulated signers): do not rely on it for real signers"
+        )
+        == 1
+    )
 
 
 def test_an_older_checkpoint_takes_frame_rate_and_shape_from_its_corpus_or_says_what_it_assumes(
@@ -194,8 +233,13 @@ def test_a_recording_at_another_rate_keeps_its_times(checkpoint, sentences, tmp_
     run(checkpoint, sentences / "dev-00.npy", "--format", "json")
     run(checkpoint, tmp_path / "twice.npy", "--fps", 50, "--format", "json")
     slow, fast = map(json.loads, capsys.readouterr().out.splitlines())
-    assert fast["seconds"] == pytest.approx(slow["seconds"], abs=0.021) and fast["frames"] == 2 * slow["frames"]
-    assert [gloss["gloss"] for gloss in fast["glosses"]] == [gloss["gloss"] for gloss in slow["glosses"]]
+    assert (
+        fast["seconds"] == pytest.approx(slow["seconds"], abs=0.021)
+        and fast["frames"] == 2 * slow["frames"]
+    )
+    assert [gloss["gloss"] for gloss in fast["glosses"]] == [
+        gloss["gloss"] for gloss in slow["glosses"]
+    ]
     for one, other in zip(fast["glosses"], slow["glosses"], strict=True):
         assert one["start"] == pytest.approx(other["start"], abs=0.17)
 
@@ -215,9 +259,26 @@ def test_a_camera_until_ctrl_c(checkpoint, sentences, tmp_path, monkeypatch, cap
         import cv2  # noqa: F401
     except ImportError:  # the transcript does not need it
         overlay = []
-    assert run(checkpoint, "--camera", 2, "--output", tmp_path / "seen.json", "--format", "json", *overlay) == 0
+    assert (
+        run(
+            checkpoint,
+            "--camera",
+            2,
+            "--output",
+            tmp_path / "seen.json",
+            "--format",
+            "json",
+            *overlay,
+        )
+        == 0
+    )
     row = json.loads((tmp_path / "seen.json").read_text())
-    assert (row["name"], row["file"], row["fps"], row["frames"]) == ("camera 2", None, None, len(landmarks))
+    assert (row["name"], row["file"], row["fps"], row["frames"]) == (
+        "camera 2",
+        None,
+        None,
+        len(landmarks),
+    )
     assert row["glosses"] and row["read"] == "in windows"
     assert "camera 2: stop with Ctrl-C" in capsys.readouterr().err
     assert not overlay or (tmp_path / "seen.mp4").stat().st_size > 0
@@ -232,15 +293,24 @@ def test_a_camera_until_ctrl_c(checkpoint, sentences, tmp_path, monkeypatch, cap
         (["--camera", "0", "--online"], "--online has no effect on a camera"),
         (["--camera", "0", "--whole", "3"], "--whole has no effect on a camera"),
         (["--camera", "0", "--fps", "30"], "--fps has no effect on a camera"),
-        (["--camera", "0", "--overlay", "x.avi"], "--overlay x.avi: expected a name that ends in .mp4"),
+        (
+            ["--camera", "0", "--overlay", "x.avi"],
+            "--overlay x.avi: expected a name that ends in .mp4",
+        ),
         (["a.npy", "--window", "3", "--overlap", "3"], "--overlap 3 must be less than --window 3"),
         (["a.npy", "--lookahead", "5"], "--lookahead 5 must be less than --overlap 5"),
         (["a.npy", "--overlay", "x.mp4"], "draws onto a video, and a.npy has no pictures"),
         (["a.mp4", "--overlay", "x.avi"], "--overlay x.avi: expected a name that ends in .mp4"),
-        (["a.npy", "b.npy", "--format", "vtt"], "--format vtt of several recordings needs --output FOLDER"),
+        (
+            ["a.npy", "b.npy", "--format", "vtt"],
+            "--format vtt of several recordings needs --output FOLDER",
+        ),
         (["a.npy", "--output", "a.npy"], "a.npy would be written to a.npy"),
         (["a.mp4", "--overlay", "a.mp4"], "a.mp4 would be written to a.mp4"),
-        (["a.npy", "c/a.npy", "--output", "out"], "c/a.npy would be written to out/a.txt, where a.npy is or goes"),
+        (
+            ["a.npy", "c/a.npy", "--output", "out"],
+            "c/a.npy would be written to out/a.txt, where a.npy is or goes",
+        ),
         (["a.npy", "--device", "gpu"], "--device gpu: expected auto, cpu, cuda or cuda:N"),
     ],
 )
@@ -257,7 +327,14 @@ def test_wrong_options(words, message, checkpoint, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "words", [["--fps", "0"], ["--window", "x"], ["--decoder", "best"], ["--format", "ass"], ["--widow", "3"]]
+    "words",
+    [
+        ["--fps", "0"],
+        ["--window", "x"],
+        ["--decoder", "best"],
+        ["--format", "ass"],
+        ["--widow", "3"],
+    ],
 )
 def test_wrong_values_are_refused_by_the_parser(words, capsys):
     with pytest.raises(SystemExit) as ended:
@@ -305,7 +382,12 @@ def test_a_place_that_cannot_be_written_to(checkpoint, sentences, tmp_path):
 def test_help_is_fast_and_fits_eighty_columns():
     program = "import sys, transcribe; transcribe.make_parser().format_help(); sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "COLUMNS": "80"}
-    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, timeout=60).returncode == 0
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, env=environment, timeout=60
+        ).returncode
+        == 0
+    )
     shown = subprocess.run(
         [sys.executable, "transcribe.py", "--help"],
         cwd=ROOT,
@@ -328,7 +410,11 @@ def test_a_bare_machine(checkpoint, sentences, tmp_path):
     for locale in ({"LC_ALL": "C"}, {"PYTHONIOENCODING": "latin-1"}):
         command = [sys.executable, "transcribe.py", str(named), "--checkpoint", str(checkpoint)]
         ended = subprocess.run(
-            [*command, "--format", "json"], cwd=ROOT, env=environment | locale, capture_output=True, timeout=60
+            [*command, "--format", "json"],
+            cwd=ROOT,
+            env=environment | locale,
+            capture_output=True,
+            timeout=60,
         )
         assert ended.returncode == 0, ended.stderr
         assert json.loads(ended.stdout.decode())["name"] == "Grüße 你好"
@@ -336,17 +422,29 @@ def test_a_bare_machine(checkpoint, sentences, tmp_path):
 
 
 def test_the_benchmark_of_online_reading(checkpoint, tiny_corpus, monkeypatch, capsys):
-    words = ["online.py", "--checkpoint", checkpoint, "--data_dir", tiny_corpus, "--seconds", 100, "--device", "cpu"]
+    words = [
+        "online.py",
+        "--checkpoint",
+        checkpoint,
+        "--data_dir",
+        tiny_corpus,
+        "--seconds",
+        100,
+        "--device",
+        "cpu",
+    ]
     words += ["--window", 2, 100, "--overlap", 1.5, "--lookahead", 0.25]
     monkeypatch.setattr(sys, "argv", list(map(str, words)))
     assert online.main() == 0
     lines = capsys.readouterr().out.splitlines()
     by_itself, whole = (
-        next(line for line in lines if line.startswith(start)) for start in ("each sentence", "as a whole")
+        next(line for line in lines if line.startswith(start))
+        for start in ("each sentence", "as a whole")
     )
     assert "over 4 sentences" in by_itself and "over 1 sentences" in whole
     small, large = (line.split() for line in lines[-3:-1])
-    assert small[:3] == ["2", "1.5", "0.25"] and small[-1] == "49"  # 12 steps, and the frame that says there is more
+    # 12 steps, and the frame that says there is more
+    assert small[:3] == ["2", "1.5", "0.25"] and small[-1] == "49"
     assert large[3] == whole.split()[4] and large[4] == "0.00"  # one window is the whole
 
 
@@ -389,17 +487,23 @@ def test_a_video_with_its_overlay(video, checkpoint, tmp_path, capsys):
     assert 200 < changed.sum() < 0.2 * changed.size  # a skeleton, and no more
 
 
-def test_footage_where_opencv_s_libraries_are_missing(checkpoint, sentences, tmp_path, monkeypatch, capsys):
+def test_footage_where_opencv_s_libraries_are_missing(
+    checkpoint, sentences, tmp_path, monkeypatch, capsys
+):
     class Missing:
         def find_spec(self, name, path=None, target=None):
             if name in ("cv2", "mediapipe"):
-                raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+                raise ImportError(
+                    "libGL.so.1: cannot open shared object file: No such file or directory"
+                )
 
     for name in [name for name in sys.modules if name.split(".")[0] in ("cv2", "mediapipe")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
     (tmp_path / "a.mp4").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"a\.mp4: .*libGL\.so\.1: install it.*apt-get install libgl1"):
+    with pytest.raises(
+        DataError, match=r"a\.mp4: .*libGL\.so\.1: install it.*apt-get install libgl1"
+    ):
         run(checkpoint, tmp_path / "a.mp4")
     with pytest.raises(DataError, match=r"libGL\.so\.1: install it"):
         run(checkpoint, "--camera", 0)

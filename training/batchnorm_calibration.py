@@ -1,8 +1,9 @@
 """Batch normalisation's statistics, taken anew before the model is judged.
 
-While it trains, the running statistics are those of augmented sentences behind dropout, and dropout ahead of a normalisation
-changes the variance that it sees (Li et al., CVPR 2019). A model that is judged by them errs far more often than its weights
-would (benchmarks/RESULTS.md). So before every reading of dev they are measured on train sentences as dev's are read.
+While it trains, the running statistics are those of augmented sentences behind dropout, and dropout
+ahead of a normalisation changes the variance that it sees (Li et al., CVPR 2019). A model that is
+judged by them errs far more often than its weights would (benchmarks/RESULTS.md). So before every
+reading of dev they are measured on train sentences as dev's are read.
 """
 
 import numpy as np
@@ -27,18 +28,24 @@ def calibrate(
     sentences: np.ndarray,
     max_frames: int = 10_000,
 ) -> None:
-    """Set the running mean and variance of all batch normalisations to those of the split's sentences, without augmentation
-    and dropout, each layer seeing what the layers before it make of its batch (Wu & Johnson 2021, "precise BatchNorm").
+    """Set the running mean and variance of all batch normalisations to those of the split's
+    sentences, without augmentation and dropout, each layer seeing what the layers before it make of
+    its batch (Wu & Johnson 2021, "precise BatchNorm").
 
-    sentences: indices of those that may be used; of many, evenly spread ones up to about `max_frames` frames. Nothing else of
-    the model changes.
+    sentences: indices of those that may be used; of many, evenly spread ones up to about
+    `max_frames` frames. Nothing else of the model changes.
     """
     norms = [module for module in model.modules() if isinstance(module, MaskedBatchNorm)]
     share = max(1, round(split.lengths[sentences].sum() / max_frames))
     chosen = sentences[::share]
     plan = [chosen[rows] for rows in plan_evaluation(split.lengths[chosen], _BATCH)]
-    totals = [torch.zeros(2, norm.num_features, dtype=torch.float64, device=pipeline.device) for norm in norms]
-    kept = [(norm.momentum, norm.over_processes, norm.num_batches_tracked.clone()) for norm in norms]
+    totals = [
+        torch.zeros(2, norm.num_features, dtype=torch.float64, device=pipeline.device)
+        for norm in norms
+    ]
+    kept = [
+        (norm.momentum, norm.over_processes, norm.num_batches_tracked.clone()) for norm in norms
+    ]
     was_training, frames = model.training, 0
     model.eval()
     for norm in norms:

@@ -1,5 +1,5 @@
-"""Checkpoints written while training goes on: the full-size teacher's has 0.6 GB and takes seconds to be written, hashed and
-read back, about as long as a GPU takes for an epoch."""
+"""Checkpoints written while training goes on: the full-size teacher's has 0.6 GB and takes seconds
+to be written, hashed and read back, about as long as a GPU takes for an epoch."""
 
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,18 +13,20 @@ from models.checkpoint import BEST, LAST, PREVIOUS, copy_checkpoint, save_checkp
 
 
 class CheckpointWriter:
-    """Writes last.pth of a run's folder, and best_model.pth where it is the best: one at a time, in the order given.
+    """Writes last.pth of a run's folder, and best_model.pth where it is the best: one at a time, in
+    the order given.
 
-    What could not be written is raised by the next call that can know it, as DataError. At the end of a `with` all is written;
-    where that fails while another error is on its way, it is said.
+    What could not be written is raised by the next call that can know it, as DataError. At the end
+    of a `with` all is written; where that fails while another error is on its way, it is said.
     """
 
     def __init__(self) -> None:
         self._pending: Future | None = None
 
     def write(self, folder: Path, content: dict[str, Any], best: bool = False) -> None:
-        """Begin to write `content` (see `save_checkpoint`) once the one before is written. It may change as soon as this
-        returns. Raises DataError when the one before could not be written."""
+        """Begin to write `content` (see `save_checkpoint`) once the one before is written. It may
+        change as soon as this returns. Raises DataError when the one before could not be written.
+        """
         self.wait()
         thread = ThreadPoolExecutor(1, "checkpoint")
         self._pending = thread.submit(_write, folder, snapshot(content), best)
@@ -40,7 +42,8 @@ class CheckpointWriter:
                     self._pending = None
 
     def check(self) -> None:
-        """Raise DataError when it is known already that something could not be written. Waits for nothing."""
+        """Raise DataError when it is known already that something could not be written. Waits for
+        nothing."""
         if self._pending is not None and self._pending.done():
             self.wait()
 

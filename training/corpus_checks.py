@@ -1,4 +1,5 @@
-"""What must be known of a corpus before a run: files that changed, and sentences that nothing can be learned from."""
+"""What must be known of a corpus before a run: files that changed, and sentences that nothing can
+be learned from."""
 
 from dataclasses import dataclass, replace
 
@@ -23,8 +24,9 @@ class BadSentence:
 
 
 def find_bad_sentences(split: Split) -> list[BadSentence]:
-    """The sentences of a split that cannot be trained on, with the reason. Reads all landmarks once, about 10 GB/s from
-    memory: less than the reading of the first epoch, which it saves that time."""
+    """The sentences of a split that cannot be trained on, with the reason. Reads all landmarks
+    once, about 10 GB/s from memory: less than the reading of the first epoch, which it saves that
+    time."""
     bad = []
     for index, sentence in enumerate(split.sentences):
         reason = _unreadable(split, index)
@@ -53,20 +55,25 @@ def _unreadable(split: Split, index: int) -> str | None:
 
 
 def warn_of_changed_files(corpus: Corpus) -> None:
-    """Say which files of train and dev are not those that corpus.json describes; the corpus's fingerprint follows them.
+    """Say which files of train and dev are not those that corpus.json describes; the corpus's
+    fingerprint follows them.
 
     About a second a GB, as it hashes all of them. Raises DataError when one cannot be read.
     """
     for file in corpus.verify(("train", "dev")):
-        print(f"warning: {corpus.path / file} was changed: its SHA-256 is not the one that corpus.json says")
+        print(
+            f"warning: {corpus.path / file} was changed: its SHA-256 is not the one that corpus.json says"
+        )
 
 
-def check_splits(corpus: Corpus, train: PreparedSplit, dev: PreparedSplit, skip_bad: bool) -> PreparedSplit:
+def check_splits(
+    corpus: Corpus, train: PreparedSplit, dev: PreparedSplit, skip_bad: bool
+) -> PreparedSplit:
     """Look through train and dev before a run and list what is bad in them.
 
-    Returns the train split as it is trained on: without its bad sentences if `skip_bad` says so. Dev sentences all count:
-    those without a CTC loss are scored all the same, and one that cannot be read is an error.
-    Raises DataError naming the sentences.
+    Returns the train split as it is trained on: without its bad sentences if `skip_bad` says so.
+    Dev sentences all count: those without a CTC loss are scored all the same, and one that cannot
+    be read is an error. Raises DataError naming the sentences.
     """
     bad = {prepared.split.name: find_bad_sentences(prepared.split) for prepared in (train, dev)}
     for name, found in bad.items():
@@ -76,13 +83,23 @@ def check_splits(corpus: Corpus, train: PreparedSplit, dev: PreparedSplit, skip_
     for line in dev.warnings():
         print(f"warning: {line}")
     _refuse(
-        corpus, "dev", [one for one in bad["dev"] if one.unreadable], "every dev sentence counts: repair or extract it"
+        corpus,
+        "dev",
+        [one for one in bad["dev"] if one.unreadable],
+        "every dev sentence counts: repair or extract it",
     )
     if not skip_bad:
-        _refuse(corpus, "train", bad["train"], "repair it, or give --skip_bad to leave such sentences out")
+        _refuse(
+            corpus,
+            "train",
+            bad["train"],
+            "repair it, or give --skip_bad to leave such sentences out",
+        )
     left_out = {one.index for one in bad["train"]}
     if len(left_out) == len(train.split):
-        raise DataError(f"{corpus.path}: none of the {len(train.split)} train sentences can be trained on")
+        raise DataError(
+            f"{corpus.path}: none of the {len(train.split)} train sentences can be trained on"
+        )
     if left_out:
         print(f"{len(left_out)} of {len(train.split)} train sentences are left out (--skip_bad)")
     targets = [None if index in left_out else target for index, target in enumerate(train.targets)]
@@ -92,4 +109,6 @@ def check_splits(corpus: Corpus, train: PreparedSplit, dev: PreparedSplit, skip_
 def _refuse(corpus: Corpus, name: str, bad: list[BadSentence], advice: str) -> None:
     if bad:
         more = f" (and {len(bad) - 1} more of {name}, listed above)" if len(bad) > 1 else ""
-        raise DataError(f"{corpus.path}: {name} sentence {bad[0].id}: {bad[0].reason}{more}; {advice}")
+        raise DataError(
+            f"{corpus.path}: {name} sentence {bad[0].id}: {bad[0].reason}{more}; {advice}"
+        )

@@ -1,9 +1,12 @@
-"""CTC without a host in between: plain tensor operations, for devices on which torch's own would be waited for.
+"""CTC without a host in between: plain tensor operations, for devices on which torch's own would be
+waited for.
 
-torch's native CTC on CUDA takes the lengths from the host and copies them to the device with a wait, twice a call; cuDNN's
-ignores targets that cannot be aligned. Here forward and backward variables (Graves et al., ICML 2006) are one recursion,
-the backward ones being the forward ones of the reversed sentence, over all sentences and heads at once: four small kernels
-a step. On the CPU, where nothing is waited for, torch's own is kept; both take about as long there (benchmarks/step.py).
+torch's native CTC on CUDA takes the lengths from the host and copies them to the device with a
+wait, twice a call; cuDNN's ignores targets that cannot be aligned. Here forward and backward
+variables (Graves et al., ICML 2006) are one recursion, the backward ones being the forward ones of
+the reversed sentence, over all sentences and heads at once: four small kernels a step. On the CPU,
+where nothing is waited for, torch's own is kept; both take about as long there
+(benchmarks/step.py).
 """
 
 import torch
@@ -14,7 +17,9 @@ _IMPOSSIBLE = float("-inf")
 
 class _NegativeLogLikelihood(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, log_probs: Tensor, targets: Tensor, steps: Tensor, target_lengths: Tensor) -> Tensor:
+    def forward(
+        ctx, log_probs: Tensor, targets: Tensor, steps: Tensor, target_lengths: Tensor
+    ) -> Tensor:
         batch, longest, classes = log_probs.shape
         labels = _with_blanks(targets)  # (B, S)
         states = 2 * target_lengths + 1
@@ -26,7 +31,8 @@ class _NegativeLogLikelihood(torch.autograd.Function):
             torch.cat([emitted, turned]), torch.cat([labels, labels.gather(1, places)])
         )  # (2 B, T, S)
         ahead, back = paths[:batch], _turn(paths[batch:], frames, places)
-        last = ahead.gather(1, (steps - 1)[:, None, None].expand(-1, 1, labels.shape[1]))[:, 0]  # (B, S)
+        # (B, S)
+        last = ahead.gather(1, (steps - 1)[:, None, None].expand(-1, 1, labels.shape[1]))[:, 0]
         ends = last.gather(1, torch.stack([states - 1, (states - 2).clamp(min=0)], dim=1))
         ends[:, 1].masked_fill_(target_lengths == 0, _IMPOSSIBLE)
         likelihood = ends.logsumexp(1)  # (B,)
@@ -35,10 +41,14 @@ class _NegativeLogLikelihood(torch.autograd.Function):
             known = torch.arange(labels.shape[1], device=steps.device) < states[:, None]
             share = (ahead + back - emitted - likelihood[:, None, None]).exp()
             share = share.masked_fill(~(inside[:, :, None] & known[:, None]), 0)
-            # A product with the labels' one-hot rows adds up the states of a class in a fixed order; scatter_add would not.
-            one_hot = torch.zeros(batch, labels.shape[1], classes, dtype=share.dtype, device=share.device)
+            # A product with the labels' one-hot rows adds up the states of a class in a fixed
+            # order; scatter_add would not.
+            one_hot = torch.zeros(
+                batch, labels.shape[1], classes, dtype=share.dtype, device=share.device
+            )
             one_hot.scatter_(2, labels[:, :, None], 1)
-            ctx.save_for_backward(share @ one_hot)  # (B, T, V): how often each class is emitted at each step
+            # (B, T, V): how often each class is emitted at each step
+            ctx.save_for_backward(share @ one_hot)
         return -likelihood
 
     @staticmethod
@@ -48,12 +58,15 @@ class _NegativeLogLikelihood(torch.autograd.Function):
 
 
 def ctc(log_probs: Tensor, targets: Tensor, steps: Tensor, target_lengths: Tensor) -> Tensor:
-    """CTC negative log-likelihood of each sentence (B,), blank 0; infinite, with NaN gradients, where it cannot be aligned.
+    """CTC negative log-likelihood of each sentence (B,), blank 0; infinite, with NaN gradients,
+    where it cannot be aligned.
 
-    log_probs float32 or float64 (B, T, V) after log_softmax; targets int64 (B, L) padded with any class; steps and
-    target_lengths int64 (B,), steps at least 1. All on one device, which the host never waits for.
+    log_probs float32 or float64 (B, T, V) after log_softmax; targets int64 (B, L) padded with any
+    class; steps and target_lengths int64 (B,), steps at least 1. All on one device, which the host
+    never waits for.
     """
-    # As torch's own, in full precision under autocast, too: the product in it would be rounded to 8 bits.
+    # As torch's own, in full precision under autocast, too: the product in it would be rounded to 8
+    # bits.
     with torch.autocast(log_probs.device.type, enabled=False):
         return _NegativeLogLikelihood.apply(log_probs, targets, steps, target_lengths)
 
@@ -66,7 +79,8 @@ def _with_blanks(targets: Tensor) -> Tensor:
 
 
 def _reversal(lengths: Tensor, size: int) -> Tensor:
-    """int64 (B, size): the index that reverses each row inside its own length and leaves the rest in place."""
+    """int64 (B, size): the index that reverses each row inside its own length and leaves the rest
+    in place."""
     place = torch.arange(size, device=lengths.device)
     return torch.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)
 
@@ -78,9 +92,11 @@ def _turn(x: Tensor, frames: Tensor, places: Tensor) -> Tensor:
 
 
 def _forward_variables(emitted: Tensor, labels: Tensor) -> Tensor:
-    """Log-probability of all beginnings that end in a state at a step: emitted (B, T, S), labels int64 (B, S) -> (B, T, S)."""
+    """Log-probability of all beginnings that end in a state at a step: emitted (B, T, S), labels
+    int64 (B, S) -> (B, T, S)."""
     batch, longest, states = emitted.shape
-    # Two impossible states in front, so that staying, stepping on and skipping a blank are three slices.
+    # Two impossible states in front, so that staying, stepping on and skipping a blank are three
+    # slices.
     paths = emitted.new_full((longest, batch, states + 2), _IMPOSSIBLE)
     paths[0, :, 2:4] = emitted[:, 0, :2]
     skippable = (labels != 0) & (labels != torch.nn.functional.pad(labels[:, :-2], (2, 0)))

@@ -1,4 +1,5 @@
-"""What a run's figures mean while it trains: collapse to blanks, a plateau, memorising; each said once, in one line.
+"""What a run's figures mean while it trains: collapse to blanks, a plateau, memorising; each said
+once, in one line.
 
 reports/verdict.py says at the end what became of it.
 """
@@ -7,7 +8,8 @@ from collections.abc import Sequence
 
 from reports.verdict import outputs_only_blanks
 
-_USUAL_BLANK_EPOCHS = 5  # after the warm-up; CTC models of this kind leave the all-blank reading in one to five epochs
+# After the warm-up; CTC models of this kind leave the all-blank reading in one to five epochs
+_USUAL_BLANK_EPOCHS = 5
 _STALE_EPOCHS = 6  # without a better dev WER
 _FLAT_LOSS = 0.02  # relative fall of the train loss over the stale epochs
 
@@ -34,7 +36,10 @@ def _stale(history: Sequence[dict]) -> list[dict] | None:
 def memorising(history: Sequence[dict], _: float) -> str | None:
     """Dev WER is no better for long while train goes on falling, far below it."""
     since, row = _stale(history), history[-1]
-    if since is None or since[0]["train_loss"] - row["train_loss"] < _FLAT_LOSS * since[0]["train_loss"]:
+    if (
+        since is None
+        or since[0]["train_loss"] - row["train_loss"] < _FLAT_LOSS * since[0]["train_loss"]
+    ):
         return None
     if row["train_wer"] > 0.7 * row["dev_wer"]:
         return None
@@ -47,7 +52,10 @@ def memorising(history: Sequence[dict], _: float) -> str | None:
 def plateau(history: Sequence[dict], warmup_epochs: float) -> str | None:
     """Neither train loss nor dev WER moves, though the model is far from done."""
     since, row = _stale(history), history[-1]
-    if since is None or since[0]["train_loss"] - row["train_loss"] >= _FLAT_LOSS * since[0]["train_loss"]:
+    if (
+        since is None
+        or since[0]["train_loss"] - row["train_loss"] >= _FLAT_LOSS * since[0]["train_loss"]
+    ):
         return None
     if row["train_wer"] < 10 or collapsed(history, warmup_epochs):
         return None
@@ -60,7 +68,8 @@ def plateau(history: Sequence[dict], warmup_epochs: float) -> str | None:
 def diagnose(history: Sequence[dict], warmup_epochs: float) -> list[str]:
     """What begins to be true with the last epoch, one line each.
 
-    history: the epochs' rows (training/trainer.py), oldest first. A condition that held the epoch before is not repeated.
+    history: the epochs' rows (training/trainer.py), oldest first. A condition that held the epoch
+    before is not repeated.
     """
     lines = []
     for condition in (collapsed, memorising, plateau):

@@ -1,10 +1,11 @@
-"""The processes of one training run: one, or as many as torchrun starts, each with its share of every batch.
+"""The processes of one training run: one, or as many as torchrun starts, each with its share of
+every batch.
 
     torchrun --nproc_per_node 4 train_teacher.py --batch_size 32 --output_dir checkpoints/mine
 
-`Ranks` is the run of one process: it has no other to talk to, and all of its methods do the obvious. Its subclass
-`ProcessGroup` (training/process_group.py) does the same over torch.distributed, so that the trainer has one path. No torch in
-here: command lines parse fast.
+`Ranks` is the run of one process: it has no other to talk to, and all of its methods do the
+obvious. Its subclass `ProcessGroup` (training/process_group.py) does the same over
+torch.distributed, so that the trainer has one path. No torch in here: command lines parse fast.
 """
 
 import contextlib
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")  # which process, of how many, and which of this machine's
+# Which process, of how many, and which of this machine's
+VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 _ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
 
 Value = TypeVar("Value")
@@ -37,16 +39,19 @@ class Ranks:
         return self.rank == 0
 
     def own(self, name: str) -> str:
-        """The name of a stream of random numbers that is this process's own; the first one's is that of a run of one."""
+        """The name of a stream of random numbers that is this process's own; the first one's is
+        that of a run of one."""
         return f"{name} of process {self.rank}" if self.rank else name
 
     def device(self, name: str) -> str:
-        """The device of this process, where the whole run is to compute on `name` ('auto', 'cpu', 'cuda', 'cuda:N')."""
+        """The device of this process, where the whole run is to compute on `name` ('auto', 'cpu',
+        'cuda', 'cuda:N')."""
         return name
 
     def share(self, rows: Rows) -> Rows:
-        """Of one batch's sentences, or of all batches of an evaluation, those of this process: every N-th, so that each
-        falls to exactly one, as evenly as they can be cut and, as batches are sorted by length, of like lengths."""
+        """Of one batch's sentences, or of all batches of an evaluation, those of this process:
+        every N-th, so that each falls to exactly one, as evenly as they can be cut and, as batches
+        are sorted by length, of like lengths."""
         return rows[self.rank :: self.world]
 
     def check_batch_size(self, size: int) -> None:
@@ -58,15 +63,18 @@ class Ranks:
             )
 
     def spread(self, model: "nn.Module") -> "nn.Module":
-        """The model as forward passes of training call it: its gradients and batch statistics are those of all processes."""
+        """The model as forward passes of training call it: its gradients and batch statistics are
+        those of all processes."""
         return model
 
     def accumulating(self, model: "nn.Module", last: bool) -> AbstractContextManager:
-        """Around forward and backward pass of one batch of an update: gradients are reduced with the last one's only."""
+        """Around forward and backward pass of one batch of an update: gradients are reduced with
+        the last one's only."""
         return contextlib.nullcontext()
 
     def join(self, values: Sequence["Tensor"], sizes: Sequence[int]) -> "Tensor":
-        """Values of the sentences of some batches, from those of this process's shares: (sum of sizes,), in the batches' order.
+        """Values of the sentences of some batches, from those of this process's shares:
+        (sum of sizes,), in the batches' order.
 
         values: one (share,) a batch; sizes: sentences of each batch over all processes.
         """
@@ -83,7 +91,8 @@ class Ranks:
         return [value]
 
     def from_writer(self, make: Callable[[], Value]) -> Value:
-        """What `make` returns on the writer, on all processes. A ProjectError of it is raised on all of them."""
+        """What `make` returns on the writer, on all processes. A ProjectError of it is raised on
+        all of them."""
         return make()
 
     def most(self, value: int) -> int:
@@ -91,7 +100,8 @@ class Ranks:
         return value
 
     def together(self) -> AbstractContextManager:
-        """What is done in it must succeed on all processes: else all of them end, and each error is said once.
+        """What is done in it must succeed on all processes: else all of them end, and each error is
+        said once.
 
         Nothing in it may wait for other processes, except as its first step.
         """
@@ -101,12 +111,14 @@ class Ranks:
         """Leave the others: from here on each process is on its own."""
 
     def leave(self, code: int) -> int:
-        """What a script does last: the exit code of a run of one process; several end here, all of them."""
+        """What a script does last: the exit code of a run of one process; several end here, all of
+        them."""
         return code
 
 
 def read_environment(environment: Mapping[str, str]) -> tuple[int, int, int]:
-    """Rank, number of processes and rank on this machine, as torchrun says them; (0, 1, 0) where it started none.
+    """Rank, number of processes and rank on this machine, as torchrun says them; (0, 1, 0) where it
+    started none.
 
     Raises UsageError when only some of the variables are there, or with values that cannot be.
     """
@@ -120,7 +132,9 @@ def read_environment(environment: Mapping[str, str]) -> tuple[int, int, int]:
     if sound and world > 1:
         sound = all(environment.get(name) for name in _ADDRESS)
     if not sound:
-        shown = ", ".join(f"{name}={environment.get(name, '(not set)')}" for name in (*VARIABLES, *_ADDRESS))
+        shown = ", ".join(
+            f"{name}={environment.get(name, '(not set)')}" for name in (*VARIABLES, *_ADDRESS)
+        )
         raise UsageError(
             f"the environment does not say which process of a run this is ({shown}): start it with torchrun, which sets all of "
             f"them, or unset {', '.join(VARIABLES)} for a run of one process"

@@ -1,4 +1,5 @@
-"""What a run that diverges leaves for whoever looks into it: the batch of its last update, as the model saw it."""
+"""What a run that diverges leaves for whoever looks into it: the batch of its last update, as the
+model saw it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,11 +22,13 @@ def dump_batches(
     update: int,
     ranks: Ranks,
 ) -> str:
-    """Let the writer write the batches of one update; returns in words where they are, or why they are not.
+    """Let the writer write the batches of one update; returns in words where they are, or why they
+    are not.
 
-    losses: of the sentences of all processes, in the batches' order. The file is a list with one dict a batch (and process),
-    for torch.load(path, weights_only=True): ids, glosses, classes, losses (one a sentence), features float32 (B, T, D) as the
-    model was given them, detected bool (B, T, 4), lengths int64 (B,), epoch and update of it.
+    losses: of the sentences of all processes, in the batches' order. The file is a list with one
+    dict a batch (and process), for torch.load(path, weights_only=True): ids, glosses, classes,
+    losses (one a sentence), features float32 (B, T, D) as the model was given them, detected bool
+    (B, T, 4), lengths int64 (B,), epoch and update of it.
     """
     content, start = [], 0
     for batch in batches:
@@ -55,4 +58,7 @@ def dump_batches(
 
 def describe(ids: Sequence[str], losses: Sequence[float], count: int = 3) -> list[list]:
     """[id, loss] of the sentences of an update whose losses are the highest."""
-    return [[id, loss] for id, loss in sorted(zip(ids, losses, strict=True), key=lambda pair: -pair[1])[:count]]
+    return [
+        [id, loss]
+        for id, loss in sorted(zip(ids, losses, strict=True), key=lambda pair: -pair[1])[:count]
+    ]

@@ -11,7 +11,8 @@ from training.setup import Run, _statistics, able_to_compile, enough_memory
 
 
 def dry_run(run: Run, updates: int = 3) -> None:
-    """Print what training would do, with the time of a few real updates; writes nothing, the model is thrown away.
+    """Print what training would do, with the time of a few real updates; writes nothing, the model
+    is thrown away.
 
     Raises UsageError when the memory is too small or nothing can be compiled.
     """
@@ -24,9 +25,11 @@ def _dry_run(run: Run, updates: int) -> None:
     trainer.model.set_statistics(*_statistics(trainer, 20_000))
     trainer.spread()
     groups = trainer.begin_epoch(1)
-    known = trainer.epoch_train.split.lengths  # of the first epoch, in which sentences may be joined
+    # Of the first epoch, in which sentences may be joined
+    known = trainer.epoch_train.split.lengths
     lengths, plan = known[trainer.trainable], [batch for group in groups for batch in group]
-    shown = np.zeros_like(known)  # as augmentation stretches and cuts them: what is padded and computed
+    # As augmentation stretches and cuts them: what is padded and computed
+    shown = np.zeros_like(known)
     shown[trainer.trainable] = trainer.shown_lengths(trainer.epoch_train, 1)
     # Groups near the median length stand for the epoch; the first one warms up and is not timed.
     by_frames = sorted(groups, key=lambda group: sum(int(known[b].sum()) for b in group))
@@ -42,7 +45,11 @@ def _dry_run(run: Run, updates: int) -> None:
     timed = slice(1, None) if len(seconds) > 1 else slice(None)
     rate = sum(frames[timed]) / sum(seconds[timed])
     epoch_seconds = int(lengths.sum()) / rate
-    size = f"{options.frames_per_batch:,} frames" if options.frames_per_batch else f"{options.batch_size} sentences"
+    size = (
+        f"{options.frames_per_batch:,} frames"
+        if options.frames_per_batch
+        else f"{options.batch_size} sentences"
+    )
     rows = {
         "train sentences": f"{len(lengths):,} ({len(trainer.train.split) - len(lengths)} left out)",
         "train frames": f"{int(lengths.sum()):,}",

@@ -1,4 +1,5 @@
-"""Early stopping on dev WER: training's CTC loss rises while WER still falls, so the loss does not decide."""
+"""Early stopping on dev WER: training's CTC loss rises while WER still falls, so the loss does not
+decide."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ class EarlyStopping:
     epochs_since_best: int = 0
 
     def update(self, epoch: int, wer: float) -> bool:
-        """Take in an epoch's dev WER; True when it is the best so far. A NaN is an error, never a best."""
+        """Take in an epoch's dev WER; True when it is the best so far. A NaN is an error, never a
+        best."""
         if math.isnan(wer):
             raise ValueError(f"dev WER of epoch {epoch} is NaN")
         if wer < self.best_wer:

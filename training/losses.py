@@ -1,4 +1,5 @@
-"""The teacher's loss: CTC on the sequence, CTC on the convolution, and distillation from the first to the second."""
+"""The teacher's loss: CTC on the sequence, CTC on the convolution, and distillation from the first
+to the second."""
 
 from dataclasses import dataclass
 
@@ -13,7 +14,8 @@ from training.ctc import ctc
 
 @dataclass
 class SentenceLosses:
-    """float32 (B,) each: `total` is what is trained on, `sequence` and `convolution` are CTC in nats per gloss."""
+    """float32 (B,) each: `total` is what is trained on, `sequence` and `convolution` are CTC in
+    nats per gloss."""
 
     total: Tensor
     sequence: Tensor
@@ -21,17 +23,22 @@ class SentenceLosses:
     distillation: Tensor
 
 
-def ctc_per_gloss(log_probs: Tensor, steps: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
+def ctc_per_gloss(
+    log_probs: Tensor, steps: Tensor, targets: Tensor, target_lengths: Tensor
+) -> Tensor:
     """CTC negative log-likelihood of each sentence over its number of glosses, float32 (B,).
 
-    log_probs (B, T', V); steps, target_lengths int64 (B,); targets int64 (B, L) padded. The caller sees to it that every
-    sentence can be aligned; an infinite loss is not hidden here. On CUDA torch's own CTC would make the host wait.
+    log_probs (B, T', V); steps, target_lengths int64 (B,); targets int64 (B, L) padded. The caller
+    sees to it that every sentence can be aligned; an infinite loss is not hidden here. On CUDA
+    torch's own CTC would make the host wait.
     """
     log_probs = log_probs.float()
     if on_its_own(log_probs):
         loss = ctc(log_probs, targets, steps, target_lengths)
     else:
-        loss = functional.ctc_loss(log_probs.transpose(0, 1), targets, steps, target_lengths, reduction="none")
+        loss = functional.ctc_loss(
+            log_probs.transpose(0, 1), targets, steps, target_lengths, reduction="none"
+        )
     return loss / target_lengths.clamp(min=1)
 
 
@@ -46,11 +53,14 @@ def _mean_over_steps(values: Tensor, steps: Tensor) -> Tensor:
     return (values * inside).sum(1) / steps
 
 
-def distillation_per_step(student: Tensor, teacher: Tensor, steps: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(teacher || student) of the classes at temperature T, mean over each sentence's steps, float32 (B,).
+def distillation_per_step(
+    student: Tensor, teacher: Tensor, steps: Tensor, temperature: float
+) -> Tensor:
+    """T^2 KL(teacher || student) of the classes at temperature T, mean over each sentence's steps,
+    float32 (B,).
 
-    Both are log-probabilities (B, T', V); no gradient reaches the teacher. As in VAC (Min et al., ICCV 2021), where the
-    sequence head teaches the convolution head.
+    Both are log-probabilities (B, T', V); no gradient reaches the teacher. As in VAC
+    (Min et al., ICCV 2021), where the sequence head teaches the convolution head.
     """
     student = (student / temperature).log_softmax(-1)
     teacher = (teacher.detach() / temperature).log_softmax(-1)
@@ -59,15 +69,18 @@ def distillation_per_step(student: Tensor, teacher: Tensor, steps: Tensor, tempe
 
 
 def uniform_per_step(log_probs: Tensor, steps: Tensor) -> Tensor:
-    """Cross-entropy of the uniform distribution over the classes against (B, T', V), mean over the steps, float32 (B,).
+    """Cross-entropy of the uniform distribution over the classes against (B, T', V), mean over the
+    steps, float32 (B,).
 
-    Added with a small weight it keeps every class, and so the glosses beside the blank, from becoming impossible.
+    Added with a small weight it keeps every class, and so the glosses beside the blank, from
+    becoming impossible.
     """
     return _mean_over_steps(-log_probs.mean(-1), steps)
 
 
 def consistency_per_step(one: Tensor, other: Tensor, steps: Tensor) -> Tensor:
-    """Symmetric KL of two views' log-probabilities (B, T', V), mean over each sentence's steps, float32 (B,).
+    """Symmetric KL of two views' log-probabilities (B, T', V), mean over each sentence's steps,
+    float32 (B,).
 
     As between the part-masked views of CoSign (Jiao et al., ICCV 2023).
     """
@@ -76,21 +89,29 @@ def consistency_per_step(one: Tensor, other: Tensor, steps: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class TeacherLoss:
-    """total = CTC(sequence) + conv_weight * CTC(convolution) + distillation_weight * KL(sequence || convolution)
-    + smoothing * (cross-entropy of the uniform distribution against both)."""
+    """total = CTC(sequence) + conv_weight * CTC(convolution) + distillation_weight *
+    KL(sequence || convolution) + smoothing * (cross-entropy of the uniform distribution against
+    both)."""
 
     conv_weight: float
     distillation_weight: float
     temperature: float
     smoothing: float = 0.0
 
-    def __call__(self, output: TeacherOutput, targets: Tensor, target_lengths: Tensor) -> SentenceLosses:
+    def __call__(
+        self, output: TeacherOutput, targets: Tensor, target_lengths: Tensor
+    ) -> SentenceLosses:
         """targets int64 (B, L) padded, target_lengths int64 (B,)."""
         # Both heads at once: on CUDA CTC takes as long for twice the sentences.
         both = torch.cat([output.log_probs, output.conv_log_probs])
-        twice = [tensor.repeat(2, *[1] * (tensor.ndim - 1)) for tensor in (output.lengths, targets, target_lengths)]
+        twice = [
+            tensor.repeat(2, *[1] * (tensor.ndim - 1))
+            for tensor in (output.lengths, targets, target_lengths)
+        ]
         sequence, convolution = ctc_per_gloss(both, *twice).chunk(2)
-        distillation = distillation_per_step(output.conv_log_probs, output.log_probs, output.lengths, self.temperature)
+        distillation = distillation_per_step(
+            output.conv_log_probs, output.log_probs, output.lengths, self.temperature
+        )
         total = sequence + self.conv_weight * convolution + self.distillation_weight * distillation
         if self.smoothing:
             for log_probs in (output.log_probs, output.conv_log_probs):

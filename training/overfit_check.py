@@ -1,4 +1,5 @@
-"""The overfit check: can the teacher memorise a handful of sentences? If it cannot, nothing else is worth trying."""
+"""The overfit check: can the teacher memorise a handful of sentences? If it cannot, nothing else is
+worth trying."""
 
 import math
 import time
@@ -41,7 +42,8 @@ CHECKS_HELD = 3  # checks in a row at 0 % WER
 
 @dataclass(frozen=True)
 class OverfitResult:
-    """`reached` when WER was 0 in three checks running; evaluation and gradient norm (before clipping) of the last."""
+    """`reached` when WER was 0 in three checks running; evaluation and gradient norm
+    (before clipping) of the last."""
 
     reached: bool
     epochs: int
@@ -51,11 +53,13 @@ class OverfitResult:
 
 
 def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
-    """Train a new teacher on a few train sentences, one batch an epoch, until it reads them without an error.
+    """Train a new teacher on a few train sentences, one batch an epoch, until it reads them without
+    an error.
 
-    The sentences are the first of the train split that can be trained on (others are named), checked every 5 epochs
-    without dropout. Prints the curve; writes result.json, hypotheses, training_curves.png and report.html. Batch size,
-    accumulation, augmentation and hidden parts of the configuration play no part. Raises DataError when the corpus has too few.
+    The sentences are the first of the train split that can be trained on (others are named),
+    checked every 5 epochs without dropout. Prints the curve; writes result.json, hypotheses,
+    training_curves.png and report.html. Batch size, accumulation, augmentation and hidden parts of
+    the configuration play no part. Raises DataError when the corpus has too few.
     """
     options = config.training
     device = choose_device(options.device, options.deterministic)
@@ -89,7 +93,9 @@ def _memorise(
     options, num_samples = config.training, len(samples.split)
     folder = run_folder(options.output_dir)
     write_config(folder, config)
-    session = describe_session(corpus, device, precision.name, options.seed, f"fresh, {num_samples} train sentences")
+    session = describe_session(
+        corpus, device, precision.name, options.seed, f"fresh, {num_samples} train sentences"
+    )
     record_session(folder, session)
     pipeline = FeaturePipeline(corpus.aspect_ratio, device)
     model = make_model(config, vocabulary, device)
@@ -105,7 +111,14 @@ def _memorise(
     (batch,) = pipeline.batches(samples.split, [np.arange(num_samples)])
     targets = pad_targets(samples.targets, device)
     history, held, started = [], 0, time.perf_counter()
-    bar = tqdm(range(1, options.epochs + 1), "overfit", unit="epoch", leave=False, disable=None, dynamic_ncols=True)
+    bar = tqdm(
+        range(1, options.epochs + 1),
+        "overfit",
+        unit="epoch",
+        leave=False,
+        disable=None,
+        dynamic_ncols=True,
+    )
     for epoch in bar:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(
@@ -125,7 +138,8 @@ def _memorise(
         bar.set_postfix_str(f"loss {train_loss:.2f}{wer}", refresh=False)
         precision.scaler.unscale_(optimizer)
         norm = float(nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm))
-        if not math.isfinite(norm) and not precision.scaler.is_enabled():  # a scaler skips such an update by itself
+        # A scaler skips such an update by itself
+        if not math.isfinite(norm) and not precision.scaler.is_enabled():
             raise DivergenceError(
                 f"overfit check: the gradient of epoch {epoch} is not finite: lower --learning_rate "
                 f"(now {options.learning_rate:g}) or use --precision fp32"
@@ -162,11 +176,15 @@ def _memorise(
         raise DataError(f"cannot write to {folder}: {error.strerror or error}") from error
     posteriors = compute_posteriors(model, pipeline, samples.split, precision)
     readings = decode_split(posteriors, greedy_decode)
-    reading = DecodedSplit(corpus, samples.split, vocabulary, posteriors, readings, check.hypotheses)
+    reading = DecodedSplit(
+        corpus, samples.split, vocabulary, posteriors, readings, check.hypotheses
+    )
     page = folder / "report.html"
     if try_to_write(
         page,
-        lambda path: write_evaluation_report(path, _report(folder, config, result, history, reading, session), reading),
+        lambda path: write_evaluation_report(
+            path, _report(folder, config, result, history, reading, session), reading
+        ),
     ):
         print(f"report: {page}")
     return result
@@ -197,24 +215,35 @@ def _write(
             "config": config.to_dict(),
         },
     )
-    write_hypotheses(folder / "hypotheses.csv", samples.split.sentences, result.evaluation.hypotheses)
+    write_hypotheses(
+        folder / "hypotheses.csv", samples.split.sentences, result.evaluation.hypotheses
+    )
     title = f"overfit check, {corpus.describe()} (dev: the same sentences)"
     try_to_write(folder / "training_curves.png", lambda path: write_curves(path, history, title))
 
 
 def _report(
-    folder: Path, config: Config, result: OverfitResult, history: list[dict], reading: DecodedSplit, session: dict
+    folder: Path,
+    config: Config,
+    result: OverfitResult,
+    history: list[dict],
+    reading: DecodedSplit,
+    session: dict,
 ) -> EvaluationReport:
     """The check's report: the sentences are those that were trained on."""
     done = f"{result.evaluation.score.wer:.1f} % WER after {result.epochs} epochs, {result.seconds:.0f} s."
     verdict = (
-        Verdict("memorised", done, ()) if result.reached else Verdict("not memorised", done, tuple(advice(result)))
+        Verdict("memorised", done, ())
+        if result.reached
+        else Verdict("not memorised", done, tuple(advice(result)))
     )
     return EvaluationReport(
         title=f"Overfit check {folder.resolve().name}",
         subtitle=f"{len(reading.split)} train sentences of {reading.corpus.describe()}, memorised and read again, greedily",
         verdict=verdict,
-        result=breakdown(reading.aligned, [sentence.signer for sentence in reading.split.sentences]),
+        result=breakdown(
+            reading.aligned, [sentence.signer for sentence in reading.split.sentences]
+        ),
         history=history,
         curves_note='Where a figure says "dev", it is the same sentences that are trained on, read without dropout.',
         settings=config.to_dict(),
@@ -233,5 +262,7 @@ def advice(result: OverfitResult) -> list[str]:
         "whether landmarks are there at all (detection rates) and differ between sentences",
     ]
     if result.evaluation.score.wer < 50:
-        lines.append(f"WER was {result.evaluation.score.wer:.1f} % and may still have been falling: give more --epochs")
+        lines.append(
+            f"WER was {result.evaluation.score.wer:.1f} % and may still have been falling: give more --epochs"
+        )
     return lines

@@ -1,4 +1,5 @@
-"""Which parts of the body a training view hides: whole parts, for whole sentences, keyed like all randomness."""
+"""Which parts of the body a training view hides: whole parts, for whole sentences, keyed like all
+randomness."""
 
 from collections.abc import Sequence
 
@@ -10,11 +11,12 @@ from training.config import TrainingConfig
 
 
 def draw_part_masks(options: TrainingConfig, epoch: int, names: Sequence[str]) -> np.ndarray | None:
-    """bool (views, B, 4) for the sentences of those ids: False where a part is hidden; None when nothing ever is.
+    """bool (views, B, 4) for the sentences of those ids: False where a part is hidden; None when
+    nothing ever is.
 
-    Each part is hidden with the probability `part_mask`; with a consistency weight there are two views, and what the first
-    hides the second shows, so that together they see everything (CoSign, Jiao et al., ICCV 2023). A view that would see
-    nothing sees all.
+    Each part is hidden with the probability `part_mask`; with a consistency weight there are two
+    views, and what the first hides the second shows, so that together they see everything
+    (CoSign, Jiao et al., ICCV 2023). A view that would see nothing sees all.
     """
     if not options.part_mask:
         return None

@@ -1,8 +1,9 @@
 """A run of several processes over torch.distributed: what `Ranks` promises, kept between them.
 
-Each batch of the plan is cut by sentences over the processes, and its batch-norm statistics are reduced over all of them, so
-that an update is the one that a single process makes of the same batches, up to rounding. gloo carries decisions, hypotheses
-and everything of the CPU, NCCL the tensors of GPUs.
+Each batch of the plan is cut by sentences over the processes, and its batch-norm statistics are
+reduced over all of them, so that an update is the one that a single process makes of the same
+batches, up to rounding. gloo carries decisions, hypotheses and everything of the CPU, NCCL the
+tensors of GPUs.
 """
 
 import contextlib
@@ -23,7 +24,8 @@ from errors import ProjectError, UsageError
 from models.masking import MaskedBatchNorm
 from training.distributed import Ranks
 
-LOST_EXIT_CODE = 128 + signal.SIGTERM  # what is on disk is whole and can be continued, as after a signal
+# What is on disk is whole and can be continued, as after a signal
+LOST_EXIT_CODE = 128 + signal.SIGTERM
 TIMEOUT = timedelta(minutes=20)  # of waiting for one another; one that died is noticed at once
 _LOST = (
     "gloo",
@@ -37,7 +39,8 @@ Value = TypeVar("Value")
 
 
 class ProcessGroup(Ranks):
-    """One of several processes. Others than the writer print nothing but their own errors while it is entered."""
+    """One of several processes. Others than the writer print nothing but their own errors while it
+    is entered."""
 
     def __init__(self, rank: int, world: int, local_rank: int):
         self.rank, self.world, self.local_rank = rank, world, local_rank
@@ -45,9 +48,15 @@ class ProcessGroup(Ranks):
 
     def __enter__(self) -> "ProcessGroup":
         """Raises UsageError when the others cannot be reached."""
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and distributed.is_nccl_available() else "gloo"
+        backend = (
+            "cpu:gloo,cuda:nccl"
+            if torch.cuda.is_available() and distributed.is_nccl_available()
+            else "gloo"
+        )
         try:
-            distributed.init_process_group(backend, rank=self.rank, world_size=self.world, timeout=TIMEOUT)
+            distributed.init_process_group(
+                backend, rank=self.rank, world_size=self.world, timeout=TIMEOUT
+            )
         except (RuntimeError, ValueError) as error:
             address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
             raise UsageError(
@@ -104,7 +113,8 @@ class ProcessGroup(Ranks):
             return DistributedDataParallel(
                 model,
                 device_ids=[device.index] if device.type == "cuda" else None,
-                broadcast_buffers=False,  # running statistics are made from the same numbers everywhere
+                # Running statistics are made from the same numbers everywhere
+                broadcast_buffers=False,
                 gradient_as_bucket_view=True,
             )
 
@@ -174,8 +184,8 @@ class ProcessGroup(Ranks):
 
 
 def _leave_at_once(code: int) -> NoReturn:
-    """End without the interpreter's own way out, on which the threads of connections can hold the process, or abort it: also
-    when the others have gone, and now and then when they have not."""
+    """End without the interpreter's own way out, on which the threads of connections can hold the
+    process, or abort it: also when the others have gone, and now and then when they have not."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -39,10 +39,13 @@ from training.validation import validate
 
 
 def carry_out(run: Run, dry: bool, resume: str | None, script: str) -> int:
-    """What a training script does with a prepared run: say how it starts where that was asked, then train or only show what
-    would be. Returns the exit code; stopped by a signal it says the command of `script` that goes on."""
+    """What a training script does with a prepared run: say how it starts where that was asked, then
+    train or only show what would be. Returns the exit code; stopped by a signal it says the command
+    of `script` that goes on."""
     if resume is not None or run.start.kind != FRESH:
-        print(f"{run.start.kind}{f' from {run.start.path}' if run.start.path else ''}: {run.start.reason}")
+        print(
+            f"{run.start.kind}{f' from {run.start.path}' if run.start.path else ''}: {run.start.reason}"
+        )
     if dry:
         dry_run(run)
         return 0
@@ -57,9 +60,11 @@ def carry_out(run: Run, dry: bool, resume: str | None, script: str) -> int:
 
 
 def execute(run: Run) -> dict:
-    """Train the run to its end and write its results. Returns result.json's content, which the writer alone has.
+    """Train the run to its end and write its results. Returns result.json's content, which the
+    writer alone has.
 
-    Raises DataError on a full disk and UsageError when the memory is too small or nothing can be compiled.
+    Raises DataError on a full disk and UsageError when the memory is too small or nothing can be
+    compiled.
     """
     try:
         with enough_memory(run.config.training), able_to_compile(run.config.training):
@@ -103,7 +108,8 @@ def _train(run: Run) -> dict:
         record_session(trainer.folder, session)
     if start.kind == FRESH:
         trainer.model.set_statistics(*_statistics(trainer))
-        trainer.save()  # whatever happens in the first epoch: there is a good state, and the folder takes one
+        # Whatever happens in the first epoch: there is a good state, and the folder takes one
+        trainer.save()
     if start.kind == FINE_TUNE:
         loaded = validate(
             trainer.model,
@@ -118,7 +124,9 @@ def _train(run: Run) -> dict:
         print(f"loaded model on dev (greedy): {loaded.score}")
         trainer.save(best=True)  # epoch 0 is the best until one beats it
     if trainer.progress.finished:
-        print(f"this run is complete ({len(trainer.progress.history)} epochs): nothing left to train")
+        print(
+            f"this run is complete ({len(trainer.progress.history)} epochs): nothing left to train"
+        )
         absent = not (trainer.folder / LAST).exists()
         if trainer.ranks.from_writer(lambda: absent):  # continued in another folder
             if is_writer:
@@ -130,13 +138,16 @@ def _train(run: Run) -> dict:
 
 
 def _adopt_best(run: Run) -> None:
-    """See to it that the run's folder holds its best model: it may be continued in another folder, or have been killed
-    between writing last.pth and best_model.pth. A damaged one is passed over, which is said: then the best of the epochs
-    that follow is kept. Raises DataError when the best model is nowhere."""
+    """See to it that the run's folder holds its best model: it may be continued in another folder,
+    or have been killed between writing last.pth and best_model.pth. A damaged one is passed over,
+    which is said: then the best of the epochs that follow is kept. Raises DataError when the best
+    model is nowhere."""
     trainer, checkpoint, best = run.trainer, run.start.path, run.folder / BEST
     if not math.isfinite(trainer.stopping.best_wer):
         return  # no epoch is done yet
-    itself = trainer.stopping.best_epoch == len(trainer.progress.history) and trainer.progress.group == 0
+    itself = (
+        trainer.stopping.best_epoch == len(trainer.progress.history) and trainer.progress.group == 0
+    )
     source = checkpoint if itself else checkpoint.with_name(BEST)
     if not source.exists():
         raise DataError(
@@ -149,19 +160,25 @@ def _adopt_best(run: Run) -> None:
     except DataError as error:
         if trainer.progress.finished:
             raise
-        print(f"warning: {error}; the best model of the epochs up to {len(trainer.progress.history)} is lost")
+        print(
+            f"warning: {error}; the best model of the epochs up to {len(trainer.progress.history)} is lost"
+        )
         trainer.stopping.best_wer, trainer.stopping.best_epoch = math.inf, 0
     else:
         if source.resolve() != best.resolve():
             copy_checkpoint(source, best)
 
 
-def _tune(run: Run, checkpoint: dict, posteriors: list[torch.Tensor]) -> tuple[LengthNormalization, Decoder]:
+def _tune(
+    run: Run, checkpoint: dict, posteriors: list[torch.Tensor]
+) -> tuple[LengthNormalization, Decoder]:
     """Choose the adaptive decoder's settings on dev and keep them in the best checkpoint."""
     trainer = run.trainer
     language_model = train_language_model(trainer.train.references, trainer.vocabulary)
     expected = trainer.decoder_settings.steps_per_gloss
-    settings = tune(posteriors, trainer.dev.references, trainer.vocabulary, expected, language_model)
+    settings = tune(
+        posteriors, trainer.dev.references, trainer.vocabulary, expected, language_model
+    )
     entry = decoder_entry(settings, language_model, f"dev of {run.corpus.name}")
     if {**entry, "language_model": None} != {**checkpoint["decoder"], "language_model": None}:
         save_checkpoint(run.folder / BEST, {**checkpoint, "decoder": entry})
@@ -170,11 +187,14 @@ def _tune(run: Run, checkpoint: dict, posteriors: list[torch.Tensor]) -> tuple[L
 
 
 def _finish(run: Run, session: dict) -> dict:
-    """Evaluate the best checkpoint with the chosen decoder; write result.json and hypotheses, then curves, card and report."""
+    """Evaluate the best checkpoint with the chosen decoder; write result.json and hypotheses, then
+    curves, card and report."""
     trainer, options = run.trainer, run.config.training
     checkpoint = load_checkpoint(run.folder / BEST)
     trainer.model.load_state_dict(checkpoint["model"])
-    posteriors = compute_posteriors(trainer.model, trainer.pipeline, trainer.dev.split, trainer.precision)
+    posteriors = compute_posteriors(
+        trainer.model, trainer.pipeline, trainer.dev.split, trainer.precision
+    )
     settings = trainer.decoder_settings
     if options.decoder == "adaptive":
         settings, decoder = _tune(run, checkpoint, posteriors)
@@ -195,7 +215,9 @@ def _finish(run: Run, session: dict) -> dict:
         "epochs_run": len(progress.history),
         "parameters": count_parameters(trainer.model),
         "seconds": progress.total_seconds,
-        "frames_per_second": progress.total_frames / progress.total_seconds if progress.total_seconds else 0.0,
+        "frames_per_second": progress.total_frames / progress.total_seconds
+        if progress.total_seconds
+        else 0.0,
         # Epochs that an earlier version has trained do not say theirs.
         "peak_memory_gb": max(row.get("peak_memory_gb", 0.0) for row in progress.history),
         "decoder": options.decoder,
@@ -219,7 +241,9 @@ def _finish(run: Run, session: dict) -> dict:
         result["loaded_dev_wer"] = progress.loaded_wer
     write_json(run.folder / "result.json", result)
     write_hypotheses(run.folder / "dev_hypotheses.csv", trainer.dev.split.sentences, hypotheses)
-    reading = DecodedSplit(run.corpus, trainer.dev.split, trainer.vocabulary, posteriors, readings, hypotheses)
+    reading = DecodedSplit(
+        run.corpus, trainer.dev.split, trainer.vocabulary, posteriors, readings, hypotheses
+    )
     summary = f"{found}, 95 % interval {interval[0]:.2f} to {interval[1]:.2f}"
     _report(run, summary, hypotheses)
     write_run_report(trainer, result, reading, (options.decoder, settings, milliseconds), session)

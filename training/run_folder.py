@@ -20,9 +20,9 @@ LOCK = "run.lock"
 class RunLock:
     """Holds a folder from the moment it is made until `release`, or to the end of a `with`.
 
-    The file in the folder says who holds it; only the kernel's lock on it counts. Raises UsageError when another run holds
-    the folder, OSError when the file cannot be made. Where the file system has no locks (some network file systems) this is
-    said and the run goes on.
+    The file in the folder says who holds it; only the kernel's lock on it counts. Raises UsageError
+    when another run holds the folder, OSError when the file cannot be made. Where the file system
+    has no locks (some network file systems) this is said and the run goes on.
     """
 
     def __init__(self, folder: Path):
@@ -39,8 +39,11 @@ class RunLock:
                     "another --output_dir"
                 ) from None
             except OSError as error:
-                print(f"note: {folder} cannot be locked ({error.strerror}): see that no other run works there")
-            if self._is_ours():  # a run that ended meanwhile has taken the file that was opened away
+                print(
+                    f"note: {folder} cannot be locked ({error.strerror}): see that no other run works there"
+                )
+            # A run that ended meanwhile has taken the file that was opened away
+            if self._is_ours():
                 break
             os.close(self._descriptor)
         os.ftruncate(self._descriptor, 0)
@@ -70,8 +73,8 @@ class RunLock:
 def claim_run_folder(folder: Path, aside: bool) -> RunLock:
     """Make a run's folder and hold it against other runs until the lock is released.
 
-    aside: an earlier run in it is moved out of the way, so that nothing is overwritten. Raises UsageError when another
-    run holds it, DataError when it cannot be made or written to.
+    aside: an earlier run in it is moved out of the way, so that nothing is overwritten. Raises
+    UsageError when another run holds it, DataError when it cannot be made or written to.
     """
     make_folder(folder)
     try:
@@ -97,12 +100,15 @@ def move_aside(folder: Path) -> bool:
         folder.rename(kept)
         (kept / LOCK).unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(f"cannot move the earlier run {folder} to {kept}: {error.strerror}") from error
+        raise DataError(
+            f"cannot move the earlier run {folder} to {kept}: {error.strerror}"
+        ) from error
     print(f"{folder} held an earlier run: moved to {kept}")
     return True
 
 
 def run_folder(output_dir: str) -> Path:
-    """The run's folder, by a name that still means it after an earlier run there was moved aside (not '.')."""
+    """The run's folder, by a name that still means it after an earlier run there was moved aside
+    (not '.')."""
     folder = Path(output_dir)
     return folder if folder.name else folder.resolve()

@@ -42,13 +42,18 @@ class RunLog:
         self.folder = folder
         self.history = list(history)
         try:
-            (folder / "metrics.jsonl").write_text("".join(_json_line(row) for row in self.history), encoding="utf-8")
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=len(self.history) + 1)
+            (folder / "metrics.jsonl").write_text(
+                "".join(_json_line(row) for row in self.history), encoding="utf-8"
+            )
+            self._board = SummaryWriter(
+                str(folder / "tensorboard"), purge_step=len(self.history) + 1
+            )
         except OSError as error:
             raise DataError(f"cannot write to {folder}: {error.strerror}") from error
 
     def add(self, row: dict, is_best: bool) -> None:
-        """Take in an epoch's row: keys of COLUMNS and whatever else is worth a line in metrics.jsonl."""
+        """Take in an epoch's row: keys of COLUMNS and whatever else is worth a line in
+        metrics.jsonl."""
         self.history.append(row)
         tqdm.write(format_row(row) + (" *" if is_best else ""))
         try:
@@ -73,7 +78,9 @@ def write_curves(path: Path, history: Sequence[dict], title: str) -> None:
     from matplotlib import pyplot
 
     epochs = [row["epoch"] for row in history]
-    figure, (loss_axes, wer_axes, rate_axes) = pyplot.subplots(1, 3, figsize=(14, 4), layout="constrained")
+    figure, (loss_axes, wer_axes, rate_axes) = pyplot.subplots(
+        1, 3, figsize=(14, 4), layout="constrained"
+    )
     for axes, kind, unit in ((loss_axes, "loss", "nats per gloss"), (wer_axes, "wer", "%")):
         for split, style in (("train", "--"), ("dev", "-")):
             values = [row.get(f"{split}_{kind}", math.nan) for row in history]

@@ -15,8 +15,12 @@ def read_config(checkpoint: dict, path: Path | str) -> Config:
     kind = model_kind(checkpoint)
     if kind not in _CONFIGS:
         known = ", ".join(_CONFIGS)
-        raise DataError(f"checkpoint {path} holds a model of kind {kind!r}, this version knows {known}")
+        raise DataError(
+            f"checkpoint {path} holds a model of kind {kind!r}, this version knows {known}"
+        )
     try:
         return _CONFIGS[kind]().updated(checkpoint["config"])
     except UsageError as error:
-        raise DataError(f"checkpoint {path} has a configuration that this version does not know: {error}") from None
+        raise DataError(
+            f"checkpoint {path} has a configuration that this version does not know: {error}"
+        ) from None

@@ -3,8 +3,11 @@
 import math
 
 
-def learning_rate(step: float, *, peak: float, minimum: float, warmup_steps: int, total_steps: int) -> float:
-    """Linear warm-up to `peak` over `warmup_steps`, then half a cosine down to `minimum` at the last step.
+def learning_rate(
+    step: float, *, peak: float, minimum: float, warmup_steps: int, total_steps: int
+) -> float:
+    """Linear warm-up to `peak` over `warmup_steps`, then half a cosine down to `minimum` at the
+    last step.
 
     step: 0 is the first update. The first warm-up step is peak / warmup_steps, never 0.
     """

@@ -29,7 +29,8 @@ from training.trainer import Trainer
 
 
 def open_corpus(data_dir: str | None) -> Corpus:
-    """The corpus folder, or the built-in simulated corpus (made on first use) when none is given; says which."""
+    """The corpus folder, or the built-in simulated corpus (made on first use) when none is given;
+    says which."""
     if data_dir is None:
         from data.simulation.corpora import builtin_corpus
 
@@ -40,20 +41,25 @@ def open_corpus(data_dir: str | None) -> Corpus:
 
 
 def steps_per_gloss(split: PreparedSplit) -> float:
-    """Output steps for each gloss of the train split: what the adaptive decoder expects of a sentence."""
+    """Output steps for each gloss of the train split: what the adaptive decoder expects of a
+    sentence."""
     steps = sum(ctc_steps(sentence.frames) for sentence in split.split.sentences)
     return steps / max(sum(len(glosses) for glosses in split.references), 1)
 
 
 @contextlib.contextmanager
 def enough_memory(options: TrainingConfig) -> Iterator[None]:
-    """What is done in it raises UsageError where the memory is too small for the model or for a batch."""
+    """What is done in it raises UsageError where the memory is too small for the model or for a
+    batch."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         reason = (str(error) or "no memory").splitlines()[0]
         # CUDA's error has a type of its own, the CPU's is told by its words.
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "can't allocate memory" not in reason:
+        if (
+            not isinstance(error, MemoryError | torch.OutOfMemoryError)
+            and "can't allocate memory" not in reason
+        ):
             raise
         size = "frames_per_batch" if options.frames_per_batch else "batch_size"
         raise UsageError(
@@ -78,15 +84,18 @@ def able_to_compile(options: TrainingConfig) -> Iterator[None]:
 
 
 def make_model(config: Config, vocabulary: Vocabulary, device: torch.device) -> nn.Module:
-    """A new teacher or student whose weights depend on the seed alone. Raises UsageError when the memory is too small."""
+    """A new teacher or student whose weights depend on the seed alone. Raises UsageError when the
+    memory is too small."""
     torch.manual_seed(key(config.training.seed, "weights") % 2**63)
     with enough_memory(config.training):
         return build_model(config.model, vocabulary.size).to(device)
 
 
-def choose_vocabulary(start: Start, corpus: Corpus, extend: bool, given: Vocabulary | None = None) -> Vocabulary:
-    """From the train split, or the one given, or the checkpoint's; its new glosses are an error unless `extend`. Raises
-    UsageError."""
+def choose_vocabulary(
+    start: Start, corpus: Corpus, extend: bool, given: Vocabulary | None = None
+) -> Vocabulary:
+    """From the train split, or the one given, or the checkpoint's; its new glosses are an error
+    unless `extend`. Raises UsageError."""
     sentences = [sentence.glosses for sentence in corpus.split("train").sentences]
     if start.kind == FRESH:
         return given or Vocabulary.from_sentences(sentences)
@@ -126,11 +135,12 @@ def prepare_run(
     ranks: Ranks | None = None,
     also_read: Iterable[int] = (),
 ) -> Run:
-    """Open the corpus, choose the vocabulary, build or load the model; prints what it does. Writes nothing.
+    """Open the corpus, choose the vocabulary, build or load the model; prints what it does. Writes
+    nothing.
 
-    make_trainer: takes the fields of `Trainer`. vocabulary: of a fresh run, in place of the train split's own. ranks: the
-    processes of the run (default: this one alone). also_read: landmarks that are wanted in the features besides those that
-    the model reads.
+    make_trainer: takes the fields of `Trainer`. vocabulary: of a fresh run, in place of the train
+    split's own. ranks: the processes of the run (default: this one alone). also_read: landmarks
+    that are wanted in the features besides those that the model reads.
     """
     config, ranks = start.config, ranks or Ranks()
     if not config.training.frames_per_batch:  # else a process may have no share of a batch
@@ -143,7 +153,9 @@ def prepare_run(
         start = start.for_corpus(corpus.fingerprint)
         config = start.config
     if extend_vocabulary and start.kind == FRESH:
-        raise UsageError(f"--extend_vocabulary extends a checkpoint's vocabulary, and there is none ({start.reason})")
+        raise UsageError(
+            f"--extend_vocabulary extends a checkpoint's vocabulary, and there is none ({start.reason})"
+        )
     vocabulary = choose_vocabulary(start, corpus, extend_vocabulary, vocabulary)
     train = prepare_split(corpus.split("train"), vocabulary)
     dev = prepare_split(corpus.split("dev"), vocabulary)
@@ -154,10 +166,14 @@ def prepare_run(
     if start.kind == FRESH:
         model = make_model(config, vocabulary, device)
     else:
-        model = load_model(start.checkpoint, start.path, config.model, vocabulary, config.training.seed).to(device)
+        model = load_model(
+            start.checkpoint, start.path, config.model, vocabulary, config.training.seed
+        ).to(device)
     if config.training.compile:
         if not hasattr(model, "compile_front"):
-            raise UsageError(f"training.compile: only the teacher's front can be compiled, not a {config.kind}'s")
+            raise UsageError(
+                f"training.compile: only the teacher's front can be compiled, not a {config.kind}'s"
+            )
         model.compile_front()
     layout = Layout({*model.landmarks_read, *also_read})
     model.read_from(layout)
@@ -191,13 +207,16 @@ def prepare_run(
             f"warning: --warmup_epochs {options.warmup_epochs:g} is no shorter than --epochs {options.epochs}: "
             f"the learning rate never reaches {options.learning_rate:g}"
         )
-    return Run(replace(start, checkpoint=None), trainer, corpus)  # its tensors are in the model and the optimiser now
+    # Its tensors are in the model and the optimiser now
+    return Run(replace(start, checkpoint=None), trainer, corpus)
 
 
 def make_ready(ranks: Ranks, plan: Callable[[], Start], prepare: Callable[[Start], Run]) -> Run:
-    """A run that is ready on all its processes: they start from what the writer finds, and on the same corpus.
+    """A run that is ready on all its processes: they start from what the writer finds, and on the
+    same corpus.
 
-    plan: how the run starts. prepare: `prepare_run`, or what ends in it. Raises UsageError and DataError, each said once.
+    plan: how the run starts. prepare: `prepare_run`, or what ends in it. Raises UsageError and
+    DataError, each said once.
     """
     with ranks.together():
         start = ranks.from_writer(plan)
@@ -206,15 +225,20 @@ def make_ready(ranks: Ranks, plan: Callable[[], Start], prepare: Callable[[Start
     with ranks.together():
         fingerprints = ranks.gather(run.corpus.fingerprint)
         if run.corpus.fingerprint != fingerprints[0]:
-            raise DataError(f"{run.corpus.path}: not the corpus that process 0 of this run has under that name")
+            raise DataError(
+                f"{run.corpus.path}: not the corpus that process 0 of this run has under that name"
+            )
     return run
 
 
 def _statistics(trainer: Trainer, *limits: int) -> list[torch.Tensor]:
-    """Mean and standard deviation of the train split's features, on the CPU; the same to the bit on all processes."""
+    """Mean and standard deviation of the train split's features, on the CPU; the same to the bit on
+    all processes."""
     return trainer.ranks.from_writer(
         lambda: [
             one.cpu()
-            for one in feature_statistics(trainer.pipeline, trainer.train.split, *limits, sentences=trainer.trainable)
+            for one in feature_statistics(
+                trainer.pipeline, trainer.train.split, *limits, sentences=trainer.trainable
+            )
         ]
     )

@@ -8,7 +8,8 @@ from tqdm import tqdm
 
 
 class InterruptedRunError(Exception):
-    """The run was stopped by a signal; `last.pth` holds all that is needed to go on exactly where it was."""
+    """The run was stopped by a signal; `last.pth` holds all that is needed to go on exactly where
+    it was."""
 
     def __init__(self, signum: int):
         super().__init__(signal.Signals(signum).name)
@@ -18,8 +19,8 @@ class InterruptedRunError(Exception):
 class StopSignals:
     """While entered, the first SIGTERM or Ctrl-C is noted and the second one acts at once.
 
-    insistent: so does no other one. Whoever starts several processes may signal them besides torchrun, which passes on what it
-    gets and ends the processes by itself after 30 seconds.
+    insistent: so does no other one. Whoever starts several processes may signal them besides
+    torchrun, which passes on what it gets and ends the processes by itself after 30 seconds.
     """
 
     def __init__(self, insistent: bool = False):

@@ -1,4 +1,5 @@
-"""The training loop: epochs of accumulated updates, dev WER after each, best and last checkpoint, early stopping."""
+"""The training loop: epochs of accumulated updates, dev WER after each, best and last checkpoint,
+early stopping."""
 
 import contextlib
 import dataclasses
@@ -47,7 +48,8 @@ from training.schedule import learning_rate
 from training.stop_signals import InterruptedRunError, StopSignals
 from training.validation import ValidationResult, validate
 
-BAR = "{desc} |{bar:8}| {n_fmt}/{total_fmt} <{remaining}{postfix}"  # fits into 80 columns, with hours to go
+# Fits into 80 columns, with hours to go
+BAR = "{desc} |{bar:8}| {n_fmt}/{total_fmt} <{remaining}{postfix}"
 MAX_BAD_UPDATES = 10  # in a row, with a loss or gradient that is not finite
 MAX_EVENTS = 50  # skipped updates and loss spikes of one epoch that are kept for metrics.jsonl
 
@@ -82,23 +84,28 @@ class Trainer:
         self.epoch_train = (
             self.train
         )  # of the epoch under way: with other sentences joined to some, where that is asked for
-        # Of the first epoch, which the learning rate is scaled by; batches by frames are not as many in every epoch.
+        # Of the first epoch, which the learning rate is scaled by; batches by frames are not as
+        # many in every epoch.
         self.updates_per_epoch = self.epoch_updates = len(self._groups(self.train, 1))
         if options.frames_per_batch:
             longer = int((self.shown_lengths(self.train, 1) > options.frames_per_batch).sum())
             if longer:
                 budget = options.frames_per_batch
-                print(f"{longer} sentences are longer than --frames_per_batch {budget}: each is a batch of its own")
+                print(
+                    f"{longer} sentences are longer than --frames_per_batch {budget}: each is a batch of its own"
+                )
 
     def spread(self) -> None:
-        """Train with the other processes of the run from here on. All of them must have come so far."""
+        """Train with the other processes of the run from here on. All of them must have come so
+        far."""
         self.forward = self.ranks.spread(self.model)
 
     # ---------------------------------------------------------------- state
 
     @property
     def teacher(self) -> dict | None:
-        """The path and sha256 of the checkpoint that this model is taught by; None: by nothing but the glosses."""
+        """The path and sha256 of the checkpoint that this model is taught by; None: by nothing but
+        the glosses."""
         return None
 
     def state(self) -> dict:
@@ -128,9 +135,12 @@ class Trainer:
         }
 
     def restore(self, training: dict) -> None:
-        """Take up the `training` part of a checkpoint; the model's weights are already in place. Raises DataError."""
+        """Take up the `training` part of a checkpoint; the model's weights are already in place.
+        Raises DataError."""
         try:
-            if absent := {each.name for each in dataclasses.fields(TrainingProgress)} - set(training["progress"]):
+            if absent := {each.name for each in dataclasses.fields(TrainingProgress)} - set(
+                training["progress"]
+            ):
                 raise KeyError(f"no {', '.join(sorted(absent))}")
             self.progress = TrainingProgress(**training["progress"])
             if not self.ranks.is_writer:  # it keeps what was noted of the epoch so far
@@ -138,17 +148,25 @@ class Trainer:
             self.stopping = EarlyStopping(**training["stopping"])
             self.optimizer.load_state_dict(training["optimizer"])
             self.precision.scaler.load_state_dict(training["scaler"])
-        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
+        except (
+            TypeError,
+            ValueError,
+            LookupError,
+            AttributeError,
+            ArithmeticError,
+            RuntimeError,
+        ) as error:
             raise DataError(
                 f"the checkpoint's training state does not fit this version ({error}): it can be fine-tuned from, "
                 "with a setting that shapes training, but not continued"
             ) from None
 
     def save(self, best: bool = False, wait: bool = True) -> None:
-        """Write last.pth; what it was becomes the one before it. best: it is the best model, too. All processes call it.
+        """Write last.pth; what it was becomes the one before it. best: it is the best model, too.
+        All processes call it.
 
-        Without `wait` it is written while training goes on; the next `save` and the end of `run` wait for it. Raises
-        DataError, also of the one before.
+        Without `wait` it is written while training goes on; the next `save` and the end of `run`
+        wait for it. Raises DataError, also of the one before.
         """
         self.read_last_update()
         self._hand_over()
@@ -171,7 +189,8 @@ class Trainer:
     # ---------------------------------------------------------------- the loop
 
     def run(self) -> None:
-        """Train until the last epoch, an early stop, or a signal (`InterruptedRunError`, after saving)."""
+        """Train until the last epoch, an early stop, or a signal (`InterruptedRunError`, after
+        saving)."""
         options, progress = self.config.training, self.progress
         log = RunLog(self.folder, progress.history) if self.ranks.is_writer else None
         self._saved = time.monotonic()
@@ -187,7 +206,9 @@ class Trainer:
                         log.add(row, is_best)
                     for line in diagnose(progress.history, options.warmup_epochs):
                         tqdm.write(line)
-                    progress.finished = progress.epoch >= options.epochs or self.stopping.should_stop
+                    progress.finished = (
+                        progress.epoch >= options.epochs or self.stopping.should_stop
+                    )
                     self._begin_next_epoch()
                     self.save(is_best, wait=progress.finished)
                     self._stop_if_asked(signals, saved=True)
@@ -207,10 +228,16 @@ class Trainer:
         progress.hypotheses, progress.events, progress.gradient_norms = {}, [], []
 
     def begin_epoch(self, epoch: int) -> list[list[np.ndarray]]:
-        """Draw the epoch's train split. Returns its batches, those of one update together; the last group may be shorter."""
-        options, mix = self.config.training, self.config.augmentation.mix if self.config.augmentation.enabled else 0.0
+        """Draw the epoch's train split. Returns its batches, those of one update together; the last
+        group may be shorter."""
+        options, mix = (
+            self.config.training,
+            self.config.augmentation.mix if self.config.augmentation.enabled else 0.0,
+        )
         if mix:
-            split = mix_sentences(self.train.split, self.trainable, mix, options.seed, epoch, min_frames)
+            split = mix_sentences(
+                self.train.split, self.trainable, mix, options.seed, epoch, min_frames
+            )
             self.epoch_train = prepare_split(split, self.vocabulary)
         groups = self._groups(self.epoch_train, epoch)
         self.epoch_updates = len(groups)
@@ -235,7 +262,10 @@ class Trainer:
         """Frames of each trainable sentence as the epoch's augmentation shows it, int64."""
         config, (seed, epoch) = self.config.augmentation, self.draw_key(epoch)
         sentences = [train.split.sentences[index] for index in self.trainable]
-        frames = [drawn_frames(config, seed, epoch, one.id, one.frames, min_frames(one.glosses)) for one in sentences]
+        frames = [
+            drawn_frames(config, seed, epoch, one.id, one.frames, min_frames(one.glosses))
+            for one in sentences
+        ]
         return np.array(frames, dtype=np.int64)
 
     def _train_epoch(self, signals: StopSignals) -> None:
@@ -296,8 +326,9 @@ class Trainer:
         )
 
     def _standing(self) -> str:
-        """Behind the progress bar: the epoch's loss so far, the last epoch's dev WER, and how long the run has to go at this
-        speed (its reading of dev left out, and if it is not stopped early)."""
+        """Behind the progress bar: the epoch's loss so far, the last epoch's dev WER, and how long
+        the run has to go at this speed (its reading of dev left out, and if it is not stopped
+        early)."""
         progress, epochs = self.progress, self.config.training.epochs
         done = progress.epoch - 1 + progress.group / self.epoch_updates
         words = []
@@ -311,25 +342,34 @@ class Trainer:
         return ", ".join(words)
 
     def update(self, batches: Sequence[FeatureBatch]) -> None:
-        """One optimiser step on the mean loss over all sentences of the batches, whatever their sizes and wherever they are.
+        """One optimiser step on the mean loss over all sentences of the batches, whatever their
+        sizes and wherever they are.
 
-        Nothing in it waits for the device. What the host wants to know of it is read when the next update has been launched,
-        or by `read_last_update`. Raises DivergenceError, of the update before.
+        Nothing in it waits for the device. What the host wants to know of it is read when the next
+        update has been launched, or by `read_last_update`. Raises DivergenceError, of the update
+        before.
         """
         options, progress = self.config.training, self.progress
-        # From the place in the run: whether the update before was skipped is not known yet, and does not shift the schedule.
+        # From the place in the run: whether the update before was skipped is not known yet, and
+        # does not shift the schedule.
         rate = self.learning_rate(
-            (progress.epoch - 1) * self.updates_per_epoch + progress.group * self.updates_per_epoch / self.epoch_updates
+            (progress.epoch - 1) * self.updates_per_epoch
+            + progress.group * self.updates_per_epoch / self.epoch_updates
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        # Dropout is drawn from (seed, epoch, update): an interrupted run goes on with the same masks.
-        torch.manual_seed(key(options.seed, progress.epoch, progress.group, self.ranks.own("dropout")) % 2**63)
+        # Dropout is drawn from (seed, epoch, update): an interrupted run goes on with the same
+        # masks.
+        torch.manual_seed(
+            key(options.seed, progress.epoch, progress.group, self.ranks.own("dropout")) % 2**63
+        )
         sizes = [len(batch.whole) for batch in batches]
         self.optimizer.zero_grad(set_to_none=True)
         own_losses, paths = [], []
         for number, batch in enumerate(batches, start=1):
-            targets = pad_targets([self.epoch_train.targets[index] for index in batch.indices], self.device)
+            targets = pad_targets(
+                [self.epoch_train.targets[index] for index in batch.indices], self.device
+            )
             with self.ranks.accumulating(self.forward, last=number == len(batches)):
                 output, losses = self.losses(batch, *targets)
                 # Gradients are averaged over the processes: times their number that is the sum.
@@ -339,15 +379,21 @@ class Trainer:
             progress.frames += batch.frames
         losses = self.ranks.join(own_losses, sizes)
         norm = self._apply_gradients(losses)
-        before, self._unread = self._unread, PendingUpdate(progress.group, batches, HostCopies([losses, norm, *paths]))
+        before, self._unread = (
+            self._unread,
+            PendingUpdate(progress.group, batches, HostCopies([losses, norm, *paths])),
+        )
         if before is not None:
             self._take_down(before)
 
-    def losses(self, batch: FeatureBatch, targets: Tensor, target_lengths: Tensor) -> tuple[TeacherOutput, Tensor]:
+    def losses(
+        self, batch: FeatureBatch, targets: Tensor, target_lengths: Tensor
+    ) -> tuple[TeacherOutput, Tensor]:
         """The model's output on the batch and the loss of each of its sentences, float32 (B,).
 
-        With a consistency weight the batch is seen twice, with different parts hidden; the output is the first view's.
-        An empty share has no sentence (B = 0), but its part in the statistics and gradients of all processes.
+        With a consistency weight the batch is seen twice, with different parts hidden; the output
+        is the first view's. An empty share has no sentence (B = 0), but its part in the statistics
+        and gradients of all processes.
         """
         options = self.config.training
         names = [self.train.split.sentences[index].id for index in batch.indices]
@@ -355,42 +401,59 @@ class Trainer:
         outputs = []
         for view in on_device(shown, self.device) if shown is not None else [None]:
             with self.precision.autocast():
-                outputs.append(self.forward(batch.features, batch.lengths, batch.detected, view if names else None))
+                outputs.append(
+                    self.forward(
+                        batch.features, batch.lengths, batch.detected, view if names else None
+                    )
+                )
         if not names:
             nothing = TeacherOutput(*(tensor[:0] for tensor in outputs[0]))
             return nothing, sum(one[:0].sum((1, 2)) for output in outputs for one in output[:2])
-        losses = sum(self.loss(output, targets, target_lengths).total for output in outputs) / len(outputs)
+        losses = sum(self.loss(output, targets, target_lengths).total for output in outputs) / len(
+            outputs
+        )
         if len(outputs) == 2:
             one, other = (output.log_probs for output in outputs)
-            losses = losses + options.consistency_weight * consistency_per_step(one, other, outputs[0].lengths)
+            losses = losses + options.consistency_weight * consistency_per_step(
+                one, other, outputs[0].lengths
+            )
         return outputs[0], losses
 
     def _apply_gradients(self, losses: Tensor) -> Tensor:
-        """Step, or skip the update when something is not finite, which the device decides by itself.
+        """Step, or skip the update when something is not finite, which the device decides by
+        itself.
 
-        losses (sentences,): of the update, of all processes. Returns the norm of the gradient before clipping, ().
+        losses (sentences,): of the update, of all processes. Returns the norm of the gradient
+        before clipping, ().
         """
         scaler, optimizer = self.precision.scaler, self.optimizer
         scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.max_grad_norm)
         if scaler.is_enabled():
-            scaler.step(optimizer)  # skips the update by itself and lowers its scale when a gradient overflowed
+            # Skips the update by itself and lowers its scale when a gradient overflowed
+            scaler.step(optimizer)
             scaler.update()
         else:
-            # What a scaler would set: where found_inf is 1 the fused optimiser leaves weights, moments and step as they are.
-            optimizer.grad_scale, optimizer.found_inf = None, (~(losses.isfinite().all() & norm.isfinite())).float()
+            # What a scaler would set: where found_inf is 1 the fused optimiser leaves weights,
+            # moments and step as they are.
+            optimizer.grad_scale, optimizer.found_inf = (
+                None,
+                (~(losses.isfinite().all() & norm.isfinite())).float(),
+            )
             optimizer.step()
             del optimizer.grad_scale, optimizer.found_inf
         return norm
 
     def read_last_update(self) -> None:
-        """Wait for the update that was launched last and take it into `progress`. Raises DivergenceError."""
+        """Wait for the update that was launched last and take it into `progress`. Raises
+        DivergenceError."""
         unread, self._unread = self._unread, None
         if unread is not None:
             self._take_down(unread)
 
     def _take_down(self, update: PendingUpdate) -> None:
-        """Read an update's figures into `progress`. Raises DivergenceError when too many in a row were skipped."""
+        """Read an update's figures into `progress`. Raises DivergenceError when too many in a row
+        were skipped."""
         progress = self.progress
         losses, norm, *paths = update.figures.read()
         for batch, path, begins in zip(update.batches, paths[::2], paths[1::2], strict=True):
@@ -414,7 +477,13 @@ class Trainer:
         if progress.bad_updates >= MAX_BAD_UPDATES:
             path = self.folder / DUMP
             dumped = dump_batches(
-                path, self.epoch_train, update.batches, losses, progress.epoch, update.group, self.ranks
+                path,
+                self.epoch_train,
+                update.batches,
+                losses,
+                progress.epoch,
+                update.group,
+                self.ranks,
             )
             with self.ranks.together():  # which may end the process
                 self._writer.wait()
@@ -431,20 +500,24 @@ class Trainer:
             highest = describe(self._ids(update.batches), losses)
             self._note("spike", update.group, loss, highest)
             named = ", ".join(f"{id} ({value:.1f})" for id, value in highest)
-            tqdm.write(f"loss spike: {loss:.1f} in epoch {progress.epoch}, highest in sentences {named}")
+            tqdm.write(
+                f"loss spike: {loss:.1f} in epoch {progress.epoch}, highest in sentences {named}"
+            )
         remember(loss, progress.recent_losses)
 
     def _note(self, kind: str, group: int, loss: float | None, sentences: list[list]) -> None:
         progress = self.progress
         if len(progress.events) < MAX_EVENTS:
-            progress.events.append({"kind": kind, "group": group, "loss": loss, "sentences": sentences})
+            progress.events.append(
+                {"kind": kind, "group": group, "loss": loss, "sentences": sentences}
+            )
 
     def _ids(self, batches: Sequence[FeatureBatch]) -> list[str]:
         return [self.train.split.sentences[index].id for batch in batches for index in batch.whole]
 
     def learning_rate(self, step: float) -> float:
-        """Of one update, counted from 0 over the whole run, skipped ones among them; a fraction where an epoch has not the
-        usual number of updates."""
+        """Of one update, counted from 0 over the whole run, skipped ones among them; a fraction
+        where an epoch has not the usual number of updates."""
         options = self.config.training
         return learning_rate(
             step,
@@ -479,7 +552,9 @@ class Trainer:
         )
         return {
             "epoch": progress.epoch,
-            "train_loss": progress.loss_sum / progress.loss_sentences if progress.loss_sentences else math.nan,
+            "train_loss": progress.loss_sum / progress.loss_sentences
+            if progress.loss_sentences
+            else math.nan,
             "dev_loss": dev.loss,
             "train_wer": train.wer,
             "dev_wer": dev.score.wer,
@@ -489,7 +564,9 @@ class Trainer:
             "dev_blank_share": dev.blank_share,
             "dev_empty_share": sum(not said for said in dev.hypotheses) / len(dev.hypotheses),
             "dev_gloss_ratio": sum(map(len, dev.hypotheses)) / dev.score.reference_glosses,
-            "gradient_norm": statistics.median(progress.gradient_norms) if progress.gradient_norms else math.nan,
+            "gradient_norm": statistics.median(progress.gradient_norms)
+            if progress.gradient_norms
+            else math.nan,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "frames_per_second": progress.frames / progress.seconds if progress.seconds else 0.0,
             "peak_memory_gb": peak_memory(self.device),
@@ -507,12 +584,14 @@ class Trainer:
 
 
 def make_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """AdamW (decoupled decay) or Adam (decay as L2), fused; vectors (biases, norms) and the cosine heads' class vectors,
-    whose length means nothing, are not decayed."""
+    """AdamW (decoupled decay) or Adam (decay as L2), fused; vectors (biases, norms) and the cosine
+    heads' class vectors, whose length means nothing, are not decayed."""
     options = config.training
     decayed, free = [], []
     for name, parameter in model.named_parameters():
-        (free if parameter.ndim < 2 or name in ("head.weight", "conv_head.weight") else decayed).append(parameter)
+        (
+            free if parameter.ndim < 2 or name in ("head.weight", "conv_head.weight") else decayed
+        ).append(parameter)
     groups = [
         {"params": decayed, "weight_decay": options.weight_decay},
         {"params": free, "weight_decay": 0.0},

@@ -25,8 +25,8 @@ _ALONE = Ranks()
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """hypotheses[i] belongs to sentence i of the split. loss: mean per sentence over those that have one, NaN if none.
-    blank_share: share of steps whose best class is blank, 0 to 1."""
+    """hypotheses[i] belongs to sentence i of the split. loss: mean per sentence over those that
+    have one, NaN if none. blank_share: share of steps whose best class is blank, 0 to 1."""
 
     hypotheses: list[list[str]]
     score: Score
@@ -47,9 +47,11 @@ def validate(
     on_batch: Callable[[], None] = lambda: None,
     ranks: Ranks = _ALONE,
 ) -> ValidationResult:
-    """Decode and score every sentence of a split. `on_batch` is called after each batch (a progress bar, a stop).
+    """Decode and score every sentence of a split. `on_batch` is called after each batch
+    (a progress bar, a stop).
 
-    ranks: the processes that share the batches; each batch is read as one process reads it, and all return the same.
+    ranks: the processes that share the batches; each batch is read as one process reads it, and all
+    return the same.
     """
     split = prepared.split
     plan = plan_evaluation(split.lengths, batch_size)
@@ -58,7 +60,10 @@ def validate(
     outputs = model_outputs(model, pipeline, split, precision, own)
     with contextlib.closing(outputs):
         for indices, output in outputs:
-            inside = torch.arange(output.log_probs.shape[1], device=output.lengths.device) < output.lengths[:, None]
+            inside = (
+                torch.arange(output.log_probs.shape[1], device=output.lengths.device)
+                < output.lengths[:, None]
+            )
             read.append(
                 (
                     decoder(output.log_probs, output.lengths),
@@ -74,7 +79,9 @@ def validate(
     hypotheses: list[list[str]] = [[] for _ in range(len(split))]
     losses, blanks, steps = [], 0, 0
     for number, indices in enumerate(plan):
-        classes, own_losses, own_blanks, own_steps = shares[number % ranks.world][number // ranks.world]
+        classes, own_losses, own_blanks, own_steps = shares[number % ranks.world][
+            number // ranks.world
+        ]
         for index, one in zip(indices, classes, strict=True):
             hypotheses[index] = vocabulary.decode(one)
         losses += own_losses
@@ -88,10 +95,14 @@ def validate(
     )
 
 
-def _losses(loss: TeacherLoss, output: TeacherOutput, targets: list[list[int] | None]) -> list[float]:
+def _losses(
+    loss: TeacherLoss, output: TeacherOutput, targets: list[list[int] | None]
+) -> list[float]:
     rows = [row for row, target in enumerate(targets) if target is not None]
     if not rows:
         return []
     index = torch.tensor(rows, device=output.lengths.device)
     chosen = TeacherOutput(*(tensor.index_select(0, index) for tensor in output))
-    return loss(chosen, *pad_targets([targets[row] for row in rows], output.lengths.device)).total.tolist()
+    return loss(
+        chosen, *pad_targets([targets[row] for row in rows], output.lengths.device)
+    ).total.tolist()

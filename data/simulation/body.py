@@ -1,7 +1,9 @@
-"""The simulated signer's body: who signs, hands from joint angles, arms by inverse kinematics, and a face that moves.
+"""The simulated signer's body: who signs, hands from joint angles, arms by inverse kinematics, and
+a face that moves.
 
-Space is in shoulder widths, x to the signer's left, y down, z away from the camera, origin in the middle of the shoulders
-(see `simulated_lexicon`). Landmark numbering is MediaPipe's: a camera sees the signer's left at larger x.
+Space is in shoulder widths, x to the signer's left, y down, z away from the camera, origin in the
+middle of the shoulders (see `simulated_lexicon`). Landmark numbering is MediaPipe's: a camera sees
+the signer's left at larger x.
 """
 
 from dataclasses import dataclass
@@ -10,14 +12,23 @@ from functools import lru_cache
 import numpy as np
 
 from data.keyed_random import generator
-from data.landmarks import FACE_OVAL, LEFT_BROW, LEFT_EYE, LIPS_INNER, LIPS_OUTER, RIGHT_BROW, RIGHT_EYE
+from data.landmarks import (
+    FACE_OVAL,
+    LEFT_BROW,
+    LEFT_EYE,
+    LIPS_INNER,
+    LIPS_OUTER,
+    RIGHT_BROW,
+    RIGHT_EYE,
+)
 
 CLAVICLE = 0.5  # half the shoulder width
 
 
 @dataclass(frozen=True)
 class Framing:
-    """How a corpus's camera sees its signers: ranges in fractions of the image, distance in shoulder widths."""
+    """How a corpus's camera sees its signers: ranges in fractions of the image, distance in
+    shoulder widths."""
 
     width: int
     height: int
@@ -32,12 +43,14 @@ class Framing:
 
 
 WEBCAM = Framing(640, 480, (0.225, 0.32), (0.46, 0.54), (0.5, 0.6), (2.8, 4.5))
-STUDIO = Framing(210, 260, (0.34, 0.4), (0.41, 0.5), (0.44, 0.49), (5.0, 7.0))  # as PHOENIX frames show it
+# As PHOENIX frames show it
+STUDIO = Framing(210, 260, (0.34, 0.4), (0.41, 0.5), (0.44, 0.49), (5.0, 7.0))
 
 
 @dataclass(frozen=True)
 class Signer:
-    """Everything that makes one signer's signing theirs. Lengths in shoulder widths, angles in radians, times in frames."""
+    """Everything that makes one signer's signing theirs. Lengths in shoulder widths, angles in
+    radians, times in frames."""
 
     name: str
     left_handed: bool
@@ -52,7 +65,8 @@ class Signer:
     finger_length: float  # relative to the hand
     neck: float  # shoulders to the middle of the face
     face_width: float
-    face_shape: tuple[float, ...]  # height, eye distance, mouth width, nose, brow height, relative to the mean face
+    # Height, eye distance, mouth width, nose, brow height, relative to the mean face
+    face_shape: tuple[float, ...]
     speed: float
     amplitude: float
     smoothing: float  # standard deviation of the Gaussian that runs one sign into the next
@@ -115,14 +129,22 @@ REST_POSES = {
 
 # ---- hands ------------------------------------------------------------------------------------------------------------
 
-# In palm lengths (wrist to middle knuckle): x towards the thumb, y along the fingers, z out of the palm.
-_KNUCKLES = np.array([[0.26, 0.96, 0], [0.05, 1.0, 0], [-0.15, 0.94, 0], [-0.33, 0.84, 0]], np.float32)
-_PHALANGES = np.array([[0.45, 0.27, 0.21], [0.50, 0.31, 0.22], [0.46, 0.29, 0.22], [0.36, 0.21, 0.19]], np.float32)
+# In palm lengths (wrist to middle knuckle): x towards the thumb, y along the fingers, z out of the
+# palm.
+_KNUCKLES = np.array(
+    [[0.26, 0.96, 0], [0.05, 1.0, 0], [-0.15, 0.94, 0], [-0.33, 0.84, 0]], np.float32
+)
+_PHALANGES = np.array(
+    [[0.45, 0.27, 0.21], [0.50, 0.31, 0.22], [0.46, 0.29, 0.22], [0.36, 0.21, 0.19]], np.float32
+)
 _FAN = np.array([1.0, 0.2, -0.6, -1.4], np.float32)  # share of the spread that each finger takes
 _NATURAL_FAN = np.array([0.06, 0.01, -0.05, -0.12], np.float32)
 _THUMB_ROOT = np.array([0.27, 0.30, 0.08], np.float32)
 _THUMB_BONES = (0.38, 0.32, 0.26)
-CONTACTS = {"tip": np.array([0.05, 1.6, 0.15], np.float32), "palm": np.array([0.0, 0.95, 0.12], np.float32)}
+CONTACTS = {
+    "tip": np.array([0.05, 1.6, 0.15], np.float32),
+    "palm": np.array([0.0, 0.95, 0.12], np.float32),
+}
 
 
 def hand_joints(angles: np.ndarray, finger_length: float) -> np.ndarray:
@@ -135,14 +157,23 @@ def hand_joints(angles: np.ndarray, finger_length: float) -> np.ndarray:
     side = _NATURAL_FAN + spread * _FAN  # (T, 4)
     bend = np.stack([knuckle, knuckle + middle, knuckle + 1.65 * middle], axis=2)  # (T, 4, 3)
     side = side[:, :, None]
-    direction = np.stack([np.sin(side) * np.cos(bend), np.cos(side) * np.cos(bend), np.sin(bend)], axis=3)
+    direction = np.stack(
+        [np.sin(side) * np.cos(bend), np.cos(side) * np.cos(bend), np.sin(bend)], axis=3
+    )
     bones = direction * (_PHALANGES * finger_length)[None, :, :, None]  # (T, 4, 3, 3)
-    fingers = np.concatenate([np.broadcast_to(_KNUCKLES[:, None], (len(angles), 4, 1, 3)), bones], axis=2)
+    fingers = np.concatenate(
+        [np.broadcast_to(_KNUCKLES[:, None], (len(angles), 4, 1, 3)), bones], axis=2
+    )
     joints[:, 5:] = np.cumsum(fingers, axis=2).reshape(len(angles), 16, 3)
     turn = thumb[:, :1] - thumb[:, 2:] * np.arange(3, dtype=np.float32)  # (T, 3)
     lift = thumb[:, 1:2]
     direction = np.stack(
-        [np.sin(turn) * np.cos(lift), np.cos(turn) * np.cos(lift), np.broadcast_to(np.sin(lift), turn.shape)], axis=2
+        [
+            np.sin(turn) * np.cos(lift),
+            np.cos(turn) * np.cos(lift),
+            np.broadcast_to(np.sin(lift), turn.shape),
+        ],
+        axis=2,
     )
     bones = direction * np.array(_THUMB_BONES, np.float32)[None, :, None]
     joints[:, 1] = _THUMB_ROOT
@@ -173,21 +204,27 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def bend_wrist(rotation: np.ndarray, forearm: np.ndarray, limit: float = 1.25) -> np.ndarray:
-    """Turn hands (T, 3, 3) back where a wrist bends more than `limit` radians from its forearm's direction (T, 3)."""
+    """Turn hands (T, 3, 3) back where a wrist bends more than `limit` radians from its forearm's
+    direction (T, 3)."""
     fingers = rotation[:, :, 1]
     angle = np.arccos(np.clip(np.sum(fingers * forearm, axis=1), -1, 1))
     excess = np.maximum(angle - limit, 0)
-    excess = np.where(angle > 2.6, excess * np.clip((np.pi - angle) / (np.pi - 2.6), 0, 1), excess)  # no sudden flips
+    # No sudden flips
+    excess = np.where(angle > 2.6, excess * np.clip((np.pi - angle) / (np.pi - 2.6), 0, 1), excess)
     axis = _unit(np.cross(fingers, forearm))
     half = excess[:, None] / 2
     turn = rotation_matrices(np.concatenate([np.cos(half), np.sin(half) * axis], axis=1))
     return np.einsum("tij,tjk->tik", turn, rotation)
 
 
-def reach(shoulder: np.ndarray, wrist: np.ndarray, upper: float, fore: float, elbow_out: float) -> tuple:
-    """Two-bone inverse kinematics of a right arm: shoulder and wished wrist (T, 3) → elbow and reachable wrist (T, 3).
+def reach(
+    shoulder: np.ndarray, wrist: np.ndarray, upper: float, fore: float, elbow_out: float
+) -> tuple:
+    """Two-bone inverse kinematics of a right arm: shoulder and wished wrist (T, 3) → elbow and
+    reachable wrist (T, 3).
 
-    The elbow hangs down and out by `elbow_out`; a wrist out of reach is brought onto the sphere of reach.
+    The elbow hangs down and out by `elbow_out`; a wrist out of reach is brought onto the sphere of
+    reach.
     """
     to_wrist = wrist - shoulder
     length = np.linalg.norm(to_wrist, axis=1, keepdims=True)
@@ -211,7 +248,8 @@ _MOUTH_Y, _MOUTH_HALF, _EYE_Y = 0.24, 0.18, -0.24
 
 
 def _depth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Surface of a face: an ellipsoid with a nose ridge, in face widths; negative is towards the camera."""
+    """Surface of a face: an ellipsoid with a nose ridge, in face widths; negative is towards the
+    camera."""
     shell = -0.42 * np.sqrt(np.maximum(1 - (x / 0.52) ** 2 - 0.55 * (y / 0.66) ** 2, 0.0))
     along = np.clip((y + 0.3) / 0.33, 0, 1) * np.clip((0.14 - y) / 0.09, 0, 1)
     return shell - 0.2 * along * np.exp(-((x / 0.075) ** 2))
@@ -219,19 +257,22 @@ def _depth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def face_mesh(shape: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """A signer's face at rest (468, 3) and its six moves (6, 468, 3), in face widths around the face's middle.
+    """A signer's face at rest (468, 3) and its six moves (6, 468, 3), in face widths around the
+    face's middle.
 
     Moves: mouth opening, width and rounding, brows raised and knit, eyes shut.
 
-    `shape`: height, eye distance, mouth width, nose, brow height, relative to the mean face. Lips, brows, eyes, oval and
-    midline stand at their MediaPipe indices; all other indices cover the rest of the surface evenly.
+    `shape`: height, eye distance, mouth width, nose, brow height, relative to the mean face. Lips,
+    brows, eyes, oval and midline stand at their MediaPipe indices; all other indices cover the rest
+    of the surface evenly.
     """
     height, eyes, mouth, nose, brow = shape
     xy = np.full((468, 2), np.nan)
     angle = 2 * np.pi * np.arange(36) / 36
     oval = np.stack([np.sin(angle), -np.cos(angle)], axis=1)
     oval = np.sign(oval) * np.abs(oval) ** 0.85 * [0.5, 0.62]  # squarer than an ellipse
-    oval[:, 0] *= 1 - 0.22 * np.clip(oval[:, 1] / 0.62, 0, 1) ** 2  # the jaw is narrower than the brow
+    # The jaw is narrower than the brow
+    oval[:, 0] *= 1 - 0.22 * np.clip(oval[:, 1] / 0.62, 0, 1) ** 2
     xy[list(FACE_OVAL)] = oval
     for index, y in _MIDLINE.items():
         xy[index] = 0, y
@@ -245,10 +286,15 @@ def face_mesh(shape: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
         t = np.linspace(1, -1, 9)  # from the outer corner to the inner one
         lid = np.sqrt(1 - t**2)
         x = side * (0.235 + 0.10 * t) * eyes
-        lower, upper = np.stack([x, _EYE_Y + 0.028 * lid], axis=1), np.stack([x, _EYE_Y - 0.034 * lid], axis=1)
+        lower, upper = (
+            np.stack([x, _EYE_Y + 0.028 * lid], axis=1),
+            np.stack([x, _EYE_Y - 0.034 * lid], axis=1),
+        )
         xy[list(ring)] = np.concatenate([lower, upper[-2:0:-1]])
         t = np.linspace(0, 1, 5)
-        line = np.stack([side * (0.40 - 0.30 * t), -0.35 - 0.05 * np.sin(np.pi * t * 0.8) + 0.02 * t], axis=1)
+        line = np.stack(
+            [side * (0.40 - 0.30 * t), -0.35 - 0.05 * np.sin(np.pi * t * 0.8) + 0.02 * t], axis=1
+        )
         xy[list(brows)] = np.concatenate([line, line - [0, 0.035]])
     rest = np.flatnonzero(np.isnan(xy[:, 0]))  # a sunflower over the oval
     order = np.arange(len(rest)) + 0.5
@@ -295,14 +341,16 @@ def face_mesh(shape: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
 POSE_HEAD = np.array(
     [
         (0, 0.02, -0.95),  # nose
-        *((0.11, -0.25, -0.85), (0.2, -0.26, -0.85), (0.28, -0.25, -0.85)),  # left eye: inner corner, middle, outer
+        # Left eye: inner corner, middle, outer
+        *((0.11, -0.25, -0.85), (0.2, -0.26, -0.85), (0.28, -0.25, -0.85)),
         *((-0.11, -0.25, -0.85), (-0.2, -0.26, -0.85), (-0.28, -0.25, -0.85)),
         *((0.5, -0.12, 0.1), (-0.5, -0.12, 0.1)),  # ears
         *((0.17, 0.25, -0.75), (-0.17, 0.25, -0.75)),  # mouth
     ],
     np.float32,
 )
-# Points 23-32 (hips, knees, ankles, heels, toes; left, right each): where MediaPipe imagines them below the frame.
+# Points 23-32 (hips, knees, ankles, heels, toes; left, right each): where MediaPipe imagines them
+# below the frame.
 POSE_LEGS = np.array(
     [
         (side * x, y, z)

@@ -1,8 +1,10 @@
-"""How MediaPipe Holistic would see the simulated signer: projection, noise, and parts that are not found.
+"""How MediaPipe Holistic would see the simulated signer: projection, noise, and parts that are not
+found.
 
-The figures are set against webcam recordings of real signs: jitter by part (the pose drifts
-slowly, hands and face tremble), depth noisier than x and y and on scales of its own, hands lost in runs where they move fast,
-touch the face or each other or leave the frame, the two detectors' wrists a little apart.
+The figures are set against webcam recordings of real signs: jitter by part (the pose drifts slowly,
+hands and face tremble), depth noisier than x and y and on scales of its own, hands lost in runs
+where they move fast, touch the face or each other or leave the frame, the two detectors' wrists a
+little apart.
 """
 
 import math
@@ -16,20 +18,30 @@ from data.simulation.motion import Body, combine, drift
 
 _HAND_DEPTH, _FACE_DEPTH = 0.6, 0.85  # MediaPipe's depth of these parts against the true one
 _HIP_DEPTH = 0.28
-# Standard deviation of the pose's slow errors, in fractions of the image's width at the mean shoulder width.
+# Standard deviation of the pose's slow errors, in fractions of the image's width at the mean
+# shoulder width.
 _POSE_ERROR = np.array(
-    [0.0018] * 11 + [0.0024] * 2 + [0.005] * 2 + [0.009] * 2 + [0.011] * 6 + [0.006] * 2 + [0.016] * 8
+    [0.0018] * 11
+    + [0.0024] * 2
+    + [0.005] * 2
+    + [0.009] * 2
+    + [0.011] * 6
+    + [0.006] * 2
+    + [0.016] * 8
 )
 _POSE_DEPTH_ERROR = np.array([0.02] * 13 + [0.03] * 2 + [0.045] * 8 + [0.01] * 2 + [0.05] * 8)
 _POSE_MEMORY, _POSE_DEPTH_MEMORY = 0.97, 0.8
 _MEAN_SHOULDER_WIDTH = 0.27
 
 
-def observe(body: Body, signer: Signer, framing: Framing, seed: int, sentence: str) -> tuple[np.ndarray, np.ndarray]:
+def observe(
+    body: Body, signer: Signer, framing: Framing, seed: int, sentence: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Landmarks float32 (T, 543, 3) and detected bool (T, 4) of a body before the camera.
 
-    x, y in fractions of the image, z in fractions of its width: pose z relative to the hips, a hand's to its wrist, the
-    face's to its mean. Parts that are not detected are zeros. Randomness comes from (seed, sentence).
+    x, y in fractions of the image, z in fractions of its width: pose z relative to the hips, a
+    hand's to its wrist, the face's to its mean. Parts that are not detected are zeros. Randomness
+    comes from (seed, sentence).
     """
     rng = generator(seed, "detection", sentence)
     frames = len(body.pose)
@@ -45,11 +57,14 @@ def observe(body: Body, signer: Signer, framing: Framing, seed: int, sentence: s
     detected = _detections(clean_hands, image[:, PART_SLICES["face"]], signer, framing, rng)
 
     scale = signer.noise * width / _MEAN_SHOULDER_WIDTH * float(np.exp(rng.normal(0, 0.2)))
-    isotropic = np.array([1, framing.aspect_ratio, 1], np.float32)  # the same error in pixels across and down
+    # The same error in pixels across and down
+    isotropic = np.array([1, framing.aspect_ratio, 1], np.float32)
     image[:, :33] = _pose_noise(image[:, :33], scale, rng) * isotropic + _lagged(image[:, :33])
     image[:, 33:501] += _face_noise(frames, scale, signer.face_shape, rng) * isotropic
     for hand, part in ((0, "left_hand"), (1, "right_hand")):
-        image[:, PART_SLICES[part]] += _hand_noise(clean_hands[:, hand], scale, framing, rng) * isotropic
+        image[:, PART_SLICES[part]] += (
+            _hand_noise(clean_hands[:, hand], scale, framing, rng) * isotropic
+        )
     for column, part in enumerate(PART_SLICES):
         image[~detected[:, column], PART_SLICES[part]] = 0
     return image, detected
@@ -58,13 +73,15 @@ def observe(body: Body, signer: Signer, framing: Framing, seed: int, sentence: s
 def _project(
     points: np.ndarray, width: float, centre: tuple[float, float], signer: Signer, framing: Framing
 ) -> np.ndarray:
-    """Perspective of a camera slightly turned; the image's middle is the principal point. Leaves z at 0."""
+    """Perspective of a camera slightly turned; the image's middle is the principal point. Leaves z
+    at 0."""
     c, s = math.cos(signer.yaw), math.sin(signer.yaw)
     x = c * points[:, :, 0] + s * points[:, :, 2]
     z = c * points[:, :, 2] - s * points[:, :, 0]
     near = 1 / (1 + np.maximum(z, -0.6 * signer.distance) / signer.distance)
     x = (centre[0] - 0.5 + width * x) * near
-    y = (centre[1] - 0.5) / framing.aspect_ratio * near + width * points[:, :, 1] * near  # in image widths
+    # In image widths
+    y = (centre[1] - 0.5) / framing.aspect_ratio * near + width * points[:, :, 1] * near
     c, s = math.cos(signer.roll), math.sin(signer.roll)
     image = np.zeros((*x.shape, 3), np.float32)
     image[:, :, 0] = 0.5 + c * x - s * y
@@ -78,7 +95,9 @@ def _set_depths(image: np.ndarray, points: np.ndarray, width: float, signer: Sig
     face = z[:, 33:501]
     image[:, 33:501, 2] = _FACE_DEPTH * (face - face.mean(axis=1, keepdims=True))
     for first in (501, 522):
-        image[:, first : first + 21, 2] = _HAND_DEPTH * (z[:, first : first + 21] - z[:, first : first + 1])
+        image[:, first : first + 21, 2] = _HAND_DEPTH * (
+            z[:, first : first + 21] - z[:, first : first + 1]
+        )
 
 
 def _lagged(pose: np.ndarray) -> np.ndarray:
@@ -99,45 +118,70 @@ def _pose_noise(pose: np.ndarray, scale: float, rng: np.random.Generator) -> np.
     return noise * (size * scale).astype(np.float32)
 
 
-def _face_noise(frames: int, scale: float, shape: tuple[float, ...], rng: np.random.Generator) -> np.ndarray:
+def _face_noise(
+    frames: int, scale: float, shape: tuple[float, ...], rng: np.random.Generator
+) -> np.ndarray:
     """Rigid jitter, a smooth field over the face, and a little white noise at each point."""
     mesh, _ = face_mesh(shape)
     x, y, z = mesh.T
-    field = [x, y, z, np.sin(6 * x), np.cos(6 * x), np.sin(6 * y), np.cos(6 * y), np.sin(5 * x) * np.sin(5 * y)]
+    field = [
+        x,
+        y,
+        z,
+        np.sin(6 * x),
+        np.cos(6 * x),
+        np.sin(6 * y),
+        np.cos(6 * y),
+        np.sin(5 * x) * np.sin(5 * y),
+    ]
     field = np.stack([np.full_like(x, 1.4), *(f / f.std() for f in field)])  # (9, 468)
-    weights = drift(rng, frames, np.full(27, 0.6)).reshape(frames, 3, 9) * np.float32(0.00028 * scale)
-    noise = combine(weights.reshape(3 * frames, 9), field).reshape(frames, 3, 468).transpose(0, 2, 1)
+    weights = drift(rng, frames, np.full(27, 0.6)).reshape(frames, 3, 9) * np.float32(
+        0.00028 * scale
+    )
+    noise = (
+        combine(weights.reshape(3 * frames, 9), field).reshape(frames, 3, 468).transpose(0, 2, 1)
+    )
     white = rng.standard_normal((frames, 468, 3), dtype=np.float32)
     white *= np.float32(0.0002 * scale)
     white += noise
-    white[:, :, 2] -= white[:, :, 2].mean(axis=1, keepdims=True)  # a face's depth has mean 0, always
+    # A face's depth has mean 0, always
+    white[:, :, 2] -= white[:, :, 2].mean(axis=1, keepdims=True)
     return white
 
 
-def _hand_noise(hand: np.ndarray, scale: float, framing: Framing, rng: np.random.Generator) -> np.ndarray:
-    """Errors of one hand (T, 21, 3): the hand as a whole, each joint for a while, each joint anew; more when it moves."""
+def _hand_noise(
+    hand: np.ndarray, scale: float, framing: Framing, rng: np.random.Generator
+) -> np.ndarray:
+    """Errors of one hand (T, 21, 3): the hand as a whole, each joint for a while, each joint anew;
+    more when it moves."""
     frames = len(hand)
     speed = _speed(hand.mean(axis=1), framing)
     wander = drift(rng, frames, np.repeat([0.6, 0.7], [63, 5]))
     slow = wander[:, :63].reshape(frames, 21, 3) * np.array([0.0008, 0.0008, 0.0018], np.float32)
     slow += wander[:, None, 63:66] * np.array([0.0009, 0.0009, 0.0], np.float32)
-    fast = rng.standard_normal((frames, 21, 3), dtype=np.float32) * np.array([0.0004, 0.0004, 0.0007], np.float32)
+    fast = rng.standard_normal((frames, 21, 3), dtype=np.float32) * np.array(
+        [0.0004, 0.0004, 0.0007], np.float32
+    )
     burst = np.exp(0.35 * wander[:, 66]) * (1 + np.minimum(speed / 0.03, 3))
     noise = (slow + fast) * (burst * scale).astype(np.float32)[:, None, None]
-    size = 0.015 * scale * wander[:, 67, None, None]  # the hand is taken for a little larger or smaller
+    # The hand is taken for a little larger or smaller
+    size = 0.015 * scale * wander[:, 67, None, None]
     return noise + size * (hand - hand[:, :1]) / np.array([1, framing.aspect_ratio, 1], np.float32)
 
 
 def _speed(points: np.ndarray, framing: Framing) -> np.ndarray:
     """Image widths a frame (T,) of a point (T, 2 or 3)."""
-    steps = np.diff(points[:, :2], axis=0, prepend=points[:1, :2]) / np.array([1, framing.aspect_ratio])
+    steps = np.diff(points[:, :2], axis=0, prepend=points[:1, :2]) / np.array(
+        [1, framing.aspect_ratio]
+    )
     return np.linalg.norm(steps, axis=1)
 
 
 def _detections(
     hands: np.ndarray, face: np.ndarray, signer: Signer, framing: Framing, rng: np.random.Generator
 ) -> np.ndarray:
-    """Which parts are found (T, 4). Losses come in runs: a latent AR(1) walk falls below each frame's own threshold."""
+    """Which parts are found (T, 4). Losses come in runs: a latent AR(1) walk falls below each
+    frame's own threshold."""
     frames = len(hands)
     pixels = np.array([1, 1 / framing.aspect_ratio], np.float32)
     centre = hands[..., :2].mean(axis=2) * pixels  # (T, 2, 2), in image widths
@@ -149,10 +193,14 @@ def _detections(
     apart = np.linalg.norm(centre[:, 0] - centre[:, 1], axis=1) / hand_size
     touching = np.exp(-((apart / 0.8) ** 2))[:, None]
     outside = ((hands[..., :2] < 0) | (hands[..., :2] > 1)).any(axis=3).mean(axis=2)
-    speed = np.stack([_speed(hands[:, side].mean(axis=1), framing) for side in (0, 1)], axis=1) / hand_size
+    speed = (
+        np.stack([_speed(hands[:, side].mean(axis=1), framing) for side in (0, 1)], axis=1)
+        / hand_size
+    )
     log_odds = signer.hand_loss + rng.normal(0, 0.4) + np.minimum(2.5 * speed, 2.5)
     log_odds = log_odds + 1.3 * at_face + 1.6 * touching + 10 * np.minimum(outside / 0.5, 1)
-    log_odds += 5 / (1 + np.exp((0.97 - hands[:, :, 0, 1]) / 0.02))  # the wrist leaves at the bottom
+    # The wrist leaves at the bottom
+    log_odds += 5 / (1 + np.exp((0.97 - hands[:, :, 0, 1]) / 0.02))
 
     latent = (
         drift(rng, frames, np.array([0.75, 0.75, 0.8, 0.9])) * 1.702

@@ -1,6 +1,8 @@
-"""The built-in corpus's language: some forty glosses and a small grammar of everyday sentences, in the order signers use.
+"""The built-in corpus's language: some forty glosses and a small grammar of everyday sentences, in
+the order signers use.
 
-[time] subject [place] [object [adjective]] verb [negation], or a question with its question word at the end.
+[time] subject [place] [object [adjective]] verb [negation], or a question with its question word at
+the end.
 """
 
 import numpy as np
@@ -25,7 +27,19 @@ VERBS = {  # what each verb is done to, and whether it is done somewhere
 QUESTIONS = ("WHAT", "WHERE", "WHEN", "WHY")
 NOT = "NOT"
 GLOSSES = tuple(
-    sorted({*TIMES, *SUBJECTS, *PLACES, *ADJECTIVES, *STATES, *VERBS, *sum(VERBS.values(), ()), *QUESTIONS, NOT})
+    sorted(
+        {
+            *TIMES,
+            *SUBJECTS,
+            *PLACES,
+            *ADJECTIVES,
+            *STATES,
+            *VERBS,
+            *sum(VERBS.values(), ()),
+            *QUESTIONS,
+            NOT,
+        }
+    )
 )
 SHORTEST, LONGEST = 3, 8
 

@@ -1,12 +1,15 @@
-"""The simulated signer's lexicon: every gloss is a sign drawn from a phonology of handshapes, places and movements.
+"""The simulated signer's lexicon: every gloss is a sign drawn from a phonology of handshapes,
+places and movements.
 
-A sign is what sign phonology says it is (Stokoe 1960; Brentari 1998): a handshape of each hand, which may change once, a
-place of articulation, a palm orientation, a movement, one- or two-handedness, and a mouth, brow and head action with it. It
-is drawn from (seed, gloss) alone, unmarked handshapes more often than marked ones, so a vocabulary has minimal pairs; two
-glosses of one vocabulary never share all manual parameters.
+A sign is what sign phonology says it is (Stokoe 1960; Brentari 1998): a handshape of each hand,
+which may change once, a place of articulation, a palm orientation, a movement, one- or
+two-handedness, and a mouth, brow and head action with it. It is drawn from (seed, gloss) alone,
+unmarked handshapes more often than marked ones, so a vocabulary has minimal pairs; two glosses of
+one vocabulary never share all manual parameters.
 
-Space is the signer's own, in shoulder widths: x to the signer's left, y down, z away from the camera, origin in the middle
-of the shoulders; everything is written for a right-handed signer and mirrored for a left-handed one.
+Space is the signer's own, in shoulder widths: x to the signer's left, y down, z away from the
+camera, origin in the middle of the shoulders; everything is written for a right-handed signer and
+mirrored for a left-handed one.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,10 +19,19 @@ import numpy as np
 
 from data.keyed_random import generator
 
-# Fingers: flexion at the knuckle and at the middle joint, in radians (the last joint follows the middle one).
-_FINGER = {"s": (0.02, 0.06), "f": (1.35, 1.7), "b": (1.3, 0.1), "h": (0.1, 1.5), "c": (0.5, 0.75), "o": (0.85, 0.95)}
+# Fingers: flexion at the knuckle and at the middle joint, in radians (the last joint follows the
+# middle one).
+_FINGER = {
+    "s": (0.02, 0.06),
+    "f": (1.35, 1.7),
+    "b": (1.3, 0.1),
+    "h": (0.1, 1.5),
+    "c": (0.5, 0.75),
+    "o": (0.85, 0.95),
+}
 _FINGER |= {"k": (0.95, 0.2), "e": (0.75, 1.75)}
-# Thumb: angle from the hand's axis towards the thumb's side, angle out of the palm, bend of each further joint.
+# Thumb: angle from the hand's axis towards the thumb's side, angle out of the palm, bend of each
+# further joint.
 _THUMB = {
     "out": (1.0, 0.15, 0.05),
     "side": (0.35, 0.15, 0.15),
@@ -70,9 +82,11 @@ def _angles(fingers: str, spread: float, thumb: str) -> np.ndarray:
 
 HANDSHAPES = {name: _angles(*shape[:3]) for name, shape in _HANDSHAPES.items()}
 RELAXED_HAND = _angles("cccc", 0.05, "side")
-_UNMARKED = ("B", "flat", "5", "A", "S", "1", "C", "O")  # the only shapes of a passive base hand (Battison 1978)
+# The only shapes of a passive base hand (Battison 1978)
+_UNMARKED = ("B", "flat", "5", "A", "S", "1", "C", "O")
 
-# Where the contact point of the hand is brought to; "tip" contact is near the fingertips, "palm" in the hand's middle.
+# Where the contact point of the hand is brought to; "tip" contact is near the fingertips, "palm" in
+# the hand's middle.
 PLACES = {
     "forehead": ((-0.07, -0.80, -0.36), "tip"),
     "temple": ((-0.25, -0.70, -0.22), "tip"),
@@ -94,7 +108,16 @@ PLACES = {
 _HEAD_PLACES = ("forehead", "temple", "nose", "cheek", "mouth", "chin", "ear", "neck")
 _TRUNK_PLACES = ("shoulder", "far_shoulder", "chest", "belly")
 NEUTRAL_PLACES = ("centre", "side", "high", "low")
-_PLACE_WEIGHTS = {"centre": 6, "side": 4, "high": 3, "low": 2, "chest": 3, "chin": 2, "mouth": 2, "forehead": 2}
+_PLACE_WEIGHTS = {
+    "centre": 6,
+    "side": 4,
+    "high": 3,
+    "low": 2,
+    "chest": 3,
+    "chin": 2,
+    "mouth": 2,
+    "forehead": 2,
+}
 BASE_PLACE = (-0.14, 0.46, -0.66)  # of the passive hand, mirrored like all of it ...
 ON_BASE = ((-0.02, 0.32, -0.72), "palm")  # ... and of the hand that acts on it
 
@@ -118,18 +141,25 @@ _BASE_ORIENTATIONS = ("front_up", "front_across", "across_in", "across_down", "f
 
 
 def quaternion(fingers: tuple[float, ...], palm: tuple[float, ...]) -> np.ndarray:
-    """Unit quaternion (w, x, y, z) of a right hand whose fingers point and whose palm faces as given."""
+    """Unit quaternion (w, x, y, z) of a right hand whose fingers point and whose palm faces as
+    given."""
     y = np.array(fingers, dtype=np.float64) / np.linalg.norm(fingers)
     n = np.array(palm, dtype=np.float64)
     n = n - (n @ y) * y
     n /= np.linalg.norm(n)
-    m = np.stack([np.cross(y, n), y, n], axis=1)  # columns: towards the thumb, along the fingers, out of the palm
+    # Columns: towards the thumb, along the fingers, out of the palm
+    m = np.stack([np.cross(y, n), y, n], axis=1)
     # Each of w, x, y, z can be too small to divide by: take the largest (Shepperd 1978).
     squares = np.array([1 + m[0, 0] + m[1, 1] + m[2, 2], 1 + 2 * m[0, 0] - np.trace(m)])
     squares = np.append(squares, [1 + 2 * m[1, 1] - np.trace(m), 1 + 2 * m[2, 2] - np.trace(m)])
     a, b, c = m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]
     p, q, r = m[1, 0] + m[0, 1], m[0, 2] + m[2, 0], m[2, 1] + m[1, 2]
-    rows = ((squares[0], a, b, c), (a, squares[1], p, q), (b, p, squares[2], r), (c, q, r, squares[3]))
+    rows = (
+        (squares[0], a, b, c),
+        (a, squares[1], p, q),
+        (b, p, squares[2], r),
+        (c, q, r, squares[3]),
+    )
     row = np.array(rows[int(np.argmax(squares))])
     return (row / np.linalg.norm(row)).astype(np.float32)
 
@@ -144,7 +174,8 @@ def ease(u: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Movement:
-    """What a hand does during a sign. `path` maps phase (N,) in turns to offsets (N, 3), for an amplitude of 1."""
+    """What a hand does during a sign. `path` maps phase (N,) in turns to offsets (N, 3), for an
+    amplitude of 1."""
 
     path: Callable[[np.ndarray], np.ndarray]
     frames: float  # at 25 frames a second, of one turn
@@ -164,10 +195,14 @@ def _line(*direction: float) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _arc(along: tuple[float, ...], bulge: tuple[float, ...]) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda phase: phase[:, None] * np.array(along) + np.sin(np.pi * phase)[:, None] * np.array(bulge)
+    return lambda phase: (
+        phase[:, None] * np.array(along) + np.sin(np.pi * phase)[:, None] * np.array(bulge)
+    )
 
 
-def _circle(first: tuple[float, ...], second: tuple[float, ...]) -> Callable[[np.ndarray], np.ndarray]:
+def _circle(
+    first: tuple[float, ...], second: tuple[float, ...]
+) -> Callable[[np.ndarray], np.ndarray]:
     def path(phase: np.ndarray) -> np.ndarray:
         angle = 2 * np.pi * phase[:, None]
         return 0.4 * ((np.cos(angle) - 1) * np.array(first) + np.sin(angle) * np.array(second))
@@ -206,7 +241,8 @@ MOVEMENTS = {
     "wiggle": Movement(_line(-0.3, 0.1, -0.1), 8.0, wiggle=0.45),
 }
 
-# Mouth: opening, width, rounding. Brow: raising, knitting. Head: turn, nod, tilt in radians at the sign's middle.
+# Mouth: opening, width, rounding. Brow: raising, knitting. Head: turn, nod, tilt in radians at the
+# sign's middle.
 MOUTHS = {
     "closed": (0.0, 0.0, 0.0),
     "a": (1.0, 0.1, 0.0),
@@ -246,7 +282,14 @@ class Sign:
     @property
     def manual(self) -> tuple:
         """What must differ between two glosses."""
-        fields = (self.hands, self.handshape, self.end_handshape, self.place, self.orientation, self.movement)
+        fields = (
+            self.hands,
+            self.handshape,
+            self.end_handshape,
+            self.place,
+            self.orientation,
+            self.movement,
+        )
         return (*fields, self.turns, self.base_handshape, self.base_orientation)
 
 
@@ -275,7 +318,11 @@ def draw_sign(rng: np.random.Generator) -> Sign:
     orientation = str(rng.choice(_orientations(place)))
     moves = {name: m.weight for name, m in MOVEMENTS.items() if m.cyclic or hands != "alternating"}
     movement = _pick(rng, moves)
-    base = (str(rng.choice(_UNMARKED)), str(rng.choice(_BASE_ORIENTATIONS))) if hands == "base" else ("", "")
+    base = (
+        (str(rng.choice(_UNMARKED)), str(rng.choice(_BASE_ORIENTATIONS)))
+        if hands == "base"
+        else ("", "")
+    )
     visemes = rng.choice(list(MOUTHS), 2)
     return Sign(
         hands=hands,
@@ -295,7 +342,8 @@ def draw_sign(rng: np.random.Generator) -> Sign:
 
 
 def build_lexicon(glosses: Iterable[str], seed: int) -> dict[str, Sign]:
-    """A sign for every gloss, drawn from (seed, gloss) in the glosses' sorted order, redrawn where the hands already do it."""
+    """A sign for every gloss, drawn from (seed, gloss) in the glosses' sorted order, redrawn where
+    the hands already do it."""
     lexicon: dict[str, Sign] = {}
     taken: set[tuple] = set()
     for gloss in sorted(set(glosses)):
@@ -310,6 +358,8 @@ def build_lexicon(glosses: Iterable[str], seed: int) -> dict[str, Sign]:
 def vary_sign(sign: Sign, rng: np.random.Generator) -> Sign:
     """A signer's own form of a sign: one manual parameter is another one."""
     if rng.random() < 0.5:
-        shape = _pick(rng, {name: row[3] for name, row in _HANDSHAPES.items() if name != sign.handshape})
+        shape = _pick(
+            rng, {name: row[3] for name, row in _HANDSHAPES.items() if name != sign.handshape}
+        )
         return replace(sign, handshape=shape, end_handshape=shape)
     return replace(sign, orientation=str(rng.choice(_orientations(sign.place))))

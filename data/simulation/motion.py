@@ -1,12 +1,13 @@
 """How the simulated signer moves: a gloss sentence becomes a moving body, one posture a frame.
 
-Each sign is a stroke between transitions. Strokes and transitions are laid out in time, sampled once a frame, and run into
-each other through a Gaussian kernel, so that quick signs undershoot and take on their neighbours' shapes. A one-handed sign
-leaves the other hand where it was or lets it sink. Every sign is done a little differently each time, and every signer has
-habits of their own. All randomness of a sentence comes from (seed, sentence id), of a habit from (seed, signer, gloss).
+Each sign is a stroke between transitions. Strokes and transitions are laid out in time, sampled
+once a frame, and run into each other through a Gaussian kernel, so that quick signs undershoot and
+take on their neighbours' shapes. A one-handed sign leaves the other hand where it was or lets it
+sink. Every sign is done a little differently each time, and every signer has habits of their own.
+All randomness of a sentence comes from (seed, sentence id), of a habit from (seed, signer, gloss).
 
-Space and units as in `simulated_lexicon`; motion is planned for a right-handed signer and mirrored at the end. The other
-hand is planned as a right hand in a mirrored space of its own.
+Space and units as in `simulated_lexicon`; motion is planned for a right-handed signer and mirrored
+at the end. The other hand is planned as a right hand in a mirrored space of its own.
 """
 
 from dataclasses import dataclass, replace
@@ -47,10 +48,20 @@ from data.simulation.lexicon import (
     vary_sign,
 )
 
-# Columns of a planned posture: one hand is contact point, where the contact is on the hand, orientation, joint angles.
-_POINT, _CONTACT, _TURN, _FINGERS = slice(0, 3), slice(3, 6), slice(6, 10), slice(10, 10 + HAND_ANGLES)
+# Columns of a planned posture: one hand is contact point, where the contact is on the hand,
+# orientation, joint angles.
+_POINT, _CONTACT, _TURN, _FINGERS = (
+    slice(0, 3),
+    slice(3, 6),
+    slice(6, 10),
+    slice(10, 10 + HAND_ANGLES),
+)
 _HAND = 10 + HAND_ANGLES
-_MOUTH, _BROW, _HEAD = slice(2 * _HAND, 2 * _HAND + 3), slice(2 * _HAND + 3, 2 * _HAND + 5), slice(2 * _HAND + 5, None)
+_MOUTH, _BROW, _HEAD = (
+    slice(2 * _HAND, 2 * _HAND + 3),
+    slice(2 * _HAND + 3, 2 * _HAND + 5),
+    slice(2 * _HAND + 5, None),
+)
 _COLUMNS = 2 * _HAND + 8
 _AMPLITUDE = 0.4  # shoulder widths, of a movement of size 1
 _MIRROR = np.array([-1, 1, 1], np.float32)
@@ -58,7 +69,8 @@ _MIRROR = np.array([-1, 1, 1], np.float32)
 
 @dataclass(frozen=True)
 class Body:
-    """A moving body in shoulder widths, not yet seen by a camera: float32 arrays with one row a frame."""
+    """A moving body in shoulder widths, not yet seen by a camera: float32 arrays with one row a
+    frame."""
 
     pose: np.ndarray  # (T, 33, 3)
     face: np.ndarray  # (T, 468, 3)
@@ -76,7 +88,9 @@ class _Variation:
     mouth: float
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, point: float, turn: float, fingers: float, size: float) -> "_Variation":
+    def draw(
+        cls, rng: np.random.Generator, point: float, turn: float, fingers: float, size: float
+    ) -> "_Variation":
         rotation = np.concatenate([[1.0], rng.normal(0, turn / 2, 3)])
         return cls(
             rng.normal(0, point, 3),
@@ -88,7 +102,8 @@ class _Variation:
 
 
 def drift(rng: np.random.Generator, frames: int, memory: np.ndarray) -> np.ndarray:
-    """First-order autoregressive noise (frames, len(memory)) of unit variance; `memory`: lag-one correlations."""
+    """First-order autoregressive noise (frames, len(memory)) of unit variance; `memory`: lag-one
+    correlations."""
     memory = np.asarray(memory, np.float32)
     noise = rng.standard_normal((frames, len(memory)), dtype=np.float32)
     noise[1:] *= np.sqrt(1 - memory * memory)
@@ -101,13 +116,19 @@ def smooth(values: np.ndarray, deviation: float) -> np.ndarray:
     """Gaussian smoothing in time of (T, C), edges held; `deviation` in frames."""
     radius = max(1, int(np.ceil(3 * deviation)))
     taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / deviation) ** 2)
-    padded = np.concatenate([np.repeat(values[:1], radius, 0), values, np.repeat(values[-1:], radius, 0)])
-    parts = (tap * padded[start : start + len(values)] for start, tap in enumerate((taps / taps.sum()).tolist()))
+    padded = np.concatenate(
+        [np.repeat(values[:1], radius, 0), values, np.repeat(values[-1:], radius, 0)]
+    )
+    parts = (
+        tap * padded[start : start + len(values)]
+        for start, tap in enumerate((taps / taps.sum()).tolist())
+    )
     return sum(parts)
 
 
 def combine(weights: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """weights (T, K) times shapes (K, N) → (T, N). Not `@`: a BLAS rounds by its number of threads, and bytes must not."""
+    """weights (T, K) times shapes (K, N) → (T, N). Not `@`: a BLAS rounds by its number of threads,
+    and bytes must not."""
     total = weights[:, :1] * shapes[0]
     for weight, shape in zip(weights.T[1:], shapes[1:], strict=True):
         total += weight[:, None] * shape
@@ -131,7 +152,8 @@ class Performer:
         self._habits: dict[str, tuple[Sign, _Variation]] = {}
 
     def habit(self, gloss: str) -> tuple[Sign, _Variation]:
-        """This signer's form of a gloss: for one in ten, another handshape or orientation than the lexicon's."""
+        """This signer's form of a gloss: for one in ten, another handshape or orientation than the
+        lexicon's."""
         if gloss not in self._habits:
             rng = generator(self.seed, "habit", self.signer.name, gloss)
             sign = self.lexicon[gloss]
@@ -144,7 +166,8 @@ class Performer:
     # ---- planning ----
 
     def perform(self, sentence: str, glosses: tuple[str, ...], frames: int | None = None) -> Body:
-        """The body signing `glosses`, in exactly `frames` frames, or at the signer's own pace where that is None.
+        """The body signing `glosses`, in exactly `frames` frames, or at the signer's own pace where
+        that is None.
 
         `sentence` is the id that its randomness is keyed by.
         """
@@ -153,8 +176,12 @@ class Performer:
         rest = self._rest(rng)
         others = self._other_hand(tokens, rest, rng)
         # Postures at the start and the end of every stroke; the sentence begins and ends at rest.
-        edges = [self._stroke(*token, other, np.array([0.0, 1.0])) for token, other in zip(tokens, others, strict=True)]
-        edges = np.stack([np.stack([rest, rest]), *edges, np.stack([rest, rest])])  # (n + 2, 2, columns)
+        edges = [
+            self._stroke(*token, other, np.array([0.0, 1.0]))
+            for token, other in zip(tokens, others, strict=True)
+        ]
+        # (n + 2, 2, columns)
+        edges = np.stack([np.stack([rest, rest]), *edges, np.stack([rest, rest])])
         bounds = self._timing(tokens, edges, frames, rng)
         frames = frames or max(1, round(bounds[-1]))
         bounds *= frames / bounds[-1]
@@ -176,17 +203,21 @@ class Performer:
                 plan[here] = rest
         return self._embody(self._run_together(plan), rng)
 
-    def _token(self, gloss: str, rng: np.random.Generator) -> tuple[Sign, _Variation, _Variation, bool]:
+    def _token(
+        self, gloss: str, rng: np.random.Generator
+    ) -> tuple[Sign, _Variation, _Variation, bool]:
         sign, habit = self.habit(gloss)
         token = _Variation.draw(rng, 0.07, 0.17, 0.11, 0.22)
         locus = rng.normal(0, (0.12, 0.05, 0.05))
         if sign.place in NEUTRAL_PLACES:
-            token = replace(token, point=token.point + locus)  # who and what is meant decides where in space
+            # Who and what is meant decides where in space
+            token = replace(token, point=token.point + locus)
         if rng.random() < 0.15:
             token = replace(token, mouth=0.0)  # not every sign is mouthed
         if sign.turns > 1 and rng.random() < 0.15:
             sign = replace(sign, turns=sign.turns - 1)
-        weak_drop = sign.hands == "symmetric" and rng.random() < 0.05  # a two-handed sign done with one hand
+        # A two-handed sign done with one hand
+        weak_drop = sign.hands == "symmetric" and rng.random() < 0.05
         return (replace(sign, hands="one") if weak_drop else sign), habit, token, rng.random() < 0.5
 
     def _rest(self, rng: np.random.Generator) -> np.ndarray:
@@ -200,8 +231,11 @@ class Performer:
             hand[_FINGERS] = RELAXED_HAND + rng.normal(0, 0.08, HAND_ANGLES)
         return posture
 
-    def _other_hand(self, tokens: list, rest: np.ndarray, rng: np.random.Generator) -> list[np.ndarray | None]:
-        """Where the other hand is while the dominant one signs alone: (22,) posture, or None where it takes part."""
+    def _other_hand(
+        self, tokens: list, rest: np.ndarray, rng: np.random.Generator
+    ) -> list[np.ndarray | None]:
+        """Where the other hand is while the dominant one signs alone: (22,) posture, or None where
+        it takes part."""
         state, others = rest[_HAND : 2 * _HAND].copy(), []
         for sign, habit, token, _ in tokens:
             if sign.hands != "one":
@@ -216,7 +250,13 @@ class Performer:
         return others
 
     def _stroke(
-        self, sign: Sign, habit: _Variation, token: _Variation, head_left: bool, other: np.ndarray | None, u: np.ndarray
+        self,
+        sign: Sign,
+        habit: _Variation,
+        token: _Variation,
+        head_left: bool,
+        other: np.ndarray | None,
+        u: np.ndarray,
     ) -> np.ndarray:
         """Postures (N, columns) at progress u (N,) through a sign."""
         movement = MOVEMENTS[sign.movement]
@@ -240,10 +280,14 @@ class Performer:
             hand[:, _CONTACT] = CONTACTS[contact]
             hand[:, _TURN] = turn
             swing = np.sin(2 * np.pi * shifted)[:, None]
-            for axis, angle in ((2, movement.twist), (1, movement.nod)):  # around the forearm, and across the wrist
+            # Around the forearm, and across the wrist
+            for axis, angle in ((2, movement.twist), (1, movement.nod)):
                 if angle:
                     small = np.zeros((len(u), 4))
-                    small[:, :1], small[:, axis : axis + 1] = np.cos(angle * swing / 2), np.sin(angle * swing / 2)
+                    small[:, :1], small[:, axis : axis + 1] = (
+                        np.cos(angle * swing / 2),
+                        np.sin(angle * swing / 2),
+                    )
                     hand[:, _TURN] = multiply(hand[:, _TURN], small)
             hand[:, _FINGERS] = fingers
             if movement.wiggle:
@@ -263,22 +307,34 @@ class Performer:
         visemes = np.array([MOUTHS[name] for name in sign.mouth])
         bell = np.sin(np.pi * np.clip(u, 0.1, 0.9))[:, None]
         strength = np.clip(self.signer.mouth * habit.mouth * token.mouth, 0, 1.4)
-        rows[:, _MOUTH] = strength * bell * (visemes[0] + ease(u)[:, None] * (visemes[1] - visemes[0]))
+        rows[:, _MOUTH] = (
+            strength * bell * (visemes[0] + ease(u)[:, None] * (visemes[1] - visemes[0]))
+        )
         rows[:, _BROW] = np.array(BROWS[sign.brow]) * (0.7 * habit.mouth)
         turns = np.sin(2 * np.pi * u) if sign.head == "turn" else np.sin(np.pi * u)
-        rows[:, _HEAD] = turns[:, None] * np.array(HEAD_MOVEMENTS[sign.head]) * habit.size * (1 if head_left else -1)
+        rows[:, _HEAD] = (
+            turns[:, None]
+            * np.array(HEAD_MOVEMENTS[sign.head])
+            * habit.size
+            * (1 if head_left else -1)
+        )
         rows[:, _HEAD][:, 1] = np.abs(rows[:, _HEAD][:, 1])  # a nod goes down
         return rows
 
-    def _timing(self, tokens: list, edges: np.ndarray, frames: int | None, rng: np.random.Generator) -> np.ndarray:
-        """Segment boundaries in frames: rest, then a transition and a stroke for each sign, a transition, rest."""
+    def _timing(
+        self, tokens: list, edges: np.ndarray, frames: int | None, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Segment boundaries in frames: rest, then a transition and a stroke for each sign, a
+        transition, rest."""
         gap = edges[1:, 0] - edges[:-1, 1]
         distance = np.linalg.norm(gap[:, _POINT], axis=1)
         transitions = (2.4 + 2.6 * distance) * np.exp(rng.normal(0, 0.15, len(gap)))
         strokes = []
         for sign, *_ in tokens:
             movement = MOVEMENTS[sign.movement]
-            strokes.append(movement.frames * (1 + 0.6 * (sign.turns - 1)) * np.exp(rng.normal(0, 0.25)))
+            strokes.append(
+                movement.frames * (1 + 0.6 * (sign.turns - 1)) * np.exp(rng.normal(0, 0.25))
+            )
         rests = rng.uniform(0.5, 5.0, 2)
         durations = np.empty(2 * len(tokens) + 3)
         durations[0], durations[-1] = rests
@@ -291,8 +347,12 @@ class Performer:
         before, after = edges[index, 1], edges[index + 1, 0]
         weight = np.repeat(ease(phase)[:, None], _COLUMNS, axis=1)
         for start in (0, _HAND):
-            fingers, turn = slice(start + _FINGERS.start, start + _HAND), slice(start + 6, start + 10)
-            weight[:, fingers] = ease(np.minimum(1, 1.35 * phase))[:, None]  # the hand is shaped before it arrives
+            fingers, turn = (
+                slice(start + _FINGERS.start, start + _HAND),
+                slice(start + 6, start + 10),
+            )
+            # The hand is shaped before it arrives
+            weight[:, fingers] = ease(np.minimum(1, 1.35 * phase))[:, None]
             opposite = (
                 np.sum(before[:, turn] * after[:, turn], axis=1) < 0
             )  # q and -q are one rotation: the shorter way
@@ -318,14 +378,19 @@ class Performer:
         signer, frames = self.signer, len(plan)
         # 0-2 lean, 3-4 torso roll and yaw, 5-7 head, 8-13 hands' wandering
         wander = drift(rng, frames, np.array([0.985] * 5 + [0.95] * 3 + [0.9] * 6))
-        wander *= np.array([0.02, 0.01, 0.03, 0.015, 0.04, 0.05, 0.035, 0.03] + [0.012] * 6, np.float32)
+        wander *= np.array(
+            [0.02, 0.01, 0.03, 0.015, 0.04, 0.05, 0.035, 0.03] + [0.012] * 6, np.float32
+        )
         wander[:, :8] *= signer.sway
         wander = smooth(wander, 1.5).astype(np.float32)
         plan = plan.astype(np.float32)
         lean = wander[:, :3]
-        lifted = np.clip((0.4 - plan[:, [1, _HAND + 1]]) / 1.2, -0.5, 1)  # raised hands lift their shoulders
+        # Raised hands lift their shoulders
+        lifted = np.clip((0.4 - plan[:, [1, _HAND + 1]]) / 1.2, -0.5, 1)
         lean[:, 1] -= 0.03 * lifted.sum(axis=1)
-        torso = _rotation(wander[:, 4], np.zeros(frames), wander[:, 3] + 0.05 * (lifted[:, 0] - lifted[:, 1]))
+        torso = _rotation(
+            wander[:, 4], np.zeros(frames), wander[:, 3] + 0.05 * (lifted[:, 0] - lifted[:, 1])
+        )
 
         arms = []
         # The dominant arm, then the other one in its mirrored space.
@@ -340,24 +405,36 @@ class Performer:
             turn = bend_wrist(turn, (wrist - elbow) / signer.forearm)
             joints = hand_joints(hand[:, _FINGERS], signer.finger_length) * signer.hand
             joints = wrist[:, None] + np.einsum("tij,tkj->tki", turn, joints)
-            arms.append(np.concatenate([np.stack([shoulder, elbow], axis=1), joints], axis=1) * flip)
+            arms.append(
+                np.concatenate([np.stack([shoulder, elbow], axis=1), joints], axis=1) * flip
+            )
         side = -1.0 if signer.left_handed else 1.0
         arms = [arm * np.array([side, 1, 1], np.float32) for arm in arms]
         left, right = arms if signer.left_handed else arms[::-1]
 
         tilt = plan[:, _HEAD] + wander[:, 5:8]
-        centre = lean + torso[:, :, 1] * np.float32(-signer.neck) - np.float32(0.12) * torso[:, :, 2]
+        centre = (
+            lean + torso[:, :, 1] * np.float32(-signer.neck) - np.float32(0.12) * torso[:, :, 2]
+        )
         centre[:, 0] *= side
-        head = _rotation(side * tilt[:, 0], tilt[:, 1], side * tilt[:, 2]) * np.float32(signer.face_width)
+        head = _rotation(side * tilt[:, 0], tilt[:, 1], side * tilt[:, 2]) * np.float32(
+            signer.face_width
+        )
         mesh, moves = face_mesh(signer.face_shape)
-        weights = np.concatenate([plan[:, _MOUTH], plan[:, _BROW], self._blinks(frames, rng)], axis=1)
+        weights = np.concatenate(
+            [plan[:, _MOUTH], plan[:, _BROW], self._blinks(frames, rng)], axis=1
+        )
         face = combine(weights, moves.transpose(0, 2, 1).reshape(len(moves), -1))
         face = face.reshape(frames, 3, -1) + mesh.T  # (T, 3, 468)
-        face = np.stack([combine_frames(head[:, axis], face) for axis in range(3)], axis=2) + centre[:, None]
+        face = (
+            np.stack([combine_frames(head[:, axis], face) for axis in range(3)], axis=2)
+            + centre[:, None]
+        )
 
         pose = np.empty((frames, 33, 3), np.float32)
         pose[:, :11] = np.einsum("tij,kj->tki", head, POSE_HEAD) + centre[:, None]
-        for first, arm in ((11, left), (12, right)):  # shoulder, elbow, wrist, little finger, index, thumb
+        # Shoulder, elbow, wrist, little finger, index, thumb
+        for first, arm in ((11, left), (12, right)):
             pose[:, first] = arm[:, 0]
             pose[:, first + 2] = arm[:, 1]
             pose[:, first + 4] = arm[:, 2]
@@ -370,11 +447,14 @@ class Performer:
     @staticmethod
     def _blinks(frames: int, rng: np.random.Generator) -> np.ndarray:
         starts = rng.random(frames) < 1 / 70
-        return np.minimum(np.convolve(starts, [0.6, 1.0, 0.9, 0.3])[:frames, None], 1).astype(np.float32)
+        return np.minimum(np.convolve(starts, [0.6, 1.0, 0.9, 0.3])[:frames, None], 1).astype(
+            np.float32
+        )
 
 
 def _rotation(yaw: np.ndarray, nod: np.ndarray, tilt: np.ndarray) -> np.ndarray:
-    """Rotation matrices (T, 3, 3) of small turns around y (yaw), x (nod) and z (tilt), in that order."""
+    """Rotation matrices (T, 3, 3) of small turns around y (yaw), x (nod) and z (tilt), in that
+    order."""
     parts = []
     for axis, angle in ((2, yaw), (1, nod), (3, tilt)):
         quaternions = np.zeros((len(angle), 4), np.float32)

@@ -1,7 +1,8 @@
-"""Isolated recordings → continuous sentences, so that a teacher can be trained on signs that were recorded one by one.
+"""Isolated recordings → continuous sentences, so that a teacher can be trained on signs that were
+recorded one by one.
 
-The recordings of a sentence come from one signer and one session, each as a whole and at a speed of its own, joined by
-a few bridging frames. No recording is in two splits:
+The recordings of a sentence come from one signer and one session, each as a whole and at a speed of
+its own, joined by a few bridging frames. No recording is in two splits:
 
 repetition  For each gloss, the last fifth of its repetitions *within each session* goes to dev (with --test_sentences the
             fifth before it to test, the rest to train). Dev asks: unseen recordings of known signers in known sessions.
@@ -10,8 +11,9 @@ repetition  For each gloss, the last fifth of its repetitions *within each sessi
             made of that.
 signer      Whole signers go to dev, the rest to train. Dev asks the harder question: signers never seen.
 
-The signer is the one in the source's csv; the session is repetition // repetitions_per_session, as the import was told.
-A session that has fewer distinct glosses than the shortest sentence needs is left out of that split.
+The signer is the one in the source's csv; the session is repetition // repetitions_per_session, as
+the import was told. A session that has fewer distinct glosses than the shortest sentence needs is
+left out of that split.
 """
 
 from collections import Counter, defaultdict
@@ -36,7 +38,8 @@ HELD_OUT_SHARE = 5  # one in five repetitions is held out
 
 @dataclass(frozen=True)
 class IsolatedRecording:
-    """An isolated recording: its row in the source's split, and what decides which others it may stand beside."""
+    """An isolated recording: its row in the source's split, and what decides which others it may
+    stand beside."""
 
     index: int
     gloss: str
@@ -47,10 +50,12 @@ class IsolatedRecording:
 
 @dataclass
 class SplitPlan:
-    """What one split will be made of: recordings of each sentence, in order, and what could not be used."""
+    """What one split will be made of: recordings of each sentence, in order, and what could not be
+    used."""
 
     sentences: list[list[IsolatedRecording]] = field(default_factory=list)
-    left_out: list[IsolatedRecording] = field(default_factory=list)  # in sessions of too few glosses
+    # In sessions of too few glosses
+    left_out: list[IsolatedRecording] = field(default_factory=list)
 
     def gloss_counts(self) -> Counter:
         return Counter(recording.gloss for sentence in self.sentences for recording in sentence)
@@ -68,20 +73,31 @@ def compose(
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, SplitPlan]:
-    """Write the corpus `output` of composed sentences, made from the split `train` of the corpus `source`.
+    """Write the corpus `output` of composed sentences, made from the split `train` of the corpus
+    `source`.
 
-    sentences: how many, by split, e.g. {"train": 400, "dev": 80}. The same source and seed give the same bytes.
-    Returns the plan of each split. Memory stays at one sentence.
-    Raises DataError when the source does not hold isolated recordings or too few of them, UsageError for options that
-    do not go together or when `output` exists.
+    sentences: how many, by split, e.g. {"train": 400, "dev": 80}. The same source and seed give the
+    same bytes. Returns the plan of each split. Memory stays at one sentence. Raises DataError when
+    the source does not hold isolated recordings or too few of them, UsageError for options that do
+    not go together or when `output` exists.
     """
     isolated = Corpus(source)
     clips = isolated.split("train")
     pools = split_recordings(
-        read_recordings(isolated), split_by, [name for name in sentences if name != "train"], heldout_signers
+        read_recordings(isolated),
+        split_by,
+        [name for name in sentences if name != "train"],
+        heldout_signers,
     )
     plans = {
-        name: plan_split(pools[name], count, min_glosses, max_glosses, f"split '{name}' of {source}", (seed, name))
+        name: plan_split(
+            pools[name],
+            count,
+            min_glosses,
+            max_glosses,
+            f"split '{name}' of {source}",
+            (seed, name),
+        )
         for name, count in sentences.items()
     }
     made_by = {
@@ -108,21 +124,27 @@ def compose(
             simulated=isolated.simulated,
             composed=True,
         ) as writer,
-        tqdm(total=sum(sentences.values()), desc="compose", disable=None if progress else True) as bar,
+        tqdm(
+            total=sum(sentences.values()), desc="compose", disable=None if progress else True
+        ) as bar,
     ):
         for name, plan in plans.items():
             for number, recordings in enumerate(plan.sentences):
                 landmarks, detected = join(
-                    [clips.read(recording.index) for recording in recordings], generator(seed, name, number, "motion")
+                    [clips.read(recording.index) for recording in recordings],
+                    generator(seed, name, number, "motion"),
                 )
                 annotation = [recording.gloss for recording in recordings]
-                writer.split(name).add(f"{name}-{number:05d}", recordings[0].signer, annotation, landmarks, detected)
+                writer.split(name).add(
+                    f"{name}-{number:05d}", recordings[0].signer, annotation, landmarks, detected
+                )
                 bar.update()
     return plans
 
 
 def read_recordings(isolated: Corpus) -> list[IsolatedRecording]:
-    """The recordings of a corpus made by `import --format mp_data`. Raises DataError for any other corpus."""
+    """The recordings of a corpus made by `import --format mp_data`. Raises DataError for any other
+    corpus."""
     clips: Split = isolated.split("train")
     made_by = isolated.facts.get("made_by")
     block = made_by.get("repetitions_per_session") if isinstance(made_by, dict) else None
@@ -140,7 +162,9 @@ def read_recordings(isolated: Corpus) -> list[IsolatedRecording]:
                 "expected one gloss each and ids like hello-12"
             )
         session = int(repetition) // block
-        recordings.append(IsolatedRecording(index, sentence.glosses[0], int(repetition), sentence.signer, session))
+        recordings.append(
+            IsolatedRecording(index, sentence.glosses[0], int(repetition), sentence.signer, session)
+        )
     return recordings
 
 
@@ -150,7 +174,8 @@ def split_recordings(
     heldout_splits: list[str],
     heldout_signers: list[str] | None = None,
 ) -> dict[str, list[IsolatedRecording]]:
-    """Which recordings each split may use: `train` and those of `heldout_splits`, dev before test; none is in two.
+    """Which recordings each split may use: `train` and those of `heldout_splits`, dev before test;
+    none is in two.
 
     Raises UsageError when the recordings cannot be split this way.
     """
@@ -174,15 +199,21 @@ def split_recordings(
 
 
 def _split_by_signer(
-    recordings: list[IsolatedRecording], heldout_splits: list[str], heldout_signers: list[str] | None
+    recordings: list[IsolatedRecording],
+    heldout_splits: list[str],
+    heldout_signers: list[str] | None,
 ) -> dict[str, list[IsolatedRecording]]:
     signers = sorted({recording.signer for recording in recordings})
     if heldout_splits != ["dev"]:
-        raise UsageError("--split_by signer makes the splits train and dev: give --dev_sentences, no --test_sentences")
+        raise UsageError(
+            "--split_by signer makes the splits train and dev: give --dev_sentences, no --test_sentences"
+        )
     held_out = set(heldout_signers or signers[-1:])
     unknown = sorted(held_out - set(signers))
     if unknown:
-        raise UsageError(f"--heldout_signers {unknown[0]}: no such signer; the recordings have {', '.join(signers)}")
+        raise UsageError(
+            f"--heldout_signers {unknown[0]}: no such signer; the recordings have {', '.join(signers)}"
+        )
     if held_out == set(signers):
         raise UsageError(
             f"--split_by signer needs recordings of a signer to train on and of another to hold out, found only "
@@ -195,14 +226,20 @@ def _split_by_signer(
 
 
 def plan_split(
-    recordings: list[IsolatedRecording], count: int, min_glosses: int, max_glosses: int, where: str, key: tuple
+    recordings: list[IsolatedRecording],
+    count: int,
+    min_glosses: int,
+    max_glosses: int,
+    where: str,
+    key: tuple,
 ) -> SplitPlan:
     """Choose the recordings of `count` sentences of min_glosses .. max_glosses glosses.
 
-    A sentence is set in one of the (signer, session) groups that have the gloss used least so far, and its glosses are
-    those used least among the group's, with some noise: so all come up about equally often. The recordings of a gloss
-    are used in turn, in an order shuffled for each group; none is used twice in a sentence.
-    key: seeds the choice. Raises DataError when no group has `min_glosses` different glosses.
+    A sentence is set in one of the (signer, session) groups that have the gloss used least so far,
+    and its glosses are those used least among the group's, with some noise: so all come up about
+    equally often. The recordings of a gloss are used in turn, in an order shuffled for each group;
+    none is used twice in a sentence. key: seeds the choice. Raises DataError when no group has
+    `min_glosses` different glosses.
     """
     plan, random = SplitPlan(), generator(*key, "plan")
     groups = _groups(recordings, min_glosses, plan, random)
@@ -218,7 +255,9 @@ def plan_split(
         candidates = [group for group in groups if rare in group]
         weights = np.array([len(group[rare]) for group in candidates], dtype=np.float64)
         group = candidates[random.choice(len(candidates), p=weights / weights.sum())]
-        length = min(int(random.integers(min_glosses, max_glosses + 1)), sum(map(len, group.values())))
+        length = min(
+            int(random.integers(min_glosses, max_glosses + 1)), sum(map(len, group.values()))
+        )
         sentence: list[IsolatedRecording] = []
         while len(sentence) < length:
             gloss = _next_gloss(sentence, group, used, random)
@@ -231,9 +270,13 @@ def plan_split(
 
 
 def _groups(
-    recordings: list[IsolatedRecording], min_glosses: int, plan: SplitPlan, random: np.random.Generator
+    recordings: list[IsolatedRecording],
+    min_glosses: int,
+    plan: SplitPlan,
+    random: np.random.Generator,
 ) -> list[dict[str, list[IsolatedRecording]]]:
-    """Queues of recordings, by gloss, of each (signer, session) that has enough glosses; the others go to `left_out`."""
+    """Queues of recordings, by gloss, of each (signer, session) that has enough glosses; the others
+    go to `left_out`."""
     groups = defaultdict(lambda: defaultdict(list))
     for recording in recordings:
         groups[recording.signer, recording.session][recording.gloss].append(recording)
@@ -243,7 +286,10 @@ def _groups(
             plan.left_out += [recording for queue in queues.values() for recording in queue]
         else:
             usable.append(
-                {gloss: [queues[gloss][i] for i in random.permutation(len(queues[gloss]))] for gloss in sorted(queues)}
+                {
+                    gloss: [queues[gloss][i] for i in random.permutation(len(queues[gloss]))]
+                    for gloss in sorted(queues)
+                }
             )
     return usable
 
@@ -254,7 +300,8 @@ def _next_gloss(
     used: Counter,
     random: np.random.Generator,
 ) -> str:
-    """The gloss to go on with: rarely the previous one again, else one used little; its recordings not all spent."""
+    """The gloss to go on with: rarely the previous one again, else one used little; its recordings
+    not all spent."""
     spent = Counter(recording.gloss for recording in sentence)
     fresh = [gloss for gloss in group if spent[gloss] < len(group[gloss])]
     previous = sentence[-1].gloss if sentence else None
@@ -269,15 +316,25 @@ def _least_used(glosses: list[str], used: Counter, random: np.random.Generator) 
     return glosses[int(scores.argmin())]
 
 
-def join(recordings: list[tuple[np.ndarray, np.ndarray]], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One continuous recording of several: each at a random speed, with a random number of bridging frames between two.
+def join(
+    recordings: list[tuple[np.ndarray, np.ndarray]], random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """One continuous recording of several: each at a random speed, with a random number of bridging
+    frames between two.
 
-    recordings: of each, landmarks (T_i, 543, 3) and detected (T_i, 4). Returns float32 (T, 543, 3) and bool (T, 4).
+    recordings: of each, landmarks (T_i, 543, 3) and detected (T_i, 4). Returns float32 (T, 543, 3)
+    and bool (T, 4).
     """
     pieces = []
     for landmarks, detected in recordings:
         played = resample(landmarks, detected, float(random.uniform(*SPEEDS)))
         if pieces:
-            pieces.append(bridge(pieces[-1], played, int(random.integers(BRIDGE_FRAMES[0], BRIDGE_FRAMES[1] + 1))))
+            pieces.append(
+                bridge(
+                    pieces[-1], played, int(random.integers(BRIDGE_FRAMES[0], BRIDGE_FRAMES[1] + 1))
+                )
+            )
         pieces.append(played)
-    return np.concatenate([piece[0] for piece in pieces]), np.concatenate([piece[1] for piece in pieces])
+    return np.concatenate([piece[0] for piece in pieces]), np.concatenate(
+        [piece[1] for piece in pieces]
+    )

@@ -1,10 +1,11 @@
 """Videos and folders of frames with annotations → a corpus folder, by MediaPipe Holistic.
 
-Every video is a job of its own: a worker process reads its frames, tracks them from a reset state, and leaves the result
-as a small file in `<output>.extracting/`, written whole or not at all. At the end these files are put together in the
-order of the annotations. The corpus therefore does not depend on how many workers there were or which was faster, and a
-run that was killed goes on with the videos that have no file yet. Shards (RANK, WORLD_SIZE) leave their files the same
-way, and `merge_shards` puts them together.
+Every video is a job of its own: a worker process reads its frames, tracks them from a reset state,
+and leaves the result as a small file in `<output>.extracting/`, written whole or not at all. At the
+end these files are put together in the order of the annotations. The corpus therefore does not
+depend on how many workers there were or which was faster, and a run that was killed goes on with
+the videos that have no file yet. Shards (RANK, WORLD_SIZE) leave their files the same way, and
+`merge_shards` puts them together.
 
 MediaPipe and OpenCV are imported in the workers only.
 """
@@ -19,7 +20,15 @@ from pathlib import Path
 
 from data.corpus import check_field
 from data.corpus_writer import CorpusWriter, check_output
-from data.sources.extraction_folder import Job, _begin, _file_of, _give_up, _is_finished, _read_facts, _read_plan
+from data.sources.extraction_folder import (
+    Job,
+    _begin,
+    _file_of,
+    _give_up,
+    _is_finished,
+    _read_facts,
+    _read_plan,
+)
 from data.sources.extraction_workers import _work
 from data.sources.holistic import FEW_HANDS, extractor_facts
 from data.sources.recording_facts import _shares, commonest, to_aspect_ratio
@@ -31,7 +40,8 @@ from errors import DataError, UsageError
 
 @dataclass
 class ExtractionReport:
-    """What came of an extraction or a merge; `failed` has a reason for every sentence that is not in the corpus."""
+    """What came of an extraction or a merge; `failed` has a reason for every sentence that is not
+    in the corpus."""
 
     sentences: int = 0
     frames: int = 0
@@ -54,16 +64,19 @@ def extract(
     world_size: int = 1,
     progress: bool = False,
 ) -> ExtractionReport:
-    """Write the corpus `output` from the footage in `source` with the annotations of any format of data/sources/transcripts.py.
+    """Write the corpus `output` from the footage in `source` with the annotations of any format of
+    data/sources/transcripts.py.
 
-    workers: processes (default: one a CPU core). max_frames: longer videos are left out, since their annotation would not
-    fit a part of them. normalize: 'phoenix2014' cleans the train annotations. fps: of folders of frames, which do not say.
-    rank, world_size: this process takes every world_size-th sentence and leaves the working folder for `merge_shards`.
+    workers: processes (default: one a CPU core). max_frames: longer videos are left out, since
+    their annotation would not fit a part of them. normalize: 'phoenix2014' cleans the train
+    annotations. fps: of folders of frames, which do not say. rank, world_size: this process takes
+    every world_size-th sentence and leaves the working folder for `merge_shards`.
 
-    A corpus has one aspect ratio and one frame rate, those of most of its sentences. Videos of another shape get their x
-    and z in that ratio's image width, so that shapes are the same once the aspect is corrected; a frame rate is kept.
-    Videos that fail are in the report with the reason, and the rest becomes the corpus.
-    Raises DataError when nothing can be extracted, UsageError when `output` exists or does not fit what was begun.
+    A corpus has one aspect ratio and one frame rate, those of most of its sentences. Videos of
+    another shape get their x and z in that ratio's image width, so that shapes are the same once
+    the aspect is corrected; a frame rate is kept. Videos that fail are in the report with the
+    reason, and the rest becomes the corpus. Raises DataError when nothing can be extracted,
+    UsageError when `output` exists or does not fit what was begun.
     """
     check_output(output)
     splits = read_splits(annotations)
@@ -72,13 +85,21 @@ def extract(
     footage = find_recording_files(source)
     matched, unused = match_recording_files(splits, footage)
     jobs = [
-        Job(split, sentence.id, sentence.signer, " ".join(sentence.glosses), _file_of(split, sentence.id))
+        Job(
+            split,
+            sentence.id,
+            sentence.signer,
+            " ".join(sentence.glosses),
+            _file_of(split, sentence.id),
+        )
         for split, sentences in splits.items()
         for sentence in sentences
     ]
     for job in jobs:
         for name in ("id", "signer", "annotation"):
-            check_field(name, getattr(job, name), f"{job.split} sentence {job.id!r} in {annotations}")
+            check_field(
+                name, getattr(job, name), f"{job.split} sentence {job.id!r} in {annotations}"
+            )
     if not matched:
         raise DataError(
             f"none of {len(footage)} recordings in {source} belongs to one of {len(jobs)} sentences of {annotations}: "
@@ -94,20 +115,30 @@ def extract(
     _begin(folder, source, settings, jobs)
     mine = jobs[rank::world_size]
     todo = {job: matched[job.split, job.id] for job in mine if (job.split, job.id) in matched}
-    waiting = {job: recording for job, recording in todo.items() if not _is_finished(folder, job, recording)}
+    waiting = {
+        job: recording
+        for job, recording in todo.items()
+        if not _is_finished(folder, job, recording)
+    }
     if len(waiting) < len(todo):
         print(
-            f"{len(todo) - len(waiting)} of {len(todo)} videos were finished by a run before this one", file=sys.stderr
+            f"{len(todo) - len(waiting)} of {len(todo)} videos were finished by a run before this one",
+            file=sys.stderr,
         )
     try:
         for job in mine:
             if job not in todo:
-                _give_up(folder, job, f"has no footage: no video or folder of that name in {source}")
+                _give_up(
+                    folder, job, f"has no footage: no video or folder of that name in {source}"
+                )
             elif job in waiting:
-                (folder / f"{job.file}.npz").unlink(missing_ok=True)  # damaged, or of footage that was replaced
+                # Damaged, or of footage that was replaced
+                (folder / f"{job.file}.npz").unlink(missing_ok=True)
         _work(folder, waiting, settings, workers, progress)
     except OSError as error:
-        raise DataError(f"cannot write to {folder}: {error.strerror}; finished videos are kept") from None
+        raise DataError(
+            f"cannot write to {folder}: {error.strerror}; finished videos are kept"
+        ) from None
     if world_size > 1:
         report = _report([folder], mine)
         report.complete = False
@@ -118,15 +149,18 @@ def extract(
     if unused:
         names = ", ".join(str(one.path.relative_to(source)) for one in unused[:SHOWN])
         more = f", ... ({len(unused) - SHOWN} more)" if len(unused) > SHOWN else ""
-        report.warnings.append(f"{len(unused)} recordings have no annotation and were left out: {names}{more}")
+        report.warnings.append(
+            f"{len(unused)} recordings have no annotation and were left out: {names}{more}"
+        )
     return report
 
 
 def merge_shards(folders: list[Path], output: Path) -> ExtractionReport:
     """Write the corpus `output` from the working folders that the shards of one extraction left.
 
-    The result is that of one extraction without shards. Raises DataError when a folder is none, when they were made
-    from other annotations, settings or versions of the extractor, or when sentences have not been extracted yet.
+    The result is that of one extraction without shards. Raises DataError when a folder is none,
+    when they were made from other annotations, settings or versions of the extractor, or when
+    sentences have not been extracted yet.
     """
     check_output(output)
     return _assemble(folders, output)
@@ -141,7 +175,8 @@ def _expected(splits: dict) -> str:
 
 
 def _report(folders: list[Path], jobs: list[Job]) -> ExtractionReport:
-    """Counts, failures and warnings of the given sentences. Raises DataError when one has neither result nor failure."""
+    """Counts, failures and warnings of the given sentences. Raises DataError when one has neither
+    result nor failure."""
     report, open_jobs = ExtractionReport(), []
     for job, path, facts in _results(folders, jobs):
         if facts is not None:
@@ -149,9 +184,13 @@ def _report(folders: list[Path], jobs: list[Job]) -> ExtractionReport:
             report.frames += facts["frames"]
             if facts["hands"] < FEW_HANDS * facts["frames"]:
                 share = facts["hands"] / facts["frames"]
-                report.warnings.append(f"{job}: hands are found in only {100 * share:.0f} % of its frames")
+                report.warnings.append(
+                    f"{job}: hands are found in only {100 * share:.0f} % of its frames"
+                )
             if facts["is_video"] and not facts["fps_is_known"]:
-                report.warnings.append(f"{job}: the video does not tell its frame rate, {facts['fps']:g} is assumed")
+                report.warnings.append(
+                    f"{job}: the video does not tell its frame rate, {facts['fps']:g} is assumed"
+                )
         elif path is not None:
             failure = json.loads(path.read_bytes())
             if failure["left_out"]:
@@ -168,7 +207,9 @@ def _report(folders: list[Path], jobs: list[Job]) -> ExtractionReport:
     return report
 
 
-def _results(folders: list[Path], jobs: list[Job]) -> Iterator[tuple[Job, Path | None, dict | None]]:
+def _results(
+    folders: list[Path], jobs: list[Job]
+) -> Iterator[tuple[Job, Path | None, dict | None]]:
     """For every sentence its result and the facts in it; or its `.failed` and None; or None twice."""
     for job in jobs:
         for folder in folders:
@@ -192,15 +233,23 @@ def _assemble(folders: list[Path], output: Path) -> ExtractionReport:
                     f"{folders[0]} and {folder} were made with different {what}{detail}; they cannot be one corpus"
                 )
     report = _report(folders, plan["jobs"])
-    results = [(job, path, facts) for job, path, facts in _results(folders, plan["jobs"]) if facts is not None]
+    results = [
+        (job, path, facts)
+        for job, path, facts in _results(folders, plan["jobs"])
+        if facts is not None
+    ]
     if not results:
-        first = [*(f"{job}: {reason}" for job, reason in report.failed.items()), *report.warnings][0]
+        first = [*(f"{job}: {reason}" for job, reason in report.failed.items()), *report.warnings][
+            0
+        ]
         raise DataError(f"none of {len(plan['jobs'])} sentences could be extracted, first {first}")
     rates = Counter(facts["fps"] for _, _, facts in results)
     shapes = Counter(facts["width"] / facts["height"] for _, _, facts in results)
     fps, ratio = commonest(rates), commonest(shapes)
     if len(rates) > 1:
-        report.warnings.append(f"frame rates differ ({_shares(rates)}): the corpus says {fps:g}, no video is resampled")
+        report.warnings.append(
+            f"frame rates differ ({_shares(rates)}): the corpus says {fps:g}, no video is resampled"
+        )
     if len(shapes) > 1:
         report.warnings.append(
             f"image shapes differ (width/height {_shares(shapes)}): the corpus says {ratio:.4g}, x and z of the others "
@@ -208,7 +257,9 @@ def _assemble(folders: list[Path], output: Path) -> ExtractionReport:
         )
     settings = plan["settings"]
     made_by = {"command": "extract", "input": plan["input"], **settings}
-    with CorpusWriter(output, name=output.name, fps=fps, aspect_ratio=ratio, made_by=made_by) as writer:
+    with CorpusWriter(
+        output, name=output.name, fps=fps, aspect_ratio=ratio, made_by=made_by
+    ) as writer:
         for job, path, facts in results:
             try:
                 arrays = read_npz(path)
@@ -223,7 +274,8 @@ def _assemble(folders: list[Path], output: Path) -> ExtractionReport:
 
 
 def shard_of(environment: Mapping[str, str]) -> tuple[int, int]:
-    """RANK and WORLD_SIZE as torchrun sets them or a job array can; (0, 1) without. Raises UsageError."""
+    """RANK and WORLD_SIZE as torchrun sets them or a job array can; (0, 1) without. Raises
+    UsageError."""
     rank, world = environment.get("RANK"), environment.get("WORLD_SIZE")
     if rank is None and world is None:
         return 0, 1

@@ -28,7 +28,8 @@ _FACTS = {
 
 @dataclass(frozen=True)
 class Job:
-    """One sentence of the plan: `file` is the name its result gets in the working folder, without suffix."""
+    """One sentence of the plan: `file` is the name its result gets in the working folder, without
+    suffix."""
 
     split: str
     id: str
@@ -48,7 +49,8 @@ def _file_of(split: str, id: str) -> str:
 
 
 def _begin(folder: Path, source: Path, settings: dict, jobs: list[Job]) -> None:
-    """Make the working folder, or see that it was begun with the same settings. Its plan is that of this run."""
+    """Make the working folder, or see that it was begun with the same settings. Its plan is that of
+    this run."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "plan.json").is_file():
@@ -81,7 +83,9 @@ def _read_plan(folder: Path) -> dict:
                 raise ValueError(f"{job} is not a sentence's job")
         return {"settings": dict(plan["settings"]), "input": plan["input"], "jobs": jobs}
     except FileNotFoundError:
-        raise DataError(f"{folder} has no plan.json: expected a folder <output>.extracting that extract made") from None
+        raise DataError(
+            f"{folder} has no plan.json: expected a folder <output>.extracting that extract made"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{folder / 'plan.json'} cannot be read ({error!r}): remove {folder} and extract again"
@@ -89,12 +93,14 @@ def _read_plan(folder: Path) -> dict:
 
 
 def _partial(path: Path) -> Path:
-    """What a file is called while this process writes it: no other process has that name, here or on another machine."""
+    """What a file is called while this process writes it: no other process has that name, here or
+    on another machine."""
     return path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.partial")
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is there with all of its content or not at all, also when the machine stops."""
+    """Write a file that is there with all of its content or not at all, also when the machine
+    stops."""
     partial = _partial(path)
     with open(partial, "wb") as file:
         file.write(content)
@@ -115,7 +121,9 @@ def _write_result(path: Path, landmarks: np.ndarray, detected: np.ndarray, facts
 def _give_up(folder: Path, job: Job, reason: str, left_out: bool = False) -> None:
     """Note why a sentence has no result; `left_out` where that was asked for."""
     (folder / f"{job.file}.npz").unlink(missing_ok=True)
-    _write_whole(folder / f"{job.file}.failed", json.dumps({"reason": reason, "left_out": left_out}).encode())
+    _write_whole(
+        folder / f"{job.file}.failed", json.dumps({"reason": reason, "left_out": left_out}).encode()
+    )
 
 
 def _read_facts(path: Path) -> dict | None:
@@ -123,7 +131,11 @@ def _read_facts(path: Path) -> dict | None:
     try:
         facts = json.loads(str(read_npz(path, ("facts",))["facts"]))
         plausible = {name: type(facts[name]) for name in _FACTS} == _FACTS
-        return facts if plausible and min(facts["frames"], facts["width"], facts["height"]) > 0 else None
+        return (
+            facts
+            if plausible and min(facts["frames"], facts["width"], facts["height"]) > 0
+            else None
+        )
     except (DataError, ValueError, KeyError, TypeError, RecursionError):
         return None
 

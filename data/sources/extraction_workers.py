@@ -37,23 +37,34 @@ class Worker:
     ready: bool = False
 
 
-def _work(folder: Path, waiting: dict[Job, RecordingFile], settings: dict, workers: int | None, progress: bool) -> None:
+def _work(
+    folder: Path,
+    waiting: dict[Job, RecordingFile],
+    settings: dict,
+    workers: int | None,
+    progress: bool,
+) -> None:
     """Have every waiting video leave its result or its `.failed` in the folder."""
     if not waiting:
         return
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    available = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     count = workers or max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     queue = deque(waiting.items())
     crew = [_hire(folder, settings) for _ in range(min(count, len(waiting)))]
     counts: dict[Job, int] = {}  # frames of the videos opened so far
-    with tqdm(desc="extract", unit="frame", unit_scale=True, disable=None if progress else True) as bar:
+    with tqdm(
+        desc="extract", unit="frame", unit_scale=True, disable=None if progress else True
+    ) as bar:
         try:
             while crew:
                 for pipe in wait([worker.pipe for worker in crew]):
                     worker = next(worker for worker in crew if worker.pipe is pipe)
                     try:
                         kind, value = pipe.recv()
-                    except (EOFError, ConnectionError):  # it died: of the video, or because memory ran out
+                    # It died: of the video, or because memory ran out
+                    except (EOFError, ConnectionError):
                         crew.remove(worker)
                         reason = _end_of(worker)
                         if not worker.ready:
@@ -80,7 +91,8 @@ def _work(folder: Path, waiting: dict[Job, RecordingFile], settings: dict, worke
                         crew.remove(worker)
                         _dismiss(worker)
                     else:
-                        with contextlib.suppress(ConnectionError):  # it died just now: the next recv says so
+                        # It died just now: the next recv says so
+                        with contextlib.suppress(ConnectionError):
                             pipe.send((worker.job, recording))
         finally:
             for worker in crew:
@@ -100,7 +112,9 @@ def _finish_video(bar: tqdm, counts: dict[Job, int], job: Job, videos: int) -> N
 
 def _hire(folder: Path, settings: dict) -> Worker:
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs, folder, settings), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(
+        target=_serve, args=(theirs, folder, settings), daemon=True
+    )
     process.start()
     theirs.close()
     return Worker(process, ours)
@@ -122,9 +136,11 @@ def _end_of(worker: Worker) -> str:
 
 def _serve(pipe: Connection, folder: Path, settings: dict) -> None:
     """What a worker does: take a job, leave its result, until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process is asked to stop, and closes the pipe
+    # The main process is asked to stop, and closes the pipe
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     silent = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):  # MediaPipe's and FFmpeg's own messages, which would tear the progress bar
+    # MediaPipe's and FFmpeg's own messages, which would tear the progress bar
+    for stream in (1, 2):
         os.dup2(silent, stream)
     try:
         tracker = Tracker(settings["extractor"]["model_complexity"])
@@ -147,7 +163,12 @@ def _serve(pipe: Connection, folder: Path, settings: dict) -> None:
 
 
 def _extract_one(
-    folder: Path, job: Job, recording: RecordingFile, settings: dict, tracker: "Tracker", pipe: Connection
+    folder: Path,
+    job: Job,
+    recording: RecordingFile,
+    settings: dict,
+    tracker: "Tracker",
+    pipe: Connection,
 ) -> None:
     longest = settings["max_frames"]
     state = signature(recording)

@@ -15,16 +15,23 @@ import numpy as np
 from data.landmarks import NUM_COORDINATES, NUM_LANDMARKS, PART_SLICES, PARTS
 from errors import DataError
 
-MODELS = ("pose_landmark_lite.tflite", "pose_landmark_full.tflite", "pose_landmark_heavy.tflite")  # by complexity
+# By complexity
+MODELS = ("pose_landmark_lite.tflite", "pose_landmark_full.tflite", "pose_landmark_heavy.tflite")
 FEW_HANDS = 0.5  # a video with hands in fewer of its frames is worth a look
 
 
 def extractor_facts(model_complexity: int) -> dict:
-    """Name, version and setting of the extractor, as corpus.json has it. Raises DataError where it cannot be used."""
+    """Name, version and setting of the extractor, as corpus.json has it. Raises DataError where it
+    cannot be used."""
     try:
-        versions = {name: importlib.metadata.version(name) for name in ("mediapipe", "opencv-contrib-python")}
+        versions = {
+            name: importlib.metadata.version(name)
+            for name in ("mediapipe", "opencv-contrib-python")
+        }
     except importlib.metadata.PackageNotFoundError as error:
-        raise DataError(f"the package {error.name} is not installed: pip install -r requirements.txt") from None
+        raise DataError(
+            f"the package {error.name} is not installed: pip install -r requirements.txt"
+        ) from None
     package = Path(importlib.util.find_spec("mediapipe").origin).parent
     model = package / "modules" / "pose_landmark" / MODELS[model_complexity]
     if not model.is_file():
@@ -47,7 +54,8 @@ def missing_library(error: ImportError) -> str:
 
 
 class Tracker:
-    """MediaPipe Holistic for one video after the other. Raises ImportError where a library is missing."""
+    """MediaPipe Holistic for one video after the other. Raises ImportError where a library is
+    missing."""
 
     def __init__(self, model_complexity: int = 1):
         os.environ.setdefault("GLOG_minloglevel", "2")
@@ -65,9 +73,11 @@ class Tracker:
         self._holistic.reset()
 
     def track(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Landmarks float32 (543, 3) and detected bool (4,) of the next frame, uint8 (H, W, 3) blue, green, red.
+        """Landmarks float32 (543, 3) and detected bool (4,) of the next frame, uint8 (H, W, 3)
+        blue, green, red.
 
-        Left and right hand are the signer's, as MediaPipe names them; the face is the mesh's first 468 points.
+        Left and right hand are the signer's, as MediaPipe names them; the face is the mesh's first
+        468 points.
         """
         found = self._holistic.process(self._to_rgb(frame))
         landmarks = np.zeros((NUM_LANDMARKS, NUM_COORDINATES), np.float32)
@@ -76,27 +86,38 @@ class Tracker:
             points = getattr(found, f"{part}_landmarks")
             if points is not None:
                 place = PART_SLICES[part]
-                values = [(point.x, point.y, point.z) for point in points.landmark[: place.stop - place.start]]
+                values = [
+                    (point.x, point.y, point.z)
+                    for point in points.landmark[: place.stop - place.start]
+                ]
                 landmarks[place], detected[column] = values, True
         return landmarks, detected
 
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep what MediaPipe and FFmpeg themselves write to stderr off the screen; Python's own messages still come."""
+    """Keep what MediaPipe and FFmpeg themselves write to stderr off the screen; Python's own
+    messages still come."""
     ours = os.dup(2)
     silent = os.open(os.devnull, os.O_WRONLY)
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # MediaPipe brings it; it tells where a home is read-only
+    # MediaPipe brings it; it tells where a home is read-only
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     before = sys.stderr
     if _writes_to_2(before):
         sys.stderr = os.fdopen(
-            ours, "w", encoding=before.encoding, errors="backslashreplace", buffering=1, closefd=False
+            ours,
+            "w",
+            encoding=before.encoding,
+            errors="backslashreplace",
+            buffering=1,
+            closefd=False,
         )
     os.dup2(silent, 2)
     os.close(silent)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="google.protobuf")  # MediaPipe's old way of asking for a message
+            # MediaPipe's old way of asking for a message
+            warnings.filterwarnings("ignore", module="google.protobuf")
             yield
     finally:
         sys.stderr.flush()

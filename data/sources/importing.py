@@ -9,9 +9,10 @@ pose      one .pose file a sentence (https://github.com/sign-language-processing
           576 and 586 with world landmarks and irises, which are left out.
 parquet   one file a sentence of rows frame, type, landmark_index, x, y, z, as in Google's Kaggle competitions.
 
-In mp_data and npy a part whose values are all exactly 0 in a frame was not detected there; in .pose files a part without
-confidence, in parquet files a part that is NaN. Annotations are those of data/sources/transcripts.py; which recording is a
-sentence's is found as with footage (data/sources/video_files.py), for example `<split>/<id>.npy`.
+In mp_data and npy a part whose values are all exactly 0 in a frame was not detected there; in .pose
+files a part without confidence, in parquet files a part that is NaN. Annotations are those of
+data/sources/transcripts.py; which recording is a sentence's is found as with footage
+(data/sources/video_files.py), for example `<split>/<id>.npy`.
 """
 
 import contextlib
@@ -47,13 +48,22 @@ class ImportFailures:
             self._reasons[split, id] = str(error)
 
     def judge(self, skip_bad: bool) -> None:
-        """List them. Raises DataError unless `skip_bad` allows to leave them out, which it does in train alone."""
+        """List them. Raises DataError unless `skip_bad` allows to leave them out, which it does in
+        train alone."""
         for (split, id), reason in self._reasons.items():
             print(f"bad sentence: {split} sentence {id}: {reason}")
-        refused = {key: reason for key, reason in self._reasons.items() if not (skip_bad and key[0] == "train")}
+        refused = {
+            key: reason
+            for key, reason in self._reasons.items()
+            if not (skip_bad and key[0] == "train")
+        }
         if refused:
             (split, _), reason = next(iter(refused.items()))
-            more = f" (and {len(refused) - 1} more sentences, listed above)" if len(refused) > 1 else ""
+            more = (
+                f" (and {len(refused) - 1} more sentences, listed above)"
+                if len(refused) > 1
+                else ""
+            )
             advice = (
                 "--skip_bad leaves such sentences out"
                 if split == "train"
@@ -74,14 +84,16 @@ def import_landmark_files(
     skip_bad: bool = False,
     progress: bool = False,
 ) -> None:
-    """Write the corpus `output` from one file a sentence below `source` and `annotations` of any known format.
+    """Write the corpus `output` from one file a sentence below `source` and `annotations` of any
+    known format.
 
-    format: 'npy', 'pose' or 'parquet', as told above. fps and aspect_ratio: of the recordings, where the files do not say
-    (.pose files do; of several the corpus says the commonest, as with data/sources/extraction.py). normalize: 'phoenix2014' cleans
-    the train annotations. skip_bad: leave train sentences out whose file cannot be read, which are listed, instead of
-    refusing all. Refused are coordinates that are no fractions of the image: features that were standardised or
-    centred cannot be turned back.
-    Raises DataError naming the file, or the sentences that lack their file or annotation; UsageError when `output` exists.
+    format: 'npy', 'pose' or 'parquet', as told above. fps and aspect_ratio: of the recordings,
+    where the files do not say (.pose files do; of several the corpus says the commonest, as with
+    data/sources/extraction.py). normalize: 'phoenix2014' cleans the train annotations. skip_bad:
+    leave train sentences out whose file cannot be read, which are listed, instead of refusing all.
+    Refused are coordinates that are no fractions of the image: features that were standardised or
+    centred cannot be turned back. Raises DataError naming the file, or the sentences that lack
+    their file or annotation; UsageError when `output` exists.
     """
     check_output(output)
     suffixes, read = READERS[format]
@@ -95,16 +107,25 @@ def import_landmark_files(
         said = [(one.fps, one.aspect_ratio) for one in _readable(files.values(), read)]
         fps, aspect_ratio = (commonest(Counter(values)) for values in zip(*said, strict=True))
     faults = ImportFailures()
-    made_by = {"command": "import", "format": format, "input": source.resolve().name, "normalize": normalize}
+    made_by = {
+        "command": "import",
+        "format": format,
+        "input": source.resolve().name,
+        "normalize": normalize,
+    }
     with (
-        CorpusWriter(output, name=output.name, fps=fps, aspect_ratio=aspect_ratio, made_by=made_by) as writer,
+        CorpusWriter(
+            output, name=output.name, fps=fps, aspect_ratio=aspect_ratio, made_by=made_by
+        ) as writer,
         tqdm(total=len(files), desc="import", disable=None if progress else True) as bar,
     ):
         for split, sentences in splits.items():
             for sentence in sentences:
                 with faults.of(split, sentence.id):
                     sequence = read(files[split, sentence.id])
-                    landmarks = to_aspect_ratio(sequence.landmarks, sequence.aspect_ratio or aspect_ratio, aspect_ratio)
+                    landmarks = to_aspect_ratio(
+                        sequence.landmarks, sequence.aspect_ratio or aspect_ratio, aspect_ratio
+                    )
                     writer.split(split).add(
                         sentence.id, sentence.signer, sentence.glosses, landmarks, sequence.detected
                     )
@@ -123,18 +144,32 @@ def _refuse_pickles(source: Path) -> None:
 
 
 def _match(
-    splits: dict[str, list[TranscribedSentence]], recordings: list[RecordingFile], source: Path, annotations: Path
+    splits: dict[str, list[TranscribedSentence]],
+    recordings: list[RecordingFile],
+    source: Path,
+    annotations: Path,
 ) -> dict[tuple[str, str], Path]:
-    """The file of each (split, id); a DataError lists the sentences without one and the files without an annotation."""
+    """The file of each (split, id); a DataError lists the sentences without one and the files
+    without an annotation."""
     matched, unused = match_recording_files(splits, recordings)
-    missing = [f"{split} {one.id}" for split, rows in splits.items() for one in rows if (split, one.id) not in matched]
+    missing = [
+        f"{split} {one.id}"
+        for split, rows in splits.items()
+        for one in rows
+        if (split, one.id) not in matched
+    ]
     count, problems = sum(map(len, splits.values())), []
     for what, names in (
         (f"of {count} sentences have no file in {source}", missing),
-        (f"files have no annotation in {annotations}", [str(one.path.relative_to(source)) for one in unused]),
+        (
+            f"files have no annotation in {annotations}",
+            [str(one.path.relative_to(source)) for one in unused],
+        ),
     ):
         if names:
-            problems.append(f"{len(names)} {what}: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}")
+            problems.append(
+                f"{len(names)} {what}: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+            )
     if problems:
         raise DataError("; ".join(problems))
     return {key: recording.path for key, recording in matched.items()}

@@ -22,7 +22,8 @@ from data.sources.safe_npz import FREE_BYTES, MAX_EXPANSION, read_npz
 from errors import DataError
 
 POSE_VALUES = 33 * 4  # x, y, z, visibility
-MP_DATA_WIDTHS = {1662: ("face", "left_hand", "right_hand"), 258: ("left_hand", "right_hand")}  # what follows the pose
+# What follows the pose
+MP_DATA_WIDTHS = {1662: ("face", "left_hand", "right_hand"), 258: ("left_hand", "right_hand")}
 MP_DATA_FULL = 1662
 ROW_BYTES = 40  # of parquet in memory: two numbers, three coordinates, a type
 IRISES = 10  # points of a refined face that are left out
@@ -31,13 +32,15 @@ SAMPLED_FILES = 20  # how many files the image coordinate check reads before any
 
 
 def detected_parts(landmarks: np.ndarray) -> np.ndarray:
-    """Which parts were detected: bool (T, 4), False where all values of a part are exactly 0. landmarks: (T, 543, 3)."""
+    """Which parts were detected: bool (T, 4), False where all values of a part are exactly 0.
+    landmarks: (T, 543, 3)."""
     return np.stack([landmarks[:, PART_SLICES[part]].any(axis=(1, 2)) for part in PARTS], axis=1)
 
 
 @dataclass(frozen=True)
 class LandmarkRecording:
-    """One recording as read: landmarks (T, 543, 3), detected (T, 4), and what its file says of the video."""
+    """One recording as read: landmarks (T, 543, 3), detected (T, 4), and what its file says of the
+    video."""
 
     landmarks: np.ndarray
     detected: np.ndarray
@@ -45,8 +48,11 @@ class LandmarkRecording:
     aspect_ratio: float | None = None
 
 
-def _readable(files: Iterable[Path], read: Callable[[Path], LandmarkRecording]) -> Iterator[LandmarkRecording]:
-    """The recordings that can be read; the others are told of when they are imported. Raises DataError when none can."""
+def _readable(
+    files: Iterable[Path], read: Callable[[Path], LandmarkRecording]
+) -> Iterator[LandmarkRecording]:
+    """The recordings that can be read; the others are told of when they are imported. Raises
+    DataError when none can."""
     failures, count = [], 0
     for path in files:
         try:
@@ -59,12 +65,17 @@ def _readable(files: Iterable[Path], read: Callable[[Path], LandmarkRecording]) 
 
 
 def read_npy(path: Path) -> LandmarkRecording:
-    """An .npy, or an .npz of one array, in any of the shapes of npy. Raises DataError naming the file."""
+    """An .npy, or an .npz of one array, in any of the shapes of npy. Raises DataError naming the
+    file."""
     array = _only_array(path) if path.suffix.lower() == ".npz" else _map_floats(path)
     shape = array.shape
     if len(array.shape) == 3 and shape[1:] in ((NUM_LANDMARKS, 3), (NUM_LANDMARKS, 4)):
         array = array[:, :, :NUM_COORDINATES].reshape(len(array), BLOCK)
-    if array.ndim != 2 or array.shape[1] not in (BLOCK, NUM_FEATURES, MP_DATA_FULL) or len(array) == 0:
+    if (
+        array.ndim != 2
+        or array.shape[1] not in (BLOCK, NUM_FEATURES, MP_DATA_FULL)
+        or len(array) == 0
+    ):
         raise DataError(
             f"{path} holds an array of shape {shape}, expected (T, {BLOCK}), (T, {MP_DATA_FULL}), (T, {NUM_FEATURES}) or "
             f"(T, {NUM_LANDMARKS}, 3 or 4)"
@@ -86,7 +97,9 @@ def _only_array(path: Path) -> np.ndarray:
     """The array of an .npz file that holds no other."""
     arrays = read_npz(path)
     if len(arrays) != 1:
-        raise DataError(f"{path} holds {len(arrays)} arrays ({', '.join(arrays)}), expected one: the landmarks")
+        raise DataError(
+            f"{path} holds {len(arrays)} arrays ({', '.join(arrays)}), expected one: the landmarks"
+        )
     (array,) = arrays.values()
     if array.dtype.kind != "f":
         raise DataError(f"{path} holds {array.dtype} values, expected float16, float32 or float64")
@@ -94,14 +107,21 @@ def _only_array(path: Path) -> np.ndarray:
 
 
 def read_pose(path: Path) -> LandmarkRecording:
-    """A .pose file with all points of Holistic. Raises DataError naming the file, also when it has fewer points."""
+    """A .pose file with all points of Holistic. Raises DataError naming the file, also when it has
+    fewer points."""
     from pose_format import Pose
 
     try:
         pose = Pose.read(path.read_bytes())
-    except Exception as error:  # the library raises struct.error, TypeError, UnicodeDecodeError and more
-        raise DataError(f"{path} is not a readable .pose file: {' '.join(str(error).split())}") from None
-    found = {component.name: (start, component) for start, component in _with_starts(pose.header.components)}
+    # The library raises struct.error, TypeError, UnicodeDecodeError and more
+    except Exception as error:
+        raise DataError(
+            f"{path} is not a readable .pose file: {' '.join(str(error).split())}"
+        ) from None
+    found = {
+        component.name: (start, component)
+        for start, component in _with_starts(pose.header.components)
+    }
     values, confidence = np.ma.getdata(pose.body.data), np.ma.getdata(pose.body.confidence)
     if values.shape[1] != 1 or len(values) == 0 or values.shape[3] != NUM_COORDINATES:
         raise DataError(
@@ -111,7 +131,9 @@ def read_pose(path: Path) -> LandmarkRecording:
     width, height = pose.header.dimensions.width, pose.header.dimensions.height
     fps = float(pose.body.fps)
     if not (width > 0 and height > 0 and 1 <= fps <= 1000):
-        raise DataError(f"{path} says {width}x{height} pixels and {fps:g} frames/s: these cannot be right")
+        raise DataError(
+            f"{path} says {width}x{height} pixels and {fps:g} frames/s: these cannot be right"
+        )
     landmarks = np.zeros((len(values), NUM_LANDMARKS, NUM_COORDINATES), np.float32)
     detected = np.zeros((len(values), len(PARTS)), bool)
     for column, part in enumerate(PARTS):
@@ -140,7 +162,8 @@ def _with_starts(components) -> Iterator[tuple[int, object]]:
 
 
 def read_parquet(path: Path) -> LandmarkRecording:
-    """Rows frame, type, landmark_index, x, y, z of one recording; frames that have no rows are frames without a signer.
+    """Rows frame, type, landmark_index, x, y, z of one recording; frames that have no rows are
+    frames without a signer.
 
     Raises DataError naming the file.
     """
@@ -168,7 +191,9 @@ def read_parquet(path: Path) -> LandmarkRecording:
     written = np.zeros((count, NUM_LANDMARKS), bool)
     for part in PARTS:
         rows, place = columns["type"] == part, PART_SLICES[part]
-        if rows.any() and not (0 <= indices[rows].min() <= indices[rows].max() < place.stop - place.start):
+        if rows.any() and not (
+            0 <= indices[rows].min() <= indices[rows].max() < place.stop - place.start
+        ):
             raise DataError(
                 f"{path}: {part} has landmark_index {indices[rows].max()}, expected 0 to {place.stop - place.start - 1}"
             )
@@ -182,20 +207,28 @@ def read_parquet(path: Path) -> LandmarkRecording:
             if odd
             else f"{path} has the same landmark of a frame in two rows"
         )
-    detected = np.stack([np.isfinite(landmarks[:, PART_SLICES[part]]).any(axis=(1, 2)) for part in PARTS], axis=1)
+    detected = np.stack(
+        [np.isfinite(landmarks[:, PART_SLICES[part]]).any(axis=(1, 2)) for part in PARTS], axis=1
+    )
     _refuse_gaps(path, landmarks, detected)
     return LandmarkRecording(np.nan_to_num(landmarks, copy=False), detected)
 
 
 def _check_expansion(path: Path, metadata) -> None:
-    """Refuse a parquet file that would take far more memory than a recording of its size has. metadata: pyarrow's."""
+    """Refuse a parquet file that would take far more memory than a recording of its size has.
+    metadata: pyarrow's."""
     size = path.stat().st_size
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     expanded = sum(
-        group.column(index).total_uncompressed_size for group in groups for index in range(group.num_columns)
+        group.column(index).total_uncompressed_size
+        for group in groups
+        for index in range(group.num_columns)
     )
     rows = max(metadata.num_rows, sum(group.num_rows for group in groups))
-    if max(expanded, rows * ROW_BYTES) > max(FREE_BYTES, MAX_EXPANSION * size) or min(expanded, rows) < 0:
+    if (
+        max(expanded, rows * ROW_BYTES) > max(FREE_BYTES, MAX_EXPANSION * size)
+        or min(expanded, rows) < 0
+    ):
         raise DataError(
             f"{path} has {size} bytes and would expand to {max(expanded, rows * ROW_BYTES)} ({rows} rows): no recording "
             "compresses like that, so it is not opened"
@@ -204,7 +237,9 @@ def _check_expansion(path: Path, metadata) -> None:
 
 def _refuse_gaps(path: Path, landmarks: np.ndarray, detected: np.ndarray) -> None:
     for column, part in enumerate(PARTS):
-        broken = detected[:, column] & ~np.isfinite(landmarks[:, PART_SLICES[part]]).all(axis=(1, 2))
+        broken = detected[:, column] & ~np.isfinite(landmarks[:, PART_SLICES[part]]).all(
+            axis=(1, 2)
+        )
         if broken.any():
             raise DataError(
                 f"{path} frame {np.flatnonzero(broken)[0]}: {part} is NaN or infinite in a part of its points"
@@ -219,10 +254,12 @@ READERS: dict[str, tuple[tuple[str, ...], Callable[[Path], LandmarkRecording]]] 
 
 
 def check_image_coordinates(files: list[Path], read: Callable[[Path], LandmarkRecording]) -> None:
-    """Refuse recordings whose coordinates are not fractions of the image, judged by the pose in a sample of the files.
+    """Refuse recordings whose coordinates are not fractions of the image, judged by the pose in a
+    sample of the files.
 
-    In an image the nose is inside it, the shoulders are near it, apart from each other and below the nose. Coordinates
-    centred on the shoulders or standardised miss at least one of these by far.
+    In an image the nose is inside it, the shoulders are near it, apart from each other and below
+    the nose. Coordinates centred on the shoulders or standardised miss at least one of these by
+    far.
     """
     sample = files[:: max(1, len(files) // SAMPLED_FILES)][:SAMPLED_FILES]
     medians = []
@@ -232,10 +269,14 @@ def check_image_coordinates(files: list[Path], read: Callable[[Path], LandmarkRe
         if len(pose):
             medians.append(np.median(pose, axis=0))
     if not medians:
-        raise DataError(f"no pose was detected in any of {len(sample)} files, first {sample[0]}: nothing to learn from")
+        raise DataError(
+            f"no pose was detected in any of {len(sample)} files, first {sample[0]}: nothing to learn from"
+        )
     nose, left, right = np.median(medians, axis=0)
     middle = (left + right) / 2
-    in_image = (nose > 0).all() and (nose < 1).all() and -0.25 < middle[0] < 1.25 and 0 < middle[1] < 1.5
+    in_image = (
+        (nose > 0).all() and (nose < 1).all() and -0.25 < middle[0] < 1.25 and 0 < middle[1] < 1.5
+    )
     if not (in_image and np.hypot(*(left - right)) > 0.02 and middle[1] - nose[1] > 0.02):
         raise DataError(
             f"{files[0] if len(files) == 1 else files[0].parent} does not hold image coordinates: in {len(sample)} "
@@ -254,14 +295,19 @@ def _map_floats(path: Path) -> np.ndarray:
 
 
 def mp_data_landmarks(frames: np.ndarray) -> np.ndarray:
-    """mp_data vectors (T, 1662) or (T, 258) → landmarks (T, 543, 3); visibility is left out, a missing face is zeros."""
+    """mp_data vectors (T, 1662) or (T, 258) → landmarks (T, 543, 3); visibility is left out, a
+    missing face is zeros."""
     count, width = frames.shape
     landmarks = np.zeros((count, NUM_LANDMARKS, NUM_COORDINATES), frames.dtype)
-    landmarks[:, PART_SLICES["pose"]] = frames[:, :POSE_VALUES].reshape(count, -1, 4)[:, :, :NUM_COORDINATES]
+    landmarks[:, PART_SLICES["pose"]] = frames[:, :POSE_VALUES].reshape(count, -1, 4)[
+        :, :, :NUM_COORDINATES
+    ]
     start = POSE_VALUES
     for part in MP_DATA_WIDTHS[width]:
         points = PART_SLICES[part].stop - PART_SLICES[part].start
         stop = start + points * NUM_COORDINATES
-        landmarks[:, PART_SLICES[part]] = frames[:, start:stop].reshape(count, points, NUM_COORDINATES)
+        landmarks[:, PART_SLICES[part]] = frames[:, start:stop].reshape(
+            count, points, NUM_COORDINATES
+        )
         start = stop
     return landmarks

@@ -10,7 +10,12 @@ from tqdm import tqdm
 
 from data.corpus_writer import CorpusWriter
 from data.sources.importing import ImportFailures
-from data.sources.landmark_files import MP_DATA_WIDTHS, _map_floats, detected_parts, mp_data_landmarks
+from data.sources.landmark_files import (
+    MP_DATA_WIDTHS,
+    _map_floats,
+    detected_parts,
+    mp_data_landmarks,
+)
 from errors import DataError
 
 
@@ -34,12 +39,14 @@ def import_mp_data(
     skip_bad: bool = False,
     progress: bool = False,
 ) -> None:
-    """Write the corpus of isolated signs `output` from an mp_data folder; ids are `<gloss>-<repetition>`.
+    """Write the corpus of isolated signs `output` from an mp_data folder; ids are
+    `<gloss>-<repetition>`.
 
-    Recorders are taken to have taken turns in blocks of `repetitions_per_session`: repetition r was recorded by
-    recorder (r // block) % recorders, in session r // block. Memory stays at one recording. skip_bad: leave recordings out
-    that cannot be read, which are listed, instead of refusing all.
-    Raises DataError naming the folder or file that is not as the layout says, UsageError when `output` exists.
+    Recorders are taken to have taken turns in blocks of `repetitions_per_session`: repetition r was
+    recorded by recorder (r // block) % recorders, in session r // block. Memory stays at one
+    recording. skip_bad: leave recordings out that cannot be read, which are listed, instead of
+    refusing all. Raises DataError naming the folder or file that is not as the layout says,
+    UsageError when `output` exists.
     """
     recordings = find_mp_data_recordings(source)
     made_by = {
@@ -50,9 +57,13 @@ def import_mp_data(
         "recorders": recorders,
     }
     width, faults = None, ImportFailures()
-    with CorpusWriter(output, name=output.name, fps=fps, aspect_ratio=aspect_ratio, made_by=made_by) as writer:
+    with CorpusWriter(
+        output, name=output.name, fps=fps, aspect_ratio=aspect_ratio, made_by=made_by
+    ) as writer:
         split = writer.split("train")
-        for recording in tqdm(recordings, desc="import", unit="recording", disable=None if progress else True):
+        for recording in tqdm(
+            recordings, desc="import", unit="recording", disable=None if progress else True
+        ):
             id = f"{recording.gloss}-{recording.repetition}"
             with faults.of("train", id):
                 frames = _read_frames(recording, width)
@@ -79,17 +90,28 @@ def find_mp_data_recordings(source: Path) -> list[MpDataRecording]:
     for gloss_folder in _folders(source, "one folder a gloss (<gloss>/<repetition>/<frame>.npy)"):
         gloss = "-".join(gloss_folder.name.split())
         if gloss in folder_of:
-            raise DataError(f"{gloss_folder} and {folder_of[gloss]} would both be the gloss '{gloss}'; rename one")
+            raise DataError(
+                f"{gloss_folder} and {folder_of[gloss]} would both be the gloss '{gloss}'; rename one"
+            )
         folder_of[gloss] = gloss_folder
         numbered = {}
-        for folder in _folders(gloss_folder, "one folder a repetition (<gloss>/<repetition>/<frame>.npy)"):
+        for folder in _folders(
+            gloss_folder, "one folder a repetition (<gloss>/<repetition>/<frame>.npy)"
+        ):
             repetition = _number(folder.name)
             if repetition is None:
-                raise DataError(f"{folder}: expected a repetition number as the folder's name, found {folder.name!r}")
+                raise DataError(
+                    f"{folder}: expected a repetition number as the folder's name, found {folder.name!r}"
+                )
             if repetition in numbered:
-                raise DataError(f"{folder} and {numbered[repetition]} are the same repetition {repetition}; rename one")
+                raise DataError(
+                    f"{folder} and {numbered[repetition]} are the same repetition {repetition}; rename one"
+                )
             numbered[repetition] = folder
-        recordings += [MpDataRecording(gloss, repetition, numbered[repetition]) for repetition in sorted(numbered)]
+        recordings += [
+            MpDataRecording(gloss, repetition, numbered[repetition])
+            for repetition in sorted(numbered)
+        ]
     return recordings
 
 
@@ -99,12 +121,16 @@ def _read_frames(recording: MpDataRecording, expected_width: int | None) -> np.n
     for path in _entries(recording.folder):
         frame = _number(path.stem)
         if path.suffix != ".npy" or frame is None:
-            raise DataError(f"{path}: expected only <frame number>.npy files in a recording; move it elsewhere")
+            raise DataError(
+                f"{path}: expected only <frame number>.npy files in a recording; move it elsewhere"
+            )
         if frame in numbered:
             raise DataError(f"{path} and {numbered[frame]} are the same frame {frame}; delete one")
         numbered[frame] = path
     if not numbered:
-        raise DataError(f"{recording.folder} is empty: expected the recording's frames, 0.npy, 1.npy ...; remove it")
+        raise DataError(
+            f"{recording.folder} is empty: expected the recording's frames, 0.npy, 1.npy ...; remove it"
+        )
     first = min(min(numbered), 1)  # some start counting at 1
     for frame in range(first, first + len(numbered)):
         if frame not in numbered:
@@ -126,7 +152,9 @@ def _read_frames(recording: MpDataRecording, expected_width: int | None) -> np.n
                 "import recordings with and without a face separately"
             )
         if not np.isfinite(vector).all():
-            raise DataError(f"{path} has NaN or infinite values; record it again or remove the recording")
+            raise DataError(
+                f"{path} has NaN or infinite values; record it again or remove the recording"
+            )
         expected_width = len(vector)
         vectors.append(vector)
     return np.stack(vectors)
@@ -148,7 +176,9 @@ def _folders(folder: Path, expected: str) -> Iterable[Path]:
     entries = list(_entries(folder))
     for entry in entries:
         if not entry.is_dir():
-            raise DataError(f"{entry} is a file: {folder} should hold {expected}; move it elsewhere, or check --input")
+            raise DataError(
+                f"{entry} is a file: {folder} should hold {expected}; move it elsewhere, or check --input"
+            )
     if not entries:
         raise DataError(f"{folder} is empty: it should hold {expected}")
     return entries

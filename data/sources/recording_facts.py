@@ -6,9 +6,11 @@ import numpy as np
 
 
 def to_aspect_ratio(landmarks: np.ndarray, ratio: float, wanted: float) -> np.ndarray:
-    """Landmarks (T, 543, 3) of an image of width/height `ratio` as fractions of one of the same height and `wanted`.
+    """Landmarks (T, 543, 3) of an image of width/height `ratio` as fractions of one of the same
+    height and `wanted`.
 
-    The picture stands in the middle of the other; shapes are the same once x and z are multiplied by their ratio.
+    The picture stands in the middle of the other; shapes are the same once x and z are multiplied
+    by their ratio.
     """
     if ratio == wanted:
         return landmarks

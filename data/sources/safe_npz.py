@@ -1,4 +1,5 @@
-"""Arrays of an .npz archive, without trusting it: what an archive would take is known and refused before it is taken."""
+"""Arrays of an .npz archive, without trusting it: what an archive would take is known and refused
+before it is taken."""
 
 import struct
 import zipfile
@@ -11,7 +12,8 @@ import numpy as np
 from data.npy_files import read_array_header
 from errors import DataError
 
-MAX_EXPANSION = 50  # times the archive's size: landmarks of a signer of whom nothing but a hand is seen give 20
+# Times the archive's size: landmarks of a signer of whom nothing but a hand is seen give 20
+MAX_EXPANSION = 50
 _ARCHIVE_ERRORS = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error)
 FREE_BYTES = 16 << 20  # a short recording in which nothing was detected is all zeros, and small
 
@@ -19,7 +21,8 @@ FREE_BYTES = 16 << 20  # a short recording in which nothing was detected is all 
 def read_npz(path: Path, only: Container[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of an archive by name, all or those that are asked for.
 
-    Raises DataError naming the file when it is missing, no archive of plain arrays, or would expand to many times its size.
+    Raises DataError naming the file when it is missing, no archive of plain arrays, or would expand
+    to many times its size.
     """
     try:
         size = path.stat().st_size
@@ -37,7 +40,15 @@ def read_npz(path: Path, only: Container[str] | None = None) -> dict[str, np.nda
             return {name: _read(archive, member, path) for name, member, wanted in rows if wanted}
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
-    except (OSError, ValueError, EOFError, RuntimeError, OverflowError, MemoryError, *_ARCHIVE_ERRORS) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        RuntimeError,
+        OverflowError,
+        MemoryError,
+        *_ARCHIVE_ERRORS,
+    ) as error:
         raise DataError(
             f"{path} is not a readable .npz file of plain numbers: {' '.join(str(error).split())}"
         ) from None
@@ -45,7 +56,9 @@ def read_npz(path: Path, only: Container[str] | None = None) -> dict[str, np.nda
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> np.ndarray:
     with archive.open(member) as file:
-        shape, fortran, dtype, start = read_array_header(file, path / member.filename, member.file_size)
+        shape, fortran, dtype, start = read_array_header(
+            file, path / member.filename, member.file_size
+        )
         values = file.read()
     if len(values) != member.file_size - start:
         raise DataError(f"{path / member.filename} ends before its values do")

@@ -1,4 +1,5 @@
-"""The benchmarks end alike, the baseline is what its description says, and what is printed of arithmetic is right."""
+"""The benchmarks end alike, the baseline is what its description says, and what is printed of
+arithmetic is right."""
 
 import argparse
 import importlib
@@ -29,7 +30,9 @@ from models.i3d_teacher import I3DTeacher, count_parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(
-    path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text(encoding="utf-8")
+    path.stem
+    for path in (ROOT / "benchmarks").glob("*.py")
+    if "__main__" in path.read_text(encoding="utf-8")
 )
 
 
@@ -61,7 +64,13 @@ def test_figures_are_written_whole_and_the_headline_is_last(tmp_path, capsys):
     assert capsys.readouterr().out == "wer: 12.35\n"
     assert read_figures(path, "mine") == {"wer": 12.345, "count": 7, "none": None}
     assert os.listdir(tmp_path) == ["figures.json"]
-    for value, shown in ((7, "7"), (1432.0, "1432"), (0.00474, "0.00474"), (float("nan"), "nan"), (-2.5, "-2.50")):
+    for value, shown in (
+        (7, "7"),
+        (1432.0, "1432"),
+        (0.00474, "0.00474"),
+        (float("nan"), "nan"),
+        (-2.5, "-2.50"),
+    ):
         finish(options(), {"x": value}, "x")
         assert capsys.readouterr().out == f"x: {shown}\n"
 
@@ -80,7 +89,9 @@ def test_names_of_figures():
 def test_a_cheap_benchmark_from_its_command_to_its_figures(tmp_path, run_script):
     for name, rows in (("train", ["A B", "A B", "B A"]), ("dev", ["A B", "A X"])):
         lines = [f"{name}-{i}|{name}-{i}.mp4|anna|{row}" for i, row in enumerate(rows)]
-        (tmp_path / f"{name}.csv").write_text("\n".join(["id|video|signer|annotation", *lines]), encoding="utf-8")
+        (tmp_path / f"{name}.csv").write_text(
+            "\n".join(["id|video|signer|annotation", *lines]), encoding="utf-8"
+        )
     words = (
         "--transcripts",
         tmp_path / "train.csv",
@@ -103,7 +114,8 @@ def test_a_cheap_benchmark_from_its_command_to_its_figures(tmp_path, run_script)
 def test_what_computes_or_copies_is_counted_and_views_are_not():
     x = torch.ones(3, 4, device="meta", requires_grad=True)
     with launches.Counter() as counter:
-        y = torch.empty(12, device="meta").copy_(torch.empty(1, device="meta").expand(12))  # the copy
+        # The copy
+        y = torch.empty(12, device="meta").copy_(torch.empty(1, device="meta").expand(12))
         z = (x.t().reshape(12) * y).view(4, 3).unsqueeze(0).sum()  # one copy, the product, the sum
     assert counter.count == 4
     with launches.Counter() as counter:
@@ -112,21 +124,32 @@ def test_what_computes_or_copies_is_counted_and_views_are_not():
 
 
 def test_an_updates_launches(tiny_corpus, tmp_path):
-    """CTC takes four a step, and nothing else depends on lengths; what the recipe makes of one update is bounded, so
-    that nobody adds a loop over sentences or landmarks unseen."""
+    """CTC takes four a step, and nothing else depends on lengths; what the recipe makes of one
+    update is bounded, so that nobody adds a loop over sentences or landmarks unseen."""
     found = []
     for batches in (1, 2):
         path = tmp_path / f"{batches}.json"
-        assert launches.main(["--data_dir", str(tiny_corpus), "--batches", str(batches), "--json", str(path)]) == 0
+        assert (
+            launches.main(
+                ["--data_dir", str(tiny_corpus), "--batches", str(batches), "--json", str(path)]
+            )
+            == 0
+        )
         found.append(read_figures(path, "launches"))
     one, two = found
     assert one["launches"] == sum(one[phase] for phase in launches.PHASES)
     assert one["forward"] == two["forward"] and one["backward"] == two["backward"]
     assert two["loss"] - one["loss"] == 4 * (two["steps"] - one["steps"])
     assert 900 < one["launches"] - 4 * one["steps"] < 1_250
-    # Weights, gradients and two moments of 46.9 M parameters; of each frame at least the inception's input, 512 float32.
-    assert one["model_gb"] == pytest.approx(0.750, abs=0.001) and one["kept_gb"] > 4e-9 * 512 * 4 * one["steps"]
-    assert not torch.ones(2).is_meta and torch.autocast("cpu", enabled=False) is not None, "nothing stays patched"
+    # Weights, gradients and two moments of 46.9 M parameters; of each frame at least the
+    # inception's input, 512 float32.
+    assert (
+        one["model_gb"] == pytest.approx(0.750, abs=0.001)
+        and one["kept_gb"] > 4e-9 * 512 * 4 * one["steps"]
+    )
+    assert not torch.ones(2).is_meta and torch.autocast("cpu", enabled=False) is not None, (
+        "nothing stays patched"
+    )
 
 
 # ------------------------------------------------------------------------------------------------- the baseline
@@ -138,7 +161,11 @@ def test_the_baseline_has_27_million_parameters_and_stride_16():
     assert count_parameters(baseline) == 27_179_856
     widths = [stage.norm.num_features for stage in baseline.stages]
     assert widths == list(ModelConfig().inception_widths)
-    assert (baseline.lstm.hidden_size, baseline.lstm.num_layers, baseline.lstm.bidirectional) == (512, 3, True)
+    assert (baseline.lstm.hidden_size, baseline.lstm.num_layers, baseline.lstm.bidirectional) == (
+        512,
+        3,
+        True,
+    )
     read = torch.cat(baseline.columns)
     assert sorted(read.tolist()) == list(range(6516)), "every feature is read, once"
 
@@ -182,8 +209,12 @@ def test_multiply_adds_by_hand():
     lstm = nn.LSTM(3, 2, num_layers=2, bidirectional=True, batch_first=True)
     assert count_multiply_adds(linear, lambda: linear(torch.rand(2, 3, 6))) == 2 * 3 * 6 * 5
     assert count_multiply_adds(head, lambda: head(torch.rand(2, 3, 6))) == 2 * 3 * 6 * 7
-    assert count_multiply_adds(convolution, lambda: convolution(torch.rand(2, 3, 10))) == 2 * 10 * 3 * 4 * 5
-    # A step of a direction: four gates of 2, each from 3 (in layer 2 from 4) inputs and 2 of before.
+    assert (
+        count_multiply_adds(convolution, lambda: convolution(torch.rand(2, 3, 10)))
+        == 2 * 10 * 3 * 4 * 5
+    )
+    # A step of a direction: four gates of 2, each from 3 (in layer 2 from 4) inputs and 2 of
+    # before.
     step = 2 * (4 * 2 * (3 + 2)) + 2 * (4 * 2 * (4 + 2))
     x = torch.rand(2, 7, 3)
     assert count_multiply_adds(lstm, lambda: lstm(x)) == 2 * 7 * step
@@ -195,9 +226,14 @@ def test_multiply_adds_by_hand():
 def test_without_lstm_and_attention_the_count_is_that_of_torch(kind, monkeypatch):
     torch.manual_seed(0)
     sizes = ModelConfig(
-        **training.SMALL, dropout=0.0, lstm_hidden=16, sequence="bilstm" if kind == "bilstm" else "conformer"
+        **training.SMALL,
+        dropout=0.0,
+        lstm_hidden=16,
+        sequence="bilstm" if kind == "bilstm" else "conformer",
     )
-    model = BaselineTeacher(sizes, 5, lstm_hidden=16) if kind == "baseline" else I3DTeacher(sizes, 5)
+    model = (
+        BaselineTeacher(sizes, 5, lstm_hidden=16) if kind == "baseline" else I3DTeacher(sizes, 5)
+    )
     model.eval()
     x, lengths = torch.rand(2, 16, 6516), torch.tensor([16, 16])
     steps = 2 * (16 if kind == "baseline" else 4)
@@ -209,7 +245,8 @@ def test_without_lstm_and_attention_the_count_is_that_of_torch(kind, monkeypatch
         if "weight" in name
     )
 
-    # In place of the LSTM, which torch counts on some devices and not on others, zeros of its shape.
+    # In place of the LSTM, which torch counts on some devices and not on others, zeros of its
+    # shape.
     def nothing(layer: nn.LSTM, given: torch.Tensor, *_):
         width = layer.hidden_size * (1 + layer.bidirectional)
         if isinstance(given, torch.Tensor):
@@ -217,11 +254,17 @@ def test_without_lstm_and_attention_the_count_is_that_of_torch(kind, monkeypatch
         return given._replace(data=given.data.new_zeros(len(given.data), width)), None
 
     monkeypatch.setattr(nn.LSTM, "forward", nothing)
-    monkeypatch.setattr("models.cpu_kernels._by_onednn", lambda *_: False)  # torch does not count oneDNN's products
-    monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", lambda queries, keys, values, **_: values)
+    # Torch does not count oneDNN's products
+    monkeypatch.setattr("models.cpu_kernels._by_onednn", lambda *_: False)
+    monkeypatch.setattr(
+        nn.functional, "scaled_dot_product_attention", lambda queries, keys, values, **_: values
+    )
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(x, lengths)
-    assert count_multiply_adds(model, lambda: model(x, lengths)) - of_lstm == counter.get_total_flops() // 2
+    assert (
+        count_multiply_adds(model, lambda: model(x, lengths)) - of_lstm
+        == counter.get_total_flops() // 2
+    )
 
 
 # ------------------------------------------------------------------------------------------------- training and GPU
@@ -244,15 +287,22 @@ def test_teacher_and_baseline_side_by_side(tiny_corpus, tmp_path, capsys):
     assert [line.split()[1] for line in lines[2:4]] == ["teacher", "baseline"]
     figures = read_figures(tmp_path / "figures.json", "training")
     name, value = lines[-1].split(": ")
-    assert figures[name] == pytest.approx(float(value), rel=0.01) and name == "times_the_baseline_batch_4"
+    assert (
+        figures[name] == pytest.approx(float(value), rel=0.01)
+        and name == "times_the_baseline_batch_4"
+    )
     for name in ("teacher", "baseline"):
-        assert figures[f"{name}_batch_4_sentences_per_second"] * figures[f"{name}_batch_4_seconds"] == pytest.approx(4)
+        assert figures[f"{name}_batch_4_sentences_per_second"] * figures[
+            f"{name}_batch_4_seconds"
+        ] == pytest.approx(4)
         assert 0 < figures[f"{name}_batch_4_share_of_peak"] < 1.5
         assert 0 <= figures[f"{name}_batch_4_padded_share"] < 0.5
 
 
 def test_losses_of_a_run_whose_batches_hold_their_sentences_in_another_order(tiny_corpus):
-    losses, reversed_ = (scaling.measure_rounding(str(tiny_corpus), reverse) for reverse in (False, True))
+    losses, reversed_ = (
+        scaling.measure_rounding(str(tiny_corpus), reverse) for reverse in (False, True)
+    )
     assert len(losses) == len(reversed_) > 1 and losses[0] == pytest.approx(reversed_[0], rel=1e-5)
 
 
@@ -272,12 +322,18 @@ def test_the_gpu_table_on_the_cpu(tiny_corpus, tmp_path, capsys, monkeypatch):
     code, figures = gpu_figures(tmp_path, *steps, "--data_dir", tiny_corpus, *sizes)
     said = capsys.readouterr().out
     assert code == 1 and figures["failed_steps"] == 1, "a step that fails is told"
-    assert "FAILED: RuntimeError: no kernel for this" in said and said.splitlines()[-1] == "failed_steps: 1"
+    assert (
+        "FAILED: RuntimeError: no kernel for this" in said
+        and said.splitlines()[-1] == "failed_steps: 1"
+    )
     assert figures["agreement_log_probs"] == 0 and figures["agreement_loss"] == 0
     assert 0 < figures["bf16_loss_difference"] < 0.1
     for row in ("batch_3", "batch_4", "90_frames"):
         assert all(figures[f"{row}_{phase}_ms"] > 0 for phase in gpu.PHASES)
-        epoch = gpu.TRAIN_FRAMES / figures[f"{row}_frames_per_second"] + figures[f"{row}_between_epochs_seconds"]
+        epoch = (
+            gpu.TRAIN_FRAMES / figures[f"{row}_frames_per_second"]
+            + figures[f"{row}_between_epochs_seconds"]
+        )
         copying = figures[f"{row}_copying_seconds"]
         period = copying + max(epoch - copying, figures[f"{row}_checkpoint_seconds"])
         assert figures[f"{row}_training_minutes"] == pytest.approx(gpu.EPOCHS * period / 60)
@@ -294,7 +350,9 @@ def test_a_row_of_the_gpu_table_for_each_size_of_batch():
 
 
 def test_when_the_time_is_over_no_step_begins(tiny_corpus, tmp_path, capsys):
-    code, figures = gpu_figures(tmp_path, "--steps", "phases", "--data_dir", tiny_corpus, "--seconds", 0)
+    code, figures = gpu_figures(
+        tmp_path, "--steps", "phases", "--data_dir", tiny_corpus, "--seconds", 0
+    )
     assert code == 1 and figures == {"failed_steps": 1}
     assert "phases                      not begun" in capsys.readouterr().out
 
@@ -312,7 +370,9 @@ def test_what_bounds_an_update():
     assert gpu.name_bound(even, 0.95, 0.1) == "launches: the device waits for the host"
     assert gpu.name_bound(even, 0.5, 0.6) == "matrix products"
     assert gpu.name_bound(even | {"loss": 3.0}, 0.5, 0.1) == "CTC (43 % of the update)"
-    assert gpu.name_bound(even | {"backward": 4.0}, 0.5, 0.1).startswith("backward (50 % of the update)")
+    assert gpu.name_bound(even | {"backward": 4.0}, 0.5, 0.1).startswith(
+        "backward (50 % of the update)"
+    )
 
 
 def test_the_shell_script_is_sound():
@@ -350,17 +410,24 @@ def test_signers_of_the_simulated_corpus_are_known_or_not_as_said(tmp_path, smal
     assert not of_train & of_dev and not of_train & of_test and not of_dev & of_test
     known = [row for split in ("dev", "test") for row in rows[split] if "unknown" not in row[0]]
     assert len(known) > 4 and {row[1] for row in known} <= of_train
-    assert not {row[2] for row in rows["train"]} & {row[2] for row in rows["test"]}, "no sentence of train"
+    assert not {row[2] for row in rows["train"]} & {row[2] for row in rows["test"]}, (
+        "no sentence of train"
+    )
     assert len({row[0] for split in rows.values() for row in split}) == sum(map(len, rows.values()))
 
 
 def test_the_corpora_of_recorders_and_others(tmp_path, small_numbers):
-    """Two recorders who take turns every thirty recordings, and two recordings a gloss of somebody else's."""
+    """Two recorders who take turns every thirty recordings, and two recordings a gloss of somebody
+    else's."""
     random = np.random.default_rng(0)
     for folder, repetitions in (("mine", [*range(8), *range(30, 38)]), ("theirs", range(2))):
         for gloss in ("hello", "thank-you", "no"):
             for repetition in repetitions:
-                path = tmp_path / folder / (gloss if folder == "mine" else gloss.replace("-", " ").title())
+                path = (
+                    tmp_path
+                    / folder
+                    / (gloss if folder == "mine" else gloss.replace("-", " ").title())
+                )
                 (path / str(repetition)).mkdir(parents=True)
                 for frame in range(6):
                     np.save(path / str(repetition) / f"{frame}.npy", random.uniform(0.2, 0.8, 1662))
@@ -375,7 +442,9 @@ def test_the_corpora_of_recorders_and_others(tmp_path, small_numbers):
         tmp_path / "out",
     ]
     assert signer_corpora.main([str(word) for word in words]) == 0
-    recorders, both, others = (Corpus(tmp_path / "out" / name) for name in ("recorders", "both", "others"))
+    recorders, both, others = (
+        Corpus(tmp_path / "out" / name) for name in ("recorders", "both", "others")
+    )
     unknown = {s.signer for s in recorders.split("dev").sentences} - {
         s.signer for s in recorders.split("train").sentences
     }

@@ -31,7 +31,9 @@ def harm(kind: str) -> None:
         raise error
 
 
-@pytest.mark.parametrize("kind", ["KeyError in", "MemoryError in", "the process ended with -9", "a message of"])
+@pytest.mark.parametrize(
+    "kind", ["KeyError in", "MemoryError in", "the process ended with -9", "a message of"]
+)
 def test_the_fuzzer_sees_what_must_not_come_out(kind, monkeypatch, tmp_path):
     def read(path):
         if path.read_bytes() != b"whole":

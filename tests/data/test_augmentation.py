@@ -114,7 +114,9 @@ def test_a_sentence_looks_the_same_in_every_batch():
     draws = [draw(config, 0, 4, f"s{row}", frames[row], 8) for row in range(3)]
     together, seen, lengths = augment(body, detected, draws)
     for order in ([2, 0, 1], [1], [0, 2]):
-        other, other_seen, other_lengths = Augmenter(config)(body[order], detected[order], [draws[i] for i in order])
+        other, other_seen, other_lengths = Augmenter(config)(
+            body[order], detected[order], [draws[i] for i in order]
+        )
         for row, index in enumerate(order):
             n = int(lengths[index])
             assert int(other_lengths[row]) == n
@@ -140,8 +142,13 @@ def test_lengths_cover_the_promised_range_of_speed_and_no_more():
     # as often faster as slower by the same factor: log speed is uniform
     middle = 200 / math.exp((math.log(0.75) + math.log(1.3)) / 2)
     assert 0.42 < (lengths > middle).mean() < 0.58
-    wide = replace(OFF, speed=(0.5, 2))  # a third would be slower than 1 if speed itself were uniform
-    assert 0.43 < np.mean([len(draw(wide, 0, 1, f"s{i}", 200, 1).times) > 200 for i in range(500)]) < 0.57
+    # A third would be slower than 1 if speed itself were uniform
+    wide = replace(OFF, speed=(0.5, 2))
+    assert (
+        0.43
+        < np.mean([len(draw(wide, 0, 1, f"s{i}", 200, 1).times) > 200 for i in range(500)])
+        < 0.57
+    )
 
 
 def test_dropped_frames_are_gone_and_the_others_stay_in_order():
@@ -165,7 +172,9 @@ def test_dropped_frames_are_gone_and_the_others_stay_in_order():
     drop=st.floats(0, 0.5),
     id=st.text(min_size=1, max_size=8),
 )
-def test_never_shorter_than_needed_and_never_outside_the_sentence(frames, need, low, high, drop, id):
+def test_never_shorter_than_needed_and_never_outside_the_sentence(
+    frames, need, low, high, drop, id
+):
     config = replace(OFF, speed=(low, high), frame_drop=drop)
     times = draw(config, 0, 1, id, frames, need).times
     assert len(times) >= need
@@ -215,14 +224,18 @@ def test_scale_and_shift_by_hand():
 def test_shifts_are_drawn_for_x_and_y_apart():
     config = replace(OFF, shift=0.2)
     shifts = np.array([draw(config, 0, 1, f"s{i}", 5, 1).shift for i in range(300)])
-    assert abs(shifts).max() <= 0.2 and (shifts.min(0) < -0.18).all() and (shifts.max(0) > 0.18).all()
+    assert (
+        abs(shifts).max() <= 0.2 and (shifts.min(0) < -0.18).all() and (shifts.max(0) > 0.18).all()
+    )
     assert abs(np.corrcoef(shifts.T)[0, 1]) < 0.2
 
 
 def test_noise_has_the_drawn_deviation_and_is_another_in_every_frame():
     body = torch.zeros(2, 40, 543, 3)
     augment = Augmenter(replace(OFF, noise=1.0))
-    found, _, _ = augment(body, random_detected(2, 40), [still(40, noise=0.5, noise_row=2040), still(40, noise=0.1)])
+    found, _, _ = augment(
+        body, random_detected(2, 40), [still(40, noise=0.5, noise_row=2040), still(40, noise=0.1)]
+    )
     assert float(found[0].std()) == pytest.approx(0.5, rel=0.02)
     assert float(found[1].std()) == pytest.approx(0.1, rel=0.02)
     assert float(found.mean()) == pytest.approx(0, abs=0.005)
@@ -248,12 +261,17 @@ def test_in_between_positions_are_interpolated_and_detected_follows_the_nearest_
 def test_frames_behind_the_end_hold_the_last_frame_also_with_noise():
     config = replace(OFF, noise=1.0)
     body, detected = random_body(2, 8), random_detected(2, 8)
-    draws = [still(8, noise=0.3, noise_row=5), still(8, times=np.arange(5, dtype=np.float32), noise=0.3, noise_row=900)]
+    draws = [
+        still(8, noise=0.3, noise_row=5),
+        still(8, times=np.arange(5, dtype=np.float32), noise=0.3, noise_row=900),
+    ]
     found, _, lengths = Augmenter(config)(body, detected, draws)
     assert torch.equal(found[1, 5:], found[1, 4:5].expand(3, -1, -1))
     alone, _, _ = Augmenter(config)(body[1:], detected[1:], draws[1:])
     padded = feature_blocks(found, lengths)[1, :5]
-    assert torch.equal(padded, feature_blocks(alone, lengths[1:])[0]), "no leak into the last derivatives"
+    assert torch.equal(padded, feature_blocks(alone, lengths[1:])[0]), (
+        "no leak into the last derivatives"
+    )
 
 
 @pytest.mark.parametrize(
@@ -294,17 +312,28 @@ def test_impossible_ranges_are_refused_by_name(name, value):
 
 def test_a_mirrored_body_by_hand():
     body, detected = torch.zeros(2, 3, 543, 3), torch.ones(2, 3, 4, dtype=torch.bool)
-    body[:, :, LEFT_WRIST], body[:, :, RIGHT_WRIST] = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([-4.0, 5.0, 6.0])
-    body[:, :, 501 + 8], body[:, :, 522 + 8] = torch.tensor([1.5, 2.5, 0.5]), torch.tensor([-4.5, 5.5, 0.25])
+    body[:, :, LEFT_WRIST], body[:, :, RIGHT_WRIST] = (
+        torch.tensor([1.0, 2.0, 3.0]),
+        torch.tensor([-4.0, 5.0, 6.0]),
+    )
+    body[:, :, 501 + 8], body[:, :, 522 + 8] = (
+        torch.tensor([1.5, 2.5, 0.5]),
+        torch.tensor([-4.5, 5.5, 0.25]),
+    )
     body[:, :, 33 + 61], body[:, :, 33 + 291] = (
         torch.tensor([-0.2, -1.0, 0.1]),
         torch.tensor([0.3, -1.1, 0.2]),
     )  # mouth's corners
     body[:, :, 33 + 1] = torch.tensor([0.1, -1.2, -0.1])  # the tip of the nose
     detected[:, 1, 2] = False  # the left hand is lost in one frame
-    found, seen, _ = Augmenter(OFF)(body.clone(), detected.clone(), [still(3), still(3, mirror=True)])
+    found, seen, _ = Augmenter(OFF)(
+        body.clone(), detected.clone(), [still(3), still(3, mirror=True)]
+    )
     assert torch.equal(found[0], body[0]) and torch.equal(seen[0], detected[0])
-    there = {point: found[1, 0, point].tolist() for point in (LEFT_WRIST, RIGHT_WRIST, 509, 530, 94, 324, 34)}
+    there = {
+        point: found[1, 0, point].tolist()
+        for point in (LEFT_WRIST, RIGHT_WRIST, 509, 530, 94, 324, 34)
+    }
     expected = {
         LEFT_WRIST: [4.0, 5.0, 6.0],
         RIGHT_WRIST: [-1.0, 2.0, 3.0],
@@ -329,7 +358,9 @@ def test_the_mirror_image_of_a_mirror_image_is_the_body():
 
 
 def test_mirrors_come_as_often_as_said():
-    share = np.mean([draw(replace(OFF, mirror=0.3), 0, 1, f"s{i}", 5, 1).mirror for i in range(500)])
+    share = np.mean(
+        [draw(replace(OFF, mirror=0.3), 0, 1, f"s{i}", 5, 1).mirror for i in range(500)]
+    )
     assert 0.23 < share < 0.37
 
 
@@ -338,11 +369,22 @@ def test_mirrors_come_as_often_as_said():
 
 def test_parts_are_scaled_about_their_roots_and_shifted_by_hand():
     body = torch.zeros(1, 2, 543, 3)
-    body[..., 501, :], body[..., 501 + 4, :] = torch.tensor([1.0, 1.0, 0.0]), torch.tensor([1.5, 0.0, 0.25])
-    body[..., 33 + 168, :], body[..., 33 + 10, :] = torch.tensor([0.0, -1.0, 0.0]), torch.tensor([0.0, -2.0, 0.5])
-    body[..., 522 + 4, :], body[..., 15, :] = torch.tensor([3.0, 3.0, 3.0]), torch.tensor([1.0, 1.0, 1.0])
+    body[..., 501, :], body[..., 501 + 4, :] = (
+        torch.tensor([1.0, 1.0, 0.0]),
+        torch.tensor([1.5, 0.0, 0.25]),
+    )
+    body[..., 33 + 168, :], body[..., 33 + 10, :] = (
+        torch.tensor([0.0, -1.0, 0.0]),
+        torch.tensor([0.0, -2.0, 0.5]),
+    )
+    body[..., 522 + 4, :], body[..., 15, :] = (
+        torch.tensor([3.0, 3.0, 3.0]),
+        torch.tensor([1.0, 1.0, 1.0]),
+    )
     one = still(
-        2, part_scale=np.float32([0.5, 2, 1]), part_shift=np.float32([[0, 0.25], [0.125, -0.5], [0, 0]])
+        2,
+        part_scale=np.float32([0.5, 2, 1]),
+        part_shift=np.float32([[0, 0.25], [0.125, -0.5], [0, 0]]),
     )  # face, left hand, right hand
     config = replace(OFF, part_scale=(0.5, 2), part_shift=0.5)
     found, _, _ = Augmenter(config)(body.clone(), random_detected(1, 2), [one])
@@ -350,23 +392,33 @@ def test_parts_are_scaled_about_their_roots_and_shifted_by_hand():
     assert found[0, 1, 505].tolist() == [2.125, -1.5, 0.5]
     assert found[0, 0, 33 + 168].tolist() == [0.0, -0.75, 0.0]
     assert found[0, 0, 33 + 10].tolist() == [0.0, -1.25, 0.25]
-    assert torch.equal(found[:, :, 522:], body[:, :, 522:]) and torch.equal(found[:, :, :33], body[:, :, :33])
+    assert torch.equal(found[:, :, 522:], body[:, :, 522:]) and torch.equal(
+        found[:, :, :33], body[:, :, :33]
+    )
 
 
 def test_drawn_part_changes_stay_in_their_ranges():
     config = replace(OFF, part_scale=(0.8, 1.25), part_shift=0.1)
     draws = [draw(config, 0, 1, f"s{i}", 5, 1) for i in range(200)]
-    scales, shifts = (np.array([getattr(one, name) for one in draws]) for name in ("part_scale", "part_shift"))
+    scales, shifts = (
+        np.array([getattr(one, name) for one in draws]) for name in ("part_scale", "part_shift")
+    )
     assert scales.shape == (200, 3) and shifts.shape == (200, 3, 2)
     assert (scales.min(0) < 0.83).all() and scales.min() >= 0.8 - 1e-6
     assert (scales.max(0) > 1.21).all() and scales.max() <= 1.25 + 1e-6
-    assert (shifts.min((0, 2)) < -0.09).all() and (shifts.max((0, 2)) > 0.09).all() and abs(shifts).max() <= 0.1
+    assert (
+        (shifts.min((0, 2)) < -0.09).all()
+        and (shifts.max((0, 2)) > 0.09).all()
+        and abs(shifts).max() <= 0.1
+    )
 
 
 def test_rotations_by_hand():
     turned = rotate(torch.tensor([[1.0, 2.0, 3.0]] * 4), torch.pi / 2 * torch.eye(4)[:, :3])
     expected = [[1, -3, 2], [3, 2, -1], [-2, 1, 3], [1, 2, 3]]
-    torch.testing.assert_close(turned, torch.tensor(expected, dtype=torch.float32), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        turned, torch.tensor(expected, dtype=torch.float32), atol=1e-5, rtol=0
+    )
 
 
 def test_a_rotation_is_the_exponential_of_its_cross_product():
@@ -380,7 +432,8 @@ def test_a_rotation_is_the_exponential_of_its_cross_product():
 
 def test_a_hand_drifts_with_its_arm_and_turns_about_its_wrist_by_hand():
     drift = np.zeros((2, 3, 5), np.float32)
-    drift[0, 1] = 0.25, -0.5, 0, 0, math.pi / 2  # the left hand in the second frame: a quarter turn in the image plane
+    # The left hand in the second frame: a quarter turn in the image plane
+    drift[0, 1] = 0.25, -0.5, 0, 0, math.pi / 2
     body = random_body(1, 3)
     found, _, _ = Augmenter(replace(OFF, hand_drift=1, hand_turn=90))(
         body.clone(), random_detected(1, 3), [still(3, drift=drift)]
@@ -402,7 +455,8 @@ def test_drifts_are_slow_and_spread_as_said():
     # Between two drawn places the spread is smaller, 0.86 of a place's in the mean over the way.
     assert drifts[..., :2].std() == pytest.approx(0.086, rel=0.03)
     assert drifts[..., 2:].std() == pytest.approx(math.radians(20) * 0.86, rel=0.03)
-    # Eased over ten frames, a step is at most 0.15 of the way between two places; those are seldom 6 deviations apart.
+    # Eased over ten frames, a step is at most 0.15 of the way between two places; those are seldom
+    # 6 deviations apart.
     assert np.abs(np.diff(drifts[..., :2], axis=2)).max() < 0.15 * 0.6
     assert abs(np.corrcoef(drifts[..., 0].ravel(), drifts[..., 1].ravel())[0, 1]) < 0.05
     assert not draw(replace(config, hand_drift=0), 0, 1, "a", 9, 1).drift[..., :2].any()
@@ -410,7 +464,9 @@ def test_drifts_are_slow_and_spread_as_said():
 
 
 def test_drift_leaves_every_other_draw_as_it_is():
-    one, other = (draw(AugmentationConfig(hand_drift=drift), 0, 1, "a", 30, 1) for drift in (0.0, 0.1))
+    one, other = (
+        draw(AugmentationConfig(hand_drift=drift), 0, 1, "a", 30, 1) for drift in (0.0, 0.1)
+    )
     for name in ("times", "linear", "shift", "noise", "noise_row", "mirror", "fingers", "hidden"):
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
 
@@ -429,7 +485,9 @@ def test_a_dropped_finger_lies_on_its_base_and_the_others_stay():
     body = random_body(2, 3)
     fingers = np.ones((2, 5), dtype=bool)
     fingers[1, 1] = False  # the right hand's index finger: points 5 to 8
-    found, _, _ = Augmenter(OFF)(body.clone(), random_detected(2, 3), [still(3), still(3, fingers=fingers)])
+    found, _, _ = Augmenter(OFF)(
+        body.clone(), random_detected(2, 3), [still(3), still(3, fingers=fingers)]
+    )
     assert torch.equal(found[0], body[0])
     expected = body[1].clone()
     expected[:, [528, 529, 530]] = body[1][:, [527]]
@@ -437,7 +495,9 @@ def test_a_dropped_finger_lies_on_its_base_and_the_others_stay():
 
 
 def test_fingers_are_dropped_as_often_as_said():
-    kept = np.array([draw(replace(OFF, finger_drop=0.2), 0, 1, f"s{i}", 5, 1).fingers for i in range(300)])
+    kept = np.array(
+        [draw(replace(OFF, finger_drop=0.2), 0, 1, f"s{i}", 5, 1).fingers for i in range(300)]
+    )
     assert kept.shape == (300, 2, 5) and ((kept.mean(0) > 0.7) & (kept.mean(0) < 0.9)).all()
     assert np.abs(np.corrcoef(kept.reshape(300, 10).T) - np.eye(10)).max() < 0.25, "each on its own"
 
@@ -456,7 +516,11 @@ def test_hidden_spans_are_undetected_and_only_there():
 
 
 def test_a_hidden_hand_is_bridged_like_a_lost_one():
-    landmarks, detected, lengths = random_body(1, 9), torch.ones(1, 9, 4, dtype=torch.bool), torch.tensor([9])
+    landmarks, detected, lengths = (
+        random_body(1, 9),
+        torch.ones(1, 9, 4, dtype=torch.bool),
+        torch.tensor([9]),
+    )
     lost = detected.clone()
     lost[0, 3:6, 2] = False
     hidden = hide(detected, [still(9, hidden=((2, 3, 6),))])

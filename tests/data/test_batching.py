@@ -18,7 +18,9 @@ def as_lists(plan):
     return [batch.tolist() for batch in plan]
 
 
-@pytest.mark.parametrize(("count", "batch_size"), [(1, 8), (7, 8), (8, 8), (9, 8), (401, 8), (1203, 4), (50, 1)])
+@pytest.mark.parametrize(
+    ("count", "batch_size"), [(1, 8), (7, 8), (8, 8), (9, 8), (401, 8), (1203, 4), (50, 1)]
+)
 def test_each_sentence_comes_once_and_only_the_last_batch_is_short(count, batch_size):
     plan = plan_epoch(phoenix_like(count), batch_size, seed=3, epoch=5)
     assert sorted(index for batch in plan for index in batch) == list(range(count))
@@ -36,7 +38,10 @@ def test_the_order_is_keyed_by_seed_and_epoch():
 
 def test_the_short_batch_is_not_always_the_same_sentences():
     lengths = np.arange(10, 21)
-    shortest = {tuple(sorted(plan_epoch(lengths, 4, seed=0, epoch=epoch)[-1].tolist())) for epoch in range(20)}
+    shortest = {
+        tuple(sorted(plan_epoch(lengths, 4, seed=0, epoch=epoch)[-1].tolist()))
+        for epoch in range(20)
+    }
     assert len(shortest) >= 3
 
 
@@ -85,7 +90,10 @@ def test_batches_of_a_budget_by_hand():
 
 def test_a_budget_is_shared_out_evenly():
     """Seven sentences of 10 under a budget of 60 are 4 and 3, not 6 and 1."""
-    sizes = [sorted(map(len, plan_by_frames(np.full(count, 10), 60, seed=0, epoch=1))) for count in (6, 7, 8, 12, 13)]
+    sizes = [
+        sorted(map(len, plan_by_frames(np.full(count, 10), 60, seed=0, epoch=1)))
+        for count in (6, 7, 8, 12, 13)
+    ]
     assert sizes == [[6], [3, 4], [4, 4], [6, 6], [3, 5, 5]]
 
 
@@ -108,7 +116,9 @@ def test_the_company_of_a_sentence_changes_as_much_as_in_batches_of_as_many():
     by_frames = again([plan_by_frames(lengths, 2400, seed=0, epoch=epoch) for epoch in (1, 2)])
     by_count = again([plan_epoch(lengths, 16, seed=0, epoch=epoch) for epoch in (1, 2)])
     assert by_frames < 1.2 * by_count < 0.15
-    same, again_the_same = (as_lists(plan_by_frames(lengths, 2400, seed=0, epoch=1)) for _ in range(2))
+    same, again_the_same = (
+        as_lists(plan_by_frames(lengths, 2400, seed=0, epoch=1)) for _ in range(2)
+    )
     assert same == again_the_same != as_lists(plan_by_frames(lengths, 2400, seed=1, epoch=1))
 
 

@@ -19,7 +19,9 @@ FACTS = {"name": "tiny", "fps": 25, "aspect_ratio": 4 / 3, "made_by": {"command"
 
 def recording(frames: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
-    return random.uniform(0.1, 0.9, (frames, 543, 3)).astype(np.float32), np.ones((frames, 4), dtype=bool)
+    return random.uniform(0.1, 0.9, (frames, 543, 3)).astype(np.float32), np.ones(
+        (frames, 4), dtype=bool
+    )
 
 
 def write_corpus(path, splits=None):
@@ -55,7 +57,9 @@ def test_what_is_written_is_what_is_read(tmp_path):
 
 def test_files_are_as_the_docstring_says(tmp_path):
     path = write_corpus(tmp_path / "tiny")
-    assert (path / "train.csv").read_text() == "id|signer|frames|annotation\ns1|anna|5|HELLO WORLD\ns2|ben|3|WORLD\n"
+    assert (
+        path / "train.csv"
+    ).read_text() == "id|signer|frames|annotation\ns1|anna|5|HELLO WORLD\ns2|ben|3|WORLD\n"
     landmarks = np.load(path / "train.landmarks.npy", allow_pickle=False)
     assert (landmarks.dtype.str, landmarks.shape) == ("<f2", (8, 543, 3))
     assert np.load(path / "train.detected.npy", allow_pickle=False).shape == (8, 4)
@@ -65,12 +69,19 @@ def test_files_are_as_the_docstring_says(tmp_path):
     assert facts["splits"]["train"]["sentences"] == 2
     assert facts["splits"]["train"]["frames"] == 8
     assert facts["splits"]["dev"]["sha256"]["dev.csv"] == sha256_of(path / "dev.csv")
-    assert sorted(facts["splits"]["train"]["sha256"]) == ["train.csv", "train.detected.npy", "train.landmarks.npy"]
+    assert sorted(facts["splits"]["train"]["sha256"]) == [
+        "train.csv",
+        "train.detected.npy",
+        "train.landmarks.npy",
+    ]
 
 
 def test_sha256_of_a_known_text(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
-    assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        sha256_of(tmp_path / "abc")
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
 
 
 def test_parts_that_were_not_detected_become_zeros(tmp_path):
@@ -110,7 +121,10 @@ def test_float16_input_of_the_caller_is_not_touched(tmp_path):
     ],
 )
 def test_fields_that_could_not_be_read_back_are_refused(tmp_path, row, message):
-    with pytest.raises(DataError, match=re.escape(message)), CorpusWriter(tmp_path / "tiny", **FACTS) as writer:
+    with (
+        pytest.raises(DataError, match=re.escape(message)),
+        CorpusWriter(tmp_path / "tiny", **FACTS) as writer,
+    ):
         writer.split("train").add(*row, *recording(3))
     assert list(tmp_path.iterdir()) == []
 
@@ -138,8 +152,13 @@ def test_values_that_float16_cannot_hold_are_refused(tmp_path, value):
     ("landmarks", "detected"), [((0, 543, 3), (0, 4)), ((3, 543, 2), (3, 4)), ((3, 543, 3), (2, 4))]
 )
 def test_wrong_shapes_are_refused(tmp_path, landmarks, detected):
-    with pytest.raises(DataError, match="expected \\(T, 543, 3\\)"), CorpusWriter(tmp_path / "t", **FACTS) as writer:
-        writer.split("train").add("s1", "anna", "X", np.zeros(landmarks), np.zeros(detected, dtype=bool))
+    with (
+        pytest.raises(DataError, match="expected \\(T, 543, 3\\)"),
+        CorpusWriter(tmp_path / "t", **FACTS) as writer,
+    ):
+        writer.split("train").add(
+            "s1", "anna", "X", np.zeros(landmarks), np.zeros(detected, dtype=bool)
+        )
 
 
 def test_nothing_appears_until_the_corpus_is_complete(tmp_path):
@@ -177,7 +196,9 @@ def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):
         raise full
 
     monkeypatch.setattr(corpus_writer, "sha256_of", fail)
-    with pytest.raises(DataError, match=r"cannot write the corpus to .*tiny: No space left on device"):
+    with pytest.raises(
+        DataError, match=r"cannot write the corpus to .*tiny: No space left on device"
+    ):
         write_corpus(tmp_path / "tiny")
     assert list(tmp_path.iterdir()) == []
 
@@ -300,11 +321,21 @@ def test_the_fingerprint_changes_with_any_value(tmp_path):
     [
         ("id|signer|annotation\n", "line 1: expected the header"),
         ("", "line 1: expected the header"),
-        ("id|signer|frames|annotation\ns1|anna|3\n", "line 2: expected id|signer|frames|annotation"),
+        (
+            "id|signer|frames|annotation\ns1|anna|3\n",
+            "line 2: expected id|signer|frames|annotation",
+        ),
         ("id|signer|frames|annotation\ns1|anna|3|X\ns2|anna|-1|X\n", "line 3"),
         ("id|signer|frames|annotation\ns1|anna|-3|X\n", "line 2"),
-        pytest.param("id|signer|frames|annotation\ns1|anna|" + "9" * 5000 + "|X\n", "line 2", id="5000 digits"),
-        ("id|signer|frames|annotation\ns1|anna|3|X\ns1|ben|4|Y\n", "line 3: id 's1' stands there twice"),
+        pytest.param(
+            "id|signer|frames|annotation\ns1|anna|" + "9" * 5000 + "|X\n",
+            "line 2",
+            id="5000 digits",
+        ),
+        (
+            "id|signer|frames|annotation\ns1|anna|3|X\ns1|ben|4|Y\n",
+            "line 3: id 's1' stands there twice",
+        ),
     ],
 )
 def test_csv_faults_name_file_and_line(tmp_path, rows, message):
@@ -345,15 +376,23 @@ GOOD = npy(np.zeros((2, 543, 3), np.float16))
         (GOOD[:60], "not a readable .npy file"),
         (b"", "not a readable .npy file"),
         (b"PK\x03\x04" + GOOD, "not a readable .npy file"),
-        (npy(np.zeros((2, 543, 3), np.float32)), "holds float32 (2, 543, 3), expected float16 (rows, 543, 3)"),
+        (
+            npy(np.zeros((2, 543, 3), np.float32)),
+            "holds float32 (2, 543, 3), expected float16 (rows, 543, 3)",
+        ),
         (npy(np.zeros((2, 543, 3), ">f2")), "expected float16"),
         (npy(np.zeros((2, 543, 2), np.float16)), "holds float16 (2, 543, 2)"),
         (npy(np.float16(1)), "holds float16 ()"),
         (npy(np.asfortranarray(np.zeros((2, 543, 3), np.float16))), "expected float16"),
         (npy(np.array([{}, None])), "Python objects"),
-        (header("{'descr': '<f2', 'fortran_order': False, 'shape': (-1, 543, 3)}\n"), "shape (-1, 543, 3)"),
         (
-            header("{'descr': '<f2', 'fortran_order': False, 'shape': (0, 99999999999999999999, 3)}\n"),
+            header("{'descr': '<f2', 'fortran_order': False, 'shape': (-1, 543, 3)}\n"),
+            "shape (-1, 543, 3)",
+        ),
+        (
+            header(
+                "{'descr': '<f2', 'fortran_order': False, 'shape': (0, 99999999999999999999, 3)}\n"
+            ),
             "cannot be mapped",
         ),
         (header("{'descr': '<f2', (\n"), "not a readable .npy file"),
@@ -379,7 +418,9 @@ def test_missing_arrays_and_folders_are_refused(tmp_path):
 @pytest.mark.parametrize("shape", [(3, 5), (0, 5), (7,), (), (1, 2, 3)])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_map_array_reads_what_numpy_saved(tmp_path, shape, order):
-    array = np.asarray(np.arange(np.prod(shape, dtype=int), dtype=">f8").reshape(shape), order=order)
+    array = np.asarray(
+        np.arange(np.prod(shape, dtype=int), dtype=">f8").reshape(shape), order=order
+    )
     np.save(tmp_path / "a.npy", array)
     mapped = map_array(tmp_path / "a.npy")
     assert mapped.dtype == array.dtype

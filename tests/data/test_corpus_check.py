@@ -1,4 +1,5 @@
-"""`check`: every kind of damage is found and named, a whole corpus passes, and the table tells the truth."""
+"""`check`: every kind of damage is found and named, a whole corpus passes, and the table tells the
+truth."""
 
 import json
 
@@ -25,7 +26,9 @@ def write(path, splits=SPLITS, same_landmarks=False):
     with CorpusWriter(path, name="tiny", fps=25, aspect_ratio=1.0, made_by={}) as writer:
         for name, rows in splits.items():
             for id, signer, annotation, frames in rows:
-                writer.split(name).add(id, signer, annotation, *recording(frames, 0 if same_landmarks else number))
+                writer.split(name).add(
+                    id, signer, annotation, *recording(frames, 0 if same_landmarks else number)
+                )
                 number += 1
     return path
 
@@ -80,7 +83,10 @@ def test_the_table_tells_what_is_there(tmp_path):
     lines = list(report.lines())
     assert lines[0] == "tiny, 25 frames/s"
     assert lines[1].split()[:4] == ["split", "sentences", "frames", "hours"]
-    assert " ".join(lines[2].split()) == "train 2 20 0.00 8 10.0 12 2 2 3 - 100.0 % 100.0 % 100.0 % 75.0 %"
+    assert (
+        " ".join(lines[2].split())
+        == "train 2 20 0.00 8 10.0 12 2 2 3 - 100.0 % 100.0 % 100.0 % 75.0 %"
+    )
     assert " ".join(lines[4].split()).startswith("test 1 30 0.00 30 30.0 30 1 3 4 3 100.0 %")
     assert lines[-1] == "ok"
     assert warnings(path) == [
@@ -153,13 +159,17 @@ def test_depth_may_be_large(tmp_path):
 def test_a_hand_with_values_that_was_not_detected(tmp_path):
     path = write(tmp_path / "tiny")
     change(path, "train.detected", (3, 2), False)
-    assert problems(path) == ["train sentence 's1': left_hand is not detected but not zero in frame 3"]
+    assert problems(path) == [
+        "train sentence 's1': left_hand is not detected but not zero in frame 3"
+    ]
 
 
 def test_a_face_of_zeros_that_was_detected(tmp_path):
     path = write(tmp_path / "tiny")
     change(path, "dev.landmarks", (slice(0, 2), slice(33, 501)), 0)
-    assert problems(path) == ["dev sentence 'd1': face is detected but all zero in 2 frames from 0 on"]
+    assert problems(path) == [
+        "dev sentence 'd1': face is detected but all zero in 2 frames from 0 on"
+    ]
 
 
 def test_negative_zeros_are_zeros(tmp_path):
@@ -178,7 +188,14 @@ def test_an_empty_annotation(tmp_path):
 
 @pytest.mark.parametrize(
     ("annotation", "frames", "possible"),
-    [("A B C", 9, True), ("A B C", 8, False), ("A A", 9, True), ("A A", 8, False), ("A B A", 9, True), ("A", 1, True)],
+    [
+        ("A B C", 9, True),
+        ("A B C", 8, False),
+        ("A A", 9, True),
+        ("A A", 8, False),
+        ("A B A", 9, True),
+        ("A", 1, True),
+    ],
 )
 def test_sentences_that_ctc_cannot_align(tmp_path, annotation, frames, possible):
     """9 frames give ceil(9 / 4) = 3 steps; A A needs 3, with the blank between."""
@@ -193,7 +210,9 @@ def test_sentences_that_ctc_cannot_align(tmp_path, annotation, frames, possible)
 
 
 def test_a_sentence_in_two_splits(tmp_path):
-    path = write(tmp_path / "tiny", {"train": [("s1", "anna", "A", 8)], "dev": [("s1", "anna", "A", 8)]})
+    path = write(
+        tmp_path / "tiny", {"train": [("s1", "anna", "A", 8)], "dev": [("s1", "anna", "A", 8)]}
+    )
     assert problems(path) == ["dev sentence 's1' is in split 'train' too"]
 
 
@@ -204,21 +223,34 @@ def test_a_recording_in_two_splits_under_another_id(tmp_path):
 
 
 def test_a_recording_twice_in_one_split_is_a_warning(tmp_path):
-    path = write(tmp_path / "tiny", {"train": [("s1", "anna", "A", 8), ("s2", "ben", "A", 8)]}, same_landmarks=True)
+    path = write(
+        tmp_path / "tiny",
+        {"train": [("s1", "anna", "A", 8), ("s2", "ben", "A", 8)]},
+        same_landmarks=True,
+    )
     assert problems(path) == []
     assert warnings(path) == ["train sentence 's2' has the landmarks of 's1' in the same split"]
 
 
 def test_sentences_in_which_nothing_was_detected(tmp_path):
-    with CorpusWriter(tmp_path / "tiny", name="tiny", fps=25, aspect_ratio=1.0, made_by={}) as writer:
+    with CorpusWriter(
+        tmp_path / "tiny", name="tiny", fps=25, aspect_ratio=1.0, made_by={}
+    ) as writer:
         for id in ("s1", "s2"):
-            writer.split("train").add(id, "anna", "A", np.zeros((5, 543, 3)), np.zeros((5, 4), dtype=bool))
+            writer.split("train").add(
+                id, "anna", "A", np.zeros((5, 543, 3)), np.zeros((5, 4), dtype=bool)
+            )
     assert problems(tmp_path / "tiny") == []
-    assert warnings(tmp_path / "tiny")[1] == "train sentence 's2': nothing was detected in any of its 5 frames"
+    assert (
+        warnings(tmp_path / "tiny")[1]
+        == "train sentence 's2': nothing was detected in any of its 5 frames"
+    )
 
 
 def test_splits_that_are_empty_or_missing(tmp_path):
-    with CorpusWriter(tmp_path / "tiny", name="tiny", fps=25, aspect_ratio=1.0, made_by={}) as writer:
+    with CorpusWriter(
+        tmp_path / "tiny", name="tiny", fps=25, aspect_ratio=1.0, made_by={}
+    ) as writer:
         writer.split("dev")
     assert problems(tmp_path / "tiny") == [
         "split 'dev' has no sentences",
@@ -237,7 +269,13 @@ def test_many_problems_of_a_kind_are_counted_not_all_listed(tmp_path):
 
 
 def test_lengths_and_room_for_ctc_are_told(make_corpus, tmp_path):
-    splits = {"train": [("SUN RAIN WIND", 20), ("SUN SUN SUN", 24), ("SUN RAIN SUN RAIN SUN RAIN WIND", 61)]}
+    splits = {
+        "train": [
+            ("SUN RAIN WIND", 20),
+            ("SUN SUN SUN", 24),
+            ("SUN RAIN SUN RAIN SUN RAIN WIND", 61),
+        ]
+    }
     notes = list(check_corpus(make_corpus(tmp_path / "lengths", splits)).notes())
     assert notes == [
         "train: shortest 'train-00' (20), longest 'train-02' (61); CTC is tightest in 'train-01': 6 steps, 5 needed",

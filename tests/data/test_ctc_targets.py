@@ -14,7 +14,10 @@ VOCABULARY = Vocabulary(["A", "B", "C"])
 
 def split_of(*rows: tuple[int, str], name: str = "train") -> Split:
     """Sentences of so many frames with these annotations."""
-    sentences = [Sentence(f"s{i}", "anna", frames, tuple(text.split())) for i, (frames, text) in enumerate(rows)]
+    sentences = [
+        Sentence(f"s{i}", "anna", frames, tuple(text.split()))
+        for i, (frames, text) in enumerate(rows)
+    ]
     total = sum(frames for frames, _ in rows)
     return Split(name, sentences, np.zeros((total, 543, 3), np.float16), np.ones((total, 4), bool))
 
@@ -36,7 +39,8 @@ def test_min_frames_is_the_fewest_that_can_be_aligned(glosses):
 def test_sentences_without_a_ctc_loss_are_told_apart():
     # 5 frames give 2 steps: A B fits, A A needs a blank between; 9 frames give 3
     prepared = prepare_split(
-        split_of((5, "A B"), (5, "A A"), (9, "A A"), (40, "A X"), (4, "A B"), (4, "X Y")), VOCABULARY
+        split_of((5, "A B"), (5, "A A"), (9, "A A"), (40, "A X"), (4, "A B"), (4, "X Y")),
+        VOCABULARY,
     )
     assert prepared.targets == [[1, 2], None, [1, 1], None, None, None]
     assert prepared.unknown_glosses == ["X", "X", "Y"]
@@ -45,7 +49,9 @@ def test_sentences_without_a_ctc_loss_are_told_apart():
 
 
 def test_warnings_name_the_unknown_glosses():
-    (line,) = prepare_split(split_of((5, "A A"), (40, "X A"), (40, "X"), name="dev"), VOCABULARY).warnings()
+    (line,) = prepare_split(
+        split_of((5, "A A"), (40, "X A"), (40, "X"), name="dev"), VOCABULARY
+    ).warnings()
     assert "2 occurrences of 1 glosses" in line and line.endswith(": X")
     assert prepare_split(split_of((40, "A")), VOCABULARY).warnings() == []
 

@@ -37,12 +37,19 @@ def assert_same_batches(split: Split, resident: CachedSplit, layout: Layout, pla
 @pytest.mark.parametrize("layout", [WHOLE, SOME], ids=["whole", "some"])
 def test_gathered_batches_are_those_that_are_read(split, layout):
     resident = CachedSplit(split, CPU, layout)
-    assert_same_batches(split, resident, layout, [np.array([5, 0, 7]), np.array([11]), np.arange(12), np.array([3, 3])])
+    assert_same_batches(
+        split,
+        resident,
+        layout,
+        [np.array([5, 0, 7]), np.array([11]), np.arange(12), np.array([3, 3])],
+    )
     assert resident.landmarks.nbytes + resident.detected.nbytes == cached_bytes([split], layout)
 
 
 @pytest.mark.parametrize("layout", [WHOLE, SOME], ids=["whole", "some"])
-def test_joined_sentences_are_gathered_from_the_same_landmarks(split, layout, make_corpus, tmp_path):
+def test_joined_sentences_are_gathered_from_the_same_landmarks(
+    split, layout, make_corpus, tmp_path
+):
     annotations = [*["SUN", "RAIN"] * 4, "SUN RAIN WIND HOUSE SUN"]
     split = Corpus(make_corpus(tmp_path / "short", {"train": annotations})).split("train")
     mixed = mix_sentences(split, np.arange(9), 1.0, 0, 1, min_frames)
@@ -53,14 +60,20 @@ def test_joined_sentences_are_gathered_from_the_same_landmarks(split, layout, ma
 
 
 def test_training_sees_the_same_from_a_resident_split(split):
-    prepared = prepare_split(split, Vocabulary.from_sentences(sentence.glosses for sentence in split.sentences))
+    prepared = prepare_split(
+        split, Vocabulary.from_sentences(sentence.glosses for sentence in split.sentences)
+    )
     plan, config = [np.arange(5), np.array([9, 7])], AugmentationConfig(time_mask=0.2)
     mapped, resident = FeaturePipeline(0.8, CPU), FeaturePipeline(0.8, CPU)
     resident.resident = [CachedSplit(split, CPU)]
     for augmentation in (config, AugmentationConfig(enabled=False)):
-        batches = [p.augmented_batches(prepared, plan, augmentation, 0, 1) for p in (mapped, resident)]
+        batches = [
+            p.augmented_batches(prepared, plan, augmentation, 0, 1) for p in (mapped, resident)
+        ]
         for expected, found in zip(*batches, strict=True):
-            assert torch.equal(found.features, expected.features) and torch.equal(found.detected, expected.detected)
+            assert torch.equal(found.features, expected.features) and torch.equal(
+                found.detected, expected.detected
+            )
             assert found.frames == expected.frames
 
 
@@ -76,7 +89,9 @@ def test_nan_is_found_once_and_named_when_its_sentence_is_asked_for(split):
             load_batch(broken, np.array([0, index]))
         with pytest.raises(DataError) as said:
             resident.batch(broken, np.array([0, index]))
-        assert f"train-{index:02d}: landmarks hold NaN" in str(said.value) and str(said.value) == str(expected.value)
+        assert f"train-{index:02d}: landmarks hold NaN" in str(said.value) and str(
+            said.value
+        ) == str(expected.value)
 
 
 def test_nan_in_a_sentence_that_follows_another_is_found_too(split, make_corpus, tmp_path):
@@ -104,7 +119,9 @@ def test_a_sentence_without_frames_is_an_error_here_too(split):
 def test_where_landmarks_stay_is_said(split, monkeypatch):
     assert "landmarks mapped" in FeaturePipeline(0.8, CPU).keep_resident([split])
     made = []
-    monkeypatch.setattr("data.pipeline.CachedSplit", lambda split, device, layout: made.append((split, layout)))
+    monkeypatch.setattr(
+        "data.pipeline.CachedSplit", lambda split, device, layout: made.append((split, layout))
+    )
     needed = cached_bytes([split], SOME)
     for free, kept in ((2.1 * needed, [(split, SOME)]), (1.9 * needed, [])):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, free))

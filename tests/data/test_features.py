@@ -21,12 +21,19 @@ from data.landmarks import FEATURE_BLOCKS, MIRRORED, NUM_FEATURES
 
 ASPECT = 0.8
 POSE, FACE, LEFT, RIGHT = range(4)
-# first landmark, landmark after the last, root of the fourth block, pose landmark it is carried along with
-PARTS = {POSE: (0, 33, 0, None), FACE: (33, 501, 201, 0), LEFT: (501, 522, 501, 15), RIGHT: (522, 543, 522, 16)}
+# first landmark, landmark after the last, root of the fourth block, pose landmark it is carried
+# along with
+PARTS = {
+    POSE: (0, 33, 0, None),
+    FACE: (33, 501, 201, 0),
+    LEFT: (501, 522, 501, 15),
+    RIGHT: (522, 543, 522, 16),
+}
 
 
 def fill(values: list, seen: list[bool]) -> list:
-    """One value (an array) a frame, interpolated where not seen, held at the ends, zeros when never seen."""
+    """One value (an array) a frame, interpolated where not seen, held at the ends, zeros when never
+    seen."""
     filled = []
     for t in range(len(values)):
         before = [s for s in range(t + 1) if seen[s]]
@@ -46,7 +53,8 @@ def fill(values: list, seen: list[bool]) -> list:
 
 
 def reference_body(landmarks: np.ndarray, detected: np.ndarray, aspect: float) -> np.ndarray:
-    """Body coordinates (T, 543, 3) of one sentence, frame by frame and point by point, as data/features.py defines them."""
+    """Body coordinates (T, 543, 3) of one sentence, frame by frame and point by point, as
+    data/features.py defines them."""
     frames = len(landmarks)
     image = landmarks.astype(np.float64).copy()
     image[:, :, 0] *= aspect  # into image heights
@@ -57,7 +65,9 @@ def reference_body(landmarks: np.ndarray, detected: np.ndarray, aspect: float) -
             if part == POSE:
                 body[:, point] = fill(list(image[:, point]), list(detected[:, POSE]))
                 continue
-            origins = [np.array([body[t, anchor, 0], body[t, anchor, 1], 0.0]) for t in range(frames)]
+            origins = [
+                np.array([body[t, anchor, 0], body[t, anchor, 1], 0.0]) for t in range(frames)
+            ]
             seen = [bool(detected[t, part] and detected[t, POSE]) for t in range(frames)]
             offsets = fill([image[t, point] - origins[t] for t in range(frames)], seen)
             body[:, point] = [offsets[t] + origins[t] for t in range(frames)]
@@ -66,7 +76,8 @@ def reference_body(landmarks: np.ndarray, detected: np.ndarray, aspect: float) -
         for t in range(frames)
         if detected[t, POSE]
     )
-    unit = widths[(len(widths) - 1) // 2] if widths else 1.0  # of an even number the lower of the middle two
+    # Of an even number the lower of the middle two
+    unit = widths[(len(widths) - 1) // 2] if widths else 1.0
     unit = max(unit, MIN_SHOULDER_WIDTH)
     for t in range(frames):
         centre = (body[t, 11] + body[t, 12]) / 2
@@ -79,11 +90,14 @@ def reference_body(landmarks: np.ndarray, detected: np.ndarray, aspect: float) -
 
 
 def reference_right_handed(body: np.ndarray) -> np.ndarray:
-    """The body, point by point in a mirror when the left wrist (15) is higher and moves more than the right one (16)."""
+    """The body, point by point in a mirror when the left wrist (15) is higher and moves more than
+    the right one (16)."""
     raised, moved = [], []
     for wrist in (15, 16):
         raised.append(sum(max(HIPS - frame[wrist, 1], 0) for frame in body))
-        moved.append(sum(np.hypot(*(b[wrist, :2] - a[wrist, :2])) for a, b in itertools.pairwise(body)))
+        moved.append(
+            sum(np.hypot(*(b[wrist, :2] - a[wrist, :2])) for a, b in itertools.pairwise(body))
+        )
     if not (raised[0] - raised[1] > 0.25 * len(body) and moved[0] > moved[1]):
         return body
     mirrored = np.empty_like(body)
@@ -92,7 +106,9 @@ def reference_right_handed(body: np.ndarray) -> np.ndarray:
     return mirrored
 
 
-def reference_features(landmarks: np.ndarray, detected: np.ndarray, aspect: float = ASPECT) -> np.ndarray:
+def reference_features(
+    landmarks: np.ndarray, detected: np.ndarray, aspect: float = ASPECT
+) -> np.ndarray:
     """Features (T, 6516) of one sentence."""
     body = reference_right_handed(reference_body(landmarks, detected, aspect))
     frames = len(body)
@@ -102,7 +118,11 @@ def reference_features(landmarks: np.ndarray, detected: np.ndarray, aspect: floa
         relative = body[t].copy()
         for start, stop, root, _ in PARTS.values():
             relative[start:stop] -= body[t, root]
-        rows.append(np.concatenate([body[t], (after - before) / 2, after - 2 * body[t] + before, relative]).reshape(-1))
+        rows.append(
+            np.concatenate(
+                [body[t], (after - before) / 2, after - 2 * body[t] + before, relative]
+            ).reshape(-1)
+        )
     return np.array(rows)
 
 
@@ -148,7 +168,9 @@ def test_features_equal_the_plain_reference(name):
     landmarks, detected = SENTENCES[name]
     found = compute_features(*batch_of([SENTENCES[name]]), ASPECT)[0]
     assert found.shape == (len(landmarks), NUM_FEATURES) and found.dtype == torch.float32
-    np.testing.assert_allclose(found.numpy(), reference_features(landmarks, detected), atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(
+        found.numpy(), reference_features(landmarks, detected), atol=1e-5, rtol=1e-5
+    )
 
 
 def test_a_padded_batch_equals_the_sentences_one_by_one():
@@ -186,7 +208,9 @@ def test_a_lost_hand_goes_where_the_arm_goes():
     landmarks[0, 1, 501:522] = 0
     detected = np.ones((1, 3, 4), dtype=bool)
     detected[0, 1, LEFT] = False
-    bridged = bridge_gaps(torch.from_numpy(landmarks), torch.from_numpy(detected), torch.tensor([3]))
+    bridged = bridge_gaps(
+        torch.from_numpy(landmarks), torch.from_numpy(detected), torch.tensor([3])
+    )
     assert bridged[0, 1, 501:522, 0].tolist() == pytest.approx([0.5 + (0.1 + 0.3) / 2] * 21)
     assert bridged[0, 1, 501:522, 2].tolist() == pytest.approx([0.6] * 21)  # z has its own root
 
@@ -194,18 +218,25 @@ def test_a_lost_hand_goes_where_the_arm_goes():
 def test_a_hand_never_seen_sits_in_its_wrist():
     landmarks, detected = SENTENCES["hand and face never seen"]
     bridged = bridge_gaps(*batch_of([(landmarks, detected)]))[0].numpy()
-    np.testing.assert_allclose(bridged[:, 501:522, :2], np.repeat(landmarks[:, 15:16, :2], 21, axis=1), atol=1e-6)
+    np.testing.assert_allclose(
+        bridged[:, 501:522, :2], np.repeat(landmarks[:, 15:16, :2], 21, axis=1), atol=1e-6
+    )
     assert not bridged[:, 501:522, 2].any()
-    np.testing.assert_allclose(bridged[:, 33:501, :2], np.repeat(landmarks[:, 0:1, :2], 468, axis=1), atol=1e-6)
+    np.testing.assert_allclose(
+        bridged[:, 33:501, :2], np.repeat(landmarks[:, 0:1, :2], 468, axis=1), atol=1e-6
+    )
 
 
 def test_shoulders_by_hand():
-    """Shoulders at (0.6, 0.5, -0.1) and (0.4, 0.5, 0.1) in an image twice as wide as high: 0.4 image heights apart."""
+    """Shoulders at (0.6, 0.5, -0.1) and (0.4, 0.5, 0.1) in an image twice as wide as high: 0.4
+    image heights apart."""
     landmarks = np.full((1, 1, 543, 3), 0.5, dtype=np.float32)
     landmarks[0, 0, 11], landmarks[0, 0, 12] = (0.6, 0.5, -0.1), (0.4, 0.5, 0.1)
     landmarks[0, 0, 0] = (0.5, 0.3, -0.2)
     landmarks[0, 0, 530] = (0.7, 0.9, 0.05)
-    body = body_coordinates(torch.from_numpy(landmarks), torch.ones(1, 1, 4, dtype=torch.bool), torch.tensor([1]), 2.0)
+    body = body_coordinates(
+        torch.from_numpy(landmarks), torch.ones(1, 1, 4, dtype=torch.bool), torch.tensor([1]), 2.0
+    )
     assert body[0, 0, 11].tolist() == pytest.approx([0.5, 0.0, -0.5])
     assert body[0, 0, 12].tolist() == pytest.approx([-0.5, 0.0, 0.5])
     assert body[0, 0, 0].tolist() == pytest.approx([0.0, -0.5, -1.0])
@@ -234,7 +265,9 @@ def test_a_body_seen_from_the_side_does_not_blow_up():
     np.testing.assert_allclose(body[0, :, 5, :2].numpy(), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["all seen", "hand lost at both ends", "pose lost inside, hands seen"])
+@pytest.mark.parametrize(
+    "name", ["all seen", "hand lost at both ends", "pose lost inside, hands seen"]
+)
 def test_place_and_size_in_the_image_do_not_matter(name):
     landmarks, detected = SENTENCES[name]
     moved = (landmarks * 0.5 + np.float32([0.2, -0.1, 0.0])).astype(np.float32)
@@ -251,7 +284,9 @@ def test_the_aspect_ratio_is_undone():
     wide = landmarks.copy()
     wide[..., [0, 2]] *= (4 / 3) / (16 / 9)
     narrow = compute_features(*batch_of([(landmarks, detected)]), 4 / 3)
-    torch.testing.assert_close(compute_features(*batch_of([(wide, detected)]), 16 / 9), narrow, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        compute_features(*batch_of([(wide, detected)]), 16 / 9), narrow, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_derivatives_of_uniform_and_accelerated_motion_by_hand():
@@ -275,15 +310,17 @@ def test_each_part_is_measured_from_its_root_in_the_fourth_block():
 
 
 def test_float16_storage_costs_little():
-    """Below 1, float16 is exact to 1/4096 of the image. In shoulder widths a position moves by at most that twice (the
-    point and the centre), a velocity once, an acceleration four times, a relative position twice; the rounded unit
-    adds a share of the value itself."""
+    """Below 1, float16 is exact to 1/4096 of the image. In shoulder widths a position moves by at
+    most that twice (the point and the centre), a velocity once, an acceleration four times, a
+    relative position twice; the rounded unit adds a share of the value itself."""
     random = np.random.default_rng(13)
     landmarks = random.uniform(0.1, 0.9, size=(30, 543, 3)).astype(np.float32)
     landmarks[:, 11], landmarks[:, 12] = (0.7, 0.5, 0), (0.3, 0.5, 0)
     detected = np.ones((30, 4), dtype=bool)
     exact = compute_features(*batch_of([(landmarks, detected)]), 1.0).reshape(30, 4, -1)
-    stored = compute_features(*batch_of([(landmarks.astype(np.float16), detected)]), 1.0).reshape(30, 4, -1)
+    stored = compute_features(*batch_of([(landmarks.astype(np.float16), detected)]), 1.0).reshape(
+        30, 4, -1
+    )
     step = 1 / 4096 / 0.4
     bound = step * torch.tensor([2.0, 1.0, 4.0, 2.0])[:, None] + 1.5 * step * exact.abs()
     assert ((stored - exact).abs() <= 1.01 * bound).all()
@@ -298,7 +335,11 @@ def test_take_frames_picks_rows_of_each_sentence():
 
 
 def test_frame_mask():
-    assert frame_mask(torch.tensor([1, 3, 0]), 3).tolist() == [[True, False, False], [True] * 3, [False] * 3]
+    assert frame_mask(torch.tensor([1, 3, 0]), 3).tolist() == [
+        [True, False, False],
+        [True] * 3,
+        [False] * 3,
+    ]
 
 
 # ---------------------------------------------------------------- which hand leads
@@ -353,9 +394,16 @@ def test_a_left_handed_sentence_gets_the_features_of_its_mirror_image():
 
 
 def test_sentences_of_one_batch_are_turned_apart():
-    left, right = two_wrists([(1, -1), (0, -1)], [(1, 1), (1, 1)]), two_wrists([(1, 1), (1, 1)], [(1, -1), (0, -1)])
+    left, right = (
+        two_wrists([(1, -1), (0, -1)], [(1, 1), (1, 1)]),
+        two_wrists([(1, 1), (1, 1)], [(1, -1), (0, -1)]),
+    )
     body, detected = torch.cat([left, right]), torch.tensor([[[True, True, False, True]] * 2] * 2)
     found, seen = right_handed(body, detected, torch.tensor([2, 2]))
-    assert found[0, 1, 16].tolist() == [0.0, -1.0, 0.0] and found[0, 0, 16].tolist() == [-1.0, -1.0, 0.0]
+    assert found[0, 1, 16].tolist() == [0.0, -1.0, 0.0] and found[0, 0, 16].tolist() == [
+        -1.0,
+        -1.0,
+        0.0,
+    ]
     assert torch.equal(found[1], body[1])
     assert seen[:, 0].tolist() == [[True, True, True, False], [True, True, False, True]]

@@ -25,6 +25,7 @@ def test_a_draw_depends_on_the_names_and_on_nothing_drawn_before():
 
 
 def test_draws_stay_the_same_from_release_to_release():
-    """An interrupted run goes on with the same order and augmentation after an update of the program."""
+    """An interrupted run goes on with the same order and augmentation after an update of the
+    program."""
     assert key(0, 1, "order") == 0x36E044B32D073932
     assert generator(0, 1, "order").permutation(6).tolist() == [4, 1, 5, 3, 2, 0]

@@ -4,12 +4,25 @@ import numpy as np
 import pytest
 
 from data import landmarks
-from data.landmarks import PART_ANCHORS, PART_ROOTS, PART_SLICES, PARTS, SUBSETS, feature_columns, subset
+from data.landmarks import (
+    PART_ANCHORS,
+    PART_ROOTS,
+    PART_SLICES,
+    PARTS,
+    SUBSETS,
+    feature_columns,
+    subset,
+)
 from errors import UsageError
 
 
 def test_parts_follow_one_another_and_fill_the_layout():
-    assert [PART_SLICES[part] for part in PARTS] == [slice(0, 33), slice(33, 501), slice(501, 522), slice(522, 543)]
+    assert [PART_SLICES[part] for part in PARTS] == [
+        slice(0, 33),
+        slice(33, 501),
+        slice(501, 522),
+        slice(522, 543),
+    ]
     assert landmarks.NUM_LANDMARKS == 33 + 468 + 21 + 21
     assert (landmarks.BLOCK, landmarks.NUM_FEATURES) == (1629, 6516)
 
@@ -18,7 +31,8 @@ def test_every_part_is_measured_from_a_point_of_its_own_and_carried_by_the_pose(
     for part, root in PART_ROOTS.items():
         assert PART_SLICES[part].start <= root < PART_SLICES[part].stop
     assert PART_ROOTS == {"pose": 0, "face": 33 + 168, "left_hand": 501, "right_hand": 522}
-    assert PART_ANCHORS == {"face": 0, "left_hand": 15, "right_hand": 16}  # MediaPipe: left is odd, right is even
+    # MediaPipe: left is odd, right is even
+    assert PART_ANCHORS == {"face": 0, "left_hand": 15, "right_hand": 16}
 
 
 def test_subsets_stay_in_their_part_and_name_each_point_once():
@@ -54,7 +68,14 @@ def test_the_whole_face_is_made_of_its_pieces():
 
 
 def test_rings_of_the_face_mesh_name_each_point_once():
-    sizes = {"LIPS_OUTER": 20, "LIPS_INNER": 20, "LEFT_BROW": 10, "RIGHT_BROW": 10, "LEFT_EYE": 16, "RIGHT_EYE": 16}
+    sizes = {
+        "LIPS_OUTER": 20,
+        "LIPS_INNER": 20,
+        "LEFT_BROW": 10,
+        "RIGHT_BROW": 10,
+        "LEFT_EYE": 16,
+        "RIGHT_EYE": 16,
+    }
     for name, size in (sizes | {"FACE_OVAL": 36}).items():
         ring = getattr(landmarks, name)
         assert len(ring) == len(set(ring)) == size, name
@@ -64,7 +85,8 @@ def test_rings_of_the_face_mesh_name_each_point_once():
 
 
 def test_well_known_points_of_the_face_mesh():
-    """Corners of the mouth 61 and 291, middle of the upper lip 0 and of the lower 17; eye corners 33, 133, 362, 263."""
+    """Corners of the mouth 61 and 291, middle of the upper lip 0 and of the lower 17; eye corners
+    33, 133, 362, 263."""
     assert {61, 291, 0, 17} <= set(landmarks.LIPS_OUTER)
     assert {78, 308, 13, 14} <= set(landmarks.LIPS_INNER)
     assert {33, 133, 159, 145} <= set(landmarks.RIGHT_EYE)
@@ -75,17 +97,21 @@ def test_well_known_points_of_the_face_mesh():
 
 def test_an_unknown_subset_names_the_nearest():
     assert subset("arms") == (0, 11, 12, 13, 14, 15, 16)
-    with pytest.raises(UsageError, match="unknown landmark subset 'lefthand': did you mean 'left_hand'"):
+    with pytest.raises(
+        UsageError, match="unknown landmark subset 'lefthand': did you mean 'left_hand'"
+    ):
         subset("lefthand")
 
 
 def test_feature_columns_worked_out_by_hand():
     np.testing.assert_array_equal(feature_columns((0,), ("position",)), [0, 1, 2])
-    np.testing.assert_array_equal(feature_columns((2, 1), ("position",)), [6, 7, 8, 3, 4, 5])  # order is kept
+    # Order is kept
+    np.testing.assert_array_equal(feature_columns((2, 1), ("position",)), [6, 7, 8, 3, 4, 5])
     np.testing.assert_array_equal(feature_columns((542,), ("position",)), [1626, 1627, 1628])
     np.testing.assert_array_equal(feature_columns((1,), ("velocity",)), [1632, 1633, 1634])
     np.testing.assert_array_equal(
-        feature_columns((0, 1), ("position", "relative")), [0, 1, 2, 3, 4, 5, 4887, 4888, 4889, 4890, 4891, 4892]
+        feature_columns((0, 1), ("position", "relative")),
+        [0, 1, 2, 3, 4, 5, 4887, 4888, 4889, 4890, 4891, 4892],
     )
 
 
@@ -94,11 +120,16 @@ def test_all_landmarks_in_all_blocks_are_all_columns():
 
 
 def test_feature_columns_pick_what_they_name():
-    """A vector whose value tells block, landmark and coordinate: block * 10^6 + landmark * 10 + coordinate."""
-    block, landmark, coordinate = np.meshgrid(np.arange(4), np.arange(543), np.arange(3), indexing="ij")
+    """A vector whose value tells block, landmark and coordinate: block * 10^6 + landmark * 10 +
+    coordinate."""
+    block, landmark, coordinate = np.meshgrid(
+        np.arange(4), np.arange(543), np.arange(3), indexing="ij"
+    )
     vector = (block * 1_000_000 + landmark * 10 + coordinate).reshape(-1)
     picked = vector[feature_columns(SUBSETS["right_hand"], ("acceleration",))]
-    assert picked.tolist() == [2_000_000 + point * 10 + axis for point in range(522, 543) for axis in range(3)]
+    assert picked.tolist() == [
+        2_000_000 + point * 10 + axis for point in range(522, 543) for axis in range(3)
+    ]
 
 
 def test_the_mirror_pairs_left_with_right_and_leaves_the_middle():
@@ -106,21 +137,67 @@ def test_the_mirror_pairs_left_with_right_and_leaves_the_middle():
     assert np.array_equal(mirrored[mirrored], np.arange(543))
     face = 33
     for left, right in (("LEFT_BROW", "RIGHT_BROW"), ("LEFT_EYE", "RIGHT_EYE")):
-        assert [mirrored[face + i] - face for i in getattr(landmarks, left)] == list(getattr(landmarks, right))
+        assert [mirrored[face + i] - face for i in getattr(landmarks, left)] == list(
+            getattr(landmarks, right)
+        )
     for ring in ("LIPS_OUTER", "LIPS_INNER", "FACE_OVAL"):
         points = {face + i for i in getattr(landmarks, ring)}
         assert {int(mirrored[i]) for i in points} == points
-    assert [int(mirrored[face + i]) - face for i in (1, 10, 152, 168, 61, 13)] == [1, 10, 152, 168, 291, 13]
-    # MediaPipe's pose: nose, eyes (inner, middle, outer), ears, mouth, then left odd and right even.
-    pose = [0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15, 18, 17, 20, 19, 22, 21, 24, 23, 26, 25, 28, 27]
+    assert [int(mirrored[face + i]) - face for i in (1, 10, 152, 168, 61, 13)] == [
+        1,
+        10,
+        152,
+        168,
+        291,
+        13,
+    ]
+    # MediaPipe's pose: nose, eyes (inner, middle, outer), ears, mouth, then left odd and right
+    # even.
+    pose = [
+        0,
+        4,
+        5,
+        6,
+        1,
+        2,
+        3,
+        8,
+        7,
+        10,
+        9,
+        12,
+        11,
+        14,
+        13,
+        16,
+        15,
+        18,
+        17,
+        20,
+        19,
+        22,
+        21,
+        24,
+        23,
+        26,
+        25,
+        28,
+        27,
+    ]
     assert mirrored[:33].tolist() == [*pose, 30, 29, 32, 31]
     assert mirrored[501:522].tolist() == list(range(522, 543))
-    assert [landmarks.PARTS[i] for i in landmarks.MIRRORED_PARTS] == ["pose", "face", "right_hand", "left_hand"]
+    assert [landmarks.PARTS[i] for i in landmarks.MIRRORED_PARTS] == [
+        "pose",
+        "face",
+        "right_hand",
+        "left_hand",
+    ]
 
 
 def test_fingers_are_the_hand_without_its_wrist():
     assert sorted(point for finger in landmarks.FINGERS for point in finger) == list(range(1, 21))
-    assert [finger[0] for finger in landmarks.FINGERS] == [1, 5, 9, 13, 17]  # MediaPipe: thumb's CMC, the others' MCP
+    # MediaPipe: thumb's CMC, the others' MCP
+    assert [finger[0] for finger in landmarks.FINGERS] == [1, 5, 9, 13, 17]
 
 
 def test_columns_without_depth_are_x_and_y():

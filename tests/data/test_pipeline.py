@@ -21,7 +21,9 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def train(tiny_corpus):
     split = Corpus(tiny_corpus).split("train")
-    return prepare_split(split, Vocabulary.from_sentences(sentence.glosses for sentence in split.sentences))
+    return prepare_split(
+        split, Vocabulary.from_sentences(sentence.glosses for sentence in split.sentences)
+    )
 
 
 def features_of(split, index: int) -> torch.Tensor:
@@ -44,7 +46,11 @@ def test_batches_come_in_the_order_of_the_plan(train, count):
 
 
 def test_statistics_equal_those_of_all_frames_joined(train):
-    joined = torch.cat([features_of(train.split, index) for index in range(len(train.split))]).double().numpy()
+    joined = (
+        torch.cat([features_of(train.split, index) for index in range(len(train.split))])
+        .double()
+        .numpy()
+    )
     mean, std = feature_statistics(FeaturePipeline(0.8, CPU), train.split, batch_size=5)
     assert mean.shape == std.shape == (6516,) and mean.dtype == torch.float32
     np.testing.assert_allclose(mean.numpy(), joined.mean(0), atol=1e-5)
@@ -67,7 +73,9 @@ def test_without_augmentation_the_batches_are_the_plain_ones(train):
     (same,) = pipeline.augmented_batches(train, plan, AugmentationConfig(enabled=False), 0, 1)
     assert torch.equal(plain.features, same.features)
     (other,) = pipeline.augmented_batches(train, plan, AugmentationConfig(), 0, 1)
-    assert other.features.shape != plain.features.shape or not torch.allclose(other.features, plain.features)
+    assert other.features.shape != plain.features.shape or not torch.allclose(
+        other.features, plain.features
+    )
 
 
 def test_an_augmented_sentence_depends_on_seed_epoch_and_id_alone(train):
@@ -82,8 +90,12 @@ def test_an_augmented_sentence_depends_on_seed_epoch_and_id_alone(train):
 
     pipeline = FeaturePipeline(0.8, CPU)
     expected = sentence(pipeline, [np.array([1, 5]), np.array([2])])
-    torch.testing.assert_close(sentence(pipeline, [np.array([2]), np.array([7, 0, 5])]), expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(sentence(FeaturePipeline(0.8, CPU), [np.array([5])]), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        sentence(pipeline, [np.array([2]), np.array([7, 0, 5])]), expected, atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(
+        sentence(FeaturePipeline(0.8, CPU), [np.array([5])]), expected, atol=1e-5, rtol=0
+    )
     for changed in ({"seed": 1}, {"epoch": 2}):
         found = sentence(pipeline, [np.array([5])], **changed)
         assert found.shape != expected.shape or not torch.allclose(found, expected, atol=1e-3)
@@ -101,7 +113,9 @@ def test_augmented_sentences_can_always_be_aligned(train):
 
 
 def test_a_reader_abandoned_in_the_middle_ends(train):
-    batches = FeaturePipeline(0.8, CPU).batches(train.split, [np.array([index]) for index in range(12)])
+    batches = FeaturePipeline(0.8, CPU).batches(
+        train.split, [np.array([index]) for index in range(12)]
+    )
     next(batches)
     batches.close()
 
@@ -121,17 +135,23 @@ ALL_OF_IT = {
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("names", [("arms",), ("brows", "left_hand"), ("pose_all", "eyes", "right_hand")])
+@pytest.mark.parametrize(
+    "names", [("arms",), ("brows", "left_hand"), ("pose_all", "eyes", "right_hand")]
+)
 def test_features_of_some_landmarks_are_those_of_the_whole_vector(train, names, causal):
     layout = Layout({index for name in names for index in subset(name)})
     assert len(layout) < 130
     for config in (AugmentationConfig(enabled=False), AugmentationConfig(**ALL_OF_IT)):
         pipelines = [FeaturePipeline(0.8, CPU, causal, one) for one in (WHOLE, layout)]
         plan = [np.arange(8), np.arange(8, 12)]
-        for whole, some in zip(*(p.augmented_batches(train, plan, config, 0, 1) for p in pipelines), strict=True):
+        for whole, some in zip(
+            *(p.augmented_batches(train, plan, config, 0, 1) for p in pipelines), strict=True
+        ):
             expected = whole.features[:, :, torch.from_numpy(layout.whole_columns)]
             torch.testing.assert_close(some.features, expected, atol=1e-6, rtol=1e-5)
-            assert torch.equal(some.detected, whole.detected) and torch.equal(some.lengths, whole.lengths)
+            assert torch.equal(some.detected, whole.detected) and torch.equal(
+                some.lengths, whole.lengths
+            )
 
 
 def test_a_sentence_that_is_mirrored_as_its_left_hand_leads(train):
@@ -143,7 +163,9 @@ def test_a_sentence_that_is_mirrored_as_its_left_hand_leads(train):
     some = batch.landmarks[:, :, torch.from_numpy(layout.landmarks)]
     body, _ = sentence_body(some, batch.detected, batch.lengths, 0.8, layout=layout)
     found = feature_blocks(body, batch.lengths, layout)
-    torch.testing.assert_close(found, whole[:, :, torch.from_numpy(layout.whole_columns)], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        found, whole[:, :, torch.from_numpy(layout.whole_columns)], atol=1e-6, rtol=1e-5
+    )
 
 
 def test_the_whole_layout_is_the_contracts():
@@ -152,10 +174,17 @@ def test_the_whole_layout_is_the_contracts():
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"part_encoder": "graph", "hand_blocks": "position"}, {"face_subset": "face_all"}]
+    "settings",
+    [{}, {"part_encoder": "graph", "hand_blocks": "position"}, {"face_subset": "face_all"}],
 )
 def test_a_model_reads_the_same_from_its_own_landmarks(train, settings):
-    sizes = {"pose_width": 8, "face_width": 8, "hand_width": 8, "fusion_width": 16, "inception_widths": (16, 16)}
+    sizes = {
+        "pose_width": 8,
+        "face_width": 8,
+        "hand_width": 8,
+        "fusion_width": 16,
+        "inception_widths": (16, 16),
+    }
     config = ModelConfig(**sizes, conformer_width=8, **settings)
     model = I3DTeacher(config, 6).eval()
     layout = Layout(model.landmarks_read)

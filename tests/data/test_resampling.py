@@ -19,7 +19,9 @@ def resample(times, rate: float, seen=lambda time: SEEN) -> list[tuple[float, np
     return [frame for time in times for frame in resampler.push(time, moving(time), seen(time))]
 
 
-@pytest.mark.parametrize(("source", "rate", "count"), [(30, 25, 83), (50, 25, 50), (25, 25, 100), (12.5, 25, 199)])
+@pytest.mark.parametrize(
+    ("source", "rate", "count"), [(30, 25, 83), (50, 25, 50), (25, 25, 100), (12.5, 25, 199)]
+)
 def test_frames_are_where_they_would_be_at_that_rate(source, rate, count):
     frames = resample(np.arange(100) / source, rate)
     # The last frame that is due is at or before the last one that came: (100 - 1) / source seconds.
@@ -30,7 +32,9 @@ def test_frames_are_where_they_would_be_at_that_rate(source, rate, count):
 
 def test_uneven_times_of_a_camera_and_a_pause():
     frames = resample([0.0, 0.07, 0.1, 0.11, 1.0], 10)
-    np.testing.assert_allclose([landmarks[0, 0] for landmarks, _ in frames], np.arange(11) / 10, atol=1e-6)
+    np.testing.assert_allclose(
+        [landmarks[0, 0] for landmarks, _ in frames], np.arange(11) / 10, atol=1e-6
+    )
 
 
 def test_a_part_that_only_one_of_two_frames_has_is_not_blended():

@@ -6,8 +6,12 @@ from data.sentence_mixing import MixedSplit, mix_sentences
 
 
 def split_of(*sentences: tuple[str, str, int, str]) -> Split:
-    """(id, signer, frames, glosses) each; landmarks hold the frame's number over all, so that rows can be told apart."""
-    rows = [Sentence(id, signer, frames, tuple(glosses.split())) for id, signer, frames, glosses in sentences]
+    """(id, signer, frames, glosses) each; landmarks hold the frame's number over all, so that rows
+    can be told apart."""
+    rows = [
+        Sentence(id, signer, frames, tuple(glosses.split()))
+        for id, signer, frames, glosses in sentences
+    ]
     total = sum(row.frames for row in rows)
     landmarks = np.broadcast_to(np.arange(total, dtype=np.float16)[:, None, None], (total, 543, 3))
     return Split("train", rows, landmarks, np.ones((total, 4), dtype=bool))
@@ -17,7 +21,10 @@ def test_a_mixed_sentence_by_hand():
     split = split_of(("a", "anna", 3, "X Y"), ("b", "anna", 2, "Z"))
     mixed = MixedSplit(split, np.array([1, -1]), np.array([2, 0]))
     assert mixed.lengths.tolist() == [7, 2] and len(mixed) == 2
-    assert mixed.sentences[0] == Sentence("a", "anna", 7, ("X", "Y", "Z")) and mixed.sentences[1] == split.sentences[1]
+    assert (
+        mixed.sentences[0] == Sentence("a", "anna", 7, ("X", "Y", "Z"))
+        and mixed.sentences[1] == split.sentences[1]
+    )
     landmarks, detected = mixed.read(0)
     assert landmarks.dtype == np.float16 and detected.shape == (7, 4)
     # 0 1 2 of the first, two frames in equal steps from 2 to 3, then 3 4 of the second
@@ -49,7 +56,11 @@ def test_partners_are_of_the_same_signer_usable_and_fit():
         assert other != index and other in usable and index in usable
         assert split.sentences[other].signer == split.sentences[index].signer
         assert 2 <= mixed.gaps[index] <= 6
-        assert mixed.lengths[index] == split.lengths[index] + mixed.gaps[index] + split.lengths[other] <= 200
+        assert (
+            mixed.lengths[index]
+            == split.lengths[index] + mixed.gaps[index] + split.lengths[other]
+            <= 200
+        )
     assert 60 not in joined, "the longest stays alone"
     assert [s.id for s in mixed.sentences] == [s.id for s in split.sentences]
 
@@ -59,8 +70,13 @@ def test_mixing_is_keyed_and_as_often_as_said():
     partners = mix_sentences(split, usable, 0.3, 5, 2, len).partners
     assert np.array_equal(partners, mix_sentences(split, usable, 0.3, 5, 2, len).partners)
     for seed, epoch in ((5, 3), (6, 2)):
-        assert not np.array_equal(partners, mix_sentences(split, usable, 0.3, seed, epoch, len).partners)
-    shares = [(mix_sentences(split, usable, 0.3, 5, epoch, len).partners >= 0).mean() for epoch in range(30)]
+        assert not np.array_equal(
+            partners, mix_sentences(split, usable, 0.3, seed, epoch, len).partners
+        )
+    shares = [
+        (mix_sentences(split, usable, 0.3, 5, epoch, len).partners >= 0).mean()
+        for epoch in range(30)
+    ]
     assert 0.2 < np.mean(shares) < 0.35
     assert mix_sentences(split, usable, 0.0, 5, 2, len) is split
 
@@ -80,9 +96,15 @@ def test_sentences_that_just_suffice_are_not_joined_where_they_would_not():
 
 def test_a_partner_that_is_short_enough_is_found_among_many_that_are_not():
     split = split_of(
-        *[(f"long{i}", "anna", 60, "L") for i in range(20)], ("a", "anna", 20, "A"), ("b", "anna", 30, "B")
+        *[(f"long{i}", "anna", 60, "L") for i in range(20)],
+        ("a", "anna", 20, "A"),
+        ("b", "anna", 30, "B"),
     )
-    joined = [mix_sentences(split, np.arange(22), 1.0, 0, epoch, len).partners for epoch in range(40)]
+    joined = [
+        mix_sentences(split, np.arange(22), 1.0, 0, epoch, len).partners for epoch in range(40)
+    ]
     assert all((partners[:20] == -1).all() for partners in joined)
-    assert {int(partners[21]) for partners in joined} == {20}, "30 and 30 with a gap are more than 60"
+    assert {int(partners[21]) for partners in joined} == {20}, (
+        "30 and 30 with a gap are more than 60"
+    )
     assert {int(partners[20]) for partners in joined} == {-1, 21}, "a itself is drawn as often as b"

@@ -11,7 +11,8 @@ def ctc_log_probability() -> Callable[[torch.Tensor, list[list[int]]], torch.Ten
     """(log_probs, readings) -> log P of each reading by torch's own CTC loss."""
 
     def log_probability(log_probs: torch.Tensor, readings: list[list[int]]) -> torch.Tensor:
-        """log P(reading) summed over all alignments, by torch's CTC loss: float64 (N,), -inf where there is no alignment."""
+        """log P(reading) summed over all alignments, by torch's CTC loss: float64 (N,), -inf where
+        there is no alignment."""
         values = []
         for reading in readings:
             loss = torch.nn.functional.ctc_loss(

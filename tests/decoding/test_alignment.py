@@ -16,8 +16,11 @@ def log_probs(*rows: tuple[float, float, float]) -> torch.Tensor:
 
 
 def test_seconds_and_confidence_of_each_gloss():
-    # blank, RAIN (0.6), RAIN (0.8), blank, SUN (0.9); steps of 0.16 s; the recording ends within the last one.
-    rows = log_probs((0.8, 0.1, 0.1), (0.3, 0.6, 0.1), (0.1, 0.8, 0.1), (0.9, 0.05, 0.05), (0.05, 0.05, 0.9))
+    # blank, RAIN (0.6), RAIN (0.8), blank, SUN (0.9); steps of 0.16 s; the recording ends within
+    # the last one.
+    rows = log_probs(
+        (0.8, 0.1, 0.1), (0.3, 0.6, 0.1), (0.1, 0.8, 0.1), (0.9, 0.05, 0.05), (0.05, 0.05, 0.9)
+    )
     rain, sun = timed_glosses(rows, [1, 2], VOCABULARY, step=0.16, until=0.75)
     assert (rain.gloss, sun.gloss) == ("RAIN", "SUN")
     assert (rain.start, rain.end) == pytest.approx((0.16, 0.48))

@@ -15,7 +15,11 @@ from decoding.language_model import LanguageModel, train_language_model
 
 
 def random_log_probs(steps: int, classes: int, seed: int, sharpness: float = 1.5) -> torch.Tensor:
-    return torch.randn(steps, classes, generator=torch.Generator().manual_seed(seed)).mul(sharpness).log_softmax(-1)
+    return (
+        torch.randn(steps, classes, generator=torch.Generator().manual_seed(seed))
+        .mul(sharpness)
+        .log_softmax(-1)
+    )
 
 
 def read(log_probs: torch.Tensor, **options) -> list[tuple[list[int], float]]:
@@ -27,13 +31,20 @@ def enumerate_readings(log_probs: torch.Tensor) -> dict[tuple[int, ...], float]:
     readings: dict[tuple[int, ...], float] = {}
     for path in itertools.product(range(log_probs.shape[1]), repeat=len(log_probs)):
         reading = tuple(index for index, _ in itertools.groupby(path) if index)
-        probability = math.exp(sum(float(log_probs[step, index]) for step, index in enumerate(path)))
+        probability = math.exp(
+            sum(float(log_probs[step, index]) for step, index in enumerate(path))
+        )
         readings[reading] = readings.get(reading, 0.0) + probability
     return readings
 
 
 def slow_beam(
-    log_probs: torch.Tensor, width: int, tokens: int, model: torch.Tensor | None = None, weight=0.0, bonus=0.0
+    log_probs: torch.Tensor,
+    width: int,
+    tokens: int,
+    model: torch.Tensor | None = None,
+    weight=0.0,
+    bonus=0.0,
 ):
     """Prefix beam search as the textbooks have it: a dict of prefixes."""
     beam = {(): (1.0, 0.0)}
@@ -54,19 +65,26 @@ def slow_beam(
         kept = sorted(grown, key=lambda prefix: -sum(grown[prefix]))[:width]
         beam = {prefix: tuple(grown[prefix]) for prefix in kept if sum(grown[prefix]) > 0}
     final = {
-        p: math.log(sum(v)) + (weight * float(model[p[-1] if p else 0, 0]) if model is not None else 0)
+        p: math.log(sum(v))
+        + (weight * float(model[p[-1] if p else 0, 0]) if model is not None else 0)
         for p, v in beam.items()
     }
-    return sorted(((list(prefix), score) for prefix, score in final.items()), key=lambda reading: -reading[1])
+    return sorted(
+        ((list(prefix), score) for prefix, score in final.items()), key=lambda reading: -reading[1]
+    )
 
 
-@pytest.mark.parametrize(("steps", "classes"), [(1, 2), (1, 5), (2, 2), (5, 2), (4, 3), (6, 3), (5, 4)])
+@pytest.mark.parametrize(
+    ("steps", "classes"), [(1, 2), (1, 5), (2, 2), (5, 2), (4, 3), (6, 3), (5, 4)]
+)
 def test_a_wide_beam_finds_every_reading_with_the_sum_of_all_alignments(steps, classes):
     for seed in range(4):
         log_probs = random_log_probs(steps, classes, seed)
         expected = enumerate_readings(log_probs)
         found = read(log_probs, width=2 * len(expected))
-        assert {tuple(reading) for reading, _ in found} == set(expected) and len(found) == len(expected)
+        assert {tuple(reading) for reading, _ in found} == set(expected) and len(found) == len(
+            expected
+        )
         for reading, score in found:
             assert math.exp(score) == pytest.approx(expected[tuple(reading)], rel=1e-5), reading
         assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
@@ -74,7 +92,12 @@ def test_a_wide_beam_finds_every_reading_with_the_sum_of_all_alignments(steps, c
 
 @settings(max_examples=120, deadline=None)
 @given(
-    st.integers(1, 12), st.integers(2, 7), st.integers(1, 8), st.integers(1, 7), st.integers(0, 10_000), st.booleans()
+    st.integers(1, 12),
+    st.integers(2, 7),
+    st.integers(1, 8),
+    st.integers(1, 7),
+    st.integers(0, 10_000),
+    st.booleans(),
 )
 def test_equals_the_slow_reference_at_any_width(steps, classes, width, tokens, seed, with_model):
     log_probs = random_log_probs(steps, classes, seed)
@@ -82,16 +105,29 @@ def test_equals_the_slow_reference_at_any_width(steps, classes, width, tokens, s
     if with_model:
         table = random_log_probs(classes, classes, seed + 1)
         model = LanguageModel(table, table[0], torch.zeros(classes))
-        options, arguments = {"language_model": model, "lm_weight": 0.7, "gloss_bonus": 0.4}, (table, 0.7, 0.4)
+        options, arguments = (
+            {"language_model": model, "lm_weight": 0.7, "gloss_bonus": 0.4},
+            (table, 0.7, 0.4),
+        )
     expected = slow_beam(log_probs, width, tokens, *arguments)
     found = read(log_probs, width=width, tokens=tokens, **options)
     assert [reading for reading, _ in found] == [reading for reading, _ in expected]
-    assert [score for _, score in found] == pytest.approx([score for _, score in expected], rel=1e-9, abs=1e-9)
+    assert [score for _, score in found] == pytest.approx(
+        [score for _, score in expected], rel=1e-9, abs=1e-9
+    )
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 40), st.integers(2, 30), st.integers(1, 12), st.integers(0, 10_000), st.floats(0.5, 8))
-def test_a_score_is_never_above_the_readings_probability(ctc_log_probability, steps, classes, width, seed, sharpness):
+@given(
+    st.integers(1, 40),
+    st.integers(2, 30),
+    st.integers(1, 12),
+    st.integers(0, 10_000),
+    st.floats(0.5, 8),
+)
+def test_a_score_is_never_above_the_readings_probability(
+    ctc_log_probability, steps, classes, width, seed, sharpness
+):
     log_probs = random_log_probs(steps, classes, seed, sharpness)
     found = read(log_probs, width=width, tokens=classes)
     exact = ctc_log_probability(log_probs, [reading for reading, _ in found]).tolist()
@@ -113,21 +149,27 @@ def flashlight_best(log_probs: torch.Tensor, width: int, tokens: int) -> list[in
 def test_the_best_reading_is_flashlights_in_99_of_100_cases():
     random = np.random.default_rng(0)
     cases = []
-    for _ in range(500):  # flat: everything is likely, so few steps and classes for what a beam of 50 can hold
+    # Flat: everything is likely, so few steps and classes for what a beam of 50 can hold
+    for _ in range(500):
         cases.append((int(random.integers(1, 6)), int(random.integers(2, 5)), 1.0, 50))
     for _ in range(500):  # peaky, as trained models are, mostly blank
         cases.append((int(random.integers(2, 51)), int(random.integers(2, 200)), 8.0, 10))
     same = 0
     for seed, (steps, classes, sharpness, width) in enumerate(cases):
         log_probs = random_log_probs(steps, classes, seed, sharpness)
-        same += read(log_probs, width=width, tokens=20)[0][0] == flashlight_best(log_probs, width, 20)
+        same += read(log_probs, width=width, tokens=20)[0][0] == flashlight_best(
+            log_probs, width, 20
+        )
     assert same >= 990
 
 
 def test_neighbours_and_padding_change_nothing_to_the_bit():
     lengths = [1, 37, 12, 5, 37, 20, 3]
     model = LanguageModel(table := random_log_probs(40, 40, 5), table[0], torch.zeros(40))
-    alone, batch = [], torch.randn(len(lengths), 45, 40, generator=torch.Generator().manual_seed(1)) * 30
+    alone, batch = (
+        [],
+        torch.randn(len(lengths), 45, 40, generator=torch.Generator().manual_seed(1)) * 30,
+    )
     batch[:, 40:] = torch.nan  # nothing behind an end is looked at
     for row, length in enumerate(lengths):
         batch[row, :length] = random_log_probs(length, 40, row)
@@ -135,9 +177,15 @@ def test_neighbours_and_padding_change_nothing_to_the_bit():
     for order in (range(7), [4, 1], [6, 0, 3], [2, 2, 2, 5, 1]):
         order = list(order)
         result = beam_search(
-            batch[order], torch.tensor([lengths[i] for i in order]), language_model=model, lm_weight=0.5, tokens=8
+            batch[order],
+            torch.tensor([lengths[i] for i in order]),
+            language_model=model,
+            lm_weight=0.5,
+            tokens=8,
         )
-        assert [result.readings(row) for row in range(len(order))] == [alone[index] for index in order]
+        assert [result.readings(row) for row in range(len(order))] == [
+            alone[index] for index in order
+        ]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -157,8 +205,13 @@ def rows(*values: list[float]) -> torch.Tensor:
 
 
 def test_edge_cases():
-    assert read(rows([0.9, 0.1])) == [([], pytest.approx(math.log(0.9))), ([1], pytest.approx(math.log(0.1)))]
-    assert read(rows(*[[1.0, 0.0, 0.0]] * 3)) == [([], pytest.approx(0))], "all blank: one reading, an empty one"
+    assert read(rows([0.9, 0.1])) == [
+        ([], pytest.approx(math.log(0.9))),
+        ([1], pytest.approx(math.log(0.1))),
+    ]
+    assert read(rows(*[[1.0, 0.0, 0.0]] * 3)) == [([], pytest.approx(0))], (
+        "all blank: one reading, an empty one"
+    )
     found = read(rows([0.0, 1.0], [1.0, 0.0], [0.0, 1.0]))
     assert found == [([1, 1], pytest.approx(0))], "a repeat across a blank is two glosses"
     assert read(rows([0.0, 1.0], [0.0, 1.0]))[0][0] == [1], "a repeat without a blank is one"
@@ -217,7 +270,10 @@ def test_the_language_model_decides_what_sounds_alike(ctc_log_probability):
 
 def spans(log_probs: torch.Tensor, reading: list[int]) -> list[tuple[int, int]]:
     begins, ends = gloss_spans(
-        log_probs[None], torch.tensor([len(log_probs)]), torch.tensor([reading]), torch.tensor([len(reading)])
+        log_probs[None],
+        torch.tensor([len(log_probs)]),
+        torch.tensor([reading]),
+        torch.tensor([len(reading)]),
     )
     return list(zip(begins[0].tolist(), ends[0].tolist(), strict=True))
 
@@ -226,7 +282,9 @@ def best_alignment(log_probs: torch.Tensor, reading: list[int]) -> float:
     """The highest log-probability of a path that collapses to the reading, over all paths."""
     paths = itertools.product(range(log_probs.shape[1]), repeat=len(log_probs))
     good = (path for path in paths if [i for i, _ in itertools.groupby(path) if i] == reading)
-    return max(sum(float(log_probs[step, index]) for step, index in enumerate(path)) for path in good)
+    return max(
+        sum(float(log_probs[step, index]) for step, index in enumerate(path)) for path in good
+    )
 
 
 def test_spans_by_hand():
@@ -258,7 +316,10 @@ def test_spans_of_a_batch_are_those_of_each_sentence():
         log_probs[row, :length] = random_log_probs(length, 4, row)
     padded = torch.tensor([reading + [0] * (3 - len(reading)) for reading in readings])
     begins, ends = gloss_spans(
-        log_probs, torch.tensor(lengths), padded, torch.tensor([len(reading) for reading in readings])
+        log_probs,
+        torch.tensor(lengths),
+        padded,
+        torch.tensor([len(reading) for reading in readings]),
     )
     for row, reading in enumerate(readings):
         count = len(reading)

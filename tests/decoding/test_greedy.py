@@ -8,7 +8,8 @@ from decoding.greedy import best_path, greedy_decode
 def log_probs_of(paths: list[list[int]], classes: int = 5) -> torch.Tensor:
     """(B, T, V) whose best classes are the given paths, zero-padded."""
     longest = max(map(len, paths))
-    padded = torch.tensor([path + [1] * (longest - len(path)) for path in paths])  # a gloss behind the end
+    # A gloss behind the end
+    padded = torch.tensor([path + [1] * (longest - len(path)) for path in paths])
     return torch.nn.functional.one_hot(padded, classes).float().mul(3).log_softmax(-1)
 
 

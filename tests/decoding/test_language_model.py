@@ -8,11 +8,23 @@ from data.vocabulary import Vocabulary
 from decoding.language_model import perplexity, read_arpa, train_language_model, write_arpa
 from errors import DataError
 
-TRAIN = [s.split() for s in ("SUN RAIN", "SUN RAIN WIND", "RAIN", "SUN SUN", "WIND RAIN WIND", "RAIN WIND SUN RAIN")]
+TRAIN = [
+    s.split()
+    for s in (
+        "SUN RAIN",
+        "SUN RAIN WIND",
+        "RAIN",
+        "SUN SUN",
+        "WIND RAIN WIND",
+        "RAIN WIND SUN RAIN",
+    )
+]
 VOCABULARY = Vocabulary(["RAIN", "SNOW", "SUN", "WIND"])  # SNOW is in no sentence
 
 
-def plain_probability(sentences: list[list[str]], words: list[str], before: str, word: str) -> float:
+def plain_probability(
+    sentences: list[list[str]], words: list[str], before: str, word: str
+) -> float:
     """Interpolated Kneser–Ney from the formula, with dictionaries and loops."""
     bigrams: dict[tuple[str, str], int] = {}
     for sentence in sentences:
@@ -41,13 +53,17 @@ def test_every_probability_equals_the_formula():
     for row, before in enumerate(contexts):
         for column, word in enumerate(words):
             expected = plain_probability(TRAIN, words, before, word)
-            assert math.exp(model.table[row, column]) == pytest.approx(expected, rel=1e-5), (before, word)
+            assert math.exp(model.table[row, column]) == pytest.approx(expected, rel=1e-5), (
+                before,
+                word,
+            )
     assert model.table.exp().sum(1).tolist() == pytest.approx([1.0] * 5, abs=1e-6)
     assert model.table.dtype == torch.float32
 
 
 def test_by_hand():
-    """Two sentences A, A B: bigrams <s>A 2, A</s> 1, AB 1, B</s> 1; D = 3 / (3 + 2) = 0.6, lower D = 2 / (2 + 2) = 0.5."""
+    """Two sentences A, A B: bigrams <s>A 2, A</s> 1, AB 1, B</s> 1; D = 3 / (3 + 2) = 0.6, lower D
+    = 2 / (2 + 2) = 0.5."""
     model = train_language_model([["A"], ["A", "B"]], Vocabulary(["A", "B"]))
     unigram_a = 0.5 / 4 + 0.5 * 3 / 4 / 3
     assert math.exp(model.unigram[1]) == pytest.approx(unigram_a)
@@ -76,7 +92,9 @@ def test_arpa_there_and_back(tmp_path):
     lines = (tmp_path / "model.arpa").read_text(encoding="utf-8").splitlines()
     bigrams = lines[lines.index("\\2-grams:") + 1 : lines.index("\\end\\") - 1]
     assert lines[:3] == ["\\data\\", "ngram 1=6", f"ngram 2={len(bigrams)}"]
-    assert len(bigrams) == len({pair for s in TRAIN for pair in itertools.pairwise(["<s>", *s, "</s>"])})
+    assert len(bigrams) == len(
+        {pair for s in TRAIN for pair in itertools.pairwise(["<s>", *s, "</s>"])}
+    )
     fields = next(line for line in lines if line.endswith("<s> SUN")).split()
     assert 10 ** float(fields[0]) == pytest.approx(math.exp(model.table[0, 3]), rel=1e-4)
 
@@ -124,7 +142,10 @@ def test_a_larger_models_bigrams_are_taken_and_the_rest_left(tmp_path):
         ("hello", "is not an ARPA file"),
         (LARGER.replace("-0.6\tSUN", "x\tSUN"), "line 10: expected '<log10> <1 words>"),
         (LARGER.replace("-0.3\tSUN RAIN", "-0.3\tSUN"), "line 16: expected '<log10> <2 words>"),
-        (LARGER.replace("SUN", "SOL").replace("RAIN", "PLUIE"), "no unigram for any of the 2 glosses"),
+        (
+            LARGER.replace("SUN", "SOL").replace("RAIN", "PLUIE"),
+            "no unigram for any of the 2 glosses",
+        ),
     ],
 )
 def test_broken_files_are_refused_in_one_line(tmp_path, text, message):

@@ -34,7 +34,9 @@ def greedy(rows: list[list[float]]) -> list[int]:
     return greedy_decode(log_probs_of(rows)[None], torch.tensor([len(rows)]))[0]
 
 
-@pytest.mark.parametrize(("count", "k"), [(1, 0.5), (5, 0.5), (6, 0.3), (15, 0.3), (16, 0.2), (40, 0.2)])
+@pytest.mark.parametrize(
+    ("count", "k"), [(1, 0.5), (5, 0.5), (6, 0.3), (15, 0.3), (16, 0.2), (40, 0.2)]
+)
 def test_the_threshold_is_mean_minus_k_deviations(count, k):
     confidences = [0.2 + 0.6 * (i % 2) for i in range(count)]
     mean = sum(confidences) / count
@@ -47,7 +49,9 @@ def test_trimming_by_hand():
     assert trim_trailing([1, 2, 3, 4], [0.9, 0.9, 0.9, 0.1]) == [1, 2, 3]
     assert trim_trailing([1, 2, 3, 4, 5], [1.0, 1.0, 1.0, 0.1, 0.1]) == [1, 2, 3]
     assert trim_trailing([1, 2, 3, 4], [0.9, 0.1, 0.1, 0.9]) == [1, 2, 3, 4], "only what trails"
-    assert trim_trailing([1, 2, 3, 4], [0.5, 0.5, 0.5, 0.5]) == [1, 2, 3, 4], "equal to the threshold stays"
+    assert trim_trailing([1, 2, 3, 4], [0.5, 0.5, 0.5, 0.5]) == [1, 2, 3, 4], (
+        "equal to the threshold stays"
+    )
     assert trim_trailing([1, 2, 3], [0.9, 0.1, 0.05]) == [1, 2], "the first two stay"
     assert trim_trailing([1, 2], [0.9, 0.001]) == [1, 2]
     assert trim_trailing([], []) == []
@@ -59,7 +63,9 @@ def test_no_more_than_50_glosses():
     classes = 62
     path = torch.arange(1, 61)
     log_probs = torch.nn.functional.one_hot(path, classes).float().mul(30).log_softmax(-1)
-    assert len(adaptive_decode(log_probs[None], torch.tensor([60]), LengthNormalization(1.0))[0]) == 50
+    assert (
+        len(adaptive_decode(log_probs[None], torch.tensor([60]), LengthNormalization(1.0))[0]) == 50
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -73,9 +79,9 @@ def test_where_the_model_is_sure_the_reading_is_the_greedy_one(path, steps_per_g
     logits += torch.randn(logits.shape, generator=torch.Generator().manual_seed(seed))
     log_probs = logits.log_softmax(-1)[None]
     lengths = torch.tensor([len(path)])
-    assert adaptive_decode(log_probs, lengths, LengthNormalization(steps_per_gloss)) == greedy_decode(
-        log_probs, lengths
-    )
+    assert adaptive_decode(
+        log_probs, lengths, LengthNormalization(steps_per_gloss)
+    ) == greedy_decode(log_probs, lengths)
 
 
 @settings(max_examples=60, deadline=None)
@@ -84,7 +90,11 @@ def test_without_normalisation_no_reading_is_less_probable_than_the_greedy_one(
     ctc_log_probability, steps, seed, sharpness
 ):
     # three classes and at most four steps: the beam holds every reading
-    log_probs = torch.randn(steps, 3, generator=torch.Generator().manual_seed(seed)).mul(sharpness).log_softmax(-1)
+    log_probs = (
+        torch.randn(steps, 3, generator=torch.Generator().manual_seed(seed))
+        .mul(sharpness)
+        .log_softmax(-1)
+    )
     lengths = torch.tensor([steps])
     settings = LengthNormalization(steps_per_gloss=1.0, strength=0.0)
     found = adaptive_decode(log_probs[None], lengths, settings)[0]
@@ -112,14 +122,16 @@ def test_a_spurious_gloss_at_the_end_is_taken_away(ctc_log_probability):
 
 
 def test_a_low_confidence_gloss_at_the_end_is_trimmed():
-    """The trailing 3 beats blank by more than a nat, so no blank penalty takes it away; its confidence does."""
+    """The trailing 3 beats blank by more than a nat, so no blank penalty takes it away; its
+    confidence does."""
     rows = [*SPURIOUS[:-1], [0.12, 0.42, 0.01, 0.45]]
     assert greedy(rows) == [1, 2, 1, 3]
     assert decode(rows, LengthNormalization(steps_per_gloss=2.0)) == [1, 2, 1]
 
 
 def test_a_glosss_confidence_is_the_highest_of_its_run():
-    """The first three glosses come in weakly and rise to 0.96: measured where they begin, the last would not stand out."""
+    """The first three glosses come in weakly and rise to 0.96: measured where they begin, the last
+    would not stand out."""
     rows = [
         [0.10, 0.40, 0.25, 0.25],
         [0.02, 0.96, 0.01, 0.01],
@@ -155,7 +167,9 @@ def test_the_score_by_hand():
     rows = [[0.55, 0.45], [0.9, 0.1]]  # readings () and (1,): the empty one is greedy
     empty = math.log(0.55 * 0.9)
     one = math.log(0.45 * 0.9 + 0.45 * 0.1 + 0.55 * 0.1)
-    assert greedy(rows) == [] and one > empty, "summed over alignments the gloss is the more probable"
+    assert greedy(rows) == [] and one > empty, (
+        "summed over alignments the gloss is the more probable"
+    )
     rows = [[0.7, 0.3], [0.9, 0.1]]
     empty, one = math.log(0.7 * 0.9), math.log(1 - 0.7 * 0.9)
     confidence = (0.7 + 0.9) / 2
@@ -167,7 +181,12 @@ def test_the_score_by_hand():
 
 def test_the_strength_falls_with_confidence_and_with_how_little_is_missing(ctc_log_probability):
     """As above, behind a 1 that is read for sure: (1,) or (1, 2), of `expected` glosses."""
-    rows = [[0.0005, 0.999, 0.0005], [0.999, 0.0005, 0.0005], [0.7, 0.0005, 0.2995], [0.9, 0.0005, 0.0995]]
+    rows = [
+        [0.0005, 0.999, 0.0005],
+        [0.999, 0.0005, 0.0005],
+        [0.7, 0.0005, 0.2995],
+        [0.9, 0.0005, 0.0995],
+    ]
     short, long = ctc_log_probability(log_probs_of(rows), [[1], [1, 2]]).tolist()
     confidence = (0.999 + 0.999 + 0.7 + 0.9) / 4
     assert greedy(rows) == [1] and short > long
@@ -181,7 +200,8 @@ def test_the_strength_falls_with_confidence_and_with_how_little_is_missing(ctc_l
 
 
 def test_a_best_path_of_the_expected_length_is_not_lengthened(ctc_log_probability):
-    long_enough = LengthNormalization(steps_per_gloss=3.5, strength=100.0)  # 7 steps: two glosses, as greedy reads
+    # 7 steps: two glosses, as greedy reads
+    long_enough = LengthNormalization(steps_per_gloss=3.5, strength=100.0)
     too_short = LengthNormalization(steps_per_gloss=1.0, strength=30.0)
     rows = [[0.04, 0.94, 0.02], *[[0.72, 0.02, 0.26]] + [[0.9, 0.05, 0.05]] * 4, [0.04, 0.94, 0.02]]
     plain = ctc_log_probability(log_probs_of(rows), [[1, 1], [1, 2, 1]])
@@ -196,7 +216,10 @@ def test_sentences_of_a_batch_do_not_touch_each_other():
     batch = torch.stack([log_probs_of(SPURIOUS), short])
     settings = LengthNormalization(steps_per_gloss=2.0)
     alone = adaptive_decode(batch[1:, :3], torch.tensor([3]), settings)
-    assert adaptive_decode(batch, torch.tensor([len(SPURIOUS), 3]), settings) == [decode(SPURIOUS, settings), *alone]
+    assert adaptive_decode(batch, torch.tensor([len(SPURIOUS), 3]), settings) == [
+        decode(SPURIOUS, settings),
+        *alone,
+    ]
 
 
 def test_a_best_path_longer_than_expected_is_shortened():
@@ -214,7 +237,10 @@ def test_the_gloss_bonus_by_hand():
     rows = [[0.7, 0.3], [0.9, 0.1]]
     needed = math.log(0.7 * 0.9) - math.log(1 - 0.7 * 0.9)  # what the empty reading is ahead by
     for bonus, expected in ((needed - 0.01, []), (needed + 0.01, [1])):
-        assert decode(rows, LengthNormalization(steps_per_gloss=1.0, strength=0.0, gloss_bonus=bonus)) == expected
+        assert (
+            decode(rows, LengthNormalization(steps_per_gloss=1.0, strength=0.0, gloss_bonus=bonus))
+            == expected
+        )
 
 
 def test_the_language_model_weighs_in():
@@ -238,8 +264,14 @@ def test_the_confidence_filter_by_hand():
     ]
     batch = torch.stack([log_probs_of(rows), log_probs_of(rows)])
     assert filtered_decode(batch, torch.tensor([5, 2])) == [[1, 2, 3], [1]]
-    assert adaptive_decode(batch, torch.tensor([5, 2]), LengthNormalization(2.0, "filtered")) == [[1, 2, 3], [1]]
-    assert adaptive_decode(batch, torch.tensor([5, 2]), LengthNormalization(2.0, "greedy")) == [[1, 2, 3, 1], [1]]
+    assert adaptive_decode(batch, torch.tensor([5, 2]), LengthNormalization(2.0, "filtered")) == [
+        [1, 2, 3],
+        [1],
+    ]
+    assert adaptive_decode(batch, torch.tensor([5, 2]), LengthNormalization(2.0, "greedy")) == [
+        [1, 2, 3, 1],
+        [1],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -247,15 +279,24 @@ def test_the_confidence_filter_by_hand():
 )
 def test_neighbours_and_padding_never_change_a_reading(settings):
     generator = torch.Generator().manual_seed(3)
-    posteriors = [torch.randn(steps, 30, generator=generator).mul(2).log_softmax(-1) for steps in (1, 40, 7, 40, 19, 3)]
-    alone = [adaptive_decode(one[None], torch.tensor([len(one)]), settings)[0] for one in posteriors]
+    posteriors = [
+        torch.randn(steps, 30, generator=generator).mul(2).log_softmax(-1)
+        for steps in (1, 40, 7, 40, 19, 3)
+    ]
+    alone = [
+        adaptive_decode(one[None], torch.tensor([len(one)]), settings)[0] for one in posteriors
+    ]
     assert decode_split(posteriors, lambda *batch: adaptive_decode(*batch, settings)) == alone
     few = [posteriors[index] for index in (4, 0)]
-    assert decode_split(few, lambda *batch: adaptive_decode(*batch, settings)) == [alone[4], alone[0]]
+    assert decode_split(few, lambda *batch: adaptive_decode(*batch, settings)) == [
+        alone[4],
+        alone[0],
+    ]
 
 
 def split_of(readings: list[list[int]], drop: float) -> list[torch.Tensor]:
-    """Posteriors in which every gloss is heard, but a blank is a little likelier where `drop` is above one half."""
+    """Posteriors in which every gloss is heard, but a blank is a little likelier where `drop` is
+    above one half."""
     posteriors = []
     for reading in readings:
         rows = []
@@ -283,20 +324,21 @@ def test_tuning_brings_hesitant_glosses_back_and_is_never_worse_than_greedy():
     assert tuned.readings == "beam" and tuned.lm_weight == 0.0
     assert errors_of(hesitant, references, vocabulary, tuned) == 0
     clear = split_of(readings, drop=0.2)
-    assert tune(clear, references, vocabulary, 2.0, None) == LengthNormalization(2.0, "greedy", 0.0), (
-        "the simplest wins"
-    )
+    assert tune(clear, references, vocabulary, 2.0, None) == LengthNormalization(
+        2.0, "greedy", 0.0
+    ), "the simplest wins"
 
 
 def test_tuning_finds_that_only_a_strength_helps():
-    """The same hesitant step ends both sentences; a gloss is due in the one that is short of glosses, not in the other. A bonus
-    of 0.41 or more brings it to both."""
+    """The same hesitant step ends both sentences; a gloss is due in the one that is short of
+    glosses, not in the other. A bonus of 0.41 or more brings it to both."""
     hesitant = [0.6, 0.001, 0.399]
     short, complete = [hesitant], [[0.01, 0.98, 0.01], [0.98, 0.01, 0.01], hesitant]
     posteriors, references = [log_probs_of(short), log_probs_of(complete)], [["B"], ["A"]]
     vocabulary = Vocabulary(["A", "B"])
     tuned = tune(posteriors, references, vocabulary, 3.0, None)
-    # alone in its sentence 'B' wins where 2 ** (strength * 0.4) > log 0.399 / log 0.6 = 1.80: from 2.12 on
+    # alone in its sentence 'B' wins where 2 ** (strength * 0.4) > log 0.399 / log 0.6 = 1.80: from
+    # 2.12 on
     assert tuned == LengthNormalization(3.0, "beam", strength=4.0, gloss_bonus=0.0, lm_weight=0.0)
     assert errors_of(posteriors, references, vocabulary, tuned) == 0
 
@@ -308,11 +350,18 @@ def test_tuning_finds_that_only_the_language_model_helps():
     tuned = tune(posteriors, [["B"]], vocabulary, 2.0, model)
     # the least weight passes: 0.25 * log 7 = 0.49 against log(0.50 / 0.48) = 0.04
     assert tuned == LengthNormalization(2.0, "beam", strength=0.0, gloss_bonus=0.0, lm_weight=0.25)
-    assert tune(posteriors, [["B"]], vocabulary, 2.0, None).readings == "greedy", "without it nothing helps"
+    assert tune(posteriors, [["B"]], vocabulary, 2.0, None).readings == "greedy", (
+        "without it nothing helps"
+    )
 
 
 def test_tuning_takes_the_confidence_filter_where_it_is_enough():
-    rows = [[0.05, 0.90, 0.03, 0.02], [0.05, 0.03, 0.90, 0.02], [0.05, 0.03, 0.02, 0.90], [0.30, 0.60, 0.05, 0.05]]
+    rows = [
+        [0.05, 0.90, 0.03, 0.02],
+        [0.05, 0.03, 0.90, 0.02],
+        [0.05, 0.03, 0.02, 0.90],
+        [0.30, 0.60, 0.05, 0.05],
+    ]
     assert greedy(rows) == [1, 2, 3, 1]
     tuned = tune([log_probs_of(rows)], [["A", "B", "C"]], Vocabulary(["A", "B", "C"]), 1.0, None)
     assert tuned.readings == "filtered"
@@ -323,10 +372,17 @@ def test_tuning_takes_the_confidence_filter_where_it_is_enough():
 def test_tuned_settings_are_never_worse_than_greedy_on_what_they_were_tuned_on(seed, sharpness):
     generator = torch.Generator().manual_seed(seed)
     vocabulary = Vocabulary(["A", "B", "C", "D"])
-    posteriors = [torch.randn(9, 5, generator=generator).mul(sharpness).log_softmax(-1) for _ in range(6)]
-    references = [[vocabulary.glosses[i] for i in torch.randint(0, 4, (3,), generator=generator)] for _ in range(6)]
+    posteriors = [
+        torch.randn(9, 5, generator=generator).mul(sharpness).log_softmax(-1) for _ in range(6)
+    ]
+    references = [
+        [vocabulary.glosses[i] for i in torch.randint(0, 4, (3,), generator=generator)]
+        for _ in range(6)
+    ]
     table = torch.randn(5, 5, generator=generator).log_softmax(-1)
     model = LanguageModel(table, table[0], torch.zeros(5))
     tuned = tune(posteriors, references, vocabulary, 3.0, model)
-    greedy_errors = errors_of(posteriors, references, vocabulary, LengthNormalization(3.0, "greedy"))
+    greedy_errors = errors_of(
+        posteriors, references, vocabulary, LengthNormalization(3.0, "greedy")
+    )
     assert errors_of(posteriors, references, vocabulary, tuned, model) <= greedy_errors

@@ -34,7 +34,11 @@ glosses = st.lists(st.sampled_from(["A", "B", "LONG-NAME", "__ON__", "3"]), max_
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(glosses, glosses), min_size=1, max_size=5).filter(lambda pairs: any(r for r, _ in pairs)))
+@given(
+    st.lists(st.tuples(glosses, glosses), min_size=1, max_size=5).filter(
+        lambda pairs: any(r for r, _ in pairs)
+    )
+)
 def test_wer_equals_the_edit_distance_over_the_reference(pairs):
     result = score([r for r, _ in pairs], [h for _, h in pairs])
     errors, total = sum(edit_distance(r, h) for r, h in pairs), sum(len(r) for r, _ in pairs)
@@ -58,7 +62,12 @@ def test_wer_is_not_capped():
 
 def test_an_empty_hypothesis_is_all_deletions():
     result = score([("A", "B")], [()])
-    assert (result.deletions, result.insertions, result.substitutions, result.wer) == (2, 0, 0, 100.0)
+    assert (result.deletions, result.insertions, result.substitutions, result.wer) == (
+        2,
+        0,
+        0,
+        100.0,
+    )
 
 
 def test_what_is_said_for_an_empty_reference_is_inserted():
@@ -68,7 +77,8 @@ def test_what_is_said_for_an_empty_reference_is_inserted():
 
 
 @pytest.mark.parametrize(
-    ("references", "hypotheses"), [([["A"]], []), ([["A"]], [["A"], ["B"]]), ([[], []], [["A"], []]), ([], [])]
+    ("references", "hypotheses"),
+    [([["A"]], []), ([["A"]], [["A"], ["B"]]), ([[], []], [["A"], []]), ([], [])],
 )
 def test_sentences_that_do_not_match_are_refused(references, hypotheses):
     with pytest.raises(ValueError, match="references"):
@@ -92,11 +102,20 @@ def test_what_went_wrong_in_each_sentence():
 
 def test_groups_add_up_to_the_whole():
     aligned = align(REFERENCES, HYPOTHESES)
-    signers = {name: total(part) for name, part in by_group(aligned, ["eva", "adam", "adam", "eva"]).items()}
+    signers = {
+        name: total(part)
+        for name, part in by_group(aligned, ["eva", "adam", "adam", "eva"]).items()
+    }
     assert list(signers) == ["adam", "eva"]
-    assert (signers["adam"].deletions, signers["adam"].insertions, signers["adam"].wer) == (1, 1, 200.0)
+    assert (signers["adam"].deletions, signers["adam"].insertions, signers["adam"].wer) == (
+        1,
+        1,
+        200.0,
+    )
     assert sum(one.errors for one in signers.values()) == total(aligned).errors
-    assert list(by_group(aligned, ["x", "x", "only insertions", "x"])) == ["x"], "a rate needs a reference"
+    assert list(by_group(aligned, ["x", "x", "only insertions", "x"])) == ["x"], (
+        "a rate needs a reference"
+    )
     bands = {band: total(part) for band, part in by_length(aligned).items()}
     assert {band: (one.sentences, one.reference_glosses) for band, one in bands.items()} == {
         "1-5": (2, 4),
@@ -112,7 +131,9 @@ def test_groups_add_up_to_the_whole():
 
 
 def test_the_most_common_errors_come_first():
-    aligned = align([["A", "B"]] * 3 + [["C"], ["D"]], [["X", "B"]] * 2 + [["Y", "B"], [], ["D", "E"]])
+    aligned = align(
+        [["A", "B"]] * 3 + [["C"], ["D"]], [["X", "B"]] * 2 + [["Y", "B"], [], ["D", "E"]]
+    )
     assert most_common_errors(aligned) == {
         "substitutions": [("A -> X", 2), ("A -> Y", 1)],
         "deletions": [("C", 1)],
@@ -126,19 +147,26 @@ def errors_of(*counts: int, glosses: int = 10) -> list[SentenceErrors]:
 
 
 def test_the_interval_is_that_of_the_sampling_distribution():
-    """n sentences each wrong or not with probability one half: the rate's deviation is 0.5 / sqrt(n)."""
+    """n sentences each wrong or not with probability one half: the rate's deviation is 0.5 /
+    sqrt(n)."""
     counts = np.random.default_rng(0).permutation([0] * 200 + [10] * 200)
     low, high = bootstrap_interval(errors_of(*counts))
-    assert low == pytest.approx(50 - 1.96 * 50 / 20, abs=0.5) and high == pytest.approx(50 + 1.96 * 50 / 20, abs=0.5)
+    assert low == pytest.approx(50 - 1.96 * 50 / 20, abs=0.5) and high == pytest.approx(
+        50 + 1.96 * 50 / 20, abs=0.5
+    )
     assert bootstrap_interval(errors_of(3, 3, 3)) == (30.0, 30.0)
-    assert bootstrap_interval(errors_of(1, 4, 0)) == bootstrap_interval(errors_of(1, 4, 0)), "drawn from a fixed seed"
+    assert bootstrap_interval(errors_of(1, 4, 0)) == bootstrap_interval(errors_of(1, 4, 0)), (
+        "drawn from a fixed seed"
+    )
 
 
 def test_the_paired_test_by_hand():
     same = errors_of(1, 2, 3)
     assert paired_p_value(same, same) == 1.0
     # five sentences, each one error better: only 2 of 32 swaps are as extreme
-    assert paired_p_value(errors_of(1, 1, 1, 1, 1), errors_of(2, 2, 2, 2, 2)) == pytest.approx(2 / 32, abs=0.01)
+    assert paired_p_value(errors_of(1, 1, 1, 1, 1), errors_of(2, 2, 2, 2, 2)) == pytest.approx(
+        2 / 32, abs=0.01
+    )
     assert paired_p_value(errors_of(2, 0), errors_of(1, 1)) == 1.0
     with pytest.raises(ValueError, match="same sentences"):
         paired_p_value(errors_of(1), errors_of(1, 1))
@@ -146,7 +174,9 @@ def test_the_paired_test_by_hand():
 
 def test_ctm_and_stm_as_written(tmp_path):
     write_ctm(tmp_path / "h.ctm", ["s2", "s1"], [["A", "B"], []], [[(0.16, 0.32), (0.4, 1.0)], []])
-    assert (tmp_path / "h.ctm").read_text() == "s1 1 0.000 0.000 @\ns2 1 0.160 0.160 A\ns2 1 0.400 0.600 B\n"
+    assert (
+        tmp_path / "h.ctm"
+    ).read_text() == "s1 1 0.000 0.000 @\ns2 1 0.160 0.160 A\ns2 1 0.400 0.600 B\n"
     write_stm(tmp_path / "r.stm", ["s2", "s1"], ["eva", "adam"], [2.0, 0.5], [["A"], ["B", "C"]])
     assert (tmp_path / "r.stm").read_text() == "s1 1 adam 0.000 0.500 B C\ns2 1 eva 0.000 2.000 A\n"
 
@@ -158,13 +188,19 @@ def test_ids_and_signers_with_white_space_stay_one_column(tmp_path):
     assert (tmp_path / "r.stm").read_text() == "day_1_a 1 Eva_M. 0.000 0.500 A\n"
 
 
-@pytest.mark.skipif(shutil.which("sctk") is None, reason="sclite is not installed (Debian: apt-get install sctk)")
+@pytest.mark.skipif(
+    shutil.which("sctk") is None, reason="sclite is not installed (Debian: apt-get install sctk)"
+)
 def test_sclite_prints_the_same_rate(tmp_path):
     random = np.random.default_rng(7)
     words = ["A", "a", "B", "C", "D", "IX", "__ON__", "WIE-AUSSEHEN", "A+B"]
     references = [list(random.choice(words, random.integers(1, 14))) for _ in range(80)]
     hypotheses = [
-        [str(random.choice(words)) if random.random() < 0.2 else gloss for gloss in reference if random.random() > 0.15]
+        [
+            str(random.choice(words)) if random.random() < 0.2 else gloss
+            for gloss in reference
+            if random.random() > 0.15
+        ]
         + list(random.choice(words, random.integers(0, 2)))
         for reference in references
     ]
@@ -173,8 +209,23 @@ def test_sclite_prints_the_same_rate(tmp_path):
     spans = [[(0.2 * n, 0.2 * n + 0.16) for n in range(len(one))] for one in hypotheses]
     write_ctm(tmp_path / "h.ctm", ids, hypotheses, spans)
     write_stm(tmp_path / "r.stm", ids, ["Eva M."] * 80, [10.0] * 80, references)
-    command = ["sctk", "sclite", "-s", "-r", "r.stm", "stm", "-h", "h.ctm", "ctm", "-o", "sum", "stdout"]
-    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    command = [
+        "sctk",
+        "sclite",
+        "-s",
+        "-r",
+        "r.stm",
+        "stm",
+        "-h",
+        "h.ctm",
+        "ctm",
+        "-o",
+        "sum",
+        "stdout",
+    ]
+    printed = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
     summary = re.search(r"Sum/Avg *\|(.*)", printed).group(1).replace("|", " ").split()
     found = score(references, hypotheses)
     assert (int(summary[0]), int(summary[1])) == (80, found.reference_glosses)

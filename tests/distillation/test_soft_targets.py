@@ -1,4 +1,5 @@
-"""Soft targets on disk: what comes back, what it costs, what is refused, and that a killed export goes on."""
+"""Soft targets on disk: what comes back, what it costs, what is refused, and that a killed export
+goes on."""
 
 import json
 import math
@@ -71,7 +72,10 @@ def test_dense_is_exact_to_float16_and_certain_teachers_are_finite():
     torch.manual_seed(0)
     log_probs = (3 * torch.randn(50, 20)).log_softmax(-1)
     stored = unpack(pack(log_probs, None), 20)
-    assert torch.allclose(stored, log_probs, rtol=1e-3) and 0 <= lost_information(log_probs, stored) < 1e-4
+    assert (
+        torch.allclose(stored, log_probs, rtol=1e-3)
+        and 0 <= lost_information(log_probs, stored) < 1e-4
+    )
     losses = [lost_information(log_probs, unpack(pack(log_probs, k), 20)) for k in (2, 5, 10, 19)]
     assert losses == sorted(losses, reverse=True) and losses[-1] < 1e-4
 
@@ -95,7 +99,9 @@ def test_views_are_the_augmentation_of_their_epoch(export, tmp_path, tiny_corpus
     for sentence in sentences:
         for view in (1, 2):
             times = draw(AugmentationConfig(), 5, view, sentence.id, sentence.frames, 1).times
-            assert abs(len(targets.read("train", sentence.id, view)) - math.ceil(len(times) / 4)) <= 1
+            assert (
+                abs(len(targets.read("train", sentence.id, view)) - math.ceil(len(times) / 4)) <= 1
+            )
     assert facts["splits"]["train"]["sentences"] == 2 * len(sentences)
     assert targets.read("dev", "dev-00", 0).shape[1] == 6, "dev is never augmented"
     with pytest.raises(DataError, match="no view 0 of train sentence train-00"):
@@ -106,7 +112,9 @@ def test_size_and_loss_are_printed(export, tmp_path, capsys):
     facts = export(tmp_path / "top", top_k=2, splits=("dev",))
     said = capsys.readouterr().out
     rows = facts["splits"]["dev"]["rows"]
-    assert f"dev {rows:,} steps, 2 of 6 classes: {rows * (2 * 2 + 2 * 2 + 2) / 2**20:,.1f} MiB" in said
+    assert (
+        f"dev {rows:,} steps, 2 of 6 classes: {rows * (2 * 2 + 2 * 2 + 2) / 2**20:,.1f} MiB" in said
+    )
     assert f"storing lost {facts['splits']['dev']['lost_nats_per_step']:.2g} nats" in said
     sizes = [path.stat().st_size - 128 for path in (tmp_path / "top").glob("*.npy")]
     assert sum(sizes) == rows * 10
@@ -120,7 +128,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("damage", ["none", "torn line", "torn rows", "rows ahead"])
-def test_a_killed_export_goes_on_and_ends_the_same(export, tmp_path, monkeypatch, dense, damage, capsys):
+def test_a_killed_export_goes_on_and_ends_the_same(
+    export, tmp_path, monkeypatch, dense, damage, capsys
+):
     path = tmp_path / "killed"
     read, partial = distillation.export._log_probs, tmp_path / "killed.partial"
 

@@ -48,7 +48,9 @@ def test_what_a_cut_off_beginning_makes_the_model_read_is_not_emitted():
     emitter = Emitter()
     assert names(emitter.take([gloss("A", 0.5, 1.0)], stable_until=7.0)) == "A"
     # This window begins at 4 s in the middle of a movement that the one before read as nothing.
-    assert names(emitter.take([gloss("Z", 4.0, 4.3), gloss("B", 7.0, 7.5)], stable_until=9.0)) == "B"
+    assert (
+        names(emitter.take([gloss("Z", 4.0, 4.3), gloss("B", 7.0, 7.5)], stable_until=9.0)) == "B"
+    )
 
 
 def test_an_open_gloss_that_the_next_window_puts_earlier_is_not_lost():
@@ -76,7 +78,8 @@ def test_windows_that_drift_give_the_sentence_as_it_was_signed(seed):
     for end in np.arange(6.0, at + 8.0, 1.0):
         seen = [one for one in signed if one.start >= end - 6.0 and one.end <= end]
         read = [one.moved(float(random.uniform(-DRIFT / 2.5, DRIFT / 2.5))) for one in seen]
-        cut = [one for one in signed if one.start < end - 6.0 < one.end]  # the window's first frames show a half of it
+        # The window's first frames show a half of it
+        cut = [one for one in signed if one.start < end - 6.0 < one.end]
         read = [gloss("X", end - 6.0, one.end) for one in cut] + read
         before = list(emitted)
         emitted += emitter.take(read, end - 1.0)

@@ -27,7 +27,8 @@ from models.student import Student
 
 @pytest.fixture(scope="module")
 def checkpoints(finished_run, tiny_corpus, tmp_path_factory) -> dict[str, Path]:
-    """A teacher's, a student's and a causal student's checkpoint on the tiny corpus. Read them only."""
+    """A teacher's, a student's and a causal student's checkpoint on the tiny corpus. Read them
+    only."""
     folder = tmp_path_factory.mktemp("checkpoints")
     found = {"teacher": finished_run / "best_model.pth"}
     content = load_checkpoint(found["teacher"])
@@ -49,7 +50,8 @@ def checkpoints(finished_run, tiny_corpus, tmp_path_factory) -> dict[str, Path]:
         model.train()(torch.randn(3, 40, 6516), torch.tensor([40, 31, 22]))
         found[name] = folder / f"{name}.pth"
         save_checkpoint(
-            found[name], {**content, "kind": "student", "model": model.state_dict(), "config": config.to_dict()}
+            found[name],
+            {**content, "kind": "student", "model": model.state_dict(), "config": config.to_dict()},
         )
     return found
 
@@ -62,7 +64,9 @@ def exported(checkpoints, tmp_path_factory):
     def make(name: str, format: str = "onnx", int8: bool = False) -> Path:
         if (name, format, int8) not in made:
             made[name, format, int8] = folder / f"{name}.{int8}.{format}"
-            assert export_model(OnnxExportRequest(checkpoints[name], format, made[name, format, int8], int8, None))
+            assert export_model(
+                OnnxExportRequest(checkpoints[name], format, made[name, format, int8], int8, None)
+            )
         return made[name, format, int8]
 
     return make
@@ -73,7 +77,9 @@ def whole(path: Path) -> LandmarkModel:
     return LandmarkModel(judged.model, judged.corpus.aspect_ratio).eval()
 
 
-def inputs(batch: int, frames: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def inputs(
+    batch: int, frames: int, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Landmarks with gaps, with a sentence in which nothing is seen, padded with anything."""
     random = torch.Generator().manual_seed(seed)
     lengths = torch.randint(1, frames + 1, (batch,), generator=random)
@@ -118,7 +124,10 @@ def test_torchscript_says_what_torch_says(checkpoints, exported, name):
         assert torch.equal(found_steps, steps)
         assert torch.allclose(found[inside], log_probs[inside], atol=1e-5)
     assert any(left) and not all(left), "sentences of both hands were among them"
-    assert json.loads(extra["metadata.json"])["vocabulary"] == load_checkpoint(checkpoints[name])["vocabulary"]
+    assert (
+        json.loads(extra["metadata.json"])["vocabulary"]
+        == load_checkpoint(checkpoints[name])["vocabulary"]
+    )
 
 
 def test_it_says_what_evaluate_sees(checkpoints, exported, tiny_corpus):
@@ -148,7 +157,12 @@ def test_what_the_file_knows(checkpoints, exported, tiny_corpus):
     file = ExportedModel(exported("causal"), threads=1)
     assert list(file.vocabulary) == checkpoint["vocabulary"]
     assert (file.fps, file.aspect_ratio, file.corpus) == (corpus.fps, corpus.aspect_ratio, "tiny")
-    assert (file.kind, file.lookahead, file.simulated, file.composed) == ("student", 11, False, False)
+    assert (file.kind, file.lookahead, file.simulated, file.composed) == (
+        "student",
+        11,
+        False,
+        False,
+    )
     assert file.decoder == checkpoint["decoder"] and read_decoder_entry(file.decoder)
     assert file.facts["versions"]["torch"] == torch.__version__ and not file.facts["int8"]
     teacher = ExportedModel(exported("teacher"), threads=1)
@@ -158,7 +172,9 @@ def test_what_the_file_knows(checkpoints, exported, tiny_corpus):
 def test_a_simulated_corpus_is_said_to_be(checkpoints, tmp_path):
     content = load_checkpoint(checkpoints["student"])
     content.pop("format_version")
-    save_checkpoint(tmp_path / "s.pth", {**content, "corpus": {**content["corpus"], "simulated": True}})
+    save_checkpoint(
+        tmp_path / "s.pth", {**content, "corpus": {**content["corpus"], "simulated": True}}
+    )
     export_model(OnnxExportRequest(tmp_path / "s.pth", "onnx", tmp_path / "s.onnx", False, None))
     assert ExportedModel(tmp_path / "s.onnx", threads=1).simulated
 
@@ -171,7 +187,9 @@ def test_a_language_model_travels():
     text = json.dumps(write_decoder(entry))
     back = read_decoder(json.loads(text), 5)
     for name in ("table", "unigram", "backoff"):
-        assert torch.allclose(back["language_model"][name], entry["language_model"][name], atol=2e-5)
+        assert torch.allclose(
+            back["language_model"][name], entry["language_model"][name], atol=2e-5
+        )
     assert read_decoder_entry(back)[0] == settings
     with pytest.raises(ValueError, match="not of 6 classes"):
         read_decoder(json.loads(text), 6)
@@ -186,7 +204,11 @@ def test_int8_is_smaller_and_says_what_it_costs(checkpoints, exported, capsys):
     said = capsys.readouterr().out
     assert "as int8" in said
     floats, whole_floats = (
-        sum(np.prod(t.dims) for t in onnx.load(path).graph.initializer if t.data_type == onnx.TensorProto.FLOAT)
+        sum(
+            np.prod(t.dims)
+            for t in onnx.load(path).graph.initializer
+            if t.data_type == onnx.TensorProto.FLOAT
+        )
         for path in (file, exported("student"))
     )
     # The statistics (6516 each) stay; of the weights a few scales and vectors do.
@@ -197,7 +219,9 @@ def test_int8_is_smaller_and_says_what_it_costs(checkpoints, exported, capsys):
 @pytest.mark.parametrize("name", ["teacher", "student", "causal"])
 def test_transcription_reads_the_file_like_the_checkpoint(checkpoints, exported, tiny_corpus, name):
     split = Corpus(tiny_corpus).split("dev")
-    own, other = (open_recognizer(path, None, "cpu") for path in (checkpoints[name], exported(name)))
+    own, other = (
+        open_recognizer(path, None, "cpu") for path in (checkpoints[name], exported(name))
+    )
     for index in range(len(split)):
         one, two = (each.read(*split.read(index), 25) for each in (own, other))
         assert [(g.gloss, g.start, g.end) for g in one] == [(g.gloss, g.start, g.end) for g in two]
@@ -207,7 +231,9 @@ def test_transcription_reads_the_file_like_the_checkpoint(checkpoints, exported,
 
 
 @pytest.mark.parametrize("name", ["teacher", "student"])
-def test_a_mirrored_recording_is_read_like_the_recording_by_the_file_too(exported, tiny_corpus, name):
+def test_a_mirrored_recording_is_read_like_the_recording_by_the_file_too(
+    exported, tiny_corpus, name
+):
     """A mirrored camera: x counts from the other side, left and right have changed places."""
     file = ExportedModel(exported(name), threads=1)
     split, compared = Corpus(tiny_corpus).split("train"), 0
@@ -219,9 +245,11 @@ def test_a_mirrored_recording_is_read_like_the_recording_by_the_file_too(exporte
         given, other = (landmarks[None], detected[None]), (mirrored[None], seen[None])
         lengths = np.array([len(landmarks)])
         bodies = [
-            body_coordinates(*map(torch.from_numpy, (*one, lengths)), file.aspect_ratio) for one in (given, other)
+            body_coordinates(*map(torch.from_numpy, (*one, lengths)), file.aspect_ratio)
+            for one in (given, other)
         ]
-        if left_hand_leads(bodies[1], torch.from_numpy(lengths)).item():  # in others both hands do about as much
+        # In others both hands do about as much
+        if left_hand_leads(bodies[1], torch.from_numpy(lengths)).item():
             assert np.abs(file(*given, lengths)[0] - file(*other, lengths)[0]).max() < 1e-3
             compared += 1
     assert compared
@@ -236,7 +264,10 @@ def test_a_file_that_differs_from_torch_is_a_failed_check(checkpoints, tmp_path,
     monkeypatch.setattr("inference.onnx_export.TOLERANCE", -1.0)
     for int8, agrees in ((False, False), (True, True)):  # int8 differs by intent
         file = tmp_path / f"{int8}.onnx"
-        assert export_model(OnnxExportRequest(checkpoints["student"], "onnx", file, int8, None)) == agrees
+        assert (
+            export_model(OnnxExportRequest(checkpoints["student"], "onnx", file, int8, None))
+            == agrees
+        )
 
 
 def test_exported_files_are_no_checkpoints(exported):
@@ -251,9 +282,14 @@ def test_exported_files_are_no_checkpoints(exported):
 def test_what_is_printed_of_a_simulated_corpus_says_so(checkpoints, tmp_path, capsys):
     content = load_checkpoint(checkpoints["student"])
     content.pop("format_version")
-    save_checkpoint(tmp_path / "s.pth", {**content, "corpus": {**content["corpus"], "simulated": True}})
+    save_checkpoint(
+        tmp_path / "s.pth", {**content, "corpus": {**content["corpus"], "simulated": True}}
+    )
     export_model(OnnxExportRequest(tmp_path / "s.pth", "onnx", tmp_path / "s.onnx", False, None))
-    assert f"student trained on {content['corpus']['name']} (simulated signers)" in capsys.readouterr().out
+    assert (
+        f"student trained on {content['corpus']['name']} (simulated signers)"
+        in capsys.readouterr().out
+    )
 
 
 # ---------------------------------------------------------------- refused
@@ -301,9 +337,13 @@ def test_files_that_are_no_exported_models(exported, tmp_path):
 def test_a_corpus_that_is_gone(checkpoints, tmp_path):
     content = load_checkpoint(checkpoints["student"])
     content.pop("format_version")
-    save_checkpoint(tmp_path / "s.pth", {**content, "corpus": {**content["corpus"], "path": "/gone"}})
+    save_checkpoint(
+        tmp_path / "s.pth", {**content, "corpus": {**content["corpus"], "path": "/gone"}}
+    )
     with pytest.raises(DataError, match="/gone, which does not exist here"):
-        export_model(OnnxExportRequest(tmp_path / "s.pth", "onnx", tmp_path / "s.onnx", False, None))
+        export_model(
+            OnnxExportRequest(tmp_path / "s.pth", "onnx", tmp_path / "s.onnx", False, None)
+        )
     assert not (tmp_path / "s.onnx").exists()
 
 
@@ -317,6 +357,8 @@ def test_the_unit_is_the_median_of_the_seen_frames():
             continue
         points = landmarks[row, : lengths[row]][seen]
         unit = (points[:, 11] - points[:, 12])[:, :2].norm(dim=-1).median()
-        wide = (body[row, : lengths[row], 11] - body[row, : lengths[row], 12])[seen][:, :2].norm(dim=-1)
+        wide = (body[row, : lengths[row], 11] - body[row, : lengths[row], 12])[seen][:, :2].norm(
+            dim=-1
+        )
         expected = (points[:, 11] - points[:, 12])[:, :2].norm(dim=-1) / unit.clamp(min=0.02)
         assert torch.allclose(wide, expected, atol=1e-4)

@@ -1,4 +1,5 @@
-"""Recordings of every kind as a stream of landmarks. Tracking itself is tested with data/sources/extraction.py."""
+"""Recordings of every kind as a stream of landmarks. Tracking itself is tested with
+data/sources/extraction.py."""
 
 import os
 import subprocess
@@ -15,7 +16,13 @@ from data.sources.holistic import missing_library, quiet_libraries
 from data.sources.video_files import RecordingFile
 from errors import DataError
 from inference import recordings as landmark_stream
-from inference.recordings import Frame, find_recordings, in_aspect_ratio, open_camera, open_recording
+from inference.recordings import (
+    Frame,
+    find_recordings,
+    in_aspect_ratio,
+    open_camera,
+    open_recording,
+)
 
 ROOT = Path(landmark_stream.__file__).resolve().parent.parent
 
@@ -39,7 +46,9 @@ class Brightness:
         self.resets += 1
 
     def track(self, picture):
-        return np.full((543, 3), picture.mean() / 255, np.float32), np.array([True, False, True, True])
+        return np.full((543, 3), picture.mean() / 255, np.float32), np.array(
+            [True, False, True, True]
+        )
 
 
 def nobody():
@@ -54,9 +63,23 @@ def touch(root: Path, *files: str) -> None:
 
 def test_files_folders_and_patterns(tmp_path):
     touch(
-        tmp_path, "a.mp4", "b c.MKV", "x/d.pose", "x/sub/e.npy", "x/poster.jpg", "frames/1.png", "frames/2.png", "f.txt"
+        tmp_path,
+        "a.mp4",
+        "b c.MKV",
+        "x/d.pose",
+        "x/sub/e.npy",
+        "x/poster.jpg",
+        "frames/1.png",
+        "frames/2.png",
+        "f.txt",
     )
-    words = [tmp_path / "a.mp4", tmp_path / "x", tmp_path / "frames", f"{tmp_path}/*.M*", f"{tmp_path}/a.*"]
+    words = [
+        tmp_path / "a.mp4",
+        tmp_path / "x",
+        tmp_path / "frames",
+        f"{tmp_path}/*.M*",
+        f"{tmp_path}/a.*",
+    ]
     found, failed = find_recordings([str(word) for word in words])
     assert [(one.path.name, "/".join(one.parts)) for one in found] == [
         ("a.mp4", "a"),
@@ -100,7 +123,12 @@ def test_a_landmark_file_needs_no_tracker_and_says_what_it_knows(tmp_path, make_
     landmarks[~detected[:, 2], 501:522] = 0
     np.save(tmp_path / "a.npy", landmarks)
     stream = open_recording(RecordingFile(tmp_path / "a.npy", ("a",)), nobody, 20.0, 0.8)
-    assert (stream.fps, stream.fps_is_known, stream.expected, stream.aspect_ratio) == (20.0, False, len(landmarks), 0.8)
+    assert (stream.fps, stream.fps_is_known, stream.expected, stream.aspect_ratio) == (
+        20.0,
+        False,
+        len(landmarks),
+        0.8,
+    )
     frames = list(stream.frames)
     np.testing.assert_array_equal([frame.landmarks for frame in frames], landmarks.astype("<f2"))
     np.testing.assert_array_equal([frame.detected for frame in frames], detected)
@@ -109,7 +137,9 @@ def test_a_landmark_file_needs_no_tracker_and_says_what_it_knows(tmp_path, make_
 
 def test_landmarks_that_are_no_image_coordinates_are_refused(tmp_path):
     np.save(tmp_path / "a.npy", generator("z").normal(size=(20, 543, 3)))
-    with pytest.raises(DataError, match=r"a\.npy does not hold image coordinates: in 1 file the median nose is at"):
+    with pytest.raises(
+        DataError, match=r"a\.npy does not hold image coordinates: in 1 file the median nose is at"
+    ):
         open_recording(RecordingFile(tmp_path / "a.npy", ("a",)), nobody, 25.0, 0.8)
 
 
@@ -125,10 +155,17 @@ def test_a_video_tells_its_rate_and_shape(cv2, tmp_path):
     path, tracker = video(cv2, tmp_path / "a.avi", 6), Brightness()
     stream = open_recording(RecordingFile(path, ("a",)), lambda: tracker, 25.0, 0.8)
     frames = list(stream.frames)
-    assert (stream.fps, stream.fps_is_known, stream.expected, stream.aspect_ratio) == (30.0, True, 6, 64 / 48)
+    assert (stream.fps, stream.fps_is_known, stream.expected, stream.aspect_ratio) == (
+        30.0,
+        True,
+        6,
+        64 / 48,
+    )
     assert tracker.resets == 1
     np.testing.assert_allclose([frame.time for frame in frames], np.arange(6) / 30)
-    np.testing.assert_allclose([frame.landmarks[0, 0] for frame in frames], np.arange(6) / 255, atol=2 / 255)
+    np.testing.assert_allclose(
+        [frame.landmarks[0, 0] for frame in frames], np.arange(6) / 255, atol=2 / 255
+    )
     assert frames[0].picture.shape == (48, 64, 3) and frames[0].landmarks.dtype == np.float16
 
 
@@ -170,7 +207,8 @@ def test_a_camera_that_is_not_there(cv2):
 
 def test_shapes_are_those_of_the_models_images():
     frame = Frame(0.0, np.full((543, 3), 0.75, np.float16), np.array([True, True, False, True]))
-    turned = in_aspect_ratio(frame, 0.75, 1.5)  # a picture of 3:4 in the middle of one of 3:2, of equal height
+    # A picture of 3:4 in the middle of one of 3:2, of equal height
+    turned = in_aspect_ratio(frame, 0.75, 1.5)
     np.testing.assert_allclose(turned[0], [0.625, 0.75, 0.375])
     assert (turned[501:522] == 0).all() and (turned[522:] == turned[0]).all()
     np.testing.assert_array_equal(in_aspect_ratio(frame, 1.5, 1.5)[0], frame.landmarks[0])
@@ -186,6 +224,11 @@ def test_libraries_are_quiet_and_python_is_not():
         "os.write(2, b'after\\n')\n"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, env={**os.environ}, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert ended.stderr.split() == ["message", "after"]

@@ -34,7 +34,9 @@ def model() -> Student:
 @pytest.fixture(scope="module")
 def sentence(make_sentence):
     """landmarks (T, 543, 3), detected (T, 4) with a body that appears late and parts that get lost."""
-    landmarks, detected = make_sentence(["HOUSE", "RAIN", "SUN", "WIND", "RAIN", "HOUSE", "SUN"], generator("stream"))
+    landmarks, detected = make_sentence(
+        ["HOUSE", "RAIN", "SUN", "WIND", "RAIN", "HOUSE", "SUN"], generator("stream")
+    )
     detected[:3] = False
     detected[40:44, 0] = False
     detected[10:25, 3] = False
@@ -51,9 +53,13 @@ def whole(model: Student, landmarks, detected) -> torch.Tensor:
 def test_the_running_body_is_the_batched_one(sentence):
     landmarks, detected = sentence
     running = RunningBody(ASPECT)
-    one_by_one = [running(*frame) for frame in zip(landmarks.numpy(), detected.numpy(), strict=True)]
+    one_by_one = [
+        running(*frame) for frame in zip(landmarks.numpy(), detected.numpy(), strict=True)
+    ]
     one_by_one = torch.from_numpy(np.stack(one_by_one))
-    at_once = body_coordinates(landmarks[None], detected[None], torch.tensor([len(landmarks)]), ASPECT, causal=True)[0]
+    at_once = body_coordinates(
+        landmarks[None], detected[None], torch.tensor([len(landmarks)]), ASPECT, causal=True
+    )[0]
     assert torch.allclose(one_by_one, at_once, atol=1e-5)
 
 
@@ -86,12 +92,15 @@ def test_a_step_comes_out_with_the_frame_that_was_promised(model, sentence):
     landmarks, detected = sentence
     stream, out = StreamingStudent(model, ASPECT), 0
     for frame in range(len(landmarks)):
-        out += len(stream.push(landmarks[frame : frame + 1].numpy(), detected[frame : frame + 1].numpy()))
+        out += len(
+            stream.push(landmarks[frame : frame + 1].numpy(), detected[frame : frame + 1].numpy())
+        )
         assert out == max((frame - model.lookahead) // 4 + 1, 0)
 
 
 def test_later_frames_do_not_change_a_step(model, sentence):
-    """Of the whole way from landmarks on: beyond the lookahead anything may follow, within it it may not."""
+    """Of the whole way from landmarks on: beyond the lookahead anything may follow, within it it
+    may not."""
     landmarks, detected = sentence
     expected = whole(model, landmarks, detected)
     for step in (2, 7):
@@ -99,9 +108,13 @@ def test_later_frames_do_not_change_a_step(model, sentence):
         other, lost = landmarks.clone(), detected.clone()
         other[known:] = torch.rand_like(other[known:])
         lost[known:] = ~lost[known:]
-        assert torch.allclose(whole(model, other, lost)[: step + 1], expected[: step + 1], atol=1e-5)
+        assert torch.allclose(
+            whole(model, other, lost)[: step + 1], expected[: step + 1], atol=1e-5
+        )
         other[known - 1] += 0.2 * torch.rand_like(other[known - 1])
-        assert not torch.allclose(whole(model, other, lost)[step], expected[step], atol=1e-7, rtol=0)
+        assert not torch.allclose(
+            whole(model, other, lost)[step], expected[step], atol=1e-7, rtol=0
+        )
 
 
 def test_an_empty_stream(model):

@@ -31,7 +31,12 @@ def test_json_is_one_line_with_everything():
     assert written.count("\n") == 1 and "你好" in written
     read = json.loads(written)
     assert read["name"] == "clip" and read["seconds"] == 4000.0 and read["simulated"] is True
-    assert read["glosses"][0] == {"gloss": "GRÜẞEN", "start": 0.0, "end": 0.48, "confidence": 0.9961}
+    assert read["glosses"][0] == {
+        "gloss": "GRÜẞEN",
+        "start": 0.0,
+        "end": 0.48,
+        "confidence": 0.9961,
+    }
 
 
 def test_srt():
@@ -54,9 +59,15 @@ def test_vtt():
 
 @pytest.mark.parametrize("format", ["srt", "vtt"])
 def test_cues_are_in_order_last_and_never_overlap(format):
-    glosses = [TimedGloss("A", 0.9996, 1.0, 1), TimedGloss("B", 0.9998, 1.0002, 1), TimedGloss("C", 1.0, 59.9996, 1)]
+    glosses = [
+        TimedGloss("A", 0.9996, 1.0, 1),
+        TimedGloss("B", 0.9998, 1.0002, 1),
+        TimedGloss("C", 1.0, 59.9996, 1),
+    ]
     times = []
-    for stamp in re.findall(r"(\d\d):(\d\d):(\d\d)[.,](\d{3})", render(transcript(glosses), format)):
+    for stamp in re.findall(
+        r"(\d\d):(\d\d):(\d\d)[.,](\d{3})", render(transcript(glosses), format)
+    ):
         hours, minutes, seconds, rest = map(int, stamp)
         assert minutes < 60 and seconds < 60
         times.append(((hours * 60 + minutes) * 60 + seconds) * 1000 + rest)
@@ -70,15 +81,23 @@ def test_elan_s_file_is_read_back(tmp_path, folder):
     video.write_bytes(b"")
     beside = None if folder is None else tmp_path / folder
     path = tmp_path / "clip.eaf"
-    path.write_text(render(transcript(simulated=True, source=video), "eaf", beside), encoding="utf-8")
+    path.write_text(
+        render(transcript(simulated=True, source=video), "eaf", beside), encoding="utf-8"
+    )
     read = Eaf(str(path))
     assert set(read.get_tier_names()) == {"gloss", "confidence"}
     expected = [(0, 480, "GRÜẞEN"), (480, 481, "你好"), (3725679, 3726000, "A<B>&C")]
     assert sorted(read.get_annotation_data_for_tier("gloss")) == expected
-    assert [value for *_, value in sorted(read.get_annotation_data_for_tier("confidence"))] == ["1.00", "0.50", "1.00"]
+    assert [value for *_, value in sorted(read.get_annotation_data_for_tier("confidence"))] == [
+        "1.00",
+        "0.50",
+        "1.00",
+    ]
     (media,) = read.media_descriptors
     assert media["MEDIA_URL"] == video.as_uri() and media["MIME_TYPE"] == "video/mp4"
-    assert media.get("RELATIVE_MEDIA_URL") == (None if folder is None else "../my videos/clip ü.mp4")
+    assert media.get("RELATIVE_MEDIA_URL") == (
+        None if folder is None else "../my videos/clip ü.mp4"
+    )
     assert ("trained on", "simulated signers") in read.properties
 
 
@@ -90,7 +109,11 @@ def test_a_recording_without_a_gloss(format, tmp_path):
         assert Eaf(str(tmp_path / "x.eaf")).get_annotation_data_for_tier("gloss") == []
     else:
         expected = {"text": "", "srt": "", "vtt": "WEBVTT\n"}
-        assert json.loads(written)["glosses"] == [] if format == "json" else written == expected[format]
+        assert (
+            json.loads(written)["glosses"] == []
+            if format == "json"
+            else written == expected[format]
+        )
 
 
 def test_a_file_that_elan_cannot_play_is_not_linked(tmp_path):

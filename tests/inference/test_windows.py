@@ -22,9 +22,13 @@ WHOLE = Windows(length=4.0, overlap=3.0, lookahead=0.5, whole=1000.0)
 
 
 def log_probs(landmarks: np.ndarray, detected: np.ndarray) -> torch.Tensor:
-    """A model that sees in the first coordinate which class is signed: the commonest of each step's four frames."""
+    """A model that sees in the first coordinate which class is signed: the commonest of each step's
+    four frames."""
     classes = landmarks[:, 0, 0].astype(int)
-    steps = [np.bincount(classes[start : start + 4], minlength=4).argmax() for start in range(0, len(classes), 4)]
+    steps = [
+        np.bincount(classes[start : start + 4], minlength=4).argmax()
+        for start in range(0, len(classes), 4)
+    ]
     return torch.nn.functional.one_hot(torch.tensor(steps), 4).float().mul(5).log_softmax(-1)
 
 
@@ -33,7 +37,9 @@ RECOGNIZER = Recognizer(log_probs, VOCABULARY, greedy_decode, "greedy", 25.0, 0.
 
 def signing(sentence: str, frames: int = 12) -> np.ndarray:
     """The class of each frame: every letter for `frames` frames, '-' for nothing."""
-    return np.repeat([0 if letter == "-" else 1 + "ABC".index(letter) for letter in sentence], frames)
+    return np.repeat(
+        [0 if letter == "-" else 1 + "ABC".index(letter) for letter in sentence], frames
+    )
 
 
 def stream(classes, fps: float | None = 25.0, times=None) -> LandmarkStream:
@@ -47,7 +53,9 @@ def stream(classes, fps: float | None = 25.0, times=None) -> LandmarkStream:
 
 def read(classes, windows: Windows, **options) -> tuple[list[TimedGloss], object]:
     glosses: list[TimedGloss] = []
-    progress = transcribe_stream(stream(classes, **options), RECOGNIZER, windows, on_glosses=glosses.extend)
+    progress = transcribe_stream(
+        stream(classes, **options), RECOGNIZER, windows, on_glosses=glosses.extend
+    )
     return glosses, progress
 
 
@@ -58,9 +66,19 @@ def names(glosses: list[TimedGloss]) -> str:
 def test_times_are_those_of_the_recording():
     glosses, progress = read(signing("-A-BB"), WHOLE)  # 12 frames a letter: 0.48 s
     assert names(glosses) == "AB"
-    assert [(gloss.start, gloss.end) for gloss in glosses] == [pytest.approx((0.48, 0.96)), pytest.approx((1.44, 2.4))]
-    assert all(gloss.confidence == pytest.approx(np.exp(5) / (np.exp(5) + 3), rel=1e-4) for gloss in glosses)
-    assert (progress.frames, progress.seconds, progress.in_windows) == (60, pytest.approx(2.4), False)
+    assert [(gloss.start, gloss.end) for gloss in glosses] == [
+        pytest.approx((0.48, 0.96)),
+        pytest.approx((1.44, 2.4)),
+    ]
+    assert all(
+        gloss.confidence == pytest.approx(np.exp(5) / (np.exp(5) + 3), rel=1e-4)
+        for gloss in glosses
+    )
+    assert (progress.frames, progress.seconds, progress.in_windows) == (
+        60,
+        pytest.approx(2.4),
+        False,
+    )
 
 
 @pytest.mark.parametrize("fps", [12.5, 29.97, 50.0, 60.0])
@@ -68,7 +86,9 @@ def test_a_recording_at_another_rate_keeps_its_own_times(fps):
     frames = round(0.48 * fps)  # a letter
     glosses, progress = read(signing("-A-B-", frames), WHOLE, fps=fps)
     assert names(glosses) == "AB"
-    np.testing.assert_allclose([gloss.start * fps for gloss in glosses], [frames, 3 * frames], atol=0.16 * fps)
+    np.testing.assert_allclose(
+        [gloss.start * fps for gloss in glosses], [frames, 3 * frames], atol=0.16 * fps
+    )
     assert progress.seconds == pytest.approx(5 * frames / fps)
 
 
@@ -80,10 +100,14 @@ def test_the_model_is_given_landmarks_of_its_own_aspect_ratio():
         return log_probs(landmarks, detected)
 
     recording = stream(signing("A"))
-    recording.aspect_ratio = 1.6  # twice the model's: x 1 is half a picture to the right of its middle, as is z
+    # Twice the model's: x 1 is half a picture to the right of its middle, as is z
+    recording.aspect_ratio = 1.6
     transcribe_stream(recording, replace(RECOGNIZER, log_probs=note), WHOLE)
     (landmarks,) = given
-    assert landmarks.shape == (12, 543, 3) and (landmarks == np.array([1.5, 1.0, 2.0], np.float16)).all()
+    assert (
+        landmarks.shape == (12, 543, 3)
+        and (landmarks == np.array([1.5, 1.0, 2.0], np.float16)).all()
+    )
 
 
 def test_a_rate_that_is_almost_the_models_is_not_resampled_and_its_clock_does_not_drift():
@@ -143,7 +167,9 @@ def test_latency_is_told():
     text = str(progress)
     assert "read in windows" in text and "frames/s; glosses came" in text
     facts = progress.facts()
-    assert facts["read"] == "in windows" and facts["largest_latency"] == round(progress.largest_latency, 2)
+    assert facts["read"] == "in windows" and facts["largest_latency"] == round(
+        progress.largest_latency, 2
+    )
     _, whole = read(signing("-A-"), WHOLE)
     assert "mean_latency" not in whole.facts() and "read as a whole" in str(whole)
 
@@ -166,7 +192,10 @@ def test_ten_times_the_length_needs_no_more_memory(windows):
         tracemalloc.start()
         count = [0]
         transcribe_stream(
-            stream(classes), RECOGNIZER, windows, on_glosses=lambda found: count.__setitem__(0, count[0] + len(found))
+            stream(classes),
+            RECOGNIZER,
+            windows,
+            on_glosses=lambda found: count.__setitem__(0, count[0] + len(found)),
         )
         used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

@@ -12,7 +12,10 @@ def reference_lstm(ours: BiLSTM, in_width: int, hidden: int, layers: int) -> nn.
     lstm = nn.LSTM(in_width, hidden, layers, batch_first=True, bidirectional=True)
     state = {}
     for layer in range(layers):
-        for suffix, source in (("", ours.forward_layers[layer]), ("_reverse", ours.backward_layers[layer])):
+        for suffix, source in (
+            ("", ours.forward_layers[layer]),
+            ("_reverse", ours.backward_layers[layer]),
+        ):
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
                 state[f"{name}_l{layer}{suffix}"] = getattr(source, f"{name}_l0")
     lstm.load_state_dict(state)
@@ -40,7 +43,9 @@ def test_equals_a_packed_bidirectional_lstm(layers):
     for layer, suffix in pairs:
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             gradient = getattr(lstm, f"{name}_{suffix}").grad
-            torch.testing.assert_close(getattr(layer, f"{name}_l0").grad, gradient, atol=1e-6, rtol=0)
+            torch.testing.assert_close(
+                getattr(layer, f"{name}_l0").grad, gradient, atol=1e-6, rtol=0
+            )
 
 
 def test_padding_is_never_read():
@@ -61,4 +66,8 @@ def test_dropout_is_between_layers_only():
 
 
 def test_flip_index_reverses_inside_the_length():
-    assert flip_index(torch.tensor([4, 2, 1]), 4).tolist() == [[3, 2, 1, 0], [1, 0, 2, 3], [0, 1, 2, 3]]
+    assert flip_index(torch.tensor([4, 2, 1]), 4).tolist() == [
+        [3, 2, 1, 0],
+        [1, 0, 2, 3],
+        [0, 1, 2, 3],
+    ]

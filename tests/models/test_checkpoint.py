@@ -16,8 +16,17 @@ def content(value: float = 1.0) -> dict:
     return {
         "model": {"weight": torch.full((50, 50), value)},
         "vocabulary": ["HAUS", "ÜBEN"],
-        "config": {"training": {"epochs": 3, "data_dir": None}, "model": {"inception_widths": [8, 8]}},
-        "corpus": {"name": "x", "path": "p", "fingerprint": "f", "simulated": True, "composed": False},
+        "config": {
+            "training": {"epochs": 3, "data_dir": None},
+            "model": {"inception_widths": [8, 8]},
+        },
+        "corpus": {
+            "name": "x",
+            "path": "p",
+            "fingerprint": "f",
+            "simulated": True,
+            "composed": False,
+        },
         "decoder": {"steps_per_gloss": 3.5},
         "training": {
             "progress": {"hypotheses": {4: [1, 2]}, "history": [{"dev_loss": float("nan")}]},
@@ -47,7 +56,10 @@ def test_round_trip(tmp_path):
 def test_the_hash_is_one_that_sha256sum_checks(tmp_path, run_script):
     save_checkpoint(tmp_path / "last.pth", content())
     digest, name = (tmp_path / "last.pth.sha256").read_text().split()
-    assert (digest, name) == (hashlib.sha256((tmp_path / "last.pth").read_bytes()).hexdigest(), "last.pth")
+    assert (digest, name) == (
+        hashlib.sha256((tmp_path / "last.pth").read_bytes()).hexdigest(),
+        "last.pth",
+    )
 
 
 def test_saving_again_replaces_it(tmp_path):
@@ -66,7 +78,12 @@ def test_a_copy_stands_when_the_source_is_replaced(tmp_path):
     assert load_checkpoint(best)["model"]["weight"].unique().tolist() == [1.0]
     copy_checkpoint(last, best)
     assert load_checkpoint(best)["model"]["weight"].unique().tolist() == [2.0]
-    assert names(tmp_path) == ["best_model.pth", "best_model.pth.sha256", "last.pth", "last.pth.sha256"]
+    assert names(tmp_path) == [
+        "best_model.pth",
+        "best_model.pth.sha256",
+        "last.pth",
+        "last.pth.sha256",
+    ]
 
 
 def test_a_copy_without_hard_links(tmp_path, monkeypatch):
@@ -86,7 +103,9 @@ def test_one_damaged_byte_is_found(tmp_path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DataError, match=r"checkpoint .*last\.pth is damaged: SHA-256 .*last\.pth\.sha256"):
+    with pytest.raises(
+        DataError, match=r"checkpoint .*last\.pth is damaged: SHA-256 .*last\.pth\.sha256"
+    ):
         load_checkpoint(path)
 
 
@@ -159,7 +178,14 @@ def a_zip(inner: str) -> bytes:
     ],
     ids=[
         *("empty", "text", "pickle magic", "empty pickle", "npy header", "all bytes"),
-        *("open brackets", "zeros", "pickled list", "pickled settings", "zip like torch's", "another zip"),
+        *(
+            "open brackets",
+            "zeros",
+            "pickled list",
+            "pickled settings",
+            "zip like torch's",
+            "another zip",
+        ),
     ],
 )
 def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(tmp_path, data):
@@ -176,7 +202,10 @@ def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(tmp_path, data):
         ([1, 2], "is not one of this project's"),
         ({"model": {}}, "is not one of this project's"),
         ({**content(), "format_version": 99}, "is not one of this project's"),
-        ({"format_version": 1, "model": {}, "config": {}}, "has no usable 'vocabulary': expected a list"),
+        (
+            {"format_version": 1, "model": {}, "config": {}},
+            "has no usable 'vocabulary': expected a list",
+        ),
     ],
 )
 def test_another_programs_checkpoint_is_refused(tmp_path, saved, message):
@@ -186,7 +215,8 @@ def test_another_programs_checkpoint_is_refused(tmp_path, saved, message):
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("PytorchStreamWriter\nx")]
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("PytorchStreamWriter\nx")],
 )
 def test_a_full_disk_leaves_the_previous_checkpoint_and_nothing_else(tmp_path, monkeypatch, error):
     path = tmp_path / "last.pth"
@@ -198,7 +228,9 @@ def test_a_full_disk_leaves_the_previous_checkpoint_and_nothing_else(tmp_path, m
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", half)
-        with pytest.raises(DataError, match=r"cannot write .*last\.pth .*previous checkpoint is untouched") as refused:
+        with pytest.raises(
+            DataError, match=r"cannot write .*last\.pth .*previous checkpoint is untouched"
+        ) as refused:
             save_checkpoint(path, content(2.0))
     assert "\n" not in str(refused.value)
     assert load_checkpoint(path)["model"]["weight"].unique().tolist() == [1.0]

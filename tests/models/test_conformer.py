@@ -14,8 +14,12 @@ def test_padding_changes_nothing_inside_the_sentence():
     x = torch.randn(2, 9, 12, dtype=torch.float64)
     padded = torch.cat([x, 1e3 * torch.randn(2, 5, 12, dtype=torch.float64)], dim=1)
     together = model(padded, torch.tensor([9, 4]))
-    torch.testing.assert_close(together[0, :9], model(x[:1], torch.tensor([9]))[0], atol=1e-9, rtol=0)
-    torch.testing.assert_close(together[1, :4], model(x[1:, :4], torch.tensor([4]))[0], atol=1e-9, rtol=0)
+    torch.testing.assert_close(
+        together[0, :9], model(x[:1], torch.tensor([9]))[0], atol=1e-9, rtol=0
+    )
+    torch.testing.assert_close(
+        together[1, :4], model(x[1:, :4], torch.tensor([4]))[0], atol=1e-9, rtol=0
+    )
     assert together.isfinite().all()
 
 
@@ -32,11 +36,14 @@ def slow_attention(block: ConformerBlock, x: torch.Tensor, length: int) -> torch
             others = [s for s in range(length) if abs(s - t) <= CONTEXT]
             weights = torch.stack(
                 [
-                    queries[t, where] @ keys[s, where] / size**0.5 + block.distance_bias[head, s - t + CONTEXT]
+                    queries[t, where] @ keys[s, where] / size**0.5
+                    + block.distance_bias[head, s - t + CONTEXT]
                     for s in others
                 ]
             ).softmax(0)
-            heads.append(sum(weight * values[s, where] for weight, s in zip(weights, others, strict=True)))
+            heads.append(
+                sum(weight * values[s, where] for weight, s in zip(weights, others, strict=True))
+            )
         rows.append(torch.cat(heads))
     return block.attention_out(torch.stack(rows))
 
@@ -60,6 +67,7 @@ def test_any_length_keeps_its_shape(steps):
 
 def test_a_width_that_the_heads_cannot_share_is_refused():
     with pytest.raises(
-        UsageError, match=r"model\.conformer_width 98: a conformer has 4 heads, expected a multiple of 4"
+        UsageError,
+        match=r"model\.conformer_width 98: a conformer has 4 heads, expected a multiple of 4",
     ):
         ModelConfig(conformer_width=98)

@@ -30,7 +30,8 @@ LENGTHS = [13, 6, 1, 9]
 
 
 def small_teacher(classes: int = 6) -> I3DTeacher:
-    """A teacher with statistics and running averages that are not those of a new one, in evaluation."""
+    """A teacher with statistics and running averages that are not those of a new one, in
+    evaluation."""
     torch.manual_seed(0)
     model = I3DTeacher(SMALL, classes)
     model.set_statistics(torch.randn(NUM_FEATURES), torch.rand(NUM_FEATURES) + 0.5)
@@ -76,7 +77,11 @@ def test_padding_and_company_never_change_a_sentence(longer):
     features, detected = features_of(4, 13 + longer).double(), detected_of(4, 13 + longer)
     together = model(features, torch.tensor(LENGTHS), detected)
     for row, frames in enumerate(LENGTHS):
-        alone = model(features[row : row + 1, :frames], torch.tensor([frames]), detected[row : row + 1, :frames])
+        alone = model(
+            features[row : row + 1, :frames],
+            torch.tensor([frames]),
+            detected[row : row + 1, :frames],
+        )
         steps = int(alone.lengths[0])
         for found, expected in zip(together[:2], alone[:2], strict=True):
             torch.testing.assert_close(found[row, :steps], expected[0], atol=1e-5, rtol=0)
@@ -96,7 +101,8 @@ def test_what_stands_in_the_padding_changes_neither_output_nor_gradients():
         model.zero_grad()
         output = model(features, torch.tensor(LENGTHS), detected)
         total = sum(
-            (part * torch.linspace(-1, 1, part.numel()).reshape(part.shape))[steps_inside].sum() for part in output[:2]
+            (part * torch.linspace(-1, 1, part.numel()).reshape(part.shape))[steps_inside].sum()
+            for part in output[:2]
         )
         total.backward()
         assert not features.grad[~inside].any()
@@ -133,7 +139,9 @@ def test_a_lost_part_is_told_from_a_seen_one(part):
     expected = model(features, torch.tensor([9]), seen).log_probs
     assert torch.equal(model(features, torch.tensor([9])).log_probs, expected), "None is all seen"
     seen[0, 3:6, part] = False
-    assert not torch.allclose(model(features, torch.tensor([9]), seen).log_probs, expected, atol=1e-4)
+    assert not torch.allclose(
+        model(features, torch.tensor([9]), seen).log_probs, expected, atol=1e-4
+    )
 
 
 def test_only_the_named_subsets_are_read():
@@ -149,7 +157,8 @@ def test_only_the_named_subsets_are_read():
     changed[:, :, unread] += 100
     assert torch.equal(model(changed, lengths).log_probs, expected)
     for columns in read:
-        for block in columns.chunk(4):  # each of position, velocity, acceleration, relative position
+        # Each of position, velocity, acceleration, relative position
+        for block in columns.chunk(4):
             changed = features.clone()
             changed[:, :, block] += 1
             assert not torch.allclose(model(changed, lengths).log_probs, expected, atol=1e-6)
@@ -167,7 +176,9 @@ def test_every_read_column_reaches_the_output():
 def test_subsets_are_configuration():
     with pytest.raises(UsageError, match="did you mean 'left_hand'"):
         I3DTeacher(ModelConfig(left_hand_subset="left_hnad"), 5)
-    small = I3DTeacher(ModelConfig(face_subset="mouth", face_blocks="position velocity relative", face_width=8), 5)
+    small = I3DTeacher(
+        ModelConfig(face_subset="mouth", face_blocks="position velocity relative", face_width=8), 5
+    )
     assert len(small.parts[1].columns) == 3 * 3 * 20
 
 
@@ -208,7 +219,9 @@ def test_a_part_that_is_not_shown_changes_nothing_and_the_others_do():
     assert torch.equal(found[1], moved[1]) and not torch.equal(found[0], moved[0])
 
 
-@pytest.mark.parametrize("settings", [{"part_encoder": "graph"}, {"sequence": "bilstm", "lstm_hidden": 16}])
+@pytest.mark.parametrize(
+    "settings", [{"part_encoder": "graph"}, {"sequence": "bilstm", "lstm_hidden": 16}]
+)
 def test_the_alternatives_ignore_padding_too(settings):
     torch.manual_seed(0)
     model = I3DTeacher(replace(SMALL, **settings), 6).double().eval()
@@ -221,31 +234,50 @@ def test_the_alternatives_ignore_padding_too(settings):
 def test_blocks_and_depth_choose_the_columns_that_are_read():
     config = replace(SMALL, hand_blocks="relative", face_blocks="position velocity", depth="hands")
     encoders = I3DTeacher(config, 6).parts
-    assert [len(encoder.columns) for encoder in encoders] == [25 * 2 * 4, 38 * 2 * 2, 21 * 3, 21 * 3]
+    assert [len(encoder.columns) for encoder in encoders] == [
+        25 * 2 * 4,
+        38 * 2 * 2,
+        21 * 3,
+        21 * 3,
+    ]
     assert encoders[2].columns.tolist() == list(range(3 * 1629 + 501 * 3, 3 * 1629 + 522 * 3))
     assert len(I3DTeacher(replace(SMALL, depth="none"), 6).parts[3].columns) == 21 * 2 * 4
-    for name, value in (("hand_blocks", "relative speed"), ("pose_blocks", ""), ("depth", "some"), ("sequence", "gru")):
+    for name, value in (
+        ("hand_blocks", "relative speed"),
+        ("pose_blocks", ""),
+        ("depth", "some"),
+        ("sequence", "gru"),
+    ):
         with pytest.raises(UsageError, match=rf"model\.{name} .*expected"):
             replace(SMALL, **{name: value})
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_a_compiled_front_gives_the_same_outputs_and_gradients(training):
-    """With the backend that compiles nothing but goes the whole way there; lengths are rounded up to multiples of 64."""
+    """With the backend that compiles nothing but goes the whole way there; lengths are rounded up
+    to multiples of 64."""
     torch.manual_seed(0)
     plain = I3DTeacher(replace(SMALL, dropout=0.0), 6).train(training)
     compiled = deepcopy(plain)
     compiled.compile_front(backend="aot_eager")
     assert list(compiled.state_dict()) == list(plain.state_dict())
     for frames in (30, 64, 65):
-        features, lengths = torch.randn(3, frames, NUM_FEATURES), torch.tensor([frames, 17, frames - 2])
-        detected, shown = torch.rand(3, frames, 4) > 0.3, torch.tensor([[True] * 4, [True, False] * 2, [True] * 4])
+        features, lengths = (
+            torch.randn(3, frames, NUM_FEATURES),
+            torch.tensor([frames, 17, frames - 2]),
+        )
+        detected, shown = (
+            torch.rand(3, frames, 4) > 0.3,
+            torch.tensor([[True] * 4, [True, False] * 2, [True] * 4]),
+        )
         outputs = [model(features, lengths, detected, shown) for model in (plain, compiled)]
         for expected, found in zip(*outputs, strict=True):
             torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
         for output in outputs:
             (output.log_probs.sum() + output.conv_log_probs[..., 1].sum()).backward()
-    for (name, expected), found in zip(plain.named_parameters(), compiled.parameters(), strict=True):
+    for (name, expected), found in zip(
+        plain.named_parameters(), compiled.parameters(), strict=True
+    ):
         torch.testing.assert_close(found.grad, expected.grad, atol=1e-2, rtol=1e-3, msg=name)
     for (name, expected), found in zip(plain.named_buffers(), compiled.buffers(), strict=True):
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4, msg=name)
@@ -266,13 +298,17 @@ def test_the_front_is_compiled_once_for_a_rounded_length_whatever_the_batch():
     for sentences in (2, 5):
         for number, frames in enumerate(lengths):
             frames -= sentences
-            features, all_of_it = torch.randn(sentences, frames, NUM_FEATURES), torch.full((sentences,), frames)
+            features, all_of_it = (
+                torch.randn(sentences, frames, NUM_FEATURES),
+                torch.full((sentences,), frames),
+            )
             model(features, all_of_it).log_probs.sum().backward()
             assert len(made) == (number + 1 if sentences == 2 else len(lengths))
 
 
 def test_what_was_compiled_before_decides_nothing():
-    """Calibration sets another momentum, which torch would make a variable of all graphs from then on."""
+    """Calibration sets another momentum, which torch would make a variable of all graphs from then
+    on."""
     made = []
 
     def backend(graph, _):

@@ -48,7 +48,9 @@ def test_training_equals_batch_norm_of_the_joined_frames():
         torch.testing.assert_close(masked.bias.grad, plain.bias.grad, atol=1e-4, rtol=1e-4)
         assert not (ours.grad * (1 - mask)).any(), "no gradient reaches the padding"
     for name in ("running_mean", "running_var", "num_batches_tracked"):
-        torch.testing.assert_close(getattr(masked, name), getattr(plain, name), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            getattr(masked, name), getattr(plain, name), atol=1e-5, rtol=1e-5
+        )
 
 
 def test_evaluation_equals_batch_norm_behind_the_mask():
@@ -81,7 +83,8 @@ def test_statistics_are_taken_in_float32_and_the_type_is_kept():
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
 def test_gradients_of_16_bit_inputs_are_added_up_in_float32(kind):
-    """As under autocast, where the mask is 16 bit, too, and fp16's gradients are scaled: their sum is beyond 65504."""
+    """As under autocast, where the mask is 16 bit, too, and fp16's gradients are scaled: their sum
+    is beyond 65504."""
     x, mask = (
         torch.randn(4, 3, 96, generator=torch.Generator().manual_seed(1)).to(kind),
         torch.ones(4, 1, 96, dtype=kind),

@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from models.part_encoder import NODE_WIDTH, STANDARDISED_LIMIT, GatedFusion, GraphPartEncoder, PartEncoder
+from models.part_encoder import (
+    NODE_WIDTH,
+    STANDARDISED_LIMIT,
+    GatedFusion,
+    GraphPartEncoder,
+    PartEncoder,
+)
 
 
 def encoder(columns=(1, 4), part=2, width=3) -> PartEncoder:
@@ -26,7 +32,8 @@ def test_values_by_hand():
     found = made(features, mean, inverse_std, seen, torch.ones(1, 1, 2))
     weight, bias, scale = made.project.weight, made.project.bias, (1 + made.norm.eps) ** -0.5
     first = weight @ torch.tensor([1.0, 0.5]) + bias  # (3 - 1) / 2 and (5 - 4) / 2
-    second = weight @ torch.tensor([STANDARDISED_LIMIT, 0.5]) + bias + made.missing  # the outlier is cut
+    # The outlier is cut
+    second = weight @ torch.tensor([STANDARDISED_LIMIT, 0.5]) + bias + made.missing
     expected = torch.relu(torch.stack([first, second], dim=1)) * scale
     torch.testing.assert_close(found[0], expected, atol=1e-5, rtol=1e-5)
 
@@ -55,7 +62,8 @@ def test_the_gate_starts_open_and_looks_at_all_parts():
     plain = torch.relu(fusion.project(torch.cat(parts, dim=1)) * scale)
     torch.testing.assert_close(fusion(parts, mask), plain)
     with torch.no_grad():
-        fusion.gate.bias.copy_(torch.tensor([-100.0, 100.0]))  # the first part off, the second doubled
+        # The first part off, the second doubled
+        fusion.gate.bias.copy_(torch.tensor([-100.0, 100.0]))
     gated = torch.relu(fusion.project(torch.cat([0 * parts[0], 2 * parts[1]], dim=1)) * scale)
     torch.testing.assert_close(fusion(parts, mask), gated)
     with torch.no_grad():
@@ -66,7 +74,8 @@ def test_the_gate_starts_open_and_looks_at_all_parts():
 
 def test_the_graph_sees_each_landmark_whole_and_follows_its_edges():
     torch.manual_seed(0)
-    made = GraphPartEncoder(torch.arange(12), 2, 3, landmarks=3, blocks=2).eval()  # two blocks of three points, x and y
+    # Two blocks of three points, x and y
+    made = GraphPartEncoder(torch.arange(12), 2, 3, landmarks=3, blocks=2).eval()
     with torch.no_grad():
         made.edges.copy_(
             torch.tensor([[0.0, 50.0, 0.0], [0.0, 0.0, 50.0], [50.0, 0.0, 0.0]])
@@ -74,7 +83,10 @@ def test_the_graph_sees_each_landmark_whole_and_follows_its_edges():
         made.place.normal_()
     x = torch.randn(1, 1, 12)
     values = x[0, 0].view(2, 3, 2)
-    nodes = [torch.relu(made.embed(torch.cat([values[0, n], values[1, n]])) + made.place[n]) for n in range(3)]
+    nodes = [
+        torch.relu(made.embed(torch.cat([values[0, n], values[1, n]])) + made.place[n])
+        for n in range(3)
+    ]
     joined = torch.cat([nodes[n] + torch.relu(made.exchange(nodes[(n + 1) % 3])) for n in range(3)])
     assert joined.shape == (3 * NODE_WIDTH,)
     torch.testing.assert_close(made.join(x)[0, 0], made.project(joined), atol=1e-5, rtol=1e-5)

@@ -35,7 +35,9 @@ def test_a_quarter_of_the_frames_and_probabilities(causal):
         output = model(torch.randn(2, frames, 6516), torch.tensor([frames, max(frames - 3, 1)]))
         assert output.log_probs.shape == output.conv_log_probs.shape == (2, -(-frames // 4), 6)
         assert output.lengths.tolist() == [-(-frames // 4), -(-max(frames - 3, 1) // 4)]
-        assert torch.allclose(output.log_probs.exp().sum(-1), torch.ones(2, -(-frames // 4)), atol=1e-5)
+        assert torch.allclose(
+            output.log_probs.exp().sum(-1), torch.ones(2, -(-frames // 4)), atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -50,7 +52,11 @@ def test_padding_changes_nothing(causal, training):
     x, detected = torch.randn(1, 17, 6516), torch.rand(1, 17, 4) > 0.3
     padded = torch.cat([x, torch.full((1, 14, 6516), 1e3)], 1)
     alone = model(x, torch.tensor([17]), detected)
-    behind = model(padded, torch.tensor([17]), torch.cat([detected, torch.zeros(1, 14, 4, dtype=torch.bool)], 1))
+    behind = model(
+        padded,
+        torch.tensor([17]),
+        torch.cat([detected, torch.zeros(1, 14, 4, dtype=torch.bool)], 1),
+    )
     assert torch.allclose(alone.log_probs, behind.log_probs[:, :5], atol=1e-5)
     assert torch.allclose(alone.conv_log_probs, behind.conv_log_probs[:, :5], atol=1e-5)
 
@@ -72,7 +78,9 @@ def test_the_block_is_three_convolutions():
     swish = nn.Hardswish()
     inner = swish(plain(block.expand_norm)(block.expand(x)))
     depthwise = nn.functional.conv1d(inner, block.depthwise.weight, padding=2, groups=12)
-    expected = x + plain(block.project_norm)(block.project(swish(plain(block.depthwise_norm)(depthwise))))
+    expected = x + plain(block.project_norm)(
+        block.project(swish(plain(block.depthwise_norm)(depthwise)))
+    )
     assert torch.allclose(block(x, ones, ones), expected, atol=1e-6)
 
 
@@ -99,11 +107,22 @@ def test_the_other_student_reads_the_whole_sentence():
 
 
 def test_at_most_a_tenth_of_the_teacher():
-    widths = {"pose_width": 96, "face_width": 48, "hand_width": 128, "fusion_width": 192, "conformer_width": 256}
+    widths = {
+        "pose_width": 96,
+        "face_width": 48,
+        "hand_width": 128,
+        "fusion_width": 192,
+        "conformer_width": 256,
+    }
     demo = ModelConfig(inception_widths=(256, 256), **widths)
-    tiny = StudentModelConfig(pose_width=32, face_width=16, hand_width=32, widths=(64, 96, 96), conformer_width=64)
+    tiny = StudentModelConfig(
+        pose_width=32, face_width=16, hand_width=32, widths=(64, 96, 96), conformer_width=64
+    )
     with torch.device("meta"):
-        for teacher, student, classes in ((ModelConfig(), StudentModelConfig(), 1233), (demo, tiny, 500)):
+        for teacher, student, classes in (
+            (ModelConfig(), StudentModelConfig(), 1233),
+            (demo, tiny, 500),
+        ):
             own = count_parameters(Student(student, classes))
             assert own <= 0.1 * count_parameters(I3DTeacher(teacher, classes))
             assert 4 * own < 20e6, "bytes"

@@ -28,11 +28,15 @@ def test_a_block_equals_its_convolutions_written_out():
         kernel = branch.kernel_size[0]
         around = functional.pad(x[0], (kernel // 2, kernel // 2))
         windows = [around[:, t : t + kernel] for t in range(11)]
-        outputs.append(torch.stack([torch.einsum("oik,ik->o", branch.weight, w) for w in windows], dim=1))
+        outputs.append(
+            torch.stack([torch.einsum("oik,ik->o", branch.weight, w) for w in windows], dim=1)
+        )
     largest = torch.stack([x[0, :, max(t - 1, 0) : t + 2].amax(1) for t in range(11)], dim=1)
     outputs.append(block.pooled.weight[:, :, 0] @ largest)
     joined = torch.cat(outputs)
-    normed = (joined - block.norm.running_mean[:, None]) / (block.norm.running_var + block.norm.eps).sqrt()[:, None]
+    normed = (joined - block.norm.running_mean[:, None]) / (
+        block.norm.running_var + block.norm.eps
+    ).sqrt()[:, None]
     expected = torch.relu(normed * block.norm.weight[:, None] + block.norm.bias[:, None])
     torch.testing.assert_close(block(x, torch.ones(1, 1, 11, dtype=torch.float64))[0], expected)
 

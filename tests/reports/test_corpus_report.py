@@ -1,4 +1,5 @@
-"""The page about a corpus: what stands in it, that nothing in it can run, and where a skeleton is drawn."""
+"""The page about a corpus: what stands in it, that nothing in it can run, and where a skeleton is
+drawn."""
 
 import base64
 import re
@@ -35,12 +36,18 @@ def test_the_page_says_what_the_check_says_and_brings_its_pictures(make_corpus, 
 
 def test_ids_and_glosses_are_shown_and_not_run(make_corpus, tmp_path):
     corpus = make_corpus(
-        tmp_path / "x<b>", {"train": ["<script>alert(1)</script> A&B", "SUN"]}, made_by={"tool": "<i>"}
+        tmp_path / "x<b>",
+        {"train": ["<script>alert(1)</script> A&B", "SUN"]},
+        made_by={"tool": "<i>"},
     )
     table = corpus / "train.csv"
     table.write_text(table.read_text().replace("train-00", "'><img src=x>"))
     page = page_of(corpus, tmp_path / "page.html")
-    assert "<script" not in page and "src=x>" not in page.replace("&lt;img src=x&gt;", "") and "<i>" not in page
+    assert (
+        "<script" not in page
+        and "src=x>" not in page.replace("&lt;img src=x&gt;", "")
+        and "<i>" not in page
+    )
     assert "&lt;script&gt;alert(1)&lt;/script&gt; A&amp;B" in page
     assert "&#x27;&gt;&lt;img src=x&gt;" in page
 

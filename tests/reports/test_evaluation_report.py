@@ -1,4 +1,5 @@
-"""report.html: its figures against a hand-worked case, that nothing in it can run, and that a browser shows it."""
+"""report.html: its figures against a hand-worked case, that nothing in it can run, and that a
+browser shows it."""
 
 import html
 import json
@@ -80,7 +81,8 @@ class Page(HTMLParser):
 
 
 def posteriors_of(path: list[int], classes: int) -> torch.Tensor:
-    """Log-probs of a sentence that is read as `path`: three steps of 0.9 each, one of blank between them."""
+    """Log-probs of a sentence that is read as `path`: three steps of 0.9 each, one of blank between
+    them."""
     steps = []
     for number in path:
         steps += [number] * STEPS_A_GLOSS + [0]
@@ -99,9 +101,12 @@ def make_reading(folder: Path, make_sentence, sentences=SENTENCES, **facts) -> D
             rows = np.resize(np.arange(len(landmarks)), frames)
             writer.split("dev").add(id, signer, reference, landmarks[rows], detected[rows])
     corpus = Corpus(folder)
-    vocabulary = Vocabulary.from_sentences(" ".join(part).split() for _, *part in sentences.values())
+    vocabulary = Vocabulary.from_sentences(
+        " ".join(part).split() for _, *part in sentences.values()
+    )
     posteriors = [
-        posteriors_of(vocabulary.encode(heard.split()), vocabulary.size) for _, _, heard in sentences.values()
+        posteriors_of(vocabulary.encode(heard.split()), vocabulary.size)
+        for _, _, heard in sentences.values()
     ]
     readings = decode_split(posteriors, greedy_decode)
     hypotheses = [vocabulary.decode(reading) for reading in readings]
@@ -114,7 +119,14 @@ def write(reading: DecodedSplit, path: Path, **parts) -> Page:
     decoders = compare_decoders(reading, [], ("greedy", "the best path", 1.5))
     verdict = Verdict("levelled off", "it has learned.", ("Reasons.",))
     report = EvaluationReport(
-        **{"title": "A run", "subtitle": "dev", "verdict": verdict, "result": result, "decoders": decoders} | parts
+        **{
+            "title": "A run",
+            "subtitle": "dev",
+            "verdict": verdict,
+            "result": result,
+            "decoders": decoders,
+        }
+        | parts
     )
     write_evaluation_report(path, report, reading)
     return Page(path.read_text(encoding="utf-8"))
@@ -138,7 +150,11 @@ def test_the_headline_is_the_hand_worked_rate(page):
     for kind in ("substitutions", "deletions", "insertions"):
         assert f"12.50 %{kind}: 1" in page.text
     assert "4sentences, 8 glosses" in page.text
-    assert page.text.index("Levelled off: it has learned.") < page.text.index("37.50 %") < page.text.index("Decoders")
+    assert (
+        page.text.index("Levelled off: it has learned.")
+        < page.text.index("37.50 %")
+        < page.text.index("Decoders")
+    )
 
 
 def test_rates_by_signer_and_length(page):
@@ -167,14 +183,19 @@ def test_the_decoders_table_gives_each_its_own_rate(page, reading):
         "silent": 100.0,
         "greedy (used above)": 37.5,
     }
-    found = compare_decoders(reading, [], ("x", "", 0.0), clean_up=lambda glosses: [g for g in glosses if g != "HOUSE"])
-    assert {name: one["wer"] for name, _, one, _ in found}["greedy"] == 37.5  # one insertion less, one deletion more
+    found = compare_decoders(
+        reading, [], ("x", "", 0.0), clean_up=lambda glosses: [g for g in glosses if g != "HOUSE"]
+    )
+    # One insertion less, one deletion more
+    assert {name: one["wer"] for name, _, one, _ in found}["greedy"] == 37.5
     assert {name: one["insertions"] for name, _, one, _ in found}["greedy"] == 0
 
 
 def test_worst_and_best_sentences_with_their_glosses_side_by_side(page):
     worst, best = page.text.split("The 3 worst")[1].split("The 1 best")
-    assert [worst.index(id) for id in ("s2", "s3", "s1")] == sorted(worst.index(id) for id in ("s2", "s3", "s1"))
+    assert [worst.index(id) for id in ("s2", "s3", "s1")] == sorted(
+        worst.index(id) for id in ("s2", "s3", "s1")
+    )
     assert "50 % · s2 · benRAINRAINaddedHOUSESUNSUN" in worst
     assert "50 % · s3 · annaWINDSUNRAINRAIN" in worst
     assert "33 % · s1 · annaSUNSUNRAINleft outWINDWIND" in worst
@@ -204,8 +225,13 @@ def test_the_decoded_glosses_stand_where_they_were_signed(page):
 
 
 def test_corpus_hash_and_settings_stand_in_it(reading, tmp_path):
-    settings = {"training": {"epochs": 7, "data_dir": None}, "model": {"inception_widths": [24, 48]}}
-    page = write(reading, tmp_path / "page.html", settings=settings, environment={"git commit": "abc123"})
+    settings = {
+        "training": {"epochs": 7, "data_dir": None},
+        "model": {"inception_widths": [24, 48]},
+    }
+    page = write(
+        reading, tmp_path / "page.html", settings=settings, environment={"git commit": "abc123"}
+    )
     assert reading.corpus.fingerprint in page.text and "git commitabc123" in page.text
     for words in ("training.epochs7", "training.data_dir–", "model.inception_widths24, 48"):
         assert words in page.text
@@ -223,7 +249,9 @@ def test_simulated_and_composed_data_is_called_so_before_any_figure(make_sentenc
 
 
 def errors(wrong: int, glosses: int) -> SentenceErrors:
-    return SentenceErrors((), ("X",) * min(wrong, glosses), ("X",) * max(wrong - glosses, 0), glosses)
+    return SentenceErrors(
+        (), ("X",) * min(wrong, glosses), ("X",) * max(wrong - glosses, 0), glosses
+    )
 
 
 def test_ranking_by_share_then_by_number_and_the_longest_right_one_is_the_best():
@@ -244,7 +272,8 @@ def test_rows_of_a_posterior_map():
     assert map_classes(log_probs.log(), [3, 1, 3], [1, 2]) == [3, 1, 2, 5, 7, 0]
     strong = torch.full((1, 9), 0.11).log()
     assert (
-        map_classes(strong, [], []) == [*map_classes(strong, [], [])[:4], 0] and len(map_classes(strong, [], [])) == 5
+        map_classes(strong, [], []) == [*map_classes(strong, [], [])[:4], 0]
+        and len(map_classes(strong, [], [])) == 5
     )
 
 
@@ -273,17 +302,36 @@ def test_what_comes_from_files_is_shown_and_not_run(make_sentence, tmp_path, rec
     made = make_reading(tmp_path / "corpus", make_sentence, HOSTILE, name="<i>corpus</i>")
     facts = {"<u>": "<script>2</script>"}
     page = write(
-        made, tmp_path / "page.html", title="<title>", subtitle="<s>", settings={"<q>": facts}, environment=facts
+        made,
+        tmp_path / "page.html",
+        title="<title>",
+        subtitle="<s>",
+        settings={"<q>": facts},
+        environment=facts,
     )
     source = (tmp_path / "page.html").read_text(encoding="utf-8")
     tags = {tag for tag, _ in page.tags}
     assert not tags & {"script", "img", "b64", "u", "q", "s", "iframe", "link", "object"}
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
-    for words in ("<script>alert(1)</script>", "$x$", "天气", "HÄUSER", "$INDEX", "<img/src=x>", "'\"><svg/onload=1>"):
+    for words in (
+        "<script>alert(1)</script>",
+        "$x$",
+        "天气",
+        "HÄUSER",
+        "$INDEX",
+        "<img/src=x>",
+        "'\"><svg/onload=1>",
+    ):
         assert words in page.text, words
-    assert re.search(r"<text[^>]*>[^<]*\$x\$[^<]*</text>", source), "in a figure, too, it is no formula"
-    assert not re.search(r"(src|href)=.?(?!data:|#)\w", re.sub(r"&[^;]+;[^<]*", "", source)), "nothing is loaded"
-    assert not recwarn.list, "no word about glyphs that matplotlib's font lacks, or labels that are too long"
+    assert re.search(r"<text[^>]*>[^<]*\$x\$[^<]*</text>", source), (
+        "in a figure, too, it is no formula"
+    )
+    assert not re.search(r"(src|href)=.?(?!data:|#)\w", re.sub(r"&[^;]+;[^<]*", "", source)), (
+        "nothing is loaded"
+    )
+    assert not recwarn.list, (
+        "no word about glyphs that matplotlib's font lacks, or labels that are too long"
+    )
 
 
 def test_the_same_page_comes_out_again(reading, tmp_path):
@@ -299,13 +347,32 @@ def test_a_run_s_report_tells_what_result_json_tells(finished_run):
     result = json.loads((finished_run / "result.json").read_text())
     page = Page((finished_run / "report.html").read_text(encoding="utf-8"))
     low, high = result["best_dev_wer_interval"]
-    assert f"{result['best_dev_wer']:.2f} %word error rate, 95 % interval {low:.2f} to {high:.2f}" in page.text
-    assert f"{result['best_epoch']} of 3best epoch" in page.text and result["corpus_fingerprint"] in page.text
+    assert (
+        f"{result['best_dev_wer']:.2f} %word error rate, 95 % interval {low:.2f} to {high:.2f}"
+        in page.text
+    )
+    assert (
+        f"{result['best_epoch']} of 3best epoch" in page.text
+        and result["corpus_fingerprint"] in page.text
+    )
     greedy = page.tables["Decoders"][-1]
     assert greedy[0] == "greedy (used above)" and greedy[1] == f"{result['greedy_dev_wer']:.2f}"
-    headings = ["Word error rate", "Loss", "Errors on dev", "Learning rate", "By signer", "Confusions", "Configuration"]
-    assert [page.text.index(words) for words in headings] == sorted(page.text.index(words) for words in headings)
-    for words in ("25 % target", f"best dev {result['greedy_dev_wer']:.2f} % (epoch {result['best_epoch']})"):
+    headings = [
+        "Word error rate",
+        "Loss",
+        "Errors on dev",
+        "Learning rate",
+        "By signer",
+        "Confusions",
+        "Configuration",
+    ]
+    assert [page.text.index(words) for words in headings] == sorted(
+        page.text.index(words) for words in headings
+    )
+    for words in (
+        "25 % target",
+        f"best dev {result['greedy_dev_wer']:.2f} % (epoch {result['best_epoch']})",
+    ):
         assert words in page.text
     assert (finished_run / "report.html").stat().st_size < 500_000
 
@@ -313,24 +380,48 @@ def test_a_run_s_report_tells_what_result_json_tells(finished_run):
 def test_an_evaluation_s_report_tells_what_its_result_json_tells(finished_run, tmp_path):
     def judge(output: Path, *options) -> tuple[dict, Page]:
         best = finished_run / "best_model.pth"
-        argv = ["--checkpoint", best, "--output_dir", output, "--device", "cpu", "--decoder", "beam", *options]
+        argv = [
+            "--checkpoint",
+            best,
+            "--output_dir",
+            output,
+            "--device",
+            "cpu",
+            "--decoder",
+            "beam",
+            *options,
+        ]
         assert evaluate.main([str(word) for word in argv]) == 0
         page = Page((output / "report.html").read_text(encoding="utf-8"))
         return json.loads((output / "result.json").read_text()), page
 
     result, page = judge(tmp_path / "plain")
-    assert f"{result['wer']:.2f} %word error rate" in page.text and "Evaluation of finished/best_model.pth" in page.text
+    assert (
+        f"{result['wer']:.2f} %word error rate" in page.text
+        and "Evaluation of finished/best_model.pth" in page.text
+    )
     greedy, filtered, beam = page.tables["Decoders"][1:]
     of_run = json.loads((finished_run / "result.json").read_text())
-    assert (greedy[0], greedy[1]) == ("greedy", f"{of_run['greedy_dev_wer']:.2f}") and filtered[0] == "filtered"
+    assert (greedy[0], greedy[1]) == ("greedy", f"{of_run['greedy_dev_wer']:.2f}") and filtered[
+        0
+    ] == "filtered"
     counts = [str(result[kind]) for kind in ("substitutions", "deletions", "insertions")]
-    assert beam[0] == "beam (used above)" and beam[1] == f"{result['wer']:.2f}" and beam[3:6] == counts
+    assert (
+        beam[0] == "beam (used above)" and beam[1] == f"{result['wer']:.2f}" and beam[3:6] == counts
+    )
     assert f"up to epoch {of_run['best_epoch']}, which it holds" in page.text
-    _, page = judge(tmp_path / "cleaned", "--scoring", "phoenix2014", "--compare_with", tmp_path / "plain")
-    assert "after the official clean-up of PHOENIX-2014" in page.text and "p = 1.0000compared with" in page.text
+    _, page = judge(
+        tmp_path / "cleaned", "--scoring", "phoenix2014", "--compare_with", tmp_path / "plain"
+    )
+    assert (
+        "after the official clean-up of PHOENIX-2014" in page.text
+        and "p = 1.0000compared with" in page.text
+    )
 
 
-def test_a_report_that_fails_is_said_and_costs_nothing(execute_run, tiny_settings, tmp_path, capsys, monkeypatch):
+def test_a_report_that_fails_is_said_and_costs_nothing(
+    execute_run, tiny_settings, tmp_path, capsys, monkeypatch
+):
     def broken(*_):
         raise ValueError("no such\ncolour")
 
@@ -343,10 +434,16 @@ def test_a_report_that_fails_is_said_and_costs_nothing(execute_run, tiny_setting
     assert told.err.count("\n") == 1 and told.err.startswith(
         f"warning: {tmp_path / 'run' / 'report.html'} was not written"
     )
-    assert "(ValueError: no such colour)" in told.err and "report: " not in told.out and "run folder: " in told.out
+    assert (
+        "(ValueError: no such colour)" in told.err
+        and "report: " not in told.out
+        and "run folder: " in told.out
+    )
     assert not (tmp_path / "run" / "report.html").exists()
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
-    assert (tmp_path / "run" / "MODEL_CARD.md").exists() and (tmp_path / "run" / "best_model.pth").exists()
+    assert (tmp_path / "run" / "MODEL_CARD.md").exists() and (
+        tmp_path / "run" / "best_model.pth"
+    ).exists()
 
 
 # ---------------------------------------------------------------- in a browser
@@ -354,10 +451,20 @@ def test_a_report_that_fails_is_said_and_costs_nothing(execute_run, tiny_setting
 
 def browse(page: Path, tmp_path: Path, width: int = 1280) -> tuple[str, str]:
     """The page's document and console messages, as Chromium ends up with them."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    browser = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if browser is None:
         pytest.skip("no chromium on this machine")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900", "--enable-logging=stderr"]
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--window-size={width},900",
+        "--enable-logging=stderr",
+    ]
     ended = subprocess.run(
         [browser, *options, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()],
         capture_output=True, encoding="utf-8", errors="replace", timeout=120,
@@ -380,11 +487,16 @@ def test_chromium_shows_it_without_a_complaint(finished_run, tmp_path):
         "Posteriors",
     ):
         assert any(words in label for label in figures), words
-    assert sum(tag == "path" for tag, _ in shown.tags) > 50 and sum(tag == "image" for tag, _ in shown.tags) == 3
+    assert (
+        sum(tag == "path" for tag, _ in shown.tags) > 50
+        and sum(tag == "image" for tag, _ in shown.tags) == 3
+    )
     # The console is heard at all: the page's policy forbids this picture, and Chromium says so.
     spoiled = tmp_path / "spoiled.html"
     source = (finished_run / "report.html").read_text(encoding="utf-8")
-    spoiled.write_text(source.replace("</body>", "<img src='http://127.0.0.1:9/x.png'></body>"), encoding="utf-8")
+    spoiled.write_text(
+        source.replace("</body>", "<img src='http://127.0.0.1:9/x.png'></body>"), encoding="utf-8"
+    )
     assert "Content Security Policy" in browse(spoiled, tmp_path)[1]
 
 
@@ -394,12 +506,15 @@ def test_nothing_sticks_out_at_the_width_of(make_sentence, tmp_path, width):
     settings = {"training": {"data_dir": "/very/long/" + "folder" * 30}}
     write(made, tmp_path / "page.html", settings=settings, environment={"command": "x" * 300})
     source = (tmp_path / "page.html").read_text(encoding="utf-8")
-    # The page itself may run nothing: it is measured from outside, in a frame that is as wide as a phone.
+    # The page itself may run nothing: it is measured from outside, in a frame that is as wide as a
+    # phone.
     measure = (
         f"<iframe style='width:{width}px;height:900px;border:0' srcdoc='{html.escape(source)}' onload=\""
         "var d=this.contentDocument.documentElement;document.title=d.clientWidth+' '+d.scrollWidth\"></iframe>"
     )
-    (tmp_path / "frame.html").write_text(f"<meta charset='utf-8'><title>?</title>{measure}", encoding="utf-8")
+    (tmp_path / "frame.html").write_text(
+        f"<meta charset='utf-8'><title>?</title>{measure}", encoding="utf-8"
+    )
     document, _ = browse(tmp_path / "frame.html", tmp_path, 1400)
     visible, needed = map(int, re.search(r"<title>(\d+) (\d+)</title>", document).groups())
     assert width - 20 <= visible <= width and needed == visible

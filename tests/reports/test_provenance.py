@@ -26,8 +26,13 @@ def test_a_run_folder_holds_what_repeating_it_needs(finished_run, tiny_corpus, m
     (session,) = sessions(finished_run)
     corpus = Corpus(tiny_corpus)
     assert session["corpus"]["sha256_of_corpus_json"] == corpus.fingerprint and session["seed"] == 0
-    assert session["packages"]["torch"] == metadata.version("torch") and session["precision"] == "fp32"
-    assert session["command"] == shlex.join(sys.orig_argv) and session["start"] == "fresh (no --resume)"
+    assert (
+        session["packages"]["torch"] == metadata.version("torch") and session["precision"] == "fp32"
+    )
+    assert (
+        session["command"] == shlex.join(sys.orig_argv)
+        and session["start"] == "fresh (no --resume)"
+    )
     assert set(session["git"]) >= {"commit", "changed"}
     config = yaml.safe_load((finished_run / "config.yaml").read_text())
     assert Config().updated(config) == Config().updated(make_settings(finished_run))
@@ -51,7 +56,9 @@ def test_a_broken_environment_json_does_not_stop_a_run(tmp_path, content):
 def test_the_commit_is_that_of_the_code(tmp_path):
     def git(*arguments):
         identity = ("-c", "user.name=x", "-c", "user.email=x@y")
-        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
+        subprocess.run(
+            ["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True
+        )
 
     code = tmp_path / "reports" / "provenance.py"
     code.parent.mkdir()
@@ -110,12 +117,23 @@ def test_the_card_has_data_figures_use_and_limits(make_corpus, tmp_path):
         assert heading in text
     assert "Corpus a\\|b \\<i\\>, 25 frames/s" in text and corpus.fingerprint in text
     assert f"- train: 2 sentences, {corpus.split('train').lengths.sum()} frames, 1 signer\n" in text
-    assert "| dev, adaptive decoder, tuned on this same dev | 12.35 % (95 % interval 10.50 to 14.25) |" in text.replace(
-        "12.34", "12.35"
+    assert (
+        "| dev, adaptive decoder, tuned on this same dev | 12.35 % (95 % interval 10.50 to 14.25) |"
+        in text.replace("12.34", "12.35")
     )
-    assert "| dev, greedy | 13.00 % |" in text and "Epoch 4 of 9, chosen on this dev" in text and "seed 7" in text
-    assert "levelled off: it has learned. A reason." in text and "unknown commit (no \\*git\\*)" in text
-    assert "every signer of dev is in train too" in text and "- 2 train sentences were left out" in text
+    assert (
+        "| dev, greedy | 13.00 % |" in text
+        and "Epoch 4 of 9, chosen on this dev" in text
+        and "seed 7" in text
+    )
+    assert (
+        "levelled off: it has learned. A reason." in text
+        and "unknown commit (no \\*git\\*)" in text
+    )
+    assert (
+        "every signer of dev is in train too" in text
+        and "- 2 train sentences were left out" in text
+    )
     assert "simulated" not in text.lower() and "composed" not in text.lower()
 
 
@@ -134,5 +152,8 @@ def test_the_card_says_what_the_data_is(make_corpus, tmp_path):
 def test_a_run_has_its_card(finished_run):
     result = json.loads((finished_run / "result.json").read_text())
     text = (finished_run / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert f"{result['best_dev_wer']:.2f} % (95 % interval {result['best_dev_wer_interval'][0]:.2f}" in text
+    assert (
+        f"{result['best_dev_wer']:.2f} % (95 % interval {result['best_dev_wer_interval'][0]:.2f}"
+        in text
+    )
     assert result["corpus_fingerprint"] in text

@@ -6,7 +6,8 @@ from reports.verdict import evaluation_verdict, history_verdict
 
 
 def row(epoch, dev, train=None, loss=1.0, blank=0.6, kinds=(1, 0, 0), train_loss=1.0):
-    """An epoch's row; the dev errors are divided among (substitutions, deletions, insertions) as `kinds` says."""
+    """An epoch's row; the dev errors are divided among (substitutions, deletions, insertions) as
+    `kinds` says."""
     names = ("dev_substitutions", "dev_deletions", "dev_insertions")
     counts = dict(zip(names, (10 * kind for kind in kinds), strict=True))
     wers = {"dev_wer": dev, "train_wer": dev if train is None else train}
@@ -17,7 +18,9 @@ def row(epoch, dev, train=None, loss=1.0, blank=0.6, kinds=(1, 0, 0), train_loss
 
 
 def course(*dev, train=None, **same):
-    return [row(n, wer, None if train is None else train[n - 1], **same) for n, wer in enumerate(dev, 1)]
+    return [
+        row(n, wer, None if train is None else train[n - 1], **same) for n, wer in enumerate(dev, 1)
+    ]
 
 
 FALLING = course(90, 70, 55, 45, 38, 33, 29, 26)
@@ -46,10 +49,18 @@ def test_each_course_has_its_verdict(history, state):
 
 def test_the_numbers_are_told():
     told = " ".join(history_verdict(FALLING).reasons)
-    assert "best dev WER, 26.00 % (greedy), came in epoch 8 of 8" in told and "26.00 % is not under the 25 %" in told
-    assert "fell from 33.00 %: more --epochs" in told  # the best before the last quarter, epochs 7 and 8
+    assert (
+        "best dev WER, 26.00 % (greedy), came in epoch 8 of 8" in told
+        and "26.00 % is not under the 25 %" in told
+    )
+    # The best before the last quarter, epochs 7 and 8
+    assert "fell from 33.00 %: more --epochs" in told
     told = " ".join(history_verdict(FLAT).reasons)
-    assert "19.90 % is under the 25 %" in told and "epoch 7 of 8" in told and "fell by 0.10 points" in told
+    assert (
+        "19.90 % is under the 25 %" in told
+        and "epoch 7 of 8" in told
+        and "fell by 0.10 points" in told
+    )
     told = " ".join(history_verdict(OVERFITTED).reasons)
     assert "train WER 3.0 % against dev WER 43.0 %" in told and "loss rose" not in told
     told = " ".join(history_verdict(COLLAPSED).reasons)
@@ -58,14 +69,18 @@ def test_the_numbers_are_told():
 
 
 def test_a_risen_dev_loss_is_told_of_an_overfitted_run():
-    history = [{**one, "dev_loss": loss} for one, loss in zip(OVERFITTED, (4, 2, 1, 1, 1.2, 1.5, 2, 2.5), strict=True)]
+    history = [
+        {**one, "dev_loss": loss}
+        for one, loss in zip(OVERFITTED, (4, 2, 1, 1, 1.2, 1.5, 2, 2.5), strict=True)
+    ]
     assert "The dev loss rose from 1.00 to 2.50." in " ".join(history_verdict(history).reasons)
     history[-1]["dev_loss"] = None  # no dev sentence has one
     assert "rose from 1.00 to 2.00" in " ".join(history_verdict(history).reasons)
 
 
 def test_blanks_alone_or_deletions_alone_are_no_collapse():
-    peaky = course(40, 30, 20, 20, blank=0.97, kinds=(0, 1, 0))  # long signs: mostly blank, and yet read
+    # Long signs: mostly blank, and yet read
+    peaky = course(40, 30, 20, 20, blank=0.97, kinds=(0, 1, 0))
     assert history_verdict(peaky).state != "collapsed to blanks"
     silent_on_some = course(95, 95, 95, 95, blank=0.5, kinds=(0, 1, 0))
     assert history_verdict(silent_on_some).state == "not learning"
@@ -80,12 +95,16 @@ def test_train_ahead_of_dev_is_no_overfitting_while_dev_still_falls():
     ahead = course(90, 60, 50, 45, 40, 36, 33, 30, train=[90, 50, 30, 20, 15, 10, 8, 6])
     verdict = history_verdict(ahead)
     assert verdict.state == "still improving"
-    assert "Train is ahead of dev: train WER 6.0 % against dev WER 30.0 %" in " ".join(verdict.reasons)
+    assert "Train is ahead of dev: train WER 6.0 % against dev WER 30.0 %" in " ".join(
+        verdict.reasons
+    )
 
 
 def test_half_a_point_counts_as_improving_only_where_it_is_3_percent_of_the_rate():
-    assert history_verdict(course(90, 80, 70, 60, 52, 50, 49.2, 49)).state == "levelled off"  # 1 point of 50
-    assert history_verdict(course(90, 60, 40, 25, 12, 10, 9.2, 9)).state == "still improving"  # 1 point of 10
+    # 1 point of 50
+    assert history_verdict(course(90, 80, 70, 60, 52, 50, 49.2, 49)).state == "levelled off"
+    # 1 point of 10
+    assert history_verdict(course(90, 60, 40, 25, 12, 10, 9.2, 9)).state == "still improving"
 
 
 def test_a_small_gap_at_a_low_rate_is_no_overfitting():
@@ -106,7 +125,8 @@ def counts(wer, substitutions, deletions, insertions, glosses=100):
         (counts(60, 10, 10, 40), 0.2, "not under the target", "it adds glosses that were not signed"),
         (counts(30, 10, 10, 10), 0.6, "not under the target", ""),
         (counts(95, 30, 60, 5), 0.6, "unusable", ""),
-        (counts(97, 2, 95, 0), 0.5, "unusable", "Most errors are deletions"),  # steps that say glosses: no blanks
+        # Steps that say glosses: no blanks
+        (counts(97, 2, 95, 0), 0.5, "unusable", "Most errors are deletions"),
         (counts(97, 2, 95, 0), 0.98, "collapsed to blanks", "95 % of the glosses were left out, 98 % of the steps"),
     ],
 )  # fmt: skip

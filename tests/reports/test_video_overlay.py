@@ -35,15 +35,20 @@ def test_lines_are_where_the_landmarks_are(cv2):
     assert not drawn[:20].any() and not BLACK.any()
 
 
-@pytest.mark.parametrize(("part", "column"), [("pose", 0), ("face", 1), ("left_hand", 2), ("right_hand", 3)])
+@pytest.mark.parametrize(
+    ("part", "column"), [("pose", 0), ("face", 1), ("left_hand", 2), ("right_hand", 3)]
+)
 def test_only_what_was_detected_is_drawn(cv2, part, column):
     points = np.zeros((543, 3), np.float16)
-    points[PART_SLICES[part], :2] = np.random.default_rng(0).uniform(0.2, 0.8, size=points[PART_SLICES[part], :2].shape)
+    points[PART_SLICES[part], :2] = np.random.default_rng(0).uniform(
+        0.2, 0.8, size=points[PART_SLICES[part], :2].shape
+    )
     seen = np.zeros(4, bool)
     assert not draw_skeleton_on_picture(BLACK, points, seen).any()
     seen[column] = True
     assert draw_skeleton_on_picture(BLACK, points, seen).any()
-    assert not draw_skeleton_on_picture(BLACK, points, ~seen)[20:, 30:].any()  # the others are all in the corner
+    # The others are all in the corner
+    assert not draw_skeleton_on_picture(BLACK, points, ~seen)[20:, 30:].any()
 
 
 def read_video(cv2, path) -> tuple[list[np.ndarray], float]:
@@ -63,7 +68,9 @@ def test_a_video_of_uneven_frames_plays_at_its_own_speed(cv2, tmp_path):
         assert not path.exists()  # it is there when it is complete
     frames, fps = read_video(cv2, path)
     assert fps == 10 and len(frames) == 10
-    np.testing.assert_allclose([frame.mean() for frame in frames], [0, 60, *[120] * 4, *[250] * 4], atol=4)
+    np.testing.assert_allclose(
+        [frame.mean() for frame in frames], [0, 60, *[120] * 4, *[250] * 4], atol=4
+    )
     assert [path.name for path in path.parent.iterdir()] == ["a b.mp4"]
 
 
@@ -74,7 +81,9 @@ def test_nothing_is_left_of_an_overlay_that_failed(cv2, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def caption(tmp_path, *glosses: tuple[str, bool], note: str = "") -> tuple[np.ndarray, OverlayWriter]:
+def caption(
+    tmp_path, *glosses: tuple[str, bool], note: str = ""
+) -> tuple[np.ndarray, OverlayWriter]:
     """A caption's picture, without the compression of a video."""
     writer = OverlayWriter(tmp_path / "x.mp4", 10.0, note)
     return writer._draw_caption(np.full((360, 480, 3), 128, np.uint8), glosses), writer
@@ -120,7 +129,8 @@ def test_an_installed_font_that_has_the_letters_is_taken(monkeypatch, tmp_path):
     letter = next(
         chr(code)
         for code in sorted(overlay._characters(serif))
-        if not overlay._lacking(serif, chr(code)) and overlay._lacking(overlay._default_font(), chr(code))
+        if not overlay._lacking(serif, chr(code))
+        and overlay._lacking(overlay._default_font(), chr(code))
     )
     monkeypatch.setattr(overlay, "_installed_fonts", lambda: (str(broken), serif))
     assert overlay._font_file(letter) == (serif, frozenset())

@@ -15,7 +15,12 @@ from training.setup import prepare_run
 
 CPU = torch.device("cpu")
 SMALL = ModelConfig(
-    pose_width=8, face_width=8, hand_width=8, fusion_width=8, inception_widths=(8, 8), conformer_width=8
+    pose_width=8,
+    face_width=8,
+    hand_width=8,
+    fusion_width=8,
+    inception_widths=(8, 8),
+    conformer_width=8,
 )
 
 
@@ -52,7 +57,8 @@ def every(split) -> np.ndarray:
 
 
 def test_the_statistics_are_those_of_all_frames_joined(model, pipeline, split):
-    """Of the first layers, whose input no other normalisation shapes: one pass over all frames, sentence by sentence."""
+    """Of the first layers, whose input no other normalisation shapes: one pass over all frames,
+    sentence by sentence."""
     calibrate(model, pipeline, split, Precision("fp32", CPU), every(split))
     encoder, seen = model.parts[0], []
     encoder.norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0].T))
@@ -77,7 +83,9 @@ def test_what_it_measures_does_not_depend_on_what_was_there_nor_on_dropout(model
 
 
 def test_nothing_else_of_the_model_changes(model, pipeline, split):
-    before = {name: value.clone() for name, value in model.state_dict().items() if "running" not in name}
+    before = {
+        name: value.clone() for name, value in model.state_dict().items() if "running" not in name
+    }
     calibrate(model, pipeline, split, Precision("fp32", CPU), every(split))
     assert model.training and all(norm.training and norm.momentum == 0.1 for norm in norms(model))
     after = model.state_dict()
@@ -89,7 +97,9 @@ def test_sentences_that_may_not_be_used_are_not(model, pipeline, split):
     some = every(split)[::2]
     calibrate(model, pipeline, split, Precision("fp32", CPU), some)
     found = buffers(model)
-    calibrate(model, pipeline, split.subset(some), Precision("fp32", CPU), every(split.subset(some)))
+    calibrate(
+        model, pipeline, split.subset(some), Precision("fp32", CPU), every(split.subset(some))
+    )
     for name, value in buffers(model).items():
         torch.testing.assert_close(value, found[name], msg=name)
 
@@ -99,7 +109,9 @@ def test_the_best_checkpoint_is_a_calibrated_one(tiny_settings, execute_run):
     saved = load_checkpoint(run.folder / "best_model.pth")["model"]
     trainer = prepare_run(plan_start(None, tiny_settings)).trainer
     trainer.model.load_state_dict(saved)
-    calibrate(trainer.model, trainer.pipeline, trainer.train.split, trainer.precision, trainer.trainable)
+    calibrate(
+        trainer.model, trainer.pipeline, trainer.train.split, trainer.precision, trainer.trainable
+    )
     measured = buffers(trainer.model)
     assert measured
     for name, value in measured.items():

@@ -30,7 +30,13 @@ def content(weight: torch.Tensor) -> dict:
         "model": OrderedDict(weight=weight),
         "vocabulary": ["HAUS"],
         "config": {},
-        "corpus": {"name": "x", "path": "p", "fingerprint": "f", "simulated": True, "composed": False},
+        "corpus": {
+            "name": "x",
+            "path": "p",
+            "fingerprint": "f",
+            "simulated": True,
+            "composed": False,
+        },
         "decoder": {"steps_per_gloss": 3.5},
         "training": {"progress": {"history": []}, "stopping": {}, "optimizer": {}, "scaler": {}},
     }
@@ -69,9 +75,9 @@ def test_what_is_written_is_what_was_given(tmp_path, held):
     writer.wait()
     for name in ("last.pth", "best_model.pth"):
         written = load_checkpoint(tmp_path / name)
-        assert torch.equal(written["model"]["weight"], torch.ones(3)) and written["training"]["progress"] == {
-            "history": []
-        }
+        assert torch.equal(written["model"]["weight"], torch.ones(3)) and written["training"][
+            "progress"
+        ] == {"history": []}
 
 
 def test_one_after_the_other(tmp_path, held):
@@ -91,7 +97,10 @@ def test_one_after_the_other(tmp_path, held):
 
 @pytest.mark.parametrize("following", ["wait", "write", "end"])
 def test_what_could_not_be_written_is_raised_by_what_follows(following, tmp_path, full_disk):
-    with pytest.raises(DataError, match=r"cannot write .*last\.pth: no space left"), CheckpointWriter() as writer:
+    with (
+        pytest.raises(DataError, match=r"cannot write .*last\.pth: no space left"),
+        CheckpointWriter() as writer,
+    ):
         writer.write(tmp_path, content(torch.ones(1)))
         if following == "wait":
             writer.wait()
@@ -119,7 +128,8 @@ def full(_):
 
 
 def test_a_wait_that_is_broken_off_is_taken_up_again(tmp_path, held):
-    """A second Ctrl-C, in the end of the `with`: the run's folder is let go of when the file is whole."""
+    """A second Ctrl-C, in the end of the `with`: the run's folder is let go of when the file is
+    whole."""
 
     def break_off():
         os.kill(os.getpid(), signal.SIGINT)
@@ -149,10 +159,16 @@ def test_a_snapshot_shares_nothing():
     given["b"]["c"]["d"] = 2
     with torch.no_grad():
         inner.zero_()
-    assert torch.equal(taken["a"][0], torch.ones(2)) and len(taken["a"]) == 2 and taken["b"]["c"] == {"d": None}
+    assert (
+        torch.equal(taken["a"][0], torch.ones(2))
+        and len(taken["a"]) == 2
+        and taken["b"]["c"] == {"d": None}
+    )
 
 
-def test_training_goes_on_while_an_epoch_is_written(tiny_settings, execute_run, monkeypatch, tmp_path):
+def test_training_goes_on_while_an_epoch_is_written(
+    tiny_settings, execute_run, monkeypatch, tmp_path
+):
     """An epoch's checkpoint is written when the next epoch is at its end, and it is the epoch's."""
     tiny_settings["training"] |= {"epochs": 2}
     original, free, states = Trainer._finish_epoch, threading.Event(), []
@@ -166,7 +182,9 @@ def test_training_goes_on_while_an_epoch_is_written(tiny_settings, execute_run, 
     def finish(self, signals):
         if self.progress.epoch == 2:
             assert (
-                states == [1] and load_checkpoint(tmp_path / "run" / "last.pth")["training"]["progress"]["epoch"] == 1
+                states == [1]
+                and load_checkpoint(tmp_path / "run" / "last.pth")["training"]["progress"]["epoch"]
+                == 1
             )
             free.set()
         return original(self, signals)
@@ -228,7 +246,9 @@ def test_a_run_that_diverges_ends_when_its_last_good_state_is_written(
             try:
                 yield
             except DivergenceError:
-                states.append(load_checkpoint(tmp_path / "run" / "last.pth")["training"]["progress"]["epoch"])
+                states.append(
+                    load_checkpoint(tmp_path / "run" / "last.pth")["training"]["progress"]["epoch"]
+                )
                 raise
 
     def save(path, given, **options):
@@ -238,7 +258,11 @@ def test_a_run_that_diverges_ends_when_its_last_good_state_is_written(
     def take_down(self, update):
         if self.progress.epoch == 2:
             self.progress.bad_updates = MAX_BAD_UPDATES
-            update = replace(update, figures=HostCopies([torch.tensor([math.nan]), torch.tensor(1.0)]), batches=[])
+            update = replace(
+                update,
+                figures=HostCopies([torch.tensor([math.nan]), torch.tensor(1.0)]),
+                batches=[],
+            )
         _take_down(self, update)
 
     _take_down = Trainer._take_down

@@ -9,9 +9,22 @@ from training.config import Config, TrainingConfig, merge_overrides, read_overri
 
 def test_the_defaults_are_those_of_a_full_training():
     options = Config().training
-    assert (options.batch_size, options.epochs, options.learning_rate, options.warmup_epochs) == (8, 150, 3e-4, 5)
-    assert (options.weight_decay, options.accumulation_steps, options.max_grad_norm) == (1e-4, 2, 1.0)
-    assert (options.patience, options.optimizer, options.output_dir) == (15, "adamw", "checkpoints/teacher")
+    assert (options.batch_size, options.epochs, options.learning_rate, options.warmup_epochs) == (
+        8,
+        150,
+        3e-4,
+        5,
+    )
+    assert (options.weight_decay, options.accumulation_steps, options.max_grad_norm) == (
+        1e-4,
+        2,
+        1.0,
+    )
+    assert (options.patience, options.optimizer, options.output_dir) == (
+        15,
+        "adamw",
+        "checkpoints/teacher",
+    )
     assert Config().model.dropout == 0.3 and Config().augmentation.enabled
 
 
@@ -29,19 +42,43 @@ def test_later_layers_win_key_by_key():
     [
         ({"trainig": {}}, "unknown config section 'trainig': did you mean 'training'?"),
         ({"training": {"epoch": 3}}, "unknown config key 'training.epoch': did you mean 'epochs'?"),
-        ({"model": {"lstm_hiden": 3}}, "unknown config key 'model.lstm_hiden': did you mean 'lstm_hidden'?"),
-        ({"augmentation": {"rotate": 3}}, "unknown config key 'augmentation.rotate': did you mean 'rotation'?"),
+        (
+            {"model": {"lstm_hiden": 3}},
+            "unknown config key 'model.lstm_hiden': did you mean 'lstm_hidden'?",
+        ),
+        (
+            {"augmentation": {"rotate": 3}},
+            "unknown config key 'augmentation.rotate': did you mean 'rotation'?",
+        ),
         ({"training": 5}, "config section 'training': expected 'key: value' lines, found 5"),
         ({"training": {"epochs": 2.5}}, "config key 'training.epochs': expected int, found 2.5"),
         ({"training": {"epochs": True}}, "config key 'training.epochs': expected int, found True"),
         ({"training": {"epochs": None}}, "config key 'training.epochs': expected int, found None"),
-        ({"training": {"deterministic": 1}}, "config key 'training.deterministic': expected bool, found 1"),
-        ({"training": {"learning_rate": "fast"}}, "config key 'training.learning_rate': expected float, found 'fast'"),
-        ({"training": {"learning_rate": False}}, "config key 'training.learning_rate': expected float, found False"),
+        (
+            {"training": {"deterministic": 1}},
+            "config key 'training.deterministic': expected bool, found 1",
+        ),
+        (
+            {"training": {"learning_rate": "fast"}},
+            "config key 'training.learning_rate': expected float, found 'fast'",
+        ),
+        (
+            {"training": {"learning_rate": False}},
+            "config key 'training.learning_rate': expected float, found False",
+        ),
         ({"training": {"data_dir": 3}}, "config key 'training.data_dir': expected str, found 3"),
-        ({"augmentation": {"speed": [1]}}, "config key 'augmentation.speed': expected a list of 2 numbers, found [1]"),
-        ({"augmentation": {"speed": 1.5}}, "config key 'augmentation.speed': expected a list of 2 numbers, found 1.5"),
-        ({"model": {"inception_widths": [64, 1.5]}}, "config key 'model.inception_widths': expected int, found 1.5"),
+        (
+            {"augmentation": {"speed": [1]}},
+            "config key 'augmentation.speed': expected a list of 2 numbers, found [1]",
+        ),
+        (
+            {"augmentation": {"speed": 1.5}},
+            "config key 'augmentation.speed': expected a list of 2 numbers, found 1.5",
+        ),
+        (
+            {"model": {"inception_widths": [64, 1.5]}},
+            "config key 'model.inception_widths': expected int, found 1.5",
+        ),
     ],
 )
 def test_a_wrong_key_or_type_is_named(overrides, message):
@@ -52,7 +89,9 @@ def test_a_wrong_key_or_type_is_named(overrides, message):
 
 def test_numbers_that_yaml_reads_as_text(tmp_path):
     path = tmp_path / "config.yaml"
-    path.write_text("training:\n  learning_rate: 3e-4\n  weight_decay: 0\naugmentation:\n  speed: [1, 1.5]\n")
+    path.write_text(
+        "training:\n  learning_rate: 3e-4\n  weight_decay: 0\naugmentation:\n  speed: [1, 1.5]\n"
+    )
     config = Config().updated(read_overrides(path))
     assert config.training.learning_rate == 3e-4 and type(config.training.weight_decay) is float
     assert config.augmentation.speed == (1.0, 1.5)
@@ -75,9 +114,17 @@ def test_all_bad_values_are_reported_at_once():
             max_grad_norm=float("nan"),
         )
     message = str(error.value)
-    for name in ("epochs 0", "batch_size -1", "learning_rate 0.0", "weight_decay -1", "max_grad_norm nan"):
+    for name in (
+        "epochs 0",
+        "batch_size -1",
+        "learning_rate 0.0",
+        "weight_decay -1",
+        "max_grad_norm nan",
+    ):
         assert f"{name}" in message
-    assert "optimizer 'sgd': expected one of adamw, adam" in message and "precision 'fp8'" in message
+    assert (
+        "optimizer 'sgd': expected one of adamw, adam" in message and "precision 'fp8'" in message
+    )
     assert "\n" not in message
 
 
@@ -101,7 +148,9 @@ def test_the_minimum_learning_rate_is_not_above_the_peak():
 def test_to_dict_holds_plain_values_and_makes_the_same_config_again():
     config = Config().updated({"training": {"epochs": 3}, "augmentation": {"speed": [0.5, 2]}})
     values = config.to_dict()
-    assert values["augmentation"]["speed"] == [0.5, 2.0] and values["model"]["inception_widths"] == [768, 1024]
+    assert values["augmentation"]["speed"] == [0.5, 2.0] and values["model"][
+        "inception_widths"
+    ] == [768, 1024]
     assert Config().updated(values) == config
     assert Config(model=ModelConfig()) == Config()
 
@@ -127,7 +176,11 @@ def test_a_file_that_is_not_a_config_is_refused_in_one_line(tmp_path, content, e
     path.write_bytes(content)
     with pytest.raises(UsageError) as error:
         read_overrides(path)
-    assert expected in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
+    assert (
+        expected in str(error.value)
+        and str(path) in str(error.value)
+        and "\n" not in str(error.value)
+    )
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -1,4 +1,5 @@
-"""A run that was interrupted and continued ends exactly where it would have ended without the interruption."""
+"""A run that was interrupted and continued ends exactly where it would have ended without the
+interruption."""
 
 import json
 import os
@@ -25,20 +26,32 @@ from training.stop_signals import InterruptedRunError
 from training.trainer import Trainer
 
 EPOCHS = 5  # of two updates each, with augmentation, dropout and accumulation
-WERS = (80.0, 60.0, 70.0, 50.0, 40.0)  # of dev, as the runs are told: the best is epoch 2, they stop early after 3
+# Of dev, as the runs are told: the best is epoch 2, they stop early after 3
+WERS = (80.0, 60.0, 70.0, 50.0, 40.0)
 EARLY = {"epochs": EPOCHS, "patience": 1}
 # All that is drawn anew for an epoch or a sentence and that the default recipe leaves off.
-CHANCE = {"mix": 0.7, "mirror": 0.3, "time_mask": 0.2, "hand_drop": 0.3, "finger_drop": 0.2, "part_shift": 0.1}
+CHANCE = {
+    "mix": 0.7,
+    "mirror": 0.3,
+    "time_mask": 0.2,
+    "hand_drop": 0.3,
+    "finger_drop": 0.2,
+    "part_shift": 0.1,
+}
 VIEWS = {"part_mask": 0.3, "consistency_weight": 0.5}
-TIMINGS = {"seconds", "total_seconds", "frames_per_second", "peak_memory_gb"}  # and what else a run's past changes
+# And what else a run's past changes
+TIMINGS = {"seconds", "total_seconds", "frames_per_second", "peak_memory_gb"}
 
 
 @pytest.fixture(scope="module")
 def early_settings(make_settings, make_corpus, tmp_path_factory):
-    """early_settings(output_dir, **training): of every run here, on short sentences, which leave room to be joined."""
+    """early_settings(output_dir, **training): of every run here, on short sentences, which leave
+    room to be joined."""
     annotations = ["SUN", "WIND WIND", "RAIN HOUSE", "HOUSE", "TOMORROW", "RAIN"] * 2
     train = [*annotations[:-1], "HOUSE RAIN SUN TOMORROW WIND"]
-    corpus = make_corpus(tmp_path_factory.mktemp("corpora") / "short", {"train": train, "dev": train[2:6]})
+    corpus = make_corpus(
+        tmp_path_factory.mktemp("corpora") / "short", {"train": train, "dev": train[2:6]}
+    )
 
     def make(output_dir: Path, **training) -> dict[str, dict]:
         settings = make_settings(output_dir, data_dir=str(corpus), **EARLY, **VIEWS, **training)
@@ -84,16 +97,23 @@ def assert_same_run(found: Path, expected: Path):
                 content["config"]["training"].pop(name)
         assert_identical(without_timings(ours), without_timings(theirs), name)
     rows = [
-        [without_timings(json.loads(line)) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        [
+            without_timings(json.loads(line))
+            for line in (folder / "metrics.jsonl").read_text().splitlines()
+        ]
         for folder in (found, expected)
     ]
     assert rows[0] == rows[1]
-    results = [without_timings(json.loads((folder / "result.json").read_text())) for folder in (found, expected)]
+    results = [
+        without_timings(json.loads((folder / "result.json").read_text()))
+        for folder in (found, expected)
+    ]
     assert results[0] == results[1]
 
 
 def known_wers(patch: pytest.MonkeyPatch) -> None:
-    """Let the epochs have WERS, whatever was learned; draw no curves and wait for no disk, which take longer than to train."""
+    """Let the epochs have WERS, whatever was learned; draw no curves and wait for no disk, which
+    take longer than to train."""
     finish = Trainer._finish_epoch
 
     def told(trainer, signals):
@@ -114,7 +134,8 @@ def uninterrupted(early_settings, execute_run, tmp_path_factory) -> Path:
 
 
 def at(where: str, count: int, act) -> pytest.MonkeyPatch:
-    """Call `act` the `count`-th time that training comes by at `where`, 'module.name' or 'module.Class.name'."""
+    """Call `act` the `count`-th time that training comes by at `where`, 'module.name' or
+    'module.Class.name'."""
     module, _, name = PLACES.get(where, where).rpartition(".")
     owner = pkgutil.resolve_name(module)
     original, calls, patch = getattr(owner, name), [], pytest.MonkeyPatch()
@@ -155,7 +176,8 @@ STOPS = [  # updates are two an epoch, accumulated from two batches and from one
     ("dev batch", 3, signal.SIGKILL),
     ("save", 3, signal.SIGTERM),  # the first is that of the start
     ("save", 4, signal.SIGINT),  # with the last epoch done
-    ("half written", 1300, signal.SIGKILL),  # the second: the start's has about 500 writes, each further one 1,600
+    # The second: the start's has about 500 writes, each further one 1,600
+    ("half written", 1300, signal.SIGKILL),
     ("exchange", 3, signal.SIGKILL),  # last.pth stands, the one before it is being replaced
     ("hash", 5, signal.SIGKILL),
     ("best", 2, signal.SIGKILL),  # last.pth is an epoch ahead of best_model.pth
@@ -163,7 +185,8 @@ STOPS = [  # updates are two an epoch, accumulated from two batches and from one
 
 
 def interrupt(act, signum: int) -> int:
-    """The exit code of `act`, which a signal to itself ends: with a checkpoint, or for SIGKILL in a process of its own."""
+    """The exit code of `act`, which a signal to itself ends: with a checkpoint, or for SIGKILL in a
+    process of its own."""
     if signum != signal.SIGKILL:
         with pytest.raises(InterruptedRunError) as stopped:
             act()
@@ -185,8 +208,8 @@ def interrupt(act, signum: int) -> int:
 def test_stopped_anywhere_and_continued(
     where, count, signum, read_ahead, uninterrupted, tiny_settings, execute_run, monkeypatch
 ):
-    """With batches read ahead by another thread (2), as always, and by the training thread (0), both against one
-    uninterrupted run."""
+    """With batches read ahead by another thread (2), as always, and by the training thread (0),
+    both against one uninterrupted run."""
     monkeypatch.setattr("data.pipeline.READ_AHEAD", read_ahead)
     known_wers(monkeypatch)
     folder = Path(tiny_settings["training"]["output_dir"])
@@ -201,7 +224,9 @@ def test_stopped_anywhere_and_continued(
     run, _ = execute_run({"training": {"output_dir": str(folder)}}, "auto")
     assert run.start.kind == "continue"
     assert_same_run(folder, uninterrupted)
-    assert {path.name for path in folder.iterdir()} == {path.name for path in uninterrupted.iterdir()}
+    assert {path.name for path in folder.iterdir()} == {
+        path.name for path in uninterrupted.iterdir()
+    }
 
 
 def test_batches_of_frames_stopped_and_continued(tiny_settings, execute_run, tmp_path, monkeypatch):
@@ -209,9 +234,14 @@ def test_batches_of_frames_stopped_and_continued(tiny_settings, execute_run, tmp
     known_wers(monkeypatch)
     tiny_settings["training"] |= {"frames_per_batch": 90, "checkpoint_minutes": 1e-9}
     folder = Path(tiny_settings["training"]["output_dir"])
-    whole = {**tiny_settings, "training": {**tiny_settings["training"], "output_dir": str(tmp_path / "whole")}}
+    whole = {
+        **tiny_settings,
+        "training": {**tiny_settings["training"], "output_dir": str(tmp_path / "whole")},
+    }
     run, _ = execute_run(whole)
-    patch = at("update", run.trainer.updates_per_epoch + 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    patch = at(
+        "update", run.trainer.updates_per_epoch + 2, lambda: os.kill(os.getpid(), signal.SIGTERM)
+    )
     interrupt(lambda: execute_run(tiny_settings), signal.SIGTERM)
     patch.undo()
     progress = load_checkpoint(folder / "last.pth")["training"]["progress"]
@@ -228,14 +258,18 @@ def test_stopped_again_and_again(uninterrupted, tiny_settings, execute_run, monk
     ):
         patch = at(where, count, lambda: os.kill(os.getpid(), signal.SIGTERM))
         settings = tiny_settings if resume is None else {"training": {"output_dir": str(folder)}}
-        code = interrupt(lambda settings=settings, resume=resume: execute_run(settings, resume), signal.SIGTERM)
+        code = interrupt(
+            lambda settings=settings, resume=resume: execute_run(settings, resume), signal.SIGTERM
+        )
         patch.undo()
         assert code == 143
     execute_run({"training": {"output_dir": str(folder)}}, "auto")
     assert_same_run(folder, uninterrupted)
 
 
-def test_saves_inside_an_epoch_change_nothing(uninterrupted, tiny_settings, execute_run, monkeypatch):
+def test_saves_inside_an_epoch_change_nothing(
+    uninterrupted, tiny_settings, execute_run, monkeypatch
+):
     """A kill after --checkpoint_minutes goes on from there, not from the epoch's start."""
     known_wers(monkeypatch)
     tiny_settings["training"]["checkpoint_minutes"] = 1e-9
@@ -269,7 +303,9 @@ def test_every_source_of_chance_is_on(uninterrupted):
     for epoch in (1, 2):
         trainer.begin_epoch(epoch)
         joined.append(set(np.flatnonzero(trainer.epoch_train.split.partners >= 0)))
-    assert joined[0] and joined[1] and joined[0] != joined[1], "other sentences are joined in every epoch"
+    assert joined[0] and joined[1] and joined[0] != joined[1], (
+        "other sentences are joined in every epoch"
+    )
 
 
 def test_a_run_repeated_is_the_same(uninterrupted, tiny_settings, execute_run, monkeypatch):
@@ -310,14 +346,17 @@ def test_continuing_from_the_best_goes_back_to_it(tiny_settings, execute_run, tm
     tiny_settings["training"] |= {"epochs": len(wers), "patience": 15}
     folder, target = Path(tiny_settings["training"]["output_dir"]), tmp_path / "again"
     run(wers, tiny_settings)
-    continued, result = run([40, 60], {"training": {"output_dir": str(target)}}, folder / "best_model.pth")
+    continued, result = run(
+        [40, 60], {"training": {"output_dir": str(target)}}, folder / "best_model.pth"
+    )
     assert continued.start.kind == "continue"
     assert (result["best_epoch"], result["greedy_dev_wer"], result["epochs_run"]) == (2, 30.0, 4)
     assert_same_run(target, folder)
 
 
 def test_a_real_sigterm_to_the_script(make_settings, execute_run, tmp_path):
-    """The script run as a user runs it, stopped from outside at some moment, and continued with `--resume auto`."""
+    """The script run as a user runs it, stopped from outside at some moment, and continued with
+    `--resume auto`."""
     settings = make_settings(tmp_path / "run", epochs=20, patience=20)
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(settings))
@@ -336,7 +375,10 @@ def test_a_real_sigterm_to_the_script(make_settings, execute_run, tmp_path):
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 143, errors
-    assert f"go on with: python train_teacher.py --resume auto --output_dir {tmp_path / 'run'}" in errors
+    assert (
+        f"go on with: python train_teacher.py --resume auto --output_dir {tmp_path / 'run'}"
+        in errors
+    )
     assert "Traceback" not in errors and "finishing this update" in output + errors
     done = len(load_checkpoint(tmp_path / "run" / "last.pth")["training"]["progress"]["history"])
     assert 2 <= done < 20

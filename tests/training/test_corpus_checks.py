@@ -45,10 +45,16 @@ def spoilt(corpus) -> Path:
 
 def test_each_kind_by_hand():
     rows = [(5, "A B"), (0, "A"), (8, ""), (4, "A A"), (4, "A"), (3, "A"), (3, "A")]
-    sentences = [Sentence(f"s{i}", "anna", frames, tuple(text.split())) for i, (frames, text) in enumerate(rows)]
+    sentences = [
+        Sentence(f"s{i}", "anna", frames, tuple(text.split()))
+        for i, (frames, text) in enumerate(rows)
+    ]
     landmarks = np.zeros((sum(frames for frames, _ in rows), 543, 3), np.float16)
-    landmarks[21 + 2, 0, 0], landmarks[24, 542, 2], landmarks[:5] = np.nan, np.inf, 65504  # the largest number there is
-    found = find_bad_sentences(Split("train", sentences, landmarks, np.ones((len(landmarks), 4), bool)))
+    # The largest number there is
+    landmarks[21 + 2, 0, 0], landmarks[24, 542, 2], landmarks[:5] = np.nan, np.inf, 65504
+    found = find_bad_sentences(
+        Split("train", sentences, landmarks, np.ones((len(landmarks), 4), bool))
+    )
     assert [(one.index, one.reason, one.unreadable) for one in found] == [
         (1, "has no frames", True),
         (2, "has no glosses", False),
@@ -59,11 +65,20 @@ def test_each_kind_by_hand():
 
 
 def test_bad_train_sentences_are_listed_once_and_refused(spoilt, tiny_yaml, tmp_path, capsys):
-    with pytest.raises(DataError, match=r"train sentence train-01: landmarks hold .*\(and 3 more of train.*--skip_bad"):
+    with pytest.raises(
+        DataError,
+        match=r"train sentence train-01: landmarks hold .*\(and 3 more of train.*--skip_bad",
+    ):
         train_teacher.main(["--config", str(tiny_yaml), "--data_dir", str(spoilt)])
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("bad sentence: ")]
-    assert [line.split(": ")[1] for line in said] == [f"train sentence train-{n:02d}" for n in (1, 3, 5, 7)]
-    for line, reason in zip(said, ("frame 4", "frame 0", "has no glosses", "cannot be aligned"), strict=True):
+    said = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("bad sentence: ")
+    ]
+    assert [line.split(": ")[1] for line in said] == [
+        f"train sentence train-{n:02d}" for n in (1, 3, 5, 7)
+    ]
+    for line, reason in zip(
+        said, ("frame 4", "frame 0", "has no glosses", "cannot be aligned"), strict=True
+    ):
         assert reason in line
     assert not (tmp_path / "run").exists()
 
@@ -91,12 +106,16 @@ def test_every_dev_sentence_counts(skip, corpus, tiny_settings, execute_run, cap
     edit_row(corpus, "dev", 2, lambda row: row + " RAIN" * 40)
     tiny_settings["training"] |= {"data_dir": str(corpus), "skip_bad": skip, "epochs": 1}
     _, result = execute_run(tiny_settings)
-    assert result["reference_glosses"] == sum(len(one.glosses) for one in Corpus(corpus).split("dev").sentences)
+    assert result["reference_glosses"] == sum(
+        len(one.glosses) for one in Corpus(corpus).split("dev").sentences
+    )
     said = capsys.readouterr().out
     assert "dev sentence dev-00: has no glosses; it is scored all the same" in said
     assert "dev sentence dev-02: cannot be aligned" in said
     spoil(corpus, "dev", 1, 0, np.nan)
-    with pytest.raises(DataError, match=r"dev sentence dev-01: landmarks hold NaN .*; every dev sentence counts"):
+    with pytest.raises(
+        DataError, match=r"dev sentence dev-01: landmarks hold NaN .*; every dev sentence counts"
+    ):
         execute_run(tiny_settings)
 
 
@@ -104,16 +123,25 @@ def test_a_sentence_without_frames(corpus, tiny_settings, execute_run):
     """Its row says 0 and the next one has its frames, too."""
     lengths = Corpus(corpus).split("train").lengths
     edit_row(corpus, "train", 2, lambda row: row.replace(f"|{lengths[2]}|", "|0|"))
-    edit_row(corpus, "train", 3, lambda row: row.replace(f"|{lengths[3]}|", f"|{lengths[2] + lengths[3]}|"))
+    edit_row(
+        corpus,
+        "train",
+        3,
+        lambda row: row.replace(f"|{lengths[3]}|", f"|{lengths[2] + lengths[3]}|"),
+    )
     tiny_settings["training"] |= {"data_dir": str(corpus), "epochs": 1}
-    with pytest.raises(DataError, match=r"train sentence train-02: has no frames; repair it, or give --skip_bad"):
+    with pytest.raises(
+        DataError, match=r"train sentence train-02: has no frames; repair it, or give --skip_bad"
+    ):
         execute_run(tiny_settings)
     tiny_settings["training"]["skip_bad"] = True
     run, _ = execute_run(tiny_settings)
     assert 2 not in run.trainer.trainable
 
 
-def test_a_corpus_that_changed_since_the_checkpoint_is_said(corpus, tiny_settings, execute_run, capsys, tmp_path):
+def test_a_corpus_that_changed_since_the_checkpoint_is_said(
+    corpus, tiny_settings, execute_run, capsys, tmp_path
+):
     """Also when corpus.json is the same: one coordinate of one frame is enough."""
     tiny_settings["training"] |= {"data_dir": str(corpus), "epochs": 1}
     execute_run(tiny_settings)

@@ -10,7 +10,9 @@ from training.losses import TeacherLoss
 def random_batch(seed: int, dtype=torch.float64, batch=6, longest=25, classes=9, most=7):
     """logits (B, T, V) with gradient, targets with repeats, steps, target lengths from 0."""
     random = torch.Generator().manual_seed(seed)
-    logits = torch.randn(batch, longest, classes, generator=random, dtype=dtype).mul(3).requires_grad_()
+    logits = (
+        torch.randn(batch, longest, classes, generator=random, dtype=dtype).mul(3).requires_grad_()
+    )
     targets = torch.randint(1, classes, (batch, most), generator=random)
     targets[:, 1] = targets[:, 0]
     steps = torch.randint(2 * most + 1, longest + 1, (batch,), generator=random)
@@ -68,7 +70,9 @@ def test_the_shortest_sentences(targets):
     targets = torch.tensor(targets)
     for steps in (1, 2, 3):
         for length in (0, 1, 2):
-            log_probs = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(steps)).log_softmax(-1)
+            log_probs = torch.randn(
+                1, 3, 4, generator=torch.Generator().manual_seed(steps)
+            ).log_softmax(-1)
             rest = (targets, torch.tensor([steps]), torch.tensor([length]))
             torch.testing.assert_close(ctc(log_probs, *rest), torchs_own(log_probs, *rest))
 
@@ -76,7 +80,10 @@ def test_the_shortest_sentences(targets):
 def test_a_sentence_that_cannot_be_aligned_spoils_its_own_row_only():
     logits = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
     losses = ctc(
-        logits.log_softmax(-1), torch.tensor([[1, 1, 1], [1, 2, 3]]), torch.tensor([3, 3]), torch.tensor([3, 3])
+        logits.log_softmax(-1),
+        torch.tensor([[1, 1, 1], [1, 2, 3]]),
+        torch.tensor([3, 3]),
+        torch.tensor([3, 3]),
     )
     assert losses.isinf().tolist() == [True, False]
     (gradient,) = torch.autograd.grad(losses.sum(), logits)

@@ -22,7 +22,9 @@ def run(*rows: tuple, empty: float = 0.0) -> list[dict]:
 def said(history: list[dict], warmup: float = 1.0) -> list[tuple[int, str]]:
     """(epoch, first word) of every line said over the run."""
     return [
-        (epoch, line.split()[0]) for epoch in range(1, len(history) + 1) for line in diagnose(history[:epoch], warmup)
+        (epoch, line.split()[0])
+        for epoch in range(1, len(history) + 1)
+        for line in diagnose(history[:epoch], warmup)
     ]
 
 
@@ -32,16 +34,21 @@ def test_a_run_that_learns_is_left_alone():
 
 def test_blanks_are_normal_at_first_and_said_once_when_they_stay():
     history = run(*((5 - 0.1 * i, 100, 100) for i in range(12)), empty=0.97)
-    # warm-up 1 and five usual epochs: epoch 7 is the first that counts; by then the stale dev WER is of that collapse
+    # warm-up 1 and five usual epochs: epoch 7 is the first that counts; by then the stale dev WER
+    # is of that collapse
     assert (7, "collapsed") in said(history)
     assert [word for _, word in said(history)].count("collapsed") == 1
-    assert (9, "collapsed") in said(history, warmup=3.0) and (7, "collapsed") not in said(history, warmup=3.0)
+    assert (9, "collapsed") in said(history, warmup=3.0) and (7, "collapsed") not in said(
+        history, warmup=3.0
+    )
     (line,) = [line for line in diagnose(history[:7], 1.0) if line.startswith("collapsed")]
     assert "97 % of dev is read as empty" in line and "--learning_rate" in line and "\n" not in line
 
 
 def test_nearly_empty_is_not_collapsed():
-    assert "collapsed" not in [word for _, word in said(run(*((5 - i, 100, 100) for i in range(12)), empty=0.85))]
+    assert "collapsed" not in [
+        word for _, word in said(run(*((5 - i, 100, 100) for i in range(12)), empty=0.85))
+    ]
 
 
 def test_memorising_is_said_when_dev_has_stood_still_for_six_epochs_and_train_falls():

@@ -1,4 +1,5 @@
-"""Several processes train as one does: real ones over gloo, started by torchrun, against a run of one."""
+"""Several processes train as one does: real ones over gloo, started by torchrun, against a run of
+one."""
 
 import json
 import os
@@ -24,9 +25,11 @@ from training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ADDRESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
-TRAIN, EPOCHS, UPDATES = 13, 3, 3  # batches of 3, 3, 3, 3 and 1, two an update: in the last one process has no sentence
+# Batches of 3, 3, 3, 3 and 1, two an update: in the last one process has no sentence
+TRAIN, EPOCHS, UPDATES = 13, 3, 3
 
-# The script with what a test needs to know and to do: which sentences each process reads, and a signal to one of them.
+# The script with what a test needs to know and to do: which sentences each process reads, and a
+# signal to one of them.
 SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
@@ -49,7 +52,8 @@ training.trainer.Trainer.update = update
 run_script(train_teacher.main)
 """
 
-# The same with losses of the second process that are not finite; at the end each says what its weights are.
+# The same with losses of the second process that are not finite; at the end each says what its
+# weights are.
 SPOILT = """
 import math, os
 from pathlib import Path
@@ -124,13 +128,26 @@ def settings(tmp_path_factory, make_corpus, make_settings):
     """settings(folder, **training) of a run without dropout, in which each sentence is seen twice."""
     train = random_annotations(TRAIN, "ranks train")
     corpus = make_corpus(
-        tmp_path_factory.mktemp("ranks") / "odd", {"train": train, "dev": random_annotations(33, "ranks dev")}
+        tmp_path_factory.mktemp("ranks") / "odd",
+        {"train": train, "dev": random_annotations(33, "ranks dev")},
     )
 
     def make(folder: Path, **training) -> dict:
-        given = {"data_dir": str(corpus), "batch_size": 3, "accumulation_steps": 2, "epochs": EPOCHS}
+        given = {
+            "data_dir": str(corpus),
+            "batch_size": 3,
+            "accumulation_steps": 2,
+            "epochs": EPOCHS,
+        }
         made = make_settings(
-            folder, **{**given, "learning_rate": 5e-4, "part_mask": 0.15, "consistency_weight": 0.5, **training}
+            folder,
+            **{
+                **given,
+                "learning_rate": 5e-4,
+                "part_mask": 0.15,
+                "consistency_weight": 0.5,
+                **training,
+            },
         )
         made["model"]["dropout"] = 0.0
         return made
@@ -147,27 +164,52 @@ def alone(settings, execute_run, tmp_path_factory) -> list[dict]:
 
 def page_commands() -> list[str]:
     """The lines of the bash block of docs/scaling.md."""
-    (block,) = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8"), re.DOTALL)
+    (block,) = re.findall(
+        r"```bash\n(.*?)```", (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     return block.splitlines()
 
 
 def launch(
     tmp_path: Path, signal: str, at: str, command: str, *arguments
 ) -> tuple[subprocess.CompletedProcess, list[list[int]]]:
-    """Run two processes by a command of the page and further arguments; the second process gets a signal before an update
-    ('epoch.update'). Returns how torchrun ended and the sentences that both read together, by epoch."""
+    """Run two processes by a command of the page and further arguments; the second process gets a
+    signal before an update ('epoch.update'). Returns how torchrun ended and the sentences that both
+    read together, by epoch."""
     notes, script = tmp_path / "notes", tmp_path / "script.py"
     notes.mkdir()
     script.write_text(SCRIPT)
-    environment = {**os.environ, "NOTES": str(notes), "SIGNAL": signal, "AT": at, "PYTHONPATH": str(ROOT)}
+    environment = {
+        **os.environ,
+        "NOTES": str(notes),
+        "SIGNAL": signal,
+        "AT": at,
+        "PYTHONPATH": str(ROOT),
+    }
     words = [*command.split(), *map(str, arguments)]
-    assert words[:3] == ["torchrun", "--standalone", "--nproc_per_node"] and words[4] == "train_teacher.py"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
-    ended = subprocess.run(launcher + words[5:], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert time.time() - float((notes / "signalled").read_text()) < 60, "the others waited for a process that was gone"
+    assert (
+        words[:3] == ["torchrun", "--standalone", "--nproc_per_node"]
+        and words[4] == "train_teacher.py"
+    )
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        str(script),
+    ]
+    ended = subprocess.run(
+        launcher + words[5:], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert time.time() - float((notes / "signalled").read_text()) < 60, (
+        "the others waited for a process that was gone"
+    )
     read = [line.split() for rank in "01" for line in (notes / rank).read_text().splitlines()]
     return ended, [
-        sorted(int(index) for epoch, index in read if int(epoch) == number) for number in range(1, EPOCHS + 1)
+        sorted(int(index) for epoch, index in read if int(epoch) == number)
+        for number in range(1, EPOCHS + 1)
     ]
 
 
@@ -175,13 +217,16 @@ def assert_alike(history: list[dict], alone: list[dict]) -> None:
     assert len(history) == len(alone)
     for row, expected in zip(history, alone, strict=True):
         assert row["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-5)
-        assert row["dev_loss"] == pytest.approx(expected["dev_loss"], rel=1e-4)  # docs/scaling.md says what dev adds
+        # Docs/scaling.md says what dev adds
+        assert row["dev_loss"] == pytest.approx(expected["dev_loss"], rel=1e-4)
         assert row["gradient_norm"] == pytest.approx(expected["gradient_norm"], rel=1e-3)
         for name in ("epoch", "dev_wer", "train_wer", "learning_rate", "skipped_updates"):
             assert row[name] == expected[name], name
 
 
-def test_two_processes_are_one_and_a_killed_one_ends_the_run(tmp_path, settings, alone, execute_run):
+def test_two_processes_are_one_and_a_killed_one_ends_the_run(
+    tmp_path, settings, alone, execute_run
+):
     folder = tmp_path / "run"
     given = settings(folder)
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(given))
@@ -206,7 +251,9 @@ def test_two_processes_are_one_and_a_killed_one_ends_the_run(tmp_path, settings,
     assert_alike(run.trainer.progress.history, alone)
 
 
-def test_two_processes_go_on_where_one_stopped_and_stop_together(tmp_path, settings, alone, execute_run, monkeypatch):
+def test_two_processes_go_on_where_one_stopped_and_stop_together(
+    tmp_path, settings, alone, execute_run, monkeypatch
+):
     folder = tmp_path / "run"
     original = Trainer._stop_if_asked
 
@@ -219,7 +266,8 @@ def test_two_processes_go_on_where_one_stopped_and_stop_together(tmp_path, setti
         patch.setattr(Trainer, "_stop_if_asked", stop)
         with pytest.raises(InterruptedRunError):
             execute_run(settings(folder))
-    # The signal reaches one process only: both stop after that update, and what both have read is in the checkpoint.
+    # The signal reaches one process only: both stop after that update, and what both have read is
+    # in the checkpoint.
     (_, resume) = page_commands()
     ended, read = launch(tmp_path, "SIGTERM", "2.1", resume, "--output_dir", folder)
     assert ended.returncode == 1 and "exitcode  : 143" in ended.stderr, ended.stderr
@@ -250,7 +298,13 @@ def test_what_is_wrong_for_all_processes_is_said_once(tmp_path, settings):
     started = [
         subprocess.Popen(
             [sys.executable, "train_teacher.py", "--config", str(tmp_path / "run.yaml")],
-            env={**os.environ, **address, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"},
+            env={
+                **os.environ,
+                **address,
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": "2",
+            },
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -262,16 +316,27 @@ def test_what_is_wrong_for_all_processes_is_said_once(tmp_path, settings):
     assert [one.returncode for one in started] == [2, 2]
     assert "".join(out for out, _ in said) == ""
     lines = "".join(errors for _, errors in said).splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: --batch_size 1 is cut over 2 processes"), lines
+    assert len(lines) == 1 and lines[0].startswith(
+        "error: --batch_size 1 is cut over 2 processes"
+    ), lines
     assert not (tmp_path / "run").exists()
 
 
 def test_what_is_not_finite_in_one_process_is_skipped_by_both_and_ends_both(tmp_path, settings):
     folder, script = tmp_path / "run", tmp_path / "script.py"
-    given = settings(folder, accumulation_steps=3, epochs=20, patience=20)  # two updates an epoch, both seen by both
+    # Two updates an epoch, both seen by both
+    given = settings(folder, accumulation_steps=3, epochs=20, patience=20)
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(given))
     script.write_text(SPOILT)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        str(script),
+    ]
     ended = subprocess.run(
         [*launcher, "--config", str(tmp_path / "run.yaml")],
         env={**os.environ, "NOTES": str(tmp_path), "PYTHONPATH": str(ROOT)},
@@ -281,10 +346,19 @@ def test_what_is_not_finite_in_one_process_is_skipped_by_both_and_ends_both(tmp_
         timeout=120,
     )
     assert ended.stderr.count("exitcode  : 4 ") == 2, ended.stderr
-    assert ended.stderr.count("error: 10 updates in a row had a loss or gradient that is not finite") == 1
+    assert (
+        ended.stderr.count("error: 10 updates in a row had a loss or gradient that is not finite")
+        == 1
+    )
     assert ended.stdout.count("update skipped: ") == 10
     weights = [(tmp_path / f"weights{rank}").read_text() for rank in range(2)]
     assert weights[0] == weights[1], "an update of one process alone"
-    whole = sorted(id for part in torch.load(folder / "diverged_batch.pth", weights_only=True) for id in part["ids"])
-    (last,) = [line for line in ended.stdout.splitlines() if line.startswith("update skipped: ")][-1:]
+    whole = sorted(
+        id
+        for part in torch.load(folder / "diverged_batch.pth", weights_only=True)
+        for id in part["ids"]
+    )
+    (last,) = [line for line in ended.stdout.splitlines() if line.startswith("update skipped: ")][
+        -1:
+    ]
     assert whole == sorted(last.split(" in sentences ")[1].split(", "))

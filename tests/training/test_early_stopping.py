@@ -8,8 +8,18 @@ from training.early_stopping import EarlyStopping
 def test_patience_counts_epochs_without_a_new_best():
     stopping = EarlyStopping(patience=2)
     wers = [90.0, 80.0, 80.0, 79.9, 85.0, 79.9]
-    answers = [(stopping.update(epoch, wer), stopping.should_stop) for epoch, wer in enumerate(wers, start=1)]
-    assert answers == [(True, False), (True, False), (False, False), (True, False), (False, False), (False, True)]
+    answers = [
+        (stopping.update(epoch, wer), stopping.should_stop)
+        for epoch, wer in enumerate(wers, start=1)
+    ]
+    assert answers == [
+        (True, False),
+        (True, False),
+        (False, False),
+        (True, False),
+        (False, False),
+        (False, True),
+    ]
     assert (stopping.best_wer, stopping.best_epoch, stopping.epochs_since_best) == (79.9, 4, 2)
 
 

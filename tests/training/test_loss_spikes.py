@@ -17,12 +17,15 @@ def spikes_in(losses) -> list[int]:
 
 
 def test_by_hand():
-    recent = [9.0, 10.0, 11.0] * 8  # median 10, MAD 1: 6 x 1.4826 above is 18.9, 1.3 x 10 below that
+    # Median 10, MAD 1: 6 x 1.4826 above is 18.9, 1.3 x 10 below that
+    recent = [9.0, 10.0, 11.0] * 8
     assert not is_spike(18.8, recent) and is_spike(19.0, recent)
     assert not is_spike(1000.0, recent[: FEWEST - 1])
     assert not is_spike(math.nan, recent)
     flat = [10.0] * 20
-    assert not is_spike(12.9, flat) and is_spike(13.1, flat), "a loss that never varies may rise by a third"
+    assert not is_spike(12.9, flat) and is_spike(13.1, flat), (
+        "a loss that never varies may rise by a third"
+    )
 
 
 def test_a_falling_noisy_loss_has_none_and_planted_ones_are_found():

@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from models.i3d_teacher import TeacherOutput
-from training.losses import TeacherLoss, consistency_per_step, ctc_per_gloss, distillation_per_step, uniform_per_step
+from training.losses import (
+    TeacherLoss,
+    consistency_per_step,
+    ctc_per_gloss,
+    distillation_per_step,
+    uniform_per_step,
+)
 
 
 def negative_log_likelihood(log_probs: torch.Tensor, target: tuple[int, ...]) -> float:
@@ -63,7 +69,9 @@ def test_ctc_is_computed_in_float32():
 
 
 def test_an_infinite_loss_is_not_hidden():
-    loss = ctc_per_gloss(random_log_probs(1, 2, 3), torch.tensor([2]), torch.tensor([[1, 1]]), torch.tensor([2]))
+    loss = ctc_per_gloss(
+        random_log_probs(1, 2, 3), torch.tensor([2]), torch.tensor([[1, 1]]), torch.tensor([2])
+    )
     assert loss.tolist() == [math.inf]
 
 
@@ -77,7 +85,9 @@ def test_distillation_by_hand():
     found = distillation_per_step(student, teacher, torch.tensor([1]), temperature=2.0)
     assert found.tolist() == pytest.approx([4 * first], rel=1e-5)
     backward = distillation_per_step(teacher, student, torch.tensor([1]), temperature=2.0)
-    assert backward.tolist() != pytest.approx([4 * first], rel=1e-2), "teacher and student are not alike"
+    assert backward.tolist() != pytest.approx([4 * first], rel=1e-2), (
+        "teacher and student are not alike"
+    )
 
 
 def test_distillation_reaches_the_student_and_only_inside_the_sentence():
@@ -97,8 +107,12 @@ def test_the_total_is_the_weighted_sum():
     output = TeacherOutput(log_probs, convolution, steps)
     losses = TeacherLoss(0.5, 3.0, 8.0)(output, targets, lengths)
     torch.testing.assert_close(losses.sequence, ctc_per_gloss(log_probs, steps, targets, lengths))
-    torch.testing.assert_close(losses.convolution, ctc_per_gloss(convolution, steps, targets, lengths))
-    torch.testing.assert_close(losses.distillation, distillation_per_step(convolution, log_probs, steps, 8.0))
+    torch.testing.assert_close(
+        losses.convolution, ctc_per_gloss(convolution, steps, targets, lengths)
+    )
+    torch.testing.assert_close(
+        losses.distillation, distillation_per_step(convolution, log_probs, steps, 8.0)
+    )
     expected = losses.sequence + 0.5 * losses.convolution + 3.0 * losses.distillation
     torch.testing.assert_close(losses.total, expected)
 
@@ -107,16 +121,21 @@ def test_the_uniform_term_by_hand():
     """Two classes at (0.8, 0.2): -(log 0.8 + log 0.2) / 2; the padded step does not count."""
     log_probs = torch.tensor([[[0.8, 0.2], [0.5, 0.5], [0.01, 0.99]]]).log()
     first, second = -(math.log(0.8) + math.log(0.2)) / 2, math.log(2)
-    assert uniform_per_step(log_probs, torch.tensor([2])).tolist() == pytest.approx([(first + second) / 2], rel=1e-5)
+    assert uniform_per_step(log_probs, torch.tensor([2])).tolist() == pytest.approx(
+        [(first + second) / 2], rel=1e-5
+    )
     steps, targets, lengths = torch.tensor([3]), torch.tensor([[1]]), torch.tensor([1])
     output = TeacherOutput(log_probs, random_log_probs(1, 3, 2), steps)
-    plain, smoothed = (TeacherLoss(1.0, 1.0, 8.0, s)(output, targets, lengths).total for s in (0.0, 0.5))
+    plain, smoothed = (
+        TeacherLoss(1.0, 1.0, 8.0, s)(output, targets, lengths).total for s in (0.0, 0.5)
+    )
     both = sum(uniform_per_step(one, steps) for one in output[:2])
     torch.testing.assert_close(smoothed - plain, 0.5 * both)
 
 
 def test_consistency_by_hand():
-    """Symmetric KL of (1/2, 1/2) and (4/5, 1/5) is half the sum of both KLs; the views teach each other."""
+    """Symmetric KL of (1/2, 1/2) and (4/5, 1/5) is half the sum of both KLs; the views teach each
+    other."""
     one, other = (
         torch.tensor([[[0.5, 0.5]] * 2]).log().requires_grad_(),
         torch.tensor([[[0.8, 0.2]] * 2]).log().requires_grad_(),

@@ -1,4 +1,5 @@
-"""Nothing is lost and nothing goes wrong in silence: what continuing, full disks and broken numbers must not do."""
+"""Nothing is lost and nothing goes wrong in silence: what continuing, full disks and broken numbers
+must not do."""
 
 import math
 import shutil
@@ -31,7 +32,9 @@ def test_a_nan_in_the_landmarks_is_refused_and_named(split, tiny_corpus, tiny_ya
     second = Corpus(tiny_corpus).split(split).sentences[0].frames
     landmarks[second, 515, 0] = np.nan
     np.save(path, landmarks)
-    with pytest.raises(DataError, match=f"{split} sentence {split}-01: landmarks hold NaN or infinite values"):
+    with pytest.raises(
+        DataError, match=f"{split} sentence {split}-01: landmarks hold NaN or infinite values"
+    ):
         train_teacher.main(["--config", str(tiny_yaml), "--data_dir", str(corpus)])
     opened = Corpus(corpus).split(split)
     load_batch(opened, np.array([0, 2, 3]))
@@ -55,7 +58,9 @@ def test_a_folder_that_is_a_file(tmp_path):
         save_checkpoint(tmp_path / "file" / "last.pth", {})
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "result.json", "dev_hypotheses.csv"])
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "metrics.jsonl", "result.json", "dev_hypotheses.csv"]
+)
 def test_a_full_disk_is_one_line_whatever_is_written(name, tiny_yaml, tmp_path):
     blocked = tmp_path / "run" / name
     original = Path.write_text
@@ -65,13 +70,17 @@ def test_a_full_disk_is_one_line_whatever_is_written(name, tiny_yaml, tmp_path):
             raise OSError(28, "No space left on device")
         return original(path, *arguments, **options)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(DataError, match=r"cannot write to .*No space left"):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(DataError, match=r"cannot write to .*No space left"),
+    ):
         patch.setattr(Path, "write_text", full)
         train_teacher.main(["--config", str(tiny_yaml), "--epochs", "1"])
 
 
 def test_a_given_setting_is_judged_beside_the_checkpoints_settings(run_copy):
-    overrides = {"training": {"min_learning_rate": 0.005}}  # above the default peak, below the checkpoint's
+    # Above the default peak, below the checkpoint's
+    overrides = {"training": {"min_learning_rate": 0.005}}
     assert plan_start(str(run_copy / "last.pth"), overrides).config.training.learning_rate == 0.01
 
 
@@ -79,21 +88,30 @@ def test_a_complete_run_continued_elsewhere_is_whole_there(execute_run, run_copy
     execute_run({"training": {"output_dir": str(tmp_path / "other")}}, run_copy / "last.pth")
     names = {path.name for path in run_copy.iterdir() if not path.name.startswith("previous.pth")}
     assert {path.name for path in (tmp_path / "other").iterdir()} == names
-    assert (tmp_path / "other" / "metrics.jsonl").read_text() == (run_copy / "metrics.jsonl").read_text()
+    assert (tmp_path / "other" / "metrics.jsonl").read_text() == (
+        run_copy / "metrics.jsonl"
+    ).read_text()
 
 
-def test_a_lone_checkpoint_without_its_best_model_is_refused_before_training(run_copy, execute_run, tmp_path):
+def test_a_lone_checkpoint_without_its_best_model_is_refused_before_training(
+    run_copy, execute_run, tmp_path
+):
     checkpoint = load_checkpoint(run_copy / "last.pth")
     checkpoint["training"]["progress"] |= {"finished": False, "epoch": 3, "group": 1}
-    checkpoint["training"]["progress"]["history"] = checkpoint["training"]["progress"]["history"][:2]
-    checkpoint["training"]["stopping"] |= {"best_epoch": 1, "best_wer": 0.0}  # that nothing will beat
+    checkpoint["training"]["progress"]["history"] = checkpoint["training"]["progress"]["history"][
+        :2
+    ]
+    # That nothing will beat
+    checkpoint["training"]["stopping"] |= {"best_epoch": 1, "best_wer": 0.0}
     (tmp_path / "alone").mkdir()
     save_checkpoint(tmp_path / "alone" / "teacher.pth", checkpoint)
     with pytest.raises(DataError, match=r"its best model so far \(epoch 1\) is not beside it"):
         execute_run({}, tmp_path / "alone" / "teacher.pth")
 
 
-def test_a_lone_checkpoint_that_is_the_best_itself_can_be_continued(run_copy, execute_run, tmp_path):
+def test_a_lone_checkpoint_that_is_the_best_itself_can_be_continued(
+    run_copy, execute_run, tmp_path
+):
     best = load_checkpoint(run_copy / "best_model.pth")["training"]
     (tmp_path / "alone").mkdir()
     shutil.copy(run_copy / "best_model.pth", tmp_path / "alone" / "teacher_v1.pth")
@@ -110,14 +128,18 @@ def test_a_best_model_that_a_kill_kept_from_being_copied(run_copy, execute_run):
     save_checkpoint(run_copy / "last.pth", last)
     execute_run({}, run_copy / "last.pth")
     assert torch.equal(
-        load_checkpoint(run_copy / "best_model.pth")["model"]["head.weight"], last["model"]["head.weight"]
+        load_checkpoint(run_copy / "best_model.pth")["model"]["head.weight"],
+        last["model"]["head.weight"],
     )
 
 
 def test_a_run_continued_in_its_first_epoch_moves_what_is_in_the_other_folder_aside(
     tiny_settings, execute_run, run_copy, tmp_path
 ):
-    settings = {**tiny_settings, "training": {**tiny_settings["training"], "output_dir": str(tmp_path / "first")}}
+    settings = {
+        **tiny_settings,
+        "training": {**tiny_settings["training"], "output_dir": str(tmp_path / "first")},
+    }
     original = Trainer.update
 
     def stop(self, batches):
@@ -134,7 +156,13 @@ def test_a_run_continued_in_its_first_epoch_moves_what_is_in_the_other_folder_as
 
 
 def test_a_fine_tune_that_was_interrupted_still_knows_what_it_started_from(execute_run, run_copy):
-    overrides = {"training": {"learning_rate": 0.001, "epochs": 2, "output_dir": str(run_copy.with_name("tuned"))}}
+    overrides = {
+        "training": {
+            "learning_rate": 0.001,
+            "epochs": 2,
+            "output_dir": str(run_copy.with_name("tuned")),
+        }
+    }
 
     def stop(*_):
         raise KeyboardInterrupt
@@ -154,7 +182,15 @@ def test_the_heads_scale_is_a_number_above_zero(value):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("training", {}), ("corpus", {}), ("config", []), ("model", 5), ("decoder", {}), ("vocabulary", {}), ("kind", {})],
+    [
+        ("training", {}),
+        ("corpus", {}),
+        ("config", []),
+        ("model", 5),
+        ("decoder", {}),
+        ("vocabulary", {}),
+        ("kind", {}),
+    ],
 )
 def test_a_checkpoint_that_was_doctored_inside_is_refused(key, value, run_copy, tmp_path):
     checkpoint = load_checkpoint(run_copy / "last.pth")
@@ -168,7 +204,10 @@ def test_a_training_state_of_another_version_cannot_be_continued(run_copy, capsy
     checkpoint = load_checkpoint(run_copy / "last.pth")
     checkpoint.pop("format_version")
     known = checkpoint["training"]["progress"]
-    for progress in ({**known, "laps": 3}, {name: value for name, value in known.items() if name != "skipped_updates"}):
+    for progress in (
+        {**known, "laps": 3},
+        {name: value for name, value in known.items() if name != "skipped_updates"},
+    ):
         changed = {**checkpoint, "training": {**checkpoint["training"], "progress": progress}}
         save_checkpoint(run_copy / "last.pth", changed)
         with pytest.raises(DataError, match=r"can be fine-tuned from.*but not continued"):
@@ -183,25 +222,42 @@ def test_a_fine_tune_never_takes_its_checkpoints_folder(run_copy):
 
 def test_a_checkpoint_in_the_current_folder_can_be_fine_tuned_from(run_copy, monkeypatch):
     monkeypatch.chdir(run_copy)
-    assert train_teacher.main(["--resume", "best_model.pth", "--learning_rate", "0.001", "--epochs", "1"]) == 0
+    assert (
+        train_teacher.main(
+            ["--resume", "best_model.pth", "--learning_rate", "0.001", "--epochs", "1"]
+        )
+        == 0
+    )
     assert (run_copy.with_name("copy_finetune") / "result.json").is_file()
 
 
-def test_a_fresh_run_in_the_current_folder_moves_the_earlier_one_aside(run_copy, tiny_yaml, monkeypatch):
+def test_a_fresh_run_in_the_current_folder_moves_the_earlier_one_aside(
+    run_copy, tiny_yaml, monkeypatch
+):
     monkeypatch.chdir(run_copy)
     before = (run_copy / "result.json").read_text()
-    assert train_teacher.main(["--config", str(tiny_yaml), "--output_dir", ".", "--epochs", "1"]) == 0
+    assert (
+        train_teacher.main(["--config", str(tiny_yaml), "--output_dir", ".", "--epochs", "1"]) == 0
+    )
     assert (run_copy.with_name("copy.earlier-1") / "result.json").read_text() == before
     assert (run_copy / "result.json").read_text() != before
 
 
 def test_extending_a_vocabulary_without_a_checkpoint_is_refused(tiny_yaml):
-    with pytest.raises(UsageError, match=r"--extend_vocabulary extends a checkpoint's vocabulary, and there is none"):
+    with pytest.raises(
+        UsageError,
+        match=r"--extend_vocabulary extends a checkpoint's vocabulary, and there is none",
+    ):
         train_teacher.main(["--config", str(tiny_yaml), "--extend_vocabulary"])
 
 
 def test_a_warm_up_as_long_as_the_run_is_said(tiny_yaml, capsys):
-    assert train_teacher.main(["--config", str(tiny_yaml), "--epochs", "2", "--warmup_epochs", "2", "--dry_run"]) == 0
+    assert (
+        train_teacher.main(
+            ["--config", str(tiny_yaml), "--epochs", "2", "--warmup_epochs", "2", "--dry_run"]
+        )
+        == 0
+    )
     assert "--warmup_epochs 2 is no shorter than --epochs 2" in capsys.readouterr().out
 
 
@@ -227,7 +283,9 @@ def test_bf16_counts_frames_exactly():
     x = torch.randn(1, 2, 1403, generator=torch.Generator().manual_seed(0)).bfloat16()
     mask = torch.ones(1, 1, 1403, dtype=torch.bfloat16)  # 1403 in bf16 is 1400
     norm(x, mask)
-    torch.testing.assert_close(norm.running_mean, 0.1 * x.float().mean((0, 2)), atol=1e-7, rtol=1e-5)
+    torch.testing.assert_close(
+        norm.running_mean, 0.1 * x.float().mean((0, 2)), atol=1e-7, rtol=1e-5
+    )
 
 
 def test_logits_keep_float32_under_autocast():

@@ -7,13 +7,22 @@ from models.checkpoint import save_checkpoint
 from training.config import Config
 from training.resume import CONTINUE, FINE_TUNE, FRESH, find_checkpoint, plan_start
 
-TRAINED = {"training": {"epochs": 20, "learning_rate": 0.001, "data_dir": "corpus-a"}, "model": {"lstm_hidden": 64}}
+TRAINED = {
+    "training": {"epochs": 20, "learning_rate": 0.001, "data_dir": "corpus-a"},
+    "model": {"lstm_hidden": 64},
+}
 
 
 def save(path: Path, **changes) -> Path:
     path.parent.mkdir(exist_ok=True)
     config = Config().updated(TRAINED).updated({"training": {"output_dir": str(path.parent)}})
-    corpus = {"name": "a", "path": "corpus-a", "fingerprint": "abc", "simulated": False, "composed": False}
+    corpus = {
+        "name": "a",
+        "path": "corpus-a",
+        "fingerprint": "abc",
+        "simulated": False,
+        "composed": False,
+    }
     save_checkpoint(
         path,
         {
@@ -37,7 +46,9 @@ def last(tmp_path) -> Path:
 def test_without_resume_a_start_is_fresh(tmp_path, last):
     start = plan_start(None, {"training": {"output_dir": str(last.parent)}})
     assert (start.kind, start.checkpoint) == (FRESH, None)
-    assert start.config.training.epochs == 150, "nothing is taken from a checkpoint that was not asked for"
+    assert start.config.training.epochs == 150, (
+        "nothing is taken from a checkpoint that was not asked for"
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,12 +57,23 @@ def test_without_resume_a_start_is_fresh(tmp_path, last):
         {},
         {"training": {"epochs": 20}},
         {"training": {"learning_rate": "1e-3"}, "model": {"lstm_hidden": 64}},
-        {"training": {"decoder": "greedy", "device": "cpu", "data_dir": "elsewhere", "deterministic": True}},
+        {
+            "training": {
+                "decoder": "greedy",
+                "device": "cpu",
+                "data_dir": "elsewhere",
+                "deterministic": True,
+            }
+        },
     ],
 )
 def test_nothing_that_shapes_training_changed_continues(last, given):
     start = plan_start(str(last), given)
-    assert (start.kind, start.path, start.reason) == (CONTINUE, last, "nothing that shapes training was changed")
+    assert (start.kind, start.path, start.reason) == (
+        CONTINUE,
+        last,
+        "nothing that shapes training was changed",
+    )
     assert start.config.training.learning_rate == 0.001 and start.config.model.lstm_hidden == 64
     assert start.config.training.output_dir == str(last.parent)
     for key, value in given.get("training", {}).items():
@@ -62,7 +84,10 @@ def test_nothing_that_shapes_training_changed_continues(last, given):
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ({"training": {"learning_rate": 5e-5, "epochs": 50}}, "epochs 20 -> 50, learning_rate 0.001 -> 5e-05"),
+        (
+            {"training": {"learning_rate": 5e-5, "epochs": 50}},
+            "epochs 20 -> 50, learning_rate 0.001 -> 5e-05",
+        ),
         ({"training": {"batch_size": 4}}, "batch_size 8 -> 4"),
         ({"training": {"optimizer": "adam"}}, "optimizer adamw -> adam"),
         ({"training": {"seed": 1}}, "seed 0 -> 1"),
@@ -76,7 +101,9 @@ def test_a_setting_that_shapes_training_makes_a_fine_tune_and_is_named(last, giv
     assert start.kind == FINE_TUNE
     assert start.reason == f"given and different from the checkpoint: {reason}"
     assert start.config.training.output_dir == f"{last.parent}_finetune"
-    assert start.config.training.data_dir == "corpus-a", "what is not given comes from the checkpoint"
+    assert start.config.training.data_dir == "corpus-a", (
+        "what is not given comes from the checkpoint"
+    )
 
 
 def test_a_given_output_folder_is_kept(last):
@@ -89,8 +116,14 @@ def test_a_given_output_folder_is_kept(last):
     ("model", "message"),
     [
         ({"lstm_hidden": 128}, "model.lstm_hidden is 64 in the checkpoint and cannot become 128"),
-        ({"inception_widths": [64, 64]}, r"model.inception_widths is \[768, 1024\] in the checkpoint"),
-        ({"face_subset": "mouth"}, "model.face_subset is mouth_brows_eyes in the checkpoint and cannot become mouth"),
+        (
+            {"inception_widths": [64, 64]},
+            r"model.inception_widths is \[768, 1024\] in the checkpoint",
+        ),
+        (
+            {"face_subset": "mouth"},
+            "model.face_subset is mouth_brows_eyes in the checkpoint and cannot become mouth",
+        ),
     ],
 )
 def test_another_shape_of_the_model_is_refused(last, model, message):
@@ -102,7 +135,11 @@ def test_another_corpus_makes_a_fine_tune(last):
     start = plan_start(str(last), {})
     assert start.for_corpus("abc") is start
     other = start.for_corpus("xyz")
-    assert other.kind == FINE_TUNE and "corpus is not the one" in other.reason and "corpus-a" in other.reason
+    assert (
+        other.kind == FINE_TUNE
+        and "corpus is not the one" in other.reason
+        and "corpus-a" in other.reason
+    )
     assert other.checkpoint is start.checkpoint
 
 
@@ -144,7 +181,10 @@ def test_a_configuration_of_another_version_is_refused(last):
     config = Config().to_dict()
     config["training"]["momentum"] = 0.9
     save(last, config=config)
-    with pytest.raises(DataError, match=r"last\.pth has a configuration that this version does not know: .*momentum"):
+    with pytest.raises(
+        DataError,
+        match=r"last\.pth has a configuration that this version does not know: .*momentum",
+    ):
         plan_start(str(last), {})
 
 
@@ -153,7 +193,9 @@ def test_a_learning_rate_below_the_checkpoints_minimum_brings_the_minimum_down(t
     config = Config().updated(trained).updated({"training": {"output_dir": str(tmp_path / "run")}})
     path = save(tmp_path / "run" / "last.pth", config=config.to_dict())
     start = plan_start(str(path), {"training": {"learning_rate": 5e-5}})
-    assert start.config.training.min_learning_rate == pytest.approx(5e-6), "a tenth of the rate, as it was"
+    assert start.config.training.min_learning_rate == pytest.approx(5e-6), (
+        "a tenth of the rate, as it was"
+    )
     assert "min_learning_rate 0.0001 -> " in start.reason
     with pytest.raises(UsageError, match=r"min_learning_rate 0\.001 is above learning_rate"):
         plan_start(str(path), {"training": {"learning_rate": 5e-5, "min_learning_rate": 1e-3}})

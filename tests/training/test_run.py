@@ -64,7 +64,9 @@ def test_a_complete_run_continued_says_so_and_changes_nothing(execute_run, run_c
     assert result == earlier == json.loads((run_copy / "result.json").read_text())
 
 
-def test_auto_goes_on_from_the_newest_that_is_whole_when_the_last_is_damaged(execute_run, run_copy, capsys):
+def test_auto_goes_on_from_the_newest_that_is_whole_when_the_last_is_damaged(
+    execute_run, run_copy, capsys
+):
     whole = [run_copy / name for name in ("previous.pth", "best_model.pth")]
     epochs = {path: len(load_checkpoint(path)["training"]["progress"]["history"]) for path in whole}
     data = bytearray((run_copy / "last.pth").read_bytes())
@@ -101,30 +103,47 @@ def test_a_fine_tune_starts_over_with_the_weights(execute_run, run_copy, capsys)
     output = capsys.readouterr().out
     target = run_copy.with_name("copy_finetune")
     assert run.folder == target and result["epochs_run"] == 2
-    loaded = min(json.loads(line)["dev_wer"] for line in (run_copy / "metrics.jsonl").read_text().splitlines())
+    loaded = min(
+        json.loads(line)["dev_wer"]
+        for line in (run_copy / "metrics.jsonl").read_text().splitlines()
+    )
     assert result["loaded_dev_wer"] == pytest.approx(loaded)
     first = output.index(f"loaded model on dev (greedy): WER {loaded:.2f} %")
     assert first < output.index("epoch  train loss"), "the loaded model's WER comes first"
     assert f"the loaded model ({loaded:.2f} %)" in output
     rows = [json.loads(line) for line in (target / "metrics.jsonl").read_text().splitlines()]
-    assert [row["epoch"] for row in rows] == [1, 2] and rows[0]["learning_rate"] == pytest.approx(0.001)
-    assert torch.equal(load_checkpoint(target / "last.pth")["model"]["feature_mean"], best["model"]["feature_mean"])
-    assert {path.name: path.read_bytes() for path in run_copy.glob("*.pth")} == before, "the source stays"
+    assert [row["epoch"] for row in rows] == [1, 2] and rows[0]["learning_rate"] == pytest.approx(
+        0.001
+    )
+    assert torch.equal(
+        load_checkpoint(target / "last.pth")["model"]["feature_mean"], best["model"]["feature_mean"]
+    )
+    assert {path.name: path.read_bytes() for path in run_copy.glob("*.pth")} == before, (
+        "the source stays"
+    )
 
 
-def test_a_fine_tune_that_beats_nothing_keeps_the_loaded_model(execute_run, run_copy, monkeypatch, capsys):
+def test_a_fine_tune_that_beats_nothing_keeps_the_loaded_model(
+    execute_run, run_copy, monkeypatch, capsys
+):
     evaluate = training.trainer.evaluate
     worse = Score(99, 0, 0, 100, 4)
     monkeypatch.setattr(
-        training.trainer, "evaluate", lambda *inputs, **options: replace(evaluate(*inputs, **options), score=worse)
+        training.trainer,
+        "evaluate",
+        lambda *inputs, **options: replace(evaluate(*inputs, **options), score=worse),
     )
-    _, result = execute_run({"training": {"learning_rate": 0.001, "epochs": 1}}, run_copy / "best_model.pth")
+    _, result = execute_run(
+        {"training": {"learning_rate": 0.001, "epochs": 1}}, run_copy / "best_model.pth"
+    )
     source, kept = (
         load_checkpoint(folder / "best_model.pth")["model"]
         for folder in (run_copy, run_copy.with_name("copy_finetune"))
     )
     assert all(torch.equal(kept[name], tensor) for name, tensor in source.items())
-    assert result["best_epoch"] == 0 and result["best_dev_wer"] == pytest.approx(result["loaded_dev_wer"])
+    assert result["best_epoch"] == 0 and result["best_dev_wer"] == pytest.approx(
+        result["loaded_dev_wer"]
+    )
     assert "fine-tuning is no better than the loaded model" in capsys.readouterr().out
 
 
@@ -134,13 +153,17 @@ def test_a_fine_tune_that_was_interrupted_can_be_continued(execute_run, run_copy
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Trainer, "update", stop)
-        execute_run({"training": {"learning_rate": 0.001, "epochs": 2}}, run_copy / "best_model.pth")
+        execute_run(
+            {"training": {"learning_rate": 0.001, "epochs": 2}}, run_copy / "best_model.pth"
+        )
     target = run_copy.with_name("copy_finetune")
     run, result = execute_run({"training": {"output_dir": str(target)}}, "auto")
     assert run.start.kind == "continue" and result["epochs_run"] == 2
 
 
-def test_another_corpus_is_a_fine_tune_in_a_folder_of_its_own(make_corpus, execute_run, run_copy, tmp_path):
+def test_another_corpus_is_a_fine_tune_in_a_folder_of_its_own(
+    make_corpus, execute_run, run_copy, tmp_path
+):
     known = {"train": ["SUN RAIN", "RAIN"], "dev": ["RAIN SUN"]}
     corpus = make_corpus(tmp_path / "other", known, seed=5)
     overrides = {"training": {"data_dir": str(corpus)}}
@@ -161,7 +184,9 @@ def test_the_same_corpus_elsewhere_is_no_other_corpus(tiny_corpus, execute_run, 
 def test_new_glosses_are_refused_unless_asked_for(make_corpus, execute_run, run_copy, tmp_path):
     corpus = make_corpus(tmp_path / "more", MORE)
     overrides = {"training": {"data_dir": str(corpus), "epochs": 1}}
-    with pytest.raises(UsageError, match=r"more has 2 glosses .* \(ICE, MOON\): add --extend_vocabulary"):
+    with pytest.raises(
+        UsageError, match=r"more has 2 glosses .* \(ICE, MOON\): add --extend_vocabulary"
+    ):
         execute_run(overrides, run_copy / "last.pth")
     assert not run_copy.with_name("copy_finetune").exists()
     run, _ = execute_run(overrides, run_copy / "last.pth", extend=True)
@@ -185,13 +210,17 @@ def test_an_extended_head_keeps_the_known_rows(run_copy):
     assert torch.equal(again.head.weight, model.head.weight)
 
 
-@pytest.mark.parametrize("weight", [None, 5, torch.zeros(3, 99)], ids=["none", "a number", "of another shape"])
+@pytest.mark.parametrize(
+    "weight", [None, 5, torch.zeros(3, 99)], ids=["none", "a number", "of another shape"]
+)
 def test_weights_that_do_not_fit_are_refused(weight, run_copy):
     checkpoint = load_checkpoint(run_copy / "last.pth")
     checkpoint["model"].pop("head.weight")
     if weight is not None:
         checkpoint["model"]["head.weight"] = weight
-    with pytest.raises(DataError, match=r"last\.pth does not fit its own configuration: .*head\.weight"):
+    with pytest.raises(
+        DataError, match=r"last\.pth does not fit its own configuration: .*head\.weight"
+    ):
         load_model(
             checkpoint,
             run_copy / "last.pth",
@@ -214,12 +243,16 @@ def test_weights_that_do_not_fit_are_refused(weight, run_copy):
         ),
     ],
 )
-def test_a_corpus_that_cannot_be_trained_on(make_corpus, tiny_settings, execute_run, tmp_path, splits, message):
+def test_a_corpus_that_cannot_be_trained_on(
+    make_corpus, tiny_settings, execute_run, tmp_path, splits, message
+):
     corpus = make_corpus(tmp_path / "corpus", splits)
     tiny_settings["training"]["data_dir"] = str(corpus)
     with pytest.raises(DataError, match=message):
         execute_run(tiny_settings)
-    assert not (tmp_path / "run").exists(), "nothing is written before the corpus is known to be good"
+    assert not (tmp_path / "run").exists(), (
+        "nothing is written before the corpus is known to be good"
+    )
 
 
 def test_weights_depend_on_the_seed_alone(tiny_settings):
@@ -237,31 +270,43 @@ def test_preparing_writes_nothing(tiny_settings, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("conformer_width", 10**9), ("conformer_blocks", 10**6), ("inception_widths", [10**9, 8])]
+    ("name", "value"),
+    [("conformer_width", 10**9), ("conformer_blocks", 10**6), ("inception_widths", [10**9, 8])],
 )
 def test_a_small_checkpoint_that_describes_a_huge_model_takes_no_memory(name, value, run_copy):
     checkpoint = load_checkpoint(run_copy / "last.pth")
     config = Config().updated(checkpoint["config"]).updated({"model": {name: value}})
     with pytest.raises(DataError, match=r"last\.pth does not fit its own configuration"):
-        load_model(checkpoint, run_copy / "last.pth", config.model, Vocabulary(checkpoint["vocabulary"]), 0)
+        load_model(
+            checkpoint, run_copy / "last.pth", config.model, Vocabulary(checkpoint["vocabulary"]), 0
+        )
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory: 3 GiB\nmore"), MemoryError()])
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory: 3 GiB\nmore"), MemoryError()]
+)
 @pytest.mark.parametrize("act", [dry_run, execute])
-def test_a_batch_that_is_too_large_for_the_memory_is_one_line(act, error, tiny_settings, monkeypatch):
+def test_a_batch_that_is_too_large_for_the_memory_is_one_line(
+    act, error, tiny_settings, monkeypatch
+):
     def full(*_):
         raise error
 
     run = prepare_run(plan_start(None, tiny_settings))
     monkeypatch.setattr(Trainer, "update", full)
-    with pytest.raises(UsageError, match=r"memory is too small: lower --batch_size \(now 5\)") as caught:
+    with pytest.raises(
+        UsageError, match=r"memory is too small: lower --batch_size \(now 5\)"
+    ) as caught:
         act(run)
     assert "\n" not in str(caught.value) and "more" not in str(caught.value)
 
 
 def test_a_model_that_is_too_large_for_the_memory_is_one_line(tiny_settings, monkeypatch):
-    monkeypatch.setattr("training.setup.build_model", lambda *_: torch.empty(2**60))  # more than any machine maps
-    with pytest.raises(UsageError, match=r"memory is too small.*or lower the model's sizes: .*allocate"):
+    # More than any machine maps
+    monkeypatch.setattr("training.setup.build_model", lambda *_: torch.empty(2**60))
+    with pytest.raises(
+        UsageError, match=r"memory is too small.*or lower the model's sizes: .*allocate"
+    ):
         prepare_run(plan_start(None, tiny_settings))
 
 
@@ -277,7 +322,9 @@ def test_another_fault_is_not_taken_for_a_full_memory(tiny_settings, monkeypatch
 
 def test_the_compiled_front_is_asked_for_by_name_and_only_of_a_teacher(tiny_settings, monkeypatch):
     asked = []
-    monkeypatch.setattr("models.i3d_teacher.I3DTeacher.compile_front", lambda model: asked.append(model))
+    monkeypatch.setattr(
+        "models.i3d_teacher.I3DTeacher.compile_front", lambda model: asked.append(model)
+    )
     tiny_settings["training"]["compile"] = True
     run = prepare_run(plan_start(None, tiny_settings))
     assert asked == [run.trainer.model]
@@ -292,7 +339,9 @@ def test_a_machine_that_cannot_compile_is_one_line(act, tiny_settings, monkeypat
         raise RuntimeError("No working C++ compiler found\nand more of it")
 
     compile_front = I3DTeacher.compile_front
-    monkeypatch.setattr(I3DTeacher, "compile_front", lambda model: compile_front(model, backend=without_compiler))
+    monkeypatch.setattr(
+        I3DTeacher, "compile_front", lambda model: compile_front(model, backend=without_compiler)
+    )
     tiny_settings["training"]["compile"] = True
     run = prepare_run(plan_start(None, tiny_settings))
     with pytest.raises(UsageError, match=r"--compile: .*No working C.. compiler found") as caught:
@@ -306,4 +355,7 @@ def test_a_run_of_an_earlier_version_without_peak_memory_is_finished(run_copy, e
         del row["peak_memory_gb"]
     save_checkpoint(run_copy / "last.pth", checkpoint)
     _, result = execute_run({"training": {"output_dir": str(run_copy)}}, resume="auto")
-    assert result["peak_memory_gb"] == checkpoint["training"]["progress"]["history"][2]["peak_memory_gb"]
+    assert (
+        result["peak_memory_gb"]
+        == checkpoint["training"]["progress"]["history"][2]["peak_memory_gb"]
+    )

@@ -1,4 +1,5 @@
-"""Saving and loading whatever happens: full disks, kills, damage, folders that are read only or taken, traps in the file."""
+"""Saving and loading whatever happens: full disks, kills, damage, folders that are read only or
+taken, traps in the file."""
 
 import fcntl
 import hashlib
@@ -33,9 +34,20 @@ def content(value: float = 1.0, epoch: int = 1) -> dict:
         "model": {"weight": torch.full((50, 50), value)},
         "vocabulary": ["HAUS"],
         "config": {},
-        "corpus": {"name": "x", "path": "p", "fingerprint": "f", "simulated": True, "composed": False},
+        "corpus": {
+            "name": "x",
+            "path": "p",
+            "fingerprint": "f",
+            "simulated": True,
+            "composed": False,
+        },
         "decoder": {"steps_per_gloss": 3.5},
-        "training": {"progress": {"epoch": epoch, "group": 0}, "stopping": {}, "optimizer": {}, "scaler": {}},
+        "training": {
+            "progress": {"epoch": epoch, "group": 0},
+            "stopping": {},
+            "optimizer": {},
+            "scaler": {},
+        },
     }
 
 
@@ -81,7 +93,9 @@ def test_a_damaged_one_is_not_copied_to_be_the_best(tmp_path):
 
 
 def test_auto_takes_the_newest_that_is_whole_and_says_so(tmp_path, capsys):
-    last, previous, best = (tmp_path / name for name in ("last.pth", "previous.pth", "best_model.pth"))
+    last, previous, best = (
+        tmp_path / name for name in ("last.pth", "previous.pth", "best_model.pth")
+    )
     save_checkpoint(best, content(1.0, epoch=2))
     save_checkpoint(last, content(2.0, epoch=4))
     save_checkpoint(last, content(3.0, epoch=5), previous)
@@ -130,7 +144,9 @@ def test_without_its_hash_the_checksums_inside_are_verified_and_that_is_said(tmp
     place = data.find(torch.ones(100).numpy().tobytes()) + 40
     data[place] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DataError, match=r"last\.pth cannot be read: its record .*data/0 is damaged"):
+    with pytest.raises(
+        DataError, match=r"last\.pth cannot be read: its record .*data/0 is damaged"
+    ):
         load_checkpoint(path)
 
 
@@ -149,7 +165,9 @@ def test_what_does_not_read_back_is_not_taken(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", failing_disk)
-        with pytest.raises(DataError, match=r"does not read back the same.*previous checkpoint is untouched"):
+        with pytest.raises(
+            DataError, match=r"does not read back the same.*previous checkpoint is untouched"
+        ):
             save_checkpoint(path, content(2.0))
     assert value_of(path) == 1.0 and len(names(tmp_path)) == 2
 
@@ -157,11 +175,19 @@ def test_what_does_not_read_back_is_not_taken(tmp_path, monkeypatch):
 def test_file_and_folder_are_synced_in_order(tmp_path, monkeypatch):
     events = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda d: (events.append(Path(os.readlink(f"/proc/self/fd/{d}")).name), fsync(d)))
-    monkeypatch.setattr(os, "replace", lambda a, b: (events.append(f"-> {Path(b).name}"), replace(a, b)))
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda d: (events.append(Path(os.readlink(f"/proc/self/fd/{d}")).name), fsync(d)),
+    )
+    monkeypatch.setattr(
+        os, "replace", lambda a, b: (events.append(f"-> {Path(b).name}"), replace(a, b))
+    )
     save_checkpoint(tmp_path / "last.pth", content())
     renamed = events.index("-> last.pth")
-    assert "last.pth.partial" in events[:renamed], "the file is on the disk before it takes its name"
+    assert "last.pth.partial" in events[:renamed], (
+        "the file is on the disk before it takes its name"
+    )
     assert events[:renamed].count("-> last.pth.sha256") == 1, "with its hash"
     assert events[renamed + 1] == tmp_path.name, "and the folder after it"
 
@@ -218,7 +244,9 @@ def test_a_disk_that_is_full_at_the_last_moment(fails, tmp_path, monkeypatch):
         patch.setattr(os, "replace", full)
         with pytest.raises(DataError, match=r"cannot write .*last\.pth .*No space left on device"):
             save_checkpoint(last, content(3.0), previous)
-    assert value_of(last) == (3.0 if fails == 4 else 2.0) and value_of(previous) == (1.0 if fails == 1 else 2.0)
+    assert value_of(last) == (3.0 if fails == 4 else 2.0) and value_of(previous) == (
+        1.0 if fails == 1 else 2.0
+    )
     assert len(names(tmp_path)) == 4, "and nothing half written"
     save_checkpoint(last, content(4.0), previous)
     assert value_of(last) == 4.0
@@ -246,16 +274,24 @@ def test_a_read_only_folder(tmp_path, run_script):
     save_checkpoint(tmp_path / "last.pth", content())
     result = run_script("-c", READ_ONLY, tmp_path)
     os.chmod(tmp_path, 0o755)
-    assert result.stdout.startswith("cannot write last.pth") and "Permission denied" in result.stdout, result.stderr
+    assert (
+        result.stdout.startswith("cannot write last.pth") and "Permission denied" in result.stdout
+    ), result.stderr
     assert result.stdout.count("\n") == 1
     assert value_of(tmp_path / "last.pth") == 1.0 and len(names(tmp_path)) == 2
 
 
-def test_room_is_looked_for_before_the_run_begins(tiny_settings, execute_run, tmp_path, monkeypatch):
-    assert bytes_needed(48_500_000) == 4 * 3 * 4 * 48_500_000  # files x (weights, two moments) x float32
+def test_room_is_looked_for_before_the_run_begins(
+    tiny_settings, execute_run, tmp_path, monkeypatch
+):
+    # Files x (weights, two moments) x float32
+    assert bytes_needed(48_500_000) == 4 * 3 * 4 * 48_500_000
     usage = type("Usage", (), {"free": 50_000})
     monkeypatch.setattr("models.checkpoint.shutil.disk_usage", lambda _: usage)
-    with pytest.raises(DataError, match=r"run: this run's checkpoints need up to \d+ MiB and the disk has 0 MiB free"):
+    with pytest.raises(
+        DataError,
+        match=r"run: this run's checkpoints need up to \d+ MiB and the disk has 0 MiB free",
+    ):
         execute_run(tiny_settings)
     assert not (tmp_path / "run").exists()
     (tmp_path / "last.pth").write_bytes(b"x" * 40_000)
@@ -277,15 +313,20 @@ time.sleep(60)
 """
 
 
-def test_a_second_run_in_a_folder_is_refused_until_the_first_is_dead(tmp_path, tiny_yaml, run_script):
+def test_a_second_run_in_a_folder_is_refused_until_the_first_is_dead(
+    tmp_path, tiny_yaml, run_script
+):
     folder = tmp_path / "run"
     folder.mkdir()
     root = Path(train_teacher.__file__).parent
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], cwd=root, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], cwd=root, stdout=subprocess.PIPE, text=True
+    )
     try:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(
-            UsageError, match=rf"another run is working in .*run \(process {holder.pid} on .*--output_dir"
+            UsageError,
+            match=rf"another run is working in .*run \(process {holder.pid} on .*--output_dir",
         ):
             train_teacher.main(["--config", str(tiny_yaml)])
         assert names(folder) == ["run.lock"], "nothing was touched"
@@ -316,7 +357,9 @@ def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, capsys):
 
 def test_a_second_signal_leaves_at_once(make_settings, tmp_path):
     """The first SIGTERM waits for the update; the second one does not."""
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(make_settings(tmp_path / "run", epochs=500, patience=500)))
+    (tmp_path / "config.yaml").write_text(
+        yaml.safe_dump(make_settings(tmp_path / "run", epochs=500, patience=500))
+    )
     code = (
         "import sys, time, train_teacher, training.trainer as t\n"
         "update = t.Trainer.update\n"
@@ -326,7 +369,9 @@ def test_a_second_signal_leaves_at_once(make_settings, tmp_path):
     )
     root = Path(train_teacher.__file__).parent
     command = [sys.executable, "-c", code, "--config", str(tmp_path / "config.yaml")]
-    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     while "updating" not in process.stdout.readline():
         assert process.poll() is None
     for _ in range(2):
@@ -334,7 +379,10 @@ def test_a_second_signal_leaves_at_once(make_settings, tmp_path):
         process.send_signal(signal.SIGTERM)
         time.sleep(0.5)
     assert process.wait(20) == -signal.SIGTERM and time.monotonic() - started < 20
-    assert load_checkpoint(tmp_path / "run" / "last.pth")["training"]["progress"]["gradient_norms"] == []
+    assert (
+        load_checkpoint(tmp_path / "run" / "last.pth")["training"]["progress"]["gradient_norms"]
+        == []
+    )
 
 
 # ---------------------------------------------------------------- traps
@@ -343,7 +391,8 @@ def test_a_second_signal_leaves_at_once(make_settings, tmp_path):
 def test_a_record_that_claims_to_be_longer_than_it_is(tmp_path):
     """Mapped, torch would give what follows it in the file as its values."""
     torch.save(
-        {**content(), "format_version": 1, "model": {"w": torch.ones(7), "v": torch.ones(5)}}, tmp_path / "a.pth"
+        {**content(), "format_version": 1, "model": {"w": torch.ones(7), "v": torch.ones(5)}},
+        tmp_path / "a.pth",
     )
     with zipfile.ZipFile(tmp_path / "a.pth") as archive:
         records = {name: archive.read(name) for name in archive.namelist()}
@@ -359,7 +408,10 @@ def test_a_record_that_claims_to_be_longer_than_it_is(tmp_path):
 
 
 def test_a_compressed_archive_is_not_expanded(tmp_path):
-    torch.save({**content(), "format_version": 1, "model": {"w": torch.zeros(5_000_000)}}, tmp_path / "a.pth")
+    torch.save(
+        {**content(), "format_version": 1, "model": {"w": torch.zeros(5_000_000)}},
+        tmp_path / "a.pth",
+    )
     with (
         zipfile.ZipFile(tmp_path / "a.pth") as archive,
         zipfile.ZipFile(tmp_path / "b.pth", "w", zipfile.ZIP_DEFLATED) as out,
@@ -413,4 +465,6 @@ def test_a_kill_at_the_rename_leaves_a_checkpoint_that_fits_its_hash(renamed, va
         save_checkpoint(last, content(2.0))
     assert value_of(last) == value
     save_checkpoint(last, content(3.0))
-    assert value_of(last) == 3.0 and len((tmp_path / "last.pth.sha256").read_text().splitlines()) == 1
+    assert (
+        value_of(last) == 3.0 and len((tmp_path / "last.pth.sha256").read_text().splitlines()) == 1
+    )

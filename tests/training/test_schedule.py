@@ -7,7 +7,9 @@ from training.schedule import learning_rate
 
 
 def rate(step: int, **options) -> float:
-    return learning_rate(step, **{"peak": 1.0, "minimum": 0.1, "warmup_steps": 4, "total_steps": 13, **options})
+    return learning_rate(
+        step, **{"peak": 1.0, "minimum": 0.1, "warmup_steps": 4, "total_steps": 13, **options}
+    )
 
 
 def test_by_hand():

@@ -1,4 +1,5 @@
-"""The simulated signer: the same bytes from the same seed, bodies that hold together, detections like those of recordings."""
+"""The simulated signer: the same bytes from the same seed, bodies that hold together, detections
+like those of recordings."""
 
 import hashlib
 import os
@@ -16,7 +17,12 @@ from data.ctc_lengths import required_steps
 from data.keyed_random import generator
 from data.landmarks import LIPS_INNER, PART_SLICES
 from data.simulation.body import STUDIO, WEBCAM, draw_signer, face_mesh, hand_joints, reach
-from data.simulation.corpora import SimulatedSigners, builtin_corpus, synthesize, synthesize_transcripts
+from data.simulation.corpora import (
+    SimulatedSigners,
+    builtin_corpus,
+    synthesize,
+    synthesize_transcripts,
+)
 from data.simulation.detection import observe
 from data.simulation.grammar import GLOSSES, draw_sentence
 from data.simulation.lexicon import HANDSHAPES, ORIENTATIONS, PLACES, build_lexicon
@@ -24,7 +30,8 @@ from data.simulation.motion import Performer, smooth
 from data.sources.transcripts import TranscribedSentence
 from errors import DataError, UsageError
 
-PARENTS = [0, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19]  # of each hand joint
+# Of each hand joint
+PARENTS = [0, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +62,8 @@ def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path):
 
 
 def test_another_process_makes_the_same_landmarks():
-    """Python's own hash is salted per process, and a BLAS rounds by its number of threads: nothing may depend on them."""
+    """Python's own hash is salted per process, and a BLAS rounds by its number of threads: nothing
+    may depend on them."""
     code = (
         "import hashlib, sys; sys.path.insert(0, sys.argv[1])\n"
         "from data.simulation.corpora import *\n"
@@ -103,12 +111,16 @@ def test_the_lexicon_uses_its_whole_phonology():
     signs = build_lexicon([str(number) for number in range(1500)], 0).values()
     assert {sign.handshape for sign in signs} == set(HANDSHAPES)
     assert {sign.place for sign in signs} == {*PLACES, "base"}
-    shares = [np.mean([sign.hands == kind for sign in signs]) for kind in ("one", "symmetric", "alternating", "base")]
+    shares = [
+        np.mean([sign.hands == kind for sign in signs])
+        for kind in ("one", "symmetric", "alternating", "base")
+    ]
     assert np.allclose(shares, [0.5, 0.22, 0.08, 0.2], atol=0.04)
 
 
 def test_collisions_are_redrawn(monkeypatch):
-    """With a phonology that always draws the same first sign, the second gloss must move on to its next draw."""
+    """With a phonology that always draws the same first sign, the second gloss must move on to its
+    next draw."""
     import data.simulation.lexicon as lexicon
 
     first, second = build_lexicon(["A", "B"], 0).values()
@@ -121,7 +133,8 @@ def test_collisions_are_redrawn(monkeypatch):
 
 
 def test_orientations_are_rotations_that_point_where_they_say():
-    """Fingers up, palm to the camera: a right hand's thumb is then on the signer's left, at larger x."""
+    """Fingers up, palm to the camera: a right hand's thumb is then on the signer's left, at larger
+    x."""
     from data.simulation.body import rotation_matrices
 
     names = list(ORIENTATIONS)
@@ -169,7 +182,8 @@ def test_bones_keep_their_length_through_a_sentence(name):
 
 def test_nothing_jumps_from_frame_to_frame():
     body = performer().perform("s", GLOSSES[:8])
-    steps = np.linalg.norm(np.diff(body.hands[:, :, 0], axis=0), axis=2)  # wrists, shoulder widths a frame
+    # Wrists, shoulder widths a frame
+    steps = np.linalg.norm(np.diff(body.hands[:, :, 0], axis=0), axis=2)
     assert steps.max() < 0.6 and np.median(steps) < 0.15
 
 
@@ -198,8 +212,11 @@ def test_the_mouth_opens_and_the_lids_close():
     assert open_mouth[lower, 1] - open_mouth[upper, 1] > mesh[lower, 1] - mesh[upper, 1] + 0.08
     shut = mesh + moves[5]
     assert abs(shut[386, 1] - shut[374, 1]) < 0.2 * abs(mesh[386, 1] - mesh[374, 1])
-    assert mesh[1, 2] == mesh[:, 2].min() or mesh[4, 2] == mesh[:, 2].min()  # the nose is nearest to the camera
-    assert mesh[454, 0] > 0.45 and mesh[234, 0] < -0.45 and mesh[10, 1] < -0.55 and mesh[152, 1] > 0.55
+    # The nose is nearest to the camera
+    assert mesh[1, 2] == mesh[:, 2].min() or mesh[4, 2] == mesh[:, 2].min()
+    assert (
+        mesh[454, 0] > 0.45 and mesh[234, 0] < -0.45 and mesh[10, 1] < -0.55 and mesh[152, 1] > 0.55
+    )
 
 
 def test_smoothing_keeps_constants_and_the_mean_of_a_pulse():
@@ -219,16 +236,21 @@ def test_landmarks_are_where_a_signer_in_front_of_a_webcam_has_them(corpus):
             landmarks, detected = (np.array(part, np.float32) for part in split.read(index))
             assert landmarks.shape == (sentence.frames, 543, 3)
             shoulders = landmarks[:, [11, 12]]
-            assert (shoulders[:, 0, 0] > shoulders[:, 1, 0]).all()  # the signer's left is at larger x
+            # The signer's left is at larger x
+            assert (shoulders[:, 0, 0] > shoulders[:, 1, 0]).all()
             width = np.median(shoulders[:, 0, 0] - shoulders[:, 1, 0])
             assert 0.19 < width < 0.36
             middle = np.median(shoulders.mean(axis=1), axis=0)
             assert 0.42 < middle[0] < 0.58 and 0.45 < middle[1] < 0.66
             assert np.median(landmarks[:, 0, 1]) < middle[1] - 0.1  # nose above shoulders
-            assert middle[1] + 0.4 < np.median(landmarks[:, 23:25, 1]) < 1.5  # hips about the lower edge
+            # Hips about the lower edge
+            assert middle[1] + 0.4 < np.median(landmarks[:, 23:25, 1]) < 1.5
             assert -1.5 < landmarks[:, 0, 2].mean() < -0.3
             face = landmarks[detected[:, 1].astype(bool), PART_SLICES["face"]]
-            assert np.abs(face[:, :, 2].mean(axis=1)).max() < 0.0002 and np.abs(face[:, :, 2]).max() < 0.2
+            assert (
+                np.abs(face[:, :, 2].mean(axis=1)).max() < 0.0002
+                and np.abs(face[:, :, 2]).max() < 0.2
+            )
             assert np.abs(landmarks).max() < 4
 
 
@@ -276,7 +298,8 @@ def test_hands_are_lost_in_runs(corpus):
 
 
 def test_jitter_is_that_of_recordings(corpus):
-    """Median |second difference| in image fractions; recordings: pose 0.0007-0.003, face 0.001-0.0022, pose z 0.008-0.04."""
+    """Median |second difference| in image fractions; recordings: pose 0.0007-0.003, face
+    0.001-0.0022, pose z 0.008-0.04."""
     split = corpus.split("train")
     pose, depth, face = [], [], []
     for index in range(len(split)):
@@ -294,14 +317,27 @@ def test_jitter_is_that_of_recordings(corpus):
 def test_a_faster_hand_is_lost_more_often():
     signer, body = performer().signer, performer().perform("s", ("BOOK",), 400)
     quick = replace(
-        body, **{part: np.repeat(getattr(body, part)[::16], 16, axis=0) for part in ("pose", "face", "hands")}
+        body,
+        **{
+            part: np.repeat(getattr(body, part)[::16], 16, axis=0)
+            for part in ("pose", "face", "hands")
+        },
     )
     still = replace(
-        body, **{part: np.repeat(getattr(body, part)[200:201], 400, 0) for part in ("pose", "face", "hands")}
+        body,
+        **{
+            part: np.repeat(getattr(body, part)[200:201], 400, 0)
+            for part in ("pose", "face", "hands")
+        },
     )
     rates = []
-    for motion in (still, replace(quick, hands=still.hands + 0.25 * (np.arange(400) % 2)[:, None, None, None])):
-        rates.append(np.mean([observe(motion, signer, WEBCAM, 0, str(k))[1][:, 3].mean() for k in range(6)]))
+    for motion in (
+        still,
+        replace(quick, hands=still.hands + 0.25 * (np.arange(400) % 2)[:, None, None, None]),
+    ):
+        rates.append(
+            np.mean([observe(motion, signer, WEBCAM, 0, str(k))[1][:, 3].mean() for k in range(6)])
+        )
     assert rates[1] < rates[0] - 0.05
 
 
@@ -353,7 +389,10 @@ def test_transcripts_have_exactly_their_frames(tmp_path, frames):
 
 def test_transcripts_without_frames_take_the_signers_own_pace():
     crew = SimulatedSigners(("A", "B", "C"), STUDIO, 0)
-    lengths = [len(crew.record(TranscribedSentence(str(k), "Signer01", ("A", "B", "C")))[0]) for k in range(12)]
+    lengths = [
+        len(crew.record(TranscribedSentence(str(k), "Signer01", ("A", "B", "C")))[0])
+        for k in range(12)
+    ]
     assert 25 < np.mean(lengths) < 80 and len(set(lengths)) > 3
 
 
@@ -379,7 +418,9 @@ def test_what_cannot_be_made_is_refused_in_one_line(tmp_path):
 def test_builtin_corpus_is_made_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(simulated_signer, "BUILTIN_CORPUS", tmp_path / "builtin")
     small = synthesize
-    monkeypatch.setattr(simulated_signer, "synthesize", lambda path: small(path, sentences=2, dev_sentences=1))
+    monkeypatch.setattr(
+        simulated_signer, "synthesize", lambda path: small(path, sentences=2, dev_sentences=1)
+    )
     assert builtin_corpus() == tmp_path / "builtin"
     made = (tmp_path / "builtin" / "corpus.json").stat().st_mtime_ns
     assert capsys.readouterr().out.count("\n") == 1
@@ -392,23 +433,35 @@ def test_builtin_corpus_is_made_once(tmp_path, monkeypatch, capsys):
 
 
 def _describe(crew: SimulatedSigners, signer: str, gloss: str, take: int) -> np.ndarray:
-    """A sign on its own, as the camera sees it: 8 moments of hands and wrists, in shoulder widths from the shoulders."""
-    landmarks, _ = crew.record(TranscribedSentence(f"{signer}-{gloss}-{take}", signer, (gloss,), 24))
+    """A sign on its own, as the camera sees it: 8 moments of hands and wrists, in shoulder widths
+    from the shoulders."""
+    landmarks, _ = crew.record(
+        TranscribedSentence(f"{signer}-{gloss}-{take}", signer, (gloss,), 24)
+    )
     pixels = landmarks[:, :, :2] / np.array([1, crew.framing.aspect_ratio])
     shoulders = pixels[:, [11, 12]]
     width = np.median(np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=1))
-    points = np.concatenate([pixels[:, 11:23] - shoulders.mean(axis=1, keepdims=True)], axis=1) / width
+    points = (
+        np.concatenate([pixels[:, 11:23] - shoulders.mean(axis=1, keepdims=True)], axis=1) / width
+    )
     hand = (pixels[:, 522:] - pixels[:, 522:523]) / width
     rows = np.concatenate([points, hand], axis=1)[np.linspace(6, 18, 8).astype(int)]
     return rows.reshape(-1)
 
 
 def test_a_gloss_looks_like_itself_across_signers_but_is_not_trivial():
-    """Nearest neighbour over 20 glosses, from one signer to another: far above chance (5 %), clearly below certainty."""
+    """Nearest neighbour over 20 glosses, from one signer to another: far above chance (5 %),
+    clearly below certainty."""
     crew = SimulatedSigners(GLOSSES, WEBCAM, 0)
     glosses = GLOSSES[:20]
-    names = [name for name in (f"signer{k:02d}" for k in range(1, 9)) if not crew.signer(name).left_handed][:4]
-    table = {name: np.stack([_describe(crew, name, gloss, 0) for gloss in glosses]) for name in names}
+    names = [
+        name
+        for name in (f"signer{k:02d}" for k in range(1, 9))
+        if not crew.signer(name).left_handed
+    ][:4]
+    table = {
+        name: np.stack([_describe(crew, name, gloss, 0) for gloss in glosses]) for name in names
+    }
     same, different, right = [], [], []
     for probe in names:
         for gallery in names:

@@ -1,4 +1,5 @@
-"""Composing sentences: no recording in two splits, nothing invented between recordings, the same bytes from the same seed."""
+"""Composing sentences: no recording in two splits, nothing invented between recordings, the same
+bytes from the same seed."""
 
 import re
 from collections import Counter, defaultdict
@@ -10,7 +11,14 @@ import pytest
 from data.corpus import Corpus
 from data.corpus_writer import CorpusWriter
 from data.keyed_random import generator
-from data.sources.composer import IsolatedRecording, compose, join, plan_split, read_recordings, split_recordings
+from data.sources.composer import (
+    IsolatedRecording,
+    compose,
+    join,
+    plan_split,
+    read_recordings,
+    split_recordings,
+)
 from data.transitions import bridge, resample
 from errors import DataError, UsageError
 
@@ -18,19 +26,28 @@ RIGHT = slice(522, 543)
 
 
 def clip(values, detected=True):
-    """A recording whose landmarks in frame t are all values[t]; detected: for all parts, or (T,) for the right hand."""
-    landmarks = np.broadcast_to(np.array(values, np.float16)[:, None, None], (len(values), 543, 3)).copy()
+    """A recording whose landmarks in frame t are all values[t]; detected: for all parts, or (T,)
+    for the right hand."""
+    landmarks = np.broadcast_to(
+        np.array(values, np.float16)[:, None, None], (len(values), 543, 3)
+    ).copy()
     seen = np.ones((len(values), 4), dtype=bool)
     seen[:, 3] = detected
     landmarks[~seen[:, 3], RIGHT] = 0
     return landmarks, seen
 
 
-def recordings_of(counts: dict[str, int], block: int = 30, signers: int = 1) -> list[IsolatedRecording]:
+def recordings_of(
+    counts: dict[str, int], block: int = 30, signers: int = 1
+) -> list[IsolatedRecording]:
     rows = [(gloss, repetition) for gloss, count in counts.items() for repetition in range(count)]
     return [
         IsolatedRecording(
-            index, gloss, repetition, f"recorder{repetition // block % signers + 1:02d}", repetition // block
+            index,
+            gloss,
+            repetition,
+            f"recorder{repetition // block % signers + 1:02d}",
+            repetition // block,
         )
         for index, (gloss, repetition) in enumerate(rows)
     ]
@@ -68,8 +85,11 @@ def test_where_a_hand_is_lost_on_one_side_the_nearer_frame_decides():
     # positions 0, 1/3, 2/3, 1, 4/3, 5/3, 2 over the frames 4 (seen), 8 (lost), 6 (seen)
     landmarks, detected = resample(*clip([4, 8, 6], [True, False, True]), speed=3 / 7)
     assert detected[:, 3].tolist() == [True, True, False, False, False, True, True]
-    np.testing.assert_allclose(landmarks[:, 530, 2], [4, 4, 0, 0, 0, 6, 6])  # never half of a hand and half of zeros
-    np.testing.assert_allclose(landmarks[:, 0, 0], [4, 16 / 3, 20 / 3, 8, 22 / 3, 20 / 3, 6], rtol=1e-6)
+    # Never half of a hand and half of zeros
+    np.testing.assert_allclose(landmarks[:, 530, 2], [4, 4, 0, 0, 0, 6, 6])
+    np.testing.assert_allclose(
+        landmarks[:, 0, 0], [4, 16 / 3, 20 / 3, 8, 22 / 3, 20 / 3, 6], rtol=1e-6
+    )
 
 
 def test_a_bridge_goes_in_equal_steps():
@@ -88,7 +108,8 @@ def test_no_hand_is_invented_in_a_bridge(left, right):
 
 
 def test_joined_recordings_run_on_without_a_jump():
-    """Still recordings at 1, 4 and 2: every frame lies between its neighbours, and steps are at most a bridge's."""
+    """Still recordings at 1, 4 and 2: every frame lies between its neighbours, and steps are at
+    most a bridge's."""
     landmarks, detected = join([clip([1] * 10), clip([4] * 10), clip([2] * 10)], generator("test"))
     track = landmarks[:, 0, 0]
     assert detected.shape == (len(track), 4)
@@ -100,7 +121,9 @@ def test_joined_recordings_run_on_without_a_jump():
 
 
 def test_speeds_and_bridges_differ_from_draw_to_draw():
-    lengths = {len(join([clip([1] * 20), clip([4] * 20)], generator(draw))[0]) for draw in range(40)}
+    lengths = {
+        len(join([clip([1] * 20), clip([4] * 20)], generator(draw))[0]) for draw in range(40)
+    }
     assert len(lengths) > 10
     assert min(lengths) >= 32 + 2
     assert max(lengths) <= 50 + 6
@@ -133,12 +156,15 @@ def test_no_recording_is_in_two_splits():
     pools = split_recordings(recordings, "repetition", ["dev", "test"])
     indices = [recording.index for pool in pools.values() for recording in pool]
     assert sorted(indices) == list(range(len(recordings)))
-    assert {recording.gloss for recording in pools["train"]} == set("abcde")  # what stands alone is trained on
+    # What stands alone is trained on
+    assert {recording.gloss for recording in pools["train"]} == set("abcde")
 
 
 def test_repetitions_are_sorted_as_numbers_whatever_their_order_in_the_corpus():
     recordings = recordings_of({"a": 20})[::-1]
-    assert sorted(r.repetition for r in split_recordings(recordings, "repetition", ["dev"])["dev"]) == [16, 17, 18, 19]
+    assert sorted(
+        r.repetition for r in split_recordings(recordings, "repetition", ["dev"])["dev"]
+    ) == [16, 17, 18, 19]
 
 
 def test_split_by_signer_holds_out_whole_signers():
@@ -161,7 +187,13 @@ def test_split_by_signer_holds_out_whole_signers():
             None,
             "needs recordings of a signer to train on and of another to hold out, found only recorder01",
         ),
-        (2, "signer", ["dev"], ["recorder01", "recorder02"], "needs recordings of a signer to train on"),
+        (
+            2,
+            "signer",
+            ["dev"],
+            ["recorder01", "recorder02"],
+            "needs recordings of a signer to train on",
+        ),
         (
             2,
             "signer",
@@ -198,7 +230,8 @@ def test_sentences_keep_to_one_signer_one_session_and_the_lengths():
 
 
 def test_all_glosses_come_up_about_equally_often():
-    """Also those that were recorded in one session only, as most of the letters of real recordings are."""
+    """Also those that were recorded in one session only, as most of the letters of real recordings
+    are."""
     counts = {"a": 300, "b": 300, "c": 150, "d": 90, "e": 30, "f": 30, "g": 30}
     chosen = plan(recordings_of(counts), count=300).gloss_counts()
     assert set(chosen) == set(counts)
@@ -247,7 +280,8 @@ def test_one_gloss_can_be_all_there_is():
 
 def test_too_few_glosses_are_a_clear_error():
     with pytest.raises(
-        DataError, match="split 'train' of x: no signer has 4 different glosses in one session among 6 "
+        DataError,
+        match="split 'train' of x: no signer has 4 different glosses in one session among 6 ",
     ):
         plan(recordings_of({"a": 2, "b": 2, "c": 2}), least=4)
 
@@ -263,11 +297,20 @@ def test_the_seed_decides():
 
 def isolated_corpus(path, glosses="abcd", repetitions=10, **made_by):
     """Each recording stands still at a value of its own: (its row + 1) / 64."""
-    facts = {"command": "import", "format": "mp_data", "repetitions_per_session": 30, "recorders": 1} | made_by
+    facts = {
+        "command": "import",
+        "format": "mp_data",
+        "repetitions_per_session": 30,
+        "recorders": 1,
+    } | made_by
     with CorpusWriter(path, name="isolated", fps=30, aspect_ratio=1.5, made_by=facts) as writer:
-        for row, (gloss, repetition) in enumerate((g, r) for g in glosses for r in range(repetitions)):
+        for row, (gloss, repetition) in enumerate(
+            (g, r) for g in glosses for r in range(repetitions)
+        ):
             landmarks, detected = clip([(row + 1) / 64] * 8, detected=row % 2 == 0)
-            writer.split("train").add(f"{gloss}-{repetition}", "recorder01", [gloss], landmarks, detected)
+            writer.split("train").add(
+                f"{gloss}-{repetition}", "recorder01", [gloss], landmarks, detected
+            )
     return path
 
 
@@ -281,8 +324,11 @@ def test_composed_frames_come_from_the_split_their_recordings_are_in(tmp_path):
         found = set()
         for index, sentence in enumerate(split.sentences):
             landmarks, detected = split.read(index)
-            values, counts = np.unique(landmarks[:, 0, 0].astype(np.float64) * 64, return_counts=True)
-            rows = [int(value) for value, count in zip(values, counts, strict=True) if count >= 6]  # still: a recording
+            values, counts = np.unique(
+                landmarks[:, 0, 0].astype(np.float64) * 64, return_counts=True
+            )
+            # Still: a recording
+            rows = [int(value) for value, count in zip(values, counts, strict=True) if count >= 6]
             found |= {repetition_of[row] for row in rows}
             assert {"abcd"[(row - 1) // 10] for row in rows} == set(sentence.glosses)
             np.testing.assert_array_equal(landmarks[:, RIGHT].any(axis=(1, 2)), detected[:, 3])
@@ -294,7 +340,14 @@ def test_composed_frames_come_from_the_split_their_recordings_are_in(tmp_path):
 
 def test_the_corpus_says_what_it_is(tmp_path):
     source = isolated_corpus(tmp_path / "isolated")
-    compose(source, tmp_path / "mine", sentences={"train": 4, "dev": 2}, min_glosses=2, max_glosses=4, seed=3)
+    compose(
+        source,
+        tmp_path / "mine",
+        sentences={"train": 4, "dev": 2},
+        min_glosses=2,
+        max_glosses=4,
+        seed=3,
+    )
     corpus = Corpus(tmp_path / "mine")
     assert corpus.describe() == "mine (composed)"
     assert (corpus.fps, corpus.aspect_ratio, corpus.simulated) == (30.0, 1.5, False)
@@ -338,6 +391,8 @@ def test_only_corpora_of_isolated_recordings_can_be_composed(tmp_path):
 
 def test_a_dev_that_no_recording_is_left_for_is_a_clear_error(tmp_path):
     source = isolated_corpus(tmp_path / "isolated", repetitions=1)
-    with pytest.raises(DataError, match=r"split 'dev' of .*isolated: no signer has 3 different glosses"):
+    with pytest.raises(
+        DataError, match=r"split 'dev' of .*isolated: no signer has 3 different glosses"
+    ):
         compose(source, tmp_path / "out", sentences={"train": 4, "dev": 2})
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,5 @@
-"""Extraction: real footage through MediaPipe, and what becomes of results, failures and shards without it."""
+"""Extraction: real footage through MediaPipe, and what becomes of results, failures and shards
+without it."""
 
 import errno
 import json
@@ -26,8 +27,16 @@ from errors import DataError, UsageError
 
 ROOT = Path(extraction.__file__).parents[2]
 ANNOTATIONS = {
-    "train": ["first|first.mp4|anna|loc-SUN SUN", "second|frames/second/1/*.png|ben|RAIN", "gone|gone.mp4|anna|WIND"],
-    "dev": ["third|third.avi|anna|loc-SUN", "broken|broken.mp4|anna|SUN", "empty|empty.mp4|anna|RAIN"],
+    "train": [
+        "first|first.mp4|anna|loc-SUN SUN",
+        "second|frames/second/1/*.png|ben|RAIN",
+        "gone|gone.mp4|anna|WIND",
+    ],
+    "dev": [
+        "third|third.avi|anna|loc-SUN",
+        "broken|broken.mp4|anna|SUN",
+        "empty|empty.mp4|anna|RAIN",
+    ],
 }
 FRAMES = {"first": 7, "second": 4, "third": 5}
 
@@ -44,7 +53,8 @@ def cv2():
 
 
 def panned(number: int, start: int = 0) -> np.ndarray:
-    """A frame of scikit-image's astronaut, 400x512, seen from 5 pixels further right each time; blue, green, red."""
+    """A frame of scikit-image's astronaut, 400x512, seen from 5 pixels further right each time;
+    blue, green, red."""
     from skimage.data import astronaut
 
     left = start + 5 * number
@@ -54,7 +64,9 @@ def panned(number: int, start: int = 0) -> np.ndarray:
 def annotate(folder: Path, tables: dict[str, list[str]]) -> Path:
     folder.mkdir()
     for split, rows in tables.items():
-        (folder / f"{split}.csv").write_text("\n".join(["id|video|signer|annotation", *rows]) + "\n")
+        (folder / f"{split}.csv").write_text(
+            "\n".join(["id|video|signer|annotation", *rows]) + "\n"
+        )
     return folder
 
 
@@ -69,12 +81,15 @@ def write_video(cv2, path: Path, frames: list[np.ndarray], code: str) -> None:
 
 @pytest.fixture(scope="session")
 def footage(cv2, tmp_path_factory) -> Path:
-    """A folder with input/ (two videos, a folder of frames, three that are broken, one nobody annotated) and annotations/."""
+    """A folder with input/ (two videos, a folder of frames, three that are broken, one nobody
+    annotated) and annotations/."""
     root = tmp_path_factory.mktemp("footage")
     source = root / "input"
     (source / "frames/second/1").mkdir(parents=True)
     write_video(cv2, source / "first.mp4", [panned(number) for number in range(7)], "mp4v")
-    write_video(cv2, source / "third.avi", [panned(number, 40)[:400] for number in range(5)], "MJPG")
+    write_video(
+        cv2, source / "third.avi", [panned(number, 40)[:400] for number in range(5)], "MJPG"
+    )
     for number in range(4):
         cv2.imwrite(str(source / f"frames/second/1/images{number + 1:04d}.png"), panned(number, 20))
     (source / "broken.mp4").write_bytes((source / "first.mp4").read_bytes()[:2000])
@@ -87,7 +102,13 @@ def footage(cv2, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def extracted(footage):
     """(the corpus of the footage by one worker, its report)."""
-    report = extract(footage / "input", footage / "annotations", footage / "one", workers=1, normalize="phoenix2014")
+    report = extract(
+        footage / "input",
+        footage / "annotations",
+        footage / "one",
+        workers=1,
+        normalize="phoenix2014",
+    )
     return footage / "one", report
 
 
@@ -102,17 +123,24 @@ def content(corpus: Path) -> dict[str, bytes]:
 
 def test_what_is_seen_is_where_it_is_in_the_picture(extracted):
     corpus = Corpus(extracted[0])
-    sentences = {s.id: (name, i, s) for name, split in corpus.splits.items() for i, s in enumerate(split.sentences)}
+    sentences = {
+        s.id: (name, i, s)
+        for name, split in corpus.splits.items()
+        for i, s in enumerate(split.sentences)
+    }
     assert {id: sentence.frames for id, (_, _, sentence) in sentences.items()} == FRAMES
     for id, start in (("first", 0), ("second", 20)):
         name, index, _ = sentences[id]
         landmarks, detected = corpus.split(name).read(index)
-        assert detected[:, :2].all() and not detected[:, 2:].any()  # body and face; no hand is in the picture
-        tip = landmarks[:, 33 + 1].astype(float)  # the tip of the nose, at (222, 131) of the whole picture
+        # Body and face; no hand is in the picture
+        assert detected[:, :2].all() and not detected[:, 2:].any()
+        # The tip of the nose, at (222, 131) of the whole picture
+        tip = landmarks[:, 33 + 1].astype(float)
         expected = 222 - start - 5 * np.arange(FRAMES[id])
         np.testing.assert_allclose(tip[:, 0] * 400, expected, atol=4)
         np.testing.assert_allclose(tip[:, 1] * 512, 131, atol=4)
-        assert (landmarks[:, 11, 0] > landmarks[:, 12, 0]).all()  # she faces us: her left shoulder is on the right
+        # She faces us: her left shoulder is on the right
+        assert (landmarks[:, 11, 0] > landmarks[:, 12, 0]).all()
         assert (landmarks[:, 501:] == 0).all()
 
 
@@ -132,7 +160,8 @@ def test_a_video_of_another_shape_keeps_its_geometry(extracted):
     corpus = Corpus(extracted[0])
     landmarks = corpus.split("dev").read(0)[0].astype(float)  # 400x400
     tip = landmarks[:, 33 + 1]
-    x = (tip[:, 0] - 0.5) * corpus.aspect_ratio * 400 + 200  # once the aspect is corrected, in the height's pixels
+    # Once the aspect is corrected, in the height's pixels
+    x = (tip[:, 0] - 0.5) * corpus.aspect_ratio * 400 + 200
     np.testing.assert_allclose(x, 182 - 5 * np.arange(5), atol=4)
 
 
@@ -140,7 +169,9 @@ def test_failures_and_what_is_left_over_are_told(extracted, footage):
     report = extracted[1]
     assert (report.sentences, report.frames, report.complete) == (3, 16, True)
     assert list(report.failed) == ["train 'gone'", "dev 'broken'", "dev 'empty'"]
-    assert f"no video or folder of that name in {footage / 'input'}" in report.failed["train 'gone'"]
+    assert (
+        f"no video or folder of that name in {footage / 'input'}" in report.failed["train 'gone'"]
+    )
     assert "broken.mp4: cannot be opened: not a video, damaged" in report.failed["dev 'broken'"]
     assert "empty.mp4: the file is empty (0 bytes)" in report.failed["dev 'empty'"]
     warned = "\n".join(report.warnings)
@@ -155,8 +186,23 @@ def test_failures_and_what_is_left_over_are_told(extracted, footage):
 
 
 def test_a_killed_run_goes_on_and_shards_merge_to_the_same_bytes(extracted, footage, tmp_path):
-    command = [sys.executable, ROOT / "prepare_data.py", "extract", "--normalize", "phoenix2014", "--workers", "2"]
-    command += ["--input", footage / "input", "--annotations", footage / "annotations", "--output", tmp_path / "two"]
+    command = [
+        sys.executable,
+        ROOT / "prepare_data.py",
+        "extract",
+        "--normalize",
+        "phoenix2014",
+        "--workers",
+        "2",
+    ]
+    command += [
+        "--input",
+        footage / "input",
+        "--annotations",
+        footage / "annotations",
+        "--output",
+        tmp_path / "two",
+    ]
     process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
     folder, deadline = tmp_path / "two.extracting", time.monotonic() + 100
     while not list(folder.glob("*.npz")) and time.monotonic() < deadline and process.poll() is None:
@@ -169,7 +215,8 @@ def test_a_killed_run_goes_on_and_shards_merge_to_the_same_bytes(extracted, foot
     assert finished
     options = {"normalize": "phoenix2014", "workers": 1, "world_size": 2}
     reports = [
-        extract(footage / "input", footage / "annotations", tmp_path / "two", rank=rank, **options) for rank in range(2)
+        extract(footage / "input", footage / "annotations", tmp_path / "two", rank=rank, **options)
+        for rank in range(2)
     ]
     assert [report.complete for report in reports] == [False, False]
     assert sum(report.sentences for report in reports) == 3
@@ -202,7 +249,9 @@ def test_frames_that_change_or_end_early(cv2, tmp_path):
     video = tmp_path / "x.avi"
     write_video(cv2, video, [panned(number) for number in range(20)], "MJPG")
     video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
-    with pytest.raises(DataError, match=r"ends after \d+ of 20 frames: it is damaged or was cut off"):
+    with pytest.raises(
+        DataError, match=r"ends after \d+ of 20 frames: it is damaged or was cut off"
+    ):
         list(open_video_frames(RecordingFile(video, ("x",))).frames)
 
 
@@ -210,10 +259,13 @@ def test_frames_that_change_or_end_early(cv2, tmp_path):
 
 
 def plan(folder: Path, sentences: dict[str, dict | str | None], **settings) -> Path:
-    """A working folder as a run leaves it: of each id the facts of its result, the reason it failed, or nothing."""
+    """A working folder as a run leaves it: of each id the facts of its result, the reason it
+    failed, or nothing."""
     folder.mkdir()
     jobs = [
-        extraction_folder.Job("train", id, "anna", "SUN RAIN", extraction_folder._file_of("train", id))
+        extraction_folder.Job(
+            "train", id, "anna", "SUN RAIN", extraction_folder._file_of("train", id)
+        )
         for id in sentences
     ]
     settings = {"extractor": {"mediapipe": "0.10.14"}, **settings}
@@ -223,7 +275,14 @@ def plan(folder: Path, sentences: dict[str, dict | str | None], **settings) -> P
         if isinstance(outcome, str):
             extraction_folder._give_up(folder, job, outcome)
         elif outcome is not None:
-            facts = {"frames": 2, "width": 300, "height": 400, "fps": 25.0, "hands": 2, "is_video": True}
+            facts = {
+                "frames": 2,
+                "width": 300,
+                "height": 400,
+                "fps": 25.0,
+                "hands": 2,
+                "is_video": True,
+            }
             facts |= {"fps_is_known": True, **outcome}
             landmarks = np.full((facts["frames"], 543, 3), 0.25, "<f2")
             detected = np.ones((facts["frames"], 4), bool)
@@ -233,7 +292,8 @@ def plan(folder: Path, sentences: dict[str, dict | str | None], **settings) -> P
 
 @pytest.fixture
 def crew(monkeypatch):
-    """Threads instead of worker processes: a video's frames are its bytes. `hired` are they, `served` the videos they did.
+    """Threads instead of worker processes: a video's frames are its bytes. `hired` are they,
+    `served` the videos they did.
 
     A video that begins with "kill" is the end of its worker.
     """
@@ -251,9 +311,19 @@ def crew(monkeypatch):
                 pipe.close()
                 return
             crew.served.append(job.id)
-            facts = {"frames": len(content), "width": 3, "height": 4, "fps": 25.0, "fps_is_known": True, "hands": 9}
+            facts = {
+                "frames": len(content),
+                "width": 3,
+                "height": 4,
+                "fps": 25.0,
+                "fps_is_known": True,
+                "hands": 9,
+            }
             facts |= {"is_video": True, "signature": signature(recording)}
-            landmarks, detected = np.zeros((len(content), 543, 3), "<f2"), np.ones((len(content), 4), bool)
+            landmarks, detected = (
+                np.zeros((len(content), 543, 3), "<f2"),
+                np.ones((len(content), 4), bool),
+            )
             extraction_folder._write_result(folder / f"{job.file}.npz", landmarks, detected, facts)
             pipe.send(("ready", None))
 
@@ -262,7 +332,9 @@ def crew(monkeypatch):
         ours, theirs = Pipe()
         thread = threading.Thread(target=serve, args=(theirs, folder), daemon=True)
         thread.start()
-        process = SimpleNamespace(join=thread.join, terminate=lambda: None, exitcode=-signal.SIGKILL)
+        process = SimpleNamespace(
+            join=thread.join, terminate=lambda: None, exitcode=-signal.SIGKILL
+        )
         return extraction_workers.Worker(process, ours)
 
     monkeypatch.setattr(extraction_workers, "_hire", hire)
@@ -274,14 +346,17 @@ def three_videos(folder: Path) -> tuple[Path, Path]:
     (folder / "input").mkdir()
     for id in "ab":
         (folder / f"input/{id}.mp4").write_bytes(b"12")
-    return folder / "input", annotate(folder / "annotations", {"train": [f"{id}|{id}.mp4|anna|SUN" for id in "abc"]})
+    return folder / "input", annotate(
+        folder / "annotations", {"train": [f"{id}|{id}.mp4|anna|SUN" for id in "abc"]}
+    )
 
 
 def test_only_footage_that_was_replaced_is_extracted_again(tmp_path, crew):
     places = three_videos(tmp_path)
     extract(*places, tmp_path / "out", workers=1)
     assert crew.served == ["a", "b"]
-    for number, content in enumerate((b"123", b"456")):  # another length, then another time of change alone
+    # Another length, then another time of change alone
+    for number, content in enumerate((b"123", b"456")):
         path = tmp_path / "input/b.mp4"
         path.write_bytes(content)
         os.utime(path, ns=(number, number))
@@ -309,7 +384,10 @@ def test_a_full_disk_is_one_line(tmp_path, crew, monkeypatch):
 
     write = extraction_folder._write_whole
     monkeypatch.setattr(extraction_folder, "_write_whole", full)
-    with pytest.raises(DataError, match=r"cannot write to .*out\.extracting: No space left on device; finished videos"):
+    with pytest.raises(
+        DataError,
+        match=r"cannot write to .*out\.extracting: No space left on device; finished videos",
+    ):
         extract(*three_videos(tmp_path), tmp_path / "out", workers=1)
 
 
@@ -324,17 +402,23 @@ def test_machines_that_share_a_folder_write_files_of_different_names(tmp_path, m
 def test_shards_are_put_together_in_the_order_of_the_annotations(tmp_path):
     first = plan(tmp_path / "0", {"b": None, "a": {"frames": 3}, "c": None})
     second = plan(tmp_path / "1", {"b": {}, "a": None, "c": "the reason"})
-    for shard in (first, second):  # the plan names its input folder, which is the same for the shards of one run
+    # The plan names its input folder, which is the same for the shards of one run
+    for shard in (first, second):
         text = (shard / "plan.json").read_text().replace('"input": "1"', '"input": "0"')
         (shard / "plan.json").write_text(text)
     report = merge_shards([first, second], tmp_path / "out")
-    assert [(s.id, s.frames) for s in Corpus(tmp_path / "out").split("train").sentences] == [("b", 2), ("a", 3)]
+    assert [(s.id, s.frames) for s in Corpus(tmp_path / "out").split("train").sentences] == [
+        ("b", 2),
+        ("a", 3),
+    ]
     assert report.failed == {"train 'c'": "the reason"}
 
 
 def test_a_shard_that_is_not_finished_is_named(tmp_path):
     shard = plan(tmp_path / "0", {"a": {}, "b": None, "c": None})
-    with pytest.raises(DataError, match="2 of 3 sentences have not been extracted yet, first train 'b'"):
+    with pytest.raises(
+        DataError, match="2 of 3 sentences have not been extracted yet, first train 'b'"
+    ):
         merge_shards([shard], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -343,15 +427,20 @@ def test_versions_are_not_mixed(tmp_path):
     first = plan(tmp_path / "0", {"a": {}})
     second = plan(tmp_path / "1", {"a": {}}, extractor={"mediapipe": "0.10.9"})
     with pytest.raises(
-        DataError, match=r"different settings or extractor: .*0\.10\.14.*0\.10\.9.* cannot be one corpus"
+        DataError,
+        match=r"different settings or extractor: .*0\.10\.14.*0\.10\.9.* cannot be one corpus",
     ):
         merge_shards([first, second], tmp_path / "out")
-    with pytest.raises(UsageError, match=r"was begun with extractor .*0\.10\.14.*, now .*0\.10\.9.*cannot mix them"):
+    with pytest.raises(
+        UsageError, match=r"was begun with extractor .*0\.10\.14.*, now .*0\.10\.9.*cannot mix them"
+    ):
         extraction_folder._begin(first, first, {"extractor": {"mediapipe": "0.10.9"}}, [])
 
 
 def test_merging_what_is_no_working_folder(tmp_path):
-    with pytest.raises(DataError, match=r"has no plan\.json: expected a folder <output>\.extracting"):
+    with pytest.raises(
+        DataError, match=r"has no plan\.json: expected a folder <output>\.extracting"
+    ):
         merge_shards([tmp_path], tmp_path / "out")
     (tmp_path / "plan.json").write_text("{")
     with pytest.raises(DataError, match=r"plan\.json cannot be read"):
@@ -367,7 +456,9 @@ def test_a_damaged_result_counts_as_not_done(tmp_path):
 
 
 def test_when_all_failed_there_is_no_corpus(tmp_path):
-    with pytest.raises(DataError, match="none of 1 sentences could be extracted, first train 'a': the reason"):
+    with pytest.raises(
+        DataError, match="none of 1 sentences could be extracted, first train 'a': the reason"
+    ):
         merge_shards([plan(tmp_path / "0", {"a": "the reason"})], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -379,7 +470,8 @@ def test_the_commonest_shape_and_rate_are_the_corpus_s(tmp_path):
     assert (corpus.aspect_ratio, corpus.fps) == (0.75, 25)
     x = [corpus.split("train").read(index)[0][0, 0, 0] for index in range(3)]
     assert x[1] == x[2] == 0.25
-    assert x[0] == np.float16(0.5 - 0.25 * 2 / 0.75)  # a quarter of the wide image left of its middle
+    # A quarter of the wide image left of its middle
+    assert x[0] == np.float16(0.5 - 0.25 * 2 / 0.75)
     assert len(report.warnings) == 2
     assert commonest({0.5: 2, 0.25: 2, 1.0: 1}) == 0.25
 
@@ -402,7 +494,9 @@ def test_shards_of_the_environment():
         {"WORLD_SIZE": "2"},
         {"RANK": "-1", "WORLD_SIZE": "2"},
     ):
-        with pytest.raises(UsageError, match=r"expected whole numbers, RANK from 0 to WORLD_SIZE - 1"):
+        with pytest.raises(
+            UsageError, match=r"expected whole numbers, RANK from 0 to WORLD_SIZE - 1"
+        ):
             shard_of(environment)
 
 
@@ -419,7 +513,9 @@ def test_faults_before_the_work_begins(tmp_path):
     (tmp_path / "input").mkdir()
     (tmp_path / "input/other.mp4").write_bytes(b"x")
     annotations = annotate(tmp_path / "annotations", {"train": ["a|a.mp4|anna|SUN"]})
-    with pytest.raises(DataError, match=r"none of 1 recordings .* found other\.mp4, expected for example a\.mp4"):
+    with pytest.raises(
+        DataError, match=r"none of 1 recordings .* found other\.mp4, expected for example a\.mp4"
+    ):
         extract(tmp_path / "input", annotations, tmp_path / "out")
     (tmp_path / "input/a.mp4").write_bytes(b"x")
     with pytest.raises(DataError, match=re.escape("--model_complexity 2 needs ")):
@@ -432,19 +528,33 @@ def test_faults_before_the_work_begins(tmp_path):
 
 def test_a_video_over_the_limit_is_left_out_by_name(cv2, footage, tmp_path):
     annotations = annotate(tmp_path / "annotations", {"train": ["first|first.mp4|anna|SUN"]})
-    with pytest.raises(DataError, match=r"first train 'first' is left out: longer than --max_frames 6"):
+    with pytest.raises(
+        DataError, match=r"first train 'first' is left out: longer than --max_frames 6"
+    ):
         extract(footage / "input", annotations, tmp_path / "out", max_frames=6, workers=1)
 
 
 def test_without_its_system_libraries_opencv_is_named(tmp_path):
-    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file: No such file')\n")
+    (tmp_path / "cv2.py").write_text(
+        "raise ImportError('libGL.so.1: cannot open shared object file: No such file')\n"
+    )
     (tmp_path / "input").mkdir()
     (tmp_path / "input/a.mp4").write_bytes(b"x")
     annotations = annotate(tmp_path / "annotations", {"train": ["a|a.mp4|anna|SUN"]})
-    command = [sys.executable, ROOT / "prepare_data.py", "extract", "--input", tmp_path / "input", "--workers", 1]
+    command = [
+        sys.executable,
+        ROOT / "prepare_data.py",
+        "extract",
+        "--input",
+        tmp_path / "input",
+        "--workers",
+        1,
+    ]
     command += ["--annotations", annotations, "--output", tmp_path / "out"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, timeout=120)
+    ended = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, env=environment, timeout=120
+    )
     assert ended.returncode == 3
     assert ended.stderr == f"error: {holistic.missing_library(ImportError('libGL.so.1: x'))}\n"
 
@@ -452,7 +562,8 @@ def test_without_its_system_libraries_opencv_is_named(tmp_path):
 def test_a_worker_that_dies_is_told_and_the_rest_goes_on(cv2, footage, tmp_path, monkeypatch):
     """The worker of the first job is killed as soon as it has the video open."""
     annotations = annotate(
-        tmp_path / "annotations", {"train": ["first|first.mp4|anna|SUN", "second|frames/second/1/*.png|ben|RAIN"]}
+        tmp_path / "annotations",
+        {"train": ["first|first.mp4|anna|SUN", "second|frames/second/1/*.png|ben|RAIN"]},
     )
     hired = []
 
@@ -471,7 +582,9 @@ def test_a_worker_that_dies_is_told_and_the_rest_goes_on(cv2, footage, tmp_path,
     assert report.failed == {
         "train 'first'": "the process that read it ended with signal SIGKILL; out of memory? Try fewer --workers"
     }
-    assert [sentence.id for sentence in Corpus(tmp_path / "out").split("train").sentences] == ["second"]
+    assert [sentence.id for sentence in Corpus(tmp_path / "out").split("train").sentences] == [
+        "second"
+    ]
     monkeypatch.undo()
     shutil.rmtree(tmp_path / "out")  # as the report says, to try only that one again
     assert extract(footage / "input", annotations, tmp_path / "out", workers=1).sentences == 2

@@ -1,4 +1,5 @@
-"""Importing recordings: where each value ends up, what is detected, and what is said of folders that are not as expected."""
+"""Importing recordings: where each value ends up, what is detected, and what is said of folders
+that are not as expected."""
 
 import re
 from pathlib import Path
@@ -41,7 +42,8 @@ def test_every_value_of_a_full_frame_goes_to_its_place():
     assert landmarks[32].tolist() == [129, 130, 131]
     assert landmarks[33].tolist() == [133, 134, 135]  # face 0, after 33 * 4 values of the pose
     assert landmarks[500].tolist() == [1534, 1535, 1536]
-    assert landmarks[501].tolist() == [1537, 1538, 1539]  # left hand 0, after 468 * 3 values of the face
+    # Left hand 0, after 468 * 3 values of the face
+    assert landmarks[501].tolist() == [1537, 1538, 1539]
     assert landmarks[522].tolist() == [1600, 1601, 1602]
     assert landmarks[542].tolist() == [1660, 1661, 1662]
 
@@ -91,7 +93,10 @@ def test_recordings_become_sentences_in_numeric_order(tmp_path):
     assert [sentence.glosses for sentence in train.sentences[:2]] == [("a",), ("thank-you",)]
     assert [sentence.frames for sentence in train.sentences[:2]] == [3, 12]
     landmarks, detected = train.read(4)
-    np.testing.assert_array_equal(landmarks[:, 0, 0], np.float16(10.5) + np.arange(12, dtype=np.float16) / 16)  # 9 < 10
+    # 9 < 10
+    np.testing.assert_array_equal(
+        landmarks[:, 0, 0], np.float16(10.5) + np.arange(12, dtype=np.float16) / 16
+    )
     assert detected.tolist() == [[True, False, True, True]] * 12
     assert (corpus.fps, corpus.aspect_ratio, corpus.composed) == (25.0, 4 / 3, False)
 
@@ -99,7 +104,14 @@ def test_recordings_become_sentences_in_numeric_order(tmp_path):
 def test_recorders_take_turns_in_blocks(tmp_path):
     for repetition in range(9):
         save_recording(tmp_path / "in", "x", repetition, tiny_vectors(1))
-    import_mp_data(tmp_path / "in", tmp_path / "out", repetitions_per_session=2, recorders=3, fps=30, aspect_ratio=1.5)
+    import_mp_data(
+        tmp_path / "in",
+        tmp_path / "out",
+        repetitions_per_session=2,
+        recorders=3,
+        fps=30,
+        aspect_ratio=1.5,
+    )
     corpus = Corpus(tmp_path / "out")
     signers = [sentence.signer[-1] for sentence in corpus.split("train").sentences]
     assert "".join(signers) == "112233112"
@@ -152,23 +164,53 @@ def test_a_recording_that_begins_late_is_refused(tmp_path):
             "1/0.npy has 1662 values where the files before it have 258",
         ),
         (lambda x: np.save(x / "0/1.npy", np.zeros(300)), "0/1.npy holds an array of shape (300,)"),
-        (lambda x: np.save(x / "0/1.npy", np.zeros((1, 258))), "0/1.npy holds an array of shape (1, 258)"),
-        (lambda x: np.save(x / "0/1.npy", np.zeros((258, 1))), "0/1.npy holds an array of shape (258, 1)"),
-        (lambda x: np.save(x / "0/1.npy", np.full(258, np.nan)), "0/1.npy has NaN or infinite values"),
-        (lambda x: np.save(x / "0/1.npy", np.zeros(258, int)), "0/1.npy holds int64 values, expected float16"),
+        (
+            lambda x: np.save(x / "0/1.npy", np.zeros((1, 258))),
+            "0/1.npy holds an array of shape (1, 258)",
+        ),
+        (
+            lambda x: np.save(x / "0/1.npy", np.zeros((258, 1))),
+            "0/1.npy holds an array of shape (258, 1)",
+        ),
+        (
+            lambda x: np.save(x / "0/1.npy", np.full(258, np.nan)),
+            "0/1.npy has NaN or infinite values",
+        ),
+        (
+            lambda x: np.save(x / "0/1.npy", np.zeros(258, int)),
+            "0/1.npy holds int64 values, expected float16",
+        ),
         (lambda x: np.save(x / "0/1.npy", np.array([None] * 258)), "0/1.npy holds Python objects"),
-        (lambda x: (x / "0/1.npy").write_bytes(b"\x93NUMPY\x01\x00v"), "0/1.npy is not a readable .npy file"),
+        (
+            lambda x: (x / "0/1.npy").write_bytes(b"\x93NUMPY\x01\x00v"),
+            "0/1.npy is not a readable .npy file",
+        ),
         (lambda x: (x / "0/1.npy").write_bytes((x / "0/1.npy").read_bytes()[:-1]), "0/1.npy has"),
-        (lambda x: (x / "0/notes.txt").write_text(""), "0/notes.txt: expected only <frame number>.npy"),
-        (lambda x: (x / "0/first.npy").write_text(""), "0/first.npy: expected only <frame number>.npy"),
+        (
+            lambda x: (x / "0/notes.txt").write_text(""),
+            "0/notes.txt: expected only <frame number>.npy",
+        ),
+        (
+            lambda x: (x / "0/first.npy").write_text(""),
+            "0/first.npy: expected only <frame number>.npy",
+        ),
         (lambda x: (x / "0/01.npy").write_text(""), "are the same frame 1"),
         (lambda x: (x / "2").mkdir(), "2 is empty: expected the recording's frames"),
         (lambda x: (x / "01").mkdir(), "are the same repetition 1"),
-        (lambda x: (x / "second").mkdir(), "expected a repetition number as the folder's name, found 'second'"),
+        (
+            lambda x: (x / "second").mkdir(),
+            "expected a repetition number as the folder's name, found 'second'",
+        ),
         (lambda x: (x / "video.mp4").write_text(""), "video.mp4 is a file"),
         (lambda x: (x.parent / "labels.npy").write_text(""), "labels.npy is a file"),
-        (lambda x: (x.parent / "empty").mkdir(), "empty is empty: it should hold one folder a repetition"),
-        (lambda x: (x.parent / "thank  you/0").mkdir(parents=True), "would both be the gloss 'thank-you'"),
+        (
+            lambda x: (x.parent / "empty").mkdir(),
+            "empty is empty: it should hold one folder a repetition",
+        ),
+        (
+            lambda x: (x.parent / "thank  you/0").mkdir(parents=True),
+            "would both be the gloss 'thank-you'",
+        ),
         (lambda x: x.rename(x.parent / "a|b"), "'a|b-0'"),
     ],
 )
@@ -252,7 +294,9 @@ def test_train_annotations_are_cleaned_when_asked_for(tmp_path, features, normal
         table.write_text(table.read_text().replace("HELLO", "loc-HELLO HELLO"))
     import_landmark_files(*features, tmp_path / "out", format="npy", normalize=normalize)
     corpus, raw = Corpus(tmp_path / "out"), ("loc-HELLO", "HELLO")
-    assert corpus.split("train").sentences[0].glosses == (("HELLO",) if normalize else raw) + ("WORLD",)
+    assert corpus.split("train").sentences[0].glosses == (("HELLO",) if normalize else raw) + (
+        "WORLD",
+    )
     assert corpus.split("dev").sentences[0].glosses == raw
     assert corpus.facts["made_by"]["normalize"] == normalize
 
@@ -264,7 +308,9 @@ def test_of_6516_columns_the_first_1629_are_taken(tmp_path, features, dtype):
     np.save(features[0] / "train/s2.npy", np.concatenate([landmarks, rest], axis=1).astype(dtype))
     import_npy(*features, tmp_path / "out")
     stored, detected = Corpus(tmp_path / "out").split("train").read(1)
-    np.testing.assert_array_equal(stored, landmarks.astype(dtype).astype(np.float16).reshape(4, 543, 3))
+    np.testing.assert_array_equal(
+        stored, landmarks.astype(dtype).astype(np.float16).reshape(4, 543, 3)
+    )
     assert detected.all()
 
 
@@ -288,7 +334,9 @@ def test_files_and_annotations_must_match_both_ways(tmp_path, features):
 def test_at_most_ten_mismatches_are_listed_and_all_are_counted(tmp_path, features):
     for number in range(12):
         np.save(features[0] / f"dev/x{number:02d}.npy", body(2).reshape(2, 1629))
-    with pytest.raises(DataError, match=r"12 files have no annotation.*: dev/x00.npy, .*x09.npy, \.\.\.$"):
+    with pytest.raises(
+        DataError, match=r"12 files have no annotation.*: dev/x00.npy, .*x09.npy, \.\.\.$"
+    ):
         import_npy(*features, tmp_path / "out")
 
 
@@ -303,7 +351,9 @@ def shoulder_centred(landmarks: np.ndarray) -> np.ndarray:
     return (landmarks - middle) / 0.3
 
 
-@pytest.mark.parametrize("change", [standardised, shoulder_centred, lambda landmarks: landmarks * [210, 260, 210]])
+@pytest.mark.parametrize(
+    "change", [standardised, shoulder_centred, lambda landmarks: landmarks * [210, 260, 210]]
+)
 def test_coordinates_that_are_not_fractions_of_the_image_are_refused(tmp_path, features, change):
     for path in features[0].glob("*/*.npy"):
         np.save(path, change(body(40)).reshape(40, 1629))
@@ -336,7 +386,10 @@ def with_nan(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda npy, csv: with_nan(npy / "train/s2.npy"), "s2.npy frame 2, column 17: NaN or infinite"),
+        (
+            lambda npy, csv: with_nan(npy / "train/s2.npy"),
+            "s2.npy frame 2, column 17: NaN or infinite",
+        ),
         (
             lambda npy, csv: np.save(npy / "train/s2.npy", np.zeros((4, 1630))),
             "s2.npy holds an array of shape (4, 1630)",
@@ -345,17 +398,31 @@ def with_nan(path: Path) -> None:
             lambda npy, csv: np.save(npy / "train/s2.npy", np.zeros((0, 1629))),
             "s2.npy holds an array of shape (0, 1629)",
         ),
-        (lambda npy, csv: np.save(npy / "train/s2.npy", np.zeros(1629)), "s2.npy holds an array of shape (1629,)"),
-        (lambda npy, csv: np.save(npy / "train/s2.npy", np.zeros((4, 1629), int)), "s2.npy holds int64 values"),
-        (lambda npy, csv: (npy / "train/all.pkl").write_text(""), "all.pkl is a pickle, which can run any program"),
+        (
+            lambda npy, csv: np.save(npy / "train/s2.npy", np.zeros(1629)),
+            "s2.npy holds an array of shape (1629,)",
+        ),
+        (
+            lambda npy, csv: np.save(npy / "train/s2.npy", np.zeros((4, 1629), int)),
+            "s2.npy holds int64 values",
+        ),
+        (
+            lambda npy, csv: (npy / "train/all.pkl").write_text(""),
+            "all.pkl is a pickle, which can run any program",
+        ),
         (lambda npy, csv: np.save(npy / "test0.npy", body(3)), "1 files have no annotation"),
-        (lambda npy, csv: (csv / "test.corpus.csv").write_text(""), "test.corpus.csv line 1: expected a header"),
+        (
+            lambda npy, csv: (csv / "test.corpus.csv").write_text(""),
+            "test.corpus.csv line 1: expected a header",
+        ),
         (
             lambda npy, csv: (csv / "train.corpus.csv").write_text("id|signer\n"),
             "train.corpus.csv line 1: expected a header",
         ),
         (
-            lambda npy, csv: (csv / "dev.corpus.csv").write_text("id|folder|signer|annotation\nd1|x|anna| \n"),
+            lambda npy, csv: (csv / "dev.corpus.csv").write_text(
+                "id|folder|signer|annotation\nd1|x|anna| \n"
+            ),
             "the annotation of 'd1' is empty",
         ),
     ],
@@ -377,19 +444,28 @@ def test_npz_and_the_other_shapes_of_npy(tmp_path, features, compressed):
     np.save(features[0] / "train/s2.npy", visible)
     np.save(features[0] / "train/s1.npy", landmarks)
     (features[0] / "dev/d1.npy").unlink()
-    (np.savez_compressed if compressed else np.savez)(features[0] / "dev/d1.npz", landmarks=landmarks.reshape(4, 1629))
+    (np.savez_compressed if compressed else np.savez)(
+        features[0] / "dev/d1.npz", landmarks=landmarks.reshape(4, 1629)
+    )
     import_npy(*features, tmp_path / "out")
     corpus = Corpus(tmp_path / "out")
     for split, index in (("train", 0), ("train", 1), ("dev", 0)):
-        np.testing.assert_array_equal(corpus.split(split).read(index)[0], landmarks.astype(np.float16))
+        np.testing.assert_array_equal(
+            corpus.split(split).read(index)[0], landmarks.astype(np.float16)
+        )
 
 
 def test_1662_columns_are_those_of_mp_data(tmp_path, features):
     landmarks = body(4, seed=5)
     pose = np.concatenate([landmarks[:, :33], np.full((4, 33, 1), 9.0)], axis=2).reshape(4, -1)
-    np.save(features[0] / "train/s2.npy", np.concatenate([pose, landmarks[:, 33:].reshape(4, -1)], axis=1))
+    np.save(
+        features[0] / "train/s2.npy",
+        np.concatenate([pose, landmarks[:, 33:].reshape(4, -1)], axis=1),
+    )
     import_npy(*features, tmp_path / "out")
-    np.testing.assert_array_equal(Corpus(tmp_path / "out").split("train").read(1)[0], landmarks.astype(np.float16))
+    np.testing.assert_array_equal(
+        Corpus(tmp_path / "out").split("train").read(1)[0], landmarks.astype(np.float16)
+    )
 
 
 @pytest.mark.parametrize(
@@ -407,11 +483,19 @@ def test_npz_faults_are_named(tmp_path, features, arrays, message):
         import_npy(*features, tmp_path / "out")
 
 
-POSE_PARTS = {"POSE_LANDMARKS": 33, "FACE_LANDMARKS": 468, "LEFT_HAND_LANDMARKS": 21, "RIGHT_HAND_LANDMARKS": 21}
+POSE_PARTS = {
+    "POSE_LANDMARKS": 33,
+    "FACE_LANDMARKS": 468,
+    "LEFT_HAND_LANDMARKS": 21,
+    "RIGHT_HAND_LANDMARKS": 21,
+}
 
 
-def write_pose(path: Path, landmarks: np.ndarray, parts=POSE_PARTS, size=(320, 240), people: int = 1, lost=()) -> None:
-    """A .pose file of landmarks (T, points, 3) that are fractions of the image; `lost`: (frame, first point, end)."""
+def write_pose(
+    path: Path, landmarks: np.ndarray, parts=POSE_PARTS, size=(320, 240), people: int = 1, lost=()
+) -> None:
+    """A .pose file of landmarks (T, points, 3) that are fractions of the image; `lost`:
+    (frame, first point, end)."""
     from pose_format import Pose
     from pose_format.numpy import NumPyPoseBody
     from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
@@ -424,7 +508,10 @@ def write_pose(path: Path, landmarks: np.ndarray, parts=POSE_PARTS, size=(320, 2
     confidence = np.ones(data.shape[:3], np.float32)
     for frame, first, end in lost:
         data[frame, :, first:end] = confidence[frame, :, first:end] = 0
-    pose = Pose(PoseHeader(0.2, PoseHeaderDimensions(*size, 0), components), NumPyPoseBody(30, data, confidence))
+    pose = Pose(
+        PoseHeader(0.2, PoseHeaderDimensions(*size, 0), components),
+        NumPyPoseBody(30, data, confidence),
+    )
     with open(path, "wb") as file:
         pose.write(file)
 
@@ -456,22 +543,34 @@ def test_pose_files_become_fractions_of_the_image(tmp_path, pose_files):
 def test_pose_files_of_576_and_586_points(tmp_path, pose_files, irises):
     source, table, landmarks = pose_files
     face, hands = landmarks[:, :501], landmarks[:, 501:]
-    more = np.concatenate([face, np.full((3, irises, 3), 0.9), hands, np.full((3, 33, 3), 0.8)], axis=1)
+    more = np.concatenate(
+        [face, np.full((3, irises, 3), 0.9), hands, np.full((3, 33, 3), 0.8)], axis=1
+    )
     parts = {**POSE_PARTS, "FACE_LANDMARKS": 468 + irises, "POSE_WORLD_LANDMARKS": 33}
     write_pose(source / "a.pose", more, parts)
     import_landmark_files(source, table, tmp_path / "out", format="pose")
-    np.testing.assert_allclose(Corpus(tmp_path / "out").split("train").read(0)[0], landmarks, atol=5e-4)
+    np.testing.assert_allclose(
+        Corpus(tmp_path / "out").split("train").read(0)[0], landmarks, atol=5e-4
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (
-            lambda path: write_pose(path, body(2)[:, :178], {"POSE_LANDMARKS": 8, "FACE_LANDMARKS": 128, "H": 42}),
+            lambda path: write_pose(
+                path, body(2)[:, :178], {"POSE_LANDMARKS": 8, "FACE_LANDMARKS": 128, "H": 42}
+            ),
             "a.pose is reduced: POSE_LANDMARKS has 8 of 33 points (178 in all)",
         ),
-        (lambda path: write_pose(path, body(2), people=2), "a.pose has 2 frames of 2 people in 3 dimensions"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-50]), "a.pose is not a readable .pose file"),
+        (
+            lambda path: write_pose(path, body(2), people=2),
+            "a.pose has 2 frames of 2 people in 3 dimensions",
+        ),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:-50]),
+            "a.pose is not a readable .pose file",
+        ),
         (lambda path: path.write_bytes(b""), "a.pose is not a readable .pose file"),
     ],
 )
@@ -488,7 +587,13 @@ KAGGLE_ORDER = (("face", 33, 468), ("left_hand", 501, 21), ("pose", 0, 33), ("ri
 
 def kaggle_columns(landmarks: np.ndarray, first_frame: int = 20) -> dict[str, list]:
     rows = [
-        (first_frame + frame, f"{first_frame + frame}-{kind}-{index}", kind, index, *landmarks[frame, start + index])
+        (
+            first_frame + frame,
+            f"{first_frame + frame}-{kind}-{index}",
+            kind,
+            index,
+            *landmarks[frame, start + index],
+        )
         for frame in range(len(landmarks))
         for kind, start, count in KAGGLE_ORDER
         for index in range(count)
@@ -511,14 +616,17 @@ def write_parquet(path: Path, columns: dict[str, list]) -> None:
 
 @pytest.fixture
 def kaggle(tmp_path):
-    """train_landmark_files/7/100.parquet with its train.csv, as Google's competition has it, and the landmarks."""
+    """train_landmark_files/7/100.parquet with its train.csv, as Google's competition has it, and
+    the landmarks."""
     landmarks = body(3, seed=7)
     landmarks[1, 522:] = np.nan
     folder = tmp_path / "kaggle/train_landmark_files/7"
     folder.mkdir(parents=True)
     write_parquet(folder / "100.parquet", kaggle_columns(landmarks))
     table = tmp_path / "kaggle/train.csv"
-    table.write_text("path,participant_id,sequence_id,sign\ntrain_landmark_files/7/100.parquet,7,100,blow\n")
+    table.write_text(
+        "path,participant_id,sequence_id,sign\ntrain_landmark_files/7/100.parquet,7,100,blow\n"
+    )
     return folder / "100.parquet", table, landmarks
 
 
@@ -530,7 +638,9 @@ def test_parquet_of_google_s_competitions(tmp_path, kaggle):
     stored, detected = train.read(0)
     assert detected[:, 3].tolist() == [True, False, True]
     assert detected[:, :3].all()
-    np.testing.assert_array_equal(stored, np.nan_to_num(landmarks.astype(np.float32)).astype(np.float16))
+    np.testing.assert_array_equal(
+        stored, np.nan_to_num(landmarks.astype(np.float32)).astype(np.float16)
+    )
 
 
 def test_frames_without_rows_are_frames_without_a_signer(tmp_path, kaggle):
@@ -548,7 +658,10 @@ def test_frames_without_rows_are_frames_without_a_signer(tmp_path, kaggle):
     ("change", "message"),
     [
         (lambda c: c.pop("type"), "100.parquet is not parquet with the columns frame, type"),
-        (lambda c: c.update(type=["foot", *c["type"][1:]]), "has rows of the type 'foot', expected pose, face"),
+        (
+            lambda c: c.update(type=["foot", *c["type"][1:]]),
+            "has rows of the type 'foot', expected pose, face",
+        ),
         (
             lambda c: c.update(landmark_index=[468, *c["landmark_index"][1:]]),
             "face has landmark_index 468, expected 0 to 467",
@@ -557,8 +670,14 @@ def test_frames_without_rows_are_frames_without_a_signer(tmp_path, kaggle):
             lambda c: c.update(landmark_index=[1, *c["landmark_index"][1:]]),
             "has the same landmark of a frame in two rows",
         ),
-        (lambda c: c.update(x=[float("nan"), *c["x"][1:]]), "frame 0: face is NaN or infinite in a part of its points"),
-        (lambda c: c.update(frame=[9000, *c["frame"][1:]]), "has 4 frames numbered 20 to 9000: not one video"),
+        (
+            lambda c: c.update(x=[float("nan"), *c["x"][1:]]),
+            "frame 0: face is NaN or infinite in a part of its points",
+        ),
+        (
+            lambda c: c.update(frame=[9000, *c["frame"][1:]]),
+            "has 4 frames numbered 20 to 9000: not one video",
+        ),
     ],
 )
 def test_parquet_faults_are_named(tmp_path, kaggle, change, message):

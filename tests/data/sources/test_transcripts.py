@@ -28,7 +28,14 @@ def table(path, *rows, header=HEADER):
 
 @pytest.mark.parametrize(
     ("glosses", "steps"),
-    [((), 0), (("A",), 1), (("A", "B"), 2), (("A", "A"), 3), (("A", "B", "A"), 3), (("A", "A", "A", "B", "B"), 8)],
+    [
+        ((), 0),
+        (("A",), 1),
+        (("A", "B"), 2),
+        (("A", "A"), 3),
+        (("A", "B", "A"), 3),
+        (("A", "A", "A", "B", "B"), 8),
+    ],
 )
 def test_required_steps(glosses, steps):
     assert required_steps(glosses) == steps
@@ -36,7 +43,9 @@ def test_required_steps(glosses, steps):
 
 def test_phoenix_rows_with_double_spaces(tmp_path):
     path = table(
-        tmp_path / "train.corpus.csv", "a-1|a-1/1/*.png|Signer04|ICH  OSTERN __ON__ ", "b|b/*.png|Signer01|ÜBER REGEN"
+        tmp_path / "train.corpus.csv",
+        "a-1|a-1/1/*.png|Signer04|ICH  OSTERN __ON__ ",
+        "b|b/*.png|Signer01|ÜBER REGEN",
     )
     assert read_transcript(path) == [
         TranscribedSentence("a-1", "Signer04", ("ICH", "OSTERN", "__ON__")),
@@ -46,7 +55,8 @@ def test_phoenix_rows_with_double_spaces(tmp_path):
 
 def test_columns_are_found_by_name_whatever_the_editor_left(tmp_path):
     path = tmp_path / "x.csv"
-    path.write_bytes(b"\xef\xbb\xbfsigner | annotation|id\r\nben|A B|s1\r\n\r\n")  # byte order mark, Windows line ends
+    # Byte order mark, Windows line ends
+    path.write_bytes(b"\xef\xbb\xbfsigner | annotation|id\r\nben|A B|s1\r\n\r\n")
     assert read_transcript(path) == [TranscribedSentence("s1", "ben", ("A", "B"))]
 
 
@@ -63,7 +73,10 @@ def test_an_empty_annotation_is_for_the_caller_to_judge(tmp_path):
         ("", "line 1: expected a header like 'id|folder|signer|annotation'"),
         ("id|folder|annotation\na|f|X\n", "(no 'signer' in it)"),
         (HEADER, "no sentences under it"),
-        (HEADER + "a|f|s|X\nb|f|s\n", "line 3: expected 4 fields 'id|folder|signer|annotation', found 3: 'b|f|s'"),
+        (
+            HEADER + "a|f|s|X\nb|f|s\n",
+            "line 3: expected 4 fields 'id|folder|signer|annotation', found 3: 'b|f|s'",
+        ),
         (HEADER + "a|f|s|X|Y\n", "line 2: expected 4 fields"),
         (HEADER + "a|f|s|X\n\na|f|s|Y\n", "line 4: id 'a' is already on line 2"),
         (HEADER + "|f|s|X\n", "line 2: the id is empty"),
@@ -95,7 +108,9 @@ def test_frames(tmp_path):
         with_frames([*sentences, TranscribedSentence("c", "s", ("X",))], path)
 
 
-@pytest.mark.parametrize("count", ["0", "-3", "1.5", "", "many", "٣", pytest.param("9" * 5000, id="5000 digits")])
+@pytest.mark.parametrize(
+    "count", ["0", "-3", "1.5", "", "many", "٣", pytest.param("9" * 5000, id="5000 digits")]
+)
 def test_frames_must_be_whole_and_above_zero(tmp_path, count):
     path = table(tmp_path / "f.csv", "a|12", f"b|{count}", header="id|frames\n")
     with pytest.raises(DataError, match="line 3: expected a number of frames above 0"):
@@ -105,7 +120,9 @@ def test_frames_must_be_whole_and_above_zero(tmp_path, count):
 def corpus_folder(folder):
     for split, ids in (("train", "abc"), ("dev", "d")):
         table(folder / f"{split}.corpus.csv", *(f"{id}|f|s|X" for id in ids))
-        table(folder / f"{split}.frames.csv", *(f"{id}|{ord(id)}" for id in ids), header="id|frames\n")
+        table(
+            folder / f"{split}.frames.csv", *(f"{id}|{ord(id)}" for id in ids), header="id|frames\n"
+        )
     return folder
 
 
@@ -116,7 +133,11 @@ def test_splits_beside_the_train_file_are_found(tmp_path, as_folder):
     frames = folder if as_folder else folder / "train.frames.csv"
     splits = read_splits(transcripts, frames)
     assert list(splits) == ["train", "dev"]
-    assert [(sentence.id, sentence.frames) for sentence in splits["train"]] == [("a", 97), ("b", 98), ("c", 99)]
+    assert [(sentence.id, sentence.frames) for sentence in splits["train"]] == [
+        ("a", 97),
+        ("b", 98),
+        ("c", 99),
+    ]
     assert [(sentence.id, sentence.frames) for sentence in splits["dev"]] == [("d", 100)]
     assert [sentence.frames for sentence in read_splits(transcripts)["dev"]] == [None]
 
@@ -176,7 +197,13 @@ def test_a_fraction_is_keyed_nested_and_in_order():
         ),
         ("train.txt", "id|gloss", "02_0001|سوال هو ", ("02_0001", "02", ("سوال", "هو")), ""),
         ("train.csv", "id|gloss", "7|A", ("7", "unknown", ("A",)), ""),
-        ("train.csv", "id|video|signer|annotation", "a|b/c.mp4|anna|X", ("a", "anna", ("X",)), "b/c.mp4"),
+        (
+            "train.csv",
+            "id|video|signer|annotation",
+            "a|b/c.mp4|anna|X",
+            ("a", "anna", ("X",)),
+            "b/c.mp4",
+        ),
         (
             "train.csv",
             "path,participant_id,sequence_id,sign",
@@ -202,13 +229,15 @@ def test_csl_daily_takes_its_splits_from_split_1(tmp_path):
     table(tmp_path / "split_1.txt", f"{names[1]}|dev", f"{names[0]}|train", header="name|split\n")
     splits = read_splits(tmp_path)
     assert {split: [(s.id, s.signer) for s in rows] for split, rows in splits.items()} == {
-        "train": [(names[0], "P0000"), (names[2], "P0003")],  # the last is in no split, in the real files too
+        # The last is in no split, in the real files too
+        "train": [(names[0], "P0000"), (names[2], "P0003")],
         "dev": [(names[1], "P0004")],
     }
     assert splits["dev"][0].glosses == ("你", "好")
     table(tmp_path / "split_1.txt", f"{names[1]}|valid", header="name|split\n")
     with pytest.raises(
-        DataError, match=r"split_1\.txt line 2: expected one of train, dev, test as the split, found 'valid'"
+        DataError,
+        match=r"split_1\.txt line 2: expected one of train, dev, test as the split, found 'valid'",
     ):
         read_splits(tmp_path)
 
@@ -221,14 +250,20 @@ def test_the_corpus_s_own_folder_is_enough(tmp_path):
 
 
 def test_annotations_that_are_not_clear_or_not_there(tmp_path):
-    with pytest.raises(DataError, match=r"has no annotations in it: expected one of train\.corpus\.csv, "):
+    with pytest.raises(
+        DataError, match=r"has no annotations in it: expected one of train\.corpus\.csv, "
+    ):
         read_splits(tmp_path)
     table(tmp_path / "train.csv", "a|f|s|X")
     table(tmp_path / "train.corpus.csv", "a|f|s|X")
-    with pytest.raises(UsageError, match=r"has train\.corpus\.csv and train\.csv: give the one that is meant"):
+    with pytest.raises(
+        UsageError, match=r"has train\.corpus\.csv and train\.csv: give the one that is meant"
+    ):
         read_splits(tmp_path)
     (tmp_path / "csl2020ct_v2.pkl").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"csl2020ct_v2\.pkl is a pickle, which can run any program"):
+    with pytest.raises(
+        DataError, match=r"csl2020ct_v2\.pkl is a pickle, which can run any program"
+    ):
         read_splits(tmp_path / "csl2020ct_v2.pkl")
 
 
@@ -238,7 +273,10 @@ def test_annotations_that_are_not_clear_or_not_there(tmp_path):
         ("", ""),
         ("__ON__ loc-NORD cl-KOMMEN qu-IX poss-SEIN lh-GEBEN", "__ON__ NORD KOMMEN IX SEIN GEBEN"),
         ("NORDRAUM RAUM WEHEN-PLUSPLUS", "NORD RAUM WEHEN"),
-        ("S0NNE HABEN2 ZEIGEN ZEIGEN-BILDSCHIRM", "SONNE HABEN ZEIGEN-BILDSCHIRM ZEIGEN-BILDSCHIRM"),
+        (
+            "S0NNE HABEN2 ZEIGEN ZEIGEN-BILDSCHIRM",
+            "SONNE HABEN ZEIGEN-BILDSCHIRM ZEIGEN-BILDSCHIRM",
+        ),
         ("MORGEN WIE AUSSEHEN", "MORGEN WIE-AUSSEHEN"),
         ("A B C SONNE K SCH+NN", "A+B+C SONNE K+SCH+NN"),
         ("REGEN REGEN REGEN loc-REGEN WIND", "REGEN WIND"),
@@ -260,5 +298,7 @@ def test_only_train_is_cleaned():
     assert (cleaned.frames, cleaned.footage) == (9, "s/*.png")
     assert splits["dev"] == splits["test"] == [raw]
     splits["train"] = [TranscribedSentence("s", "anna", ("__PU__",))]
-    with pytest.raises(DataError, match=r"train\.csv: the clean-up leaves nothing of 's' in train; remove its line"):
+    with pytest.raises(
+        DataError, match=r"train\.csv: the clean-up leaves nothing of 's' in train; remove its line"
+    ):
         clean_train(splits, Path("train.csv"))

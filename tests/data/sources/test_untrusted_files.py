@@ -1,4 +1,5 @@
-"""Files from elsewhere: what they claim is checked before memory is taken, and no name in them leads out of its folder."""
+"""Files from elsewhere: what they claim is checked before memory is taken, and no name in them
+leads out of its folder."""
 
 import io
 import json
@@ -35,7 +36,9 @@ def bounded():
 
 def npy_bytes(shape: tuple[int, ...], values: bytes = b"") -> bytes:
     buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": "<f4", "fortran_order": False, "shape": shape}
+    )
     return buffer.getvalue() + values
 
 
@@ -60,13 +63,18 @@ def test_a_small_npy_that_declares_gigabytes(data, tmp_path, bounded):
 
 def test_an_npz_that_would_expand_to_a_thousand_times_its_size(tmp_path, bounded):
     path = tmp_path / "bomb.npz"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("landmarks.npy", "w") as member:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("landmarks.npy", "w") as member,
+    ):
         member.write(npy_bytes((32_000, 1629)))
         for _ in range(198):
             member.write(bytes(1 << 20))
         member.write(bytes(32_000 * 1629 * 4 - (198 << 20)))
     assert path.stat().st_size < 250_000
-    with pytest.raises(DataError, match=r"bomb\.npz has \d+ bytes and would expand to 208512128: .* not opened"):
+    with pytest.raises(
+        DataError, match=r"bomb\.npz has \d+ bytes and would expand to 208512128: .* not opened"
+    ):
         read_npz(path)
 
 
@@ -79,7 +87,11 @@ def test_an_npz_whose_array_claims_more_than_its_member_has(tmp_path, bounded):
 
 
 def test_what_savez_writes_is_read(tmp_path):
-    arrays = {"a": np.arange(6).reshape(2, 3), "b": np.asfortranarray(np.ones((2, 3), "<f2")), "c": np.array("ü {}")}
+    arrays = {
+        "a": np.arange(6).reshape(2, 3),
+        "b": np.asfortranarray(np.ones((2, 3), "<f2")),
+        "c": np.array("ü {}"),
+    }
     zeros = np.zeros((300, 1629))  # nothing detected: small, and the archive far smaller
     assert zeros.nbytes < FREE_BYTES
     for save in (np.savez, np.savez_compressed):
@@ -96,7 +108,11 @@ def test_a_parquet_that_would_expand_to_gigabytes(tmp_path, bounded):
     from pyarrow import parquet
 
     count = 1_000_000
-    columns = {"frame": np.zeros(count, "i2"), "type": np.full(count, "face"), "landmark_index": np.zeros(count, "i2")}
+    columns = {
+        "frame": np.zeros(count, "i2"),
+        "type": np.full(count, "face"),
+        "landmark_index": np.zeros(count, "i2"),
+    }
     columns |= {name: np.zeros(count, "f4") for name in "xyz"}
     tracemalloc.reset_peak()
     table = pyarrow.table({name: pyarrow.array(values) for name, values in columns.items()})
@@ -104,7 +120,10 @@ def test_a_parquet_that_would_expand_to_gigabytes(tmp_path, bounded):
     del columns, table
     tracemalloc.reset_peak()
     assert (tmp_path / "bomb.parquet").stat().st_size < 40_000
-    with pytest.raises(DataError, match=r"bomb\.parquet has \d+ bytes and would expand to 40000000 \(1000000 rows\)"):
+    with pytest.raises(
+        DataError,
+        match=r"bomb\.parquet has \d+ bytes and would expand to 40000000 \(1000000 rows\)",
+    ):
         read_parquet(tmp_path / "bomb.parquet")
 
 
@@ -113,9 +132,12 @@ def test_a_parquet_whose_frames_are_numbered_across_all_numbers(tmp_path):
     from pyarrow import parquet
 
     columns = {"frame": [-(2**63), 2**63 - 1], "type": ["pose", "pose"], "landmark_index": [0, 0]}
-    parquet.write_table(pyarrow.table({**columns, **{name: [0.5, 0.5] for name in "xyz"}}), tmp_path / "a.parquet")
+    parquet.write_table(
+        pyarrow.table({**columns, **{name: [0.5, 0.5] for name in "xyz"}}), tmp_path / "a.parquet"
+    )
     with pytest.raises(
-        DataError, match=r"2 frames numbered -9223372036854775808 to 9223372036854775807: not one video"
+        DataError,
+        match=r"2 frames numbered -9223372036854775808 to 9223372036854775807: not one video",
     ):
         read_parquet(tmp_path / "a.parquet")
 
@@ -123,7 +145,9 @@ def test_a_parquet_whose_frames_are_numbered_across_all_numbers(tmp_path):
 def test_a_csv_with_commands_for_the_terminal(tmp_path):
     path = tmp_path / "train.csv"
     path.write_text("id|signer|frames|annotation\ns1|anna|3|\x1b[2JX\n")
-    with pytest.raises(DataError, match=r"train\.csv line 2: a tab or another unprintable character") as refused:
+    with pytest.raises(
+        DataError, match=r"train\.csv line 2: a tab or another unprintable character"
+    ) as refused:
         read_sentences(path)
     assert "\x1b" not in str(refused.value)
 
@@ -141,7 +165,9 @@ def test_a_split_is_never_a_path(name, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("split", "file"), [("train", "../../outside"), ("../x", "f" * 32), ("train", "")])
+@pytest.mark.parametrize(
+    ("split", "file"), [("train", "../../outside"), ("../x", "f" * 32), ("train", "")]
+)
 def test_a_plan_of_another_machine_names_no_paths(split, file, tmp_path):
     job = [split, "s1", "anna", "A", file]
     shard = tmp_path / "x.extracting"
@@ -157,8 +183,14 @@ def test_a_plan_of_another_machine_names_no_paths(split, file, tmp_path):
 
 def body(frames: int, seed: int = 0) -> np.ndarray:
     """Landmarks (T, 1629) of someone who stands in the image."""
-    landmarks = 0.5 + np.random.default_rng(seed).normal(0, 0.01, (frames, 543, 3)).astype(np.float32)
-    landmarks[:, 0, :2], landmarks[:, 11, :2], landmarks[:, 12, :2] = (0.5, 0.2), (0.65, 0.4), (0.35, 0.4)
+    landmarks = 0.5 + np.random.default_rng(seed).normal(0, 0.01, (frames, 543, 3)).astype(
+        np.float32
+    )
+    landmarks[:, 0, :2], landmarks[:, 11, :2], landmarks[:, 12, :2] = (
+        (0.5, 0.2),
+        (0.65, 0.4),
+        (0.35, 0.4),
+    )
     return landmarks.reshape(frames, 1629)
 
 
@@ -192,27 +224,38 @@ def test_a_link_does_not_lead_out_of_the_input(what, folders, tmp_path):
     np.save(tmp_path / "secret" / "s9.npy", body(4))
     link = folders[0] / ("train/s9.npy" if what == "file" else "more")
     link.symlink_to(tmp_path / "secret" / ("s9.npy" if what == "file" else ""))
-    with pytest.raises(DataError, match=r"is a link out of .*features, to .*secret.*, and is not followed"):
+    with pytest.raises(
+        DataError, match=r"is a link out of .*features, to .*secret.*, and is not followed"
+    ):
         find_recording_files(folders[0], (".npy",), ())
     link.unlink()
     link.symlink_to(folders[0] / ("train/s1.npy" if what == "file" else "dev"))
     find_recording_files(folders[0], (".npy",), ())
 
 
-def test_sentences_that_cannot_be_read_are_listed_once_and_left_out_of_train_alone(folders, tmp_path, capsys):
+def test_sentences_that_cannot_be_read_are_listed_once_and_left_out_of_train_alone(
+    folders, tmp_path, capsys
+):
     np.save(folders[0] / "train/s1.npy", np.zeros((4, 1000), "f4"))  # of unknown width
     (folders[0] / "train/s3.npy").write_bytes(b"gone")
     with pytest.raises(
-        DataError, match=r"s1\.npy holds an array of shape \(4, 1000\).*and 1 more sentences.*--skip_bad"
+        DataError,
+        match=r"s1\.npy holds an array of shape \(4, 1000\).*and 1 more sentences.*--skip_bad",
     ):
         import_landmark_files(*folders, tmp_path / "out", format="npy")
     said = capsys.readouterr().out
-    assert said.count("bad sentence: train sentence s1: ") == said.count("bad sentence: train sentence s3: ") == 1
+    assert (
+        said.count("bad sentence: train sentence s1: ")
+        == said.count("bad sentence: train sentence s3: ")
+        == 1
+    )
     assert not (tmp_path / "out").exists()
     import_landmark_files(*folders, tmp_path / "out", format="npy", skip_bad=True)
     assert [one.id for one in read_sentences(tmp_path / "out" / "train.csv")] == ["s2"]
     (folders[0] / "dev/d1.npy").write_bytes(b"gone")
-    with pytest.raises(DataError, match=r"d1\.npy is not a readable \.npy file.*every dev sentence counts"):
+    with pytest.raises(
+        DataError, match=r"d1\.npy is not a readable \.npy file.*every dev sentence counts"
+    ):
         import_landmark_files(*folders, tmp_path / "again", format="npy", skip_bad=True)
     assert not (tmp_path / "again").exists()
 
@@ -222,8 +265,14 @@ def test_isolated_recordings_that_cannot_be_read(tmp_path, capsys):
         folder = tmp_path / "MP_Data" / "HELLO" / str(repetition)
         folder.mkdir(parents=True)
         np.save(folder / "0.npy", np.full(1662, np.nan if repetition == 1 else 0.5))
-    with pytest.raises(DataError, match=r"1/0\.npy has NaN or infinite values.*--skip_bad leaves such sentences out"):
+    with pytest.raises(
+        DataError,
+        match=r"1/0\.npy has NaN or infinite values.*--skip_bad leaves such sentences out",
+    ):
         import_mp_data(tmp_path / "MP_Data", tmp_path / "out")
     import_mp_data(tmp_path / "MP_Data", tmp_path / "out", skip_bad=True)
-    assert [one.id for one in read_sentences(tmp_path / "out" / "train.csv")] == ["HELLO-0", "HELLO-2"]
+    assert [one.id for one in read_sentences(tmp_path / "out" / "train.csv")] == [
+        "HELLO-0",
+        "HELLO-2",
+    ]
     assert "bad sentence: train sentence HELLO-1: " in capsys.readouterr().out

@@ -32,9 +32,20 @@ def matched(root: Path, **splits: list[TranscribedSentence]) -> tuple[dict[str, 
 
 def test_videos_and_folders_of_frames_are_found_hidden_ones_are_not(tmp_path):
     make(
-        tmp_path, "a.mp4", "b/c.MKV", "d/1/x1.png", "e/x1.jpg", "notes.txt", ".hidden.mp4", ".git/x.png", "empty/readme"
+        tmp_path,
+        "a.mp4",
+        "b/c.MKV",
+        "d/1/x1.png",
+        "e/x1.jpg",
+        "notes.txt",
+        ".hidden.mp4",
+        ".git/x.png",
+        "empty/readme",
     )
-    found = [(str(one.path.relative_to(tmp_path)), one.parts, one.is_video) for one in find_recording_files(tmp_path)]
+    found = [
+        (str(one.path.relative_to(tmp_path)), one.parts, one.is_video)
+        for one in find_recording_files(tmp_path)
+    ]
     assert found == [
         ("a.mp4", ("a",), True),
         ("b/c.MKV", ("b", "c"), True),
@@ -66,7 +77,11 @@ def test_the_folder_of_the_split_decides_between_equal_names(tmp_path):
 
 def test_the_table_may_say_another_name_a_longer_path_or_one_that_is_not_there(tmp_path):
     make(tmp_path, "clips/1.mp4", "clips/2.mp4", "s3.mov", "left.webm")
-    rows = [sentence("s1", "clips/1.mp4"), sentence("s2", "/home/anna/clips/2.mp4"), sentence("s3", "x/1/*.png")]
+    rows = [
+        sentence("s1", "clips/1.mp4"),
+        sentence("s2", "/home/anna/clips/2.mp4"),
+        sentence("s3", "x/1/*.png"),
+    ]
     found, unused = matched(tmp_path, train=[*rows, sentence("s4", "gone.mp4")])
     assert found == {"train s1": "clips/1.mp4", "train s2": "clips/2.mp4", "train s3": "s3.mov"}
     assert unused == ["left.webm"]
@@ -74,19 +89,25 @@ def test_the_table_may_say_another_name_a_longer_path_or_one_that_is_not_there(t
 
 def test_two_recordings_of_one_sentence(tmp_path):
     make(tmp_path, "a/s1.mp4", "b/s1.avi")
-    with pytest.raises(DataError, match=r"train sentence 's1' has 2 recordings, .*a/s1\.mp4 and .*b/s1\.avi"):
+    with pytest.raises(
+        DataError, match=r"train sentence 's1' has 2 recordings, .*a/s1\.mp4 and .*b/s1\.avi"
+    ):
         matched(tmp_path, train=[sentence("s1")])
 
 
 def test_two_sentences_of_one_recording(tmp_path):
     make(tmp_path, "s1.mp4")
-    with pytest.raises(DataError, match=r"train sentence 's1' and dev sentence 's9' are the same recording .*s1\.mp4"):
+    with pytest.raises(
+        DataError,
+        match=r"train sentence 's1' and dev sentence 's9' are the same recording .*s1\.mp4",
+    ):
         matched(tmp_path, train=[sentence("s1")], dev=[sentence("s9", "s1.mp4")])
 
 
 def test_no_footage(tmp_path):
     with pytest.raises(
-        DataError, match=r"has no recordings in it: expected files \.mp4, .* or folders of frames \(\.png"
+        DataError,
+        match=r"has no recordings in it: expected files \.mp4, .* or folders of frames \(\.png",
     ):
         find_recording_files(make(tmp_path, "notes.txt"))
     with pytest.raises(DataError, match="nowhere does not exist"):
@@ -94,7 +115,10 @@ def test_no_footage(tmp_path):
 
 
 def numbers(folder: Path) -> list[str]:
-    return [re.findall("[0-9]+", file.stem)[-2 if "fn" in file.stem else -1] for file in frame_files(folder)]
+    return [
+        re.findall("[0-9]+", file.stem)[-2 if "fn" in file.stem else -1]
+        for file in frame_files(folder)
+    ]
 
 
 def test_frames_come_in_the_order_of_their_numbers(tmp_path):
@@ -103,7 +127,9 @@ def test_frames_come_in_the_order_of_their_numbers(tmp_path):
     make(tmp_path, *(f"b/01April_2010.avi_pid0_fn{number:06d}-0.png" for number in (54, 55, 56)))
     assert numbers(tmp_path / "b") == ["000054", "000055", "000056"]
     make(tmp_path, "c/frame_1_0.00.jpg", "c/frame_2_0.40.jpg", "c/frame_3_0.80.jpg")
-    assert [file.name for file in frame_files(tmp_path / "c")] == sorted(p.name for p in (tmp_path / "c").iterdir())
+    assert [file.name for file in frame_files(tmp_path / "c")] == sorted(
+        p.name for p in (tmp_path / "c").iterdir()
+    )
     assert [file.name for file in frame_files(make(tmp_path, "d/only.png") / "d")] == ["only.png"]
 
 
