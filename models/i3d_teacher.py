@@ -20,7 +20,7 @@ from models.conformer import Conformer
 from models.cpu_kernels import Dropout
 from models.ctc_head import CosineHead
 from models.masking import sentence_mask
-from models.part_encoder import GatedFusion, GraphPartEncoder, PartEncoder, PartEncoderModel
+from models.part_encoder import GatedFusion, PartEncoder, PartEncoderModel
 from models.temporal_inception import InceptionStack
 
 ROUND_FRAMES = 64  # of batches that the compiled front reads
@@ -154,8 +154,6 @@ def make_part_encoder(config: ModelConfig, part: int, width: int) -> PartEncoder
     columns = torch.from_numpy(
         feature_columns(landmarks, blocks, NUM_COORDINATES if with_depth else 2)
     )
-    if config.part_encoder == "graph":
-        return GraphPartEncoder(columns, part, width, len(landmarks), len(blocks))
     return PartEncoder(columns, part, width)
 
 
