@@ -2,6 +2,7 @@
 and what it learns from."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 from models.student_config import StudentModelConfig
@@ -43,9 +44,7 @@ class DistillationConfig(Settings):
         3.0, "temperature of the distillation: all logits are divided by it", above=0, group=_GROUP
     )
     # As in VAC the divergence is between the glosses alone; the blank is left to CTC.
-    soft_blank: bool = setting(
-        False, "distil the blank as well as the glosses", group=_GROUP
-    )
+    soft_blank: bool = setting(False, "distil the blank as well as the glosses", group=_GROUP)
 
     def conflicts(self) -> list[str]:
         if self.soft_weight == self.ctc_weight == 0:
@@ -66,3 +65,38 @@ class StudentConfig(Config):
     )
     model: StudentModelConfig = field(default_factory=StudentModelConfig)  # type: ignore[assignment]
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftTargetExportRequest(Settings):
+    """What export_soft_targets.py is asked for."""
+
+    prefix: ClassVar[str] = "--"
+    _source: ClassVar[str] = "what is predicted"
+    _written: ClassVar[str] = "what is written"
+
+    checkpoint: Path = setting(help="best_model.pth of the teacher", group=_source)
+    data_dir: str | None = setting(
+        None,
+        "corpus folder",
+        group=_source,
+        default_text="the corpus that the checkpoint was trained on",
+    )
+    splits: tuple[str, ...] = setting(
+        ("train", "dev"),
+        "splits of the corpus",
+        choices=("train", "dev", "test"),
+        group=_source,
+    )
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N", group=_source)
+    output_dir: Path = setting(
+        help="folder of the soft targets; it must not exist yet", group=_written, metavar="DIR"
+    )
+    temperature: float = setting(3.0, "logits are divided by it", above=0, group=_written)
+    views: int = setting(
+        0,
+        "augmented views of each train sentence; 0: the sentence without augmentation",
+        low=0,
+        group=_written,
+    )
+    seed: int = setting(0, "random seed for the augmentation of the views", group=_written)

@@ -165,8 +165,6 @@ def without_drawing(request, monkeypatch):
     of a wider scope come before this one: theirs are drawn.)"""
     if "figures" not in request.keywords:
         monkeypatch.setattr("reports.figures.svg", lambda figure, description: "<svg></svg>")
-        for module in ("reports.run_report", "training.overfit_check"):
-            monkeypatch.setattr(f"{module}.write_curves", lambda path, *_: path.touch())
 
 
 @pytest.fixture

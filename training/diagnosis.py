@@ -63,8 +63,8 @@ def plateau(history: Sequence[dict], warmup_epochs: float) -> str | None:
         return None
     return (
         f"plateau: for {len(since) - 1} epochs neither train loss ({row['train_loss']:.3f}) nor "
-        f"dev WER has improved, at train WER {row['train_wer']:.1f} %: lower --learning_rate, or use a "
-        "larger model if it is low already"
+        f"dev WER has improved, at train WER {row['train_wer']:.1f} %: lower --learning_rate, or "
+        "use a larger model if it is low already"
     )
 
 
