@@ -20,8 +20,16 @@ from settings import merge_overrides, read_overrides
 from training.config import Config, OverfitCommand
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "overfit.yaml"
-OPTIONS = ("data_dir", "output_dir", "epochs", "learning_rate", "warmup_epochs", "precision")
-OPTIONS += ("device", "seed")
+OPTIONS = (
+    "data_dir",
+    "output_dir",
+    "epochs",
+    "learning_rate",
+    "warmup_epochs",
+    "precision",
+    "device",
+    "seed",
+)
 
 
 def make_parser() -> Parser:

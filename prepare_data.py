@@ -234,7 +234,7 @@ def run_compose(command: ComposeCommand) -> int:
         min_glosses=command.min_glosses,
         max_glosses=command.max_glosses,
         split_by=command.split_by,
-        heldout_signers=command.heldout_signers,
+        heldout_signers=list(command.heldout_signers) if command.heldout_signers else None,
         seed=command.seed,
         progress=True,
     )

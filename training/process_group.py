@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -115,6 +115,7 @@ class ProcessGroup(Ranks):
             )
 
     def accumulating(self, model: nn.Module, last: bool) -> AbstractContextManager:
+        assert isinstance(model, DistributedDataParallel)
         return contextlib.nullcontext() if last else model.no_sync()
 
     def join_losses(self, values: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
@@ -126,17 +127,17 @@ class ProcessGroup(Ranks):
         return joined
 
     def gather(self, value: Value) -> list[Value]:
-        values = [None] * self.world
+        values: list[Any] = [None] * self.world
         distributed.all_gather_object(values, value)
         return values
 
     def gather_on_rank_0(self, value: Value) -> list[Value]:
-        values = [None] * self.world if self.is_rank_0 else None
+        values: list[Any] | None = [None] * self.world if self.is_rank_0 else None
         distributed.gather_object(value, values)
         return values or []
 
     def from_rank_0(self, make: Callable[[], Value]) -> Value:
-        outcome = [None, None]
+        outcome: list[Any] = [None, None]  # the result and the error of rank 0
         if self.is_rank_0:
             try:
                 outcome[0] = make()

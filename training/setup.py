@@ -215,17 +215,17 @@ def steps_per_gloss(split: PreparedSplit) -> float:
     return steps / max(sum(len(glosses) for glosses in split.references), 1)
 
 
-def train_statistics(trainer: Trainer, *limits: int) -> list[torch.Tensor]:
+def train_statistics(trainer: Trainer, max_frames: int = 200_000) -> list[torch.Tensor]:
     """Mean and standard deviation of the features of the train split, (6516,) each, on the CPU.
 
-    Rank 0 computes them, so that they are identical on all ranks. limits: as of
-    `feature_statistics`.
+    Rank 0 computes them, so that they are identical on all ranks. max_frames: about so many frames
+    are used.
     """
     return trainer.ranks.from_rank_0(
         lambda: [
             statistic.cpu()
             for statistic in feature_statistics(
-                trainer.pipeline, trainer.train.split, *limits, sentences=trainer.plan.trainable
+                trainer.pipeline, trainer.train.split, max_frames, sentences=trainer.plan.trainable
             )
         ]
     )

@@ -3,6 +3,7 @@
 import signal
 import threading
 from types import FrameType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -25,7 +26,7 @@ class StopSignals:
     def __init__(self, insistent: bool = False):
         self.received: int | None = None
         self._insistent = insistent
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -219,7 +219,8 @@ class Trainer:
         losses: of all sentences of the update, over all ranks. Returns the norm of the gradient
         before clipping, ().
         """
-        scaler, optimizer = self.precision.scaler, self.optimizer
+        scaler: torch.amp.GradScaler = self.precision.scaler
+        optimizer: Any = self.optimizer
         scaler.unscale_(optimizer)
         limit = self.config.training.max_grad_norm
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
@@ -236,7 +237,9 @@ class Trainer:
 
     # ---------------------------------------------------------------------------- the batches
 
-    def feed(self, groups: Sequence[Sequence[np.ndarray]]) -> Iterator[list[FeatureBatch]]:
+    def feed(
+        self, groups: Sequence[Sequence[np.ndarray]]
+    ) -> Generator[list[FeatureBatch], None, None]:
         """The batches of each update; of each batch, this rank's share of the sentences."""
         shares = [self.ranks.share(batch) for group in groups for batch in group]
         with contextlib.closing(self.batches([share for share in shares if len(share)])) as own:
@@ -250,7 +253,7 @@ class Trainer:
                     fed.append(dataclasses.replace(batch, whole=whole))
                 yield fed
 
-    def batches(self, plan: list[np.ndarray]) -> Iterator[FeatureBatch]:
+    def batches(self, plan: list[np.ndarray]) -> Generator[FeatureBatch, None, None]:
         """Batches of the given sentences, with this epoch's augmentation."""
         return self.pipeline.augmented_batches(
             self.plan.split, plan, self.config.augmentation, *self.draw_key(self.progress.epoch)
@@ -398,8 +401,8 @@ class Trainer:
     def _gather_on_rank_0(self) -> None:
         """Give rank 0 the hypotheses and frames that the other ranks have recorded since."""
         progress = self.progress
-        _, *others = self.ranks.gather_on_rank_0((progress.hypotheses, progress.frames)) or [None]
-        for hypotheses, frames in others:
+        shares = self.ranks.gather_on_rank_0((progress.hypotheses, progress.frames))
+        for hypotheses, frames in shares[1:]:
             progress.add_share(hypotheses, frames)
         if not self.ranks.is_rank_0:
             progress.forget_own_share()
