@@ -3,7 +3,7 @@ batch on the device.
 
 Drawing (numpy, a few numbers a sentence) and applying (torch) are apart, so that the same sentence
 in the same epoch looks the same on every device, in every batch and after every interruption.
-Applied in two steps: what is hidden is hidden before gaps are bridged (`hide`), so that a hidden
+Applied in two steps: what is hidden is hidden before gaps are bridged (`hide_parts`), so that a hidden
 hand is bridged exactly as a lost one is; the rest acts on body coordinates.
 """
 
@@ -17,9 +17,16 @@ from torch import Tensor
 
 from data.augmentation_config import AugmentationConfig
 from data.device_transfer import on_device
-from data.features import take_frames
+from data.features import gather_frames
 from data.keyed_random import generator
-from data.landmarks import BLOCK, FINGERS, MIRRORED_PARTS, PARTS, WHOLE, Layout
+from data.landmarks import (
+    ALL_LANDMARKS,
+    BLOCK_SIZE,
+    FINGERS,
+    MIRRORED_PARTS,
+    PARTS,
+    LandmarkSelection,
+)
 
 _NOISE_ROWS = 2048  # rows of the table of normal values that noise is read from
 _MOVED_PARTS = ("face", "left_hand", "right_hand")  # scaled and shifted against the body
@@ -29,7 +36,7 @@ _LONGEST_LOSS = 0.5  # a lost hand stays lost for at most this share of the sent
 
 
 @dataclass(frozen=True)
-class Draw:
+class AugmentationDraw:
     """What was drawn for one sentence.
 
     times: source positions (S,). linear: a 2x2 map of x and y; shift (2,). noise: standard
@@ -118,10 +125,10 @@ def _draw_drift(
     )
 
 
-def draw(
+def draw_augmentation(
     config: AugmentationConfig, seed: int, epoch: int, id: str, frames: int, min_frames: int
-) -> Draw:
-    """Draw one sentence's augmentation.
+) -> AugmentationDraw:
+    """AugmentationDraw one sentence's augmentation.
 
     frames: its length; min_frames: it is never made shorter than this (4 x the CTC steps that its
     glosses need), so no augmented sentence becomes impossible to align.
@@ -131,7 +138,7 @@ def draw(
     angle = math.radians(random.uniform(-config.rotation, config.rotation))
     scale = random.uniform(*config.scale) * np.array([_log_uniform(random, config.aspect), 1.0])
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    return Draw(
+    return AugmentationDraw(
         times=times,
         linear=(rotation * scale).astype(np.float32),  # scales x and y first, then rotates
         shift=random.uniform(-config.shift, config.shift, size=2).astype(np.float32),
@@ -148,7 +155,7 @@ def draw(
     )
 
 
-def drawn_frames(
+def augmented_frames(
     config: AugmentationConfig, seed: int, epoch: int, id: str, frames: int, min_frames: int
 ) -> int:
     """Frames of the sentence that `draw` makes of these, without drawing the rest."""
@@ -159,7 +166,7 @@ def drawn_frames(
     )
 
 
-def hide(detected: Tensor, draws: Sequence[Draw]) -> Tensor:
+def hide_parts(detected: Tensor, draws: Sequence[AugmentationDraw]) -> Tensor:
     """`detected` bool (B, T, 4) as stored, with the drawn spans set to False: to be bridged like
     any other gap."""
     if not any(one.hidden for one in draws):
@@ -176,12 +183,17 @@ class Augmenter:
     same on all devices."""
 
     def __init__(
-        self, config: AugmentationConfig, device: torch.device | str = "cpu", layout: Layout = WHOLE
+        self,
+        config: AugmentationConfig,
+        device: torch.device | str = "cpu",
+        selection: LandmarkSelection = ALL_LANDMARKS,
     ):
-        self.config, self.layout = config, layout
-        table = generator("noise table").standard_normal((_NOISE_ROWS, BLOCK), dtype=np.float32)
-        self._table = torch.from_numpy(table[:, layout.values]).to(device)
-        self._mirrored = torch.tensor(layout.mirrored, device=device)
+        self.config, self.selection = config, selection
+        table = generator("noise table").standard_normal(
+            (_NOISE_ROWS, BLOCK_SIZE), dtype=np.float32
+        )
+        self._table = torch.from_numpy(table[:, selection.values]).to(device)
+        self._mirrored = torch.tensor(selection.mirrored, device=device)
         self._mirrored_parts = torch.tensor(MIRRORED_PARTS, device=device)
         self._flip = torch.tensor([-1.0, 1.0, 1.0], device=device)
         # Of the arms' landmarks: which they are, whose of the hands', and how far they go along
@@ -189,7 +201,7 @@ class Augmenter:
         arms = [
             (place, hand, share)
             for hand, name in enumerate(_HANDS)
-            for place, share in layout.arms[name]
+            for place, share in selection.arms[name]
         ]
         places, hands, shares = zip(*arms, strict=True)
         self._arms, self._arms_hand = (
@@ -199,7 +211,7 @@ class Augmenter:
         self._arms_share = torch.tensor(shares, device=device)[:, None]
 
     def __call__(
-        self, body: Tensor, detected: Tensor, draws: Sequence[Draw]
+        self, body: Tensor, detected: Tensor, draws: Sequence[AugmentationDraw]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """body (B, T, 543, 3) in shoulder widths, detected bool (B, T, 4) -> body (B, S, 543, 3),
         detected, lengths (B,).
@@ -217,9 +229,11 @@ class Augmenter:
         before = times.floor().long()
         after = times.ceil().long()
         body = torch.lerp(
-            take_frames(body, before), take_frames(body, after), (times - before)[:, :, None, None]
+            gather_frames(body, before),
+            gather_frames(body, after),
+            (times - before)[:, :, None, None],
         )
-        detected = take_frames(detected, times.round().long())
+        detected = gather_frames(detected, times.round().long())
         self._move_parts(body, draws)
         self._fold_fingers(body, draws)
         self._drift_hands(body, draws, longest)
@@ -244,21 +258,21 @@ class Augmenter:
             ]
             noise = (
                 self._table.index_select(0, rows.reshape(-1)).reshape(
-                    len(draws), longest, self.layout.block
+                    len(draws), longest, self.selection.block_size
                 )
                 * amount
             )
             # Noise behind the end would leak into the last frame's derivatives: hold the last frame
             # there, too.
             hold = torch.minimum(torch.arange(longest, device=device)[None], lengths[:, None] - 1)
-            body = body + take_frames(noise, hold).reshape(body.shape)
+            body = body + gather_frames(noise, hold).reshape(body.shape)
         for row, one in enumerate(draws):
             if one.mirror:
                 body[row] = body[row].index_select(1, self._mirrored) * self._flip
                 detected[row] = detected[row].index_select(1, self._mirrored_parts)
         return body, detected, lengths
 
-    def _move_parts(self, body: Tensor, draws: Sequence[Draw]) -> None:
+    def _move_parts(self, body: Tensor, draws: Sequence[AugmentationDraw]) -> None:
         """Scale face and hands about their roots and shift them against the body, in place."""
         if self.config.part_shift == 0 and self.config.part_scale == (1.0, 1.0):
             return
@@ -267,24 +281,24 @@ class Augmenter:
             np.stack([np.pad(one.part_shift, ((0, 0), (0, 1))) for one in draws]), body.device
         )
         for index, name in enumerate(_MOVED_PARTS):
-            points = body[:, :, self.layout.part_slices[name]]
-            root = body[:, :, self.layout.part_roots[name], None].clone()
+            points = body[:, :, self.selection.part_slices[name]]
+            root = body[:, :, self.selection.part_roots[name], None].clone()
             points.sub_(root).mul_(scales[:, index, None, None, None]).add_(
                 root + shifts[:, index, None, None]
             )
 
-    def _fold_fingers(self, body: Tensor, draws: Sequence[Draw]) -> None:
+    def _fold_fingers(self, body: Tensor, draws: Sequence[AugmentationDraw]) -> None:
         """Put all points of each dropped finger onto its base, in place."""
         for row, one in enumerate(draws):
             for hand, name in enumerate(_HANDS):
                 for finger in np.flatnonzero(~one.fingers[hand]):
                     # Slices: a list of indices would be copied to the device, which waits for it.
                     first, *_, last = (
-                        self.layout.part_slices[name].start + point for point in FINGERS[finger]
+                        self.selection.part_slices[name].start + point for point in FINGERS[finger]
                     )
                     body[row, :, first + 1 : last + 1] = body[row, :, first : first + 1]
 
-    def _drift_hands(self, body: Tensor, draws: Sequence[Draw], frames: int) -> None:
+    def _drift_hands(self, body: Tensor, draws: Sequence[AugmentationDraw], frames: int) -> None:
         """Turn hands about their wrists and shift them with their arms, the elbow half as far, in
         place."""
         if draws[0].drift is None:
@@ -298,7 +312,7 @@ class Augmenter:
         drift = on_device(drift, body.device).transpose(1, 2)[:, :, :, None]  # (B, S, 2, 1, 5)
         shift, turn = drift[..., :2], drift[..., 2:]
         # The right one begins where the left one ends
-        left, right = (self.layout.part_slices[name] for name in _HANDS)
+        left, right = (self.selection.part_slices[name] for name in _HANDS)
         # (B, S, 2, 21, 3)
         hands = body[:, :, left.start : right.stop].unflatten(2, (len(_HANDS), -1))
         root = hands[..., :1, :].clone()

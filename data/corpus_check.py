@@ -26,7 +26,7 @@ from errors import DataError
 COORDINATE_RANGE = (-3.0, 4.0)
 # Of the histogram's steps
 ROUND_WIDTHS = [base * 10**power for power in range(9) for base in (1, 2, 5)]
-SHOWN = 20  # lines of one kind of problem before the rest is only counted
+MAX_LINES_PER_KIND = 20  # lines of one kind of problem before the rest is only counted
 TITLES = [
     "split",
     "sentences",
@@ -100,9 +100,9 @@ class CorpusReport:
             yield from self.notes()
         for title, found in (("warning", self.warnings), ("problem", self.problems)):
             for kind, lines in found.items():
-                yield from (f"{title}: {line}" for line in lines[:SHOWN])
-                if len(lines) > SHOWN:
-                    yield f"{title}: ... and {len(lines) - SHOWN} more of this kind ({kind})"
+                yield from (f"{title}: {line}" for line in lines[:MAX_LINES_PER_KIND])
+                if len(lines) > MAX_LINES_PER_KIND:
+                    yield f"{title}: ... and {len(lines) - MAX_LINES_PER_KIND} more of this kind ({kind})"
         count = self.problem_count
         yield "ok" if count == 0 else f"broken: {count} problem{'s' if count > 1 else ''}"
 

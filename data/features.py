@@ -3,10 +3,10 @@
 Three steps, before the last of which augmentation acts on geometry:
 
     body_coordinates   image fractions -> gaps bridged, shoulder-centred, in shoulder widths      (B, T, 543, 3)
-    right_handed       -> the mirror image, where the left hand leads                               (B, T, 543, 3)
+    mirror_left_handed       -> the mirror image, where the left hand leads                               (B, T, 543, 3)
     feature_blocks     -> position | velocity | acceleration | position relative to the part's root   (B, T, 6516)
 
-With the `layout` of some landmarks the same is done for these K alone: (B, T, K, 3) ->
+With the `selection` of some landmarks the same is done for these K alone: (B, T, K, 3) ->
 (B, T, 12 K), the same values.
 """
 
@@ -15,11 +15,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from data.device_transfer import constant
-from data.landmarks import MIRRORED_PARTS, PARTS, WHOLE, Layout
+from data.device_transfer import cached_constant
+from data.landmarks import ALL_LANDMARKS, MIRRORED_PARTS, PARTS, LandmarkSelection
 
-HIPS = 2.0  # shoulder widths below the shoulders, about
-CLEARLY_HIGHER = 0.25  # shoulder widths between the wrists' mean heights
+HIPS_Y = 2.0  # shoulder widths below the shoulders, about
+LEADING_HAND_MARGIN = 0.25  # shoulder widths between the wrists' mean heights
 MIN_SHOULDER_WIDTH = 0.02  # image heights: a body seen from the side must not blow up the scale
 
 
@@ -28,7 +28,7 @@ def frame_mask(lengths: Tensor, frames: int) -> Tensor:
     return torch.arange(frames, device=lengths.device) < lengths[:, None]
 
 
-def take_frames(x: Tensor, index: Tensor) -> Tensor:
+def gather_frames(x: Tensor, index: Tensor) -> Tensor:
     """Rows `index` int64 (B, S) along time of x (B, T, ...), giving (B, S, ...)."""
     return _take_rows(x, _rows_of(index, x.shape[1]))
 
@@ -100,7 +100,7 @@ def bridge_gaps(
     detected: Tensor,
     lengths: Tensor,
     causal: bool = False,
-    layout: Layout = WHOLE,
+    selection: LandmarkSelection = ALL_LANDMARKS,
 ) -> Tensor:
     """Fill the frames in which a part was not detected; frames behind the sentence's end hold its
     last frame.
@@ -114,14 +114,16 @@ def bridge_gaps(
     seen = detected & frame_mask(lengths, landmarks.shape[1])[..., None]
     # A frame without a pose has no anchor to measure a part from: there it counts as not seen, too.
     bridges = _bridges(seen & seen[..., :1], causal)
-    parts = {"pose": bridges.fill(landmarks[:, :, layout.part_slices["pose"]], PARTS.index("pose"))}
-    for part, anchor in layout.part_anchors.items():
+    parts = {
+        "pose": bridges.fill(landmarks[:, :, selection.part_slices["pose"]], PARTS.index("pose"))
+    }
+    for part, anchor in selection.part_anchors.items():
         # z of hands and face is measured from their own root, so only x and y follow the anchor.
-        origin = parts["pose"][:, :, anchor : anchor + 1] * constant(
+        origin = parts["pose"][:, :, anchor : anchor + 1] * cached_constant(
             (1.0, 1.0, 0.0), landmarks.device
         )
         parts[part] = (
-            bridges.fill(landmarks[:, :, layout.part_slices[part]] - origin, PARTS.index(part))
+            bridges.fill(landmarks[:, :, selection.part_slices[part]] - origin, PARTS.index(part))
             + origin
         )
     return torch.cat([parts[part] for part in PARTS], dim=2)
@@ -151,7 +153,7 @@ def body_coordinates(
     lengths: Tensor,
     aspect_ratio: float,
     causal: bool = False,
-    layout: Layout = WHOLE,
+    selection: LandmarkSelection = ALL_LANDMARKS,
 ) -> Tensor:
     """Landmarks in the signer's own frame: origin between the shoulders, unit the shoulder width,
     aspect corrected.
@@ -164,22 +166,24 @@ def body_coordinates(
     frame depends on a later one; gaps hold what was last seen and the unit is the mean over the
     frames so far.
     """
-    landmarks = landmarks.float() * constant((aspect_ratio, 1.0, aspect_ratio), landmarks.device)
-    body = bridge_gaps(landmarks, detected, lengths, causal, layout)
-    left, right = body[:, :, layout.left_shoulder], body[:, :, layout.right_shoulder]
+    landmarks = landmarks.float() * cached_constant((aspect_ratio, 1.0, aspect_ratio), landmarks.device)
+    body = bridge_gaps(landmarks, detected, lengths, causal, selection)
+    left, right = body[:, :, selection.left_shoulder], body[:, :, selection.right_shoulder]
     width = torch.linalg.vector_norm((left - right)[..., :2], dim=-1)  # (B, T)
     known = frame_mask(lengths, body.shape[1]) & detected[..., PARTS.index("pose")]
     unit = _running_mean(width, known) if causal else _median(width, known)[:, None]
     centre = ((left + right) / 2)[:, :, None]  # (B, T, 1, 3)
-    moved = [body[:, :, layout.part_slices["pose"]] - centre]
+    moved = [body[:, :, selection.part_slices["pose"]] - centre]
     moved.append(
-        body[:, :, layout.part_slices["face"].start :]
-        - centre * constant((1.0, 1.0, 0.0), centre.device)
+        body[:, :, selection.part_slices["face"].start :]
+        - centre * cached_constant((1.0, 1.0, 0.0), centre.device)
     )
     return torch.cat(moved, dim=2) / unit.clamp(min=MIN_SHOULDER_WIDTH)[:, :, None, None]
 
 
-def left_hand_leads(body: Tensor, lengths: Tensor, layout: Layout = WHOLE) -> Tensor:
+def left_hand_leads(
+    body: Tensor, lengths: Tensor, selection: LandmarkSelection = ALL_LANDMARKS
+) -> Tensor:
     """bool (B,): the left wrist is held clearly higher and moves more than the right one, on
     average over the sentence.
 
@@ -188,57 +192,59 @@ def left_hand_leads(body: Tensor, lengths: Tensor, layout: Layout = WHOLE) -> Te
     """
     inside = frame_mask(lengths, body.shape[1])
     raised, moved = [], []
-    for wrist in (layout.left_wrist, layout.right_wrist):
+    for wrist in (selection.left_wrist, selection.right_wrist):
         path = body[:, :, wrist, :2]
-        above_hips = (HIPS - path[..., 1]).clamp(min=0)
+        above_hips = (HIPS_Y - path[..., 1]).clamp(min=0)
         raised.append((above_hips * inside).sum(1))
         # Frames past the end hold the last one: nothing moves there.
         moved.append(torch.linalg.vector_norm(path[:, 1:] - path[:, :-1], dim=-1).sum(1))
-    return (raised[0] - raised[1] > CLEARLY_HIGHER * lengths) & (moved[0] > moved[1])
+    return (raised[0] - raised[1] > LEADING_HAND_MARGIN * lengths) & (moved[0] > moved[1])
 
 
-def readable_at_once(x: Tensor) -> bool:
+def can_branch_on(x: Tensor) -> bool:
     """Whether a value can be looked at without waiting for a device, and without fixing it in an
     exported graph."""
     return x.device.type == "cpu" and not torch.jit.is_tracing()
 
 
-def right_handed(
-    body: Tensor, detected: Tensor, lengths: Tensor, layout: Layout = WHOLE
+def mirror_left_handed(
+    body: Tensor, detected: Tensor, lengths: Tensor, selection: LandmarkSelection = ALL_LANDMARKS
 ) -> tuple[Tensor, Tensor]:
     """body (B, T, 543, 3) and detected (B, T, 4) with sentences in which the left hand leads
     mirrored.
 
     A gloss is then signed by the same hand whoever signs it and however the camera was set.
     """
-    flip = left_hand_leads(body, lengths, layout)[:, None, None]
+    flip = left_hand_leads(body, lengths, selection)[:, None, None]
     # The usual case; another device would be waited for, and an exported graph must be able to do
     # both.
-    if readable_at_once(flip) and not flip.any():
+    if can_branch_on(flip) and not flip.any():
         return body, detected
-    mirrored = body.index_select(2, constant(layout.mirrored, body.device))
-    mirrored = mirrored * constant((-1.0, 1.0, 1.0), body.device)
+    mirrored = body.index_select(2, cached_constant(selection.mirrored, body.device))
+    mirrored = mirrored * cached_constant((-1.0, 1.0, 1.0), body.device)
     # Not torch.where: onnxruntime has none for bools.
-    detected_there = detected.index_select(2, constant(MIRRORED_PARTS, detected.device))
+    detected_there = detected.index_select(2, cached_constant(MIRRORED_PARTS, detected.device))
     detected = (flip & detected_there) | (~flip & detected)
     return torch.where(flip[..., None], mirrored, body), detected
 
 
-def sentence_body(
+def normalize_landmarks(
     landmarks: Tensor,
     detected: Tensor,
     lengths: Tensor,
     aspect_ratio: float,
     causal: bool = False,
-    layout: Layout = WHOLE,
+    selection: LandmarkSelection = ALL_LANDMARKS,
 ) -> tuple[Tensor, Tensor]:
-    """`body_coordinates`, then `right_handed`, unless `causal`: which hand leads is known at the
+    """`body_coordinates`, then `mirror_left_handed`, unless `causal`: which hand leads is known at the
     end only."""
-    body = body_coordinates(landmarks, detected, lengths, aspect_ratio, causal, layout)
-    return (body, detected) if causal else right_handed(body, detected, lengths, layout)
+    body = body_coordinates(landmarks, detected, lengths, aspect_ratio, causal, selection)
+    return (body, detected) if causal else mirror_left_handed(body, detected, lengths, selection)
 
 
-def feature_blocks(body: Tensor, lengths: Tensor, layout: Layout = WHOLE) -> Tensor:
+def feature_blocks(
+    body: Tensor, lengths: Tensor, selection: LandmarkSelection = ALL_LANDMARKS
+) -> Tensor:
     """The four blocks of 1629: position, velocity, acceleration, position relative to the part's
     root.
 
@@ -253,8 +259,8 @@ def feature_blocks(body: Tensor, lengths: Tensor, layout: Layout = WHOLE) -> Ten
     velocity = (following - preceding) * 0.5
     acceleration = following + preceding - 2 * body
     relative = [
-        body[:, :, layout.part_slices[part]] - body[:, :, root : root + 1]
-        for part, root in layout.part_roots.items()
+        body[:, :, selection.part_slices[part]] - body[:, :, root : root + 1]
+        for part, root in selection.part_roots.items()
     ]
     blocks = (
         torch.cat([body, velocity, acceleration, *relative], dim=2)
@@ -269,5 +275,5 @@ def compute_features(
     """Stored landmarks to features without augmentation: (B, T, 543, 3) -> float32 (B, T, 6516),
     zeros past the end."""
     return feature_blocks(
-        sentence_body(landmarks, detected, lengths, aspect_ratio, causal)[0], lengths
+        normalize_landmarks(landmarks, detected, lengths, aspect_ratio, causal)[0], lengths
     )

@@ -17,9 +17,9 @@ from errors import UsageError
 LAYOUT = "mediapipe_holistic_543"
 NUM_LANDMARKS = 543
 NUM_COORDINATES = 3
-BLOCK = NUM_LANDMARKS * NUM_COORDINATES  # 1629 values: one block of the feature vector
+BLOCK_SIZE = NUM_LANDMARKS * NUM_COORDINATES  # 1629 values: one block of the feature vector
 FEATURE_BLOCKS = ("position", "velocity", "acceleration", "relative")
-NUM_FEATURES = len(FEATURE_BLOCKS) * BLOCK  # 6516
+NUM_FEATURES = len(FEATURE_BLOCKS) * BLOCK_SIZE  # 6516
 
 PARTS = ("pose", "face", "left_hand", "right_hand")  # the columns of `detected`
 PART_SLICES = {
@@ -210,12 +210,12 @@ def feature_columns(
     coordinates: 3, or 2 for x and y alone. Returns int64 (len(blocks) * len(indices) *
     coordinates,), ordered block, landmark, coordinate.
     """
-    starts = np.array([FEATURE_BLOCKS.index(block) * BLOCK for block in blocks])
+    starts = np.array([FEATURE_BLOCKS.index(block) * BLOCK_SIZE for block in blocks])
     points = np.array(indices) * NUM_COORDINATES
     return (starts[:, None, None] + points[None, :, None] + np.arange(coordinates)).reshape(-1)
 
 
-class Layout:
+class LandmarkSelection:
     """Some of the 543 landmarks, in their order: those that are asked for, and what their features
     are made with.
 
@@ -279,15 +279,15 @@ class Layout:
         )
 
     @property
-    def whole_columns(self) -> np.ndarray:
+    def full_columns(self) -> np.ndarray:
         """int64 (12 K,): where the features of these landmarks stand in the 6516-dim feature
         vector."""
-        return (np.arange(len(FEATURE_BLOCKS))[:, None] * BLOCK + self.values).reshape(-1)
+        return (np.arange(len(FEATURE_BLOCKS))[:, None] * BLOCK_SIZE + self.values).reshape(-1)
 
     def columns(self, columns: np.ndarray) -> np.ndarray:
         """Where columns of the 6516-dim feature vector stand in the 12 K features of these
         landmarks."""
-        blocks, values = np.divmod(columns, BLOCK)
+        blocks, values = np.divmod(columns, BLOCK_SIZE)
         places = np.searchsorted(self.values, values)
         assert (self.values[places.clip(max=self.block - 1)] == values).all(), (
             "a landmark that is not kept"
@@ -295,4 +295,4 @@ class Layout:
         return blocks * self.block + places
 
 
-WHOLE = Layout(range(NUM_LANDMARKS))
+ALL_LANDMARKS = LandmarkSelection(range(NUM_LANDMARKS))

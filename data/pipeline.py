@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.augmentation import Augmenter, Draw, draw, hide
+from data.augmentation import AugmentationDraw, Augmenter, draw_augmentation, hide_parts
 from data.augmentation_config import AugmentationConfig
 from data.batching import LandmarkBatch, load_batch, plan_evaluation
 from data.corpus import Split
 from data.ctc_lengths import min_frames
 from data.ctc_targets import PreparedSplit
-from data.device_cache import SHARE_OF_FREE, CachedBatch, CachedSplit, cached_bytes
-from data.features import feature_blocks, sentence_body
-from data.landmarks import NUM_FEATURES, PARTS, WHOLE, Layout
+from data.device_cache import MAX_SHARE_OF_FREE_MEMORY, CachedBatch, CachedSplit, cached_bytes
+from data.features import feature_blocks, normalize_landmarks
+from data.landmarks import ALL_LANDMARKS, NUM_FEATURES, PARTS, LandmarkSelection
 
 
 @contextlib.contextmanager
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 @dataclass
 class FeatureBatch:
-    """features float32 (B, T, 6516), or (B, T, 12 K) of the pipeline's layout; detected bool
+    """features float32 (B, T, 6516), or (B, T, 12 K) of the pipeline's selection; detected bool
     (B, T, 4); lengths int64 (B,), on the device; indices into the split; frames: number of frames
     inside the sentences, known on the host; whole: the indices of the batch over all processes of
     the run, where these are one process's share of it."""
@@ -50,17 +50,17 @@ class FeatureBatch:
     lengths: Tensor
     indices: np.ndarray
     frames: int
-    whole: np.ndarray | None = field(default=None, kw_only=True)
+    global_indices: np.ndarray | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
-        if self.whole is None:
-            self.whole = self.indices
+        if self.global_indices is None:
+            self.global_indices = self.indices
 
 
-def empty_share(device: torch.device, layout: Layout) -> FeatureBatch:
+def placeholder_batch(device: torch.device, selection: LandmarkSelection) -> FeatureBatch:
     """The share of a process that no sentence of a batch falls to: one row of a frame that belongs
     to no sentence, with which it can take part in what the processes compute together."""
-    features = torch.zeros(1, 1, len(layout.whole_columns), device=device)
+    features = torch.zeros(1, 1, len(selection.full_columns), device=device)
     detected = torch.zeros(1, 1, len(PARTS), dtype=torch.bool, device=device)
     return FeatureBatch(
         features,
@@ -73,7 +73,7 @@ def empty_share(device: torch.device, layout: Layout) -> FeatureBatch:
 
 class FeaturePipeline:
     """Makes the batches of one corpus on one device. causal: features of a stream, see
-    `body_coordinates`; layout: features of some landmarks alone, which a model then has to
+    `body_coordinates`; selection: features of some landmarks alone, which a model then has to
     `read_from`."""
 
     def __init__(
@@ -81,13 +81,13 @@ class FeaturePipeline:
         aspect_ratio: float,
         device: torch.device,
         causal: bool = False,
-        layout: Layout = WHOLE,
+        selection: LandmarkSelection = ALL_LANDMARKS,
     ):
-        self.aspect_ratio, self.device, self.causal, self.layout = (
+        self.aspect_ratio, self.device, self.causal, self.selection = (
             aspect_ratio,
             device,
             causal,
-            layout,
+            selection,
         )
         self._augmenter: Augmenter | None = None
         self.resident: list[CachedSplit] = []
@@ -95,14 +95,14 @@ class FeaturePipeline:
     def keep_resident(self, splits: Sequence[Split]) -> str:
         """Bring the splits' landmarks onto a CUDA device, if they take at most half of its free
         memory; says where they are."""
-        size = cached_bytes(splits, self.layout) / 1e9
+        size = cached_bytes(splits, self.selection) / 1e9
         if self.device.type != "cuda":  # the page cache is the memory that is computed in
             return f"landmarks mapped, {size:.2f} GB of them read"
         free = torch.cuda.mem_get_info(self.device)[0] / 1e9
-        if size > SHARE_OF_FREE * free:
+        if size > MAX_SHARE_OF_FREE_MEMORY * free:
             return f"landmarks mapped ({size:.2f} GB are more than half of the {free:.1f} GB free on {self.device})"
         try:
-            self.resident = [CachedSplit(split, self.device, self.layout) for split in splits]
+            self.resident = [CachedSplit(split, self.device, self.selection) for split in splits]
         except torch.OutOfMemoryError:  # another process has taken it meanwhile
             return f"landmarks mapped ({size:.2f} GB of the {free:.1f} GB free on {self.device} could not be had)"
         return f"landmarks resident on {self.device}, {size:.2f} of {free:.1f} GB free"
@@ -113,7 +113,7 @@ class FeaturePipeline:
             batch = reading.to(self.device)
             body, detected = self._body(batch, batch.detected)
             yield FeatureBatch(
-                feature_blocks(body, batch.lengths, self.layout),
+                feature_blocks(body, batch.lengths, self.selection),
                 detected,
                 batch.lengths,
                 batch.indices,
@@ -133,27 +133,34 @@ class FeaturePipeline:
             yield from self.batches(prepared.split, plan)
             return
         if self._augmenter is None or self._augmenter.config != config:
-            self._augmenter = Augmenter(config, self.device, self.layout)
+            self._augmenter = Augmenter(config, self.device, self.selection)
 
-        def read_and_draw(indices: np.ndarray) -> tuple[LandmarkBatch | CachedBatch, list[Draw]]:
+        def read_and_draw(
+            indices: np.ndarray,
+        ) -> tuple[LandmarkBatch | CachedBatch, list[AugmentationDraw]]:
             sentences = [prepared.split.sentences[index] for index in indices]
             draws = [
-                draw(config, seed, epoch, s.id, s.frames, min_frames(s.glosses)) for s in sentences
+                draw_augmentation(config, seed, epoch, s.id, s.frames, min_frames(s.glosses))
+                for s in sentences
             ]
             return self._read(prepared.split, indices), draws
 
         for reading, draws in self._ahead(read_and_draw, plan):
             batch = reading.to(self.device)
-            body, seen = self._body(batch, hide(batch.detected, draws))
+            body, seen = self._body(batch, hide_parts(batch.detected, draws))
             body, detected, lengths = self._augmenter(body, seen, draws)
             frames = sum(len(one.times) for one in draws)
             yield FeatureBatch(
-                feature_blocks(body, lengths, self.layout), detected, lengths, batch.indices, frames
+                feature_blocks(body, lengths, self.selection),
+                detected,
+                lengths,
+                batch.indices,
+                frames,
             )
 
     def _body(self, batch: LandmarkBatch, detected: Tensor) -> tuple[Tensor, Tensor]:
-        return sentence_body(
-            batch.landmarks, detected, batch.lengths, self.aspect_ratio, self.causal, self.layout
+        return normalize_landmarks(
+            batch.landmarks, detected, batch.lengths, self.aspect_ratio, self.causal, self.selection
         )
 
     def _read(self, split: Split, indices: np.ndarray) -> LandmarkBatch | CachedBatch:
@@ -161,7 +168,7 @@ class FeaturePipeline:
         for resident in self.resident:
             if resident.holds(split):
                 return resident.batch(split, indices)
-        batch = load_batch(split, indices, self.layout)
+        batch = load_batch(split, indices, self.selection)
         return batch.pinned() if self.device.type == "cuda" else batch
 
     def _ahead(self, make: Callable[[np.ndarray], T], plan: Sequence[np.ndarray]) -> Iterator[T]:
@@ -209,7 +216,7 @@ def feature_statistics(
 def _mean_and_std(
     pipeline: FeaturePipeline, split: Split, chosen: np.ndarray, batch_size: int
 ) -> tuple[Tensor, Tensor]:
-    columns = torch.from_numpy(pipeline.layout.whole_columns)
+    columns = torch.from_numpy(pipeline.selection.full_columns)
     total = torch.zeros(len(columns), dtype=torch.float64, device=pipeline.device)
     squares = torch.zeros_like(total)
     frames = 0

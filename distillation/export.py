@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data.augmentation import draw
+from data.augmentation import draw_augmentation
 from data.augmentation_config import AugmentationConfig
 from data.corpus import sha256_of
 from data.ctc_lengths import ctc_steps, min_frames
@@ -123,7 +123,7 @@ def _steps(
             frames = sentence.frames
             if view:
                 frames = len(
-                    draw(
+                    draw_augmentation(
                         ranges, seed, view, sentence.id, frames, min_frames(sentence.glosses)
                     ).times
                 )

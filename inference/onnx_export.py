@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from data.batching import load_batch
 from data.corpus import Corpus, Split, describe_corpus, sha256_of
 from data.ctc_targets import prepare_split
-from data.features import feature_blocks, sentence_body
+from data.features import feature_blocks, normalize_landmarks
 from data.landmarks import LAYOUT
 from data.vocabulary import Vocabulary
 from decoding.greedy import greedy_decode
@@ -63,7 +63,9 @@ class LandmarkModel(nn.Module):
         self, landmarks: Tensor, detected: Tensor, lengths: Tensor
     ) -> tuple[Tensor, Tensor]:
         """landmarks float32 (B, T, 543, 3), detected bool (B, T, 4), lengths int64 (B,)."""
-        body, detected = sentence_body(landmarks, detected, lengths, self.aspect_ratio, self.causal)
+        body, detected = normalize_landmarks(
+            landmarks, detected, lengths, self.aspect_ratio, self.causal
+        )
         output = self.model(feature_blocks(body, lengths), lengths, detected)
         return output.log_probs, output.lengths
 

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from data.augmentation import drawn_frames
+from data.augmentation import augmented_frames
 from data.batching import plan_by_frames, plan_epoch
 from data.corpus import Corpus
 from data.ctc_lengths import min_frames
 from data.ctc_targets import PreparedSplit, pad_targets, prepare_split
 from data.device_transfer import HostCopies, on_device
 from data.keyed_random import key
-from data.pipeline import FeatureBatch, FeaturePipeline, empty_share
+from data.pipeline import FeatureBatch, FeaturePipeline, placeholder_batch
 from data.sentence_mixing import mix_sentences
 from data.vocabulary import Vocabulary
 from decoding.greedy import best_path
@@ -263,7 +263,7 @@ class Trainer:
         config, (seed, epoch) = self.config.augmentation, self.draw_key(epoch)
         sentences = [train.split.sentences[index] for index in self.trainable]
         frames = [
-            drawn_frames(config, seed, epoch, one.id, one.frames, min_frames(one.glosses))
+            augmented_frames(config, seed, epoch, one.id, one.frames, min_frames(one.glosses))
             for one in sentences
         ]
         return np.array(frames, dtype=np.int64)
@@ -314,8 +314,12 @@ class Trainer:
                 shown = []
                 for whole in group:
                     own = len(self.ranks.share(whole))
-                    batch = next(batches) if own else empty_share(self.device, self.pipeline.layout)
-                    batch.whole = whole
+                    batch = (
+                        next(batches)
+                        if own
+                        else placeholder_batch(self.device, self.pipeline.selection)
+                    )
+                    batch.global_indices = whole
                     shown.append(batch)
                 yield shown
 
@@ -363,7 +367,7 @@ class Trainer:
         torch.manual_seed(
             key(options.seed, progress.epoch, progress.group, self.ranks.own("dropout")) % 2**63
         )
-        sizes = [len(batch.whole) for batch in batches]
+        sizes = [len(batch.global_indices) for batch in batches]
         self.optimizer.zero_grad(set_to_none=True)
         own_losses, paths = [], []
         for number, batch in enumerate(batches, start=1):
@@ -513,7 +517,11 @@ class Trainer:
             )
 
     def _ids(self, batches: Sequence[FeatureBatch]) -> list[str]:
-        return [self.train.split.sentences[index].id for batch in batches for index in batch.whole]
+        return [
+            self.train.split.sentences[index].id
+            for batch in batches
+            for index in batch.global_indices
+        ]
 
     def learning_rate(self, step: float) -> float:
         """Of one update, counted from 0 over the whole run, skipped ones among them; a fraction

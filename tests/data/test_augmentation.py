@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.augmentation import Augmenter, Draw, draw, hide, rotate
+from data.augmentation import AugmentationDraw, Augmenter, draw_augmentation, hide_parts, rotate
 from data.augmentation_config import AugmentationConfig
 from data.features import body_coordinates, feature_blocks
-from data.landmarks import LEFT_WRIST, RIGHT_WRIST, Layout
+from data.landmarks import LEFT_WRIST, RIGHT_WRIST, LandmarkSelection
 from errors import UsageError
 
 OFF = AugmentationConfig(
@@ -34,9 +34,9 @@ OFF = AugmentationConfig(
 )
 
 
-def still(frames: int, **changes) -> Draw:
+def still(frames: int, **changes) -> AugmentationDraw:
     """A draw that changes nothing but what is given."""
-    identity = Draw(
+    identity = AugmentationDraw(
         times=np.arange(frames, dtype=np.float32),
         linear=np.eye(2, dtype=np.float32),
         shift=np.zeros(2, np.float32),
@@ -61,7 +61,7 @@ def random_detected(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def test_everything_off_changes_nothing():
     body, detected = random_body(2, 9), random_detected(2, 9)
-    draws = [draw(OFF, 0, 1, "a", 9, 1), draw(OFF, 0, 1, "b", 6, 1)]
+    draws = [draw_augmentation(OFF, 0, 1, "a", 9, 1), draw_augmentation(OFF, 0, 1, "b", 6, 1)]
     found, seen, lengths = Augmenter(OFF)(body, detected, draws)
     assert lengths.tolist() == [9, 6]
     assert torch.equal(found[0], body[0]) and torch.equal(found[1, :6], body[1, :6])
@@ -90,7 +90,9 @@ def test_everything_off_changes_nothing():
 def test_each_switch_alone_changes_something(name, value):
     body, detected = random_body(1, 20), random_detected(1, 20)
     config = replace(OFF, **{name: value})
-    found, _, lengths = Augmenter(config)(body, detected, [draw(config, 0, 1, "b", 20, 1)])
+    found, _, lengths = Augmenter(config)(
+        body, detected, [draw_augmentation(config, 0, 1, "b", 20, 1)]
+    )
     assert lengths.tolist() != [20] or not torch.allclose(found, body, atol=1e-4)
 
 
@@ -98,7 +100,7 @@ def test_a_draw_is_keyed_by_seed_epoch_and_id():
     config = AugmentationConfig()
 
     def drawn(*names):
-        one = draw(config, *names, 50, 10)
+        one = draw_augmentation(config, *names, 50, 10)
         return one.times.tolist(), one.linear.tolist(), one.shift.tolist(), one.noise, one.noise_row
 
     assert drawn(1, 2, "x") == drawn(1, 2, "x")
@@ -111,7 +113,7 @@ def test_a_sentence_looks_the_same_in_every_batch():
     augment = Augmenter(config)
     frames = [20, 31, 12]
     body, detected = random_body(3, 31), random_detected(3, 31)
-    draws = [draw(config, 0, 4, f"s{row}", frames[row], 8) for row in range(3)]
+    draws = [draw_augmentation(config, 0, 4, f"s{row}", frames[row], 8) for row in range(3)]
     together, seen, lengths = augment(body, detected, draws)
     for order in ([2, 0, 1], [1], [0, 2]):
         other, other_seen, other_lengths = Augmenter(config)(
@@ -126,8 +128,8 @@ def test_a_sentence_looks_the_same_in_every_batch():
 
 def test_speed_divides_the_length_and_spreads_the_positions_evenly():
     for number in range(20):
-        slow = draw(replace(OFF, speed=(0.5, 1)), 0, 1, f"s{number}", 400, 1).times
-        fast = draw(replace(OFF, speed=(1, 2)), 0, 1, f"s{number}", 400, 1).times
+        slow = draw_augmentation(replace(OFF, speed=(0.5, 1)), 0, 1, f"s{number}", 400, 1).times
+        fast = draw_augmentation(replace(OFF, speed=(1, 2)), 0, 1, f"s{number}", 400, 1).times
         # the same place in both ranges: all of [1, 2] is twice as fast as [0.5, 1]
         assert len(slow) / len(fast) == pytest.approx(2, abs=0.01)
         for times in (slow, fast):
@@ -136,7 +138,9 @@ def test_speed_divides_the_length_and_spreads_the_positions_evenly():
 
 def test_lengths_cover_the_promised_range_of_speed_and_no_more():
     config = replace(OFF, speed=(0.75, 1.3))
-    lengths = np.array([len(draw(config, 0, 1, f"s{i}", 200, 1).times) for i in range(500)])
+    lengths = np.array(
+        [len(draw_augmentation(config, 0, 1, f"s{i}", 200, 1).times) for i in range(500)]
+    )
     assert lengths.min() >= round(200 / 1.3) and lengths.max() <= round(200 / 0.75)
     assert lengths.min() < 200 / 1.27 and lengths.max() > 200 / 0.77
     # as often faster as slower by the same factor: log speed is uniform
@@ -146,7 +150,9 @@ def test_lengths_cover_the_promised_range_of_speed_and_no_more():
     wide = replace(OFF, speed=(0.5, 2))
     assert (
         0.43
-        < np.mean([len(draw(wide, 0, 1, f"s{i}", 200, 1).times) > 200 for i in range(500)])
+        < np.mean(
+            [len(draw_augmentation(wide, 0, 1, f"s{i}", 200, 1).times) > 200 for i in range(500)]
+        )
         < 0.57
     )
 
@@ -155,7 +161,7 @@ def test_dropped_frames_are_gone_and_the_others_stay_in_order():
     config = replace(OFF, frame_drop=0.4)
     shares = []
     for number in range(200):
-        times = draw(config, 0, 1, f"s{number}", 100, 1).times
+        times = draw_augmentation(config, 0, 1, f"s{number}", 100, 1).times
         assert np.array_equal(times, times.round()) and (np.diff(times) >= 1).all()
         assert times[0] >= 0 and times[-1] <= 99
         shares.append(1 - len(times) / 100)
@@ -176,7 +182,7 @@ def test_never_shorter_than_needed_and_never_outside_the_sentence(
     frames, need, low, high, drop, id
 ):
     config = replace(OFF, speed=(low, high), frame_drop=drop)
-    times = draw(config, 0, 1, id, frames, need).times
+    times = draw_augmentation(config, 0, 1, id, frames, need).times
     assert len(times) >= need
     assert times.dtype == np.float32
     assert times.min() >= 0 and times.max() <= frames - 1
@@ -196,7 +202,7 @@ def test_drawn_maps_are_rotations_of_scales():
     config = replace(OFF, rotation=90.0, scale=(0.7, 1.3), aspect=(0.8, 1.25))
     angles, scales, aspects = [], [], []
     for number in range(300):
-        linear = draw(config, 0, 1, f"s{number}", 5, 1).linear.astype(np.float64)
+        linear = draw_augmentation(config, 0, 1, f"s{number}", 5, 1).linear.astype(np.float64)
         x, y = np.linalg.norm(linear, axis=0)  # images of the axes
         rotation = linear / [x, y]
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(2), atol=1e-6)
@@ -223,7 +229,7 @@ def test_scale_and_shift_by_hand():
 
 def test_shifts_are_drawn_for_x_and_y_apart():
     config = replace(OFF, shift=0.2)
-    shifts = np.array([draw(config, 0, 1, f"s{i}", 5, 1).shift for i in range(300)])
+    shifts = np.array([draw_augmentation(config, 0, 1, f"s{i}", 5, 1).shift for i in range(300)])
     assert (
         abs(shifts).max() <= 0.2 and (shifts.min(0) < -0.18).all() and (shifts.max(0) > 0.18).all()
     )
@@ -244,7 +250,9 @@ def test_noise_has_the_drawn_deviation_and_is_another_in_every_frame():
 
 
 def test_noise_is_drawn_up_to_its_limit():
-    amounts = [draw(replace(OFF, noise=0.02), 0, 1, f"s{i}", 5, 1).noise for i in range(200)]
+    amounts = [
+        draw_augmentation(replace(OFF, noise=0.02), 0, 1, f"s{i}", 5, 1).noise for i in range(200)
+    ]
     assert 0 <= min(amounts) < 0.002 and 0.018 < max(amounts) <= 0.02
 
 
@@ -359,7 +367,10 @@ def test_the_mirror_image_of_a_mirror_image_is_the_body():
 
 def test_mirrors_come_as_often_as_said():
     share = np.mean(
-        [draw(replace(OFF, mirror=0.3), 0, 1, f"s{i}", 5, 1).mirror for i in range(500)]
+        [
+            draw_augmentation(replace(OFF, mirror=0.3), 0, 1, f"s{i}", 5, 1).mirror
+            for i in range(500)
+        ]
     )
     assert 0.23 < share < 0.37
 
@@ -399,7 +410,7 @@ def test_parts_are_scaled_about_their_roots_and_shifted_by_hand():
 
 def test_drawn_part_changes_stay_in_their_ranges():
     config = replace(OFF, part_scale=(0.8, 1.25), part_shift=0.1)
-    draws = [draw(config, 0, 1, f"s{i}", 5, 1) for i in range(200)]
+    draws = [draw_augmentation(config, 0, 1, f"s{i}", 5, 1) for i in range(200)]
     scales, shifts = (
         np.array([getattr(one, name) for one in draws]) for name in ("part_scale", "part_shift")
     )
@@ -450,7 +461,9 @@ def test_a_hand_drifts_with_its_arm_and_turns_about_its_wrist_by_hand():
 
 def test_drifts_are_slow_and_spread_as_said():
     config = replace(OFF, hand_drift=0.1, hand_turn=20)
-    drifts = np.stack([draw(config, 0, 1, str(number), 200, 1).drift for number in range(100)])
+    drifts = np.stack(
+        [draw_augmentation(config, 0, 1, str(number), 200, 1).drift for number in range(100)]
+    )
     assert drifts.shape == (100, 2, 200, 5)
     # Between two drawn places the spread is smaller, 0.86 of a place's in the mean over the way.
     assert drifts[..., :2].std() == pytest.approx(0.086, rel=0.03)
@@ -459,25 +472,30 @@ def test_drifts_are_slow_and_spread_as_said():
     # 6 deviations apart.
     assert np.abs(np.diff(drifts[..., :2], axis=2)).max() < 0.15 * 0.6
     assert abs(np.corrcoef(drifts[..., 0].ravel(), drifts[..., 1].ravel())[0, 1]) < 0.05
-    assert not draw(replace(config, hand_drift=0), 0, 1, "a", 9, 1).drift[..., :2].any()
-    assert draw(OFF, 0, 1, "a", 9, 1).drift is None
+    assert (
+        not draw_augmentation(replace(config, hand_drift=0), 0, 1, "a", 9, 1).drift[..., :2].any()
+    )
+    assert draw_augmentation(OFF, 0, 1, "a", 9, 1).drift is None
 
 
 def test_drift_leaves_every_other_draw_as_it_is():
     one, other = (
-        draw(AugmentationConfig(hand_drift=drift), 0, 1, "a", 30, 1) for drift in (0.0, 0.1)
+        draw_augmentation(AugmentationConfig(hand_drift=drift), 0, 1, "a", 30, 1)
+        for drift in (0.0, 0.1)
     )
     for name in ("times", "linear", "shift", "noise", "noise_row", "mirror", "fingers", "hidden"):
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
 
 
 def test_a_drift_with_few_landmarks_is_that_with_all():
-    config, layout = replace(OFF, hand_drift=0.1, hand_turn=20), Layout([13, 14, 19])
+    config, selection = replace(OFF, hand_drift=0.1, hand_turn=20), LandmarkSelection([13, 14, 19])
     body, detected = random_body(2, 9), random_detected(2, 9)
-    draws = [draw(config, 0, 1, "a", 9, 1), draw(config, 0, 1, "b", 6, 1)]
+    draws = [draw_augmentation(config, 0, 1, "a", 9, 1), draw_augmentation(config, 0, 1, "b", 6, 1)]
     whole = Augmenter(config)(body.clone(), detected, draws)[0]
-    few = Augmenter(config, layout=layout)(body[:, :, layout.landmarks].clone(), detected, draws)[0]
-    assert torch.equal(few, whole[:, :, layout.landmarks])
+    few = Augmenter(config, selection=selection)(
+        body[:, :, selection.landmarks].clone(), detected, draws
+    )[0]
+    assert torch.equal(few, whole[:, :, selection.landmarks])
     assert torch.equal(whole[1, 5:], whole[1, 5:6].expand(4, -1, -1)), "held behind the end"
 
 
@@ -496,7 +514,10 @@ def test_a_dropped_finger_lies_on_its_base_and_the_others_stay():
 
 def test_fingers_are_dropped_as_often_as_said():
     kept = np.array(
-        [draw(replace(OFF, finger_drop=0.2), 0, 1, f"s{i}", 5, 1).fingers for i in range(300)]
+        [
+            draw_augmentation(replace(OFF, finger_drop=0.2), 0, 1, f"s{i}", 5, 1).fingers
+            for i in range(300)
+        ]
     )
     assert kept.shape == (300, 2, 5) and ((kept.mean(0) > 0.7) & (kept.mean(0) < 0.9)).all()
     assert np.abs(np.corrcoef(kept.reshape(300, 10).T) - np.eye(10)).max() < 0.25, "each on its own"
@@ -509,7 +530,7 @@ def test_hidden_spans_are_undetected_and_only_there():
     detected = torch.ones(2, 6, 4, dtype=torch.bool)
     detected[0, 0, 0] = detected[1, 5, 1] = False  # lost in the recording
     stored, expected = detected.clone(), detected.clone()
-    found = hide(detected, [still(6), still(6, hidden=((2, 1, 3), (3, 4, 6)))])
+    found = hide_parts(detected, [still(6), still(6, hidden=((2, 1, 3), (3, 4, 6)))])
     assert torch.equal(detected, stored), "the stored values stay"
     expected[1, 1:3, 2] = expected[1, 4:6, 3] = False
     assert torch.equal(found, expected)
@@ -523,7 +544,7 @@ def test_a_hidden_hand_is_bridged_like_a_lost_one():
     )
     lost = detected.clone()
     lost[0, 3:6, 2] = False
-    hidden = hide(detected, [still(9, hidden=((2, 3, 6),))])
+    hidden = hide_parts(detected, [still(9, hidden=((2, 3, 6),))])
     bodies = [body_coordinates(landmarks, seen, lengths, 1.0) for seen in (detected, lost, hidden)]
     assert torch.equal(bodies[1], bodies[2]) and not torch.equal(bodies[0], bodies[2])
 
@@ -531,7 +552,7 @@ def test_a_hidden_hand_is_bridged_like_a_lost_one():
 def test_time_masks_hide_every_part_for_one_run_of_at_most_the_share():
     longest = 0
     for number in range(200):
-        hidden = draw(replace(OFF, time_mask=0.3), 0, 1, f"s{number}", 50, 1).hidden
+        hidden = draw_augmentation(replace(OFF, time_mask=0.3), 0, 1, f"s{number}", 50, 1).hidden
         assert not hidden or [part for part, _, _ in hidden] == [0, 1, 2, 3]
         assert len({span[1:] for span in hidden}) <= 1
         for _, start, stop in hidden:
@@ -541,7 +562,10 @@ def test_time_masks_hide_every_part_for_one_run_of_at_most_the_share():
 
 
 def test_hands_are_lost_apart_and_as_often_as_said():
-    draws = [draw(replace(OFF, hand_drop=0.4), 0, 1, f"s{i}", 100, 1).hidden for i in range(400)]
+    draws = [
+        draw_augmentation(replace(OFF, hand_drop=0.4), 0, 1, f"s{i}", 100, 1).hidden
+        for i in range(400)
+    ]
     counts = {part: sum(any(span[0] == part for span in one) for one in draws) for part in range(4)}
     assert counts[0] == counts[1] == 0
     assert 130 < counts[2] < 190 and 130 < counts[3] < 190
@@ -552,7 +576,7 @@ def test_hands_are_lost_apart_and_as_often_as_said():
 def test_a_cut_takes_one_run_of_frames_out():
     config, lengths = replace(OFF, frame_cut=0.4), []
     for number in range(200):
-        times = draw(config, 0, 1, f"s{number}", 100, 1).times
+        times = draw_augmentation(config, 0, 1, f"s{number}", 100, 1).times
         jumps = np.diff(times)
         assert (jumps != 1).sum() <= 1 and np.array_equal(times, times.round())
         lengths.append(len(times))

@@ -11,7 +11,7 @@ from data import corpus_writer
 from data.corpus import Corpus, read_sentences, sha256_of
 from data.corpus_writer import CorpusWriter
 from data.landmarks import PART_SLICES
-from data.npy_files import map_array, open_array
+from data.safe_npy import map_array, open_array
 from errors import DataError, UsageError
 
 FACTS = {"name": "tiny", "fps": 25, "aspect_ratio": 4 / 3, "made_by": {"command": "test"}}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.corpus import sha256_of
-from data.corpus_check import SHOWN, check_corpus
+from data.corpus_check import MAX_LINES_PER_KIND, check_corpus
 from data.corpus_writer import CorpusWriter
 
 SPLITS = {
@@ -260,12 +260,12 @@ def test_splits_that_are_empty_or_missing(tmp_path):
 
 
 def test_many_problems_of_a_kind_are_counted_not_all_listed(tmp_path):
-    rows = [(f"s{number}", "anna", "A B C", 4) for number in range(SHOWN + 7)]
+    rows = [(f"s{number}", "anna", "A B C", 4) for number in range(MAX_LINES_PER_KIND + 7)]
     report = check_corpus(write(tmp_path / "tiny", {"train": rows}))
     lines = [line for line in report.lines() if line.startswith("problem")]
-    assert len(lines) == SHOWN + 1
+    assert len(lines) == MAX_LINES_PER_KIND + 1
     assert lines[-1] == "problem: ... and 7 more of this kind (alignment)"
-    assert list(report.lines())[-1] == f"broken: {SHOWN + 7} problems"
+    assert list(report.lines())[-1] == f"broken: {MAX_LINES_PER_KIND + 7} problems"
 
 
 def test_lengths_and_room_for_ctc_are_told(make_corpus, tmp_path):

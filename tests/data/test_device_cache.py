@@ -9,14 +9,14 @@ from data.corpus import Corpus, Split
 from data.ctc_lengths import min_frames
 from data.ctc_targets import prepare_split
 from data.device_cache import CachedSplit, cached_bytes
-from data.landmarks import WHOLE, Layout, subset
+from data.landmarks import ALL_LANDMARKS, LandmarkSelection, subset
 from data.pipeline import FeaturePipeline
 from data.sentence_mixing import MixedSplit, mix_sentences
 from data.vocabulary import Vocabulary
 from errors import DataError
 
 CPU = torch.device("cpu")
-SOME = Layout(subset("arms"))
+SOME = LandmarkSelection(subset("arms"))
 
 
 @pytest.fixture
@@ -25,38 +25,41 @@ def split(tiny_corpus, monkeypatch) -> Split:
     return Corpus(tiny_corpus).split("train")
 
 
-def assert_same_batches(split: Split, resident: CachedSplit, layout: Layout, plan):
+def assert_same_batches(split: Split, resident: CachedSplit, selection: LandmarkSelection, plan):
     for indices in plan:
-        expected, found = load_batch(split, indices, layout), resident.batch(split, indices).to(CPU)
+        expected, found = (
+            load_batch(split, indices, selection),
+            resident.batch(split, indices).to(CPU),
+        )
         for name in ("landmarks", "detected", "lengths"):
             ours, theirs = getattr(found, name), getattr(expected, name)
             assert ours.dtype == theirs.dtype and torch.equal(ours, theirs), name
         assert found.indices is indices
 
 
-@pytest.mark.parametrize("layout", [WHOLE, SOME], ids=["whole", "some"])
-def test_gathered_batches_are_those_that_are_read(split, layout):
-    resident = CachedSplit(split, CPU, layout)
+@pytest.mark.parametrize("selection", [ALL_LANDMARKS, SOME], ids=["whole", "some"])
+def test_gathered_batches_are_those_that_are_read(split, selection):
+    resident = CachedSplit(split, CPU, selection)
     assert_same_batches(
         split,
         resident,
-        layout,
+        selection,
         [np.array([5, 0, 7]), np.array([11]), np.arange(12), np.array([3, 3])],
     )
-    assert resident.landmarks.nbytes + resident.detected.nbytes == cached_bytes([split], layout)
+    assert resident.landmarks.nbytes + resident.detected.nbytes == cached_bytes([split], selection)
 
 
-@pytest.mark.parametrize("layout", [WHOLE, SOME], ids=["whole", "some"])
+@pytest.mark.parametrize("selection", [ALL_LANDMARKS, SOME], ids=["whole", "some"])
 def test_joined_sentences_are_gathered_from_the_same_landmarks(
-    split, layout, make_corpus, tmp_path
+    split, selection, make_corpus, tmp_path
 ):
     annotations = [*["SUN", "RAIN"] * 4, "SUN RAIN WIND HOUSE SUN"]
     split = Corpus(make_corpus(tmp_path / "short", {"train": annotations})).split("train")
     mixed = mix_sentences(split, np.arange(9), 1.0, 0, 1, min_frames)
     assert (mixed.partners >= 0).sum() > 3
-    resident = CachedSplit(split, CPU, layout)
+    resident = CachedSplit(split, CPU, selection)
     assert resident.holds(mixed) and not resident.holds(split.subset([0, 1]))
-    assert_same_batches(mixed, resident, layout, [np.arange(9), np.array([2, 8]), np.array([8])])
+    assert_same_batches(mixed, resident, selection, [np.arange(9), np.array([2, 8]), np.array([8])])
 
 
 def test_training_sees_the_same_from_a_resident_split(split):
@@ -83,7 +86,7 @@ def test_nan_is_found_once_and_named_when_its_sentence_is_asked_for(split):
     landmarks[split.offsets[12] - 1, 11, 0] = np.inf
     broken = Split("train", split.sentences, landmarks, split.detected)
     resident = CachedSplit(broken, CPU)
-    assert_same_batches(broken, resident, WHOLE, [np.array([0, 1, 2, 3, 5, 10])])
+    assert_same_batches(broken, resident, ALL_LANDMARKS, [np.array([0, 1, 2, 3, 5, 10])])
     for index in (4, 11):
         with pytest.raises(DataError) as expected:
             load_batch(broken, np.array([0, index]))
@@ -120,12 +123,13 @@ def test_where_landmarks_stay_is_said(split, monkeypatch):
     assert "landmarks mapped" in FeaturePipeline(0.8, CPU).keep_resident([split])
     made = []
     monkeypatch.setattr(
-        "data.pipeline.CachedSplit", lambda split, device, layout: made.append((split, layout))
+        "data.pipeline.CachedSplit",
+        lambda split, device, selection: made.append((split, selection)),
     )
     needed = cached_bytes([split], SOME)
     for free, kept in ((2.1 * needed, [(split, SOME)]), (1.9 * needed, [])):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, free))
-        pipeline = FeaturePipeline(0.8, torch.device("cuda:0"), layout=SOME)
+        pipeline = FeaturePipeline(0.8, torch.device("cuda:0"), selection=SOME)
         said = pipeline.keep_resident([split])
         assert made == kept and ("resident on cuda:0" in said) == bool(kept)
         made.clear()

@@ -5,17 +5,17 @@ import pytest
 import torch
 
 from data.features import (
-    HIPS,
+    HIPS_Y,
     MIN_SHOULDER_WIDTH,
     body_coordinates,
     bridge_gaps,
     compute_features,
     feature_blocks,
     frame_mask,
+    gather_frames,
     left_hand_leads,
-    right_handed,
-    sentence_body,
-    take_frames,
+    mirror_left_handed,
+    normalize_landmarks,
 )
 from data.landmarks import FEATURE_BLOCKS, MIRRORED, NUM_FEATURES
 
@@ -89,12 +89,12 @@ def reference_body(landmarks: np.ndarray, detected: np.ndarray, aspect: float) -
     return body
 
 
-def reference_right_handed(body: np.ndarray) -> np.ndarray:
+def reference_mirror_left_handed(body: np.ndarray) -> np.ndarray:
     """The body, point by point in a mirror when the left wrist (15) is higher and moves more than
     the right one (16)."""
     raised, moved = [], []
     for wrist in (15, 16):
-        raised.append(sum(max(HIPS - frame[wrist, 1], 0) for frame in body))
+        raised.append(sum(max(HIPS_Y - frame[wrist, 1], 0) for frame in body))
         moved.append(
             sum(np.hypot(*(b[wrist, :2] - a[wrist, :2])) for a, b in itertools.pairwise(body))
         )
@@ -110,7 +110,7 @@ def reference_features(
     landmarks: np.ndarray, detected: np.ndarray, aspect: float = ASPECT
 ) -> np.ndarray:
     """Features (T, 6516) of one sentence."""
-    body = reference_right_handed(reference_body(landmarks, detected, aspect))
+    body = reference_mirror_left_handed(reference_body(landmarks, detected, aspect))
     frames = len(body)
     rows = []
     for t in range(frames):
@@ -331,7 +331,7 @@ def test_take_frames_picks_rows_of_each_sentence():
     x = torch.arange(2 * 3 * 2.0).reshape(2, 3, 2)
     index = torch.tensor([[2, 0, 0, 1], [1, 1, 2, 0]])
     expected = torch.stack([x[0][index[0]], x[1][index[1]]])
-    assert torch.equal(take_frames(x, index), expected)
+    assert torch.equal(gather_frames(x, index), expected)
 
 
 def test_frame_mask():
@@ -382,12 +382,12 @@ def test_a_left_handed_sentence_gets_the_features_of_its_mirror_image():
     assert left_hand_leads(bodies[0], batch[2]).tolist() == [True]
     assert left_hand_leads(bodies[1], batch[2]).tolist() == [False]
     (one, one_seen), (two, two_seen) = (
-        right_handed(body, b[1], b[2]) for body, b in zip(bodies, (batch, other), strict=True)
+        mirror_left_handed(body, b[1], b[2]) for body, b in zip(bodies, (batch, other), strict=True)
     )
     torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-4)
     assert torch.equal(one_seen, two_seen) and torch.equal(two, bodies[1])
     # A stream cannot know which hand will lead: nothing is mirrored there.
-    body, seen = sentence_body(*batch, ASPECT, causal=True)
+    body, seen = normalize_landmarks(*batch, ASPECT, causal=True)
     causal = body_coordinates(*batch, ASPECT, causal=True)
     assert left_hand_leads(causal, batch[2]).tolist() == [True]
     assert torch.equal(body, causal) and torch.equal(seen, batch[1])
@@ -399,7 +399,7 @@ def test_sentences_of_one_batch_are_turned_apart():
         two_wrists([(1, 1), (1, 1)], [(1, -1), (0, -1)]),
     )
     body, detected = torch.cat([left, right]), torch.tensor([[[True, True, False, True]] * 2] * 2)
-    found, seen = right_handed(body, detected, torch.tensor([2, 2]))
+    found, seen = mirror_left_handed(body, detected, torch.tensor([2, 2]))
     assert found[0, 1, 16].tolist() == [0.0, -1.0, 0.0] and found[0, 0, 16].tolist() == [
         -1.0,
         -1.0,

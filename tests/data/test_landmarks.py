@@ -1,4 +1,4 @@
-"""The landmark layout: facts of MediaPipe's own numbering, and feature columns worked out by hand."""
+"""The landmark selection: facts of MediaPipe's own numbering, and feature columns worked out by hand."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_parts_follow_one_another_and_fill_the_layout():
         slice(522, 543),
     ]
     assert landmarks.NUM_LANDMARKS == 33 + 468 + 21 + 21
-    assert (landmarks.BLOCK, landmarks.NUM_FEATURES) == (1629, 6516)
+    assert (landmarks.BLOCK_SIZE, landmarks.NUM_FEATURES) == (1629, 6516)
 
 
 def test_every_part_is_measured_from_a_point_of_its_own_and_carried_by_the_pose():

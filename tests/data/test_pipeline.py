@@ -8,8 +8,8 @@ from data.augmentation_config import AugmentationConfig
 from data.batching import load_batch
 from data.corpus import Corpus
 from data.ctc_targets import prepare_split
-from data.features import compute_features, feature_blocks, sentence_body
-from data.landmarks import BLOCK, NUM_FEATURES, WHOLE, Layout, subset
+from data.features import compute_features, feature_blocks, normalize_landmarks
+from data.landmarks import ALL_LANDMARKS, BLOCK_SIZE, NUM_FEATURES, LandmarkSelection, subset
 from data.pipeline import FeaturePipeline, feature_statistics
 from data.vocabulary import Vocabulary
 from models.config import ModelConfig
@@ -139,15 +139,15 @@ ALL_OF_IT = {
     "names", [("arms",), ("brows", "left_hand"), ("pose_all", "eyes", "right_hand")]
 )
 def test_features_of_some_landmarks_are_those_of_the_whole_vector(train, names, causal):
-    layout = Layout({index for name in names for index in subset(name)})
-    assert len(layout) < 130
+    selection = LandmarkSelection({index for name in names for index in subset(name)})
+    assert len(selection) < 130
     for config in (AugmentationConfig(enabled=False), AugmentationConfig(**ALL_OF_IT)):
-        pipelines = [FeaturePipeline(0.8, CPU, causal, one) for one in (WHOLE, layout)]
+        pipelines = [FeaturePipeline(0.8, CPU, causal, one) for one in (ALL_LANDMARKS, selection)]
         plan = [np.arange(8), np.arange(8, 12)]
         for whole, some in zip(
             *(p.augmented_batches(train, plan, config, 0, 1) for p in pipelines), strict=True
         ):
-            expected = whole.features[:, :, torch.from_numpy(layout.whole_columns)]
+            expected = whole.features[:, :, torch.from_numpy(selection.full_columns)]
             torch.testing.assert_close(some.features, expected, atol=1e-6, rtol=1e-5)
             assert torch.equal(some.detected, whole.detected) and torch.equal(
                 some.lengths, whole.lengths
@@ -158,19 +158,21 @@ def test_a_sentence_that_is_mirrored_as_its_left_hand_leads(train):
     """Each kept landmark's mirror image is kept, too."""
     batch = load_batch(train.split, np.arange(4))
     batch.landmarks[..., 0] = 1 - batch.landmarks[..., 0]
-    layout = Layout(subset("brows"))
+    selection = LandmarkSelection(subset("brows"))
     whole = compute_features(batch.landmarks, batch.detected, batch.lengths, 0.8)
-    some = batch.landmarks[:, :, torch.from_numpy(layout.landmarks)]
-    body, _ = sentence_body(some, batch.detected, batch.lengths, 0.8, layout=layout)
-    found = feature_blocks(body, batch.lengths, layout)
+    some = batch.landmarks[:, :, torch.from_numpy(selection.landmarks)]
+    body, _ = normalize_landmarks(some, batch.detected, batch.lengths, 0.8, selection=selection)
+    found = feature_blocks(body, batch.lengths, selection)
     torch.testing.assert_close(
-        found, whole[:, :, torch.from_numpy(layout.whole_columns)], atol=1e-6, rtol=1e-5
+        found, whole[:, :, torch.from_numpy(selection.full_columns)], atol=1e-6, rtol=1e-5
     )
 
 
 def test_the_whole_layout_is_the_contracts():
-    assert WHOLE.block == BLOCK and WHOLE.whole_columns.tolist() == list(range(NUM_FEATURES))
-    assert WHOLE.columns(np.array([0, 1629, 6515])).tolist() == [0, 1629, 6515]
+    assert ALL_LANDMARKS.block_size == BLOCK_SIZE and ALL_LANDMARKS.full_columns.tolist() == list(
+        range(NUM_FEATURES)
+    )
+    assert ALL_LANDMARKS.columns_in_selection(np.array([0, 1629, 6515])).tolist() == [0, 1629, 6515]
 
 
 @pytest.mark.parametrize(
@@ -187,21 +189,21 @@ def test_a_model_reads_the_same_from_its_own_landmarks(train, settings):
     }
     config = ModelConfig(**sizes, conformer_width=8, **settings)
     model = I3DTeacher(config, 6).eval()
-    layout = Layout(model.landmarks_read)
-    model.read_from(layout)
+    selection = LandmarkSelection(model.landmarks_read)
+    model.read_from(selection)
     outputs = []
-    for pipeline in (FeaturePipeline(0.8, CPU), FeaturePipeline(0.8, CPU, layout=layout)):
+    for pipeline in (FeaturePipeline(0.8, CPU), FeaturePipeline(0.8, CPU, selection=selection)):
         (batch,) = pipeline.batches(train.split, [np.arange(5)])
         outputs.append(model(batch.features, batch.lengths, batch.detected).log_probs)
     torch.testing.assert_close(outputs[1], outputs[0])
 
 
 def test_statistics_of_some_landmarks_leave_the_others_as_they_are(train):
-    layout = Layout(subset("arms"))
+    selection = LandmarkSelection(subset("arms"))
     whole = feature_statistics(FeaturePipeline(0.8, CPU), train.split)
-    mean, std = feature_statistics(FeaturePipeline(0.8, CPU, layout=layout), train.split)
+    mean, std = feature_statistics(FeaturePipeline(0.8, CPU, selection=selection), train.split)
     kept = torch.zeros(NUM_FEATURES, dtype=torch.bool)
-    kept[layout.whole_columns] = True
+    kept[selection.full_columns] = True
     torch.testing.assert_close(mean[kept], whole[0][kept])
     torch.testing.assert_close(std[kept], whole[1][kept])
     assert not mean[~kept].any() and (std[~kept] == 1).all()
