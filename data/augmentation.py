@@ -192,7 +192,7 @@ class Augmenter:
         table = generator("noise table").standard_normal(
             (_NOISE_ROWS, BLOCK_SIZE), dtype=np.float32
         )
-        self._table = torch.from_numpy(table[:, selection.values]).to(device)
+        self._table = torch.from_numpy(table[:, selection.coordinate_columns]).to(device)
         self._mirrored = torch.tensor(selection.mirrored, device=device)
         self._mirrored_parts = torch.tensor(MIRRORED_PARTS, device=device)
         self._flip = torch.tensor([-1.0, 1.0, 1.0], device=device)
