@@ -206,6 +206,6 @@ def sentence_lengths(split: Split, indices: np.ndarray) -> np.ndarray:
 def not_finite_error(split: Split, index: int) -> DataError:
     """The error for a sentence with NaN or infinity, to be raised by the caller."""
     return DataError(
-        f"{split.name} sentence {split.sentences[index].id}: landmarks hold NaN or infinite values; "
-        "run `prepare_data.py check` on the corpus to find all problems"
+        f"{split.name} sentence {split.sentences[index].id}: landmarks hold NaN or infinite "
+        "values; run `prepare_data.py check` on the corpus to find all problems"
     )

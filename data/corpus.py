@@ -262,8 +262,8 @@ class Corpus:
     def verify(self, names: Iterable[str]) -> list[str]:
         """Compare the SHA-256 of each file of the given splits with corpus.json.
 
-        This reads all of the files (about 1 GB/s). If some files were changed, `fingerprint` changes
-        too, so that it identifies the files as they are now.
+        This reads all of the files (about 1 GB/s). If some files were changed, `fingerprint` is
+        updated, so that it identifies the files as they are now.
 
         Returns the names of the changed files. Raises DataError when a file cannot be read.
         """

@@ -183,7 +183,7 @@ class CorpusWriter:
         return self
 
     def split(self, name: str) -> SplitWriter:
-        """The writer of one split, made at the first call. Raises DataError for an unusable name."""
+        """The writer of a split; the first call makes it. Raises DataError for an unusable name."""
         if not name.isidentifier():  # the name becomes part of file names
             raise DataError(f"{name!r} cannot be the name of a split: expected train, dev or test")
         if name not in self._splits:

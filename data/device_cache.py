@@ -1,8 +1,9 @@
 """Landmarks that stay in GPU memory for the whole run.
 
-Without the cache every batch is read from disk and copied to the GPU. With it a batch is only a list
-of row numbers: the GPU gathers the frames from its own memory. The train split of PHOENIX-2014 takes
-2.6 GB with all 543 landmarks, and 0.4 GB with those that the default teacher uses.
+Without the cache every batch is read from disk and copied to the GPU. With it a batch is only a
+list of row numbers, and the GPU gathers the frames from its own memory. The train split of
+PHOENIX-2014 takes 2.6 GB with all 543 landmarks, and 0.4 GB with those that the default teacher
+uses.
 """
 
 from collections.abc import Sequence

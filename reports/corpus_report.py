@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from data.corpus import Corpus, Split
-from data.corpus_check import MAX_LINES_PER_KIND, CorpusReport
+from data.corpus_check import MAX_LINES, CorpusReport
 from data.ctc_lengths import TIME_STRIDE, required_steps
 from data.landmarks import PARTS
 from reports.html_page import png, table, write_page
@@ -52,12 +52,11 @@ def _findings(report: CorpusReport) -> list[str]:
     for title, found in (("problem", report.problems), ("warning", report.warnings)):
         for kind, texts in found.items():
             lines += [
-                f"<p class='{title}'>{title}: {escape(text)}</p>"
-                for text in texts[:MAX_LINES_PER_KIND]
+                f"<p class='{title}'>{title}: {escape(text)}</p>" for text in texts[:MAX_LINES]
             ]
-            if len(texts) > MAX_LINES_PER_KIND:
+            if len(texts) > MAX_LINES:
                 lines.append(
-                    f"<p class='{title}'>... and {len(texts) - MAX_LINES_PER_KIND} more of this kind ({escape(kind)})</p>"
+                    f"<p class='{title}'>... and {len(texts) - MAX_LINES} more of this kind ({escape(kind)})</p>"
                 )
     verdict = (
         f"broken: {report.problem_count} problems"

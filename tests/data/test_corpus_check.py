@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.corpus import sha256_of
-from data.corpus_check import MAX_LINES_PER_KIND, check_corpus
+from data.corpus_check import MAX_LINES, check_corpus
 from data.corpus_writer import CorpusWriter
 
 SPLITS = {
@@ -90,7 +90,7 @@ def test_the_table_tells_what_is_there(tmp_path):
     assert " ".join(lines[4].split()).startswith("test 1 30 0.00 30 30.0 30 1 3 4 3 100.0 %")
     assert lines[-1] == "ok"
     assert warnings(path) == [
-        "split 'test' has 2 glosses (3 of 4 tokens) that train never shows, each an error in WER: NEW, OTHER"
+        "split 'test' has 2 glosses (3 of 4 tokens) that are not in train; each token is an error in WER: NEW, OTHER"
     ]
 
 
@@ -98,12 +98,12 @@ def test_a_changed_file_is_found_by_its_hash(tmp_path):
     path = write(tmp_path / "tiny")
     change(path, "dev.landmarks", (0, 40, 0), 0.123, hashes=False)
     assert problems(path) == [
-        "dev.landmarks.npy is not the file that was written: its SHA-256 differs from corpus.json's"
+        "dev.landmarks.npy was changed: its SHA-256 differs from corpus.json"
     ]
     assert list(check_corpus(path).lines())[-1] == "broken: 1 problem"
     text = (path / "train.csv").read_text()
     (path / "train.csv").write_text(text.replace("HELLO", "HALLO"))
-    assert any("train.csv is not the file that was written" in line for line in problems(path))
+    assert any("train.csv was changed" in line for line in problems(path))
 
 
 def test_hashes_that_are_not_there_are_a_problem(tmp_path):
@@ -260,12 +260,12 @@ def test_splits_that_are_empty_or_missing(tmp_path):
 
 
 def test_many_problems_of_a_kind_are_counted_not_all_listed(tmp_path):
-    rows = [(f"s{number}", "anna", "A B C", 4) for number in range(MAX_LINES_PER_KIND + 7)]
+    rows = [(f"s{number}", "anna", "A B C", 4) for number in range(MAX_LINES + 7)]
     report = check_corpus(write(tmp_path / "tiny", {"train": rows}))
     lines = [line for line in report.lines() if line.startswith("problem")]
-    assert len(lines) == MAX_LINES_PER_KIND + 1
+    assert len(lines) == MAX_LINES + 1
     assert lines[-1] == "problem: ... and 7 more of this kind (alignment)"
-    assert list(report.lines())[-1] == f"broken: {MAX_LINES_PER_KIND + 7} problems"
+    assert list(report.lines())[-1] == f"broken: {MAX_LINES + 7} problems"
 
 
 def test_lengths_and_room_for_ctc_are_told(make_corpus, tmp_path):
@@ -278,6 +278,6 @@ def test_lengths_and_room_for_ctc_are_told(make_corpus, tmp_path):
     }
     notes = list(check_corpus(make_corpus(tmp_path / "lengths", splits)).notes())
     assert notes == [
-        "train: shortest 'train-00' (20), longest 'train-02' (61); CTC is tightest in 'train-01': 6 steps, 5 needed",
+        "train: shortest 'train-00' (20), longest 'train-02' (61); fewest spare CTC steps in 'train-01': 6 steps, 5 needed",
         "train sentences by frames: 20-29: 2, 60-69: 1",
     ]
