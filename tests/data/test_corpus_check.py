@@ -97,9 +97,7 @@ def test_the_table_tells_what_is_there(tmp_path):
 def test_a_changed_file_is_found_by_its_hash(tmp_path):
     path = write(tmp_path / "tiny")
     change(path, "dev.landmarks", (0, 40, 0), 0.123, hashes=False)
-    assert problems(path) == [
-        "dev.landmarks.npy was changed: its SHA-256 differs from corpus.json"
-    ]
+    assert problems(path) == ["dev.landmarks.npy was changed: its SHA-256 differs from corpus.json"]
     assert list(check_corpus(path).lines())[-1] == "broken: 1 problem"
     text = (path / "train.csv").read_text()
     (path / "train.csv").write_text(text.replace("HELLO", "HALLO"))
