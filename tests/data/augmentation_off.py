@@ -30,7 +30,7 @@ OFF = AugmentationConfig(
 
 
 def unchanged_draw(frames: int, **changes) -> AugmentationDraw:
-    """A draw that changes nothing but what is given."""
+    """A draw for a sentence of `frames` frames that changes nothing, except for `changes`."""
     identity = AugmentationDraw(
         times=np.arange(frames, dtype=np.float32),
         linear=np.eye(2, dtype=np.float32),

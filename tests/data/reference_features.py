@@ -13,8 +13,8 @@ from data.landmarks import MIRRORED
 
 ASPECT = 0.8
 POSE, FACE, LEFT, RIGHT = range(4)
-# first landmark, landmark after the last, root of the fourth block, pose landmark it is carried
-# along with
+# For each part: its first landmark, the landmark after its last, its root for the fourth block, and
+# its anchor in the pose.
 PARTS = {
     POSE: (0, 33, 0, None),
     FACE: (33, 501, 201, 0),
@@ -24,8 +24,10 @@ PARTS = {
 
 
 def fill_gaps(values: list, seen: list[bool]) -> list:
-    """One value (an array) a frame, interpolated where not seen, held at the ends, zeros when never
-    seen."""
+    """Interpolate the frames that are not seen, hold the ends, and give zeros if none is seen.
+
+    values: one array per frame.
+    """
     filled = []
     for t in range(len(values)):
         before = [s for s in range(t + 1) if seen[s]]
@@ -45,12 +47,11 @@ def fill_gaps(values: list, seen: list[bool]) -> list:
 
 
 def reference_body(landmarks: np.ndarray, detected: np.ndarray, aspect: float) -> np.ndarray:
-    """Body coordinates (T, 543, 3) of one sentence, frame by frame and point by point, as
-    data/features.py defines them."""
+    """Body coordinates (T, 543, 3) of one sentence."""
     frames = len(landmarks)
     image = landmarks.astype(np.float64).copy()
-    image[:, :, 0] *= aspect  # into image heights
-    image[:, :, 2] *= aspect  # z comes in image widths
+    image[:, :, 0] *= aspect  # from image widths to image heights
+    image[:, :, 2] *= aspect  # z is in image widths, too
     body = np.zeros_like(image)
     for part, (start, stop, _, anchor) in PARTS.items():
         for point in range(start, stop):
@@ -68,7 +69,7 @@ def reference_body(landmarks: np.ndarray, detected: np.ndarray, aspect: float) -
         for t in range(frames)
         if detected[t, POSE]
     )
-    # Of an even number the lower of the middle two
+    # The median: of an even number of widths the lower of the middle two
     unit = widths[(len(widths) - 1) // 2] if widths else 1.0
     unit = max(unit, MIN_SHOULDER_WIDTH)
     for t in range(frames):
@@ -82,8 +83,7 @@ def reference_body(landmarks: np.ndarray, detected: np.ndarray, aspect: float) -
 
 
 def mirror_if_left_handed(body: np.ndarray) -> np.ndarray:
-    """The body, point by point in a mirror when the left wrist (15) is higher and moves more than
-    the right one (16)."""
+    """Mirror the body if the left wrist (15) is higher and moves more than the right one (16)."""
     raised, moved = [], []
     for wrist in (15, 16):
         raised.append(sum(max(HIPS_Y - frame[wrist, 1], 0) for frame in body))
@@ -119,7 +119,10 @@ def reference_features(
 
 
 def random_sentence(seed: int, frames: int, lost: dict[int, slice | list[int]] | None = None):
-    """landmarks (T, 543, 3) with zeros where a part is lost, detected (T, 4)."""
+    """Random landmarks (T, 543, 3) and detected (T, 4).
+
+    lost: the frames in which each part is not detected; its landmarks are zeros there.
+    """
     random = np.random.default_rng(seed)
     landmarks = random.uniform(0.1, 0.9, size=(frames, 543, 3)).astype(np.float32)
     landmarks[:, 11, 0] += 0.5  # shoulders apart
@@ -131,7 +134,7 @@ def random_sentence(seed: int, frames: int, lost: dict[int, slice | list[int]] |
 
 
 def batch_of(sentences):
-    """Zero-padded tensors landmarks, detected, lengths."""
+    """A batch of sentences: tensors landmarks and detected, padded with zeros, and lengths."""
     longest = max(len(landmarks) for landmarks, _ in sentences)
     landmarks = np.zeros((len(sentences), longest, 543, 3), dtype=np.float32)
     detected = np.zeros((len(sentences), longest, 4), dtype=bool)

@@ -74,7 +74,7 @@ def test_a_rotation_by_90_degrees_worked_out_by_hand():
     turn = np.array([[0, -1], [1, 0]], dtype=np.float32)
     found, _, _ = Augmenter(OFF)(body, random_detected(1, 1), [unchanged_draw(1, linear=turn)])
     assert found[0, 0, 7].tolist() == [-2.0, 1.0, 3.0]
-    assert not found[0, 0, 8].any(), "turned about the origin, which is between the shoulders"
+    assert not found[0, 0, 8].any(), "the body rotates about the origin, between the shoulders"
 
 
 def test_scale_and_shift_worked_out_by_hand():
@@ -126,7 +126,7 @@ def test_frames_after_the_end_hold_the_last_frame_and_its_noise():
     alone, _, _ = Augmenter(config)(body[1:], detected[1:], draws[1:])
     padded = feature_blocks(found, lengths)[1, :5]
     assert torch.equal(padded, feature_blocks(alone, lengths[1:])[0]), (
-        "no leak into the last derivatives"
+        "the padding does not change the last derivatives"
     )
 
 
@@ -143,9 +143,9 @@ def test_a_mirrored_body_worked_out_by_hand():
     body[:, :, 33 + 61], body[:, :, 33 + 291] = (
         torch.tensor([-0.2, -1.0, 0.1]),
         torch.tensor([0.3, -1.1, 0.2]),
-    )  # mouth's corners
+    )  # corners of the mouth
     body[:, :, 33 + 1] = torch.tensor([0.1, -1.2, -0.1])  # the tip of the nose
-    detected[:, 1, 2] = False  # the left hand is lost in one frame
+    detected[:, 1, 2] = False  # the left hand is not detected in draw frame
     found, seen, _ = Augmenter(OFF)(
         body.clone(), detected.clone(), [unchanged_draw(3), unchanged_draw(3, mirror=True)]
     )

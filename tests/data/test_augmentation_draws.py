@@ -30,7 +30,7 @@ def test_speed_divides_the_length_and_spreads_the_positions_evenly():
     for number in range(20):
         slow = draw_augmentation(replace(OFF, speed=(0.5, 1)), 0, 1, f"s{number}", 400, 1).times
         fast = draw_augmentation(replace(OFF, speed=(1, 2)), 0, 1, f"s{number}", 400, 1).times
-        # the same place in both ranges: all of [1, 2] is twice as fast as [0.5, 1]
+        # The key is the same, so both speeds lie at the same place of their ranges: twice as fast.
         assert len(slow) / len(fast) == pytest.approx(2, abs=0.01)
         for times in (slow, fast):
             np.testing.assert_allclose(times, np.linspace(0, 399, len(times)), atol=1e-3)
@@ -43,10 +43,10 @@ def test_lengths_cover_the_range_of_speeds_and_stay_inside():
     )
     assert lengths.min() >= round(200 / 1.3) and lengths.max() <= round(200 / 0.75)
     assert lengths.min() < 200 / 1.27 and lengths.max() > 200 / 0.77
-    # as often faster as slower by the same factor: log speed is uniform
+    # The logarithm of the speed is uniform: a factor and its inverse are equally likely.
     middle = 200 / math.exp((math.log(0.75) + math.log(1.3)) / 2)
     assert 0.42 < (lengths > middle).mean() < 0.58
-    # A third would be slower than 1 if speed itself were uniform
+    # If the speed itself were uniform, a third of the speeds would be below 1.
     wide = replace(OFF, speed=(0.5, 2))
     assert (
         0.43
@@ -104,7 +104,7 @@ def test_drawn_matrices_scale_first_and_then_rotate():
     angles, scales, aspects = [], [], []
     for number in range(300):
         linear = draw_augmentation(config, 0, 1, f"s{number}", 5, 1).linear.astype(np.float64)
-        x, y = np.linalg.norm(linear, axis=0)  # images of the axes
+        x, y = np.linalg.norm(linear, axis=0)  # lengths of the images of the axes
         rotation = linear / [x, y]
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(2), atol=1e-6)
         assert np.linalg.det(rotation) == pytest.approx(1, abs=1e-6)
@@ -166,11 +166,11 @@ def test_drifts_are_slow_and_have_the_configured_deviation():
         [draw_augmentation(config, 0, 1, str(number), 200, 1).drift for number in range(100)]
     )
     assert drifts.shape == (100, 2, 200, 5)
-    # Between two drawn places the spread is smaller, 0.86 of a place's in the mean over the way.
+    # Between two drawn offsets the deviation is smaller: on average 0.86 of the one at an offset.
     assert drifts[..., :2].std() == pytest.approx(0.086, rel=0.03)
     assert drifts[..., 2:].std() == pytest.approx(math.radians(20) * 0.86, rel=0.03)
-    # Eased over ten frames, a step is at most 0.15 of the way between two places; those are seldom
-    # 6 deviations apart.
+    # A step between two frames is at most 0.15 of the difference of two offsets. Two offsets seldom
+    # differ by 6 deviations.
     assert np.abs(np.diff(drifts[..., :2], axis=2)).max() < 0.15 * 0.6
     assert abs(np.corrcoef(drifts[..., 0].ravel(), drifts[..., 1].ravel())[0, 1]) < 0.05
     assert (
@@ -196,7 +196,9 @@ def test_fingers_are_folded_with_the_configured_probability():
         ]
     )
     assert kept.shape == (300, 2, 5) and ((kept.mean(0) > 0.7) & (kept.mean(0) < 0.9)).all()
-    assert np.abs(np.corrcoef(kept.reshape(300, 10).T) - np.eye(10)).max() < 0.25, "each on its own"
+    assert np.abs(np.corrcoef(kept.reshape(300, 10).T) - np.eye(10)).max() < 0.25, (
+        "the fingers are independent"
+    )
 
 
 def test_a_time_mask_hides_all_parts_in_one_run_of_frames():

@@ -61,7 +61,7 @@ def test_a_rotation_is_the_matrix_exponential_of_its_cross_product():
 
 def test_a_hand_drifts_with_its_arm_and_turns_about_its_wrist():
     drift = np.zeros((2, 3, 5), np.float32)
-    # The left hand in the second frame: a quarter turn in the image plane
+    # The left hand in the second frame turns by 90 degrees in the image plane.
     drift[0, 1] = 0.25, -0.5, 0, 0, math.pi / 2
     body = random_body(1, 3)
     found, _, _ = Augmenter(replace(OFF, hand_drift=1, hand_turn=90))(
@@ -86,7 +86,9 @@ def test_drift_is_the_same_for_a_selection_of_landmarks():
         body[:, :, selection.landmarks].clone(), detected, draws
     )[0]
     assert torch.equal(few, whole[:, :, selection.landmarks])
-    assert torch.equal(whole[1, 5:], whole[1, 5:6].expand(4, -1, -1)), "held behind the end"
+    assert torch.equal(whole[1, 5:], whole[1, 5:6].expand(4, -1, -1)), (
+        "the last frame is held after the end"
+    )
 
 
 def test_a_folded_finger_lies_on_its_base_and_the_others_stay():
@@ -104,12 +106,12 @@ def test_a_folded_finger_lies_on_its_base_and_the_others_stay():
 
 def test_only_the_hidden_spans_become_undetected():
     detected = torch.ones(2, 6, 4, dtype=torch.bool)
-    detected[0, 0, 0] = detected[1, 5, 1] = False  # lost in the recording
+    detected[0, 0, 0] = detected[1, 5, 1] = False  # not detected in the recording
     stored, expected = detected.clone(), detected.clone()
     found = hide_parts(
         detected, [unchanged_draw(6), unchanged_draw(6, hidden=((2, 1, 3), (3, 4, 6)))]
     )
-    assert torch.equal(detected, stored), "the stored values stay"
+    assert torch.equal(detected, stored), "the stored values stay unchanged"
     expected[1, 1:3, 2] = expected[1, 4:6, 3] = False
     assert torch.equal(found, expected)
 

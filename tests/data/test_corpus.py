@@ -86,10 +86,10 @@ def test_counts_must_match_corpus_json(tmp_path):
     path = write_corpus(tmp_path / "tiny")
     text = (path / "train.csv").read_text()
     (path / "train.csv").write_text(text.replace("s2|ben|3", "s2|ben|4"))
-    with pytest.raises(DataError, match=r"split 'train' has 9 frames, corpus\.json says 8"):
+    with pytest.raises(DataError, match=r"split 'train' has 9 frames, but corpus\.json lists 8"):
         Corpus(path)
     (path / "train.csv").write_text(text.replace("s2|ben|3|WORLD\n", ""))
-    with pytest.raises(DataError, match=r"split 'train' has 1 sentences, corpus\.json says 2"):
+    with pytest.raises(DataError, match=r"split 'train' has 1 sentences, but corpus\.json lists 2"):
         Corpus(path)
 
 
@@ -141,7 +141,7 @@ def test_the_fingerprint_changes_with_any_value(tmp_path):
         ),
         (
             "id|signer|frames|annotation\ns1|anna|3|X\ns1|ben|4|Y\n",
-            "line 3: id 's1' stands there twice",
+            "line 3: the id 's1' is already in use",
         ),
     ],
 )

@@ -48,7 +48,7 @@ def test_undetected_parts_are_stored_as_zeros(tmp_path):
     assert (stored[2, PART_SLICES["right_hand"]] != 0).all()
     assert (stored[1, :522] != 0).all()
     np.testing.assert_array_equal(stored_detected, detected)
-    np.testing.assert_array_equal(landmarks, original)  # the caller's array is not touched
+    np.testing.assert_array_equal(landmarks, original)  # the caller's array stays unchanged
 
 
 def test_float16_landmarks_of_the_caller_stay_unchanged(tmp_path):
@@ -68,7 +68,10 @@ def test_float16_landmarks_of_the_caller_stay_unchanged(tmp_path):
         (("a\udc80", "anna", "X"), "unprintable"),  # a file name that is not UTF-8
         (("s1", "an\nna", "X"), "signer 'an\\nna'"),
         (("s1", "anna", "  "), "annotation '' is empty"),
-        (("s1", "anna", ["thank you"]), "gloss 'thank you'"),  # would be read back as two
+        (
+            ("s1", "anna", ["thank you"]),
+            "gloss 'thank you'",
+        ),  # it would be read back as two glosses
         (("s1", "anna", ["A", ""]), "gloss ''"),
     ],
 )
@@ -85,7 +88,7 @@ def test_an_id_is_unique_in_a_split_but_not_between_splits(tmp_path):
     with CorpusWriter(tmp_path / "tiny", **FACTS) as writer:
         writer.split("train").add("s1", "anna", "X", *recording(3))
         writer.split("dev").add("s1", "anna", "X", *recording(3))
-        with pytest.raises(DataError, match="train sentence 's1': this id was already written"):
+        with pytest.raises(DataError, match="train sentence 's1': this id is already in the split"):
             writer.split("train").add("s1", "ben", "Y", *recording(3))
 
 

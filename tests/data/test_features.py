@@ -27,7 +27,7 @@ def test_padding_does_not_change_the_features():
         frames = len(sentence[0])
         alone = compute_features(*batch_of([sentence]), ASPECT)[0]
         torch.testing.assert_close(together[row, :frames], alone, atol=1e-6, rtol=0)
-        assert not together[row, frames:].any(), "zeros behind the end"
+        assert not together[row, frames:].any(), "zeros after the end"
 
 
 def test_values_after_the_end_of_a_sentence_have_no_effect():
@@ -53,7 +53,7 @@ def test_features_do_not_depend_on_place_and_size_in_the_image(name):
 
 
 def test_features_do_not_depend_on_the_aspect_ratio():
-    """The same body filmed with 4:3 and with 16:9 has other fractions and the same features."""
+    """A body filmed in 4:3 and in 16:9 has different image fractions and the same features."""
     landmarks, detected = SENTENCES["hand lost inside"]
     wide = landmarks.copy()
     wide[..., [0, 2]] *= (4 / 3) / (16 / 9)
@@ -65,10 +65,16 @@ def test_features_do_not_depend_on_the_aspect_ratio():
 
 def test_velocity_and_acceleration_worked_out_by_hand():
     body = torch.zeros(1, 5, 543, 3)
-    body[0, :, 40, 0] = torch.tensor([0.0, 2.0, 4.0, 6.0, 8.0])  # uniform
-    body[0, :, 41, 1] = torch.tensor([0.0, 1.0, 4.0, 9.0, 16.0])  # t squared
+    body[0, :, 40, 0] = torch.tensor([0.0, 2.0, 4.0, 6.0, 8.0])  # uniform motion
+    body[0, :, 41, 1] = torch.tensor([0.0, 1.0, 4.0, 9.0, 16.0])  # accelerated motion: t squared
     blocks = feature_blocks(body, torch.tensor([5])).reshape(5, len(FEATURE_BLOCKS), 543, 3)
-    assert blocks[:, 1, 40, 0].tolist() == [1.0, 2.0, 2.0, 2.0, 1.0]  # the ends repeat outward
+    assert blocks[:, 1, 40, 0].tolist() == [
+        1.0,
+        2.0,
+        2.0,
+        2.0,
+        1.0,
+    ]  # the first and the last frame repeat
     assert blocks[:, 2, 40, 0].tolist() == [2.0, 0.0, 0.0, 0.0, -2.0]
     assert blocks[:, 1, 41, 1].tolist() == [0.5, 2.0, 4.0, 6.0, 3.5]
     assert blocks[:, 2, 41, 1].tolist() == [1.0, 2.0, 2.0, 2.0, -7.0]

@@ -25,7 +25,7 @@ def test_coordinates_after_the_end_hold_the_last_frame():
 
 def test_an_undetected_hand_follows_its_arm():
     landmarks = np.zeros((1, 3, 543, 3), dtype=np.float32)
-    landmarks[0, :, 15, 0] = [0.2, 0.5, 0.4]  # the pose wrist swings out and back
+    landmarks[0, :, 15, 0] = [0.2, 0.5, 0.4]  # the wrist of the pose moves out and back
     landmarks[0, :, 501:522, 0] = landmarks[0, :, 15:16, 0] + np.array([[0.1], [0.0], [0.3]])
     landmarks[0, :, 501:522, 2] = np.array([[0.5], [0.0], [0.7]])
     landmarks[0, 1, 501:522] = 0
@@ -35,7 +35,9 @@ def test_an_undetected_hand_follows_its_arm():
         torch.from_numpy(landmarks), torch.from_numpy(detected), torch.tensor([3])
     )
     assert bridged[0, 1, 501:522, 0].tolist() == pytest.approx([0.5 + (0.1 + 0.3) / 2] * 21)
-    assert bridged[0, 1, 501:522, 2].tolist() == pytest.approx([0.6] * 21)  # z has its own root
+    assert bridged[0, 1, 501:522, 2].tolist() == pytest.approx(
+        [0.6] * 21
+    )  # z is relative to the hand's own root
 
 
 def test_a_hand_that_is_never_detected_lies_in_its_wrist():
@@ -72,7 +74,7 @@ def test_one_bad_frame_does_not_change_the_unit():
     spoilt = landmarks.copy()
     spoilt[2, 11] = (5.0, 0.5, 0)
     lost = spoilt.copy(), detected.copy()
-    lost[1][[0, 1], POSE] = False  # bridged widths do not vote
+    lost[1][[0, 1], POSE] = False  # frames without a pose do not count for the median
     good = body_coordinates(*batch_of([(landmarks, detected)]), ASPECT)
     for sentence in ((spoilt, detected), lost):
         bad = body_coordinates(*batch_of([sentence]), ASPECT)

@@ -26,10 +26,10 @@ def test_the_hand_that_is_higher_and_moves_more_leads():
         (moving_high, still_low, True),
         (moving_high, moving_low, True),
         (still_low, moving_high, False),
-        (still_high, moving_low, False),  # higher, but it only rests there
-        (moving_low, still_high, False),  # moves more, but below
+        (still_high, moving_low, False),  # higher, but it does not move
+        (moving_low, still_high, False),  # moves more, but lower
         (moving_high, moving_high, False),
-        ([(0.0, 0.8), (0.5, 0.8), (0.0, 0.8)], [(0.0, 1.0)] * 3, False),  # hardly higher
+        ([(0.0, 0.8), (0.5, 0.8), (0.0, 0.8)], [(0.0, 1.0)] * 3, False),  # not clearly higher
         ([(0.0, 0.7), (0.5, 0.7), (0.0, 0.7)], [(0.0, 1.0)] * 3, True),
         ([(0.0, 9.0), (0.0, 3.0), (0.0, 9.0)], [(0.0, 3.0)] * 3, False),  # both below the hips
     ]
@@ -53,7 +53,7 @@ def test_a_left_handed_sentence_gets_the_features_of_its_mirror_image():
     )
     torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-4)
     assert torch.equal(one_seen, two_seen) and torch.equal(two, bodies[1])
-    # A stream cannot know which hand will lead: nothing is mirrored there.
+    # Streaming recognition cannot know which hand will lead, so nothing is mirrored.
     body, seen = normalize_landmarks(*batch, ASPECT, causal=True)
     causal = body_coordinates(*batch, ASPECT, causal=True)
     assert left_hand_leads(causal, batch[2]).tolist() == [True]

@@ -45,7 +45,7 @@ def test_batches_come_in_the_order_of_the_plan(train, count):
             )
 
 
-def test_statistics_equal_those_of_all_frames_joined(train):
+def test_statistics_equal_those_of_all_frames_together(train):
     joined = (
         torch.cat([features_of(train.split, index) for index in range(len(train.split))])
         .double()
@@ -57,7 +57,7 @@ def test_statistics_equal_those_of_all_frames_joined(train):
     np.testing.assert_allclose(std.numpy(), joined.std(0), atol=1e-4, rtol=1e-3)
 
 
-def test_statistics_of_a_large_split_come_from_sentences_spread_over_it(train):
+def test_statistics_of_a_large_split_use_every_nth_sentence(train):
     frames = int(train.split.lengths.sum())
     found = feature_statistics(FeaturePipeline(0.8, CPU), train.split, max_frames=frames // 3)
     every_third = train.split.subset(range(0, len(train.split), 3))
@@ -66,7 +66,7 @@ def test_statistics_of_a_large_split_come_from_sentences_spread_over_it(train):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_without_augmentation_the_batches_are_the_plain_ones(train):
+def test_disabled_augmentation_gives_the_plain_batches(train):
     plan = [np.array([3, 4])]
     pipeline = FeaturePipeline(0.8, CPU)
     (plain,) = pipeline.batches(train.split, plan)
@@ -112,7 +112,7 @@ def test_augmented_sentences_can_always_be_aligned(train):
         assert batch.frames == int(batch.lengths.sum())
 
 
-def test_a_reader_abandoned_in_the_middle_ends(train):
+def test_the_reading_thread_ends_when_the_iteration_stops_early(train):
     batches = FeaturePipeline(0.8, CPU).batches(
         train.split, [np.array([index]) for index in range(12)]
     )
@@ -120,9 +120,9 @@ def test_a_reader_abandoned_in_the_middle_ends(train):
     batches.close()
 
 
-# ---------------------------------------------------------------- features of some landmarks alone
+# ------------------------------------------------ features of a selection of landmarks
 
-ALL_OF_IT = {
+ALL_CHANGES = {
     "mirror": 0.5,
     "time_mask": 0.2,
     "hand_drop": 0.5,
@@ -138,10 +138,10 @@ ALL_OF_IT = {
 @pytest.mark.parametrize(
     "names", [("arms",), ("brows", "left_hand"), ("pose_all", "eyes", "right_hand")]
 )
-def test_features_of_some_landmarks_are_those_of_the_whole_vector(train, names, causal):
+def test_features_of_a_selection_equal_those_of_all_landmarks(train, names, causal):
     selection = LandmarkSelection({index for name in names for index in subset(name)})
     assert len(selection) < 130
-    for config in (AugmentationConfig(enabled=False), AugmentationConfig(**ALL_OF_IT)):
+    for config in (AugmentationConfig(enabled=False), AugmentationConfig(**ALL_CHANGES)):
         pipelines = [FeaturePipeline(0.8, CPU, causal, one) for one in (ALL_LANDMARKS, selection)]
         plan = [np.arange(8), np.arange(8, 12)]
         for whole, some in zip(
@@ -154,8 +154,8 @@ def test_features_of_some_landmarks_are_those_of_the_whole_vector(train, names, 
             )
 
 
-def test_a_sentence_that_is_mirrored_as_its_left_hand_leads(train):
-    """Each kept landmark's mirror image is kept, too."""
+def test_a_left_handed_sentence_is_mirrored_in_a_selection_too(train):
+    """A selection contains the mirror image of each of its landmarks."""
     batch = load_batch(train.split, np.arange(4))
     batch.landmarks[..., 0] = 1 - batch.landmarks[..., 0]
     selection = LandmarkSelection(subset("brows"))
@@ -168,7 +168,7 @@ def test_a_sentence_that_is_mirrored_as_its_left_hand_leads(train):
     )
 
 
-def test_the_whole_layout_is_the_contracts():
+def test_the_selection_of_all_landmarks_has_all_feature_columns():
     assert ALL_LANDMARKS.block_size == BLOCK_SIZE and ALL_LANDMARKS.full_columns.tolist() == list(
         range(NUM_FEATURES)
     )
@@ -179,7 +179,7 @@ def test_the_whole_layout_is_the_contracts():
     "settings",
     [{}, {"part_encoder": "graph", "hand_blocks": "position"}, {"face_subset": "face_all"}],
 )
-def test_a_model_reads_the_same_from_its_own_landmarks(train, settings):
+def test_a_model_predicts_the_same_from_a_selection_of_its_landmarks(train, settings):
     sizes = {
         "pose_width": 8,
         "face_width": 8,
@@ -198,7 +198,7 @@ def test_a_model_reads_the_same_from_its_own_landmarks(train, settings):
     torch.testing.assert_close(outputs[1], outputs[0])
 
 
-def test_statistics_of_some_landmarks_leave_the_others_as_they_are(train):
+def test_statistics_of_a_selection_are_0_and_1_for_the_other_landmarks(train):
     selection = LandmarkSelection(subset("arms"))
     whole = feature_statistics(FeaturePipeline(0.8, CPU), train.split)
     mean, std = feature_statistics(FeaturePipeline(0.8, CPU, selection=selection), train.split)

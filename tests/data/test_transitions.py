@@ -9,8 +9,7 @@ RIGHT = slice(522, 543)
 
 
 def clip(values, detected=True):
-    """A recording whose landmarks in frame t are all values[t]; detected: for all parts, or (T,)
-    for the right hand."""
+    """A recording: all landmarks of frame t are values[t]. detected: of the right hand, (T,)."""
     landmarks = np.broadcast_to(
         np.array(values, np.float16)[:, None, None], (len(values), 543, 3)
     ).copy()
@@ -49,7 +48,7 @@ def test_a_hand_that_only_one_frame_has_is_taken_from_the_nearer_frame():
     # positions 0, 1/3, 2/3, 1, 4/3, 5/3, 2 over the frames 4 (detected), 8 (lost), 6 (detected)
     landmarks, detected = change_speed(*clip([4, 8, 6], [True, False, True]), speed=3 / 7)
     assert detected[:, 3].tolist() == [True, True, False, False, False, True, True]
-    # Never half of a hand and half of zeros
+    # A hand is never interpolated with zeros.
     np.testing.assert_allclose(landmarks[:, 530, 2], [4, 4, 0, 0, 0, 6, 6])
     np.testing.assert_allclose(
         landmarks[:, 0, 0], [4, 16 / 3, 20 / 3, 8, 22 / 3, 20 / 3, 6], rtol=1e-6
