@@ -81,12 +81,12 @@ def test_drift_is_the_same_for_a_selection_of_landmarks():
     config, selection = replace(OFF, hand_drift=0.1, hand_turn=20), LandmarkSelection([13, 14, 19])
     body, detected = random_body(2, 9), random_detected(2, 9)
     draws = [draw_augmentation(config, 0, 1, "a", 9, 1), draw_augmentation(config, 0, 1, "b", 6, 1)]
-    whole = Augmenter(config)(body.clone(), detected, draws)[0]
-    few = Augmenter(config, selection=selection)(
+    full = Augmenter(config)(body.clone(), detected, draws)[0]
+    selected = Augmenter(config, selection=selection)(
         body[:, :, selection.landmarks].clone(), detected, draws
     )[0]
-    assert torch.equal(few, whole[:, :, selection.landmarks])
-    assert torch.equal(whole[1, 5:], whole[1, 5:6].expand(4, -1, -1)), (
+    assert torch.equal(selected, full[:, :, selection.landmarks])
+    assert torch.equal(full[1, 5:], full[1, 5:6].expand(4, -1, -1)), (
         "the last frame is held after the end"
     )
 

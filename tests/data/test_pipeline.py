@@ -144,13 +144,13 @@ def test_features_of_a_selection_equal_those_of_all_landmarks(train, names, caus
     for config in (AugmentationConfig(enabled=False), AugmentationConfig(**ALL_CHANGES)):
         pipelines = [FeaturePipeline(0.8, CPU, causal, one) for one in (ALL_LANDMARKS, selection)]
         plan = [np.arange(8), np.arange(8, 12)]
-        for whole, some in zip(
+        for full, selected in zip(
             *(p.augmented_batches(train, plan, config, 0, 1) for p in pipelines), strict=True
         ):
-            expected = whole.features[:, :, torch.from_numpy(selection.full_columns)]
-            torch.testing.assert_close(some.features, expected, atol=1e-6, rtol=1e-5)
-            assert torch.equal(some.detected, whole.detected) and torch.equal(
-                some.lengths, whole.lengths
+            expected = full.features[:, :, torch.from_numpy(selection.full_columns)]
+            torch.testing.assert_close(selected.features, expected, atol=1e-6, rtol=1e-5)
+            assert torch.equal(selected.detected, full.detected) and torch.equal(
+                selected.lengths, full.lengths
             )
 
 
@@ -159,12 +159,12 @@ def test_a_left_handed_sentence_is_mirrored_in_a_selection_too(train):
     batch = load_batch(train.split, np.arange(4))
     batch.landmarks[..., 0] = 1 - batch.landmarks[..., 0]
     selection = LandmarkSelection(subset("brows"))
-    whole = compute_features(batch.landmarks, batch.detected, batch.lengths, 0.8)
-    some = batch.landmarks[:, :, torch.from_numpy(selection.landmarks)]
-    body, _ = normalize_landmarks(some, batch.detected, batch.lengths, 0.8, selection=selection)
+    full = compute_features(batch.landmarks, batch.detected, batch.lengths, 0.8)
+    selected = batch.landmarks[:, :, torch.from_numpy(selection.landmarks)]
+    body, _ = normalize_landmarks(selected, batch.detected, batch.lengths, 0.8, selection=selection)
     found = feature_blocks(body, batch.lengths, selection)
     torch.testing.assert_close(
-        found, whole[:, :, torch.from_numpy(selection.full_columns)], atol=1e-6, rtol=1e-5
+        found, full[:, :, torch.from_numpy(selection.full_columns)], atol=1e-6, rtol=1e-5
     )
 
 
@@ -200,10 +200,10 @@ def test_a_model_predicts_the_same_from_a_selection_of_its_landmarks(train, sett
 
 def test_statistics_of_a_selection_are_0_and_1_for_the_other_landmarks(train):
     selection = LandmarkSelection(subset("arms"))
-    whole = feature_statistics(FeaturePipeline(0.8, CPU), train.split)
+    full = feature_statistics(FeaturePipeline(0.8, CPU), train.split)
     mean, std = feature_statistics(FeaturePipeline(0.8, CPU, selection=selection), train.split)
     kept = torch.zeros(NUM_FEATURES, dtype=torch.bool)
     kept[selection.full_columns] = True
-    torch.testing.assert_close(mean[kept], whole[0][kept])
-    torch.testing.assert_close(std[kept], whole[1][kept])
+    torch.testing.assert_close(mean[kept], full[0][kept])
+    torch.testing.assert_close(std[kept], full[1][kept])
     assert not mean[~kept].any() and (std[~kept] == 1).all()
