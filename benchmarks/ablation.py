@@ -31,14 +31,14 @@ from benchmarks.machine import describe_machine
 from benchmarks.results import add_json_option, figure_name, finish
 from command_line import Parser
 from data.corpus import Corpus
-from data.landmarks import WHOLE
+from data.landmarks import ALL_LANDMARKS
 from errors import DataError, UsageError, run_script
 from training.config import check_types, merge_overrides
 
 VARIANTS = Path(__file__).with_suffix(".yaml")
 
 
-def clip_centred(landmarks, detected, lengths, aspect_ratio, causal=False, layout=WHOLE):
+def clip_centred(landmarks, detected, lengths, aspect_ratio, causal=False, selection=ALL_LANDMARKS):
     """Instead of body coordinates: image coordinates less the shoulders' mean over the clip, lost
     parts left at zero, which is what a plain model reads. Shapes as of
     data.features.body_coordinates; x and y divided by a typical shoulder width."""
@@ -52,23 +52,23 @@ def clip_centred(landmarks, detected, lengths, aspect_ratio, causal=False, layou
     inside = frame_mask(lengths, x.shape[1]) & detected[..., 0]
     count = inside.sum(1).clamp(min=1)[:, None]
     centre = (
-        x[:, :, [layout.left_shoulder, layout.right_shoulder]].mean(2) * inside[..., None]
+        x[:, :, [selection.left_shoulder, selection.right_shoulder]].mean(2) * inside[..., None]
     ).sum(1) / count  # (B, 3)
     x = (x - centre[:, None, None]) / 0.3
     for column, part in enumerate(PARTS):
-        x[:, :, layout.part_slices[part]] *= detected[..., column, None, None]
+        x[:, :, selection.part_slices[part]] *= detected[..., column, None, None]
     last = (lengths - 1)[:, None]
     hold = torch.minimum(torch.arange(x.shape[1])[None].to(last), last)
     return x.gather(1, hold[:, :, None, None].expand(x.shape))
 
 
-def as_recorded(body, detected, lengths, layout=WHOLE):
-    """Instead of right_handed: nothing is mirrored."""
+def as_recorded(body, detected, lengths, selection=ALL_LANDMARKS):
+    """Instead of mirror_left_handed: nothing is mirrored."""
     return body, detected
 
 
-PATCHES = {"clip_centred": {"body_coordinates": clip_centred, "right_handed": as_recorded}}
-PATCHES["as_recorded"] = {"right_handed": as_recorded}
+PATCHES = {"clip_centred": {"body_coordinates": clip_centred, "mirror_left_handed": as_recorded}}
+PATCHES["as_recorded"] = {"mirror_left_handed": as_recorded}
 
 
 def read_variants(path: Path) -> dict[str, tuple[dict, str | None]]:

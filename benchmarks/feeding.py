@@ -33,7 +33,7 @@ from command_line import Parser
 from data.augmentation_config import AugmentationConfig
 from data.batching import load_batch, padding_waste, plan_by_frames, plan_epoch
 from data.device_cache import CachedSplit
-from data.landmarks import WHOLE
+from data.landmarks import ALL_LANDMARKS
 from data.pipeline import FeaturePipeline
 from errors import run_script
 from training.resume import plan_start
@@ -87,22 +87,22 @@ def feeders(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, Callable[[], 
 
     def read() -> int:
         return sum(
-            int(load_batch(trainer.epoch_train.split, indices, known.layout).lengths.sum())
+            int(load_batch(trainer.epoch_train.split, indices, known.selection).lengths.sum())
             for indices in plan
         )
 
     ways = {"reading": read}
-    resident = CachedSplit(trainer.train.split, trainer.device, known.layout)
-    for layout, where in (
-        (known.layout, "mapped"),
-        (known.layout, "resident"),
-        (WHOLE, "mapped_whole"),
+    resident = CachedSplit(trainer.train.split, trainer.device, known.selection)
+    for selection, where in (
+        (known.selection, "mapped"),
+        (known.selection, "resident"),
+        (ALL_LANDMARKS, "mapped_whole"),
     ):
         for config, how in (
             (AugmentationConfig(enabled=False), "plain"),
             (AugmentationConfig(), "augmented"),
         ):
-            pipeline = FeaturePipeline(known.aspect_ratio, known.device, known.causal, layout)
+            pipeline = FeaturePipeline(known.aspect_ratio, known.device, known.causal, selection)
             pipeline.resident = [resident] if where == "resident" else []
 
             def feed(pipeline=pipeline, config=config) -> int:

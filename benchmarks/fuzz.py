@@ -217,7 +217,7 @@ def corpus_target(folder: Path) -> Target:
 
 
 def npy_target(folder: Path) -> Target:
-    from data.npy_files import map_array
+    from data.safe_npy import map_array
     from data.sources.landmark_files import read_npy
 
     arrays = [

@@ -29,7 +29,7 @@ from benchmarks.results import add_json_option, figure_name, finish
 from command_line import Parser
 from data.batching import load_batch
 from data.corpus import Corpus
-from data.features import HIPS, body_coordinates, right_handed
+from data.features import HIPS_Y, body_coordinates, mirror_left_handed
 from data.landmarks import LEFT_SHOULDER, NOSE, RIGHT_HAND_WRIST, RIGHT_SHOULDER, RIGHT_WRIST
 from errors import run_script
 
@@ -73,7 +73,9 @@ def measure(corpus: Corpus, sentences: int) -> dict[str, float]:
     for index in chosen:
         batch = load_batch(split, np.array([index]))
         body = body_coordinates(batch.landmarks, batch.detected, batch.lengths, corpus.aspect_ratio)
-        body, detected = (tensor[0] for tensor in right_handed(body, batch.detected, batch.lengths))
+        body, detected = (
+            tensor[0] for tensor in mirror_left_handed(body, batch.detected, batch.lengths)
+        )
         sentence, hand = split.sentences[index], detected[:, 3].numpy()
         values["frames"].append(len(body) / len(sentence.glosses))
         if len(body) < 5:
@@ -83,7 +85,7 @@ def measure(corpus: Corpus, sentences: int) -> dict[str, float]:
         )
         speed = torch.linalg.vector_norm((body[1:] - body[:-1])[:, RIGHT_WRIST, :2], dim=-1).numpy()
         values["speed"] += speed.tolist()
-        raised = (body[:, RIGHT_WRIST, 1] < HIPS).numpy()
+        raised = (body[:, RIGHT_WRIST, 1] < HIPS_Y).numpy()
         raised_frames += int(raised.sum())
         lost_frames += int((raised & ~hand).sum())
         values["gaps"] += runs(raised & ~hand)

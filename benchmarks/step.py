@@ -24,7 +24,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.results import add_json_option, finish
 from benchmarks.speed import BATCH, FRAMES, STEPS, median_seconds
 from command_line import Parser
-from data.landmarks import Layout
+from data.landmarks import LandmarkSelection
 from errors import run_script
 from models.config import ModelConfig
 from models.cpu_kernels import Linear
@@ -83,10 +83,10 @@ class Step:
     def __init__(self, device: torch.device, precision: str = "fp32"):
         self.device, self.precision = device, Precision(precision, device)
         self.model = I3DTeacher(ModelConfig(), CLASSES).to(device).train()
-        layout = Layout(self.model.landmarks_read)
-        self.model.read_from(layout)
+        selection = LandmarkSelection(self.model.landmarks_read)
+        self.model.read_from(selection)
         self.optimizer, self.loss = make_optimizer(self.model, Config()), TeacherLoss(1.0, 1.0, 8.0)
-        self.features = torch.randn(BATCH, FRAMES, 4 * layout.block, device=device)
+        self.features = torch.randn(BATCH, FRAMES, 4 * selection.block_size, device=device)
         self.lengths = torch.full((BATCH,), FRAMES, device=device)
         self.targets = torch.randint(1, CLASSES, (BATCH, GLOSSES), device=device)
         self.target_lengths = torch.full((BATCH,), GLOSSES, device=device)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
+from training.saved_config import read_config
 
-from data.augmentation import draw
+from data.augmentation import draw_augmentation
 from data.augmentation_config import AugmentationConfig
 from data.corpus import sha256_of
 from data.ctc_lengths import ctc_steps, min_frames
@@ -20,7 +21,6 @@ from distillation.soft_targets import SoftTargetRequest, SoftTargetWriter
 from errors import DataError
 from inference.opened_checkpoint import CheckpointOnCorpus, open_checkpoint_on_corpus
 from models.build import is_causal
-from training.saved_config import read_config
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _steps(
             frames = sentence.frames
             if view:
                 frames = len(
-                    draw(
+                    draw_augmentation(
                         ranges, seed, view, sentence.id, frames, min_frames(sentence.glosses)
                     ).times
                 )

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from data.corpus import sha256_of
-from data.npy_files import open_array
+from data.safe_npy import open_array
 from errors import DataError, UsageError
 
 FORMAT_VERSION = 1

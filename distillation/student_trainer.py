@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from training.saved_config import read_config
 
-from data.augmentation import drawn_frames
+from data.augmentation import augmented_frames
 from data.corpus import Corpus, sha256_of
 from data.ctc_lengths import ctc_steps, min_frames
 from data.device_transfer import on_device
@@ -36,7 +37,6 @@ from models.i3d_teacher import TeacherOutput, count_parameters
 from training.distributed import Ranks
 from training.losses import distillation_per_step
 from training.resume import CONTINUE, FRESH, Start
-from training.saved_config import read_config
 from training.setup import Run, prepare_run
 from training.trainer import Trainer
 
@@ -80,7 +80,7 @@ class OnlineTeacher:
         """The plan's batches as this epoch augments them, and what the teacher says of the same
         sentences."""
         pipeline, epoch = trainer.pipeline, trainer.progress.epoch
-        self.model.to(pipeline.device).read_from(pipeline.layout)
+        self.model.to(pipeline.device).read_from(pipeline.selection)
         drawn = (
             trainer.epoch_train,
             plan,
@@ -95,7 +95,7 @@ class OnlineTeacher:
             return
         # The same draws on features that may look ahead: as long, frame for frame.
         other = FeaturePipeline(
-            pipeline.aspect_ratio, pipeline.device, self.causal, pipeline.layout
+            pipeline.aspect_ratio, pipeline.device, self.causal, pipeline.selection
         )
         other.resident = pipeline.resident
         other = other.augmented_batches(*drawn)
@@ -162,7 +162,9 @@ class StoredTeacher:
             rows = [self.targets.read(split.name, one.id, view) for one in sentences]
             steps = [  # as the batch has them, on the device
                 ctc_steps(
-                    drawn_frames(ranges, seed, view, one.id, one.frames, min_frames(one.glosses))
+                    augmented_frames(
+                        ranges, seed, view, one.id, one.frames, min_frames(one.glosses)
+                    )
                 )
                 for one in sentences
             ]

@@ -18,11 +18,12 @@ import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
+from training.saved_config import read_config
 
 from data.batching import load_batch
 from data.corpus import Corpus, Split, describe_corpus, sha256_of
 from data.ctc_targets import prepare_split
-from data.features import feature_blocks, sentence_body
+from data.features import feature_blocks, normalize_landmarks
 from data.landmarks import LAYOUT
 from data.vocabulary import Vocabulary
 from decoding.greedy import greedy_decode
@@ -31,7 +32,6 @@ from errors import DataError, UsageError
 from inference.onnx_model import FORMAT_VERSION, INPUTS, OUTPUTS, ExportedModel, write_decoder
 from models.build import is_causal, load_model, model_kind
 from models.checkpoint import load_checkpoint
-from training.saved_config import read_config
 
 OPSET = 17
 TOLERANCE = 1e-4  # between torch and the exported file, of log-probabilities
@@ -63,7 +63,9 @@ class LandmarkModel(nn.Module):
         self, landmarks: Tensor, detected: Tensor, lengths: Tensor
     ) -> tuple[Tensor, Tensor]:
         """landmarks float32 (B, T, 543, 3), detected bool (B, T, 4), lengths int64 (B,)."""
-        body, detected = sentence_body(landmarks, detected, lengths, self.aspect_ratio, self.causal)
+        body, detected = normalize_landmarks(
+            landmarks, detected, lengths, self.aspect_ratio, self.causal
+        )
         output = self.model(feature_blocks(body, lengths), lengths, detected)
         return output.log_probs, output.lengths
 

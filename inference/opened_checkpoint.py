@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from training.saved_config import read_config
 
 from data.corpus import Corpus
 from data.ctc_targets import PreparedSplit, prepare_split
@@ -20,7 +21,6 @@ from models.build import is_causal, load_model
 from models.checkpoint import load_checkpoint
 from models.devices import Precision, choose_device
 from training.config import Config
-from training.saved_config import read_config
 from training.setup import open_corpus
 
 # Weight and gloss bonus of a language model that the beam is given though dev did not choose one.

@@ -4,7 +4,7 @@ a seen part."""
 import torch
 from torch import Tensor, nn
 
-from data.landmarks import BLOCK, NUM_COORDINATES, NUM_FEATURES, Layout
+from data.landmarks import BLOCK_SIZE, NUM_COORDINATES, NUM_FEATURES, LandmarkSelection
 from models.cpu_kernels import Linear
 from models.masking import MaskedBatchNorm
 
@@ -29,13 +29,13 @@ class PartEncoder(nn.Module):
     @property
     def landmarks_read(self) -> list[int]:
         """Of the 543, those that are read."""
-        return sorted({column % BLOCK // NUM_COORDINATES for column in self.columns.tolist()})
+        return sorted({column % BLOCK_SIZE // NUM_COORDINATES for column in self.columns.tolist()})
 
-    def read_from(self, layout: Layout) -> None:
-        """Take features of the layout's landmarks from now on, beside the whole ones."""
-        self.places = torch.from_numpy(layout.columns(self.columns.cpu().numpy())).to(
-            self.columns.device
-        )
+    def read_from(self, selection: LandmarkSelection) -> None:
+        """Take features of the selection's landmarks from now on, beside the whole ones."""
+        self.places = torch.from_numpy(
+            selection.columns_in_selection(self.columns.cpu().numpy())
+        ).to(self.columns.device)
 
     def forward(
         self, features: Tensor, mean: Tensor, inverse_std: Tensor, seen: Tensor, mask: Tensor
@@ -104,10 +104,10 @@ class PartEncoderModel(nn.Module):
         """Of the 543, those that the model reads."""
         return {index for encode in self.parts for index in encode.landmarks_read}
 
-    def read_from(self, layout: Layout) -> None:
-        """Take features of the layout's landmarks from now on, beside the whole ones."""
+    def read_from(self, selection: LandmarkSelection) -> None:
+        """Take features of the selection's landmarks from now on, beside the whole ones."""
         for encode in self.parts:
-            encode.read_from(layout)
+            encode.read_from(selection)
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Standardise by these from now on: mean and std (6516,) of the train split's features."""

@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from data.corpus import Corpus, Split
-from data.corpus_check import SHOWN, TIME_STRIDE, CorpusReport
-from data.ctc_lengths import required_steps
+from data.corpus_check import MAX_LINES, CorpusReport
+from data.ctc_lengths import TIME_STRIDE, required_steps
 from data.landmarks import PARTS
 from reports.html_page import png, table, write_page
 from reports.skeleton import draw_skeleton
@@ -51,10 +51,12 @@ def _findings(report: CorpusReport) -> list[str]:
     lines = []
     for title, found in (("problem", report.problems), ("warning", report.warnings)):
         for kind, texts in found.items():
-            lines += [f"<p class='{title}'>{title}: {escape(text)}</p>" for text in texts[:SHOWN]]
-            if len(texts) > SHOWN:
+            lines += [
+                f"<p class='{title}'>{title}: {escape(text)}</p>" for text in texts[:MAX_LINES]
+            ]
+            if len(texts) > MAX_LINES:
                 lines.append(
-                    f"<p class='{title}'>... and {len(texts) - SHOWN} more of this kind ({escape(kind)})</p>"
+                    f"<p class='{title}'>... and {len(texts) - MAX_LINES} more of this kind ({escape(kind)})</p>"
                 )
     verdict = (
         f"broken: {report.problem_count} problems"

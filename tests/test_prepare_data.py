@@ -485,7 +485,7 @@ def test_exit_codes_and_lines_of_the_script(tmp_path, isolated):
     (isolated / "train.landmarks.npy").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     broken = script("check", isolated)
     assert (broken.returncode, broken.stderr) == (3, "")
-    assert "problem: train.landmarks.npy is not the file that was written" in broken.stdout
+    assert "problem: train.landmarks.npy was changed" in broken.stdout
     assert broken.stdout.endswith("broken: 1 problem\n")
     data = script("compose", "--input", tmp_path / "nowhere", "--output", tmp_path / "out")
     assert data.returncode == 3

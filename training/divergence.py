@@ -47,13 +47,13 @@ def dump_batches(
                 "ids": [sentence.id for sentence in sentences],
                 "glosses": [list(sentence.glosses) for sentence in sentences],
                 "classes": [split.targets[index] for index in batch.indices],
-                "losses": ranks.share(list(losses[start : start + len(batch.whole)])),
+                "losses": ranks.share(list(losses[start : start + len(batch.global_indices)])),
                 "features": batch.features.cpu(),
                 "detected": batch.detected.cpu(),
                 "lengths": batch.lengths.cpu(),
             }
         )
-        start += len(batch.whole)
+        start += len(batch.global_indices)
     gathered = [batch for part in ranks.gather_on_rank_0(content) for batch in part if batch["ids"]]
     try:
         if ranks.is_rank_0:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data.augmentation import drawn_frames
+from data.augmentation import augmented_frames
 from data.batching import plan_by_frames, plan_epoch
 from data.ctc_lengths import min_frames
 from data.ctc_targets import PreparedSplit, prepare_split
@@ -83,7 +83,7 @@ class EpochPlan:
         config, (seed, drawn) = self._config.augmentation, self._draw_key(epoch)
         sentences = [train.split.sentences[index] for index in self.trainable]
         frames = [
-            drawn_frames(config, seed, drawn, one.id, one.frames, min_frames(one.glosses))
+            augmented_frames(config, seed, drawn, one.id, one.frames, min_frames(one.glosses))
             for one in sentences
         ]
         return np.array(frames, dtype=np.int64)

@@ -12,7 +12,7 @@ from data.corpus import Corpus
 from data.ctc_lengths import ctc_steps
 from data.ctc_targets import PreparedSplit, prepare_split
 from data.keyed_random import key
-from data.landmarks import Layout
+from data.landmarks import LandmarkSelection
 from data.pipeline import FeaturePipeline, feature_statistics
 from data.vocabulary import Vocabulary
 from decoding.length_normalization import LengthNormalization
@@ -87,9 +87,9 @@ def prepare_run(
     if not any(dev.references):
         raise DataError(f"{corpus.path}: the dev split has no glosses to score")
     model = _model_of(start, vocabulary, device)
-    layout = Layout({*model.landmarks_read, *extra_landmarks})
-    model.read_from(layout)
-    pipeline = FeaturePipeline(corpus.aspect_ratio, device, is_causal(config.model), layout)
+    selection = LandmarkSelection({*model.landmarks_read, *extra_landmarks})
+    model.read_from(selection)
+    pipeline = FeaturePipeline(corpus.aspect_ratio, device, is_causal(config.model), selection)
     trainer = make_trainer(
         config,
         corpus,

@@ -22,7 +22,7 @@ from data.corpus import Corpus
 from data.ctc_targets import PreparedSplit, pad_targets
 from data.device_transfer import HostCopies, on_device
 from data.keyed_random import key
-from data.pipeline import FeatureBatch, FeaturePipeline, empty_share
+from data.pipeline import FeatureBatch, FeaturePipeline, placeholder_batch
 from data.vocabulary import Vocabulary
 from decoding.greedy import best_path
 from decoding.length_normalization import LengthNormalization
@@ -172,7 +172,7 @@ class Trainer:
         # Dropout is keyed by (seed, epoch, update): a continued run has the same masks.
         dropout = self.ranks.random_stream("dropout")
         torch.manual_seed(key(options.seed, progress.epoch, progress.group, dropout) % 2**63)
-        sizes = [len(batch.whole) for batch in batches]
+        sizes = [len(batch.global_indices) for batch in batches]
         self.optimizer.zero_grad(set_to_none=True)
         own_losses: list[Tensor] = []
         paths: list[Tensor] = []
@@ -245,12 +245,12 @@ class Trainer:
         with contextlib.closing(self.batches([share for share in shares if len(share)])) as own:
             for group in groups:
                 fed = []
-                for whole in group:
-                    has_share = len(self.ranks.share(whole)) > 0
-                    batch = (
-                        next(own) if has_share else empty_share(self.device, self.pipeline.layout)
-                    )
-                    fed.append(dataclasses.replace(batch, whole=whole))
+                for indices in group:
+                    if len(self.ranks.share(indices)):
+                        batch = next(own)
+                    else:
+                        batch = placeholder_batch(self.device, self.pipeline.selection)
+                    fed.append(dataclasses.replace(batch, global_indices=indices))
                 yield fed
 
     def batches(self, plan: list[np.ndarray]) -> Generator[FeatureBatch, None, None]:
@@ -277,7 +277,7 @@ class Trainer:
         losses, norm, *paths = update.figures.read()
         self.progress.record_hypotheses(update.batches, paths[::2], paths[1::2])
         sentences = self.train.split.sentences
-        ids = [sentences[index].id for batch in update.batches for index in batch.whole]
+        ids = [sentences[index].id for batch in update.batches for index in batch.global_indices]
         self.progress.record_update(update.group, losses.tolist(), float(norm), ids)
         if self.progress.bad_updates >= MAX_BAD_UPDATES:
             self._raise_divergence(update, losses.tolist())

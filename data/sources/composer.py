@@ -26,7 +26,7 @@ from tqdm import tqdm
 from data.corpus import Corpus, Split
 from data.corpus_writer import CorpusWriter
 from data.keyed_random import generator
-from data.transitions import bridge, resample
+from data.transitions import change_speed, transition
 from errors import DataError, UsageError
 
 SPEEDS = (0.8, 1.25)  # a recording is played at a random speed between these
@@ -327,10 +327,10 @@ def join(
     """
     pieces = []
     for landmarks, detected in recordings:
-        played = resample(landmarks, detected, float(random.uniform(*SPEEDS)))
+        played = change_speed(landmarks, detected, float(random.uniform(*SPEEDS)))
         if pieces:
             pieces.append(
-                bridge(
+                transition(
                     pieces[-1], played, int(random.integers(BRIDGE_FRAMES[0], BRIDGE_FRAMES[1] + 1))
                 )
             )

@@ -17,7 +17,7 @@ from data.landmarks import (
     PARTS,
     RIGHT_SHOULDER,
 )
-from data.npy_files import map_array
+from data.safe_npy import map_array
 from data.sources.safe_npz import FREE_BYTES, MAX_EXPANSION, read_npz
 from errors import DataError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.npy_files import read_array_header
+from data.safe_npy import read_array_header
 from errors import DataError
 
 # Times the archive's size: landmarks of a signer of whom nothing but a hand is seen give 20

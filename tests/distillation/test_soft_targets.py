@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import distillation.export
-from data.augmentation import draw
+from data.augmentation import draw_augmentation
 from data.augmentation_config import AugmentationConfig
 from data.corpus import Corpus
 from distillation.export import SoftTargetExportRequest, export_soft_targets
@@ -98,7 +98,9 @@ def test_views_are_the_augmentation_of_their_epoch(export, tmp_path, tiny_corpus
     sentences = Corpus(tiny_corpus).split("train").sentences
     for sentence in sentences:
         for view in (1, 2):
-            times = draw(AugmentationConfig(), 5, view, sentence.id, sentence.frames, 1).times
+            times = draw_augmentation(
+                AugmentationConfig(), 5, view, sentence.id, sentence.frames, 1
+            ).times
             assert (
                 abs(len(targets.read("train", sentence.id, view)) - math.ceil(len(times) / 4)) <= 1
             )

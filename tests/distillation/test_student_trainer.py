@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from training.saved_config import read_config
 
 import evaluate
 from data.corpus import Corpus, sha256_of
@@ -20,7 +21,6 @@ from models.i3d_teacher import I3DTeacher
 from models.student import Student
 from training.resume import plan_start
 from training.run import execute
-from training.saved_config import read_config
 
 MODEL = {
     "pose_width": 8,
@@ -133,7 +133,7 @@ def test_the_teacher_reads_the_batch_that_the_student_sees(settings, finished_ru
     checkpoint = load_checkpoint(finished_run / "best_model.pth")
     teacher = I3DTeacher(read_config(checkpoint, "").model, 6).eval()
     teacher.load_state_dict(checkpoint["model"])
-    teacher.read_from(trainer.pipeline.layout)
+    teacher.read_from(trainer.pipeline.selection)
     before = {name: tensor.clone() for name, tensor in trainer.guide.model.state_dict().items()}
     for batch in trainer.batches(trainer.begin_epoch(1)[0]):
         assert isinstance(batch, GuidedBatch)
@@ -162,7 +162,7 @@ def test_a_causal_students_teacher_takes_resident_landmarks_too(settings, monkey
     plan = trainer.begin_epoch(1)[0]
     expected = [batch.soft for batch in trainer.batches(plan)]
     trainer.pipeline.resident = [
-        CachedSplit(trainer.train.split, torch.device("cpu"), trainer.pipeline.layout)
+        CachedSplit(trainer.train.split, torch.device("cpu"), trainer.pipeline.selection)
     ]
     monkeypatch.setattr("data.pipeline.load_batch", None)
     for batch, soft in zip(trainer.batches(plan), expected, strict=True):
@@ -178,7 +178,7 @@ def test_stored_targets_are_of_the_batch_that_the_student_sees(
     checkpoint = load_checkpoint(finished_run / "best_model.pth")
     teacher = I3DTeacher(read_config(checkpoint, "").model, 6).eval()
     teacher.load_state_dict(checkpoint["model"])
-    teacher.read_from(trainer.pipeline.layout)
+    teacher.read_from(trainer.pipeline.selection)
     shown = []
     for epoch in (1, 2, 3):
         trainer.progress.epoch = epoch

@@ -26,7 +26,7 @@ def test_the_page_says_what_the_check_says_and_brings_its_pictures(make_corpus, 
     page = page_of(corpus, tmp_path / "page.html")
     for line in check_corpus(corpus).notes():
         assert line.split(":")[0] in page
-    assert "split &#x27;dev&#x27; has 1 glosses (1 of 1 tokens) that train never shows" in page
+    assert "split &#x27;dev&#x27; has 1 glosses (1 of 1 tokens) that are not in train" in page
     assert "whole: no problems were found" in page
     pictures = re.findall("src='data:image/png;base64,([^']+)'", page)
     assert len(pictures) == 1 + 2 + 1  # the plots, two sentences of train and one of dev

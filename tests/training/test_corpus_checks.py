@@ -92,7 +92,7 @@ def test_with_skip_bad_the_others_are_trained_on(spoilt, tiny_settings, execute_
     assert all(tensor.isfinite().all() for tensor in model.values()), "nor in the statistics"
     train, pipeline = (
         Corpus(spoilt).split("train"),
-        FeaturePipeline(0.8, run.trainer.device, layout=run.trainer.pipeline.layout),
+        FeaturePipeline(0.8, run.trainer.device, selection=run.trainer.pipeline.selection),
     )
     mean, _ = feature_statistics(pipeline, train.subset([0, 2, 4, 6, 8, 9, 10, 11]))
     assert model["feature_mean"].allclose(mean, atol=1e-6)

@@ -663,7 +663,7 @@ def test_nothing_in_an_update_waits_for_the_device(tiny_settings, monkeypatch, s
     """As on CUDA, but on the CPU: features and augmentation of a batch, and the update but for the
     late reading."""
     monkeypatch.setattr("training.losses.on_its_own", lambda _: True)  # CTC as on CUDA
-    monkeypatch.setattr("data.features.readable_at_once", lambda _: False)
+    monkeypatch.setattr("data.features.can_branch_on", lambda _: False)
     tiny_settings["augmentation"] = EVERYTHING
     tiny_settings["model"]["sequence"] = sequence
     trainer = prepare(tiny_settings, part_mask=0.3, consistency_weight=0.5, label_smoothing=0.1)
@@ -695,7 +695,7 @@ def test_an_update_runs_on_a_device_that_has_no_values(tiny_settings, monkeypatc
     trainer.device = trainer.pipeline.device = meta
     if resident:
         trainer.pipeline.resident = [
-            CachedSplit(trainer.train.split, torch.device("cpu"), trainer.pipeline.layout)
+            CachedSplit(trainer.train.split, torch.device("cpu"), trainer.pipeline.selection)
         ]
         trainer.pipeline.resident[0].landmarks = trainer.pipeline.resident[0].landmarks.to(meta)
         trainer.pipeline.resident[0].detected = trainer.pipeline.resident[0].detected.to(meta)

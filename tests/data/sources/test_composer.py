@@ -19,7 +19,6 @@ from data.sources.composer import (
     read_recordings,
     split_recordings,
 )
-from data.transitions import bridge, resample
 from errors import DataError, UsageError
 
 RIGHT = slice(522, 543)
@@ -51,60 +50,6 @@ def recordings_of(
         )
         for index, (gloss, repetition) in enumerate(rows)
     ]
-
-
-# --------------------------------------------------------------------------------------------------- motion
-
-
-def test_half_speed_interpolates_between_frames():
-    landmarks, detected = resample(*clip([1, 2, 3]), speed=0.6)  # 5 frames
-    assert landmarks[:, 7, 1].tolist() == [1, 1.5, 2, 2.5, 3]
-    assert landmarks.dtype == np.float32
-    assert detected.all()
-
-
-def test_double_speed_keeps_first_and_last_frame():
-    landmarks, _ = resample(*clip([0, 1, 2, 3, 4, 5, 6, 7, 8]), speed=9 / 5)
-    assert landmarks[:, 0, 0].tolist() == [0, 2, 4, 6, 8]
-    assert len(resample(*clip([1, 2]), speed=1.25)[0]) == 2
-
-
-def test_speed_one_changes_nothing():
-    landmarks, detected = clip([1, 2, 3, 4], [True, False, False, True])
-    played = resample(landmarks, detected, speed=1.0)
-    np.testing.assert_array_equal(played[0], landmarks)
-    np.testing.assert_array_equal(played[1], detected)
-
-
-def test_a_recording_of_one_frame_can_be_played():
-    landmarks, detected = resample(*clip([3]), speed=1.0)
-    assert landmarks[:, 0, 0].tolist() == [3] * len(detected)
-
-
-def test_where_a_hand_is_lost_on_one_side_the_nearer_frame_decides():
-    # positions 0, 1/3, 2/3, 1, 4/3, 5/3, 2 over the frames 4 (seen), 8 (lost), 6 (seen)
-    landmarks, detected = resample(*clip([4, 8, 6], [True, False, True]), speed=3 / 7)
-    assert detected[:, 3].tolist() == [True, True, False, False, False, True, True]
-    # Never half of a hand and half of zeros
-    np.testing.assert_allclose(landmarks[:, 530, 2], [4, 4, 0, 0, 0, 6, 6])
-    np.testing.assert_allclose(
-        landmarks[:, 0, 0], [4, 16 / 3, 20 / 3, 8, 22 / 3, 20 / 3, 6], rtol=1e-6
-    )
-
-
-def test_a_bridge_goes_in_equal_steps():
-    landmarks, detected = bridge(clip([9, 1]), clip([5, 9]), frames=3)
-    assert landmarks[:, 100, 1].tolist() == [2, 3, 4]
-    assert detected.all()
-
-
-@pytest.mark.parametrize(("left", "right"), [(False, True), (True, False), (False, False)])
-def test_no_hand_is_invented_in_a_bridge(left, right):
-    landmarks, detected = bridge(clip([1, 1], [True, left]), clip([5, 5], [right, True]), frames=3)
-    assert not detected[:, 3].any()
-    assert (landmarks[:, RIGHT] == 0).all()
-    assert detected[:, :3].all()
-    assert landmarks[:, 0, 0].tolist() == [2, 3, 4]
 
 
 def test_joined_recordings_run_on_without_a_jump():

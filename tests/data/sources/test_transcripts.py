@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from data.ctc_lengths import required_steps
 from data.sources.transcripts import (
     TranscribedSentence,
     clean_train,
@@ -24,21 +23,6 @@ HEADER = "id|folder|signer|annotation\n"
 def table(path, *rows, header=HEADER):
     path.write_text(header + "".join(row + "\n" for row in rows), encoding="utf-8")
     return path
-
-
-@pytest.mark.parametrize(
-    ("glosses", "steps"),
-    [
-        ((), 0),
-        (("A",), 1),
-        (("A", "B"), 2),
-        (("A", "A"), 3),
-        (("A", "B", "A"), 3),
-        (("A", "A", "A", "B", "B"), 8),
-    ],
-)
-def test_required_steps(glosses, steps):
-    assert required_steps(glosses) == steps
 
 
 def test_phoenix_rows_with_double_spaces(tmp_path):

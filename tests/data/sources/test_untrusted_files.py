@@ -12,7 +12,7 @@ import pytest
 
 from data.corpus import read_sentences
 from data.corpus_writer import CorpusWriter
-from data.npy_files import map_array
+from data.safe_npy import map_array
 from data.sources.extraction import merge_shards
 from data.sources.importing import import_landmark_files
 from data.sources.landmark_files import read_npy, read_parquet
@@ -82,7 +82,7 @@ def test_an_npz_whose_array_claims_more_than_its_member_has(tmp_path, bounded):
     path = tmp_path / "liar.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("landmarks.npy", npy_bytes((2_000_000, 1629), b"x" * 50))
-    with pytest.raises(DataError, match=r"landmarks\.npy has 178 bytes where its header says"):
+    with pytest.raises(DataError, match=r"landmarks\.npy has 178 bytes, but its header describes"):
         read_npz(path)
 
 

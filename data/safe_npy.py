@@ -1,4 +1,8 @@
-"""Memory-mapping .npy files without trusting what their headers claim."""
+"""Open .npy files without trusting them.
+
+The header of a file is checked against the size of the file before memory is allocated. Python
+objects (pickles) are never loaded. data/sources/safe_npz.py does the same for .npz archives.
+"""
 
 import io
 import math
@@ -11,15 +15,14 @@ import numpy as np
 
 from errors import DataError
 
-_MAGIC_BYTES, _MAX_HEADER_BYTES = 8, 1 << 16
+_MAGIC_BYTES = 8  # of an .npy file: the magic string and the version
+_MAX_HEADER_BYTES = 1 << 16
 
 
 def open_array(path: Path, dtype: np.dtype, row_shape: tuple[int, ...]) -> np.ndarray:
-    """Memory-map an .npy file whose rows must be `dtype` (rows, *row_shape), without trusting its
-    header.
+    """Memory-map an .npy file that must hold `dtype` values of shape (rows, *row_shape).
 
-    Raises DataError when it is missing, not an .npy file, of another dtype or shape, or its size
-    does not fit its header.
+    Raises DataError when `map_array` does, or when the dtype or the shape is another one.
     """
     array = map_array(path)
     if (
@@ -34,10 +37,10 @@ def open_array(path: Path, dtype: np.dtype, row_shape: tuple[int, ...]) -> np.nd
 
 
 def map_array(path: Path) -> np.ndarray:
-    """Memory-map an .npy file of plain values of any dtype and shape, without trusting its header.
+    """Memory-map an .npy file of numbers of any dtype and shape, read-only.
 
-    Raises DataError when it is missing, not an .npy file, holds Python objects, or its size does
-    not fit its header.
+    Raises DataError when the file is missing, is not an .npy file, holds Python objects, or when
+    its size does not match its header.
     """
     try:
         with open(path, "rb") as file:
@@ -49,7 +52,7 @@ def map_array(path: Path) -> np.ndarray:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     try:
         if size == start:
-            return np.empty(shape, dtype)  # nothing to map
+            return np.empty(shape, dtype)  # no values: nothing to map
         return np.memmap(
             path, dtype=dtype, mode="r", offset=start, shape=shape, order="F" if fortran else "C"
         )
@@ -60,17 +63,24 @@ def map_array(path: Path) -> np.ndarray:
 def read_array_header(
     file: BinaryIO, path: Path, size: int
 ) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Shape, whether in Fortran's order, dtype and length of the header of an .npy `file` of `size`
-    bytes, which is read up to its values. path: for messages.
+    """Read and check the header of an .npy file; the file then stands at its first value.
 
-    Raises DataError when it is no .npy file, holds Python objects, or its size does not fit its
-    header: nothing is allocated for values that are not there.
+    Args:
+        file: the open file, at its start.
+        path: its name in error messages.
+        size: its size in bytes.
+
+    Returns the shape, whether the values are in Fortran order, the dtype, and the length of the
+    header in bytes.
+
+    Raises DataError when it is not an .npy file, when it holds Python objects, or when its size
+    does not match its header. No memory is allocated for values that are not there.
     """
     try:
         version = np.lib.format.read_magic(file)
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"unsupported .npy version {version}")
-        width = 2 * version[0]
+        width = 2 * version[0]  # bytes of the field that holds the length of the header
         length = file.read(width)
         start = _MAGIC_BYTES + width + int.from_bytes(length, "little")
         if start > min(size, _MAX_HEADER_BYTES):
@@ -102,6 +112,7 @@ def read_array_header(
     expected = start + math.prod(shape) * dtype.itemsize
     if size != expected:
         raise DataError(
-            f"{path} has {size} bytes where its header says {expected}: it is truncated or was changed"
+            f"{path} has {size} bytes, but its header describes {expected}: the file is truncated "
+            "or was changed"
         )
     return shape, fortran, dtype, start
