@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from data.device_transfer import HostCopies
 from data.pipeline import FeatureBatch
+from training.distributed import Ranks
 from training.divergence import highest_losses
 from training.loss_spikes import is_spike, remember
 
@@ -132,14 +133,18 @@ class TrainingProgress:
         self.loss_sentences = self.skipped_updates = self.loss_spikes = 0
         self.hypotheses, self.events, self.gradient_norms = {}, [], []
 
-    def forget_own_share(self) -> None:
-        """Drop what rank 0 keeps for all ranks: hypotheses and frames of this epoch."""
-        self.hypotheses, self.frames = {}, 0
+    def gather_on_rank_0(self, ranks: Ranks) -> None:
+        """Move the hypotheses and frames of this epoch from all ranks to rank 0."""
+        shares = ranks.gather_on_rank_0((self.hypotheses, self.frames))
+        for hypotheses, frames in shares[1:]:
+            self.hypotheses.update(hypotheses)
+            self.frames += frames
+        if not ranks.is_rank_0:
+            self.forget_share()
 
-    def add_share(self, hypotheses: dict[int, list[int]], frames: int) -> None:
-        """Add hypotheses and frames of another rank."""
-        self.hypotheses.update(hypotheses)
-        self.frames += frames
+    def forget_share(self) -> None:
+        """Drop the hypotheses and frames of this epoch, which rank 0 has."""
+        self.hypotheses, self.frames = {}, 0
 
     def status(self, epochs: int, updates: int) -> str:
         """The text behind the progress bar: loss of this epoch, last dev WER, time to the end.

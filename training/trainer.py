@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ from training.run_log import RunLog, epoch_row, heading
 from training.saved_state import corpus_entry, load_training_entry, training_entry
 from training.stop_signals import InterruptedRunError, StopSignals
 from training.validation import ValidationResult, validate
+from version import VERSION
 
 # Fits into 80 columns, with hours to go.
 BAR = "{desc} |{bar:8}| {n_fmt}/{total_fmt} <{remaining}{postfix}"
@@ -242,7 +243,8 @@ class Trainer:
     ) -> Generator[list[FeatureBatch], None, None]:
         """The batches of each update; of each batch, this rank's share of the sentences."""
         shares = [self.ranks.share(batch) for group in groups for batch in group]
-        with contextlib.closing(self.batches([share for share in shares if len(share)])) as own:
+        own = self.batches([share for share in shares if len(share)])
+        with closing(own):
             for group in groups:
                 fed = []
                 for indices in group:
@@ -253,7 +255,7 @@ class Trainer:
                     fed.append(dataclasses.replace(batch, global_indices=indices))
                 yield fed
 
-    def batches(self, plan: list[np.ndarray]) -> Generator[FeatureBatch, None, None]:
+    def batches(self, plan: list[np.ndarray]) -> Iterator[FeatureBatch]:
         """Batches of the given sentences, with this epoch's augmentation."""
         return self.pipeline.augmented_batches(
             self.plan.split, plan, self.config.augmentation, *self.draw_key(self.progress.epoch)
@@ -302,7 +304,7 @@ class Trainer:
         ranks."""
         calibrate(self.model, self.pipeline, self.train.split, self.precision, self.plan.trainable)
         dev = self.validate(lambda: self._stop_if_asked(signals))
-        self._gather_on_rank_0()
+        self.progress.gather_on_rank_0(self.ranks)
         return self.ranks.from_rank_0(lambda: self._row(dev))
 
     def validate(self, on_batch: Any = lambda: None) -> ValidationResult:
@@ -338,13 +340,14 @@ class Trainer:
     # -------------------------------------------------------------------------------- the state
 
     @property
-    def teacher(self) -> dict | None:
-        """Path and SHA-256 of the teacher's checkpoint, for a student with a teacher."""
+    def teacher(self) -> dict[str, str] | None:
+        """Path and SHA-256 of the checkpoint of a student's teacher."""
         return None
 
     def state(self) -> dict:
         """The content of a checkpoint."""
         return {
+            "version": VERSION,
             "kind": self.config.kind,
             "model": self.model.state_dict(),
             "vocabulary": list(self.vocabulary.glosses),
@@ -362,7 +365,7 @@ class Trainer:
             checkpoint["training"], self.optimizer, self.precision.scaler
         )
         if not self.ranks.is_rank_0:
-            self.progress.forget_own_share()
+            self.progress.forget_share()
 
     def connect_ranks(self) -> None:
         """Train with all ranks of the run from here on. All ranks call it."""
@@ -391,18 +394,9 @@ class Trainer:
         Raises DataError, also for the checkpoint before.
         """
         self.finish_pending_update()
-        self._gather_on_rank_0()
+        self.progress.gather_on_rank_0(self.ranks)
         if self.ranks.is_rank_0:
             self._writer.write(self.folder, self.state(), best)
             if wait:
                 self._writer.wait()
         self._saved_at = time.monotonic()
-
-    def _gather_on_rank_0(self) -> None:
-        """Give rank 0 the hypotheses and frames that the other ranks have recorded since."""
-        progress = self.progress
-        shares = self.ranks.gather_on_rank_0((progress.hypotheses, progress.frames))
-        for hypotheses, frames in shares[1:]:
-            progress.add_share(hypotheses, frames)
-        if not self.ranks.is_rank_0:
-            progress.forget_own_share()
