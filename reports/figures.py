@@ -11,7 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from data.landmarks import PART_SLICES, PARTS
-from reports.html_page import FIRST, GRID, INK, MUTED, PAGE, SECOND, THIRD, plot_settings, svg
+from reports.embedded_figures import (
+    FIRST,
+    GRID,
+    INK,
+    MUTED,
+    PAGE,
+    SECOND,
+    THIRD,
+    plot_settings,
+    svg,
+)
 from reports.skeleton import draw_skeleton
 from reports.verdict import TARGET_WER
 
