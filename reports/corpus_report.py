@@ -29,7 +29,7 @@ FREQUENT = 30  # glosses in the table of the most frequent
 def write_corpus_report(report: CorpusReport, corpus_path: Path, path: Path) -> None:
     """Write the findings of `check_corpus`, with plots and skeletons, as the HTML file `path`.
     Raises DataError when a file cannot be read or written."""
-    broken = report.problem_count > 0
+    count = report.problem_count
     values: dict[str, Any] = {"table_rows": []}
     if report.splits:
         corpus = Corpus(corpus_path)
@@ -54,10 +54,10 @@ def write_corpus_report(report: CorpusReport, corpus_path: Path, path: Path) -> 
         "corpus_report.html",
         title=corpus_path.name,
         heading=report.description or str(corpus_path),
-        broken=broken,
-        verdict=f"broken: {report.problem_count} problems"
-        if broken
-        else "whole: no problems were found",
+        broken=count > 0,
+        verdict=f"broken: {count} problem{'s' if count > 1 else ''}"
+        if count
+        else "ok: no problems were found",
         findings=_findings(report),
         **values,
     )
@@ -109,7 +109,7 @@ def _plots(corpus: Corpus, report: CorpusReport) -> Markup:
     limit = room.get_xlim()[1]
     room.plot([0, limit], [0, limit], color="tab:red", linewidth=1)
     room.set(
-        title="CTC: below the line nothing aligns", xlabel="steps needed", ylabel="steps there are"
+        title="below the line, CTC cannot align", xlabel="steps needed", ylabel="steps available"
     )
     lengths.xaxis.get_major_locator().set_params(integer=True)
     for axes in (lengths, seen, room):

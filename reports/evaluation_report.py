@@ -140,7 +140,7 @@ def _group(title: str, groups: dict[str, Any], overall_wer: float) -> dict[str, 
         largest = sorted(groups, key=lambda name: -groups[name]["reference_glosses"])
         kept = set(largest[:GROUPS_DRAWN])
         shown = {name: rates for name, rates in groups.items() if name in kept}
-        note = f"The {GROUPS_DRAWN} of {len(groups)} with the most glosses."
+        note = f"{GROUPS_DRAWN} of {len(groups)} are shown: those with the most glosses."
     rows = [
         (
             name,

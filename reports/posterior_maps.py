@@ -26,7 +26,7 @@ RIVAL_PROBABILITY = 0.1  # a rival reaches it at some step
 class Moment:
     """The middle of a predicted gloss, with the skeleton of that frame."""
 
-    number: int  # of the gloss in the hypothesis, from 1
+    number: int  # of the gloss in the sentence, from 1
     gloss: str
     times: str  # begin and end in seconds
     confidence: str
@@ -41,7 +41,7 @@ class SentenceMap:
     id: str
     signer: str
     reference: str
-    hypothesis: str
+    predicted: str
     moments: list[Moment]
     figure: Markup
 
@@ -97,7 +97,7 @@ def _map(decoded: DecodedSplit, index: int, title: str) -> SentenceMap:
         id=sentence.id,
         signer=sentence.signer,
         reference=" ".join(sentence.glosses),
-        hypothesis=" ".join(glosses),
+        predicted=" ".join(glosses),
         moments=_moments(decoded, index, glosses, spans),
         figure=figure,
     )
@@ -115,7 +115,8 @@ def _spans(log_probs: Tensor, predicted: Sequence[int]) -> list[tuple[int, int]]
 
 
 def _row_label(decoded: DecodedSplit, index: int, number: int) -> str:
-    """A class's name: * in the reference but not predicted, + predicted but not in the reference."""
+    """A class's name. It has a * when the class is only in the reference, a + when it is only
+    predicted."""
     if number == BLANK:
         return "(blank)"
     gloss = decoded.vocabulary.glosses[number - 1]

@@ -16,7 +16,7 @@ from reports.provenance import environment_facts
 from reports.result_files import try_to_write
 from reports.verdict import Verdict, history_verdict
 
-_BEAM = "the beam's most probable reading, no language model"
+_BEAM = "the most probable hypothesis of the beam, no language model"
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ def write_run_report(run: FinishedRun, decoded: DecodedSplit) -> None:
 def _report(run: FinishedRun, decoded: DecodedSplit, verdict: Verdict) -> EvaluationReport:
     name, settings = run.result["decoder"], run.decoder_settings
     in_words = {
-        "adaptive": f"{settings}; tuned on this same dev",
+        "adaptive": f"{settings}; tuned on this dev split",
         "beam": _BEAM,
         "greedy": "the best path",
     }[name]
     return EvaluationReport(
         title=f"Training run {run.folder.resolve().name}",
-        subtitle=f"dev of {decoded.corpus.describe()}, read by the best epoch's model, {name} decoder",
+        subtitle=f"dev of {decoded.corpus.describe()}, model of the best epoch, {name} decoder",
         verdict=verdict,
         result=breakdown(decoded.aligned, decoded.signers),
         tiles=_tiles(run.result),
@@ -86,8 +86,8 @@ def _report(run: FinishedRun, decoded: DecodedSplit, verdict: Verdict) -> Evalua
             [("beam", _BEAM, make_decoder("beam", settings))],
             (name, in_words, run.milliseconds),
         ),
-        decoders_note="All on dev, from the same log-probabilities. A decoder tuned on this dev looks a little better here "
-        "than it is on new data.",
+        decoders_note="All decoders use the same log-probabilities of dev. A decoder that is tuned "
+        "on this dev split looks a little better here than it is on new data.",
         settings=run.settings,
         environment=environment_facts(run.session),
     )
@@ -111,10 +111,15 @@ def _tiles(result: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _curves_note(run: FinishedRun) -> str:
-    note = "After each epoch dev is read greedily, without dropout; train is read while it is learned, with augmentation."
+    note = (
+        "Dev is decoded greedily after each epoch, without dropout. "
+        "Train is measured during the epoch, with dropout and augmentation."
+    )
     if run.loaded_wer is not None:
-        better = (
-            "better than" if run.result["greedy_dev_wer"] < run.loaded_wer else "no better than"
+        is_better = run.result["greedy_dev_wer"] < run.loaded_wer
+        comparison = "better than" if is_better else "no better than"
+        note += (
+            f" This run is a fine-tune. Its best dev WER is {comparison} the loaded model's "
+            f"{run.loaded_wer:.2f} % (greedy)."
         )
-        note += f" A fine-tune: its best is {better} the loaded model's {run.loaded_wer:.2f} % (greedy)."
     return note

@@ -41,10 +41,8 @@ def ranked(aligned: Sequence[SentenceErrors]) -> list[int]:
 
     def badness(index: int) -> tuple[float, int, int, int]:
         errors, glosses = aligned[index].errors, aligned[index].reference_glosses
-        if glosses:
-            rate = errors / glosses
-        else:
-            rate = math.inf if errors else 0.0
+        without_reference = math.inf if errors else 0.0
+        rate = errors / glosses if glosses else without_reference
         return -rate, -errors, 0 if errors else glosses, index
 
     return sorted(range(len(aligned)), key=badness)

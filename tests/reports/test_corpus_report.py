@@ -21,14 +21,14 @@ def test_the_page_has_the_findings_of_the_check_and_its_pictures(make_corpus, tm
     for line in check_corpus(corpus).notes():
         assert line.split(":")[0] in page
     assert "split &#39;dev&#39; has 1 glosses (1 of 1 tokens) that train never shows" in page
-    assert "whole: no problems were found" in page
+    assert "ok: no problems were found" in page
     pictures = re.findall('src="data:image/png;base64,([^"]+)"', page)
     assert len(pictures) == 1 + 2 + 1  # the plots, two sentences of train and one of dev
     assert all(base64.b64decode(picture).startswith(b"\x89PNG") for picture in pictures)
     assert page.count("src=") == len(pictures) and "http:" not in page and "https:" not in page
 
 
-def test_ids_and_glosses_are_shown_and_not_run(make_corpus, tmp_path):
+def test_ids_and_glosses_are_shown_and_do_not_run(make_corpus, tmp_path):
     corpus = make_corpus(
         tmp_path / "x<b>",
         {"train": ["<script>alert(1)</script> A&B", "SUN"]},
@@ -50,7 +50,7 @@ def test_a_broken_corpus_has_a_page_too(make_corpus, tmp_path):
     assert "nowhere does not exist" in page_of(tmp_path / "nowhere", tmp_path / "page.html")
     corpus = make_corpus(tmp_path / "short", {"train": ["SUN", ("SUN RAIN WIND SUN", 8)]})
     page = page_of(corpus, tmp_path / "page.html")
-    assert "broken: 1 problems" in page and "cannot be aligned: 8 frames give 2 steps" in page
+    assert "broken: 1 problem<" in page and "cannot be aligned: 8 frames give 2 steps" in page
 
 
 def test_a_page_that_cannot_be_written(make_corpus, tmp_path):

@@ -7,13 +7,22 @@ from reports.model_card import write_model_card
 from reports.verdict import Verdict
 
 RESULT = {
-    "best_dev_wer": 12.345, "best_dev_wer_interval": [10.5, 14.25], "greedy_dev_wer": 13.0, "decoder": "adaptive",
-    "best_epoch": 4, "epochs_run": 9, "parameters": 3_400_000, "train_sentences_left_out": 2,
-}  # fmt: skip
+    "best_dev_wer": 12.345,
+    "best_dev_wer_interval": [10.5, 14.25],
+    "greedy_dev_wer": 13.0,
+    "decoder": "adaptive",
+    "best_epoch": 4,
+    "epochs_run": 9,
+    "parameters": 3_400_000,
+    "train_sentences_left_out": 2,
+}
 SESSION = {
-    "started": "2026-01-02T03:04:05+00:00", "git": {"commit": None, "changed": None, "reason": "no *git*"}, "seed": 7,
-    "python": "3.11", "packages": {"torch": "2"},
-}  # fmt: skip
+    "started": "2026-01-02T03:04:05+00:00",
+    "git": {"commit": None, "changed": None, "reason": "no *git*"},
+    "seed": 7,
+    "python": "3.11",
+    "packages": {"torch": "2"},
+}
 
 
 def card(tmp_path, corpus, **changed) -> str:
@@ -34,32 +43,32 @@ def test_the_card_has_data_figures_use_and_limits(make_corpus, tmp_path):
         "## Result",
         "## Intended use",
         "## Limits",
-        "## To repeat it",
+        "## How to repeat the run",
     ):
         assert heading in text
     assert "Corpus a\\|b \\<i\\>, 25 frames/s" in text and corpus.fingerprint in text
     assert f"- train: 2 sentences, {corpus.split('train').lengths.sum()} frames, 1 signer\n" in text
     assert (
-        "| dev, adaptive decoder, tuned on this same dev | 12.35 % (95 % interval 10.50 to 14.25) |"
-        in text.replace("12.34", "12.35")
+        "| dev, adaptive decoder, tuned on this dev split | 12.35 % "
+        "(95 % interval 10.50 to 14.25) |" in text.replace("12.34", "12.35")
     )
     assert (
         "| dev, greedy | 13.00 % |" in text
-        and "Epoch 4 of 9, chosen on this dev" in text
+        and "This is the model of epoch 4 of 9.\nIt was chosen on this dev split." in text
         and "seed 7" in text
     )
     assert (
         "levelled off: it has learned. A reason." in text
-        and "unknown commit (no \\*git\\*)" in text
+        and "commit unknown (no \\*git\\*)" in text
     )
     assert (
-        "every signer of dev is in train too" in text
-        and "- 2 train sentences were left out" in text
+        "every signer of dev is in train, too" in text
+        and "- train sentences that were left out, because CTC cannot align them: 2\n" in text
     )
     assert "simulated" not in text.lower() and "composed" not in text.lower()
 
 
-def test_the_card_says_what_the_data_is(make_corpus, tmp_path):
+def test_the_card_names_simulated_and_composed_data(make_corpus, tmp_path):
     splits = {"train": ["SUN"], "dev": ["SUN"]}
     simulated = card(tmp_path, Corpus(make_corpus(tmp_path / "s", splits, simulated=True)))
     assert simulated.index("**The data is simulated.**") < simulated.index("## Result")
@@ -68,7 +77,7 @@ def test_the_card_says_what_the_data_is(make_corpus, tmp_path):
     )
     greedy = card(tmp_path, Corpus(tmp_path / "c"), decoder="greedy", best_epoch=0)
     assert "| dev, greedy decoder | 12.3" in greedy and "tuned on" not in greedy
-    assert "The model that was fine-tuned, which none of 9 epochs beat, chosen" in greedy
+    assert "the model that the fine-tune started from: none of 9 epochs was better." in greedy
 
 
 def test_a_run_has_its_card(finished_run):

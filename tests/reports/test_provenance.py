@@ -20,7 +20,9 @@ def sessions(folder) -> list[dict]:
     return json.loads((folder / "environment.json").read_text(encoding="utf-8"))["sessions"]
 
 
-def test_a_run_folder_holds_what_repeating_it_needs(finished_run, tiny_corpus, make_settings):
+def test_a_run_folder_has_what_is_needed_to_repeat_the_run(
+    finished_run, tiny_corpus, make_settings
+):
     (session,) = sessions(finished_run)
     corpus = Corpus(tiny_corpus)
     assert session["corpus"]["sha256_of_corpus_json"] == corpus.fingerprint and session["seed"] == 0
@@ -51,7 +53,7 @@ def test_a_broken_environment_json_does_not_stop_a_run(tmp_path, content):
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="no git on this machine")
-def test_the_commit_is_that_of_the_code(tmp_path):
+def test_the_commit_is_the_commit_of_the_code(tmp_path):
     def git(*arguments):
         identity = ("-c", "user.name=x", "-c", "user.email=x@y")
         subprocess.run(
@@ -74,6 +76,6 @@ def test_the_commit_is_that_of_the_code(tmp_path):
     assert git_state(tmp_path) == {"commit": state["commit"], "changed": True}
 
 
-def test_without_git_it_says_so(tmp_path, monkeypatch):
+def test_without_git_the_commit_is_unknown(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert git_state() == {"commit": None, "changed": None, "reason": "git is not installed"}
