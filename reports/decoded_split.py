@@ -1,4 +1,4 @@
-"""A split and what one decoder predicts for it: what reports are made from."""
+"""A split with the predictions of one decoder: the input of the reports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from decoding.scoring import SentenceErrors, align
 
 @dataclass(frozen=True)
 class DecodedSplit:
-    """A split as one decoder predicts it. The sequences have one element per sentence.
+    """A split with the predictions of one decoder. The sequences have one element per sentence.
 
     Args:
         posteriors: log-probabilities float32 (T', V).

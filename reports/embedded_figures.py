@@ -71,7 +71,7 @@ def svg(figure: Figure, description: str) -> Markup:
     text = re.sub(r" id=\"([^\"]+)\"", lambda id: id[0] if id[1] in used_ids else "", text)
     text = re.sub(r"#[0-9a-f]{6}\b", lambda colour: _page_colour(colour[0]), text)
     text = re.sub(r">\s+<", "><", text)
-    # Without a size of its own, the figure is as wide as the page gives it room
+    # Without a fixed size, the figure fills the width of its column in the page
     text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt" ', "", text, count=1)
     opening = Markup('<svg role="img" aria-label="{}" ').format(description)
     return opening + Markup(text.removeprefix("<svg "))

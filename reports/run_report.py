@@ -46,8 +46,10 @@ class FinishedRun:
 def write_run_report(run: FinishedRun, decoded: DecodedSplit) -> None:
     """Print the verdict; write MODEL_CARD.md and report.html into the run's folder.
 
-    decoded: dev as the run's decoder predicts it. A file that cannot be written gives one line of
-    warning and no error: checkpoints and results are already written.
+    A file that cannot be written gives one line of warning and no error: checkpoints and results
+    are already written.
+
+    decoded: dev with the predictions of the run's decoder.
     """
     verdict = history_verdict(run.history)
     print(f"verdict: {verdict}")

@@ -12,9 +12,10 @@ SENTENCES_LISTED = 10  # worst ones, and as many best ones
 
 @dataclass(frozen=True)
 class GlossPair:
-    """A reference gloss above the gloss of the hypothesis: None where one of them has none.
+    """A reference gloss and the gloss of the hypothesis that is aligned with it.
 
-    kind: "ok", "sub" (substitution), "del" (deletion) or "ins" (insertion).
+    kind: "ok", "sub" (substitution), "del" (deletion: hypothesis is None) or "ins" (insertion:
+    reference is None).
     """
 
     kind: str

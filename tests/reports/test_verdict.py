@@ -1,4 +1,4 @@
-"""Verdicts: one made-up history for each, and the borders between them."""
+"""Verdicts: a made-up history for each verdict, and the borders between them."""
 
 import pytest
 

@@ -124,7 +124,7 @@ def test_an_installed_font_that_has_the_letters_is_used(monkeypatch, tmp_path):
     overlay._font_file.cache_clear()
     broken = tmp_path / "broken.ttf"
     broken.write_bytes(b"no font")
-    # This font plays the installed one: it has letters that DejaVu Sans lacks
+    # This font stands in for an installed font: it has letters that DejaVu Sans lacks
     serif = overlay._default_font().replace("DejaVuSans.ttf", "STIXGeneral.ttf")
     letter = next(
         chr(code)
