@@ -85,9 +85,7 @@ def history_verdict(history: Sequence[dict[str, Any]]) -> Verdict:
         return Verdict(IMPROVING, "the model was still learning when the run ended.", tuple(facts))
     change = f"fell by {gained:.2f} points" if gained > 0 else "did not fall"
     facts.append(f"In the last quarter of the run, the best dev WER {change}.")
-    return Verdict(
-        PLATEAU, "the model has learned. More epochs alone would change little.", tuple(facts)
-    )
+    return Verdict(PLATEAU, "the model has learned. More epochs would change little.", tuple(facts))
 
 
 def _collapsed(last: dict[str, Any]) -> Verdict:

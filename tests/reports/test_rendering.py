@@ -7,8 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from jinja2 import UndefinedError
 
-from reports.rendering import escape_markdown
+from reports.rendering import escape_markdown, write_page
 
 pytestmark = pytest.mark.figures
 
@@ -23,6 +24,24 @@ def test_markdown_shows_text_from_files_as_it_is():
     assert escape_markdown("a|b <i> *c* [d]_`\\#&") == (
         "a\\|b \\<i\\> \\*c\\* \\[d\\]\\_\\`\\\\\\#\\&"
     )
+
+
+def test_a_page_stands_alone_and_forbids_scripts(page, decoded, write_report, tmp_path):
+    write_report(decoded, tmp_path / "page.html")
+    source = (tmp_path / "page.html").read_text(encoding="utf-8")
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    assert {"http-equiv": "Content-Security-Policy", "content": policy} in [
+        attributes for tag, attributes in page.tags if tag == "meta"
+    ]
+    style = source[source.index("<style>") : source.index("</style>")]
+    for words in ("prefers-color-scheme: dark", "@media print", ".verdict.bad", "--first: #1764b8"):
+        assert words in style
+    assert source.count("<style>") == 1
+
+
+def test_a_value_that_the_template_lacks_is_an_error(tmp_path):
+    with pytest.raises(UndefinedError, match="'title' is undefined"):
+        write_page(tmp_path / "page.html", "base.html")
 
 
 def test_text_from_files_is_shown_and_does_not_run(make_decoded, write_report, tmp_path, recwarn):
