@@ -25,12 +25,9 @@ from decoding.scoring import (
 )
 from errors import DataError, UsageError
 from inference.opened_checkpoint import CheckpointOnCorpus, open_checkpoint_on_corpus
-from reports.evaluation_report import (
-    DecodedSplit,
-    EvaluationReport,
-    compare_decoders,
-    write_evaluation_report,
-)
+from reports.decoded_split import DecodedSplit
+from reports.decoder_comparison import compare_decoders
+from reports.evaluation_report import EvaluationReport, write_evaluation_report
 from reports.provenance import describe_session, environment_facts
 from reports.result_files import make_folder, try_to_write, write_hypotheses, write_json
 from reports.verdict import evaluation_verdict

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from markupsafe import Markup
 
 from data.corpus_writer import CorpusWriter
 from data.keyed_random import generator
@@ -164,7 +165,7 @@ def without_drawing(request, monkeypatch):
     without: reports are made all the same, with empty pictures. (`finished_run` and other fixtures
     of a wider scope come before this one: theirs are drawn.)"""
     if "figures" not in request.keywords:
-        monkeypatch.setattr("reports.figures.svg", lambda figure, description: "<svg></svg>")
+        monkeypatch.setattr("reports.figures.svg", lambda *_: Markup("<svg></svg>"))
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from training.config import Config, read_overrides
 FILES = {
     "result.json",
     "hypotheses.csv",
-    "training_curves.png",
     "config.yaml",
     "environment.json",
     "report.html",

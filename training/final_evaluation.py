@@ -14,9 +14,9 @@ from decoding.scoring import Score, align, bootstrap_interval, total
 from inference.posteriors import compute_posteriors
 from models.checkpoint import BEST, load_checkpoint, save_checkpoint
 from models.i3d_teacher import count_parameters
-from reports.evaluation_report import DecodedSplit
+from reports.decoded_split import DecodedSplit
 from reports.result_files import write_hypotheses, write_json
-from reports.run_report import write_run_report
+from reports.run_report import FinishedRun, write_run_report
 from training.setup import Run
 
 
@@ -55,8 +55,17 @@ def evaluate_best_model(run: Run, session: dict[str, Any]) -> dict[str, Any]:
     decoded = DecodedSplit(
         run.corpus, trainer.dev.split, trainer.vocabulary, posteriors, classes, hypotheses
     )
-    used = (options.decoder, settings, milliseconds)
-    write_run_report(trainer, result, decoded, used, session)
+    finished = FinishedRun(
+        folder=run.folder,
+        history=trainer.progress.history,
+        result=result,
+        settings=run.config.to_dict(),
+        session=session,
+        loaded_wer=trainer.progress.loaded_wer,
+        decoder_settings=settings,
+        milliseconds=milliseconds,
+    )
+    write_run_report(finished, decoded)
     print(f"run folder: {run.folder}")
     return result
 

@@ -22,7 +22,8 @@ from errors import DataError, DivergenceError
 from inference.posteriors import compute_posteriors
 from models.devices import Precision, choose_device
 from models.i3d_teacher import I3DTeacher, count_parameters
-from reports.evaluation_report import DecodedSplit, EvaluationReport, write_evaluation_report
+from reports.decoded_split import DecodedSplit
+from reports.evaluation_report import EvaluationReport, write_evaluation_report
 from reports.provenance import describe_session, environment_facts, record_session
 from reports.result_files import try_to_write, write_hypotheses, write_json
 from reports.verdict import Verdict

@@ -9,7 +9,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from errors import DataError
-from reports.result_files import _json_line
+from reports.result_files import json_line
 from training.config import Config
 from training.progress import TrainingProgress
 from training.validation import ValidationResult
@@ -44,7 +44,7 @@ class RunLog:
         self.history = list(history)
         try:
             (folder / "metrics.jsonl").write_text(
-                "".join(_json_line(row) for row in self.history), encoding="utf-8"
+                "".join(json_line(row) for row in self.history), encoding="utf-8"
             )
             self._board = SummaryWriter(
                 str(folder / "tensorboard"), purge_step=len(self.history) + 1
@@ -58,7 +58,7 @@ class RunLog:
         tqdm.write(format_row(row) + (" *" if is_best else ""))
         try:
             with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
-                file.write(_json_line(row))
+                file.write(json_line(row))
         except OSError as error:
             raise DataError(f"cannot write to {self.folder}: {error.strerror}") from error
         for key, value in row.items():
