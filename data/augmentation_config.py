@@ -18,9 +18,7 @@ class AugmentationConfig(Settings):
 
     prefix: ClassVar[str] = "augmentation."
 
-    enabled: bool = setting(
-        True, "augment train sentences", group="optimisation", option="augment"
-    )
+    enabled: bool = setting(True, "augment train sentences", group="optimisation", option="augment")
     # Time.
     speed: tuple[float, float] = setting(
         (0.75, 1.3), "speed of signing: 1.3 is 1.3 times as fast; [1, 1] is off"

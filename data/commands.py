@@ -178,7 +178,9 @@ class ImportCommand(Settings):
 
     def conflicts(self) -> list[str]:
         mp_data_only = ("repetitions_per_session", "recorders")
-        useless: tuple[str, ...] = ("annotations", "normalize") if self.format == "mp_data" else mp_data_only
+        useless: tuple[str, ...] = (
+            ("annotations", "normalize") if self.format == "mp_data" else mp_data_only
+        )
         if self.format == "pose":
             useless = (*useless, "fps", "aspect_ratio")
         wrong = [

@@ -5,7 +5,7 @@ A background thread reads the next batches while the device works on the current
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -132,7 +132,9 @@ class FeaturePipeline:
             )
         return f"landmarks resident on {self.device}, {size:.2f} of {free:.1f} GB free"
 
-    def batches(self, split: Split, plan: Sequence[np.ndarray]) -> Iterator[FeatureBatch]:
+    def batches(
+        self, split: Split, plan: Sequence[np.ndarray]
+    ) -> Generator[FeatureBatch, None, None]:
         """The batches of a plan, without augmentation. plan: the indices of each batch."""
         for loaded in self._prepare_ahead(partial(self._load, split), plan):
             batch = loaded.to(self.device)
@@ -152,7 +154,7 @@ class FeaturePipeline:
         config: AugmentationConfig,
         seed: int,
         epoch: int,
-    ) -> Iterator[FeatureBatch]:
+    ) -> Generator[FeatureBatch, None, None]:
         """The batches of a plan, with augmentation.
 
         Args:

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -243,8 +243,7 @@ class Trainer:
     ) -> Generator[list[FeatureBatch], None, None]:
         """The batches of each update; of each batch, this rank's share of the sentences."""
         shares = [self.ranks.share(batch) for group in groups for batch in group]
-        own = self.batches([share for share in shares if len(share)])
-        with closing(own):
+        with contextlib.closing(self.batches([share for share in shares if len(share)])) as own:
             for group in groups:
                 fed = []
                 for indices in group:
@@ -255,7 +254,7 @@ class Trainer:
                     fed.append(dataclasses.replace(batch, global_indices=indices))
                 yield fed
 
-    def batches(self, plan: list[np.ndarray]) -> Iterator[FeatureBatch]:
+    def batches(self, plan: list[np.ndarray]) -> Generator[FeatureBatch, None, None]:
         """Batches of the given sentences, with this epoch's augmentation."""
         return self.pipeline.augmented_batches(
             self.plan.split, plan, self.config.augmentation, *self.draw_key(self.progress.epoch)
