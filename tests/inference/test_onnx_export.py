@@ -18,8 +18,8 @@ from decoding.language_model import train_language_model
 from distillation.config import StudentConfig
 from errors import DataError, UsageError
 from inference.onnx_export import LandmarkModel, OnnxExportRequest, export_model
-from inference.onnx_model import ExportedModel, read_decoder, write_decoder
-from inference.opened_checkpoint import open_checkpoint_on_corpus
+from inference.onnx_model import ExportedModel, pack_decoder, unpack_decoder
+from inference.model_on_corpus import open_model_on_corpus
 from inference.recognizer import open_recognizer
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.student import Student
@@ -73,7 +73,7 @@ def exported(checkpoints, tmp_path_factory):
 
 
 def whole(path: Path) -> LandmarkModel:
-    judged = open_checkpoint_on_corpus(path, None, "cpu")
+    judged = open_model_on_corpus(path, None, "cpu")
     return LandmarkModel(judged.model, judged.corpus.aspect_ratio).eval()
 
 
@@ -132,7 +132,7 @@ def test_torchscript_says_what_torch_says(checkpoints, exported, name):
 
 def test_it_says_what_evaluate_sees(checkpoints, exported, tiny_corpus):
     """From the corpus's own float16 landmarks, against the posteriors that evaluate.py scores."""
-    judged = open_checkpoint_on_corpus(checkpoints["student"], None, "cpu")
+    judged = open_model_on_corpus(checkpoints["student"], None, "cpu")
     split, file = Corpus(tiny_corpus).split("dev"), ExportedModel(exported("student"), threads=1)
     for index, own in enumerate(judged.posteriors("dev")):
         landmarks, detected = split.read(index)
@@ -184,19 +184,19 @@ def test_a_language_model_travels():
     model = train_language_model([("A", "B"), ("A", "B", "C"), ("C", "A"), ("B",)], vocabulary)
     settings, _, _ = read_decoder_entry({"steps_per_gloss": 4.0, "lm_weight": 0.5})
     entry = decoder_entry(settings, model, "dev")
-    text = json.dumps(write_decoder(entry))
-    back = read_decoder(json.loads(text), 5)
+    text = json.dumps(pack_decoder(entry))
+    back = unpack_decoder(json.loads(text), 5)
     for name in ("table", "unigram", "backoff"):
         assert torch.allclose(
             back["language_model"][name], entry["language_model"][name], atol=2e-5
         )
     assert read_decoder_entry(back)[0] == settings
     with pytest.raises(ValueError, match="not of 6 classes"):
-        read_decoder(json.loads(text), 6)
+        unpack_decoder(json.loads(text), 6)
     broken = json.loads(text)
     broken["language_model"]["bigrams"] = "%"
     with pytest.raises(ValueError, match="language model"):
-        read_decoder(broken, 5)
+        unpack_decoder(broken, 5)
 
 
 def test_int8_is_smaller_and_says_what_it_costs(checkpoints, exported, capsys):

@@ -409,7 +409,7 @@ def test_an_evaluation_s_report_tells_what_its_result_json_tells(finished_run, t
     assert (
         beam[0] == "beam (used above)" and beam[1] == f"{result['wer']:.2f}" and beam[3:6] == counts
     )
-    assert f"up to epoch {of_run['best_epoch']}, which it holds" in page.text
+    assert f"up to epoch {of_run['best_epoch']}. The curves show" in page.text
     _, page = judge(
         tmp_path / "cleaned", "--scoring", "phoenix2014", "--compare_with", tmp_path / "plain"
     )
