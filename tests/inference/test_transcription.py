@@ -152,7 +152,7 @@ def test_a_recording_at_another_rate_keeps_its_times(
         gloss["gloss"] for gloss in slow["glosses"]
     ]
     for one, other in zip(fast["glosses"], slow["glosses"], strict=True):
-        assert one["star or (tmp_path / "seen.mp4").stat().st_size > 0
+        assert one["start"] == pytest.approx(other["start"], abs=0.17)
 
 
 def camera(sentences: Path) -> Recording:
@@ -220,7 +220,7 @@ def test_a_causal_student_transcribes_a_camera_frame_by_frame(
     landmarks = np.concatenate([frame.landmarks[None] for frame in until_ctrl_c(camera(sentences))])
     expected = recognizer.transcribe(landmarks, np.ones((len(landmarks), 4), bool), 25)
     assert [(gloss["gloss"], gloss["start"]) for gloss in row["glosses"]] == [
-        (gloss.gloss, pytest.approx(gloss.start)) for gloss in expected
+        (gloss.gloss, pytest.approx(gloss.start, abs=1e-4)) for gloss in expected
     ]
 
 
