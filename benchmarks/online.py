@@ -25,6 +25,7 @@ from benchmarks.results import add_json_option, finish
 from command_line import Parser, number_between
 from data.corpus import Corpus, Split
 from data.keyed_random import generator
+from decoding import DECODERS
 from decoding.scoring import align as align_sentences
 from decoding.scoring import bootstrap_interval, score
 from errors import run_script
@@ -32,7 +33,6 @@ from inference.recognizer import Recognizer, open_recognizer
 from inference.recording_transcription import TranscriptionSummary, transcribe_recording
 from inference.recordings import Frame, Recording
 from inference.windows import LOOKAHEAD, OVERLAP, WINDOW, Windows
-from training.config import DECODERS
 from training.setup import open_corpus
 
 Glosses = list[str]

@@ -1,6 +1,7 @@
 """Uses checkpoints without training: evaluation, transcription, export.
 
 Shared
+    requests                 the options of the three scripts
     opened_checkpoint        a checkpoint's content, vocabulary and model
     posteriors               log-probabilities of the sentences of a split
 

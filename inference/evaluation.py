@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,10 @@ from decoding.scoring import (
     paired_p_value,
     total,
 )
-from errors import DataError, UsageError
+from errors import DataError
 from inference.evaluation_files import read_baseline, write_results
 from inference.model_on_corpus import ModelOnCorpus, open_model_on_corpus
+from inference.requests import EvaluationRequest
 from reports.evaluation_report import (
     DecodedSplit,
     EvaluationReport,
@@ -36,34 +36,12 @@ from reports.result_files import make_folder, try_to_write
 from reports.verdict import evaluation_verdict
 
 
-@dataclass(frozen=True)
-class EvaluationRequest:
-    """The options of evaluate.py; its --help explains them."""
-
-    checkpoint: Path
-    data_dir: str | None
-    split: str
-    decoder: str
-    language_model: str | None
-    scoring: str
-    output_dir: Path
-    compare_with: Path | None
-    device: str
-
-    @property
-    def cleans_up(self) -> bool:
-        """Whether hypotheses pass the official clean-up of PHOENIX-2014 before they are scored."""
-        return self.scoring == "phoenix2014"
-
-
 def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
     """Decode and score the split. Print a summary, and write hypotheses.csv, sentences.csv,
     hypotheses.ctm, references.stm, result.json, environment.json and report.html.
 
     Returns the content of result.json. Raises UsageError and DataError.
     """
-    if request.decoder == "greedy" and request.language_model is not None:
-        raise UsageError("--lm has no effect on --decoder greedy: use adaptive or beam")
     model = open_model_on_corpus(request.checkpoint, request.data_dir, request.device)
     corpus, vocabulary, prepared = model.corpus, model.vocabulary, model.prepared(request.split)
     split = prepared.split
@@ -101,14 +79,12 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
     if baseline is not None:
         result["compared_with"] = _comparison(request.compare_with, aligned, baseline)
 
-    make_folder(request.output_dir)
+    make_folder(request.folder)
     session = _describe_session(request, model)
-    write_results(
-        request.output_dir, split, hypotheses, times, corpus.fps, aligned, result, session
-    )
+    write_results(request.folder, split, hypotheses, times, corpus.fps, aligned, result, session)
     _print_summary(result, f"{request.split} of {corpus.describe()}: {total(aligned)}")
     decoded = DecodedSplit(corpus, split, vocabulary, posteriors, class_indices, hypotheses)
-    page = request.output_dir / "report.html"
+    page = request.folder / "report.html"
     if try_to_write(
         page,
         lambda path: write_evaluation_report(
@@ -116,7 +92,7 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
         ),
     ):
         print(f"report: {page}")
-    print(f"evaluation: {request.output_dir}")
+    print(f"evaluation: {request.folder}")
     return result
 
 
@@ -216,8 +192,8 @@ def _report(
             (request.decoder, result["decoder_settings"], milliseconds),
             normalize_phoenix2014 if request.cleans_up else list,
         ),
-        decoders_note=f"All decoders on {request.split}, from the same log-probabilities. On the "
-        "dev split that its settings were tuned on, a decoder looks a little better than on new data.",
+        decoders_note=f"All decoders on {request.split}, from the same log-probabilities. A "
+        "decoder looks a little better on the dev split that it was tuned on than on new data.",
         settings=model.checkpoint["config"],
         environment=environment_facts(session),
     )

@@ -11,7 +11,6 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from decoding.scoring import score
 from errors import DataError, UsageError
 from inference.onnx_model import FORMAT_VERSION, INPUTS, OUTPUTS, ExportedModel, pack_decoder
 from inference.opened_checkpoint import OpenedCheckpoint, open_checkpoint
+from inference.requests import OnnxExportRequest
 from models.build import is_causal, model_kind
 
 OPSET = 17
@@ -41,17 +41,6 @@ _EXAMPLE = (2, 9)  # sentences and frames of the input that the graph is traced 
 
 # landmarks, detected, lengths -> log_probs, steps
 _ExportedFunction = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class OnnxExportRequest:
-    """The options of export_model.py; its --help explains them."""
-
-    checkpoint: Path
-    format: str
-    output: Path
-    int8: bool
-    data_dir: str | None
 
 
 class LandmarkModel(nn.Module):
@@ -81,8 +70,6 @@ def export_model(request: OnnxExportRequest) -> bool:
     Returns whether they agree to TOLERANCE. For int8 it is always True; what int8 costs in WER is
     printed. Raises UsageError and DataError.
     """
-    if request.int8 and request.format != "onnx":
-        raise UsageError("--int8 quantises ONNX files: use it with --format onnx")
     if request.output.exists():
         raise UsageError(
             f"{request.output} already exists: choose another --output or remove it first"

@@ -4,7 +4,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -25,27 +24,10 @@ from inference.recordings import (
     open_camera,
     open_recording,
 )
+from inference.requests import TranscriptionRequest
 from inference.streaming_transcriber import StreamingTranscriber
 from inference.transcript_files import Transcript, render, text_line
 from inference.windows import LOOKAHEAD, OVERLAP, WINDOW, Windows
-
-
-@dataclass(frozen=True)
-class TranscriptionRequest:
-    """The options of transcribe.py; its --help explains them. fps and aspect_ratio: None for those
-    of the model's corpus."""
-
-    inputs: tuple[str, ...]
-    camera: int | None
-    checkpoint: Path
-    decoder: str | None
-    device: str
-    format: str
-    output: Path | None
-    overlay: Path | None
-    windows: Windows
-    fps: float | None
-    aspect_ratio: float | None
 
 
 def transcribe(request: TranscriptionRequest) -> int:

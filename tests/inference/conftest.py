@@ -16,10 +16,11 @@ from data.vocabulary import Vocabulary
 from decoding.greedy import greedy_decode
 from decoding.timed_gloss import TimedGloss
 from distillation.config import StudentConfig
-from inference.onnx_export import OnnxExportRequest, export_model
+from inference.onnx_export import export_model
 from inference.recognizer import Recognizer
 from inference.recording_transcription import TranscriptionSummary, transcribe_recording
 from inference.recordings import Frame, Recording
+from inference.requests import OnnxExportRequest
 from inference.windows import Windows
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.student import Student
@@ -86,7 +87,12 @@ def exported(checkpoints, tmp_path_factory):
         if (name, format, int8) not in made:
             made[name, format, int8] = folder / f"{name}.{int8}.{format}"
             assert export_model(
-                OnnxExportRequest(checkpoints[name], format, made[name, format, int8], int8, None)
+                OnnxExportRequest(
+                    checkpoint=checkpoints[name],
+                    format=format,
+                    output=made[name, format, int8],
+                    int8=int8,
+                )
             )
         return made[name, format, int8]
 

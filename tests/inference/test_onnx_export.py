@@ -14,8 +14,9 @@ from data.features import body_coordinates, left_hand_leads
 from data.landmarks import MIRRORED
 from errors import DataError
 from inference.model_on_corpus import open_model_on_corpus
-from inference.onnx_export import LandmarkModel, OnnxExportRequest, export_model
+from inference.onnx_export import LandmarkModel, export_model
 from inference.onnx_model import ExportedModel
+from inference.requests import OnnxExportRequest
 from models.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -132,7 +133,9 @@ def test_a_file_that_differs_from_torch_is_a_failed_check(checkpoints, tmp_path,
     for int8, agrees in ((False, False), (True, True)):  # int8 differs by intent
         file = tmp_path / f"{int8}.onnx"
         assert (
-            export_model(OnnxExportRequest(checkpoints["student"], "onnx", file, int8, None))
+            export_model(
+                OnnxExportRequest(checkpoint=checkpoints["student"], output=file, int8=int8)
+            )
             == agrees
         )
 
@@ -143,7 +146,7 @@ def test_a_simulated_corpus_is_printed_as_simulated(checkpoints, tmp_path, capsy
     save_checkpoint(
         tmp_path / "s.pth", {**content, "corpus": {**content["corpus"], "simulated": True}}
     )
-    export_model(OnnxExportRequest(tmp_path / "s.pth", "onnx", tmp_path / "s.onnx", False, None))
+    export_model(OnnxExportRequest(checkpoint=tmp_path / "s.pth", output=tmp_path / "s.onnx"))
     assert (
         f"student trained on {content['corpus']['name']} (simulated signers)"
         in capsys.readouterr().out
@@ -157,9 +160,7 @@ def test_a_missing_corpus(checkpoints, tmp_path):
         tmp_path / "s.pth", {**content, "corpus": {**content["corpus"], "path": "/gone"}}
     )
     with pytest.raises(DataError, match="/gone, which does not exist here"):
-        export_model(
-            OnnxExportRequest(tmp_path / "s.pth", "onnx", tmp_path / "s.onnx", False, None)
-        )
+        export_model(OnnxExportRequest(checkpoint=tmp_path / "s.pth", output=tmp_path / "s.onnx"))
     assert not (tmp_path / "s.onnx").exists()
 
 

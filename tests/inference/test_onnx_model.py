@@ -13,8 +13,9 @@ from data.vocabulary import Vocabulary
 from decoding.decoders import decoder_entry, read_decoder_entry
 from decoding.language_model import train_language_model
 from errors import DataError
-from inference.onnx_export import OnnxExportRequest, export_model
+from inference.onnx_export import export_model
 from inference.onnx_model import ExportedModel, pack_decoder, unpack_decoder
+from inference.requests import OnnxExportRequest
 from models.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -41,7 +42,7 @@ def test_the_metadata_has_that_the_corpus_is_simulated(checkpoints, tmp_path):
     save_checkpoint(
         tmp_path / "s.pth", {**content, "corpus": {**content["corpus"], "simulated": True}}
     )
-    export_model(OnnxExportRequest(tmp_path / "s.pth", "onnx", tmp_path / "s.onnx", False, None))
+    export_model(OnnxExportRequest(checkpoint=tmp_path / "s.pth", output=tmp_path / "s.onnx"))
     assert ExportedModel(tmp_path / "s.onnx", threads=1).simulated
 
 
