@@ -19,7 +19,9 @@ the reason, and the others are transcribed.
 Short recordings are transcribed as a whole. Longer ones and the camera are
 transcribed in overlapping windows of bounded memory: a gloss is printed once
 the model has seen what follows it, and is never changed. A causal student with
-the greedy decoder needs no windows: it transcribes a camera frame by frame.
+the greedy decoder needs no windows: with --camera or --online it transcribes
+frame by frame, and a gloss is printed as soon as no later frame can change it,
+about half a second after it is signed. A line on stderr tells which way is used.
 Recordings of another frame rate than the model's are resampled; times are
 those of the recording. Ctrl-C ends the transcript of a camera.
 

@@ -108,9 +108,9 @@ def judge(checkpoint: Path, corpus: str, split: str, train_signers: set[str]) ->
     from decoding.batches import decode_split
     from decoding.greedy import greedy_decode
     from decoding.scoring import align, by_group, total
-    from inference.opened_checkpoint import open_checkpoint_on_corpus
+    from inference.model_on_corpus import open_model_on_corpus
 
-    judged = open_checkpoint_on_corpus(checkpoint, corpus, "auto")
+    judged = open_model_on_corpus(checkpoint, corpus, "auto")
     prepared = judged.prepared(split)
     readings = decode_split(judged.posteriors(split), greedy_decode)
     aligned = align(

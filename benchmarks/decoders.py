@@ -20,7 +20,7 @@ from decoding.batches import decode_split
 from decoding.length_normalization import filtered_decode
 from decoding.scoring import align, bootstrap_interval, total
 from errors import DataError, run_script
-from inference.opened_checkpoint import open_checkpoint_on_corpus
+from inference.model_on_corpus import open_model_on_corpus
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add_json_option(parser)
     options = parser.parse_args(argv)
-    judged = open_checkpoint_on_corpus(options.checkpoint, options.data_dir, options.device)
+    judged = open_model_on_corpus(options.checkpoint, options.data_dir, options.device)
     references = judged.prepared(options.split).references
     if not any(references):
         raise DataError(f"{judged.corpus.path}: the {options.split} split has no glosses to score")

@@ -13,7 +13,7 @@ its emission, in seconds of the recording. Frames a second are those of features
 
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -25,14 +25,14 @@ from benchmarks.results import add_json_option, finish
 from command_line import Parser, number_between
 from data.corpus import Corpus, Split
 from data.keyed_random import generator
+from decoding import DECODERS
 from decoding.scoring import align as align_sentences
 from decoding.scoring import bootstrap_interval, score
 from errors import run_script
-from inference.emitter import LOOKAHEAD, OVERLAP, WINDOW
 from inference.recognizer import Recognizer, open_recognizer
-from inference.recordings import Frame, LandmarkStream
-from inference.windows import TranscriptionSummary, Windows, transcribe_stream
-from training.config import DECODERS
+from inference.recording_transcription import TranscriptionSummary, transcribe_recording
+from inference.recordings import Frame, Recording
+from inference.windows import LOOKAHEAD, OVERLAP, WINDOW, Windows
 from training.setup import open_corpus
 
 Glosses = list[str]
@@ -56,16 +56,16 @@ def string_together(split: Split, fps: float, seconds: float, seed: int) -> list
     return recordings
 
 
-def stream(corpus: Corpus, split: Split, indices: list[int]) -> LandmarkStream:
+def stream(corpus: Corpus, split: Split, indices: list[int]) -> Recording:
     """The sentences as one recording."""
 
-    def frames() -> Iterator[Frame]:
+    def frames() -> Generator[Frame, None, None]:
         pairs = (pair for index in indices for pair in zip(*split.read(index), strict=True))
         for number, (landmarks, detected) in enumerate(pairs):
             yield Frame(number / corpus.fps, np.array(landmarks), np.array(detected))
 
     count = int(split.lengths[indices].sum())
-    return LandmarkStream(frames(), corpus.fps, True, count, corpus.aspect_ratio)
+    return Recording(frames(), corpus.fps, True, count, corpus.aspect_ratio)
 
 
 def read_all(
@@ -80,7 +80,7 @@ def read_all(
     for indices in recordings:
         glosses: Glosses = []
         progresses.append(
-            transcribe_stream(
+            transcribe_recording(
                 stream(corpus, split, indices),
                 recognizer,
                 windows,
@@ -94,7 +94,7 @@ def read_all(
 
 
 def speed(progresses: list[TranscriptionSummary]) -> float:
-    return sum(one.frames for one in progresses) / sum(one.took for one in progresses)
+    return sum(one.frames for one in progresses) / sum(one.work_seconds for one in progresses)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -140,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
     )
 
     figures: dict[str, float] = {}
-    whole = Windows(WINDOW, OVERLAP, LOOKAHEAD, whole=1e6)
+    whole = Windows(WINDOW, OVERLAP, LOOKAHEAD, whole_up_to=1e6)
     alone, progress = read_all(
         recognizer, corpus, split, [[index] for indices in recordings for index in indices], whole
     )
@@ -182,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
         mean = sum(one.total_latency for one in progress) / max(count, 1)
         largest, held = (
             max(one.largest_latency for one in progress),
-            max(one.held for one in progress),
+            max(one.most_held for one in progress),
         )
         print(
             f"{length:6g}  {overlap:7g}  {lookahead:9g}  {wer:7.2f}  {difference:15.2f}  {mean:11.2f} s  {largest:5.2f} s"

@@ -19,7 +19,7 @@ from data.ctc_targets import PreparedSplit
 from data.pipeline import FeaturePipeline
 from distillation.soft_targets import SoftTargetRequest, SoftTargetWriter
 from errors import DataError
-from inference.opened_checkpoint import CheckpointOnCorpus, open_checkpoint_on_corpus
+from inference.model_on_corpus import ModelOnCorpus, open_model_on_corpus
 from models.build import is_causal
 
 
@@ -45,7 +45,7 @@ def export_soft_targets(options: SoftTargetExportRequest) -> dict:
     View 0 of every split is the sentence as it is; with views > 0 the train split has views 1 to
     `views` instead. Memory stays at one sentence.
     """
-    judged = open_checkpoint_on_corpus(options.checkpoint, options.data_dir, options.device)
+    judged = open_model_on_corpus(options.checkpoint, options.data_dir, options.device)
     corpus = judged.corpus
     ranges = dataclasses.replace(
         read_config(judged.checkpoint, options.checkpoint).augmentation, enabled=True
@@ -132,7 +132,7 @@ def _steps(
 
 
 def _export_view(
-    judged: CheckpointOnCorpus,
+    judged: ModelOnCorpus,
     prepared: PreparedSplit,
     view: int,
     ranges: AugmentationConfig,
@@ -161,7 +161,7 @@ def _export_view(
 
 @torch.no_grad()
 def _log_probs(
-    judged: CheckpointOnCorpus,
+    judged: ModelOnCorpus,
     prepared: PreparedSplit,
     indices: Sequence[int],
     view: int,

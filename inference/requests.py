@@ -1,12 +1,12 @@
-"""What evaluate.py, transcribe.py and export_model.py are asked for. No torch in here."""
+"""The options of evaluate.py, transcribe.py and export_model.py. No torch in here."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from decoding import DECODERS
-from inference.emitter import LOOKAHEAD, OVERLAP, WHOLE_RECORDING, WINDOW
 from inference.transcript_files import FORMATS
+from inference.windows import LOOKAHEAD, OVERLAP, WHOLE_RECORDING, WINDOW, Windows
 from settings import Settings, setting
 
 DEVICES = "auto, cpu, cuda or cuda:N"
@@ -14,7 +14,7 @@ DEVICES = "auto, cpu, cuda or cuda:N"
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRequest(Settings):
-    """What evaluate.py is asked for."""
+    """The options of evaluate.py."""
 
     prefix: ClassVar[str] = "--"
     _what: ClassVar[str] = "what is evaluated"
@@ -82,6 +82,11 @@ class EvaluationRequest(Settings):
             words.append(self.scoring)
         return self.checkpoint.parent / "_".join(words)
 
+    @property
+    def cleans_up(self) -> bool:
+        """Whether hypotheses pass the official clean-up of PHOENIX-2014 before they are scored."""
+        return self.scoring == "phoenix2014"
+
     def conflicts(self) -> list[str]:
         if self.decoder == "greedy" and self.language_model is not None:
             return ["--lm has no effect on --decoder greedy: use adaptive or beam"]
@@ -90,7 +95,7 @@ class EvaluationRequest(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class TranscriptionRequest(Settings):
-    """What transcribe.py is asked for."""
+    """The options of transcribe.py."""
 
     prefix: ClassVar[str] = "--"
     _model: ClassVar[str] = "model and decoder"
@@ -128,7 +133,12 @@ class TranscriptionRequest(Settings):
         group=_results,
         default_text="none",
     )
-    online: bool = setting(False, "use windows for short recordings as well", group=_online)
+    online: bool = setting(
+        False,
+        "short recordings as well: a causal student with the greedy decoder transcribes frame by "
+        "frame, all other models use windows",
+        group=_online,
+    )
     window: float = setting(
         WINDOW, "seconds of a window", low=0, high=3600, group=_online, metavar="S"
     )
@@ -175,6 +185,13 @@ class TranscriptionRequest(Settings):
         default_text="the model's",
     )
 
+    @property
+    def windows(self) -> Windows:
+        """The windows of long recordings, of all recordings with --online, and of a camera."""
+        whole = 0.0 if self.online else self.whole
+        live = self.camera is not None
+        return Windows(self.window, self.overlap, self.lookahead, whole, live)
+
     def conflicts(self) -> list[str]:
         if (self.camera is None) == (not self.inputs):
             return ["give recordings or --camera N, one of the two (see transcribe.py --help)"]
@@ -202,7 +219,7 @@ class TranscriptionRequest(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxExportRequest(Settings):
-    """What export_model.py is asked for."""
+    """The options of export_model.py."""
 
     prefix: ClassVar[str] = "--"
     _files: ClassVar[str] = "files"
@@ -220,3 +237,8 @@ class OnnxExportRequest(Settings):
         "onnx", "format of the file", choices=("onnx", "torchscript"), group=_kind
     )
     int8: bool = setting(False, "onnx: weights in 8 bits (dynamic quantisation)", group=_kind)
+
+    def conflicts(self) -> list[str]:
+        if self.int8 and self.format != "onnx":
+            return ["--int8 quantises ONNX files: use it with --format onnx"]
+        return []

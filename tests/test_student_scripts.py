@@ -14,7 +14,7 @@ import export_soft_targets
 from data.corpus import Corpus
 from decoding.greedy import greedy_decode
 from errors import DataError, UsageError
-from inference.opened_checkpoint import open_checkpoint_on_corpus
+from inference.model_on_corpus import open_model_on_corpus
 from training.config import given_settings
 
 MODEL = {
@@ -122,7 +122,7 @@ def test_from_teacher_to_a_file_that_runs_elsewhere(
         assert result.returncode == 0, result.stderr
     assert "greedy WER" in result.stdout
 
-    judged = open_checkpoint_on_corpus(run / "best_model.pth", None, "cpu")
+    judged = open_model_on_corpus(run / "best_model.pth", None, "cpu")
     split = Corpus(tiny_corpus).split("dev")
     log_probs = judged.posteriors("dev")[1]
     np.save(tmp_path / "landmarks.npy", split.read(1)[0])

@@ -17,7 +17,7 @@ from data.corpus import Corpus
 from distillation.export import SoftTargetExportRequest, export_soft_targets
 from distillation.soft_targets import SoftTargets, lost_information, pack, unpack
 from errors import DataError, UsageError
-from inference.opened_checkpoint import open_checkpoint_on_corpus
+from inference.model_on_corpus import open_model_on_corpus
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_dense_is_exact_to_float16_and_certain_teachers_are_finite():
 
 def test_they_are_the_teachers_log_posteriors_at_the_temperature(dense, finished_run):
     targets = SoftTargets(dense)
-    judged = open_checkpoint_on_corpus(finished_run / "best_model.pth", None, "cpu")
+    judged = open_model_on_corpus(finished_run / "best_model.pth", None, "cpu")
     for split in ("train", "dev"):
         posteriors = judged.posteriors(split)
         for sentence, own in zip(judged.corpus.split(split).sentences, posteriors, strict=True):

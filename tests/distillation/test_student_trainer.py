@@ -15,7 +15,7 @@ from distillation.config import StudentConfig
 from distillation.export import SoftTargetExportRequest, export_soft_targets
 from distillation.student_trainer import GuidedBatch, prepare_student, soft_loss
 from errors import DataError, UsageError
-from inference.opened_checkpoint import open_checkpoint_on_corpus
+from inference.model_on_corpus import open_model_on_corpus
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.i3d_teacher import I3DTeacher
 from models.student import Student
@@ -220,9 +220,7 @@ def test_a_whole_run_and_its_evaluation(settings, finished_run, tiny_corpus, tmp
         "the teacher's corpus by default"
     )
     for folder, kind in ((tmp_path / "student", Student), (finished_run, I3DTeacher)):
-        assert isinstance(
-            open_checkpoint_on_corpus(folder / "best_model.pth", None, "cpu").model, kind
-        )
+        assert isinstance(open_model_on_corpus(folder / "best_model.pth", None, "cpu").model, kind)
     words = [
         "--checkpoint",
         str(tmp_path / "student" / "best_model.pth"),

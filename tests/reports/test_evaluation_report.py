@@ -84,7 +84,7 @@ def test_an_evaluation_s_report_agrees_with_its_result_json(finished_run, parse_
     counts = [str(result[kind]) for kind in ("substitutions", "deletions", "insertions")]
     assert beam[0] == "beam (used above)" and beam[1] == f"{result['wer']:.2f}"
     assert beam[3:6] == counts
-    assert f"up to epoch {of_run['best_epoch']}, which it holds" in page.text
+    assert f"up to epoch {of_run['best_epoch']}. The curves show" in page.text
     _, page = evaluate_run(
         tmp_path / "cleaned", "--scoring", "phoenix2014", "--compare_with", tmp_path / "plain"
     )
