@@ -349,7 +349,7 @@ def face_mesh(shape: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     return (base * scale).astype(np.float32), (moves * scale).astype(np.float32)
 
 
-# Points 0-10 of the pose model: the head, in face widths. The model overestimates the depth of heads.
+# Points 0-10 of the pose model: the head, in face widths. The model overestimates its depth.
 POSE_HEAD = np.array(
     [
         (0, 0.02, -0.95),  # nose

@@ -1,5 +1,5 @@
-"""Composing sentences: no recording in two splits, nothing invented between recordings, the same
-bytes from the same seed."""
+"""Composing sentences: no recording in two splits, no jumps between recordings, the same bytes from
+the same seed."""
 
 import re
 from collections import Counter, defaultdict
@@ -20,20 +20,7 @@ from data.sources.composer import (
     split_recordings,
 )
 from errors import DataError, UsageError
-
-RIGHT = slice(522, 543)
-
-
-def clip(values, detected=True):
-    """A recording whose landmarks in frame t are all values[t]; detected: for all parts, or (T,)
-    for the right hand."""
-    landmarks = np.broadcast_to(
-        np.array(values, np.float16)[:, None, None], (len(values), 543, 3)
-    ).copy()
-    seen = np.ones((len(values), 4), dtype=bool)
-    seen[:, 3] = detected
-    landmarks[~seen[:, 3], RIGHT] = 0
-    return landmarks, seen
+from tests.data.still_recordings import RIGHT_HAND, clip
 
 
 def recordings_of(
@@ -50,6 +37,9 @@ def recordings_of(
         )
         for index, (gloss, repetition) in enumerate(rows)
     ]
+
+
+# ---- motion ----
 
 
 def test_joined_recordings_run_on_without_a_jump():
@@ -74,7 +64,7 @@ def test_speeds_and_bridges_differ_from_draw_to_draw():
     assert max(lengths) <= 50 + 6
 
 
-# --------------------------------------------------------------------------------------------------- splits
+# ---- splits ----
 
 
 def test_the_last_fifth_in_each_session_is_held_out():
@@ -130,14 +120,14 @@ def test_split_by_signer_holds_out_whole_signers():
             "signer",
             ["dev"],
             None,
-            "needs recordings of a signer to train on and of another to hold out, found only recorder01",
+            "needs one signer to train on and another one to hold out, found only recorder01",
         ),
         (
             2,
             "signer",
             ["dev"],
             ["recorder01", "recorder02"],
-            "needs recordings of a signer to train on",
+            "needs one signer to train on",
         ),
         (
             2,
@@ -156,7 +146,7 @@ def test_splits_that_cannot_be_made(signers, split_by, heldout_splits, names, me
         split_recordings(recordings_of({"a": 60}, signers=signers), split_by, heldout_splits, names)
 
 
-# --------------------------------------------------------------------------------------------------- sentences
+# ---- sentences ----
 
 
 def plan(recordings, count=200, least=3, most=7, seed=0):
@@ -237,7 +227,7 @@ def test_the_seed_decides():
     assert plan(recordings, seed=1).sentences != plan(recordings, seed=2).sentences
 
 
-# --------------------------------------------------------------------------------------------------- whole folders
+# ---- whole folders ----
 
 
 def isolated_corpus(path, glosses="abcd", repetitions=10, **made_by):
@@ -276,7 +266,7 @@ def test_composed_frames_come_from_the_split_their_recordings_are_in(tmp_path):
             rows = [int(value) for value, count in zip(values, counts, strict=True) if count >= 6]
             found |= {repetition_of[row] for row in rows}
             assert {"abcd"[(row - 1) // 10] for row in rows} == set(sentence.glosses)
-            np.testing.assert_array_equal(landmarks[:, RIGHT].any(axis=(1, 2)), detected[:, 3])
+            np.testing.assert_array_equal(landmarks[:, RIGHT_HAND].any(axis=(1, 2)), detected[:, 3])
         assert found == expected[name]
         assert sum(len(recordings) for recordings in plans[name].sentences) == sum(
             len(sentence.glosses) for sentence in split.sentences
@@ -324,7 +314,7 @@ def test_only_corpora_of_isolated_recordings_can_be_composed(tmp_path):
     with pytest.raises(DataError, match="composed is not a corpus of isolated recordings"):
         compose(tmp_path / "composed", tmp_path / "again", sentences={"train": 4})
     other = isolated_corpus(tmp_path / "other", repetitions_per_session=None)
-    with pytest.raises(DataError, match="compose works on what 'import --format mp_data' wrote"):
+    with pytest.raises(DataError, match="compose needs a corpus made by 'import --format mp_data'"):
         read_recordings(Corpus(other))
     with CorpusWriter(
         tmp_path / "s", name="s", fps=25, aspect_ratio=1, made_by={"repetitions_per_session": 30}
