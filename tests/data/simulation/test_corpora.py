@@ -38,8 +38,8 @@ def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path):
 
 
 def test_another_process_makes_the_same_landmarks():
-    """Python's own hash is salted per process, and a BLAS rounds by its number of threads: nothing
-    may depend on them."""
+    """The landmarks depend neither on Python's hash, which differs between processes, nor on a
+    BLAS, whose rounding depends on its number of threads."""
     code = (
         "import hashlib, sys; sys.path.insert(0, sys.argv[1])\n"
         "from data.simulation.corpora import *\n"
@@ -105,7 +105,7 @@ def test_transcripts_have_exactly_their_frames(tmp_path, frames):
     assert np.isclose(made.aspect_ratio, 210 / 260) and made.simulated
 
 
-def test_transcripts_without_frames_take_the_signers_own_pace():
+def test_transcripts_without_frames_have_the_signers_own_pace():
     signers = SimulatedSigners(("A", "B", "C"), STUDIO, 0)
     lengths = [
         len(signers.record(TranscribedSentence(str(k), "Signer01", ("A", "B", "C")))[0])
@@ -148,8 +148,8 @@ def test_builtin_corpus_is_made_once(tmp_path, monkeypatch, capsys):
 
 
 def _describe(signers: SimulatedSigners, signer: str, gloss: str, take: int) -> np.ndarray:
-    """A sign on its own, as the camera sees it: 8 moments of hands and wrists, in shoulder widths
-    from the shoulders."""
+    """A vector of one sign in the image: arms and right hand at 8 moments, in shoulder widths from
+    the shoulders."""
     landmarks, _ = signers.record(
         TranscribedSentence(f"{signer}-{gloss}-{take}", signer, (gloss,), 24)
     )
@@ -165,8 +165,8 @@ def _describe(signers: SimulatedSigners, signer: str, gloss: str, take: int) -> 
 
 
 def test_a_gloss_looks_like_itself_across_signers_but_is_not_trivial():
-    """Nearest neighbour over 20 glosses, from one signer to another: far above chance (5 %),
-    clearly below certainty."""
+    """The accuracy of nearest neighbours between signers, with 20 glosses, is far above chance (5 %)
+    and clearly below 100 %."""
     signers = SimulatedSigners(GLOSSES, WEBCAM, 0)
     glosses = GLOSSES[:20]
     names = [

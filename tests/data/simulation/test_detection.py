@@ -26,7 +26,7 @@ def test_landmarks_are_where_a_signer_in_front_of_a_webcam_has_them(corpus):
             middle = np.median(shoulders.mean(axis=1), axis=0)
             assert 0.42 < middle[0] < 0.58 and 0.45 < middle[1] < 0.66
             assert np.median(landmarks[:, 0, 1]) < middle[1] - 0.1  # nose above shoulders
-            # Hips about the lower edge
+            # The hips are near the lower edge
             assert middle[1] + 0.4 < np.median(landmarks[:, 23:25, 1]) < 1.5
             assert -1.5 < landmarks[:, 0, 2].mean() < -0.3
             face = landmarks[detected[:, 1].astype(bool), PART_SLICES["face"]]

@@ -29,8 +29,7 @@ def test_the_lexicon_uses_its_whole_phonology():
 
 
 def test_collisions_are_redrawn(monkeypatch):
-    """With a phonology that always draws the same first sign, the second gloss must move on to its
-    next draw."""
+    """When both glosses draw the same sign first, the second gloss draws again."""
     first, second = build_lexicon(["A", "B"], 0).values()
     draws = iter([first, first, first, second])
     monkeypatch.setattr(lexicon, "draw_sign", lambda rng: next(draws))
@@ -38,8 +37,8 @@ def test_collisions_are_redrawn(monkeypatch):
 
 
 def test_orientations_are_rotations_that_point_where_they_say():
-    """Fingers up, palm to the camera: a right hand's thumb is then on the signer's left, at larger
-    x."""
+    """With the fingers up and the palm to the camera, the thumb of a right hand is on the signer's
+    left, at larger x."""
     names = list(ORIENTATIONS)
     matrices = rotation_matrices(np.stack([ORIENTATIONS[name] for name in names]))
     assert np.allclose(matrices @ matrices.transpose(0, 2, 1), np.eye(3), atol=1e-5)

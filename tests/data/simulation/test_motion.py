@@ -28,7 +28,7 @@ def test_bones_keep_their_length_through_a_sentence(name):
 
 def test_nothing_jumps_from_frame_to_frame():
     body = performer().perform("s", GLOSSES[:8])
-    # Wrists, shoulder widths a frame
+    # Steps of the wrists, in shoulder widths per frame
     steps = np.linalg.norm(np.diff(body.hands[:, :, 0], axis=0), axis=2)
     assert steps.max() < 0.6 and np.median(steps) < 0.15
 

@@ -40,7 +40,7 @@ MAX_BYTES = 20 << 20  # memory that a refusal may need
 
 @pytest.fixture(scope="session")
 def cv2():
-    """OpenCV, where its system libraries are."""
+    """OpenCV; skips the test when a system library is missing."""
     try:
         import cv2
         import mediapipe  # noqa: F401
@@ -59,6 +59,7 @@ def panned(number: int, start: int = 0) -> np.ndarray:
 
 
 def annotate(folder: Path, tables: dict[str, list[str]]) -> Path:
+    """Write the annotation file of each split."""
     folder.mkdir()
     for split, rows in tables.items():
         (folder / f"{split}.csv").write_text(
@@ -143,9 +144,9 @@ def fake_workers(monkeypatch):
 
     `started`: number of workers; `extracted`: ids of the extracted videos.
     """
-    fake_workers = SimpleNamespace(started=0, extracted=[])
+    state = SimpleNamespace(started=0, extracted=[])
 
-    def serve(pipe, folder):
+    def run(pipe, folder):
         pipe.send(("ready", None))
         while True:
             try:
@@ -156,7 +157,7 @@ def fake_workers(monkeypatch):
             if content.startswith(b"kill"):
                 pipe.close()
                 return
-            fake_workers.extracted.append(job.id)
+            state.extracted.append(job.id)
             facts = {
                 "frames": len(content),
                 "width": 3,
@@ -166,17 +167,15 @@ def fake_workers(monkeypatch):
                 "hands": 9,
             }
             facts |= {"is_video": True, "signature": signature(recording)}
-            landmarks, detected = (
-                np.zeros((len(content), 543, 3), "<f2"),
-                np.ones((len(content), 4), bool),
-            )
+            landmarks = np.zeros((len(content), 543, 3), "<f2")
+            detected = np.ones((len(content), 4), bool)
             write_result(folder / f"{job.file}.npz", landmarks, detected, facts)
             pipe.send(("ready", None))
 
     def start(folder, settings):
-        fake_workers.started += 1
+        state.started += 1
         ours, theirs = Pipe()
-        thread = threading.Thread(target=serve, args=(theirs, folder), daemon=True)
+        thread = threading.Thread(target=run, args=(theirs, folder), daemon=True)
         thread.start()
         process = SimpleNamespace(
             join=thread.join, terminate=lambda: None, exitcode=-signal.SIGKILL
@@ -184,7 +183,7 @@ def fake_workers(monkeypatch):
         return extraction_workers.Worker(process, ours)
 
     monkeypatch.setattr(extraction_workers, "_start_worker", start)
-    return fake_workers
+    return state
 
 
 def three_videos(folder: Path) -> tuple[Path, Path]:
@@ -206,7 +205,7 @@ def standing_signer(frames: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture
 def features(tmp_path):
-    """Folders of three sentences, and their annotations: (FEATURES_DIR, ANNOTATIONS_DIR)."""
+    """The folders of landmark files and annotations of three sentences."""
     rows = {
         "train": [("s1", "anna", "HELLO  WORLD", 6), ("s2", "ben", "WORLD", 4)],
         "dev": [("d1", "anna", "HELLO", 5)],
@@ -254,6 +253,7 @@ def bounded():
 
 
 def npy_bytes(shape: tuple[int, ...], values: bytes = b"") -> bytes:
+    """An .npy file of float32 that declares a shape, with other content."""
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         buffer, {"descr": "<f4", "fortran_order": False, "shape": shape}

@@ -68,7 +68,7 @@ def test_a_video_of_another_shape_keeps_its_geometry(extracted):
     corpus = Corpus(extracted[0])
     landmarks = corpus.split("dev").read(0)[0].astype(float)  # 400x400
     tip = landmarks[:, 33 + 1]
-    # Once the aspect is corrected, in the height's pixels
+    # With the aspect corrected, in pixels of the height
     x = (tip[:, 0] - 0.5) * corpus.aspect_ratio * 400 + 200
     np.testing.assert_allclose(x, 182 - 5 * np.arange(5), atol=4)
 
@@ -132,7 +132,7 @@ def test_a_killed_run_continues_and_shards_merge_to_the_same_bytes(extracted, re
     assert [report.complete for report in reports] == [False, False]
     assert sum(report.sentences for report in reports) == 3
     assert sum(len(report.failed) for report in reports) == 3
-    assert {path: path.stat().st_mtime_ns for path in finished} == finished  # not done again
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished  # not extracted again
     report = merge_shards([folder], tmp_path / "two")
     assert (report.sentences, len(report.failed)) == (3, 3)
     assert content(tmp_path / "two") == content(extracted[0])
@@ -163,7 +163,7 @@ def test_errors_before_the_extraction_starts(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["annotations", "out"]
 
 
-def test_without_its_system_libraries_opencv_is_named(tmp_path):
+def test_a_missing_system_library_of_opencv_is_named(tmp_path):
     (tmp_path / "cv2.py").write_text(
         "raise ImportError('libGL.so.1: cannot open shared object file: No such file')\n"
     )
@@ -191,7 +191,7 @@ def test_without_its_system_libraries_opencv_is_named(tmp_path):
 def test_shards_are_put_together_in_the_order_of_the_annotations(tmp_path):
     first = working_folder(tmp_path / "0", {"b": None, "a": {"frames": 3}, "c": None})
     second = working_folder(tmp_path / "1", {"b": {}, "a": None, "c": "the reason"})
-    # The plan names its input folder, which is the same for the shards of one run
+    # The plan has the name of the input folder, which is the same for all shards of one run
     for shard in (first, second):
         text = (shard / "plan.json").read_text().replace('"input": "1"', '"input": "0"')
         (shard / "plan.json").write_text(text)
@@ -212,7 +212,7 @@ def test_a_shard_that_is_not_finished_is_named(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_versions_are_not_mixed(tmp_path):
+def test_different_versions_are_not_mixed(tmp_path):
     first = working_folder(tmp_path / "0", {"a": {}})
     second = working_folder(tmp_path / "1", {"a": {}}, extractor={"mediapipe": "0.10.9"})
     with pytest.raises(
@@ -234,7 +234,7 @@ def test_a_damaged_result_counts_as_not_extracted(tmp_path):
         merge_shards([shard], tmp_path / "out")
 
 
-def test_when_all_failed_there_is_no_corpus(tmp_path):
+def test_without_any_result_there_is_no_corpus(tmp_path):
     with pytest.raises(
         DataError, match="none of 1 sentences could be extracted, first train 'a': the reason"
     ):
@@ -249,7 +249,7 @@ def test_the_corpus_gets_the_commonest_shape_and_frame_rate(tmp_path):
     assert (corpus.aspect_ratio, corpus.fps) == (0.75, 25)
     x = [corpus.split("train").read(index)[0][0, 0, 0] for index in range(3)]
     assert x[1] == x[2] == 0.25
-    # A quarter of the wide image left of its middle
+    # A quarter of the wide image to the left of its middle
     assert x[0] == np.float16(0.5 - 0.25 * 2 / 0.75)
     assert len(report.warnings) == 2
 

@@ -17,7 +17,7 @@ def test_only_a_replaced_recording_is_extracted_again(tmp_path, fake_workers):
     places = three_videos(tmp_path)
     extract(*places, tmp_path / "out", workers=1)
     assert fake_workers.extracted == ["a", "b"]
-    # Another length, then another time of change alone
+    # First a new length, then only a new modification time
     for number, content in enumerate((b"123", b"456")):
         path = tmp_path / "input/b.mp4"
         path.write_bytes(content)

@@ -50,7 +50,7 @@ def test_recordings_become_sentences_in_numeric_order(tmp_path):
     assert [sentence.glosses for sentence in train.sentences[:2]] == [("a",), ("thank-you",)]
     assert [sentence.frames for sentence in train.sentences[:2]] == [3, 12]
     landmarks, detected = train.read(4)
-    # 9 < 10
+    # The frames are in numeric order: 9 comes before 10
     np.testing.assert_array_equal(
         landmarks[:, 0, 0], np.float16(10.5) + np.arange(12, dtype=np.float16) / 16
     )

@@ -22,8 +22,10 @@ POSE_PARTS = {
 def write_pose(
     path: Path, landmarks: np.ndarray, parts=POSE_PARTS, size=(320, 240), people: int = 1, lost=()
 ) -> None:
-    """A .pose file of landmarks (T, points, 3) that are fractions of the image; `lost`:
-    (frame, first point, end)."""
+    """Write landmarks (T, points, 3), as fractions of the image, to a .pose file.
+
+    lost: (frame, first point, end) of points that were not detected.
+    """
     from pose_format import Pose
     from pose_format.numpy import NumPyPoseBody
     from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions

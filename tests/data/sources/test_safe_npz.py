@@ -16,7 +16,7 @@ def test_files_written_by_savez_are_read(tmp_path):
         "b": np.asfortranarray(np.ones((2, 3), "<f2")),
         "c": np.array("ü {}"),
     }
-    zeros = np.zeros((300, 1629))  # nothing detected: small, and the archive far smaller
+    zeros = np.zeros((300, 1629))  # without detections, the archive is far smaller
     assert zeros.nbytes < FREE_BYTES
     for save in (np.savez, np.savez_compressed):
         save(tmp_path / "a.npz", **arrays, zeros=zeros)

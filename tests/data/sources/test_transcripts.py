@@ -156,9 +156,8 @@ def test_a_fraction_is_keyed_nested_and_in_order():
     assert (len(tenth), len(half)) == (20, 100)
     assert set(tenth) < set(half)
     assert tenth == [sentence for sentence in sentences if sentence in tenth]
-    assert (
-        keep_fraction(sentences[::-1], 0.1, seed=3) == tenth[::-1]
-    )  # keyed by id, not by position
+    # Keyed by id, not by position
+    assert keep_fraction(sentences[::-1], 0.1, seed=3) == tenth[::-1]
     assert set(keep_fraction(sentences, 0.1, seed=4)) != set(tenth)
     assert len(keep_fraction(sentences[:3], 0.01, seed=0)) == 1
     assert keep_fraction(sentences, 1.0, seed=0) == sentences
@@ -264,10 +263,8 @@ def test_annotations_that_are_ambiguous_or_missing(tmp_path):
         ("MORGEN WIE AUSSEHEN", "MORGEN WIE-AUSSEHEN"),
         ("A B C SONNE K SCH+NN", "A+B+C SONNE K+SCH+NN"),
         ("REGEN REGEN REGEN loc-REGEN WIND", "REGEN WIND"),
-        (
-            "REGEN REGEN __PU__ REGEN",
-            "REGEN REGEN",
-        ),  # a removed gloss still separates its neighbours
+        # A removed gloss still separates its neighbours
+        ("REGEN REGEN __PU__ REGEN", "REGEN REGEN"),
         ("IN-KOMMEND IN-KOMMEND __OFF__ __OFF__", "IN-KOMMEND IN-KOMMEND __OFF__ __OFF__"),
         ("__EMOTION__ __LEFTHAND__", ""),
     ],
