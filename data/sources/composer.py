@@ -2,7 +2,7 @@
 recorded one by one.
 
 All recordings of a sentence come from one signer and one session. Each is played completely, at its
-own random speed, and a few interpolated frames bridge two recordings. No recording is in two
+own random speed, and a few interpolated frames connect two recordings. No recording is in two
 splits:
 
 repetition  For each gloss, the last fifth of its repetitions *within each session* goes to dev, and
@@ -32,7 +32,7 @@ from data.transitions import change_speed, transition
 from errors import DataError, UsageError
 
 SPEEDS = (0.8, 1.25)  # a recording is played at a random speed between these
-BRIDGE_FRAMES = (2, 6)  # a random number of frames between two recordings, both ends included
+TRANSITION_FRAMES = (2, 6)  # random number of frames between two recordings, both ends included
 REPEAT_PROBABILITY = 0.02  # of a gloss directly after itself
 CHOICE_NOISE = 3.0  # glosses whose counts differ by less than this have a random order
 HELD_OUT_SHARE = 5  # one of five repetitions is held out
@@ -356,8 +356,8 @@ def _least_used(glosses: list[str], used: Counter[str], random: np.random.Genera
 def join(
     recordings: list[tuple[np.ndarray, np.ndarray]], random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Join recordings to one: each at a random speed, with a random number of bridging frames
-    between two.
+    """Join recordings to one: each at a random speed, with a random number of transition
+    frames between two.
 
     recordings: landmarks (T_i, 543, 3) and detected (T_i, 4) of each. Returns float32 (T, 543, 3)
     and bool (T, 4).
@@ -366,11 +366,8 @@ def join(
     for landmarks, detected in recordings:
         played = change_speed(landmarks, detected, float(random.uniform(*SPEEDS)))
         if pieces:
-            pieces.append(
-                transition(
-                    pieces[-1], played, int(random.integers(BRIDGE_FRAMES[0], BRIDGE_FRAMES[1] + 1))
-                )
-            )
+            frames = int(random.integers(TRANSITION_FRAMES[0], TRANSITION_FRAMES[1] + 1))
+            pieces.append(transition(pieces[-1], played, frames))
         pieces.append(played)
     return np.concatenate([piece[0] for piece in pieces]), np.concatenate(
         [piece[1] for piece in pieces]

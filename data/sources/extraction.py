@@ -249,9 +249,15 @@ def _report(folders: list[Path], jobs: list[Job]) -> ExtractionReport:
 def _warnings(job: Job, facts: dict[str, Any]) -> Iterator[str]:
     if facts["hands"] < FEW_HANDS * facts["frames"]:
         share = facts["hands"] / facts["frames"]
-        yield f"{job}: hands are found in only {100 * share:.0f} % of its frames"
+        yield (
+            f"{job}: hands are found in only {100 * share:.0f} % of its frames; "
+            "check that the signer is in the picture"
+        )
     if facts["is_video"] and not facts["fps_is_known"]:
-        yield f"{job}: the video does not give its frame rate, {facts['fps']:g} is assumed (--fps)"
+        yield (
+            f"{job}: the video does not give its frame rate, "
+            f"{facts['fps']:g} frames/s is assumed (--fps)"
+        )
 
 
 def _outcomes(

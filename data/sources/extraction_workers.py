@@ -137,8 +137,12 @@ def _end_of(worker: Worker) -> str:
     worker.process.join()
     code = worker.process.exitcode or 0
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    advice = "; out of memory? Try fewer --workers" if code == -signal.SIGKILL else ""
-    return f"its worker process ended with {how}{advice}"
+    advice = (
+        "out of memory? Try fewer --workers"
+        if code == -signal.SIGKILL
+        else "the recording may be damaged: try to convert it"
+    )
+    return f"its worker process ended with {how}; {advice}"
 
 
 class _ProgressBar:

@@ -319,14 +319,16 @@ def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
-        raise DataError(f"{path} is missing") from None
+        raise DataError(
+            f"{path} is missing: expected a text file with one sentence per line; check the path"
+        ) from None
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise DataError(
             f"{path} line {line}: not UTF-8 text; convert it, for example with iconv -t UTF-8"
         ) from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+        raise DataError(f"{path} cannot be read: {error.strerror}; check the path") from None
 
 
 def _separator(lines: list[str]) -> str:
@@ -369,5 +371,5 @@ def _rows(
         first_line[id] = number
         rows.append((where, row))
     if not rows:
-        raise DataError(f"{path} has a header but no sentences under it")
+        raise DataError(f"{path} has a header but no sentences under it: add one row per sentence")
     return rows

@@ -248,10 +248,10 @@ def _open_folder(folder: Path) -> VideoFrames:
 
     def frames() -> Iterator[np.ndarray]:
         for file in files:
-            picture = cv2.imread(str(file), cv2.IMREAD_COLOR)
-            if picture is None:
+            frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
+            if frame is None:
                 raise DataError(f"{file.name} is not a readable image: restore it from its source")
-            yield picture
+            yield frame
 
     return VideoFrames(_of_one_size(frames()), None, len(files))
 
@@ -277,11 +277,11 @@ def _open_video(path: Path) -> VideoFrames:
         count = 0
         try:
             while True:
-                success, picture = capture.read()
+                success, frame = capture.read()
                 if not success:
                     break
                 count += 1
-                yield picture
+                yield frame
         finally:
             capture.release()
         if count == 0:

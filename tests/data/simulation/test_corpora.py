@@ -165,7 +165,7 @@ def _describe(signers: SimulatedSigners, signer: str, gloss: str, take: int) -> 
 
 
 def test_a_gloss_looks_like_itself_across_signers_but_is_not_trivial():
-    """The accuracy of nearest neighbours between signers, with 20 glosses, is far above chance (5 %)
+    """With 20 glosses, the accuracy of nearest neighbours between signers is far above chance, 5 %,
     and clearly below 100 %."""
     signers = SimulatedSigners(GLOSSES, WEBCAM, 0)
     glosses = GLOSSES[:20]
