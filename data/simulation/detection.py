@@ -170,10 +170,11 @@ def _hand_noise(
         [0.0004, 0.0004, 0.0007], np.float32
     )
     burst = np.exp(0.35 * wander[:, 66]) * (1 + np.minimum(speed / 0.03, 3))
-    noise = (slow + fast) * (burst * scale).astype(np.float32)[:, None, None]
+    noise: np.ndarray = (slow + fast) * (burst * scale).astype(np.float32)[:, None, None]
     # MediaPipe estimates the hand a little larger or smaller than it is
     size = 0.015 * scale * wander[:, 67, None, None]
-    return noise + size * (hand - hand[:, :1]) / np.array([1, framing.aspect_ratio, 1], np.float32)
+    noise += size * (hand - hand[:, :1]) / np.array([1, framing.aspect_ratio, 1], np.float32)
+    return noise
 
 
 def _speed(points: np.ndarray, framing: Framing) -> np.ndarray:
@@ -181,7 +182,8 @@ def _speed(points: np.ndarray, framing: Framing) -> np.ndarray:
     steps = np.diff(points[:, :2], axis=0, prepend=points[:1, :2]) / np.array(
         [1, framing.aspect_ratio]
     )
-    return np.linalg.norm(steps, axis=1)
+    speed: np.ndarray = np.linalg.norm(steps, axis=1)
+    return speed
 
 
 def _detections(

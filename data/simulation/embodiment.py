@@ -100,8 +100,9 @@ def _face(signer: Signer, weights: np.ndarray, head: np.ndarray, centre: np.ndar
     mesh, moves = face_mesh(signer.face_shape)
     face = combine(weights, moves.transpose(0, 2, 1).reshape(len(moves), -1))
     face = face.reshape(len(weights), 3, -1) + mesh.T  # (T, 3, 468)
-    face = np.stack([combine_frames(head[:, axis], face) for axis in range(3)], axis=2)
-    return face + centre[:, None]
+    turned: np.ndarray = np.stack([combine_frames(head[:, k], face) for k in range(3)], axis=2)
+    turned += centre[:, None]
+    return turned
 
 
 def _pose(left: np.ndarray, right: np.ndarray, head: np.ndarray, centre: np.ndarray) -> np.ndarray:
@@ -123,8 +124,9 @@ def _pose(left: np.ndarray, right: np.ndarray, head: np.ndarray, centre: np.ndar
 def _blinks(frames: int, rng: np.random.Generator) -> np.ndarray:
     """How far the eyes are shut: float32 (T, 1), from 0 to 1; a blink about every 70 frames."""
     starts = rng.random(frames) < 1 / 70
-    shut: np.ndarray = np.convolve(starts, [0.6, 1.0, 0.9, 0.3])[:frames, None]
-    return np.minimum(shut, 1).astype(np.float32)
+    shut = np.convolve(starts, [0.6, 1.0, 0.9, 0.3])[:frames, None]
+    blinks: np.ndarray = np.minimum(shut, 1).astype(np.float32)
+    return blinks
 
 
 def _rotation(yaw: np.ndarray, nod: np.ndarray, tilt: np.ndarray) -> np.ndarray:
