@@ -191,7 +191,9 @@ def shoulder_centred(landmarks: np.ndarray) -> np.ndarray:
 def test_coordinates_that_are_not_fractions_of_the_image_are_refused(tmp_path, features, change):
     for path in features[0].glob("*/*.npy"):
         np.save(path, change(standing_signer(40)).reshape(40, 1629))
-    with pytest.raises(DataError, match=r"does not hold image coordinates.*cannot be converted back"):
+    with pytest.raises(
+        DataError, match=r"does not hold image coordinates.*cannot be converted back"
+    ):
         import_npy(*features, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
