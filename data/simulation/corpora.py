@@ -93,7 +93,7 @@ def synthesize(
             train sign dev.
         progress: show a progress bar.
 
-    Raises UsageError for a negative number, for no train sentences and when `output` exists,
+    Raises UsageError for a negative number, for no train sentences and when `output` is not empty,
     DataError when the corpus cannot be written.
     """
     if sentences < 1:
@@ -172,7 +172,7 @@ def synthesize_transcripts(
         workers: number of processes.
 
     Raises DataError for a sentence without glosses or frames and for an id in two splits,
-    UsageError when there are no sentences and when `output` exists.
+    UsageError when there are no sentences and when `output` is not empty.
     """
     split_of: dict[str, str] = {}
     for split, rows in transcripts.items():

@@ -90,7 +90,7 @@ def compose(
         progress: show a progress bar.
 
     Returns the plan of each split. Raises DataError when the source has no isolated recordings or
-    too few, UsageError for options that do not fit together or when `output` exists.
+    too few, UsageError for options that do not fit together or when `output` is not empty.
     """
     isolated = Corpus(source)
     clips = isolated.split("train")

@@ -89,8 +89,8 @@ def extract(
             above 1 it leaves only the working folder, for `merge_shards`.
         progress: show a progress bar.
 
-    Raises DataError when nothing can be extracted, UsageError when `output` exists or when the
-    working folder was begun with other settings.
+    Raises DataError when nothing can be extracted, UsageError when `output` is not empty or when
+    the working folder was begun with other settings.
     """
     check_output(output)
     splits = read_splits(annotations)
@@ -149,7 +149,7 @@ def merge_shards(folders: list[Path], output: Path) -> ExtractionReport:
 
     The corpus equals that of an extraction without shards. Raises DataError when a folder is no
     working folder, when annotations, settings or versions of the extractor differ between folders,
-    or when a sentence has not been extracted yet. Raises UsageError when `output` exists.
+    or when a sentence has not been extracted yet. Raises UsageError when `output` is not empty.
     """
     check_output(output)
     return _assemble(folders, output)

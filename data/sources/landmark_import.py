@@ -51,7 +51,7 @@ def import_landmark_files(
 
     Raises DataError for an unreadable file, for sentences without a file, for files without an
     annotation, and for coordinates that are not fractions of the image: standardised or centred
-    features cannot be converted back. Raises UsageError when `output` exists.
+    features cannot be converted back. Raises UsageError when `output` is not empty.
     """
     check_output(output)
     suffixes, read = READERS[format]

@@ -62,7 +62,7 @@ def import_mp_data(
         progress: show a progress bar.
 
     Raises DataError with the name of a folder or file that does not fit the layout, UsageError when
-    `output` exists.
+    `output` is not empty.
     """
     recordings = find_mp_data_recordings(source)
     made_by = {
