@@ -29,8 +29,9 @@ _FINGER = {
     "h": (0.1, 1.5),
     "c": (0.5, 0.75),
     "o": (0.85, 0.95),
+    "k": (0.95, 0.2),
+    "e": (0.75, 1.75),
 }
-_FINGER |= {"k": (0.95, 0.2), "e": (0.75, 1.75)}
 # Thumb: angle from the hand's axis towards the thumb's side, angle out of the palm, bend of each
 # further joint, in radians.
 _THUMB = {
@@ -210,11 +211,11 @@ def _arc(along: tuple[float, ...], bulge: tuple[float, ...]) -> Callable[[np.nda
 def _circle(
     first: tuple[float, ...], second: tuple[float, ...]
 ) -> Callable[[np.ndarray], np.ndarray]:
+    across, along = np.array(first), np.array(second)
+
     def path(phase: np.ndarray) -> np.ndarray:
         angle = 2 * np.pi * phase[:, None]
-        offsets: np.ndarray = (np.cos(angle) - 1) * np.array(first) + np.sin(angle) * np.array(
-            second
-        )
+        offsets: np.ndarray = (np.cos(angle) - 1) * across + np.sin(angle) * along
         return 0.4 * offsets
 
     return path
