@@ -190,7 +190,7 @@ def print_failures(report: "ExtractionReport", advice: str = "") -> int:
 
 def run_import(command: ImportCommand) -> int:
     """`import`: landmark files to a corpus."""
-    from data.sources.importing import import_landmark_files
+    from data.sources.landmark_import import import_landmark_files
     from data.sources.mp_data import import_mp_data
 
     common: dict[str, Any] = {"progress": True, "skip_bad": command.skip_bad}

@@ -158,3 +158,13 @@ def test_a_csv_that_is_missing_or_not_utf8_is_refused(tmp_path):
         read_sentences(tmp_path / "train.csv")
     with pytest.raises(DataError, match=r"dev\.csv is missing"):
         read_sentences(tmp_path / "dev.csv")
+
+
+def test_a_csv_with_commands_for_the_terminal_is_refused(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text("id|signer|frames|annotation\ns1|anna|3|\x1b[2JX\n")
+    with pytest.raises(
+        DataError, match=r"train\.csv line 2: a tab or another unprintable character"
+    ) as refused:
+        read_sentences(path)
+    assert "\x1b" not in str(refused.value)

@@ -184,3 +184,11 @@ def test_the_current_folder_is_refused_as_output(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="choose another --output"):
         CorpusWriter(".", **FACTS)
+
+
+@pytest.mark.parametrize("name", ["../train", "/tmp/train", "a/b", ".", ""])
+def test_a_split_is_never_a_path(name, tmp_path):
+    writer = CorpusWriter(tmp_path / "out", name="x", fps=25, aspect_ratio=1, made_by={})
+    with pytest.raises(DataError, match="cannot be the name of a split"), writer:
+        writer.split(name)
+    assert list(tmp_path.iterdir()) == []

@@ -4,19 +4,7 @@ import numpy as np
 import pytest
 
 from data.transitions import change_speed, transition
-
-RIGHT = slice(522, 543)
-
-
-def clip(values, detected=True):
-    """A recording: all landmarks of frame t are values[t]. detected: of the right hand, (T,)."""
-    landmarks = np.broadcast_to(
-        np.array(values, np.float16)[:, None, None], (len(values), 543, 3)
-    ).copy()
-    detected_parts = np.ones((len(values), 4), dtype=bool)
-    detected_parts[:, 3] = detected
-    landmarks[~detected_parts[:, 3], RIGHT] = 0
-    return landmarks, detected_parts
+from tests.data.still_recordings import RIGHT_HAND, clip
 
 
 def test_a_slower_speed_interpolates_between_frames():
@@ -67,6 +55,6 @@ def test_no_hand_is_invented_in_a_transition(left, right):
         clip([1, 1], [True, left]), clip([5, 5], [right, True]), frames=3
     )
     assert not detected[:, 3].any()
-    assert (landmarks[:, RIGHT] == 0).all()
+    assert (landmarks[:, RIGHT_HAND] == 0).all()
     assert detected[:, :3].all()
     assert landmarks[:, 0, 0].tolist() == [2, 3, 4]
