@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from data.landmarks import (
-    BLOCK,
+    BLOCK_SIZE,
     LEFT_SHOULDER,
     NOSE,
     NUM_COORDINATES,
@@ -70,17 +70,17 @@ def read_npy(path: Path) -> LandmarkRecording:
     array = _only_array(path) if path.suffix.lower() == ".npz" else _map_floats(path)
     shape = array.shape
     if len(array.shape) == 3 and shape[1:] in ((NUM_LANDMARKS, 3), (NUM_LANDMARKS, 4)):
-        array = array[:, :, :NUM_COORDINATES].reshape(len(array), BLOCK)
+        array = array[:, :, :NUM_COORDINATES].reshape(len(array), BLOCK_SIZE)
     if (
         array.ndim != 2
-        or array.shape[1] not in (BLOCK, NUM_FEATURES, MP_DATA_FULL)
+        or array.shape[1] not in (BLOCK_SIZE, NUM_FEATURES, MP_DATA_FULL)
         or len(array) == 0
     ):
         raise DataError(
-            f"{path} holds an array of shape {shape}, expected (T, {BLOCK}), (T, {MP_DATA_FULL}), (T, {NUM_FEATURES}) or "
+            f"{path} holds an array of shape {shape}, expected (T, {BLOCK_SIZE}), (T, {MP_DATA_FULL}), (T, {NUM_FEATURES}) or "
             f"(T, {NUM_LANDMARKS}, 3 or 4)"
         )
-    values = np.array(array if array.shape[1] == MP_DATA_FULL else array[:, :BLOCK])
+    values = np.array(array if array.shape[1] == MP_DATA_FULL else array[:, :BLOCK_SIZE])
     frames, columns = np.nonzero(~np.isfinite(values))
     if len(frames):
         raise DataError(
