@@ -9,7 +9,7 @@ from data.features import (
     normalize_landmarks,
 )
 from data.landmarks import MIRRORED
-from tests.data.features.reference_features import ASPECT, LEFT, RIGHT, batch_of, random_sentence
+from tests.data.reference_features import ASPECT, LEFT, RIGHT, batch_of, random_sentence
 
 
 def two_wrists(left: list[tuple[float, float]], right: list[tuple[float, float]]) -> torch.Tensor:
