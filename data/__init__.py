@@ -26,6 +26,8 @@ This folder knows no model. Its files:
     device_cache          splits whose landmarks stay in GPU memory
     device_transfer       copies between CPU and GPU that do not wait
 
+    commands              the settings of each command of prepare_data.py
+
     sources/              make a corpus from videos, landmark files or isolated signs
     simulation/           make a corpus of simulated signers
     corpora/              the built-in corpora

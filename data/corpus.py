@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -104,7 +105,7 @@ class Split:
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths)])
 
     @classmethod
-    def open(cls, folder: Path, name: str, facts: dict) -> "Split":
+    def open(cls, folder: Path, name: str, facts: dict[str, Any]) -> "Split":
         """Memory-map the files of a split.
 
         Args:

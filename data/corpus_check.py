@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -64,7 +65,7 @@ class SplitStatistics:
     signers: int
     glosses: int
     tokens: int
-    unknown: Counter
+    unknown: Counter[str]
     extremes: tuple[str, str, str] = ("", "", "")
     histogram: str = ""
     detected: tuple[float, ...] = (0.0,) * len(PARTS)
@@ -280,7 +281,7 @@ def _check_recordings(
     split: Split,
     first_seen: dict[bytes, tuple[str, str]],
     report: CorpusReport,
-    bar: tqdm,
+    bar: "tqdm[Any]",
 ) -> tuple[float, ...]:
     """Check the landmarks of every sentence of a split.
 
@@ -324,7 +325,7 @@ def _check_recordings(
                 )
         detected_frames += detected.sum(axis=0)
         if filled.any():
-            digest = hashlib.sha1(landmarks, usedforsecurity=False).digest()
+            digest = hashlib.sha1(landmarks.data, usedforsecurity=False).digest()
             other_split, other = first_seen.setdefault(digest, (name, sentence.id))
             if other_split != name:
                 report.problem(

@@ -9,6 +9,8 @@ import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -155,7 +157,7 @@ class CorpusWriter:
         name: str,
         fps: float,
         aspect_ratio: float,
-        made_by: dict,
+        made_by: dict[str, Any],
         simulated: bool = False,
         composed: bool = False,
     ):
@@ -190,7 +192,12 @@ class CorpusWriter:
             self._splits[name] = SplitWriter(self._partial, name)
         return self._splits[name]
 
-    def __exit__(self, kind, error, traceback) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         try:
             for split in self._splits.values():
                 split.close()

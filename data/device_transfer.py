@@ -28,7 +28,7 @@ def on_device(values: np.ndarray | Tensor, device: torch.device) -> Tensor:
 
 
 @functools.lru_cache(maxsize=256)
-def cached_constant(values: tuple, device: torch.device) -> Tensor:
+def cached_constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     """A tensor of fixed values, copied to the device only once.
 
     `tensor.new_tensor([...])` would copy the values, and wait, at every call.

@@ -101,8 +101,8 @@ class FeaturePipeline:
             aspect_ratio: image width / height of the corpus.
             device: where the features are computed.
             causal: compute them for streaming recognition, see `body_coordinates`.
-            selection: compute the features of these landmarks only. The model must know it: see
-                its method `read_from`.
+            selection: compute the features of these landmarks only. The model must be set to
+                the same selection.
         """
         self.aspect_ratio, self.device = aspect_ratio, device
         self.causal, self.selection = causal, selection

@@ -9,7 +9,7 @@ import math
 import os
 import tokenize
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def map_array(path: Path) -> np.ndarray:
 
 
 def read_array_header(
-    file: BinaryIO, path: Path, size: int
+    file: IO[bytes], path: Path, size: int
 ) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     """Read and check the header of an .npy file; the file then stands at its first value.
 

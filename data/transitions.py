@@ -55,11 +55,14 @@ def transition(
     Returns landmarks float32 (frames, 543, 3) and detected bool (frames, 4).
     """
     weight = np.arange(1, frames + 1, dtype=np.float32) / (frames + 1)
-    ends = [
-        np.repeat(array, frames, axis=0)
-        for array in (before[0][-1:], before[1][-1:], after[0][:1], after[1][:1])
-    ]
-    return _interpolate(*ends, weight, require_both=True)
+    return _interpolate(
+        np.repeat(before[0][-1:], frames, axis=0),
+        np.repeat(before[1][-1:], frames, axis=0),
+        np.repeat(after[0][:1], frames, axis=0),
+        np.repeat(after[1][:1], frames, axis=0),
+        weight,
+        require_both=True,
+    )
 
 
 def _interpolate(

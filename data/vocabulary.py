@@ -42,7 +42,7 @@ class Vocabulary:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.glosses == other.glosses
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
     def encode(self, glosses: Sequence[str]) -> list[int] | None:
         """Class indices of a sentence, or None when a gloss is not in the vocabulary.

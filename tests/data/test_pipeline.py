@@ -177,7 +177,7 @@ def test_the_selection_of_all_landmarks_has_all_feature_columns():
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"part_encoder": "graph", "hand_blocks": "position"}, {"face_subset": "face_all"}],
+    [{}, {"hand_blocks": "position"}, {"face_subset": "face_all"}],
 )
 def test_a_model_predicts_the_same_from_a_selection_of_its_landmarks(train, settings):
     sizes = {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data.augmentation import draw_augmentation
 from data.augmentation_config import AugmentationConfig
-from tests.data.augmentation_off import OFF
+from tests.data.augmentation.augmentation_off import OFF
 
 
 def test_a_draw_is_keyed_by_seed_epoch_and_id():

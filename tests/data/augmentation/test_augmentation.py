@@ -10,7 +10,12 @@ from data.augmentation import Augmenter, draw_augmentation
 from data.augmentation_config import AugmentationConfig
 from data.features import feature_blocks
 from data.landmarks import LEFT_WRIST, RIGHT_WRIST
-from tests.data.augmentation_off import OFF, random_body, random_detected, unchanged_draw
+from tests.data.augmentation.augmentation_off import (
+    OFF,
+    random_body,
+    random_detected,
+    unchanged_draw,
+)
 
 
 def test_with_all_settings_off_nothing_changes():

@@ -9,7 +9,12 @@ import torch
 from data.augmentation import Augmenter, draw_augmentation, hide_parts, rotate
 from data.features import body_coordinates
 from data.landmarks import LandmarkSelection
-from tests.data.augmentation_off import OFF, random_body, random_detected, unchanged_draw
+from tests.data.augmentation.augmentation_off import (
+    OFF,
+    random_body,
+    random_detected,
+    unchanged_draw,
+)
 
 
 def test_part_scale_and_part_shift_worked_out_by_hand():
