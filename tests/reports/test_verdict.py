@@ -98,9 +98,7 @@ def test_train_ahead_of_dev_is_no_overfitting_while_dev_still_falls():
     ahead = make_history(90, 60, 50, 45, 40, 36, 33, 30, train=[90, 50, 30, 20, 15, 10, 8, 6])
     verdict = history_verdict(ahead)
     assert verdict.state == "still improving"
-    assert "Train is ahead of dev: train WER 6.0 % against dev WER 30.0 %" in " ".join(
-        verdict.reasons
-    )
+    assert "Train is ahead of dev: train WER 6.0 %, dev WER 30.0 %" in " ".join(verdict.reasons)
 
 
 def test_half_a_point_is_an_improvement_only_if_it_is_3_percent_of_the_rate():
