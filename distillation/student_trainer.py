@@ -1,6 +1,6 @@
 """The trainer of a student: the trainer of train_teacher.py with the distillation loss added."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,7 @@ class StudentTrainer(Trainer):
             return self.source.draw_key(epoch)
         return super().draw_key(epoch)
 
-    def batches(self, plan: list[np.ndarray]) -> Iterator[FeatureBatch]:
+    def batches(self, plan: list[np.ndarray]) -> Generator[FeatureBatch, None, None]:
         """The plan's batches with this epoch's augmentation, and the teacher's predictions."""
         return super().batches(plan) if self.source is None else self.source.batches(self, plan)
 

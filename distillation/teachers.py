@@ -12,7 +12,7 @@ Measured on recorded signs before calibration (10 epochs, one seed): 8 stored vi
 the teacher itself, 2.3 % WER each.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ class OnlineTeacher:
                 "train a new student"
             )
 
-    def batches(self, trainer: Trainer, plan: Sequence[np.ndarray]) -> Iterator[TaughtBatch]:
+    def batches(self, trainer: Trainer, plan: Sequence[np.ndarray]) -> Generator[TaughtBatch, None, None]:
         """The plan's batches with this epoch's augmentation, and the teacher's predictions."""
         pipeline = trainer.pipeline
         self.model.to(pipeline.device).read_from(pipeline.selection)
@@ -150,7 +150,7 @@ class StoredTeacher:
         views = self.description.views
         return self.description.seed, (epoch - 1) % views + 1 if views else 0
 
-    def batches(self, trainer: Trainer, plan: Sequence[np.ndarray]) -> Iterator[TaughtBatch]:
+    def batches(self, trainer: Trainer, plan: Sequence[np.ndarray]) -> Generator[TaughtBatch, None, None]:
         """The plan's batches in this epoch's view, with the stored targets of the same view.
 
         Raises DataError when a sentence's targets have another length than the sentence.
