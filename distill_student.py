@@ -33,7 +33,7 @@ def make_parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     command, given = parse_training_command(make_parser(), argv, TrainingCommand, StudentConfig)
 
-    from distillation.student_trainer import train_student
+    from distillation.run import train_student
 
     return train_student(command, given)
 

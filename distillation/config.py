@@ -97,6 +97,7 @@ class SoftTargetExportRequest(Settings):
         0,
         "augmented views of each train sentence; 0: the sentence without augmentation",
         low=0,
+        high=10_000,
         group=_written,
     )
     seed: int = setting(0, "random seed for the augmentation of the views", group=_written)

@@ -10,11 +10,7 @@ from models.i3d_teacher import I3DTeacher, count_parameters
 from models.student import Student
 from training.config import Config, merge_overrides, read_overrides
 
-# sweep.yaml is a list of variations, read by benchmarks/ablation.py and checked in
-# tests/test_ablation.py.
-ALL = sorted(
-    p for p in (Path(__file__).parent.parent / "configs").glob("*.yaml") if p.stem != "sweep"
-)
+ALL = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 STUDENTS = [path for path in ALL if path.stem.startswith("student")]
 CONFIGS = [path for path in ALL if path not in STUDENTS]
 

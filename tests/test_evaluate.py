@@ -88,30 +88,3 @@ def test_help_is_quick_and_needs_no_torch(run_script):
         "sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"
     )
     assert run_script("-c", code).returncode == 0
-
-
-def test_the_benchmark_of_decoders_gives_the_wer_of_evaluate(
-    run_script, finished_run, tiny_corpus, tmp_path
-):
-    best = finished_run / "best_model.pth"
-    options = (
-        "--checkpoint",
-        best,
-        "--data_dir",
-        tiny_corpus,
-        "--split",
-        "train",
-        "--device",
-        "cpu",
-    )
-    ended = run_script("benchmarks/decoders.py", *options)
-    assert ended.returncode == 0, ended.stderr
-    rows = {line[:12].strip(): line[12:].split() for line in ended.stdout.splitlines()[3:]}
-    for name, words in (
-        ("greedy", ["greedy"]),
-        ("beam + LM", ["beam", "--lm", "train"]),
-        ("adaptive", ["adaptive"]),
-    ):
-        result = run_evaluate(best, tmp_path / "out", "--split", "train", "--decoder", *words)
-        counts = [str(result[kind]) for kind in ("substitutions", "deletions", "insertions")]
-        assert rows[name][0] == f"{result['wer']:.2f}" and rows[name][2:5] == counts

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import transcribe
-from benchmarks import online
 from data.corpus import Corpus
 from errors import UsageError
 
@@ -124,30 +123,3 @@ def test_a_bare_machine(checkpoint, tiny_corpus, tmp_path):
         assert ended.returncode == 0, ended.stderr
         assert json.loads(ended.stdout.decode())["name"] == "Grüße 你好"
         assert b"Traceback" not in ended.stderr
-
-
-def test_the_benchmark_of_windows(checkpoint, tiny_corpus, monkeypatch, capsys):
-    words = [
-        "online.py",
-        "--checkpoint",
-        checkpoint,
-        "--data_dir",
-        tiny_corpus,
-        "--seconds",
-        100,
-        "--device",
-        "cpu",
-    ]
-    words += ["--window", 2, 100, "--overlap", 1.5, "--lookahead", 0.25]
-    monkeypatch.setattr(sys, "argv", list(map(str, words)))
-    assert online.main() == 0
-    lines = capsys.readouterr().out.splitlines()
-    by_itself, whole = (
-        next(line for line in lines if line.startswith(start))
-        for start in ("each sentence", "as a whole")
-    )
-    assert "over 4 sentences" in by_itself and "over 1 sentences" in whole
-    small, large = (line.split() for line in lines[-3:-1])
-    # 12 steps, and the frame after them that shows that there is more
-    assert small[:3] == ["2", "1.5", "0.25"] and small[-1] == "49"
-    assert large[3] == whole.split()[4] and large[4] == "0.00"  # one window is the whole
