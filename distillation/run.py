@@ -9,7 +9,7 @@ from distillation.student_trainer import StudentTrainer
 from distillation.teachers import OnlineTeacher, StoredTeacher
 from errors import DataError, UsageError
 from models.i3d_teacher import count_parameters
-from settings import Overrides, merge_overrides, read_overrides
+from settings import Overrides
 from training.config import TrainingCommand
 from training.distributed import Ranks
 from training.resume import StartPlan
@@ -20,20 +20,14 @@ from training.setup import Run, prepare_run
 def train_student(command: TrainingCommand, given: Overrides) -> int:
     """Train a student. `given` are the settings of the command line. Returns the exit code."""
 
-    def read_settings() -> Overrides:
-        yaml = read_overrides(command.config, StudentConfig) if command.config else {}
-        return merge_overrides(yaml, given)
-
     def prepare(plan: StartPlan, ranks: Ranks) -> Run:
-        overrides = ranks.from_rank_0(read_settings)
-        return prepare_student(plan, overrides, command.extend_vocabulary, ranks)
+        return prepare_student(plan, command.extend_vocabulary, ranks)
 
     return train("distill_student.py", command, given, StudentConfig(), prepare)
 
 
 def prepare_student(
     plan: StartPlan,
-    overrides: Overrides,
     extend_vocabulary: bool = False,
     ranks: Ranks | None = None,
 ) -> Run:
@@ -41,14 +35,13 @@ def prepare_student(
 
     Args:
         plan: what was asked for, with a `StudentConfig`.
-        overrides: the settings of the YAML file and the command line.
         extend_vocabulary, ranks: as in `prepare_run`.
 
     Writes nothing. Raises UsageError and DataError.
     """
     config = plan.config
     assert isinstance(config, StudentConfig)
-    options = config.distillation
+    options, overrides = config.distillation, plan.overrides
     _check_one_teacher(options, overrides)
     source: OnlineTeacher | StoredTeacher | None = None
     if options.soft_weight:

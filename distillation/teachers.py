@@ -78,7 +78,9 @@ class OnlineTeacher:
                 "train a new student"
             )
 
-    def batches(self, trainer: Trainer, plan: Sequence[np.ndarray]) -> Generator[TaughtBatch, None, None]:
+    def batches(
+        self, trainer: Trainer, plan: Sequence[np.ndarray]
+    ) -> Generator[TaughtBatch, None, None]:
         """The plan's batches with this epoch's augmentation, and the teacher's predictions."""
         pipeline = trainer.pipeline
         self.model.to(pipeline.device).read_from(pipeline.selection)
@@ -150,7 +152,9 @@ class StoredTeacher:
         views = self.description.views
         return self.description.seed, (epoch - 1) % views + 1 if views else 0
 
-    def batches(self, trainer: Trainer, plan: Sequence[np.ndarray]) -> Generator[TaughtBatch, None, None]:
+    def batches(
+        self, trainer: Trainer, plan: Sequence[np.ndarray]
+    ) -> Generator[TaughtBatch, None, None]:
         """The plan's batches in this epoch's view, with the stored targets of the same view.
 
         Raises DataError when a sentence's targets have another length than the sentence.

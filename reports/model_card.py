@@ -59,6 +59,7 @@ def write_model_card(
         best_epoch=result["best_epoch"],
         epochs=result["epochs_run"],
         verdict=" ".join([str(verdict), *verdict.reasons]),
+        version=session["version"],
         seed=session["seed"],
         git=session["git"],
         python=session["python"],

@@ -17,6 +17,7 @@ import torch
 
 from data.corpus import Corpus
 from reports.result_files import write_json
+from version import VERSION
 
 PACKAGES = ("torch", "numpy", "jiwer", "PyYAML", "tensorboard", "matplotlib", "mediapipe")
 _PROJECT = Path(__file__).resolve().parent.parent
@@ -78,6 +79,7 @@ def describe_session(
         "command": shlex.join(sys.orig_argv),
         "directory": os.getcwd(),
         "start": start,
+        "version": VERSION,
         "git": git_state(),
         "python": platform.python_version(),
         "packages": versions,
@@ -130,6 +132,7 @@ def environment_facts(session: dict[str, Any]) -> dict[str, str]:
         "command": session["command"],
         "directory": session["directory"],
         "start": session["start"],
+        "version": session["version"],
         "git commit": f"{commit}, with changes" if git["changed"] else commit,
         "Python": session["python"],
         "packages": ", ".join(f"{name} {version}" for name, version in session["packages"].items()),

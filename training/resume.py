@@ -5,7 +5,7 @@ corpus is known. No other place decides.
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from errors import DataError, UsageError
@@ -56,6 +56,7 @@ class StartPlan:
         checkpoint, path: the checkpoint and its file; None for a fresh run.
         changed: settings that shape training and differ from the checkpoint's, in words.
         reason: why there is no checkpoint.
+        overrides: the settings given in the YAML file and on the command line.
     """
 
     config: Config
@@ -63,6 +64,7 @@ class StartPlan:
     path: Path | None = None
     changed: tuple[str, ...] = ()
     reason: str = "no --resume"
+    overrides: Overrides = field(default_factory=dict)
 
     def decide(self, fingerprint: str) -> Start:
         """Fresh, continue or fine-tune, on the corpus with this fingerprint."""
@@ -108,14 +110,14 @@ def plan_start(
     """
     default = default or Config()
     if resume is None:
-        return StartPlan(default.updated(overrides))
+        return StartPlan(default.updated(overrides), overrides=overrides)
     given = overrides.get("training")
     output_dir = given.get("output_dir") if isinstance(given, dict) else None
     folder = Path(str(output_dir or default.training.output_dir))
     found = find_checkpoint(resume, folder)
     if found is None:
         reason = f"--resume auto found no usable checkpoint in {folder}"
-        return StartPlan(default.updated(overrides), reason=reason)
+        return StartPlan(default.updated(overrides), reason=reason, overrides=overrides)
     return plan_from_checkpoint(*found, overrides, default)
 
 
@@ -177,7 +179,7 @@ def plan_from_checkpoint(
             changed.append(f"{key} {old} -> {new}")
     if "output_dir" not in overrides.get("training", {}):
         config = config.updated({"training": {"output_dir": str(path.parent)}})
-    return StartPlan(config, checkpoint, path, tuple(changed))
+    return StartPlan(config, checkpoint, path, tuple(changed), overrides=overrides)
 
 
 def read_config(checkpoint: dict, path: Path | str, default: Config) -> Config:

@@ -86,6 +86,6 @@ def prepare():
 
     def make(settings: dict[str, dict], resume=None):
         plan = plan_start(resume and str(resume), settings, StudentConfig())
-        return prepare_student(plan, settings)
+        return prepare_student(plan)
 
     return make

@@ -19,6 +19,7 @@ RESULT = {
 SESSION = {
     "started": "2026-01-02T03:04:05+00:00",
     "git": {"commit": None, "changed": None, "reason": "no *git*"},
+    "version": "1.2.3",
     "seed": 7,
     "python": "3.11",
     "packages": {"torch": "2"},
