@@ -105,8 +105,8 @@ class AugmentationConfig(Settings):
     # Sentences.
     mix: float = setting(
         0.3,
-        "probability that another sentence of the same signer follows, where one is short enough; 0 "
-        "is off",
+        "probability that another sentence of the same signer follows, where one is short enough; "
+        "0 is off",
         low=0,
         high=1,
     )

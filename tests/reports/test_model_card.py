@@ -56,7 +56,7 @@ def test_the_card_has_data_figures_use_and_limits(make_corpus, tmp_path):
     assert (
         "| dev, greedy | 13.00 % |" in text
         and "This is the model of epoch 4 of 9.\nIt was chosen on this dev split." in text
-        and "seed 7" in text
+        and "version 1.2.3, seed 7" in text
     )
     assert (
         "levelled off: it has learned. A reason." in text
