@@ -361,7 +361,7 @@ def test_continuing_from_the_best_model_repeats_the_epochs_after_it(
 def test_a_sigterm_to_the_script_from_outside(make_settings, execute_run, tmp_path):
     """The script runs in its own process, is stopped from outside, and continues with `--resume
     auto`."""
-    settings = make_settings(tmp_path / "run", epochs=20, patience=20)
+    settings = make_settings(tmp_path / "run", epochs=12, patience=12)
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(settings))
     process = subprocess.Popen(
@@ -385,8 +385,8 @@ def test_a_sigterm_to_the_script_from_outside(make_settings, execute_run, tmp_pa
     )
     assert "Traceback" not in errors and "finishing this update" in output + errors
     done = len(load_checkpoint(tmp_path / "run" / "last.pth")["training"]["progress"]["history"])
-    assert 2 <= done < 20
+    assert 2 <= done < 12
 
     assert train_teacher.main(["--resume", "auto", "--output_dir", str(tmp_path / "run")]) == 0
-    execute_run(make_settings(tmp_path / "whole", epochs=20, patience=20))
+    execute_run(make_settings(tmp_path / "whole", epochs=12, patience=12))
     assert_same_run(tmp_path / "run", tmp_path / "whole")
