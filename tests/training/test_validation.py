@@ -12,18 +12,28 @@ from training.setup import prepare_run
 from training.validation import validate
 
 
-@pytest.fixture
-def trainer(make_corpus, tiny_settings, tmp_path):
-    """A trainer after 25 updates. Dev sentence 1 has an unknown gloss, sentence 3 cannot be
-    aligned."""
+@pytest.fixture(scope="module")
+def trained(make_corpus, make_settings, tmp_path_factory) -> tuple[dict, dict]:
+    """Settings and weights of a teacher after 25 updates. Dev sentence 1 has an unknown gloss,
+    sentence 3 cannot be aligned."""
+    folder = tmp_path_factory.mktemp("validation")
     train = ["HOUSE RAIN", "SUN WIND TOMORROW", "RAIN SUN"]
     dev = ["SUN HOUSE RAIN", "MOON HOUSE", "WIND", ("RAIN RAIN SUN", 9), "RAIN TOMORROW"]
-    corpus = make_corpus(tmp_path / "corpus", {"train": train, "dev": dev})
-    tiny_settings["training"] |= {"data_dir": str(corpus), "label_smoothing": 0.0}
-    trainer = prepare_run(plan_start(None, tiny_settings)).trainer
+    corpus = make_corpus(folder / "corpus", {"train": train, "dev": dev})
+    settings = make_settings(folder / "run", data_dir=str(corpus), label_smoothing=0.0)
+    trainer = prepare_run(plan_start(None, settings)).trainer
     trainer.model.set_statistics(*feature_statistics(trainer.pipeline, trainer.train.split))
     for _ in range(25):  # enough to predict more than blanks
         trainer.update(list(trainer.pipeline.batches(trainer.train.split, [np.arange(3)])))
+    return settings, trainer.model.state_dict()
+
+
+@pytest.fixture
+def trainer(trained):
+    """A trainer with these weights, which the test may change."""
+    settings, weights = trained
+    trainer = prepare_run(plan_start(None, settings)).trainer
+    trainer.model.load_state_dict(weights)
     return trainer
 
 
