@@ -59,13 +59,14 @@ def test_a_fine_tune_starts_again_with_the_checkpoints_weights(execute_run, run_
 def test_a_fine_tune_without_a_better_wer_keeps_the_loaded_model(
     execute_run, run_copy, monkeypatch, capsys
 ):
-    validate = training.trainer.validate
-    worse = Score(99, 0, 0, 100, 4)
-    monkeypatch.setattr(
-        training.trainer,
-        "validate",
-        lambda *inputs, **options: replace(validate(*inputs, **options), score=worse),
-    )
+    validate, calls = training.trainer.validate, []
+
+    def worse_after_training(*inputs, **options):  # the first call evaluates the loaded model
+        result = validate(*inputs, **options)
+        calls.append(1)
+        return result if len(calls) == 1 else replace(result, score=Score(99, 0, 0, 100, 4))
+
+    monkeypatch.setattr(training.trainer, "validate", worse_after_training)
     _, result = execute_run(
         {"training": {"learning_rate": 0.001, "epochs": 1}}, run_copy / "best_model.pth"
     )
