@@ -117,7 +117,7 @@ def test_a_run_keeps_the_language_model_of_its_train_split(
     def chosen(posteriors, references, vocabulary, steps_per_gloss, language_model):
         return LengthNormalization(steps_per_gloss, lm_weight=0.5)
 
-    monkeypatch.setattr("training.run.tune", chosen)
+    monkeypatch.setattr("training.final_evaluation.tune", chosen)
     execute_run(make_settings(tmp_path / "run", decoder="adaptive", epochs=1))
     checkpoint = load_checkpoint(tmp_path / "run" / "best_model.pth")
     train = [sentence.glosses for sentence in Corpus(tiny_corpus).split("train").sentences]

@@ -1,11 +1,15 @@
+"""How a run starts: fresh, continued or fine-tuned, from which checkpoint and why."""
+
 from pathlib import Path
 
 import pytest
 
 from errors import DataError, UsageError
-from models.checkpoint import save_checkpoint
+from models.checkpoint import (
+    save_checkpoint,
+)
 from training.config import Config
-from training.resume import CONTINUE, FINE_TUNE, FRESH, find_checkpoint, plan_start
+from training.resume import CONTINUE, FINE_TUNE, FRESH, Start, find_checkpoint, plan_start
 
 TRAINED = {
     "training": {"epochs": 20, "learning_rate": 0.001, "data_dir": "corpus-a"},
@@ -38,16 +42,26 @@ def save(path: Path, **changes) -> Path:
     return path
 
 
+def training_state(epoch: int) -> dict:
+    progress = {"epoch": epoch, "group": 0}
+    return {"progress": progress, "stopping": {}, "optimizer": {}, "scaler": {}}
+
+
+def start_of(resume: str | None, given: dict) -> Start:
+    """How a run starts on the corpus of the checkpoint that `save` writes."""
+    return plan_start(resume, given).decide("abc")
+
+
 @pytest.fixture
 def last(tmp_path) -> Path:
     return save(tmp_path / "run" / "last.pth")
 
 
 def test_without_resume_a_start_is_fresh(tmp_path, last):
-    start = plan_start(None, {"training": {"output_dir": str(last.parent)}})
+    start = start_of(None, {"training": {"output_dir": str(last.parent)}})
     assert (start.kind, start.checkpoint) == (FRESH, None)
     assert start.config.training.epochs == 150, (
-        "nothing is taken from a checkpoint that was not asked for"
+        "without --resume a checkpoint's settings do not count"
     )
 
 
@@ -67,12 +81,12 @@ def test_without_resume_a_start_is_fresh(tmp_path, last):
         },
     ],
 )
-def test_nothing_that_shapes_training_changed_continues(last, given):
-    start = plan_start(str(last), given)
+def test_a_run_continues_when_no_setting_that_affects_training_changed(last, given):
+    start = start_of(str(last), given)
     assert (start.kind, start.path, start.reason) == (
         CONTINUE,
         last,
-        "nothing that shapes training was changed",
+        "no setting that shapes training was changed",
     )
     assert start.config.training.learning_rate == 0.001 and start.config.model.lstm_hidden == 64
     assert start.config.training.output_dir == str(last.parent)
@@ -96,20 +110,34 @@ def test_nothing_that_shapes_training_changed_continues(last, given):
         ({"augmentation": {"enabled": False}}, "enabled True -> False"),
     ],
 )
-def test_a_setting_that_shapes_training_makes_a_fine_tune_and_is_named(last, given, reason):
-    start = plan_start(str(last), given)
+def test_a_changed_setting_that_affects_training_makes_a_fine_tune_and_is_named(
+    last, given, reason
+):
+    start = start_of(str(last), given)
     assert start.kind == FINE_TUNE
     assert start.reason == f"given and different from the checkpoint: {reason}"
     assert start.config.training.output_dir == f"{last.parent}_finetune"
     assert start.config.training.data_dir == "corpus-a", (
-        "what is not given comes from the checkpoint"
+        "settings that are not given come from the checkpoint"
     )
+
+
+def test_a_given_setting_is_checked_together_with_the_checkpoints_settings(run_copy):
+    # above the default learning rate, below the checkpoint's
+    overrides = {"training": {"min_learning_rate": 0.005}}
+    assert start_of(str(run_copy / "last.pth"), overrides).config.training.learning_rate == 0.01
 
 
 def test_a_given_output_folder_is_kept(last):
     for more in ({}, {"epochs": 3}):
-        start = plan_start(str(last), {"training": {"output_dir": "mine", **more}})
+        start = start_of(str(last), {"training": {"output_dir": "mine", **more}})
         assert start.config.training.output_dir == "mine"
+
+
+def test_a_fine_tune_never_uses_the_folder_of_its_checkpoint(run_copy):
+    given = {"training": {"output_dir": str(run_copy), "learning_rate": 1e-3}}
+    start = start_of(str(run_copy / "best_model.pth"), given)
+    assert Path(start.config.training.output_dir) == run_copy.with_name("copy_finetune")
 
 
 @pytest.mark.parametrize(
@@ -126,41 +154,61 @@ def test_a_given_output_folder_is_kept(last):
         ),
     ],
 )
-def test_another_shape_of_the_model_is_refused(last, model, message):
+def test_other_model_sizes_are_refused(last, model, message):
     with pytest.raises(UsageError, match=message):
         plan_start(str(last), {"model": model})
 
 
 def test_another_corpus_makes_a_fine_tune(last):
-    start = plan_start(str(last), {})
-    assert start.for_corpus("abc") is start
-    other = start.for_corpus("xyz")
+    plan = plan_start(str(last), {})
+    assert plan.decide("abc").kind == CONTINUE
+    other = plan.decide("xyz")
     assert (
         other.kind == FINE_TUNE
         and "corpus is not the one" in other.reason
         and "corpus-a" in other.reason
     )
-    assert other.checkpoint is start.checkpoint
+    assert other.checkpoint is plan.checkpoint
 
 
-def test_names_stand_for_files_in_the_output_folder(tmp_path, last):
+def test_last_best_and_auto_are_files_in_the_output_folder(tmp_path, last):
     best = save(last.with_name("best_model.pth"), vocabulary=["BEST"])
     folder = {"training": {"output_dir": str(last.parent)}}
-    assert plan_start("last", folder).path == last
-    assert plan_start("best", folder).path == best
-    assert plan_start("best", folder).checkpoint["vocabulary"] == ["BEST"]
-    assert plan_start("auto", folder).path == last
+    assert start_of("last", folder).path == last
+    assert start_of("best", folder).path == best
+    assert start_of("best", folder).checkpoint["vocabulary"] == ["BEST"]
+    assert start_of("auto", folder).path == last
     with pytest.raises(DataError, match=r"nowhere.*last\.pth does not exist"):
         plan_start("last", {"training": {"output_dir": str(tmp_path / "nowhere")}})
 
 
-def test_auto_with_nothing_there_is_a_fresh_start(tmp_path):
-    start = plan_start("auto", {"training": {"output_dir": str(tmp_path / "nothing"), "epochs": 4}})
+def test_auto_takes_the_newest_good_checkpoint_and_names_the_damaged_ones(tmp_path, capsys):
+    last, previous, best = (
+        tmp_path / name for name in ("last.pth", "previous.pth", "best_model.pth")
+    )
+    save(best, training=training_state(epoch=2))
+    save(previous, training=training_state(epoch=4))
+    save(last, training=training_state(epoch=5))
+    assert find_checkpoint("auto", tmp_path)[1] == last
+    last.write_bytes(b"gone")
+    assert find_checkpoint("auto", tmp_path)[1] == previous
+    assert "last.pth is damaged" in capsys.readouterr().out
+    save(best, training=training_state(epoch=6))
+    assert find_checkpoint("auto", tmp_path)[1] == best, "best_model.pth is newer than previous.pth"
+    previous.unlink()
+    best.write_bytes(b"gone, too")
+    assert find_checkpoint("auto", tmp_path) is None
+    output = capsys.readouterr().out
+    assert "last.pth is damaged" in output and "best_model.pth is damaged" in output
+
+
+def test_auto_without_a_checkpoint_is_a_fresh_start(tmp_path):
+    start = start_of("auto", {"training": {"output_dir": str(tmp_path / "nothing"), "epochs": 4}})
     assert start.kind == FRESH and start.config.training.epochs == 4
     assert str(tmp_path / "nothing") in start.reason
 
 
-def test_auto_passes_over_a_damaged_checkpoint_and_says_so(last, capsys):
+def test_auto_skips_a_damaged_checkpoint_and_names_it(last, capsys):
     best = save(last.with_name("best_model.pth"))
     last.write_bytes(last.read_bytes()[:-100])
     checkpoint, path = find_checkpoint("auto", last.parent)
@@ -170,9 +218,9 @@ def test_auto_passes_over_a_damaged_checkpoint_and_says_so(last, capsys):
         find_checkpoint("last", last.parent)
 
 
-def test_auto_with_nothing_but_damage_starts_anew_and_says_why(last, capsys):
+def test_auto_with_only_damaged_checkpoints_starts_fresh_and_says_why(last, capsys):
     last.write_bytes(b"gone")
-    start = plan_start("auto", {"training": {"output_dir": str(last.parent)}})
+    start = start_of("auto", {"training": {"output_dir": str(last.parent)}})
     assert start.kind == FRESH and "no usable checkpoint" in start.reason
     assert "last.pth is damaged" in capsys.readouterr().out
 
@@ -188,13 +236,13 @@ def test_a_configuration_of_another_version_is_refused(last):
         plan_start(str(last), {})
 
 
-def test_a_learning_rate_below_the_checkpoints_minimum_brings_the_minimum_down(tmp_path):
+def test_a_learning_rate_below_the_checkpoints_minimum_lowers_the_minimum(tmp_path):
     trained = {**TRAINED, "training": {**TRAINED["training"], "min_learning_rate": 1e-4}}
     config = Config().updated(trained).updated({"training": {"output_dir": str(tmp_path / "run")}})
     path = save(tmp_path / "run" / "last.pth", config=config.to_dict())
-    start = plan_start(str(path), {"training": {"learning_rate": 5e-5}})
+    start = start_of(str(path), {"training": {"learning_rate": 5e-5}})
     assert start.config.training.min_learning_rate == pytest.approx(5e-6), (
-        "a tenth of the rate, as it was"
+        "a tenth of the learning rate, as before"
     )
     assert "min_learning_rate 0.0001 -> " in start.reason
     with pytest.raises(UsageError, match=r"min_learning_rate 0\.001 is above learning_rate"):
