@@ -221,8 +221,6 @@ def test_the_files_that_a_page_names_exist(page):
     paths = re.findall(r"(?<![\w./…-])[\w/]+\.(?:py|yaml|sh)\b", text)
     assert links or paths
     for path in [*links, *paths]:
-        if path == "docs/report.png":  # tested in test_readme.py
-            continue
         exists = (ROOT / path).exists() or (page.parent / path).exists()
         assert exists or path in MADE_BY_A_RUN, path
 
