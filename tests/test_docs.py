@@ -246,6 +246,8 @@ def test_the_code_map_names_every_file():
 
 def test_prose_wraps_at_100():
     for page in PAGES:
+        if page.name == "settings.md":  # written by docs/write_settings.py
+            continue
         code = False
         for line in page.read_text(encoding="utf-8").splitlines():
             code ^= line.startswith("```")
