@@ -35,9 +35,7 @@ class ModelConfig(Settings):
     face_subset: str = setting("mouth_brows_eyes", _SUBSET.format("face"))
     left_hand_subset: str = setting("left_hand", _SUBSET.format("left hand"))
     right_hand_subset: str = setting("right_hand", _SUBSET.format("right hand"))
-    pose_blocks: str = setting(
-        "position velocity acceleration relative", _BLOCKS.format("body")
-    )
+    pose_blocks: str = setting("position velocity acceleration relative", _BLOCKS.format("body"))
     face_blocks: str = setting("velocity relative", _BLOCKS.format("face"))
     # The position of a hand is that of the pose's wrist, which jitters less.
     hand_blocks: str = setting("velocity acceleration relative", _BLOCKS.format("hand"))
