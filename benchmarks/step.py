@@ -83,8 +83,8 @@ class Step:
     def __init__(self, device: torch.device, precision: str = "fp32"):
         self.device, self.precision = device, Precision(precision, device)
         self.model = I3DTeacher(ModelConfig(), CLASSES).to(device).train()
-        layout = Layout(self.model.landmarks_read)
-        self.model.read_from(layout)
+        layout = Layout(self.model.input_landmarks)
+        self.model.set_input_layout(layout)
         self.optimizer, self.loss = make_optimizer(self.model, Config()), TeacherLoss(1.0, 1.0, 8.0)
         self.features = torch.randn(BATCH, FRAMES, 4 * layout.block, device=device)
         self.lengths = torch.full((BATCH,), FRAMES, device=device)

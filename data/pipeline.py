@@ -74,7 +74,7 @@ def empty_share(device: torch.device, layout: Layout) -> FeatureBatch:
 class FeaturePipeline:
     """Makes the batches of one corpus on one device. causal: features of a stream, see
     `body_coordinates`; layout: features of some landmarks alone, which a model then has to
-    `read_from`."""
+    `set_input_layout`."""
 
     def __init__(
         self,

@@ -80,7 +80,7 @@ class OnlineTeacher:
         """The plan's batches as this epoch augments them, and what the teacher says of the same
         sentences."""
         pipeline, epoch = trainer.pipeline, trainer.progress.epoch
-        self.model.to(pipeline.device).read_from(pipeline.layout)
+        self.model.to(pipeline.device).set_input_layout(pipeline.layout)
         drawn = (
             trainer.epoch_train,
             plan,
@@ -285,7 +285,7 @@ def prepare_student(start: Start, given: dict[str, dict], ranks: Ranks | None = 
         make_trainer=partial(StudentTrainer, guide=guide),
         vocabulary=guide.vocabulary if guide is not None and start.kind == FRESH else None,
         ranks=ranks,
-        also_read=guide.model.landmarks_read if isinstance(guide, OnlineTeacher) else (),
+        also_read=guide.model.input_landmarks if isinstance(guide, OnlineTeacher) else (),
     )
     if guide is not None:
         own = count_parameters(run.trainer.model)

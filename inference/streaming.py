@@ -98,6 +98,6 @@ class StreamingStudent:
         body = torch.from_numpy(np.stack(self._bodies))[None]
         features = feature_blocks(body, torch.tensor([frames + 2]))[:, 1:-1]
         detected = torch.from_numpy(np.stack(self._detected[:frames]))[None]
-        log_probs, self._state = self.model.read_on(features, detected, self._state, last)
+        log_probs, self._state = self.model.forward_chunk(features, detected, self._state, last)
         self._bodies, self._detected = self._bodies[frames:], self._detected[frames:]
         return log_probs[0]

@@ -175,8 +175,8 @@ def prepare_run(
                 f"training.compile: only the teacher's front can be compiled, not a {config.kind}'s"
             )
         model.compile_front()
-    layout = Layout({*model.landmarks_read, *also_read})
-    model.read_from(layout)
+    layout = Layout({*model.input_landmarks, *also_read})
+    model.set_input_layout(layout)
     pipeline = FeaturePipeline(corpus.aspect_ratio, device, is_causal(config.model), layout)
     trainer = make_trainer(
         config,

@@ -175,7 +175,7 @@ def test_the_whole_layout_is_the_contracts():
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"part_encoder": "graph", "hand_blocks": "position"}, {"face_subset": "face_all"}],
+    [{}, {"hand_blocks": "position"}, {"face_subset": "face_all"}],
 )
 def test_a_model_reads_the_same_from_its_own_landmarks(train, settings):
     sizes = {
@@ -187,8 +187,8 @@ def test_a_model_reads_the_same_from_its_own_landmarks(train, settings):
     }
     config = ModelConfig(**sizes, conformer_width=8, **settings)
     model = I3DTeacher(config, 6).eval()
-    layout = Layout(model.landmarks_read)
-    model.read_from(layout)
+    layout = Layout(model.input_landmarks)
+    model.set_input_layout(layout)
     outputs = []
     for pipeline in (FeaturePipeline(0.8, CPU), FeaturePipeline(0.8, CPU, layout=layout)):
         (batch,) = pipeline.batches(train.split, [np.arange(5)])

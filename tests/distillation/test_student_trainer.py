@@ -133,7 +133,7 @@ def test_the_teacher_reads_the_batch_that_the_student_sees(settings, finished_ru
     checkpoint = load_checkpoint(finished_run / "best_model.pth")
     teacher = I3DTeacher(read_config(checkpoint, "").model, 6).eval()
     teacher.load_state_dict(checkpoint["model"])
-    teacher.read_from(trainer.pipeline.layout)
+    teacher.set_input_layout(trainer.pipeline.layout)
     before = {name: tensor.clone() for name, tensor in trainer.guide.model.state_dict().items()}
     for batch in trainer.batches(trainer.begin_epoch(1)[0]):
         assert isinstance(batch, GuidedBatch)
@@ -178,7 +178,7 @@ def test_stored_targets_are_of_the_batch_that_the_student_sees(
     checkpoint = load_checkpoint(finished_run / "best_model.pth")
     teacher = I3DTeacher(read_config(checkpoint, "").model, 6).eval()
     teacher.load_state_dict(checkpoint["model"])
-    teacher.read_from(trainer.pipeline.layout)
+    teacher.set_input_layout(trainer.pipeline.layout)
     shown = []
     for epoch in (1, 2, 3):
         trainer.progress.epoch = epoch
