@@ -197,14 +197,14 @@ def measure_row(session: Session, name: str, settings: dict, peak: float) -> Non
     import torch
 
     from benchmarks.multiply_adds import UPDATE, count_multiply_adds
-    from models.devices import forget_peak_memory
+    from models.devices import reset_peak_memory
 
     options, device, figures = session.options, session.device, session.figures
     trainer = make_trainer(session, settings)
     if device.type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()
-    forget_peak_memory(device)
+    reset_peak_memory(device)
     found = time_updates(trainer, options.updates)
     whole = time_real_updates(trainer, options.updates)
     made = next(trainer.batches([found.batch]))
@@ -603,7 +603,7 @@ def name_bound(phases: dict[str, float], queued: float, share: float) -> str:
 
 
 def peak_memory(device) -> float:
-    """GB: what torch took from a CUDA device at most since `forget_peak_memory`, its cache with it;
+    """GB: what torch took from a CUDA device at most since `reset_peak_memory`, its cache with it;
     of the process on a CPU."""
     import torch
 

@@ -52,7 +52,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
 
     @torch.no_grad()
     def _update_running_statistics(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        """Move the running statistics towards mean and variance (C,) of a batch of count () frames."""
+        """Update the running statistics with mean and variance (C,) of a batch; count () frames."""
         unbiased = variance * (count / (count - 1).clamp(min=1))
         # The trainer skips an update that overflows; the running statistics must not keep the
         # overflow either. If the mean is not finite, the variance is not finite.

@@ -30,7 +30,7 @@ from decoding.length_normalization import LengthNormalization
 from decoding.scoring import score
 from errors import DataError, DivergenceError
 from models.checkpoint import LAST
-from models.devices import Precision, forget_peak_memory, peak_memory
+from models.devices import Precision, peak_memory, reset_peak_memory
 from models.i3d_teacher import I3DTeacher, TeacherOutput
 from training.batchnorm_calibration import calibrate
 from training.checkpoint_writer import CheckpointWriter
@@ -270,7 +270,7 @@ class Trainer:
 
     def _train_epoch(self, signals: StopSignals) -> None:
         options, progress = self.config.training, self.progress
-        forget_peak_memory(self.device)
+        reset_peak_memory(self.device)
         groups = self.begin_epoch(progress.epoch)[progress.group :]
         feed = self.feed(groups)
         bar = tqdm(

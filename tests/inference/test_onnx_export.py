@@ -271,7 +271,7 @@ def test_a_file_that_differs_from_torch_is_a_failed_check(checkpoints, tmp_path,
 
 
 def test_exported_files_are_no_checkpoints(exported):
-    with pytest.raises(DataError, match=r"is an exported model, which transcribe\.py alone reads"):
+    with pytest.raises(DataError, match=r"is an exported model: only transcribe\.py can use it"):
         load_checkpoint(exported("student"))
     with pytest.raises(DataError, match="is a TorchScript file"):
         load_checkpoint(exported("student", "torchscript"))

@@ -158,9 +158,9 @@ PLACES = {
     "dev batch": "training.validation._losses",
     "epoch end": "training.trainer.Trainer._begin_next_epoch",
     "save": "training.checkpoint_writer.save_checkpoint",
-    "half written": "models.checkpoint._HashedFile.write",  # many times a save
-    "exchange": "models.checkpoint._exchange",  # of the previous one, then of the last
-    "hash": "models.checkpoint._write_digests",
+    "half written": "models.safe_write.HashedFile.write",  # many times a save
+    "exchange": "models.checkpoint.replace_file",  # of the previous one, then of the last
+    "hash": "models.safe_write._write_digests",
     "best": "training.checkpoint_writer.copy_checkpoint",
 }
 STOPS = [  # updates are two an epoch, accumulated from two batches and from one

@@ -166,7 +166,7 @@ def test_what_does_not_read_back_is_not_taken(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", failing_disk)
         with pytest.raises(
-            DataError, match=r"does not read back the same.*previous checkpoint is untouched"
+            DataError, match=r"differs from what was written.*previous checkpoint is untouched"
         ):
             save_checkpoint(path, content(2.0))
     assert value_of(path) == 1.0 and len(names(tmp_path)) == 2
@@ -428,8 +428,8 @@ def test_what_torch_would_allow_but_no_checkpoint_holds(tmp_path):
     for _ in range(60):
         lists = [lists, lists]
     for value, message in (
-        (bytearray(10), "no PyTorch file of tensors and plain values"),
-        (lists, "stands in two places"),
+        (bytearray(10), "not a PyTorch file of tensors and plain values"),
+        (lists, "occurs in it twice"),
         (torch.zeros(1).expand(10**12), "larger than what is stored"),
         ({1, 2}, "plain values"),
     ):
