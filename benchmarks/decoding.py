@@ -41,7 +41,7 @@ def make_log_probs(sharpness: float) -> torch.Tensor:
 
 def ours(log_probs: torch.Tensor) -> list[list[int]]:
     result = beam_search(log_probs, torch.full((BATCH,), STEPS), WIDTH, TOKENS)
-    return [result.readings(sentence)[0][0] for sentence in range(BATCH)]
+    return [result.hypotheses(sentence)[0][0] for sentence in range(BATCH)]
 
 
 def theirs(emissions: list[np.ndarray]) -> list[list[int]]:
