@@ -1,31 +1,58 @@
-"""What the scripts' command lines share."""
+"""What the command lines of the scripts share: options made from settings, help, errors."""
 
 import argparse
+import dataclasses
 import difflib
 import os
 import shutil
 import textwrap
-from collections.abc import Callable
+import types
+import typing
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
+
+from settings import (
+    Declaration,
+    Overrides,
+    Settings,
+    SettingsFile,
+    declarations,
+    given_settings,
+    options_of,
+    sections_of,
+)
+from version import VERSION
 
 _WIDEST = 100  # columns; longer lines are hard to read
 _METAVARS = {int: "N", float: "X", Path: "PATH"}
 
+Request = TypeVar("Request", bound=Settings)
+
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose help reads as documentation in a terminal of any width, and whose
-    errors are one line naming the nearest option.
+    """An argument parser with readable help and one-line errors that name the nearest option.
 
-    Of the description, indented lines are commands to copy: they stay lines of their own, folded
-    where they are too long. Everything else is filled. Each option's default is shown behind its
-    help.
+    Indented lines of the description are commands to copy: they stay lines of their own, folded
+    where they are too long. All other lines are filled. The default stands behind each help text.
     """
 
-    def __init__(self, **options):
+    def __init__(self, **options: Any):
         super().__init__(formatter_class=_HelpFormatter, allow_abbrev=False, **options)
+        self._groups: dict[str, argparse._ArgumentGroup] = {}
 
-    def parse_args(self, args=None, namespace=None):
+    def group(self, title: str) -> argparse._ArgumentGroup:
+        """The group of options with this heading; it is made at the first call."""
+        if title not in self._groups:
+            self._groups[title] = self.add_argument_group(title)
+        return self._groups[title]
+
+    def add_version(self) -> "Parser":
+        """Add --version. Returns the parser itself."""
+        self.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
+        return self
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         namespace, unknown = self.parse_known_args(args, namespace)
         if unknown:
             known = [option for action in self._actions for option in action.option_strings]
@@ -35,26 +62,130 @@ class Parser(argparse.ArgumentParser):
         return namespace
 
     def error(self, message: str) -> NoReturn:
-        # Of the processes that torchrun started here: one says it
+        # Of the processes that torchrun started on this machine, the first one prints the error.
         first = os.environ.get("LOCAL_RANK", "0") == "0"
         self.exit(2, f"error: {message} (see {self.prog} --help)\n" if first else None)
 
 
+# ------------------------------------------------------------------------ options from settings
+
+
+def add_options(parser: Parser, kind: type[Settings]) -> None:
+    """Add an option for each setting of a flat dataclass. `parse_request` reads them back."""
+    hints = typing.get_type_hints(kind)
+    defaults = {field.name: field.default for field in dataclasses.fields(typing.cast(Any, kind))}
+    for name, declared in declarations(kind).items():
+        _add(parser, declared.option or name, declared, hints[name], defaults[name], False)
+
+
+def parse_request(parser: Parser, argv: Sequence[str] | None, kind: type[Request]) -> Request:
+    """The command line as an instance of the dataclass that `add_options` was given.
+
+    Raises UsageError for values that are not allowed.
+    """
+    return request_of(parser.parse_args(argv), kind)
+
+
+def request_of(options: argparse.Namespace, kind: type[Request]) -> Request:
+    """Parsed options as an instance of their dataclass. Raises UsageError."""
+    given = vars(options)
+    values = {name: given[declared.option or name] for name, declared in declarations(kind).items()}
+    return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+
+
+def add_config_options(
+    parser: Parser, config: SettingsFile, only: Collection[str] | None = None
+) -> None:
+    """Add an option for each setting of a configuration that has one.
+
+    An option that is not given stays out of the result, so that a YAML file or a checkpoint can
+    decide. `config` has the defaults that --help shows; `only` leaves out all other options.
+    """
+    for option, section, key, declared in options_of(type(config)):
+        if only is None or option in only:
+            settings = getattr(config, section)
+            hint = typing.get_type_hints(sections_of(type(config))[section])[key]
+            _add(parser, option, declared, hint, getattr(settings, key), True)
+
+
+def parse_training_command(
+    parser: Parser, argv: Sequence[str] | None, command: type[Request], config: type[SettingsFile]
+) -> tuple[Request, Overrides]:
+    """The command of a training script, and {section: {key: value}} of the settings given."""
+    options = vars(parser.parse_args(argv))
+    asked = {name: options.pop(name) for name in declarations(command)}
+    return command(**asked), given_settings(options, config)
+
+
+def _add(
+    parser: Parser, option: str, declared: Declaration, hint: Any, default: Any, layered: bool
+) -> None:
+    """Add one option. layered: without the option the result has no value for it."""
+    group = parser.group(declared.group) if declared.group else parser
+    if isinstance(hint, types.UnionType):
+        hint = typing.get_args(hint)[0]
+    several = typing.get_origin(hint) is tuple
+    kind = typing.get_args(hint)[0] if several else hint
+    required = default is dataclasses.MISSING
+    shown = declared.default_text or ("" if required else _default_text(default))
+    text = f"{declared.help} (default: {shown})" if shown else declared.help
+    options: dict[str, Any] = {"help": text.replace("%", "%%")}
+    if layered:
+        options["default"] = argparse.SUPPRESS
+    elif not required:
+        options["default"] = default
+    if kind is bool:
+        action = argparse.BooleanOptionalAction if layered else "store_true"
+        group.add_argument(f"--{option}", action=action, **options)
+        return
+    options |= {"type": _fraction if declared.fraction else kind, "metavar": declared.metavar}
+    if declared.choices:
+        options["choices"] = declared.choices
+    if several:
+        options["nargs"] = "*" if declared.positional and not required else "+"
+    if declared.positional:
+        group.add_argument(option, **options)
+    else:
+        group.add_argument(f"--{option}", required=required and not layered, **options)
+
+
+def _default_text(default: object) -> str:
+    if default is None:
+        return ""
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if isinstance(default, tuple):
+        return " ".join(map(str, default))
+    return str(default)
+
+
+def _fraction(text: str) -> float:
+    """A number, also written as a fraction such as 4/3."""
+    numerator, _, denominator = text.partition("/")
+    try:
+        return float(numerator) / float(denominator or 1)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(
+            f"expected a number or a fraction such as 4/3, found '{text}'"
+        ) from None
+
+
+# ------------------------------------------------------------------------------------------ help
+
+
 class _HelpFormatter(argparse.HelpFormatter):
-    """Examples folded, the rest filled; a default behind each help text that does not say its own;
-    a short usage line."""
+    """Examples folded, all other text filled, and a short usage line."""
 
     def __init__(self, prog: str):
         width = min(shutil.get_terminal_size().columns, _WIDEST) - 2
         super().__init__(prog, max_help_position=28, width=width)
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        # --data_dir DIR
-        return _METAVARS.get(action.type) or action.dest.rsplit("_", 1)[-1].upper()
+        known = _METAVARS.get(typing.cast(Any, action.type))
+        return known or action.dest.rsplit("_", 1)[-1].upper()  # --data_dir DIR
 
-    def add_usage(self, usage, actions, groups, prefix=None) -> None:
-        """The options that must be given, the others as [options]: all of them stand below with
-        what they mean."""
+    def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None = None) -> None:
+        """The required options, then [options]: the list below explains all of them."""
         if usage is None:
             words = [self._prog]
             for action in actions:
@@ -63,7 +194,7 @@ class _HelpFormatter(argparse.HelpFormatter):
                         action, self._get_default_metavar_for_optional(action)
                     )
                     words += [*action.option_strings[:1], metavar]
-            if prefix is None:  # else it is the beginning of a subcommand's own usage
+            if prefix is None:  # with a prefix it is the beginning of the usage of a subcommand
                 words.append("[options]")
                 words = textwrap.wrap(
                     " ".join(words), self._width - len("usage: "), break_on_hyphens=False
@@ -83,34 +214,12 @@ class _HelpFormatter(argparse.HelpFormatter):
         filled = (line if line.startswith(" ") else textwrap.fill(line, width) for line in lines)
         return textwrap.indent("\n".join(filled), indent)
 
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        unsaid = any(action.default is value for value in (None, argparse.SUPPRESS, False))
-        if unsaid or "%(default)" in (action.help or ""):
-            return action.help
-        return f"{action.help} (default: %(default)s)"
-
-
-def number_between(low: float, high: float) -> Callable[[str], float]:
-    """An argparse type: a number in a range, also as a fraction such as 4/3."""
-
-    def number(text: str) -> float:
-        numerator, _, denominator = text.partition("/")
-        try:
-            value = float(numerator) / float(denominator or 1)
-        except (ValueError, ZeroDivisionError):
-            value = float("nan")
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(
-                f"expected a number from {low:g} to {high:g}, or W/H, found '{text}'"
-            )
-        return value
-
-    return number
-
 
 def _fold_command(line: str, width: int, continued: bool) -> list[str]:
-    """A command as lines that the shell joins again, cut before options where it is too long;
-    `continued`: it is the rest of one that is already folded."""
+    """A command as lines that the shell joins again, cut before options where it is too long.
+
+    continued: the line continues a command that is folded already.
+    """
     lines = []
     indent = " " * (len(line) - len(line.lstrip()))
     further = indent if continued else indent + "    "

@@ -14,10 +14,10 @@ MAX_MESSAGE = 1500  # characters
 
 
 class ProjectError(Exception):
-    """Base of all errors that are shown to the user as one line, without a traceback.
+    """Base of all errors that the user sees as one line, without a traceback.
 
-    What a file brought into the message can neither break the line nor reach the terminal as a
-    command.
+    Unprintable characters of a message are escaped: text from a file cannot break the line or send
+    commands to the terminal.
     """
 
     exit_code = 1
@@ -36,26 +36,26 @@ class UsageError(ProjectError):
 
 
 class DataError(ProjectError):
-    """A file that is missing, broken, or not what it should be; also a disk that is full."""
+    """A file that is missing, broken or of another kind than expected; also a full disk."""
 
     exit_code = 3
 
 
 class DivergenceError(ProjectError):
-    """Training produced non-finite numbers and cannot go on."""
+    """Training produced numbers that are not finite and cannot continue."""
 
     exit_code = 4
 
 
 def run_script(main: Callable[[], int]) -> None:
-    """Run a script's `main` and leave with its exit code; a `ProjectError` becomes one line on
+    """Run the `main` of a script and exit with its code. A `ProjectError` becomes one line on
     stderr.
 
-    Each line is out as soon as it is printed, also into a file or a pipe; what the locale has no
-    letters for is escaped.
+    Output is flushed after every line, also into a file or a pipe. Characters that the locale does
+    not have are escaped.
     """
-    _see_to_utf8()
-    # A home that cannot be written to is no news to anyone
+    _ensure_utf8()
+    # matplotlib warns when the home folder is read-only, which does not matter here.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -77,7 +77,7 @@ def run_script(main: Callable[[], int]) -> None:
     sys.exit(code)
 
 
-def _see_to_utf8() -> None:
+def _ensure_utf8() -> None:
     """Start anew in Python's UTF-8 mode where the locale knows ASCII only
     (LC_ALL=C with PYTHONUTF8=0): paths with other letters could be opened, but not written into any
     file, neither here nor in the libraries."""

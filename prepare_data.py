@@ -1,26 +1,23 @@
-"""Make, import, compose and check corpora: folders of landmarks and annotations that the other
-scripts train on.
+"""Make, import, compose and check corpora: folders of landmarks and annotations for the other scripts.
 
 The built-in corpus of simulated signers, or one with the sentences and lengths of a real corpus:
 
     python prepare_data.py synthesize --output data/corpora/demo
-    python prepare_data.py synthesize --output data/corpora/rehearsal \\
-        --transcripts phoenix2014/train.corpus.csv --frames phoenix2014/train.frames.csv
+    python prepare_data.py synthesize --output data/corpora/rehearsal --transcripts phoenix2014/train.corpus.csv --frames phoenix2014/train.frames.csv
 
-Videos (mp4, avi, mov, mkv, webm) or folders of frames (png, jpg), through MediaPipe; by several
-machines, then merged:
+Videos (mp4, avi, mov, mkv, webm) or folders of frames (png, jpg), with MediaPipe; on several machines, then merged:
 
     python prepare_data.py extract --input videos --annotations annotations --output data/corpora/mine
     RANK=0 WORLD_SIZE=2 python prepare_data.py extract --input videos --annotations annotations --output data/corpora/ours
     python prepare_data.py merge --input SHARD_0/ours.extracting SHARD_1/ours.extracting --output data/corpora/ours
 
-Recordings you have:
+Landmarks that exist as files:
 
     python prepare_data.py import --format mp_data --input MP_Data --output data/corpora/isolated
     python prepare_data.py import --format npy --input FEATURES_DIR --annotations ANNOTATIONS_DIR --output data/corpora/mine
     python prepare_data.py import --format pose --input POSE_DIR --annotations ANNOTATIONS_DIR --output data/corpora/poses
 
-Sentences from isolated recordings, and is all well with a corpus:
+Sentences from isolated recordings, and a check of a corpus:
 
     python prepare_data.py compose --input data/corpora/isolated --output data/corpora/composed --sentences 400
     python prepare_data.py check data/corpora/composed
@@ -28,531 +25,256 @@ Sentences from isolated recordings, and is all well with a corpus:
 Exit codes: 0 done, 2 a wrong option, 3 wrong or broken data.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from command_line import Parser, number_between
-from errors import UsageError, run_script
+from command_line import Parser, add_options, request_of
+from data.commands import (
+    CheckCommand,
+    ComposeCommand,
+    ExtractCommand,
+    ImportCommand,
+    MergeCommand,
+    SynthesizeCommand,
+)
+from errors import run_script
+from settings import Settings
 
-SYNTHESIZE_DEFAULTS = {
-    "sentences": 600,
-    "dev_sentences": 100,
-    "test_sentences": 0,
-    "unseen_dev_signers": 0,
-}
+if TYPE_CHECKING:
+    from data.sources.extraction import ExtractionReport
+
 ASPECT_RATIOS = {
     "mp_data": (4 / 3, "a 640x480 webcam"),
     "npy": (210 / 260, "210x260, as RWTH-PHOENIX-Weather"),
     "parquet": (3 / 4, "a phone held upright"),
 }
-
-
-EXAMPLES = {  # what --help of a subcommand tells under its first line
-    "synthesize": """\
+EXAMPLES = {
+    SynthesizeCommand: """\
     python prepare_data.py synthesize --output data/corpora/demo
 
-Its sentences come from a small grammar, or with --transcripts from a real corpus.""",
-    "extract": """\
+The sentences come from a small grammar, or with --transcripts from a real corpus.""",
+    ExtractCommand: """\
     python prepare_data.py extract --input videos --annotations annotations --output data/corpora/mine
 
-Finished videos are kept in <output>.extracting: after a kill, repeat the command and it goes on with the others.
-Videos that fail are listed at the end with the reason; the exit code is then 3, and the rest is the corpus.
+Finished videos are kept in <output>.extracting: after a kill, repeat the command and it continues with the others.
+Videos that fail are listed at the end with the reason. The exit code is then 3; all other videos are in the corpus.
 
-Several machines share the work by RANK and WORLD_SIZE, as torchrun sets them, and merge makes one corpus of the shards:
+Several machines share the work by RANK and WORLD_SIZE, as torchrun sets them; merge makes one corpus of their shards:
 
     RANK=0 WORLD_SIZE=2 python prepare_data.py extract --input videos --annotations annotations --output data/corpora/ours
     python prepare_data.py merge --input SHARD_0/ours.extracting SHARD_1/ours.extracting --output data/corpora/ours""",
-    "merge": """\
+    MergeCommand: """\
     python prepare_data.py merge --input SHARD_0/ours.extracting SHARD_1/ours.extracting --output data/corpora/ours
 
-The corpus is the one that a single machine would have made. All shards must be finished; the exit code is 3 when videos
-had failed, which are listed, and the rest is the corpus. Shards that wrote to one shared folder: give it once.""",
-    "import": """\
+The corpus equals the one that a single machine makes. All shards must be finished. Failed videos are listed; the exit code is
+then 3, and all others are in the corpus. Give a folder that several shards share once.""",
+    ImportCommand: """\
     python prepare_data.py import --format mp_data --input MP_Data --output data/corpora/isolated
     python prepare_data.py import --format npy --input FEATURES_DIR --annotations ANNOTATIONS_DIR --output data/corpora/mine
 
-Each file must have an annotation and each annotation a file, found by its id: <split>/<id>.npy. An npy or npz file holds
+Each file needs an annotation and each annotation a file, found by its id: <split>/<id>.npy. An npy or npz file has
 (T, 1629), (T, 1662), (T, 6516) or (T, 543, 3 or 4) values; pickles are refused.
 Coordinates must be fractions of the image, as MediaPipe gives them.""",
-    "compose": """\
+    ComposeCommand: """\
     python prepare_data.py compose --input data/corpora/isolated --output data/corpora/composed --sentences 400
 
-A sentence is made of recordings of one signer in one sitting, joined by short movements; no recording is in two splits.""",
-    "check": """\
+A sentence joins recordings of one signer in one session by short movements. No recording is in two splits.""",
+    CheckCommand: """\
     python prepare_data.py check data/corpora/composed --html report.html
 
-Exit code 0 when all is well, 3 when the corpus is broken: each problem is listed.""",
+Exit code 0 when the corpus is fine, 3 when it is broken: each problem is listed.""",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns the exit code. Raises ProjectError for `run_script` to show."""
+    """Run one command; returns the exit code. Raises ProjectError."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser, commands = build_parser()
-    command = commands.get(argv[0]) if argv else None
-    # A subcommand's line is read by its own parser, which knows the options to suggest.
-    arguments = command.parse_args(argv[1:]) if command else parser.parse_args(argv)
-    return arguments.run(arguments)
+    name = argv[0] if argv else ""
+    if name not in commands:
+        parser.parse_args(argv)  # prints the help or an error, and exits
+    kind, run = COMMANDS[name]
+    return run(request_of(commands[name].parse_args(argv[1:]), kind))
 
 
 def build_parser() -> tuple[Parser, dict[str, Parser]]:
-    """The command line, and that of each subcommand by its name."""
-    parser = Parser(prog="prepare_data.py", description=__doc__)
-    commands = parser.add_subparsers(
-        title="commands", required=True, metavar="{synthesize,extract,merge,import,compose,check}"
-    )
-    _add_synthesize(
-        _command(commands, "synthesize", "a corpus acted by simulated signers", run_synthesize)
-    )
-    _add_extract(
-        _command(
-            commands,
-            "extract",
-            "videos and folders of frames, through MediaPipe Holistic",
-            run_extract,
-        )
-    )
-    merge = _command(commands, "merge", "one corpus of the shards of an extraction", run_merge)
-    merge.add_argument(
-        "--input",
-        type=Path,
-        nargs="+",
-        required=True,
-        metavar="DIR",
-        help="folders <output>.extracting of all shards",
-    )
-    merge.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make"
-    )
-    _add_import(
-        _command(
-            commands,
-            "import",
-            "recordings that exist as landmarks: .npy, .npz, .pose, .parquet",
-            run_import,
-        )
-    )
-    _add_compose(_command(commands, "compose", "sentences from isolated recordings", run_compose))
-    check = _command(commands, "check", "verify a corpus and print what is in it", run_check)
-    check.add_argument("corpus", type=Path, metavar="DIR", help="the corpus folder")
-    check.add_argument(
-        "--html", type=Path, metavar="FILE", help="write it as a page too, with plots and skeletons"
-    )
+    """The command line, and the parser of each command by its name."""
+    parser = Parser(prog="prepare_data.py", description=__doc__).add_version()
+    names = ",".join(COMMANDS)
+    commands = parser.add_subparsers(title="commands", required=True, metavar=f"{{{names}}}")
+    for name, (kind, _) in COMMANDS.items():
+        help = (kind.__doc__ or "").removesuffix(".")
+        description = f"{kind.__doc__}\n\n{EXAMPLES[kind]}"
+        command = commands.add_parser(name, help=help, description=description)
+        add_options(command, kind)
     return parser, commands.choices
 
 
-def _command(commands, name: str, text: str, run: Callable[[argparse.Namespace], int]) -> Parser:
-    description = f"{text[0].upper()}{text[1:]}.\n\n{EXAMPLES[name]}"
-    parser = commands.add_parser(name, help=text, description=description)
-    parser.set_defaults(run=run)
-    return parser
-
-
-def _add_synthesize(parser: Parser) -> None:
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make"
-    )
-    parser.add_argument(
-        "--seed", type=_whole(0), default=0, help="same seed, same bytes (default: %(default)s)"
-    )
-    group = parser.add_argument_group("sentences from the built-in grammar")
-    for option, default in SYNTHESIZE_DEFAULTS.items():
-        text = {
-            "sentences": "sentences to train on",
-            "dev_sentences": "sentences of dev",
-            "test_sentences": "sentences of test",
-            "unseen_dev_signers": "signers of dev that are not in train",
-        }[option]
-        group.add_argument(
-            f"--{option}", type=_whole(0), metavar="N", help=f"{text} (default: {default})"
-        )
-    group = parser.add_argument_group("sentences of a real corpus")
-    group.add_argument(
-        "--transcripts",
-        type=Path,
-        metavar="FILE",
-        help="train.corpus.csv (id|folder|signer|annotation), or its folder; dev and test beside it are taken too",
-    )
-    group.add_argument(
-        "--frames",
-        type=Path,
-        metavar="FILE",
-        help="train.frames.csv (id|frames), or its folder: their real lengths",
-    )
-    group.add_argument(
-        "--fraction",
-        type=_fraction,
-        metavar="F",
-        help="keep this share of each split, 0.1 for a tenth (default: all)",
-    )
-
-
-def _add_extract(parser: Parser) -> None:
-    parser.add_argument(
-        "--input",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="folder of the videos or frame folders",
-    )
-    parser.add_argument(
-        "--annotations",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help="train file with dev and test beside it, or their folder: PHOENIX-2014 (also SI5), 2014T, CSL-Daily, Isharah, "
-        "or your own train.csv, dev.csv (id|video|signer|annotation)",
-    )
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make"
-    )
-    _add_normalize(parser)
-    parser.add_argument(
-        "--workers",
-        type=_whole(1),
-        metavar="N",
-        help="processes, 400 MB each (default: one a core)",
-    )
-    parser.add_argument(
-        "--max_frames",
-        type=_whole(1),
-        metavar="N",
-        help="leave longer videos out (default: no limit)",
-    )
-    parser.add_argument(
-        "--fps",
-        type=number_between(1, 1000),
-        default=25.0,
-        help="frames a second of folders of frames",
-    )
-    parser.add_argument(
-        "--model_complexity",
-        type=int,
-        choices=(0, 1, 2),
-        default=1,
-        help="of the pose model; 0 and 2 need their files",
-    )
-
-
-def _add_import(parser: Parser) -> None:
-    parser.add_argument(
-        "--format",
-        choices=("mp_data", "npy", "pose", "parquet"),
-        required=True,
-        help="how the recordings are laid out",
-    )
-    parser.add_argument(
-        "--input", type=Path, required=True, metavar="DIR", help="folder of the recordings"
-    )
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make"
-    )
-    parser.add_argument(
-        "--fps",
-        type=number_between(1, 1000),
-        help="frames a second of the recordings (default: 25; .pose files say theirs)",
-    )
-    parser.add_argument(
-        "--aspect_ratio",
-        type=number_between(0.2, 5),
-        metavar="W/H",
-        help="image width / height of the recordings (default: 4/3 for mp_data, 210/260 for npy, 3/4 for parquet)",
-    )
-    parser.add_argument(
-        "--skip_bad",
-        action="store_true",
-        help="leave out train sentences that cannot be read (listed), instead of all",
-    )
-    group = parser.add_argument_group(
-        "mp_data: <gloss>/<repetition>/<frame>.npy of 1662 or 258 values"
-    )
-    group.add_argument(
-        "--repetitions_per_session",
-        type=_whole(1),
-        metavar="N",
-        help="repetitions of a gloss that were recorded in one sitting (default: 30)",
-    )
-    group.add_argument(
-        "--recorders",
-        type=_whole(1),
-        metavar="N",
-        help="people who took turns, a sitting each (default: 1)",
-    )
-    group = parser.add_argument_group("npy, pose, parquet: a file a sentence")
-    group.add_argument(
-        "--annotations",
-        type=Path,
-        metavar="PATH",
-        help="train file with dev and test beside it, or their folder",
-    )
-    _add_normalize(group)
-
-
-def _add_normalize(parser) -> None:
-    parser.add_argument(
-        "--normalize",
-        choices=("phoenix2014",),
-        help="the official clean-up of train's annotations (default: none)",
-    )
-
-
-def _add_compose(parser: Parser) -> None:
-    parser.add_argument(
-        "--input",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="corpus made by import --format mp_data",
-    )
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="the corpus folder to make"
-    )
-    parser.add_argument(
-        "--seed", type=_whole(0), default=0, help="same seed, same bytes (default: %(default)s)"
-    )
-    group = parser.add_argument_group("sentences")
-    group.add_argument(
-        "--sentences", type=_whole(1), default=400, metavar="N", help="sentences to train on"
-    )
-    group.add_argument(
-        "--dev_sentences", type=_whole(0), default=80, metavar="N", help="sentences of dev"
-    )
-    group.add_argument(
-        "--test_sentences",
-        type=_whole(0),
-        default=0,
-        metavar="N",
-        help="sentences of test (default: %(default)s)",
-    )
-    group.add_argument(
-        "--min_glosses",
-        type=_whole(1),
-        default=3,
-        metavar="N",
-        help="glosses of the shortest sentence",
-    )
-    group.add_argument(
-        "--max_glosses",
-        type=_whole(1),
-        default=7,
-        metavar="N",
-        help="glosses of the longest sentence",
-    )
-    group = parser.add_argument_group("what dev is made of")
-    group.add_argument(
-        "--split_by",
-        choices=("repetition", "signer"),
-        default="repetition",
-        help="the last fifth of each gloss's repetitions in each session, or whole signers",
-    )
-    group.add_argument(
-        "--heldout_signers",
-        nargs="+",
-        metavar="NAME",
-        help="signers of dev, with --split_by signer (default: the last in sorted order)",
-    )
-
-
-def run_synthesize(arguments: argparse.Namespace) -> int:
+def run_synthesize(command: SynthesizeCommand) -> int:
     """`synthesize`: the built-in corpus, or one with the sentences of transcripts."""
-    given = {option: getattr(arguments, option) for option in SYNTHESIZE_DEFAULTS}
-    if arguments.transcripts is None:
-        for option in ("frames", "fraction"):
-            if getattr(arguments, option) is not None:
-                raise UsageError(f"--{option} goes with --transcripts FILE")
-        from data.simulation.corpora import synthesize
+    from data.simulation.corpora import synthesize, synthesize_transcripts
+    from data.sources.transcripts import keep_fraction, read_splits
 
-        counts = {
-            option: SYNTHESIZE_DEFAULTS[option] if n is None else n for option, n in given.items()
-        }
-        synthesize(arguments.output, seed=arguments.seed, progress=True, **counts)
+    if command.transcripts is None:
+        names = ("sentences", "dev_sentences", "test_sentences", "unseen_dev_signers")
+        counts = {name: getattr(command, name) for name in names}
+        given = {name: count for name, count in counts.items() if count is not None}
+        synthesize(command.output, seed=command.seed, progress=True, **given)
     else:
-        for option, value in given.items():
-            if value is not None:
-                raise UsageError(
-                    f"--{option} does not go with --transcripts: these say what is signed by whom"
-                )
-        from data.simulation.corpora import synthesize_transcripts
-        from data.sources.transcripts import keep_fraction, read_splits
-
-        splits = read_splits(arguments.transcripts, arguments.frames)
+        splits = read_splits(command.transcripts, command.frames)
         for split, sentences in splits.items():
-            if arguments.fraction is not None:
-                splits[split] = keep_fraction(sentences, arguments.fraction, arguments.seed)
-            print(
-                f"found {split}: {len(sentences):,} sentences, {len(splits[split]):,} to be signed"
-            )
-        synthesize_transcripts(arguments.output, splits, seed=arguments.seed, progress=True)
-    _show(arguments.output)
+            if command.fraction is not None:
+                splits[split] = keep_fraction(sentences, command.fraction, command.seed)
+            print(f"{split}: {len(sentences):,} sentences found, {len(splits[split]):,} used")
+        synthesize_transcripts(command.output, splits, seed=command.seed, progress=True)
+    print_corpus(command.output)
     return 0
 
 
-def run_extract(arguments: argparse.Namespace) -> int:
-    """`extract`: footage and annotations to a corpus; 3 when videos failed, which are listed, the
-    rest is kept."""
+def run_extract(command: ExtractCommand) -> int:
+    """`extract`: videos and annotations to a corpus. Returns 3 when videos failed."""
     from data.sources.extraction import extract, shard_of
 
     rank, world_size = shard_of(os.environ)
     report = extract(
-        arguments.input,
-        arguments.annotations,
-        arguments.output,
-        workers=arguments.workers,
-        max_frames=arguments.max_frames,
-        model_complexity=arguments.model_complexity,
-        normalize=arguments.normalize,
-        fps=arguments.fps,
+        command.input,
+        command.annotations,
+        command.output,
+        workers=command.workers,
+        max_frames=command.max_frames,
+        model_complexity=command.model_complexity,
+        normalize=command.normalize,
+        fps=command.fps,
         rank=rank,
         world_size=world_size,
         progress=True,
     )
     if report.complete:
-        _show(arguments.output)
-        return _tell(
+        print_corpus(command.output)
+        return print_failures(
             report,
-            f"; to try only these again, repair them, remove {arguments.output}, repeat the command",
+            f"; to try only these again, repair them, remove {command.output} and repeat the "
+            "command",
         )
-    folder = f"{arguments.output}.extracting"
     print(
-        f"shard {rank} of {world_size}: {report.sentences:,} sentences, {report.frames:,} frames in {folder}"
+        f"shard {rank} of {world_size}: {report.sentences:,} sentences, {report.frames:,} frames "
+        f"in {command.output}.extracting"
     )
     print("when all shards are finished: prepare_data.py merge --input their folders --output DIR")
-    return _tell(report)
+    return print_failures(report)
 
 
-def run_merge(arguments: argparse.Namespace) -> int:
-    """`merge`: the shards of an extraction to a corpus; 3 when videos had failed."""
+def run_merge(command: MergeCommand) -> int:
+    """`merge`: the shards of an extraction to a corpus. Returns 3 when videos failed."""
     from data.sources.extraction import merge_shards
 
-    report = merge_shards(arguments.input, arguments.output)
-    _show(arguments.output)
-    return _tell(report)
+    report = merge_shards(list(command.input), command.output)
+    print_corpus(command.output)
+    return print_failures(report)
 
 
-def _tell(report, again: str = "") -> int:
-    """Say what an extraction had to warn of and which videos failed; returns the exit code."""
+def print_failures(report: "ExtractionReport", advice: str = "") -> int:
+    """Print the warnings and failed videos of an extraction; returns the exit code."""
     for line in report.warnings:
         print(f"warning: {line}", file=sys.stderr)
     for sentence, reason in report.failed.items():
         print(f"failed: {sentence}: {reason}", file=sys.stderr)
     if report.failed:
         count = len(report.failed)
-        print(f"{count} of {count + report.sentences} sentences failed{again}", file=sys.stderr)
+        print(f"{count} of {count + report.sentences} sentences failed{advice}", file=sys.stderr)
     return 3 if report.failed else 0
 
 
-def run_import(arguments: argparse.Namespace) -> int:
-    """`import`: recordings that people already have."""
-    mp_data_only = ("repetitions_per_session", "recorders")
-    others = ("annotations", "normalize") if arguments.format == "mp_data" else mp_data_only
-    for option in (*others, "fps", "aspect_ratio") if arguments.format == "pose" else others:
-        if getattr(arguments, option) is not None:
-            raise UsageError(f"--{option} does not go with --format {arguments.format}")
-    if arguments.format != "mp_data" and arguments.annotations is None:
-        raise UsageError(
-            f"--format {arguments.format} needs --annotations PATH, the train file or its folder"
-        )
-    from data.sources.importing import import_landmark_files
+def run_import(command: ImportCommand) -> int:
+    """`import`: landmark files to a corpus."""
+    from data.sources.landmark_import import import_landmark_files
     from data.sources.mp_data import import_mp_data
 
-    if arguments.format == "pose":
-        common = {}
-    else:
-        ratio, camera = ASPECT_RATIOS[arguments.format]
-        common = {"fps": arguments.fps or 25.0, "aspect_ratio": arguments.aspect_ratio or ratio}
-        assumed = f"{common['fps']:g} frames/s (--fps), width/height {common['aspect_ratio']:.3f} (--aspect_ratio"
-        print(f"taken to be: {assumed}{'' if arguments.aspect_ratio else f'; that of {camera}'})")
-    common |= {"progress": True, "skip_bad": arguments.skip_bad}
-    if arguments.format != "mp_data":
-        common |= {"format": arguments.format, "normalize": arguments.normalize}
-        import_landmark_files(arguments.input, arguments.annotations, arguments.output, **common)
-    else:
-        block, recorders = arguments.repetitions_per_session or 30, arguments.recorders or 1
+    common: dict[str, Any] = {"progress": True, "skip_bad": command.skip_bad}
+    if command.format != "pose":  # .pose files have both
+        ratio, camera = ASPECT_RATIOS[command.format]
+        fps, ratio = command.fps or 25.0, command.aspect_ratio or ratio
+        assumed = "" if command.aspect_ratio else f"; that of {camera}"
         print(
-            f"taken to be: {block} repetitions a sitting (--repetitions_per_session), "
-            f"{recorders} recorder{'s' if recorders > 1 else ''} in turn (--recorders)"
+            f"assumed: {fps:g} frames/s (--fps), width/height {ratio:.3f} (--aspect_ratio{assumed})"
         )
-        import_mp_data(
-            arguments.input,
-            arguments.output,
-            repetitions_per_session=block,
-            recorders=recorders,
-            **common,
+        common |= {"fps": fps, "aspect_ratio": ratio}
+    if command.format == "mp_data":
+        block, recorders = command.repetitions_per_session or 30, command.recorders or 1
+        print(
+            f"assumed: {block} repetitions per session (--repetitions_per_session), {recorders} "
+            f"recorder{'s' if recorders > 1 else ''} in turn (--recorders)"
         )
-    _show(arguments.output)
+        common |= {"repetitions_per_session": block, "recorders": recorders}
+        import_mp_data(command.input, command.output, **common)
+    else:
+        assert command.annotations is not None
+        common |= {"format": command.format, "normalize": command.normalize}
+        import_landmark_files(command.input, command.annotations, command.output, **common)
+    print_corpus(command.output)
     return 0
 
 
-def run_compose(arguments: argparse.Namespace) -> int:
+def run_compose(command: ComposeCommand) -> int:
     """`compose`: continuous sentences from isolated recordings."""
-    if arguments.min_glosses > arguments.max_glosses:
-        raise UsageError(
-            f"--min_glosses {arguments.min_glosses} is more than --max_glosses {arguments.max_glosses}"
-        )
     from data.sources.composer import compose
 
     counts = {
-        "train": arguments.sentences,
-        "dev": arguments.dev_sentences,
-        "test": arguments.test_sentences,
+        "train": command.sentences,
+        "dev": command.dev_sentences,
+        "test": command.test_sentences,
     }
     plans = compose(
-        arguments.input,
-        arguments.output,
+        command.input,
+        command.output,
         sentences={split: count for split, count in counts.items() if count},
-        min_glosses=arguments.min_glosses,
-        max_glosses=arguments.max_glosses,
-        split_by=arguments.split_by,
-        heldout_signers=arguments.heldout_signers,
-        seed=arguments.seed,
+        min_glosses=command.min_glosses,
+        max_glosses=command.max_glosses,
+        split_by=command.split_by,
+        heldout_signers=list(command.heldout_signers) if command.heldout_signers else None,
+        seed=command.seed,
         progress=True,
     )
     glosses = {split: plan.gloss_counts() for split, plan in plans.items()}
-    width = max(len(gloss) for counter in glosses.values() for gloss in counter)
-    print(" ".join(["gloss".ljust(max(width, 5)), *(split.rjust(6) for split in plans)]))
+    width = max(5, *(len(gloss) for counter in glosses.values() for gloss in counter))
+    print(" ".join(["gloss".ljust(width), *(split.rjust(6) for split in plans)]))
     for gloss in sorted(set().union(*glosses.values())):
-        print(
-            " ".join(
-                [
-                    gloss.ljust(max(width, 5)),
-                    *(f"{counter[gloss]:6,}" for counter in glosses.values()),
-                ]
-            )
-        )
+        used = (f"{counter[gloss]:6,}" for counter in glosses.values())
+        print(" ".join([gloss.ljust(width), *used]))
     for split, plan in plans.items():
         if plan.left_out:
             print(
-                f"left out of {split}: {len(plan.left_out):,} recordings, in sessions of fewer than "
-                f"{arguments.min_glosses} different glosses"
+                f"left out of {split}: {len(plan.left_out):,} recordings, from sessions with "
+                f"fewer than {command.min_glosses} different glosses"
             )
         missing = sorted(set(glosses[split]) - set(glosses["train"]))
         if missing:
             print(
-                f"warning: glosses of {split} that train never shows: {', '.join(missing)}",
+                f"warning: glosses of {split} that are not in train: {', '.join(missing)}",
                 file=sys.stderr,
             )
-    _show(arguments.output)
+    print_corpus(command.output)
     return 0
 
 
-def run_check(arguments: argparse.Namespace) -> int:
-    """`check`: prints the report, 0 when all is well and 3 when the corpus is broken."""
+def run_check(command: CheckCommand) -> int:
+    """`check`: print the report. Returns 0 when the corpus is fine and 3 when it is broken."""
     from data.corpus_check import check_corpus
 
-    report = check_corpus(arguments.corpus, progress=True)
+    report = check_corpus(command.corpus, progress=True)
     print("\n".join(report.lines()))
-    if arguments.html is not None:
+    if command.html is not None:
         from reports.corpus_report import write_corpus_report
 
-        write_corpus_report(report, arguments.corpus, arguments.html)
+        write_corpus_report(report, command.corpus, command.html)
     return 3 if report.problem_count else 0
 
 
-def _show(path: Path) -> None:
-    """Say what was made."""
+def print_corpus(path: Path) -> None:
+    """Print the splits of a corpus that was made."""
     from data.corpus import Corpus
 
     corpus = Corpus(path)
@@ -562,32 +284,19 @@ def _show(path: Path) -> None:
         glosses = len({gloss for sentence in split.sentences for gloss in sentence.glosses})
         frames = int(split.offsets[-1])
         print(
-            f"  {name:5} {len(split):6,} sentences {frames:9,} frames {signers:4,} signers {glosses:6,} glosses"
+            f"  {name:5} {len(split):6,} sentences {frames:9,} frames {signers:4,} signers "
+            f"{glosses:6,} glosses"
         )
 
 
-def _whole(least: int) -> Callable[[str], int]:
-    """An argparse type: a whole number that is not below `least`."""
-
-    def whole(text: str) -> int:
-        if not text.isdecimal() or len(text) > 18 or int(text) < least:
-            raise argparse.ArgumentTypeError(
-                f"expected a whole number of at least {least}, found '{text}'"
-            )
-        return int(text)
-
-    return whole
-
-
-def _fraction(text: str) -> float:
-    """An argparse type: a share above 0, at most 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a share above 0 and at most 1, found '{text}'")
-    return value
+COMMANDS: dict[str, tuple[type[Settings], Callable[[Any], int]]] = {
+    "synthesize": (SynthesizeCommand, run_synthesize),
+    "extract": (ExtractCommand, run_extract),
+    "merge": (MergeCommand, run_merge),
+    "import": (ImportCommand, run_import),
+    "compose": (ComposeCommand, run_compose),
+    "check": (CheckCommand, run_check),
+}
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
-"""What each part of the recipe is worth: variants trained on one corpus with one budget, several
-seeds, one table and plot.
+"""Measure each part of the recipe: train variants on one corpus with one budget and several seeds.
 
     python benchmarks/ablation.py --data_dir data/corpora/mine --output ablation
-    python benchmarks/ablation.py --data_dir data/corpora/mine --also data/corpora/others:dev --seeds 0 1 2 --output ablation
-    python benchmarks/ablation.py --variants configs/sweep.yaml --data_dir data/corpora/mine --output sweep
+    python benchmarks/ablation.py --data_dir data/corpora/mine --also data/corpora/others:dev \
+        --seeds 0 1 2 --output ablation
+    python benchmarks/ablation.py --variants benchmarks/variants/sweep.yaml \
+        --data_dir data/corpora/mine --output sweep
 
-The variants file names rows; each holds the settings in which it differs from `base`
-(sections as in configs/). Every run is judged greedily with its best epoch (by the dev split it was
-trained beside) on that dev split and on every `--also` split; a split that has both signers of
-train and others gives two columns. `patch` in a row replaces a step of the features for the
-comparison's sake (PATCHES). Runs that OUTPUT/runs.jsonl already holds are not repeated, so that an
-interrupted table goes on. Ends with OUTPUT/table.md and OUTPUT/table.png.
+The variants file (benchmarks/variants/) has a named row per variant: the settings that differ from
+`base`, in the sections of configs/. `patch` in a row replaces steps of the features (PATCHES).
+
+Every run is evaluated with greedy decoding and its best epoch on dev. It is evaluated on the dev
+split of --data_dir and on every --also split. A split with signers of train and with other signers
+gives two columns. Runs that OUTPUT/runs.jsonl already has are not repeated: an interrupted table
+continues. The result is OUTPUT/table.md and OUTPUT/table.png.
 """
 
 import argparse
@@ -27,21 +29,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import yaml
 
-from benchmarks.machine import describe_machine
-from benchmarks.results import add_json_option, figure_name, finish
+from benchmarks.results import add_json_option, describe_machine, figure_name, finish
 from command_line import Parser
 from data.corpus import Corpus
-from data.landmarks import WHOLE
+from data.landmarks import ALL_LANDMARKS
 from errors import DataError, UsageError, run_script
-from training.config import check_types, merge_overrides
+from settings import check_types, merge_overrides
+from training.config import Config
 
-VARIANTS = Path(__file__).with_suffix(".yaml")
+VARIANTS = Path(__file__).parent / "variants" / "ablation.yaml"
 
 
-def clip_centred(landmarks, detected, lengths, aspect_ratio, causal=False, layout=WHOLE):
-    """Instead of body coordinates: image coordinates less the shoulders' mean over the clip, lost
-    parts left at zero, which is what a plain model reads. Shapes as of
-    data.features.body_coordinates; x and y divided by a typical shoulder width."""
+def clip_centred(landmarks, detected, lengths, aspect_ratio, causal=False, selection=ALL_LANDMARKS):
+    """Plain image coordinates in place of `data.features.body_coordinates`; the same shapes.
+
+    The origin is the middle of the shoulders, averaged over the clip. The unit is a typical
+    shoulder width. Parts that were not detected stay zero.
+    """
     import torch
 
     from data.features import PARTS, frame_mask
@@ -52,28 +56,30 @@ def clip_centred(landmarks, detected, lengths, aspect_ratio, causal=False, layou
     inside = frame_mask(lengths, x.shape[1]) & detected[..., 0]
     count = inside.sum(1).clamp(min=1)[:, None]
     centre = (
-        x[:, :, [layout.left_shoulder, layout.right_shoulder]].mean(2) * inside[..., None]
+        x[:, :, [selection.left_shoulder, selection.right_shoulder]].mean(2) * inside[..., None]
     ).sum(1) / count  # (B, 3)
     x = (x - centre[:, None, None]) / 0.3
     for column, part in enumerate(PARTS):
-        x[:, :, layout.part_slices[part]] *= detected[..., column, None, None]
+        x[:, :, selection.part_slices[part]] *= detected[..., column, None, None]
     last = (lengths - 1)[:, None]
     hold = torch.minimum(torch.arange(x.shape[1])[None].to(last), last)
     return x.gather(1, hold[:, :, None, None].expand(x.shape))
 
 
-def as_recorded(body, detected, lengths, layout=WHOLE):
-    """Instead of right_handed: nothing is mirrored."""
+def as_recorded(body, detected, lengths, selection=ALL_LANDMARKS):
+    """In place of `data.features.mirror_left_handed`: no sentence is mirrored."""
     return body, detected
 
 
-PATCHES = {"clip_centred": {"body_coordinates": clip_centred, "right_handed": as_recorded}}
-PATCHES["as_recorded"] = {"right_handed": as_recorded}
+PATCHES = {"clip_centred": {"body_coordinates": clip_centred, "mirror_left_handed": as_recorded}}
+PATCHES["as_recorded"] = {"mirror_left_handed": as_recorded}
 
 
 def read_variants(path: Path) -> dict[str, tuple[dict, str | None]]:
-    """{name: (overrides, patch)} of a variants file: `base` and `rows`; each row is merged over
-    base. Raises UsageError."""
+    """{name: (overrides, patch)} of a variants file; `base` is merged into each row.
+
+    Raises UsageError.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -86,10 +92,10 @@ def read_variants(path: Path) -> dict[str, tuple[dict, str | None]]:
         or not isinstance(content["rows"], dict)
     ):
         raise UsageError(
-            f"--variants {path}: expected the keys 'base' and 'rows', the latter with a name for each row"
+            f"--variants {path}: expected the keys 'base' and 'rows', with a name for each row"
         )
     try:
-        base, variants = check_types(content["base"] or {}), {}
+        base, variants = check_types(content["base"] or {}, Config), {}
         for name, row in content["rows"].items():
             row = dict(row or {})
             patch = row.pop("patch", None)
@@ -97,65 +103,65 @@ def read_variants(path: Path) -> dict[str, tuple[dict, str | None]]:
                 raise UsageError(
                     f"row '{name}': unknown patch '{patch}', expected one of {', '.join(PATCHES)}"
                 )
-            variants[name] = merge_overrides(base, check_types(row)), patch
+            variants[name] = merge_overrides(base, check_types(row, Config)), patch
         return variants
     except UsageError as error:
         raise UsageError(f"--variants {path}: {error}") from None
 
 
-def judge(checkpoint: Path, corpus: str, split: str, train_signers: set[str]) -> dict[str, dict]:
-    """{column: counts} of one split; two columns where it has signers of train and others."""
+def evaluate_split(
+    checkpoint: Path, corpus: str, split: str, train_signers: set[str]
+) -> dict[str, dict]:
+    """{column: counts} of one split; two columns when it has signers of train and other signers."""
     from decoding.batches import decode_split
     from decoding.greedy import greedy_decode
     from decoding.scoring import align, by_group, total
-    from inference.opened_checkpoint import open_checkpoint_on_corpus
+    from inference.model_on_corpus import open_model_on_corpus
 
-    judged = open_checkpoint_on_corpus(checkpoint, corpus, "auto")
-    prepared = judged.prepared(split)
-    readings = decode_split(judged.posteriors(split), greedy_decode)
+    opened = open_model_on_corpus(checkpoint, corpus, "auto")
+    prepared = opened.prepared(split)
+    hypotheses = decode_split(opened.posteriors(split), greedy_decode)
     aligned = align(
-        prepared.references, [judged.vocabulary.decode(reading) for reading in readings]
+        prepared.references, [opened.vocabulary.decode(hypothesis) for hypothesis in hypotheses]
     )
     seen = ["seen" if s.signer in train_signers else "unseen" for s in prepared.split.sentences]
     groups = by_group(aligned, seen)
-    name = judged.corpus.name if split == "dev" else f"{judged.corpus.name} {split}"
+    name = opened.corpus.name if split == "dev" else f"{opened.corpus.name} {split}"
     columns = {
-        f"{name}, {group} signers" if len(groups) > 1 else name: total(g)
-        for group, g in groups.items()
+        f"{name}, {group} signers" if len(groups) > 1 else name: total(pairs)
+        for group, pairs in groups.items()
     }
     return {
         column: {
-            "wer": found.wer,
-            "substitutions": found.substitutions,
-            "deletions": found.deletions,
-            "insertions": found.insertions,
-            "reference_glosses": found.reference_glosses,
+            "wer": score.wer,
+            "substitutions": score.substitutions,
+            "deletions": score.deletions,
+            "insertions": score.insertions,
+            "reference_glosses": score.reference_glosses,
         }
-        for column, found in columns.items()
+        for column, score in columns.items()
     }
 
 
-def train_and_judge(
+def train_and_evaluate(
     overrides: dict, patch: str | None, seed: int, corpus: str, also: list[tuple[str, str]]
 ) -> dict:
-    """One run in a temporary folder: its counts on every split, seconds, parameters, frames a
-    second."""
+    """One run in a temporary folder: its counts on every split, seconds, parameters, best epoch."""
     from training.resume import plan_start
     from training.run import execute
     from training.setup import prepare_run
 
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        for step, other in PATCHES.get(patch, {}).items():
-            stack.enter_context(mock.patch(f"data.features.{step}", other))
+        for step, replacement in PATCHES.get(patch, {}).items():
+            stack.enter_context(mock.patch(f"data.features.{step}", replacement))
         fixed = {
             "data_dir": corpus,
             "output_dir": f"{folder}/run",
             "seed": seed,
             "decoder": "greedy",
         }
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(io.StringIO()):
             result = execute(
                 prepare_run(plan_start(None, merge_overrides(overrides, {"training": fixed})))
             )
@@ -164,7 +170,7 @@ def train_and_judge(
             }
             columns = {}
             for path, split in [(corpus, "dev"), *also]:
-                columns |= judge(
+                columns |= evaluate_split(
                     Path(folder) / "run" / "best_model.pth", path, split, train_signers
                 )
     return {
@@ -177,48 +183,55 @@ def train_and_judge(
 
 
 def read_runs(path: Path) -> list[dict]:
-    """The runs that are done, one JSON line each. Raises DataError naming the line that a kill left
-    half written."""
+    """The finished runs, one JSON line each. Raises DataError with the number of a broken line."""
     runs = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             runs.append(dict(json.loads(line)))
         except (ValueError, TypeError):
             raise DataError(
-                f"{path} line {number} is not a run's: remove the line, it will be run again"
+                f"{path} line {number} is not a complete run: remove the line, and it runs again"
             ) from None
     return runs
 
 
-def _spread(values: list[float], form: str = "{:.2f}") -> str:
+def _mean_and_deviation(values: list[float], form: str = "{:.2f}") -> str:
     mean = form.format(statistics.mean(values))
     return f"{mean} ± {form.format(statistics.stdev(values))}" if len(values) > 1 else mean
 
 
 def table(rows: dict[str, list[dict]]) -> str:
-    """Markdown: a line a variant; mean WER ± standard deviation over the seeds, summed S/D/I of the
-    first column."""
+    """Markdown with one line per variant.
+
+    A line has the mean WER ± standard deviation over the seeds, and the substitutions, deletions
+    and insertions of the first column, summed over the seeds.
+    """
     columns = list(
         dict.fromkeys(column for runs in rows.values() for run in runs for column in run["columns"])
     )
     first = columns[0]
     lines = [
-        f"| variant | {' | '.join(f'WER % {column}' for column in columns)} | S/D/I {first} | seconds | parameters | seeds |",
+        f"| variant | {' | '.join(f'WER % {column}' for column in columns)} "
+        f"| S/D/I {first} | seconds | parameters | seeds |",
         f"|---|{'---|' * (len(columns) + 4)}",
     ]
     for name, runs in rows.items():
-        rates = [_spread([run["columns"][column]["wer"] for run in runs]) for column in columns]
+        rates = [
+            _mean_and_deviation([run["columns"][column]["wer"] for run in runs])
+            for column in columns
+        ]
         kinds = ("substitutions", "deletions", "insertions")
         counts = "/".join(str(sum(run["columns"][first][kind] for run in runs)) for kind in kinds)
-        seconds = _spread([run["seconds"] for run in runs], "{:.0f}")
+        seconds = _mean_and_deviation([run["seconds"] for run in runs], "{:.0f}")
         lines.append(
-            f"| {name} | {' | '.join(rates)} | {counts} | {seconds} | {runs[0]['parameters'] / 1e6:.2f} M | {len(runs)} |"
+            f"| {name} | {' | '.join(rates)} | {counts} | {seconds} "
+            f"| {runs[0]['parameters'] / 1e6:.2f} M | {len(runs)} |"
         )
     return "\n".join(lines)
 
 
 def plot(rows: dict[str, list[dict]], path: Path) -> None:
-    """A panel a column: each seed's WER as a dot, the mean as a bar, variants from top to bottom."""
+    """One panel per column. A bar is a variant's mean WER, a dot is the WER of one seed."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -246,22 +259,23 @@ def plot(rows: dict[str, list[dict]], path: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="ablation.py", description=__doc__)
+    parser.add_argument("--data_dir", required=True, help="corpus folder to train on")
     parser.add_argument(
-        "--data_dir", required=True, help="corpus folder that every variant is trained on"
-    )
-    parser.add_argument(
-        "--also", nargs="*", default=[], metavar="DIR:SPLIT", help="further splits to judge on"
+        "--also", nargs="*", default=[], metavar="DIR:SPLIT", help="further splits to evaluate"
     )
     parser.add_argument(
         "--variants",
         type=Path,
         default=VARIANTS,
-        help=f"default: {VARIANTS.name} beside this script",
+        help="YAML file of variants (default: benchmarks/variants/ablation.yaml)",
     )
     parser.add_argument("--only", nargs="*", help="names of rows to run (default: all)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
     parser.add_argument(
-        "--epochs", type=int, default=argparse.SUPPRESS, help="instead of the variants file's"
+        "--epochs",
+        type=int,
+        default=argparse.SUPPRESS,
+        help="in place of the epochs in the variants file",
     )
     parser.add_argument(
         "--output", type=Path, required=True, help="folder for runs.jsonl, table.md and table.png"
@@ -285,10 +299,10 @@ def main(argv: list[str] | None = None) -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     log = options.output / "runs.jsonl"
     done = read_runs(log) if log.exists() else []
-    # What another corpus in this place gave is not this one's
+    # Runs of another corpus in the same folder do not count
     fingerprint = Corpus(options.data_dir).fingerprint
     for path, split in also:
-        Corpus(path).split(split)  # must be there: it is needed after the first training
+        Corpus(path).split(split)  # raises before the first training if the split is missing
 
     print(describe_machine())
     rows: dict[str, list[dict]] = {}
@@ -307,7 +321,7 @@ def main(argv: list[str] | None = None) -> int:
                 "also": options.also,
                 "corpus_fingerprint": fingerprint,
             }
-            # Tuples as lists, as they come back from the file
+            # JSON turns tuples into lists, so that the settings compare equal to those of the file
             asked = json.loads(json.dumps(asked))
             found = next(
                 (run for run in done if all(run.get(key) == value for key, value in asked.items())),
@@ -316,7 +330,7 @@ def main(argv: list[str] | None = None) -> int:
             if found is None:
                 found = {
                     **asked,
-                    **train_and_judge(asked["settings"], patch, seed, options.data_dir, also),
+                    **train_and_evaluate(asked["settings"], patch, seed, options.data_dir, also),
                 }
                 with open(log, "a", encoding="utf-8") as file:
                     file.write(json.dumps(found) + "\n")
@@ -325,7 +339,8 @@ def main(argv: list[str] | None = None) -> int:
                 f"{column} {counts['wer']:.2f}" for column, counts in found["columns"].items()
             )
             print(
-                f"{name}, seed {seed}: {rates}; {found['seconds']:.0f} s, best epoch {found['best_epoch']}",
+                f"{name}, seed {seed}: {rates}; {found['seconds']:.0f} s, "
+                f"best epoch {found['best_epoch']}",
                 flush=True,
             )
     text = table(rows)

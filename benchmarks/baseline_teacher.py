@@ -1,11 +1,12 @@
-"""The baseline that training speed is compared with: the first version of this design, rebuilt from
-its description.
+"""The baseline for training speed: the first version of this design, rebuilt from its description.
 
-It reads all 6,516 features (each part encoder its part of all four blocks), has the same inception
-widths as the teacher, pools by 16 in time, interpolates linearly back to the full rate and runs
-three packed BiLSTM layers of 512 there: 27 M parameters against 50 M. Plain batch norm, one CTC
-loss. Features are float32 files, one a sentence, without augmentation; AdamW is torch's plain loop.
-It is here to be timed: its faults as a recognizer (RESULTS.md) are kept.
+It uses all 6,516 features: each part encoder gets its part of all four blocks. The inception widths
+are those of the teacher. It pools by 16 in time, interpolates linearly back to the full frame rate,
+and runs three packed BiLSTM layers of 512 there. It has 27 M parameters (the teacher: 50 M), plain
+batch norm and one CTC loss. Its features are float32 files, one per sentence, without augmentation.
+AdamW is torch's plain loop over the parameters.
+
+It exists only to be timed, so its weaknesses as a recognizer (RESULTS.md) stay.
 """
 
 from collections.abc import Sequence
@@ -26,8 +27,10 @@ MAX_GRAD_NORM = 1.0
 
 
 class BaselineInception(nn.Module):
-    """The branches of models/temporal_inception.py with a plain batch norm, which sees padding.
-    (B, C, T) -> (B, width, T)."""
+    """The branches of models/temporal_inception.py with a plain batch norm, which includes padding.
+
+    (B, C, T) -> (B, width, T).
+    """
 
     def __init__(self, in_width: int, out_width: int):
         super().__init__()
@@ -48,8 +51,13 @@ class BaselineInception(nn.Module):
 
 
 class BaselineTeacher(nn.Module):
-    """The whole baseline. sizes: widths of the teacher that it is compared with; `classes` counts
-    the blank (index 0)."""
+    """The complete baseline.
+
+    Args:
+        sizes: widths of the teacher that it is compared with.
+        classes: number of classes, including the blank (index 0).
+        lstm_hidden: width of each LSTM direction.
+    """
 
     def __init__(self, sizes: ModelConfig, classes: int, lstm_hidden: int = LSTM_HIDDEN):
         super().__init__()
@@ -84,7 +92,7 @@ class BaselineTeacher(nn.Module):
         self.head = nn.Linear(2 * lstm_hidden, classes)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """features (B, T, 6516), lengths int64 (B,) -> log-probs (B, T, V) at the full frame rate."""
+        """features (B, T, 6516), lengths int64 (B,) -> log-probs (B, T, V), one step per frame."""
         parts = [
             encode(features[..., at])
             for encode, at in zip(self.encoders, self.columns, strict=True)
@@ -104,13 +112,12 @@ class BaselineTeacher(nn.Module):
 
 
 def plain_adamw(model: nn.Module) -> torch.optim.AdamW:
-    """AdamW that visits one parameter after the other, as torch does on a CPU unless it is told to."""
+    """AdamW that updates one parameter after the other, which is torch's default on a CPU."""
     return torch.optim.AdamW(model.parameters(), lr=3e-4, foreach=False, fused=False)
 
 
 def load_padded(files: Sequence[Path]) -> tuple[Tensor, Tensor]:
-    """One .npy file (T, 6516) float32 a sentence -> features (B, longest, 6516), lengths int64
-    (B,)."""
+    """Features (B, T, 6516) and lengths int64 (B,) of .npy files, one per sentence."""
     sentences = [torch.from_numpy(np.load(file)) for file in files]
     lengths = torch.tensor([len(sentence) for sentence in sentences])
     return nn.utils.rnn.pad_sequence(sentences, batch_first=True), lengths
@@ -122,7 +129,7 @@ def baseline_update(
     files: Sequence[Path],
     targets: Sequence[Sequence[int]],
 ) -> float:
-    """Load, forward, CTC, backward, clip, step; returns the loss."""
+    """One update: load, forward, CTC, backward, clip, step. Returns the loss."""
     features, lengths = load_padded(files)
     flat = torch.tensor([index for target in targets for index in target])
     target_lengths = torch.tensor([len(target) for target in targets])

@@ -1,15 +1,17 @@
-"""Beam search against flashlight-text (a C++ decoder, of requirements-dev.txt) at the same pruning,
-side by side.
+"""Compare beam search with flashlight-text, a C++ decoder, at the same pruning.
 
     python benchmarks/decoding.py
 
-1,300 classes, 50 steps, beam 10, the 20 best classes of each step, 64 sentences; posteriors are
-random, mostly blank, peaky and less so. Prints milliseconds a sentence (median of 9 runs), and how
-many sentences both read alike. flashlight decodes one sentence after another on one thread, so it
-is also shown as if it filled every thread.
+64 sentences of 50 steps with 1,300 classes; beam width 10, the 20 best classes of each step. The
+posteriors are random and mostly blank, once peaky and once less peaky. Prints milliseconds per
+sentence (median of 9 runs) and the number of sentences with the same hypothesis. flashlight decodes
+the sentences one after another on one thread; its time divided by the number of threads is printed,
+too. requirements-dev.txt has flashlight-text.
 """
 
+import functools
 import itertools
+import operator
 import sys
 import time
 from collections.abc import Callable
@@ -21,8 +23,7 @@ import flashlight.lib.text.decoder as flashlight
 import numpy as np
 import torch
 
-from benchmarks.machine import describe_machine
-from benchmarks.results import add_json_option, figure_name, finish
+from benchmarks.results import add_json_option, describe_machine, figure_name, finish
 from command_line import Parser
 from decoding.beam_search import beam_search
 from errors import run_script
@@ -31,7 +32,7 @@ CLASSES, STEPS, WIDTH, TOKENS, BATCH = 1300, 50, 10, 20, 64
 
 
 def make_log_probs(sharpness: float) -> torch.Tensor:
-    """Random (B, T, V), blank likelier than any gloss at most steps."""
+    """Random log-probabilities (B, T, V). At most steps the blank is more likely than any gloss."""
     logits = (
         torch.randn(BATCH, STEPS, CLASSES, generator=torch.Generator().manual_seed(0)) * sharpness
     )
@@ -39,12 +40,14 @@ def make_log_probs(sharpness: float) -> torch.Tensor:
     return logits.log_softmax(-1)
 
 
-def ours(log_probs: torch.Tensor) -> list[list[int]]:
+def decode_with_beam_search(log_probs: torch.Tensor) -> list[list[int]]:
+    """The best hypothesis of each sentence; log_probs (B, T, V)."""
     result = beam_search(log_probs, torch.full((BATCH,), STEPS), WIDTH, TOKENS)
     return [result.hypotheses(sentence)[0][0] for sentence in range(BATCH)]
 
 
-def theirs(emissions: list[np.ndarray]) -> list[list[int]]:
+def decode_with_flashlight(log_probs: list[np.ndarray]) -> list[list[int]]:
+    """The best hypothesis of each sentence; log_probs: one array (T, V) per sentence."""
     options = flashlight.LexiconFreeDecoderOptions(
         beam_size=WIDTH,
         beam_size_token=TOKENS,
@@ -55,18 +58,18 @@ def theirs(emissions: list[np.ndarray]) -> list[list[int]]:
         criterion_type=flashlight.CriterionType.CTC,
     )
     decoder = flashlight.LexiconFreeDecoder(options, flashlight.ZeroLM(), -1, 0, [])
-    best = (decoder.decode(one.ctypes.data, STEPS, CLASSES)[0].tokens for one in emissions)
+    best = (decoder.decode(array.ctypes.data, STEPS, CLASSES)[0].tokens for array in log_probs)
     return [[index for index, _ in itertools.groupby(tokens) if index > 0] for tokens in best]
 
 
 def timed(action: Callable[[], list[list[int]]], repeats: int = 9) -> tuple[float, list[list[int]]]:
-    """Median milliseconds a sentence after a warm-up call, and the readings."""
-    readings, times = action(), []
+    """Median milliseconds per sentence after a warm-up call, and the hypotheses."""
+    hypotheses, times = action(), []
     for _ in range(repeats):
         started = time.perf_counter()
         action()
         times.append(time.perf_counter() - started)
-    return 1000 * sorted(times)[repeats // 2] / BATCH, readings
+    return 1000 * sorted(times)[repeats // 2] / BATCH, hypotheses
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -77,21 +80,22 @@ def main(argv: list[str] | None = None) -> int:
     threads, figures = torch.get_num_threads(), {}
     for name, sharpness in (("peaky", 6.0), ("less peaky", 2.0)):
         log_probs = make_log_probs(sharpness)
-        emissions = [np.ascontiguousarray(one.numpy()) for one in log_probs]
-        mine, read = timed(lambda log_probs=log_probs: ours(log_probs))
-        other, other_read = timed(lambda emissions=emissions: theirs(emissions))
-        same = sum(left == right for left, right in zip(read, other_read, strict=True))
+        arrays = [np.ascontiguousarray(sentence.numpy()) for sentence in log_probs]
+        beam, hypotheses = timed(functools.partial(decode_with_beam_search, log_probs))
+        other, other_hypotheses = timed(functools.partial(decode_with_flashlight, arrays))
+        same = sum(map(operator.eq, hypotheses, other_hypotheses))
         print(
-            f"{name}: ours {mine:.2f} ms a sentence, flashlight-text {other:.2f} ms "
-            f"({other / threads:.2f} if it filled {threads} threads); {same} of {BATCH} read alike"
+            f"{name}: beam search {beam:.2f} ms per sentence, flashlight-text {other:.2f} ms "
+            f"({other / threads:.2f} if it used all {threads} threads); "
+            f"{same} of {BATCH} hypotheses are the same"
         )
         key = figure_name(name)
         figures |= {
-            f"{key}_milliseconds": mine,
+            f"{key}_milliseconds": beam,
             f"{key}_flashlight_milliseconds": other,
             f"{key}_read_alike": same,
         }
-        figures[f"beam_search_{key}_times_as_fast"] = other / mine
+        figures[f"beam_search_{key}_times_as_fast"] = other / beam
     print(f"beam_search_peaky_times_as_fast: {figures['beam_search_peaky_times_as_fast']:.2f}")
     finish(options, figures, "beam_search_less_peaky_times_as_fast")
     return 0

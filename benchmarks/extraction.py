@@ -1,11 +1,11 @@
-"""Extraction by one worker process against two, side by side.
+"""Compare the speed of landmark extraction with one and with two worker processes.
 
     python benchmarks/extraction.py --video FILE
 
-Cuts clips of 40 frames from the video, each from another place, every other one mirrored, and
-extracts them once by each number of workers. Prints frames a second, the start of the processes
-included, how many times as fast two are, and whether both corpora are the same in every byte. Needs
-a machine that does nothing else, and a core for each worker.
+Cuts clips of 40 frames from the video, each from another place; every second clip is mirrored.
+Extracts them once with one worker and once with two. Prints frames per second, including the start
+of the processes, how many times as fast two workers are, and whether both corpora are the same to
+the byte. The machine should be otherwise idle and have one core per worker.
 """
 
 import sys
@@ -17,8 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from benchmarks.machine import describe_machine
-from benchmarks.results import add_json_option, finish
+from benchmarks.results import add_json_option, describe_machine, finish
 from command_line import Parser
 from data.sources.extraction import extract
 from data.sources.holistic import missing_library
@@ -28,14 +27,14 @@ CLIP_FRAMES = 40
 
 
 def read_frames(video: Path) -> tuple[list[np.ndarray], float]:
-    """All frames of a video, and its frames a second. Raises DataError when it cannot be read."""
+    """All frames of a video, and its frame rate. Raises DataError when it cannot be read."""
     import cv2
 
     capture = cv2.VideoCapture(str(video))
     frames, fps = [], capture.get(cv2.CAP_PROP_FPS) or 25.0
     while True:
-        there, frame = capture.read()
-        if not there:
+        success, frame = capture.read()
+        if not success:
             break
         frames.append(frame)
     capture.release()
@@ -45,7 +44,7 @@ def read_frames(video: Path) -> tuple[list[np.ndarray], float]:
 
 
 def write_clips(video: Path, folder: Path, count: int) -> Path:
-    """Write clips and their annotations to the folder; returns the annotation file."""
+    """Write clips and their annotations to the folder. Returns the annotation file."""
     import cv2
 
     frames, fps = read_frames(video)
@@ -68,13 +67,15 @@ def write_clips(video: Path, folder: Path, count: int) -> Path:
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="extraction.py", description=__doc__)
     parser.add_argument(
-        "--video", type=Path, required=True, metavar="FILE", help="a video of somebody who signs"
+        "--video", type=Path, required=True, metavar="FILE", help="a video of a person who signs"
     )
-    parser.add_argument("--clips", type=int, default=24, metavar="N", help="clips to cut from it")
+    parser.add_argument(
+        "--clips", type=int, default=24, metavar="N", help="number of clips to cut from it"
+    )
     add_json_option(parser)
     arguments = parser.parse_args(argv)
     if arguments.clips < 2:
-        raise UsageError(f"--clips {arguments.clips}: expected at least 2, one for each worker")
+        raise UsageError(f"--clips {arguments.clips}: expected at least 2, one per worker")
     print(describe_machine())
     with tempfile.TemporaryDirectory() as folder:
         clips = Path(folder, "clips")
@@ -91,7 +92,8 @@ def main(argv: list[str] | None = None) -> int:
             rates[workers] = frames / (time.perf_counter() - started)
             contents[workers] = {path.name: path.read_bytes() for path in output.iterdir()}
             print(
-                f"extraction_frames_per_second_{workers}_worker{'s' if workers > 1 else ''}: {rates[workers]:.2f}"
+                f"extraction_frames_per_second_{workers}_worker{'s' if workers > 1 else ''}: "
+                f"{rates[workers]:.2f}"
             )
     same = contents[1] == contents[2]
     print(f"extraction_same_bytes: {'yes' if same else 'no'}")

@@ -1,17 +1,19 @@
-"""Does feeding ever bound training? Frames a second of the feeder alone, of the trainer alone, and
-of loading stored features.
+"""Does feeding limit the speed of training?
 
     python benchmarks/feeding.py --data_dir data/corpora/rehearsal
 
-On one corpus, in one run, with the full-size teacher at batch 8:
+One run on one corpus, with the full-size teacher at batch 8, measures
 
-1. Feeder: landmarks to features on the device, with augmentation and without, landmarks mapped and resident; of the landmarks
-   that the teacher reads, and of all 543. Reading: landmarks into padded batches, without features.
-2. Trainer: whole updates on batches that are there already.
-3. What reading stands in for: one float32 (T, 6516) .npy file a sentence, cold (dropped from this machine's page cache) and
-   warm (which 21 GB of a PHOENIX-2014 in this form would seldom be).
-4. Padding, as augmentation shows the sentences: batches of 8, of 16 and of frame budgets; and of 8 sorted by stored lengths.
-5. The time from the start of train_teacher.py to its first batch.
+1. the frames per second of the feeder, which makes features of landmarks on the device: with and
+   without augmentation, with landmarks memory-mapped and resident on the device, for the landmarks
+   that the teacher uses and for all 543. "reading" makes padded batches of landmarks, no features;
+2. the trainer: complete updates on batches that are already on the device;
+3. the alternative to reading landmarks: one float32 (T, 6516) .npy file per sentence. Cold files
+   are dropped from the page cache, warm ones are in it. (PHOENIX-2014 in this form has 21 GB; its
+   files would rarely be warm.)
+4. the padding of augmented sentences: batches of 8, of 16 and of frame budgets, and batches of 8
+   planned by stored lengths;
+5. the time from the start of train_teacher.py to its first batch.
 """
 
 import os
@@ -27,13 +29,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from benchmarks.machine import describe_machine
-from benchmarks.results import add_json_option, finish
+from benchmarks.results import add_json_option, describe_machine, finish
 from command_line import Parser
 from data.augmentation_config import AugmentationConfig
 from data.batching import load_batch, padding_waste, plan_by_frames, plan_epoch
 from data.device_cache import CachedSplit
-from data.landmarks import WHOLE
+from data.landmarks import ALL_LANDMARKS
 from data.pipeline import FeaturePipeline
 from errors import run_script
 from training.resume import plan_start
@@ -54,88 +55,98 @@ train_teacher.main(["--data_dir", sys.argv[1], "--output_dir", sys.argv[2]])
 
 
 def prepare(data_dir: str) -> Trainer:
-    """The full-size teacher at batch 8, one batch an update; nothing is written."""
-    given = {"data_dir": data_dir, "output_dir": "unused", "accumulation_steps": 1, "batch_size": 8}
-    return prepare_run(plan_start(None, {"training": given})).trainer
+    """The full-size teacher at batch 8, one batch per update. Writes nothing."""
+    settings = {
+        "data_dir": data_dir,
+        "output_dir": "unused",
+        "accumulation_steps": 1,
+        "batch_size": 8,
+    }
+    return prepare_run(plan_start(None, {"training": settings})).trainer
 
 
-def finished(trainer: Trainer) -> None:
+def synchronize(trainer: Trainer) -> None:
     """Wait for the device."""
     if trainer.device.type == "cuda":
         torch.cuda.synchronize(trainer.device)
 
 
 def best_rates(
-    trainer: Trainer, ways: dict[str, Callable[[], int]], rounds: int = 4
+    trainer: Trainer, actions: dict[str, Callable[[], int]], rounds: int = 4
 ) -> dict[str, float]:
-    """Frames a second of actions that return how many frames they made, the best of some rounds
-    after a first one. They take turns, so that what disturbs one disturbs the others."""
-    rates = dict.fromkeys(ways, 0.0)
+    """Best frames per second of each action over some rounds, after one warm-up round.
+
+    An action returns its number of frames. The actions take turns, so that a disturbance affects
+    all of them.
+    """
+    rates = dict.fromkeys(actions, 0.0)
     for number in range(rounds + 1):
-        for name, way in ways.items():
+        for name, action in actions.items():
             started = time.perf_counter()
-            frames = way()
-            finished(trainer)
+            frames = action()
+            synchronize(trainer)
             if number:
                 rates[name] = max(rates[name], frames / (time.perf_counter() - started))
     return rates
 
 
 def feeders(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, Callable[[], int]]:
-    """Each way to feed."""
-    known = trainer.pipeline
+    """One action per way to feed; each returns its number of frames."""
+    usual = trainer.pipeline
 
     def read() -> int:
         return sum(
-            int(load_batch(trainer.epoch_train.split, indices, known.layout).lengths.sum())
+            int(load_batch(trainer.plan.split.split, indices, usual.selection).lengths.sum())
             for indices in plan
         )
 
-    ways = {"reading": read}
-    resident = CachedSplit(trainer.train.split, trainer.device, known.layout)
-    for layout, where in (
-        (known.layout, "mapped"),
-        (known.layout, "resident"),
-        (WHOLE, "mapped_whole"),
+    actions = {"reading": read}
+    resident = CachedSplit(trainer.train.split, trainer.device, usual.selection)
+    for selection, where in (
+        (usual.selection, "mapped"),
+        (usual.selection, "resident"),
+        (ALL_LANDMARKS, "mapped_whole"),
     ):
         for config, how in (
             (AugmentationConfig(enabled=False), "plain"),
             (AugmentationConfig(), "augmented"),
         ):
-            pipeline = FeaturePipeline(known.aspect_ratio, known.device, known.causal, layout)
+            pipeline = FeaturePipeline(usual.aspect_ratio, usual.device, usual.causal, selection)
             pipeline.resident = [resident] if where == "resident" else []
 
             def feed(pipeline=pipeline, config=config) -> int:
                 return sum(
                     batch.frames
-                    for batch in pipeline.augmented_batches(trainer.epoch_train, plan, config, 0, 1)
+                    for batch in pipeline.augmented_batches(trainer.plan.split, plan, config, 0, 1)
                 )
 
-            ways[f"feeder_{where}_{how}"] = feed
-    return ways
+            actions[f"feeder_{where}_{how}"] = feed
+    return actions
 
 
 def updates(trainer: Trainer, plan: list[np.ndarray]) -> Callable[[], int]:
-    """The trainer on batches that are on the device already."""
+    """The trainer on batches that are already on the device."""
     batches = list(trainer.batches(plan))
     trainer.model.train()
 
     def train() -> int:
         for batch in batches:
             trainer.update([batch])
-        trainer.read_last_update()
+        trainer.finish_pending_update()
         return sum(batch.frames for batch in batches)
 
     return train
 
 
 def stored_features(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, float]:
-    """Frames a second of reading float32 features (T, 6516), a file a sentence, into padded batches
-    on the CPU."""
-    split, rates = trainer.epoch_train.split, {}
-    whole = FeaturePipeline(trainer.pipeline.aspect_ratio, torch.device("cpu"))
+    """Frames per second of loading float32 features (T, 6516), one file per sentence.
+
+    The sentences become padded batches on the CPU.
+    """
+    split, rates = trainer.plan.split.split, {}
+    pipeline = FeaturePipeline(trainer.pipeline.aspect_ratio, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
-        for batch in whole.batches(split, plan):
+        for batch in pipeline.batches(split, plan):
             for row, index in enumerate(batch.indices):
                 np.save(
                     f"{folder}/{index}.npy", batch.features[row, : split.lengths[index]].numpy()
@@ -156,20 +167,20 @@ def stored_features(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, float
 
 
 def padding(trainer: Trainer, epochs: int = 3) -> dict[str, float]:
-    """Percent of padded frames, mean over epochs."""
+    """Percentage of padded frames, mean over the epochs."""
     found: dict[str, float] = {}
     for epoch in range(1, epochs + 1):
-        trainer.begin_epoch(epoch)
-        shown = trainer.shown_lengths(trainer.epoch_train, epoch)
-        stored = trainer.epoch_train.split.lengths[trainer.trainable]
-        plans = {f"padding_batch_{size}": plan_epoch(shown, size, 0, epoch) for size in (8, 16)}
+        trainer.plan.begin(epoch)
+        augmented = trainer.plan.augmented_lengths(trainer.plan.split, epoch)
+        stored = trainer.plan.split.split.lengths[trainer.plan.trainable]
+        plans = {f"padding_batch_{size}": plan_epoch(augmented, size, 0, epoch) for size in (8, 16)}
         plans |= {
-            f"padding_{frames}_frames": plan_by_frames(shown, frames, 0, epoch)
+            f"padding_{frames}_frames": plan_by_frames(augmented, frames, 0, epoch)
             for frames in BUDGETS
         }
         plans["padding_batch_8_by_stored_lengths"] = plan_epoch(stored, 8, 0, epoch)
         for name, plan in plans.items():
-            found[name] = found.get(name, 0.0) + 100 * padding_waste(plan, shown) / epochs
+            found[name] = found.get(name, 0.0) + 100 * padding_waste(plan, augmented) / epochs
     return found
 
 
@@ -182,7 +193,7 @@ def start(data_dir: str) -> float:
             for line in process.stdout:
                 if line == "first batch\n":
                     return time.perf_counter() - started
-    raise SystemExit("train_teacher.py did not come to its first batch")
+    raise SystemExit("train_teacher.py ended before its first batch")
 
 
 def _unit(name: str) -> str:
@@ -194,13 +205,13 @@ def _unit(name: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="feeding.py", description=__doc__)
     parser.add_argument("--data_dir", default="data/corpora/rehearsal", help="corpus folder")
-    parser.add_argument("--batches", type=int, default=20, help="batches of 8 that are fed")
-    parser.add_argument("--updates", type=int, default=3, help="updates that are timed")
+    parser.add_argument("--batches", type=int, default=20, help="number of batches of 8 to feed")
+    parser.add_argument("--updates", type=int, default=3, help="number of updates to time")
     add_json_option(parser)
     args = parser.parse_args(argv)
     figures = {"start_seconds": start(args.data_dir)}
     trainer = prepare(args.data_dir)
-    plan = [batch for group in trainer.begin_epoch(1) for batch in group][: args.batches]
+    plan = [batch for group in trainer.plan.begin(1) for batch in group][: args.batches]
     figures |= best_rates(
         trainer, feeders(trainer, plan) | {"trainer": updates(trainer, plan[: args.updates])}
     )

@@ -1,13 +1,13 @@
 #!/bin/bash
-# The whole table of benchmarks/gpu.py in one command, on a machine with a CUDA GPU, a python3 that has torch, and nothing to
-# download from. The figures go to checkpoints/gpu.json, options to gpu.py:
+# Print the table of benchmarks/gpu.py on a machine with a CUDA GPU and a python3 that has torch. The machine needs no access to
+# the internet. The figures go to checkpoints/gpu.json. The options are those of gpu.py:
 #
 #   benchmarks/gpu.sh                          every step, within 570 seconds
 #   benchmarks/gpu.sh --steps training --epochs 40 --work gpu_run
-#   benchmarks/gpu.sh --device cpu --small     that it runs at all
+#   benchmarks/gpu.sh --device cpu --small     check that it runs
 #
-# MediaPipe is not needed. What python3 there lacks, usually jiwer with its rapidfuzz, is carried as wheels (for that machine's
-# Python) and installed from the folder `wheels` beside this project's README:
+# MediaPipe is not needed. If python3 lacks other packages (usually jiwer and its rapidfuzz), download their wheels for the Python
+# of that machine into the folder `wheels` beside the README; this script installs them:
 #
 #   pip download jiwer rapidfuzz -d wheels --only-binary :all: --python-version 3.12
 set -e

@@ -1,18 +1,19 @@
-"""What an update of the full-size teacher asks of a GPU, counted without one: kernels, for which
-small batches wait; memory.
+"""Count the kernels and the memory of an update of the full-size teacher, without a GPU.
 
     python benchmarks/launches.py --data_dir data/corpora/builtin
 
-Counts the operations of whole updates (landmarks, features, augmentation, the full-size teacher,
-the losses as on CUDA, their gradients) that are not views of what is there, on torch's device
-`meta`, where tensors have shapes and no values: no GPU is needed. About as many kernels are
-launched, in float32; bf16 adds casts, and a dropout is three operations here and one there. The
-optimiser is left out: fused, a kernel of it goes over many weights at once. The loss takes more the
-longer a batch is (CTC goes step by step). A launch takes the host 4 to 10 microseconds (not
-measured here: benchmarks/gpu.py says what bounds a GPU).
+Counts the operations of complete updates: landmarks, features, augmentation, the full-size teacher,
+the losses as on CUDA, and their gradients. Operations that only make a view do not count. It needs
+no GPU: on torch's device `meta` tensors have shapes and no values.
 
-Memory: what the epoch's largest batch keeps for its gradients, in float32, and weights, gradients
-and the optimiser's moments. What a kernel works in, and what torch keeps beside, comes on top.
+In float32 a GPU launches about as many kernels. bf16 adds casts; a dropout is three operations here
+and one kernel there. The optimiser is left out: a fused kernel updates many weights at once. The
+loss of longer batches needs more kernels, because CTC runs step by step. One launch costs the
+host 4 to 10 microseconds (not measured here). Small batches wait for the host: benchmarks/gpu.py
+measures what limits a GPU.
+
+Memory, in float32: what the epoch's largest batch keeps for its gradients, and the weights, their
+gradients and the optimiser's moments. The memory inside kernels and torch's cache come on top.
 """
 
 import contextlib
@@ -43,18 +44,18 @@ from training.trainer import Trainer
 
 META = torch.device("meta")
 PHASES = ("feeder", "forward", "loss", "backward")
-NO_KERNELS = ("aten::empty", "aten::new_empty", "aten::_unsafe_view")  # beside views
+NO_KERNELS = ("aten::empty", "aten::new_empty", "aten::_unsafe_view")  # and views
 
 
 class Counter(TorchDispatchMode):
-    """Counts operations that compute or copy something: no views, no allocations."""
+    """Counts operations that compute or copy something, not views and allocations."""
 
     def __init__(self):
         super().__init__()
         self.count = 0
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        returned = (one.alias_info for one in operation._schema.returns)
+        returned = (value.alias_info for value in operation._schema.returns)
         is_view = any(alias is not None and not alias.is_write for alias in returned)
         self.count += not is_view and not operation.name().startswith(NO_KERNELS)
         return operation(*args, **(kwargs or {}))
@@ -62,7 +63,7 @@ class Counter(TorchDispatchMode):
 
 @contextlib.contextmanager
 def as_on_cuda() -> Iterator[None]:
-    """The device `meta` is treated as CUDA is. It has no autocast."""
+    """Inside the block, the device `meta` computes as CUDA does, but without autocast."""
 
     def move(batch: LandmarkBatch, device: torch.device) -> LandmarkBatch:
         moved = {
@@ -71,7 +72,7 @@ def as_on_cuda() -> Iterator[None]:
         return replace(batch, **moved)
 
     with (
-        mock.patch("training.losses.on_its_own", lambda _: True),
+        mock.patch("training.losses.runs_ahead", lambda _: True),
         mock.patch.object(LandmarkBatch, "to", move),
         mock.patch.object(torch, "autocast", lambda *_, **__: contextlib.nullcontext()),
     ):
@@ -79,8 +80,7 @@ def as_on_cuda() -> Iterator[None]:
 
 
 def launches(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, float]:
-    """Of an update of one batch, by phase, medians over the plan's; `steps` is the batch's length
-    behind the strides."""
+    """Medians over the plan: operations of an update by phase, and the batch's output `steps`."""
     rows: list[list[int]] = []
     with as_on_cuda(), contextlib.closing(trainer.batches(plan)) as feed:
         for _ in plan:
@@ -88,7 +88,7 @@ def launches(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, float]:
             with counters[0]:
                 batch = next(feed)
                 targets = pad_targets(
-                    [trainer.epoch_train.targets[index] for index in batch.indices], META
+                    [trainer.plan.split.targets[index] for index in batch.indices], META
                 )
             with counters[1]:
                 output = trainer.model(batch.features, batch.lengths, batch.detected, None)
@@ -97,30 +97,29 @@ def launches(trainer: Trainer, plan: list[np.ndarray]) -> dict[str, float]:
             trainer.model.zero_grad(set_to_none=True)
             with counters[3]:
                 losses.mean().backward()
-            rows.append([*(one.count for one in counters), output.log_probs.shape[1]])
+            rows.append([*(counter.count for counter in counters), output.log_probs.shape[1]])
     return dict(
         zip((*PHASES, "steps"), map(statistics.median, zip(*rows, strict=True)), strict=True)
     )
 
 
 def memory(trainer: Trainer, indices: np.ndarray) -> dict[str, float]:
-    """GB that a batch of these sentences keeps for its gradients, and that the model takes without
-    any."""
+    """GB that a batch of these sentences keeps for its gradients, and GB of the model itself."""
     kept: dict[int, int] = {}
-    held = [parameter.untyped_storage()._cdata for parameter in trainer.model.parameters()]
+    of_weights = [parameter.untyped_storage()._cdata for parameter in trainer.model.parameters()]
     alive = []
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in held:
+        if storage._cdata not in of_weights:
             kept[storage._cdata] = storage.nbytes()
-            alive.append(tensor)  # so that no other storage takes its place
+            alive.append(tensor)  # so that no new storage gets the same address
         return tensor
 
     with as_on_cuda(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         (batch,) = trainer.batches([indices])
         output = trainer.model(batch.features, batch.lengths, batch.detected, None)
-        targets = [trainer.epoch_train.targets[index] for index in indices]
+        targets = [trainer.plan.split.targets[index] for index in indices]
         trainer.loss(output, *pad_targets(targets, META))
     return {
         "kept_gb": sum(kept.values()) / 1e9,
@@ -131,25 +130,32 @@ def memory(trainer: Trainer, indices: np.ndarray) -> dict[str, float]:
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="launches.py", description=__doc__)
     parser.add_argument("--data_dir", default="data/corpora/builtin", help="corpus folder")
-    parser.add_argument("--batches", type=int, default=20, help="batches of 8 that are counted")
+    parser.add_argument("--batches", type=int, default=20, help="number of batches of 8 to count")
     add_json_option(parser)
     options = parser.parse_args(argv)
-    given = {"data_dir": options.data_dir, "output_dir": "unused", "batch_size": 8, "device": "cpu"}
-    with contextlib.redirect_stdout(io.StringIO()):  # a training's opening words
-        trainer = prepare_run(plan_start(None, {"training": given})).trainer
+    settings = {
+        "data_dir": options.data_dir,
+        "output_dir": "unused",
+        "batch_size": 8,
+        "device": "cpu",
+    }
+    with contextlib.redirect_stdout(io.StringIO()):  # what a training prints first
+        trainer = prepare_run(plan_start(None, {"training": settings})).trainer
     trainer.model.to(META).train()
     trainer.device = trainer.pipeline.device = META
-    plan = [batch for group in trainer.begin_epoch(1) for batch in group]
+    plan = [batch for group in trainer.plan.begin(1) for batch in group]
     figures = launches(trainer, plan[: options.batches])
-    print(f"an update of 8 sentences and {figures['steps']:.0f} steps, operations:")
+    print(f"operations of an update of 8 sentences with {figures['steps']:.0f} steps:")
     for phase in PHASES:
         print(f"  {phase:<9} {figures[phase]:>6.0f}")
-    shown = dict(zip(trainer.trainable, trainer.shown_lengths(trainer.epoch_train, 1), strict=True))
-    largest = max(plan, key=lambda batch: len(batch) * max(shown[index] for index in batch))
+    lengths = trainer.plan.augmented_lengths(trainer.plan.split, 1)
+    by_index = dict(zip(trainer.plan.trainable, lengths, strict=True))
+    largest = max(plan, key=lambda batch: len(batch) * max(by_index[index] for index in batch))
     figures |= memory(trainer, largest)
-    frames = max(shown[index] for index in largest)
+    frames = max(by_index[index] for index in largest)
     print(
-        f"kept for the gradients of {len(largest)} sentences of up to {frames} frames: {figures['kept_gb']:.2f} GB"
+        f"kept for the gradients of {len(largest)} sentences of up to {frames} frames: "
+        f"{figures['kept_gb']:.2f} GB"
     )
     print(f"weights, gradients and moments: {figures['model_gb']:.2f} GB")
     figures["launches"] = sum(figures[phase] for phase in PHASES)

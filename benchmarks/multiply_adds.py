@@ -1,8 +1,8 @@
-"""How much arithmetic a forward pass is, and how much the machine could do.
+"""Count the multiply-adds of a forward pass, and measure how many the machine can do per second.
 
-torch.utils.flop_counter sees none of oneDNN's linear layers and LSTMs, which are most of the work,
-so layers are counted by formula: linear layers, convolutions, LSTMs and cosine heads. Everything
-else (attention, norms, pooling, softmax) is left out.
+torch.utils.flop_counter does not count oneDNN's linear layers and LSTMs, which are most of the
+work. So formulas count the linear layers, convolutions, LSTMs and cosine heads. Everything else
+(attention, norms, pooling, softmax) is left out.
 """
 
 import time
@@ -16,8 +16,8 @@ from torch.nn.utils.rnn import PackedSequence
 from models.cpu_kernels import Linear
 from models.ctc_head import CosineHead
 
-# Forward passes that an update is: each product is done again for the input's and for the weights'
-# gradient
+# An update costs as much as three forward passes: each product is repeated for the gradient of the
+# input and for the gradient of the weights.
 UPDATE = 3
 
 
@@ -30,12 +30,12 @@ def of_head(layer: CosineHead, x: Tensor) -> int:
 
 
 def of_convolution(layer: nn.Conv1d, x: Tensor) -> int:
-    """Of stride 1 that keeps the number of steps."""
+    """For stride 1 and padding that keeps the number of steps."""
     return len(x) * x.shape[2] * layer.weight.numel()
 
 
 def of_lstm(layer: nn.LSTM, x: Tensor | PackedSequence) -> int:
-    """Each step reads all weights once; a packed sequence has the sentences' own steps only."""
+    """Each step uses all weights once. A packed sequence has no padded steps."""
     steps = len(x.data) if isinstance(x, PackedSequence) else x.shape[0] * x.shape[1]
     return steps * sum(
         weight.numel() for name, weight in layer.named_parameters() if name.startswith("weight")
@@ -52,14 +52,14 @@ _COUNTED = {
 
 
 def count_multiply_adds(model: nn.Module, run: Callable[[], object]) -> int:
-    """Multiply-adds of the model's counted layers while `run` runs: over all frames that are
-    computed, padded ones too."""
-    found, handles = [], []
+    """Multiply-adds of the model's counted layers during `run`, padded frames included."""
+    counts: list[int] = []
+    handles = []
     for layer in model.modules():
         if formula := _COUNTED.get(type(layer)):
 
-            def count(layer: nn.Module, given: tuple, formula=formula) -> None:
-                found.append(formula(layer, given[0]))
+            def count(layer: nn.Module, inputs: tuple, formula=formula) -> None:
+                counts.append(formula(layer, inputs[0]))
 
             handles.append(layer.register_forward_pre_hook(count))
     try:
@@ -68,22 +68,24 @@ def count_multiply_adds(model: nn.Module, run: Callable[[], object]) -> int:
     finally:
         for handle in handles:
             handle.remove()
-    return sum(found)
+    return sum(counts)
 
 
 @torch.no_grad()
 def matmul_peak(
     device: torch.device, dtype: torch.dtype = torch.float32, size: int = 2048, repeats: int = 10
 ) -> float:
-    """Multiply-adds a second of the product of two square matrices, the best of some. On a CPU the
-    faster of BLAS and oneDNN: MKL leaves half of an AMD processor unused, and LSTM and convolutions
-    do not go through it."""
+    """Multiply-adds per second of the product of two square matrices, the best of some repeats.
+
+    On a CPU, the faster one of BLAS and oneDNN: MKL uses only half of an AMD processor, and LSTMs
+    and convolutions do not use it.
+    """
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    ways: list[Callable[[], object]] = [lambda: a @ b]
+    products: list[Callable[[], object]] = [lambda: a @ b]
     if device.type == "cpu" and dtype is torch.float32 and torch.backends.mkldnn.is_available():
         other_a, other_b = a.to_mkldnn(), b.to_mkldnn()
-        ways.append(lambda: functional.linear(other_a, other_b))
-    best = min(_seconds(way, device) for way in ways for _ in range(repeats))
+        products.append(lambda: functional.linear(other_a, other_b))
+    best = min(_seconds(product, device) for product in products for _ in range(repeats))
     return size**3 / best
 
 
@@ -96,6 +98,6 @@ def _seconds(action: Callable[[], object], device: torch.device) -> float:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for what the device still has to do."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

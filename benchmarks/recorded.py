@@ -1,12 +1,11 @@
-"""WER on recorded signs: isolated recordings in the MP_Data layout, composed into sentences, read
-by the demo-size teacher.
+"""WER of the demo-size teacher on sentences that are composed from recorded isolated signs.
 
     python benchmarks/recorded.py --input MP_DATA_DIR
     python benchmarks/recorded.py --input MP_DATA_DIR --recorders 3 --split_by signer
 
-Imports, composes 400 train and 80 dev sentences of 3-7 glosses whose recordings are in no other
-split, trains with configs/demo.yaml, and prints dev WER with the training's seconds. Works in a
-temporary folder.
+Imports recordings in the MP_Data selection and composes 400 train and 80 dev sentences of 3 to 7
+glosses; no recording is in both splits. Trains with configs/demo.yaml and prints the dev WER and
+the seconds of the training. Works in a temporary folder.
 """
 
 import argparse
@@ -17,11 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-
 import prepare_data
 import train_teacher
-from benchmarks.machine import describe_machine
-from benchmarks.results import add_json_option, finish
+from benchmarks.results import add_json_option, describe_machine, finish
 from errors import run_script
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--split_by", choices=("repetition", "signer"), default="repetition")
     parser.add_argument(
-        "--seed", type=int, default=1, help="of composition and training (default: 1)"
+        "--seed", type=int, default=1, help="random seed of composition and training (default: 1)"
     )
     add_json_option(parser)
     args = parser.parse_args(argv)
@@ -54,7 +51,8 @@ def main(argv: list[str] | None = None) -> int:
             ),
             (
                 prepare_data.main,
-                "compose --input {} --output {} --sentences 400 --dev_sentences 80 --min_glosses 3 --max_glosses 7 "
+                "compose --input {} --output {} --sentences 400 --dev_sentences 80 "
+                "--min_glosses 3 --max_glosses 7 "
                 f"--split_by {args.split_by} --seed {args.seed}",
             ),
             (

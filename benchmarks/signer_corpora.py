@@ -1,16 +1,21 @@
-"""Corpora that ask how well a recipe reads signers it has never seen, from recordings of isolated
-signs and simulated signers.
+"""Make corpora that measure how well a recipe recognizes unknown signers.
 
     python benchmarks/signer_corpora.py --input MP_DATA --recorders 3 --output data/corpora/signers
-    python benchmarks/signer_corpora.py --input MP_DATA --recorders 3 --others OTHER_MP_DATA ... --output data/corpora/signers
+    python benchmarks/signer_corpora.py --input MP_DATA --recorders 3 --others OTHER_MP_DATA ... \
+        --output data/corpora/signers
 
-Writes four corpora for benchmarks/ablation.py, whose dev splits hold known and unknown signers (two columns there):
-    recorders   sentences of INPUT's recordings; the last recorder is in dev only, beside unseen recordings of the others
-    simulated   the built-in signers; eight that are in dev only, beside the known six. Its test split is larger, as 60
-                sentences of eight signers tell little: 28 others beside the six, for `--also …/simulated:test`
-    both        the two together in one vocabulary
-    others      dev only: single recordings of INPUT's glosses from other people's collections (--others; names are compared
-                without case, blanks, hyphens), as one-gloss sentences. Its one train sentence is a copy for the format's sake.
+Writes up to four corpora for benchmarks/ablation.py. Their dev splits have known and unknown
+signers, which are two columns of the table.
+
+recorders   sentences composed from INPUT's recordings. The last recorder is in dev only; dev also
+            has unseen recordings of the other recorders.
+simulated   simulated signers. Dev has the six known signers and eight that train does not have.
+            The test split has 28 further signers, because 60 sentences of eight signers are too
+            few; use it with `--also .../simulated:test`.
+both        the two together, with one vocabulary.
+others      with --others: recordings of INPUT's glosses from other people's collections, each a dev
+            sentence of one gloss. Gloss names are compared without case, spaces and hyphens. The
+            one train sentence is a copy, because a corpus needs a train split.
 """
 
 import sys
@@ -35,14 +40,15 @@ from data.sources.composer import (
 from data.sources.mp_data import import_mp_data
 from errors import UsageError, run_script
 
-ROWS = tuple[str, str, tuple[str, ...], object, object]  # id, signer, glosses, landmarks, detected
-TRAIN_SENTENCES, DEV_SENTENCES = 300, 60  # dev: of known and of unknown signers each
+Row = tuple[str, str, tuple[str, ...], object, object]  # id, signer, glosses, landmarks, detected
+TRAIN_SENTENCES, DEV_SENTENCES = 300, 60  # dev: 60 of known signers and 60 of unknown signers
 UNKNOWN_SIMULATED = 8
-# Sentences of known signers; unknown ones and sentences of each
+# Sentences of known signers; number of unknown signers, and sentences of each
 TEST_KNOWN, TEST_UNKNOWN, TEST_SENTENCES = 300, 28, 12
 
 
-def composed_rows(clips: Split, pool: list[IsolatedRecording], count: int, name: str) -> list[ROWS]:
+def composed_rows(clips: Split, pool: list[IsolatedRecording], count: int, name: str) -> list[Row]:
+    """`count` sentences of 3 to 7 glosses, composed from recordings of the pool."""
     plan = plan_split(pool, count, 3, 7, name, (0, name))
     rows = []
     for number, recordings in enumerate(plan.sentences):
@@ -54,21 +60,20 @@ def composed_rows(clips: Split, pool: list[IsolatedRecording], count: int, name:
             (
                 f"{name}-{number:04d}",
                 recordings[0].signer,
-                tuple(r.gloss for r in recordings),
+                tuple(recording.gloss for recording in recordings),
                 *motion,
             )
         )
     return rows
 
 
-def recorder_rows(isolated: Corpus) -> dict[str, list[ROWS]]:
-    """Train and dev; dev is half of unseen recordings of known recorders, half of the last
-    recorder's."""
+def recorder_rows(isolated: Corpus) -> dict[str, list[Row]]:
+    """Train and dev. Half of dev is of known recorders, the other half of the last recorder."""
     recordings, clips = read_recordings(isolated), isolated.split("train")
     signers = sorted({recording.signer for recording in recordings})
     if len(signers) < 2:
         raise UsageError(
-            f"--recorders: {isolated.path} has the recorder {signers[0]} alone, two or more are needed"
+            f"--recorders: {isolated.path} has only the recorder {signers[0]}, expected two or more"
         )
     known = split_recordings(
         [r for r in recordings if r.signer != signers[-1]], "repetition", ["dev"]
@@ -82,9 +87,8 @@ def recorder_rows(isolated: Corpus) -> dict[str, list[ROWS]]:
     }
 
 
-def simulated_rows(folder: Path) -> dict[str, list[ROWS]]:
-    """Splits of the built-in grammar: dev is half of known signers, half of unknown ones, test half
-    of still others."""
+def simulated_rows(folder: Path) -> dict[str, list[Row]]:
+    """Splits with the built-in grammar. Dev and test have known and different unknown signers."""
     synthesize(folder / "known", sentences=TRAIN_SENTENCES, dev_sentences=DEV_SENTENCES)
     synthesize(
         folder / "unknown",
@@ -92,7 +96,7 @@ def simulated_rows(folder: Path) -> dict[str, list[ROWS]]:
         dev_sentences=DEV_SENTENCES,
         unseen_dev_signers=UNKNOWN_SIMULATED,
     )
-    signers = UNKNOWN_SIMULATED + TEST_UNKNOWN  # the first of them are dev's
+    signers = UNKNOWN_SIMULATED + TEST_UNKNOWN  # the first of them are those of dev
     sizes = {"dev_sentences": TEST_SENTENCES * signers, "test_sentences": TEST_KNOWN}
     synthesize(folder / "more", sentences=1, unseen_dev_signers=signers, **sizes)
     known, unknown, more = (Corpus(folder / name) for name in ("known", "unknown", "more"))
@@ -102,33 +106,33 @@ def simulated_rows(folder: Path) -> dict[str, list[ROWS]]:
         *read_rows(more.split("test"), "more-known-"),
         *read_rows(more.split("dev"), "more-unknown-"),
     ]
-    in_train, in_dev = (
-        {row[2] for row in train},
-        {row[1] for row in dev if row[0].startswith("unknown-")},
-    )
+    train_sentences = {row[2] for row in train}
+    dev_signers = {row[1] for row in dev if row[0].startswith("unknown-")}
+    test = [row for row in test if row[2] not in train_sentences and row[1] not in dev_signers]
     return {
         "train": train,
         "dev": dev,
-        "test": [row for row in test if row[2] not in in_train and row[1] not in in_dev],
+        "test": test,
     }
 
 
-def read_rows(split: Split, prefix: str) -> list[ROWS]:
+def read_rows(split: Split, prefix: str) -> list[Row]:
+    """The rows of a split; `prefix` is put before the ids."""
     return [
-        (prefix + s.id, s.signer, s.glosses, *split.read(index))
-        for index, s in enumerate(split.sentences)
+        (prefix + sentence.id, sentence.signer, sentence.glosses, *split.read(index))
+        for index, sentence in enumerate(split.sentences)
     ]
 
 
-def other_rows(folder: Path, collections: list[Path], glosses: set[str]) -> dict[str, list[ROWS]]:
-    """Dev: every recording of one of the glosses in the other collections."""
-    plain = {_plain(gloss): gloss for gloss in glosses}
+def other_rows(folder: Path, collections: list[Path], glosses: set[str]) -> dict[str, list[Row]]:
+    """Dev: every recording of one of these glosses in the other collections."""
+    by_name = {_comparable(gloss): gloss for gloss in glosses}
     rows = []
     for number, collection in enumerate(collections):
         import_mp_data(collection, folder / f"other{number}")
         split = Corpus(folder / f"other{number}").split("train")
         for index, sentence in enumerate(split.sentences):
-            if gloss := plain.get(_plain(" ".join(sentence.glosses))):
+            if gloss := by_name.get(_comparable(" ".join(sentence.glosses))):
                 rows.append(
                     (
                         f"{collection.name}-{sentence.id}",
@@ -139,19 +143,20 @@ def other_rows(folder: Path, collections: list[Path], glosses: set[str]) -> dict
                 )
     if not rows:
         raise UsageError(
-            f"--others: no gloss of {', '.join(map(str, collections))} is one of --input's"
+            f"--others: {', '.join(map(str, collections))} and --input have no gloss in common"
         )
     return {"train": [("copy", *rows[0][1:])], "dev": rows}
 
 
-def _plain(gloss: str) -> str:
+def _comparable(gloss: str) -> str:
+    """The gloss without case, hyphens, underscores and spaces."""
     return gloss.casefold().replace("-", "").replace("_", "").replace(" ", "")
 
 
 def write(
-    output: Path, rows: dict[str, list[ROWS]], like: Corpus, simulated: bool
+    output: Path, rows: dict[str, list[Row]], like: Corpus, simulated: bool
 ) -> dict[str, float]:
-    """Write a corpus of the rows; returns its numbers of sentences."""
+    """Write a corpus of the rows. Returns the number of sentences of each split."""
     made_by = {"command": "benchmarks/signer_corpora.py"}
     facts = {
         "name": output.name,
@@ -163,9 +168,8 @@ def write(
         for name, sentences in rows.items():
             for sentence in sentences:
                 writer.split(name).add(*sentence)
-    print(
-        f"{output}: {', '.join(f'{len(sentences)} {name}' for name, sentences in rows.items())} sentences"
-    )
+    counts = ", ".join(f"{len(sentences)} {name}" for name, sentences in rows.items())
+    print(f"{output}: {counts} sentences")
     return {f"{output.name}_{name}_sentences": len(sentences) for name, sentences in rows.items()}
 
 
@@ -180,13 +184,13 @@ def main(argv: list[str] | None = None) -> int:
         type=Path,
         nargs="*",
         default=[],
-        help="folders of the same layout, other people's",
+        help="folders of other people's recordings, in the same selection",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for the corpora")
     add_json_option(parser)
     options = parser.parse_args(argv)
     for name in ("recorders", "simulated", "both", *(["others"] if options.others else [])):
-        check_output(options.output / name)  # before minutes of work
+        check_output(options.output / name)  # fails now, not after minutes of work
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         import_mp_data(options.input, folder / "isolated", recorders=options.recorders)
@@ -194,7 +198,7 @@ def main(argv: list[str] | None = None) -> int:
         recorders, simulated = recorder_rows(isolated), simulated_rows(folder)
         figures = write(options.output / "recorders", recorders, isolated, simulated=False)
         figures |= write(options.output / "simulated", simulated, isolated, simulated=True)
-        # Without the larger test
+        # Without the test split of the simulated signers
         both = {split: recorders[split] + simulated[split] for split in recorders}
         figures |= write(options.output / "both", both, isolated, simulated=True)
         if options.others:

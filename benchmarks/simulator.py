@@ -1,18 +1,26 @@
-"""How far the simulated signers are from recorded ones: jitter, lost hands, speed, and how much
-signers differ.
+"""Compare simulated signers with recorded signers: jitter, lost hands, speed, body sizes.
 
-    python benchmarks/simulator.py --corpora data/corpora/recorded_one data/corpora/recorded_two data/corpora/builtin
+    python benchmarks/simulator.py \
+        --corpora data/corpora/recorded_one data/corpora/recorded_two data/corpora/builtin
 
-One column a corpus (its train split, up to --sentences of it), in shoulder widths and frames at the corpus's own rate:
-    body jitter       median size of the second difference of the shoulders, which hardly move: what the tracker adds
-    finger jitter     the same of the fingertips against their wrist, in the slower half of the frames
-    wrist speed       median and 90th percentile of the leading wrist's speed, a frame
-    hand lost         share of frames without the leading hand, among those in which its wrist is above the hips
+Prints one column per corpus, for up to --sentences sentences of its train split. The units are
+shoulder widths, and frames at the frame rate of the corpus.
+
+    body jitter       median size of the second difference of the shoulders. Shoulders hardly move,
+                      so this is the noise of the tracker
+    finger jitter     the same for the fingertips relative to their wrist, in the slower half of the
+                      frames
+    wrist speed       median and 90th percentile of the leading wrist's speed per frame
+    hand lost         share of frames without the leading hand, among those with its wrist above the
+                      hips
     gap               median length of such a loss inside a sentence
-    hand size         wrist to middle knuckle: median, and coefficient of variation between signers' medians
-    head height       nose above the shoulders: median, and coefficient of variation between signers' medians
-    frames a gloss    median
-Signers of an isolated corpus are its recorders; with one recorder there is no spread (-).
+    hand size         wrist to middle knuckle: median, and coefficient of variation of the signers'
+                      medians
+    head height       height of the nose above the shoulders: median, and coefficient of variation
+                      of the signers' medians
+    frames per gloss  median
+
+The signers of an isolated corpus are its recorders. With one signer there is no variation (-).
 """
 
 import sys
@@ -24,12 +32,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from benchmarks.machine import describe_machine
-from benchmarks.results import add_json_option, figure_name, finish
+from benchmarks.results import add_json_option, describe_machine, figure_name, finish
 from command_line import Parser
 from data.batching import load_batch
 from data.corpus import Corpus
-from data.features import HIPS, body_coordinates, right_handed
+from data.features import HIPS_Y, body_coordinates, mirror_left_handed
 from data.landmarks import LEFT_SHOULDER, NOSE, RIGHT_HAND_WRIST, RIGHT_SHOULDER, RIGHT_WRIST
 from errors import run_script
 
@@ -37,8 +44,8 @@ FINGERTIPS = [RIGHT_HAND_WRIST + point for point in (4, 8, 12, 16, 20)]
 MIDDLE_KNUCKLE = RIGHT_HAND_WRIST + 9
 
 
-def runs(lost: np.ndarray) -> list[int]:
-    """Lengths of the runs of True that neither begin nor end the sentence. lost: bool (T,)."""
+def gap_lengths(lost: np.ndarray) -> list[int]:
+    """Lengths of the runs of True that do not touch the ends of the sentence. lost: bool (T,)."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], lost, [False]]).astype(int)))
     return [
         int(stop - start) for start, stop in edges.reshape(-1, 2) if start > 0 and stop < len(lost)
@@ -50,7 +57,7 @@ def second_difference(x: torch.Tensor) -> torch.Tensor:
     return torch.linalg.vector_norm((x[2:] - 2 * x[1:-1] + x[:-2])[..., :2], dim=-1)
 
 
-# Each row's figures and how they are shown.
+# The rows of the table: their figures and formats.
 ROWS = {
     "signers": {"signers": "{:.0f}"},
     "body jitter": {"body_jitter": "{:.4f}"},
@@ -60,12 +67,12 @@ ROWS = {
     "gap": {"gap": "{:.0f}"},
     "hand size": {"hand_size": "{:.2f}", "hand_size_spread_percent": "{:.0f} %"},
     "head height": {"head_height": "{:.2f}", "head_height_spread_percent": "{:.0f} %"},
-    "frames a gloss": {"frames_a_gloss": "{:.0f}"},
+    "frames per gloss": {"frames_a_gloss": "{:.0f}"},
 }
 
 
 def measure(corpus: Corpus, sentences: int) -> dict[str, float]:
-    """The figures of ROWS of one corpus; NaN for one that it does not have."""
+    """The figures of ROWS for one corpus; NaN where a figure does not exist."""
     split = corpus.split("train")
     chosen = np.unique(np.linspace(0, len(split) - 1, min(sentences, len(split))).astype(int))
     values, by_signer = defaultdict(list), defaultdict(lambda: defaultdict(list))
@@ -73,7 +80,9 @@ def measure(corpus: Corpus, sentences: int) -> dict[str, float]:
     for index in chosen:
         batch = load_batch(split, np.array([index]))
         body = body_coordinates(batch.landmarks, batch.detected, batch.lengths, corpus.aspect_ratio)
-        body, detected = (tensor[0] for tensor in right_handed(body, batch.detected, batch.lengths))
+        body, detected = (
+            tensor[0] for tensor in mirror_left_handed(body, batch.detected, batch.lengths)
+        )
         sentence, hand = split.sentences[index], detected[:, 3].numpy()
         values["frames"].append(len(body) / len(sentence.glosses))
         if len(body) < 5:
@@ -83,13 +92,13 @@ def measure(corpus: Corpus, sentences: int) -> dict[str, float]:
         )
         speed = torch.linalg.vector_norm((body[1:] - body[:-1])[:, RIGHT_WRIST, :2], dim=-1).numpy()
         values["speed"] += speed.tolist()
-        raised = (body[:, RIGHT_WRIST, 1] < HIPS).numpy()
+        raised = (body[:, RIGHT_WRIST, 1] < HIPS_Y).numpy()
         raised_frames += int(raised.sum())
         lost_frames += int((raised & ~hand).sum())
-        values["gaps"] += runs(raised & ~hand)
+        values["gaps"] += gap_lengths(raised & ~hand)
         by_signer["head"][sentence.signer].append(-body[:, NOSE, 1].median().item())
-        whole = hand[2:] & hand[1:-1] & hand[:-2]
-        slow = whole & (speed[1:] <= np.median(speed))
+        visible = hand[2:] & hand[1:-1] & hand[:-2]
+        slow = visible & (speed[1:] <= np.median(speed))
         fingers = body[:, FINGERTIPS] - body[:, RIGHT_HAND_WRIST, None]
         values["fingers"] += second_difference(fingers)[torch.from_numpy(slow)].flatten().tolist()
         if hand.any():
@@ -100,10 +109,10 @@ def measure(corpus: Corpus, sentences: int) -> dict[str, float]:
                 size[torch.from_numpy(hand)].quantile(0.9).item()
             )
 
-    def spread(name: str) -> tuple[float, float]:
-        medians = [np.median(one) for one in by_signer[name].values()]
-        between = 100 * np.std(medians) / np.mean(medians) if len(medians) > 1 else np.nan
-        return float(np.median(medians)), float(between)
+    def median_and_variation(name: str) -> tuple[float, float]:
+        medians = [np.median(sizes) for sizes in by_signer[name].values()]
+        variation = 100 * np.std(medians) / np.mean(medians) if len(medians) > 1 else np.nan
+        return float(np.median(medians)), float(variation)
 
     figures = [
         len(by_signer["head"]),
@@ -112,19 +121,19 @@ def measure(corpus: Corpus, sentences: int) -> dict[str, float]:
         *np.quantile(values["speed"], [0.5, 0.9]),
         100 * lost_frames / max(raised_frames, 1),
         np.median(values["gaps"]) if values["gaps"] else np.nan,
-        *spread("hand"),
-        *spread("head"),
+        *median_and_variation("hand"),
+        *median_and_variation("head"),
         np.median(values["frames"]),
     ]
     names = [name for row in ROWS.values() for name in row]
     return dict(zip(names, map(float, figures), strict=True))
 
 
-def shown(row: str, figures: dict[str, float]) -> str:
-    """A row's cell of one corpus."""
+def cell(row: str, figures: dict[str, float]) -> str:
+    """The text of one row for one corpus."""
     return ", ".join(
-        form.format(figures[name]) if np.isfinite(figures[name]) else "-"
-        for name, form in ROWS[row].items()
+        template.format(figures[name]) if np.isfinite(figures[name]) else "-"
+        for name, template in ROWS[row].items()
     )
 
 
@@ -137,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
         "--sentences",
         type=int,
         default=300,
-        help="of each, spread evenly over train (default: 300)",
+        help="sentences per corpus, spread evenly over train (default: 300)",
     )
     add_json_option(parser)
     options = parser.parse_args(argv)
@@ -150,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     print(f"| | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
     for row in ROWS:
-        print(f"| {row} | {' | '.join(shown(row, column) for column in columns.values())} |")
+        print(f"| {row} | {' | '.join(cell(row, column) for column in columns.values())} |")
     figures = {
         figure_name(corpus, name): value
         for corpus, column in columns.items()

@@ -1,13 +1,16 @@
-"""Speed of the parts that docstrings make claims about, each against its alternative in the same
-run.
+"""Compare the speed of parts of the models with their alternatives.
 
     python benchmarks/speed.py
 
-1. BiLSTM: two directions with a per-sentence flip against nn.LSTM on a packed sequence (forward and backward, 1024 units).
-2. Features: landmarks to 6516 values with freed memory kept in the process against glibc's default.
-3. Convolutions over time as the inception stages do them, (B, C, T), against channels last and against unfolding and one
-   matrix product, forward and backward.
-4. A whole update of the full-size teacher at batch 8.
+Docstrings of the models refer to these figures. One run measures
+
+1. BiLSTM, forward and backward, 1024 units: two directions with a flip per sentence, against
+   nn.LSTM on a packed sequence;
+2. features, landmarks to 6516 values: with freed memory kept in the process, against the default of
+   glibc;
+3. the convolutions of the inception stages, forward and backward: layout (B, C, T), against
+   channels last and against unfolding with one matrix product;
+4. a complete update of the full-size teacher at batch 8.
 """
 
 import functools
@@ -23,8 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.machine import describe_machine
-from benchmarks.results import add_json_option, finish
+from benchmarks.results import add_json_option, describe_machine, finish
 from command_line import Parser
 from data.features import compute_features
 from errors import run_script
@@ -32,9 +34,9 @@ from models.bilstm import BiLSTM
 from models.config import ModelConfig
 from models.devices import choose_device
 from models.i3d_teacher import I3DTeacher
-from training.config import Config
+from training.config import TrainingConfig
 from training.losses import TeacherLoss
-from training.trainer import make_optimizer
+from training.optimizer import make_optimizer
 
 BATCH, FRAMES, STEPS = 8, 140, 35
 
@@ -50,7 +52,7 @@ def median_seconds(action: Callable[[], object], repeats: int = 9) -> float:
 
 
 def bilstm() -> tuple[float, float]:
-    """Seconds of the flipped and of the packed bidirectional LSTM."""
+    """Seconds of the bidirectional LSTM with a flip per sentence, and of the packed one."""
     lengths = torch.linspace(STEPS // 2, STEPS, BATCH).long()
     x = torch.randn(BATCH, STEPS, 1024)
     flipped, packed = (
@@ -68,21 +70,20 @@ def bilstm() -> tuple[float, float]:
 
 
 def features() -> float:
-    """Frames a second of compute_features on a batch of long sentences (glibc keeps freed blocks
-    under 32 MB anyway)."""
+    """Frames per second of compute_features on a batch of long sentences.
+
+    The sentences are long because glibc always keeps freed blocks below 32 MB.
+    """
     frames = 2 * FRAMES
     landmarks = torch.rand(BATCH, frames, 543, 3).half()
     detected = torch.rand(BATCH, frames, 4) > 0.2
     lengths = torch.full((BATCH,), frames)
-    return (
-        BATCH
-        * frames
-        / median_seconds(lambda: compute_features(landmarks, detected, lengths, 4 / 3))
-    )
+    seconds = median_seconds(lambda: compute_features(landmarks, detected, lengths, 4 / 3))
+    return BATCH * frames / seconds
 
 
-def features_elsewhere(keep_memory: bool) -> float:
-    """`features` in a process of its own, in which freed memory is kept or not."""
+def features_in_new_process(keep_memory: bool) -> float:
+    """`features` in a separate process, which keeps freed memory or does not."""
     keep = "from models.devices import choose_device; choose_device('cpu'); " if keep_memory else ""
     code = f"{keep}from benchmarks.speed import features; print(features())"
     root = Path(__file__).resolve().parent.parent
@@ -94,43 +95,43 @@ def features_elsewhere(keep_memory: bool) -> float:
 
 
 def layouts() -> dict[str, float]:
-    """Seconds of the first inception stage's convolutions (512 -> 96, 480, 96, 96 channels) in each
-    layout."""
-    wide = (3, 96), (5, 480), (9, 96), (1, 96)
+    """Seconds of the first inception stage's convolutions in each layout.
+
+    The convolutions have 512 input channels and 96, 480, 96 and 96 output channels.
+    """
+    kernels_and_widths = (3, 96), (5, 480), (9, 96), (1, 96)
     seconds = dict.fromkeys(("channels first", "channels last", "unfolded"), 0.0)
-    for kernel, width in wide:
+    for kernel, width in kernels_and_widths:
         x, weight = torch.rand(BATCH, 512, FRAMES), torch.randn(width, 512, kernel)
         last = x[:, :, None].contiguous(memory_format=torch.channels_last)
         last_weight = weight[:, :, None].contiguous(memory_format=torch.channels_last)
-        steps, matrix = (
-            x.transpose(1, 2).contiguous(),
-            weight.permute(1, 2, 0).reshape(-1, width).contiguous(),
-        )
-        around = kernel // 2
+        steps = x.transpose(1, 2).contiguous()
+        matrix = weight.permute(1, 2, 0).reshape(-1, width).contiguous()
+        padding = kernel // 2
 
         def unfolded(
-            x: Tensor, matrix: Tensor, around: int = around, kernel: int = kernel
+            x: Tensor, matrix: Tensor, padding: int = padding, kernel: int = kernel
         ) -> Tensor:
             # (B, T, C, kernel)
-            windows = functional.pad(x, (0, 0, around, around)).unfold(1, kernel, 1)
+            windows = functional.pad(x, (0, 0, padding, padding)).unfold(1, kernel, 1)
             return windows.reshape(BATCH * FRAMES, -1) @ matrix
 
-        ways = {
-            "channels first": (functools.partial(functional.conv1d, padding=around), x, weight),
+        layouts_of_stage = {
+            "channels first": (functools.partial(functional.conv1d, padding=padding), x, weight),
             "channels last": (
-                functools.partial(functional.conv2d, padding=(0, around)),
+                functools.partial(functional.conv2d, padding=(0, padding)),
                 last,
                 last_weight,
             ),
             "unfolded": (unfolded, steps, matrix),
         }
-        for name, (convolve, given, weights) in ways.items():
-            given.requires_grad_()
+        for name, (convolve, inputs, weights) in layouts_of_stage.items():
+            inputs.requires_grad_()
             weights.requires_grad_()
-            gradient = torch.randn_like(convolve(given, weights).detach())
+            gradient = torch.randn_like(convolve(inputs, weights).detach())
             seconds[name] += median_seconds(
-                lambda c=convolve, g=given, w=weights, d=gradient: torch.autograd.grad(
-                    c(g, w), (g, w), d
+                lambda c=convolve, x=inputs, w=weights, d=gradient: torch.autograd.grad(
+                    c(x, w), (x, w), d
                 ),
                 repeats=5,
             )
@@ -138,9 +139,9 @@ def layouts() -> dict[str, float]:
 
 
 def update() -> float:
-    """Frames a second of forward, loss, backward and optimiser step of the full-size teacher."""
+    """Frames per second of forward, loss, backward and optimiser step of the full-size teacher."""
     model = I3DTeacher(ModelConfig(), 1232).train()
-    optimizer = make_optimizer(model, Config())
+    optimizer = make_optimizer(model, TrainingConfig())
     loss = TeacherLoss(1.0, 1.0, 8.0)
     x, lengths = torch.randn(BATCH, FRAMES, 6516), torch.full((BATCH,), FRAMES)
     targets, target_lengths = torch.randint(1, 1232, (BATCH, 11)), torch.full((BATCH,), 11)
@@ -158,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="speed.py", description=__doc__)
     add_json_option(parser)
     options = parser.parse_args(argv)
-    without, kept = features_elsewhere(False), features_elsewhere(True)
+    without, kept = features_in_new_process(False), features_in_new_process(True)
     choose_device("cpu")
     flipped, packed = bilstm()
     print(describe_machine())
@@ -167,8 +168,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     print(f"features: {without:,.0f} frames/s, {kept:,.0f} with freed memory kept")
     convolutions = layouts()
-    shown = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in convolutions.items())
-    print(f"convolutions of the first inception stage, {BATCH} x {FRAMES} frames: {shown}")
+    times = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in convolutions.items())
+    print(f"convolutions of the first inception stage, {BATCH} x {FRAMES} frames: {times}")
     rate = update()
     print(f"teacher update, batch {BATCH} x {FRAMES} frames: {rate:,.0f} frames/s")
     figures = {

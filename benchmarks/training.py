@@ -1,23 +1,24 @@
-"""How fast the teacher trains, beside the first version of its design, on the same corpus in one
-run.
+"""Compare the training speed of the teacher with that of the first version of its design.
 
     OMP_NUM_THREADS=2 python benchmarks/training.py
     OMP_NUM_THREADS=2 python benchmarks/training.py --batch_size 8 --updates 9 --json training.json
 
-teacher: from landmarks on disk through features and augmentation to the optimiser's step, as
-train_teacher.py does it, with the default sizes (50 M parameters). baseline:
-benchmarks/baseline_teacher.py (27 M parameters), from float32 feature files. Each runs in a process
-of its own, the baseline with torch's defaults; they take turns (teacher, baseline, teacher, ...),
-so that what disturbs one disturbs the other, and the first update of each is not timed. An update
-ends when its loss is read. Shown are medians. Frames are those inside the sentences as the model is
-given them, never padding: for the teacher as augmentation stretches and cuts them (2 % fewer than
-recorded on the whole), for the baseline as recorded. Both have batches of sentences of like length
-by just those lengths, so that as little is padded for the one as for the other; `padded` shows it.
+teacher     as train_teacher.py trains it, with the default sizes (50 M parameters): landmarks on
+            disk, augmentation, features, update
+baseline    benchmarks/baseline_teacher.py (27 M parameters), from float32 feature files
 
-Arithmetic: multiply-adds of linear layers, convolutions and LSTMs over all frames computed, padded
-ones too (but where a packed LSTM skips them), three times the forward pass. The peak is that of a
-large matrix product on the same threads in the same run. The default takes about two minutes on two
-idle cores.
+Each runs in a separate process; the baseline uses torch's defaults. They take turns, so that a
+disturbance affects both. The first update of each is not timed. An update ends when its loss is
+known. The table has medians.
+
+Frames are the frames inside the sentences, without padding: for the teacher after augmentation
+(2 % fewer than recorded), for the baseline as recorded. Both have batches of sentences of similar
+lengths, planned by these lengths, so that both have little padding; the column `padded` has it.
+
+Arithmetic is three times the multiply-adds of the forward pass: linear layers, convolutions and
+LSTMs, padded frames included except where a packed LSTM skips them. The peak is that of a large
+matrix product on the same threads in the same run. The default takes about two minutes on two idle
+cores.
 """
 
 import contextlib
@@ -35,8 +36,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.machine import describe_machine
-from benchmarks.results import add_json_option, finish
+from benchmarks.results import add_json_option, describe_machine, finish
 from command_line import Parser
 from errors import UsageError, run_script
 
@@ -53,9 +53,11 @@ SMALL = {
 
 
 @dataclass(frozen=True)
-class Done:
-    """One update: seconds, frames inside its sentences and with their padding, multiply-adds of its
-    forward pass."""
+class TimedUpdate:
+    """One update.
+
+    frames: inside the sentences. computed: with padding. multiply_adds: of the forward pass.
+    """
 
     seconds: float
     frames: int
@@ -69,16 +71,15 @@ class Done:
 
 @dataclass
 class Contestant:
-    """One of the two. update: does the batch of this number."""
+    """The teacher or the baseline. update: trains on the batch with this number."""
 
     parameters: int
-    update: Callable[[int], Done]
-    done: list[Done] = field(default_factory=list)  # the timed ones
+    update: Callable[[int], TimedUpdate]
+    timed: list[TimedUpdate] = field(default_factory=list)
 
 
 def make_trainer(data_dir: str | None, batch_size: int, sizes: dict, folder: Path):
-    """The trainer of a real run with default settings, an update a batch, on the CPU; nothing is
-    written."""
+    """The trainer of a run with default settings and one batch per update, on the CPU."""
     from training.resume import plan_start
     from training.setup import prepare_run
 
@@ -89,15 +90,17 @@ def make_trainer(data_dir: str | None, batch_size: int, sizes: dict, folder: Pat
         "device": "cpu",
     }
     settings |= {"accumulation_steps": 1, "epochs": 10}
-    with contextlib.redirect_stdout(io.StringIO()):  # a training's opening words
+    with contextlib.redirect_stdout(io.StringIO()):  # what a training prints first
         trainer = prepare_run(plan_start(None, {"training": settings, "model": sizes})).trainer
     trainer.model.train()
     return trainer
 
 
 def choose_batches(trainer, lengths: Sequence[int], batch_size: int, count: int) -> list:
-    """Batches of an epoch planned by these lengths of the trainable sentences, nearest to its
-    middle in frames: full ones, neither the longest nor the shortest."""
+    """Full batches of medium length, from an epoch planned by these lengths.
+
+    lengths: of the trainable sentences, in frames. Raises UsageError when no batch is full.
+    """
     from data.batching import plan_epoch
 
     plan = [batch for batch in plan_epoch(lengths, batch_size, 0, 1) if len(batch) == batch_size]
@@ -107,37 +110,37 @@ def choose_batches(trainer, lengths: Sequence[int], batch_size: int, count: int)
         )
     plan.sort(key=lambda batch: int(lengths[batch].sum()))
     middle = plan[max(len(plan) - count, 0) // 2 :]
-    return [trainer.trainable[middle[i % len(middle)]] for i in range(count)]
+    return [trainer.plan.trainable[middle[i % len(middle)]] for i in range(count)]
 
 
 def make_teacher(trainer, batches: Sequence) -> Contestant:
+    """The teacher, which trains on these batches."""
     from benchmarks.multiply_adds import count_multiply_adds
     from models.i3d_teacher import count_parameters
 
-    def update(number: int) -> Done:
+    def update(number: int) -> TimedUpdate:
         started = time.perf_counter()
-        ((made,),) = trainer.feed([[batches[number]]])
-        trainer.update([made])
-        trainer.read_last_update()
+        ((batch,),) = trainer.feed([[batches[number]]])
+        trainer.update([batch])
+        trainer.finish_pending_update()
         seconds = time.perf_counter() - started
-        run = functools.partial(trainer.model, made.features, made.lengths, made.detected)
-        computed = made.features.shape[0] * made.features.shape[1]
-        return Done(seconds, made.frames, computed, count_multiply_adds(trainer.model, run))
+        run = functools.partial(trainer.model, batch.features, batch.lengths, batch.detected)
+        computed = batch.features.shape[0] * batch.features.shape[1]
+        return TimedUpdate(seconds, batch.frames, computed, count_multiply_adds(trainer.model, run))
 
     return Contestant(count_parameters(trainer.model), update)
 
 
 def write_baseline_files(trainer, batches: Sequence, folder: Path) -> None:
-    """What the baseline reads: a float32 file of all 6,516 features a sentence, and who is in which
-    batch."""
+    """Write the baseline's files: all 6,516 features of each sentence, and the batches."""
     import numpy as np
 
     from data.pipeline import FeaturePipeline
 
-    whole = FeaturePipeline(trainer.corpus.aspect_ratio, trainer.device)
+    pipeline = FeaturePipeline(trainer.corpus.aspect_ratio, trainer.device)
     plan = [[index] for index in sorted({*np.concatenate(batches).tolist()})]
-    for made in whole.batches(trainer.train.split, [np.array(indices) for indices in plan]):
-        np.save(folder / f"{made.indices[0]}.npy", made.features[0].numpy())
+    for batch in pipeline.batches(trainer.train.split, [np.array(indices) for indices in plan]):
+        np.save(folder / f"{batch.indices[0]}.npy", batch.features[0].numpy())
     targets = [[trainer.train.targets[index] for index in batch] for batch in batches]
     setup = {"batches": [batch.tolist() for batch in batches], "targets": targets}
     setup |= {"sizes": trainer.config.to_dict()["model"], "classes": trainer.vocabulary.size}
@@ -145,8 +148,11 @@ def write_baseline_files(trainer, batches: Sequence, folder: Path) -> None:
 
 
 def serve_baseline(folder: Path, small: bool) -> None:
-    """The baseline's process: says its parameters, then reads numbers of batches and answers as
-    `Contestant.update` does."""
+    """The baseline's process.
+
+    It prints its number of parameters. Then it reads numbers of batches, one per line, trains on
+    each and prints a `TimedUpdate` as JSON.
+    """
     import torch
 
     from benchmarks.baseline_teacher import (
@@ -172,12 +178,15 @@ def serve_baseline(folder: Path, small: bool) -> None:
         seconds = time.perf_counter() - started
         features, lengths = load_padded(files)
         work = count_multiply_adds(model, functools.partial(model, features, lengths))
-        done = Done(seconds, int(lengths.sum()), features.shape[0] * features.shape[1], work)
-        print(json.dumps(asdict(done)), flush=True)
+        timed = TimedUpdate(
+            seconds, int(lengths.sum()), features.shape[0] * features.shape[1], work
+        )
+        print(json.dumps(asdict(timed)), flush=True)
 
 
 @contextlib.contextmanager
 def baseline_process(folder: Path, small: bool) -> Iterator[Contestant]:
+    """Start and stop the process that runs `serve_baseline`."""
     code = f"from benchmarks.training import *; serve_baseline(Path({str(folder)!r}), {small})"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **pipes) as process:
@@ -185,12 +194,12 @@ def baseline_process(folder: Path, small: bool) -> Iterator[Contestant]:
         def answer() -> object:
             if line := process.stdout.readline():
                 return json.loads(line)
-            raise RuntimeError("the baseline's process ended before its time")
+            raise RuntimeError("the process of the baseline ended too early")
 
-        def update(number: int) -> Done:
+        def update(number: int) -> TimedUpdate:
             process.stdin.write(f"{number}\n")
             process.stdin.flush()
-            return Done(**answer())
+            return TimedUpdate(**answer())
 
         try:
             yield Contestant(answer(), update)
@@ -201,24 +210,24 @@ def baseline_process(folder: Path, small: bool) -> Iterator[Contestant]:
 def compare(
     data_dir: str | None, batch_size: int, updates: int, small: bool
 ) -> dict[str, Contestant]:
-    """Both after their updates."""
+    """Train teacher and baseline in turns; returns both with their timed updates."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         trainer = make_trainer(data_dir, batch_size, SMALL if small else {}, folder)
-        shown, recorded = (
-            trainer.shown_lengths(trainer.train, 1),
-            trainer.train.split.lengths[trainer.trainable],
+        augmented = trainer.plan.augmented_lengths(trainer.train, 1)
+        recorded = trainer.train.split.lengths[trainer.plan.trainable]
+        teacher_batches, baseline_batches = (
+            choose_batches(trainer, lengths, batch_size, updates + 1)
+            for lengths in (augmented, recorded)
         )
-        of_teacher, of_baseline = (
-            choose_batches(trainer, one, batch_size, updates + 1) for one in (shown, recorded)
-        )
-        write_baseline_files(trainer, of_baseline, folder)
+        write_baseline_files(trainer, baseline_batches, folder)
         with baseline_process(folder, small) as baseline:
-            both = {"teacher": make_teacher(trainer, of_teacher), "baseline": baseline}
+            both = {"teacher": make_teacher(trainer, teacher_batches), "baseline": baseline}
             for number in range(updates + 1):
                 for contestant in both.values():
-                    found = contestant.update(number)
-                    contestant.done += [found] * (number > 0)
+                    timed = contestant.update(number)
+                    if number > 0:
+                        contestant.timed.append(timed)
     return both
 
 
@@ -226,19 +235,24 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="training.py", description=__doc__)
     parser.add_argument(
         "--data_dir",
-        help="corpus folder (default: data/corpora/rehearsal_tenth where it is, else the built-in corpus)",
+        help="corpus folder (default: data/corpora/rehearsal_tenth if it exists, else the built-in "
+        "corpus)",
     )
     parser.add_argument(
-        "--batch_size", type=int, nargs="+", default=[8, 32], help="sentences (default: 8 32)"
+        "--batch_size",
+        type=int,
+        nargs="+",
+        default=[8, 32],
+        help="sentences per batch (default: 8 32)",
     )
     parser.add_argument(
         "--updates",
         type=int,
         default=7,
-        help="timed at batch 8; of larger batches fewer, at least 2",
+        help="timed updates at batch 8; larger batches have fewer, at least 2",
     )
     parser.add_argument(
-        "--small", action="store_true", help="tiny models: to see that it runs, not how fast"
+        "--small", action="store_true", help="tiny models: check that the script runs"
     )
     add_json_option(parser)
     options = parser.parse_args(argv)
@@ -256,31 +270,35 @@ def main(argv: list[str] | None = None) -> int:
     peak, figures = find_peak(), {}
     print(describe_machine())
     print(
-        "batch  model      parameters  seconds an update  sentences/s  frames/s  padded  times the baseline"
+        "batch  model      parameters  seconds per update  sentences/s  frames/s  padded"
+        "  times the baseline"
     )
     for batch_size in options.batch_size:
         updates = max(min(options.updates, 2), options.updates * 8 // batch_size)
         both = compare(data_dir, batch_size, updates, options.small)
-        pairs = zip(both["teacher"].done, both["baseline"].done, strict=True)
+        pairs = zip(both["teacher"].timed, both["baseline"].timed, strict=True)
         times = statistics.median(teacher.rate / baseline.rate for teacher, baseline in pairs)
-        for name, one in both.items():
-            seconds = statistics.median(done.seconds for done in one.done)
-            rate = statistics.median(done.rate for done in one.done)
-            padded = 1 - sum(done.frames for done in one.done) / sum(
-                done.computed for done in one.done
+        for name, contestant in both.items():
+            timed = contestant.timed
+            seconds = statistics.median(update.seconds for update in timed)
+            rate = statistics.median(update.rate for update in timed)
+            frames, computed = (
+                sum(getattr(update, what) for update in timed) for what in ("frames", "computed")
             )
-            shown = f"{times:18.2f}" if name == "teacher" else ""
+            padded = 1 - frames / computed
+            ratio = f"{times:18.2f}" if name == "teacher" else ""
             print(
-                f"{batch_size:5}  {name:<9}  {one.parameters / 1e6:8.1f} M  {seconds:17.3f}  {batch_size / seconds:11.1f}"
-                f"  {rate:8,.0f}  {100 * padded:4.1f} %  {shown}",
+                f"{batch_size:5}  {name:<9}  {contestant.parameters / 1e6:8.1f} M"
+                f"  {seconds:18.3f}  {batch_size / seconds:11.1f}"
+                f"  {rate:8,.0f}  {100 * padded:4.1f} %  {ratio}",
                 flush=True,
             )
             key = f"{name}_batch_{batch_size}"
             work = statistics.median(
-                UPDATE * done.multiply_adds / done.seconds for done in one.done
+                UPDATE * update.multiply_adds / update.seconds for update in timed
             )
             figures |= {
-                f"{name}_parameters": one.parameters,
+                f"{name}_parameters": contestant.parameters,
                 f"{key}_seconds": seconds,
                 f"{key}_sentences_per_second": batch_size / seconds,
                 f"{key}_frames_per_second": rate,
@@ -288,12 +306,13 @@ def main(argv: list[str] | None = None) -> int:
                 f"{key}_gflops": 2 * work / 1e9,
             }
         figures[f"times_the_baseline_batch_{batch_size}"] = times
-        peak = max(peak, find_peak())  # once more: something else may run beside one
-    print(f"matrix products: {2 * peak / 1e9:,.0f} GFLOP/s; of it")
+        peak = max(peak, find_peak())  # again: another process may have disturbed the first one
+    print(f"matrix products: {2 * peak / 1e9:,.0f} GFLOP/s; share of that peak:")
     for key in [name.removesuffix("_gflops") for name in figures if name.endswith("_gflops")]:
         share = figures[f"{key}_gflops"] * 1e9 / 2 / peak
         print(
-            f"  {key.replace('_', ' '):<18} {figures[f'{key}_gflops']:4.0f} GFLOP/s, {100 * share:.0f} %"
+            f"  {key.replace('_', ' '):<18} {figures[f'{key}_gflops']:4.0f} GFLOP/s, "
+            f"{100 * share:.0f} %"
         )
         figures[f"{key}_share_of_peak"] = share
     finish(

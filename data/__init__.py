@@ -1,2 +1,34 @@
-"""Landmark corpora: the layout, the on-disk format, features, augmentation, batching. Knows no
-model."""
+"""Landmark corpora and everything between a corpus on disk and the features on the device.
+
+This folder knows no model. Its files:
+
+    landmarks             the 543 landmarks of MediaPipe Holistic: parts, named subsets, selections
+    vocabulary            glosses <-> class indices; index 0 is the CTC blank
+
+    corpus                open a corpus folder: memory-mapped landmarks, annotations, corpus.json
+    corpus_writer         write a corpus folder
+    corpus_check          check a corpus folder for damage and for sentences that CTC cannot align
+    safe_npy              open .npy files without trusting their headers
+
+    ctc_lengths           frames, output steps, and the fewest steps that CTC needs
+    ctc_targets           the annotations of a split as class indices for CTC
+
+    features              landmarks -> the 6516-dim features, in batches, on the device
+    augmentation          random changes of the training sentences
+    augmentation_config   the settings of the augmentation
+    sentence_mixing       augmentation that joins two sentences of one signer
+    transitions           change the speed of a recording; frames between two recordings
+    resampling            change the frame rate of a recording, frame by frame
+    keyed_random          random generators keyed by (seed, epoch, sentence id)
+
+    batching              plan the batches of an epoch; load a batch of landmarks
+    pipeline              corpus -> batches of features, with or without augmentation
+    device_cache          splits whose landmarks stay in GPU memory
+    device_transfer       copies between CPU and GPU that do not wait
+
+    commands              the settings of each command of prepare_data.py
+
+    sources/              make a corpus from videos, landmark files or isolated signs
+    simulation/           make a corpus of simulated signers
+    corpora/              the built-in corpora
+"""

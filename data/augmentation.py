@@ -1,10 +1,12 @@
-"""Augmentation of train batches: drawn per sentence from (seed, epoch, id), applied to the whole
-batch on the device.
+"""Random changes of the training sentences.
 
-Drawing (numpy, a few numbers a sentence) and applying (torch) are apart, so that the same sentence
-in the same epoch looks the same on every device, in every batch and after every interruption.
-Applied in two steps: what is hidden is hidden before gaps are bridged (`hide`), so that a hidden
-hand is bridged exactly as a lost one is; the rest acts on body coordinates.
+The changes are drawn in numpy: a few numbers per sentence, keyed by (seed, epoch, sentence id).
+They are applied in torch, to a batch on the device. In an epoch a sentence therefore looks the same
+on every device, in every batch and after every interruption.
+
+They are applied in two steps. `hide_parts` marks parts as not detected before gaps are bridged, so
+that a hidden hand is bridged in the same way as a hand that the detector lost. `Augmenter` then
+changes the body coordinates.
 """
 
 import math
@@ -17,26 +19,38 @@ from torch import Tensor
 
 from data.augmentation_config import AugmentationConfig
 from data.device_transfer import on_device
-from data.features import take_frames
+from data.features import gather_frames
 from data.keyed_random import generator
-from data.landmarks import BLOCK, FINGERS, MIRRORED_PARTS, PARTS, WHOLE, Layout
+from data.landmarks import (
+    ALL_LANDMARKS,
+    BLOCK_SIZE,
+    FINGERS,
+    MIRRORED_PARTS,
+    PARTS,
+    LandmarkSelection,
+)
 
-_NOISE_ROWS = 2048  # rows of the table of normal values that noise is read from
-_MOVED_PARTS = ("face", "left_hand", "right_hand")  # scaled and shifted against the body
+_NOISE_ROWS = 2048  # of the table of random numbers that all noise is taken from
+_MOVED_PARTS = ("face", "left_hand", "right_hand")  # parts that are scaled and shifted separately
 _HANDS = ("left_hand", "right_hand")
-_DRIFT_FRAMES = 10  # from one drawn place of a drifting hand to the next: about half a sign
-_LONGEST_LOSS = 0.5  # a lost hand stays lost for at most this share of the sentence
+_DRIFT_FRAMES = 10  # between two drawn offsets of a drifting hand: about half a sign
+_LONGEST_LOSS = 0.5  # a dropped hand is hidden for at most this share of the sentence
 
 
 @dataclass(frozen=True)
-class Draw:
-    """What was drawn for one sentence.
+class AugmentationDraw:
+    """The random changes of one sentence of T frames, which becomes a sentence of S frames.
 
-    times: source positions (S,). linear: a 2x2 map of x and y; shift (2,). noise: standard
-    deviation, from row noise_row of the table. mirror: exchange left and right, after everything
-    else. part_scale (3,) and part_shift (3, 2): of face, left and right hand. fingers: bool (2, 5),
-    those that stay. hidden: (part, start, stop) in source frames. drift: (2, S, 5), of the left and
-    the right hand a shift in x and y and a rotation vector in radians; None when neither is drawn.
+    times: float32 (S,), the position of each new frame among the T frames, rising.
+    linear: float32 (2, 2), matrix for x and y: scale, aspect and rotation.
+    shift: float32 (2,), for x and y, in shoulder widths.
+    noise: standard deviation in shoulder widths; noise_row: where the noise starts in the table.
+    mirror: exchange left and right, after all other changes.
+    part_scale: float32 (3,), part_shift: float32 (3, 2), of the face, the left and the right hand.
+    fingers: bool (2, 5), False for each finger of the left and right hand that is folded.
+    hidden: (part, start, stop) for each run of the T frames in which a part is hidden.
+    drift: float32 (2, S, 5), of the left and the right hand: a shift in x and y, and a rotation
+        vector in radians. None if both are switched off.
     """
 
     times: np.ndarray
@@ -53,21 +67,23 @@ class Draw:
 
 
 def _span(random: np.random.Generator, frames: int, share: float) -> tuple[int, int]:
-    """(start, stop) of a run of frames somewhere in the sentence, whose share of it is drawn from
-    [0, share]."""
+    """Draw a run of frames (start, stop). Its length is up to `share` of the sentence's frames."""
     length = int(random.uniform(0, share) * frames)
     start = int(random.integers(frames - length + 1))
     return start, start + length
 
 
-def _log_uniform(random: np.random.Generator, limits: tuple[float, float], size: int | None = None):
+def _log_uniform(
+    random: np.random.Generator, limits: tuple[float, float], size: int | None = None
+) -> np.ndarray:
+    """Draw factors whose logarithm is uniform: 2 and 1/2 are equally likely."""
     return np.exp(random.uniform(math.log(limits[0]), math.log(limits[1]), size))
 
 
 def _draw_kept(
     random: np.random.Generator, config: AugmentationConfig, frames: int, min_frames: int
 ) -> tuple[np.ndarray, int]:
-    """Source frames that are kept, and how many frames they become."""
+    """Draw the frames to keep, and the number of frames that they become."""
     speed = _log_uniform(random, config.speed)
     drop = random.uniform(0, config.frame_drop)
     keep = random.random(frames) >= drop
@@ -76,14 +92,15 @@ def _draw_kept(
     kept = np.flatnonzero(keep)
     if len(kept) < 2:
         kept = np.arange(frames)
-    # Dropped frames shorten the sentence as skipped frames of a camera do; speed then stretches
-    # what is left.
+    # A dropped frame shortens the sentence, like a frame that a camera skips. The speed then
+    # stretches or shortens what is left.
     return kept, max(round(len(kept) / speed), min_frames, 1)
 
 
 def _draw_times(
     random: np.random.Generator, config: AugmentationConfig, frames: int, min_frames: int
 ) -> np.ndarray:
+    """Draw the position of each new frame among the stored frames, float32 (S,)."""
     kept, count = _draw_kept(random, config, frames, min_frames)
     return np.interp(np.linspace(0, len(kept) - 1, count), np.arange(len(kept)), kept).astype(
         np.float32
@@ -93,45 +110,54 @@ def _draw_times(
 def _draw_hidden(
     random: np.random.Generator, config: AugmentationConfig, frames: int
 ) -> tuple[tuple[int, int, int], ...]:
+    """Draw the runs of frames in which all parts, or one hand, are hidden."""
     start, stop = _span(random, frames, config.time_mask)
     hidden = [(part, start, stop) for part in range(len(PARTS))]
     for part in _HANDS:
-        lost = random.random() < config.hand_drop
+        dropped = random.random() < config.hand_drop
         start, stop = _span(random, frames, _LONGEST_LOSS)
-        hidden += [(PARTS.index(part), start, stop)] * lost
+        hidden += [(PARTS.index(part), start, stop)] * dropped
     return tuple(span for span in hidden if span[1] < span[2])
 
 
 def _draw_drift(
     random: np.random.Generator, config: AugmentationConfig, frames: int
 ) -> np.ndarray | None:
-    """Independent places every few frames, eased from one to the next."""
+    """Draw the slow drift of both hands, float32 (2, frames, 5); see `AugmentationDraw`.
+
+    Independent offsets are drawn every _DRIFT_FRAMES frames. The hand moves smoothly from one to
+    the next ("smoothstep": 3 w^2 - 2 w^3).
+    """
     if not (config.hand_drift or config.hand_turn):
         return None
-    at = random.uniform() + np.arange(frames) / _DRIFT_FRAMES
-    before = at.astype(int)
-    places = random.standard_normal((len(_HANDS), before[-1] + 2, 5))
-    way = (at - before)[:, None]
-    drift = places[:, before] + (places[:, before + 1] - places[:, before]) * (3 - 2 * way) * way**2
-    return (drift * np.repeat([config.hand_drift, math.radians(config.hand_turn)], [2, 3])).astype(
-        np.float32
-    )
+    position = random.uniform() + np.arange(frames) / _DRIFT_FRAMES
+    before = position.astype(int)
+    offsets = random.standard_normal((len(_HANDS), before[-1] + 2, 5))
+    weight = (position - before)[:, None]
+    difference = offsets[:, before + 1] - offsets[:, before]
+    drift = offsets[:, before] + difference * (3 - 2 * weight) * weight**2
+    deviation = np.repeat([config.hand_drift, math.radians(config.hand_turn)], [2, 3])
+    return (drift * deviation).astype(np.float32)
 
 
-def draw(
+def draw_augmentation(
     config: AugmentationConfig, seed: int, epoch: int, id: str, frames: int, min_frames: int
-) -> Draw:
-    """Draw one sentence's augmentation.
+) -> AugmentationDraw:
+    """Draw the augmentation of one sentence.
 
-    frames: its length; min_frames: it is never made shorter than this (4 x the CTC steps that its
-    glosses need), so no augmented sentence becomes impossible to align.
+    Args:
+        config: ranges to draw from.
+        seed, epoch, id: keys of the draw.
+        frames: length of the sentence.
+        min_frames: the new sentence has at least so many frames. With the frames that CTC needs
+            for the glosses, no augmented sentence becomes impossible to align.
     """
     random = generator(seed, epoch, id)
     times = _draw_times(random, config, frames, min_frames)
     angle = math.radians(random.uniform(-config.rotation, config.rotation))
     scale = random.uniform(*config.scale) * np.array([_log_uniform(random, config.aspect), 1.0])
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    return Draw(
+    return AugmentationDraw(
         times=times,
         linear=(rotation * scale).astype(np.float32),  # scales x and y first, then rotates
         shift=random.uniform(-config.shift, config.shift, size=2).astype(np.float32),
@@ -148,84 +174,98 @@ def draw(
     )
 
 
-def drawn_frames(
+def augmented_frames(
     config: AugmentationConfig, seed: int, epoch: int, id: str, frames: int, min_frames: int
 ) -> int:
-    """Frames of the sentence that `draw` makes of these, without drawing the rest."""
-    return (
-        _draw_kept(generator(seed, epoch, id), config, frames, min_frames)[1]
-        if config.enabled
-        else frames
-    )
+    """Frames of a sentence after augmentation: a quick way to the length that `draw_augmentation`
+    draws. The arguments are the same."""
+    if not config.enabled:
+        return frames
+    _, count = _draw_kept(generator(seed, epoch, id), config, frames, min_frames)
+    return count
 
 
-def hide(detected: Tensor, draws: Sequence[Draw]) -> Tensor:
-    """`detected` bool (B, T, 4) as stored, with the drawn spans set to False: to be bridged like
-    any other gap."""
-    if not any(one.hidden for one in draws):
+def hide_parts(detected: Tensor, draws: Sequence[AugmentationDraw]) -> Tensor:
+    """Mark the hidden parts as not detected, so that they are bridged like any other gap.
+
+    detected: bool (B, T, 4) as stored; draws: of the B sentences. Returns bool (B, T, 4).
+    """
+    if not any(draw.hidden for draw in draws):
         return detected
-    seen = np.ones(detected.shape, dtype=bool)
-    for row, one in enumerate(draws):
-        for part, start, stop in one.hidden:
-            seen[row, start:stop, part] = False
-    return detected & on_device(seen, detected.device)
+    visible = np.ones(detected.shape, dtype=bool)
+    for row, draw in enumerate(draws):
+        for part, start, stop in draw.hidden:
+            visible[row, start:stop, part] = False
+    return detected & on_device(visible, detected.device)
 
 
 class Augmenter:
-    """Applies draws to a batch on one device. Noise is read from a fixed table at a drawn row: the
-    same on all devices."""
+    """Applies draws to batches on one device.
+
+    Noise comes from a fixed table of random numbers and starts at a drawn row, so it is the same on
+    all devices.
+    """
 
     def __init__(
-        self, config: AugmentationConfig, device: torch.device | str = "cpu", layout: Layout = WHOLE
+        self,
+        config: AugmentationConfig,
+        device: torch.device | str = "cpu",
+        selection: LandmarkSelection = ALL_LANDMARKS,
     ):
-        self.config, self.layout = config, layout
-        table = generator("noise table").standard_normal((_NOISE_ROWS, BLOCK), dtype=np.float32)
-        self._table = torch.from_numpy(table[:, layout.values]).to(device)
-        self._mirrored = torch.tensor(layout.mirrored, device=device)
-        self._mirrored_parts = torch.tensor(MIRRORED_PARTS, device=device)
-        self._flip = torch.tensor([-1.0, 1.0, 1.0], device=device)
-        # Of the arms' landmarks: which they are, whose of the hands', and how far they go along
-        # with it.
-        arms = [
-            (place, hand, share)
-            for hand, name in enumerate(_HANDS)
-            for place, share in layout.arms[name]
-        ]
-        places, hands, shares = zip(*arms, strict=True)
-        self._arms, self._arms_hand = (
-            torch.tensor(places, device=device),
-            torch.tensor(hands, device=device),
+        self.config, self.selection = config, selection
+        table = generator("noise table").standard_normal(
+            (_NOISE_ROWS, BLOCK_SIZE), dtype=np.float32
         )
+        self._table = torch.from_numpy(table[:, selection.coordinate_columns]).to(device)
+        self._mirrored = torch.tensor(selection.mirrored, device=device)
+        self._mirrored_parts = torch.tensor(MIRRORED_PARTS, device=device)
+        self._negate_x = torch.tensor([-1.0, 1.0, 1.0], device=device)
+        # The landmarks of both arms, the hand that each follows, and how far: 1 is the whole way.
+        arms = [
+            (landmark, hand, share)
+            for hand, name in enumerate(_HANDS)
+            for landmark, share in selection.arms[name]
+        ]
+        landmarks, hands, shares = zip(*arms, strict=True)
+        self._arms = torch.tensor(landmarks, device=device)
+        self._arms_hand = torch.tensor(hands, device=device)
         self._arms_share = torch.tensor(shares, device=device)[:, None]
 
     def __call__(
-        self, body: Tensor, detected: Tensor, draws: Sequence[Draw]
+        self, body: Tensor, detected: Tensor, draws: Sequence[AugmentationDraw]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """body (B, T, 543, 3) in shoulder widths, detected bool (B, T, 4) -> body (B, S, 543, 3),
-        detected, lengths (B,).
+        """Apply the drawn changes.
 
-        S is the longest drawn length; frames past a sentence's end hold its last frame, as
-        `feature_blocks` wants them.
+        Args:
+            body: float32 (B, T, 543, 3) in shoulder widths; or the K landmarks of the selection.
+            detected: bool (B, T, 4).
+            draws: of the B sentences.
+
+        Returns body float32 (B, S, 543, 3), detected bool (B, S, 4) and lengths int64 (B,). S is
+        the longest drawn length. Frames after the end of a sentence hold its last frame, as
+        `feature_blocks` needs it.
         """
         device = body.device
-        counts = np.array([len(one.times) for one in draws])
+        counts = np.array([len(draw.times) for draw in draws])
         longest = int(counts.max())
-        times = np.stack(
-            [np.pad(one.times, (0, longest - len(one.times)), "edge") for one in draws]
-        )
-        times, lengths = on_device(times, device), on_device(counts, device)
+        padded_times = [
+            np.pad(draw.times, (0, longest - len(draw.times)), "edge") for draw in draws
+        ]
+        times, lengths = on_device(np.stack(padded_times), device), on_device(counts, device)
         before = times.floor().long()
         after = times.ceil().long()
         body = torch.lerp(
-            take_frames(body, before), take_frames(body, after), (times - before)[:, :, None, None]
+            gather_frames(body, before),
+            gather_frames(body, after),
+            (times - before)[:, :, None, None],
         )
-        detected = take_frames(detected, times.round().long())
+        detected = gather_frames(detected, times.round().long())
         self._move_parts(body, draws)
         self._fold_fingers(body, draws)
         self._drift_hands(body, draws, longest)
 
-        linear = on_device(np.stack([one.linear for one in draws]), device)  # (B, 2, 2)
-        shift = on_device(np.stack([one.shift for one in draws]), device)  # (B, 2)
+        linear = on_device(np.stack([draw.linear for draw in draws]), device)  # (B, 2, 2)
+        shift = on_device(np.stack([draw.shift for draw in draws]), device)  # (B, 2)
         x, y = body[..., 0], body[..., 1]
         linear, shift = linear[:, :, :, None, None], shift[:, :, None, None]
         body = torch.stack(
@@ -237,70 +277,70 @@ class Augmenter:
             dim=-1,
         )
         if self.config.noise > 0:
-            rows = on_device(np.array([one.noise_row for one in draws]), device)[:, None]
-            rows = (rows + torch.arange(longest, device=device)) % _NOISE_ROWS
-            amount = on_device(np.array([one.noise for one in draws], dtype=np.float32), device)[
-                :, None, None
-            ]
-            noise = (
-                self._table.index_select(0, rows.reshape(-1)).reshape(
-                    len(draws), longest, self.layout.block
-                )
-                * amount
-            )
-            # Noise behind the end would leak into the last frame's derivatives: hold the last frame
-            # there, too.
-            hold = torch.minimum(torch.arange(longest, device=device)[None], lengths[:, None] - 1)
-            body = body + take_frames(noise, hold).reshape(body.shape)
-        for row, one in enumerate(draws):
-            if one.mirror:
-                body[row] = body[row].index_select(1, self._mirrored) * self._flip
+            body = body + self._noise(draws, lengths, longest).reshape(body.shape)
+        for row, draw in enumerate(draws):
+            if draw.mirror:
+                body[row] = body[row].index_select(1, self._mirrored) * self._negate_x
                 detected[row] = detected[row].index_select(1, self._mirrored_parts)
         return body, detected, lengths
 
-    def _move_parts(self, body: Tensor, draws: Sequence[Draw]) -> None:
-        """Scale face and hands about their roots and shift them against the body, in place."""
+    def _noise(self, draws: Sequence[AugmentationDraw], lengths: Tensor, frames: int) -> Tensor:
+        """The noise of a batch, float32 (B, frames, 3 K)."""
+        device = lengths.device
+        rows = on_device(np.array([draw.noise_row for draw in draws]), device)[:, None]
+        rows = (rows + torch.arange(frames, device=device)) % _NOISE_ROWS
+        deviation = on_device(np.array([draw.noise for draw in draws], dtype=np.float32), device)
+        noise = self._table.index_select(0, rows.reshape(-1))
+        noise = noise.reshape(len(draws), frames, -1) * deviation[:, None, None]
+        # Hold the noise of the last frame after the end, too: other noise there would change the
+        # derivatives of the last frame.
+        hold = torch.minimum(torch.arange(frames, device=device)[None], lengths[:, None] - 1)
+        return gather_frames(noise, hold)
+
+    def _move_parts(self, body: Tensor, draws: Sequence[AugmentationDraw]) -> None:
+        """Scale face and hands about their roots and shift them relative to the body, in place."""
         if self.config.part_shift == 0 and self.config.part_scale == (1.0, 1.0):
             return
-        scales = on_device(np.stack([one.part_scale for one in draws]), body.device)  # (B, 3)
-        shifts = on_device(
-            np.stack([np.pad(one.part_shift, ((0, 0), (0, 1))) for one in draws]), body.device
-        )
+        scales = on_device(np.stack([draw.part_scale for draw in draws]), body.device)  # (B, 3)
+        padded_shifts = [np.pad(draw.part_shift, ((0, 0), (0, 1))) for draw in draws]  # z: 0
+        shifts = on_device(np.stack(padded_shifts), body.device)  # (B, 3, 3)
         for index, name in enumerate(_MOVED_PARTS):
-            points = body[:, :, self.layout.part_slices[name]]
-            root = body[:, :, self.layout.part_roots[name], None].clone()
+            points = body[:, :, self.selection.part_slices[name]]
+            root = body[:, :, self.selection.part_roots[name], None].clone()
             points.sub_(root).mul_(scales[:, index, None, None, None]).add_(
                 root + shifts[:, index, None, None]
             )
 
-    def _fold_fingers(self, body: Tensor, draws: Sequence[Draw]) -> None:
-        """Put all points of each dropped finger onto its base, in place."""
-        for row, one in enumerate(draws):
+    def _fold_fingers(self, body: Tensor, draws: Sequence[AugmentationDraw]) -> None:
+        """Put all points of each folded finger onto its base, in place."""
+        for row, draw in enumerate(draws):
             for hand, name in enumerate(_HANDS):
-                for finger in np.flatnonzero(~one.fingers[hand]):
-                    # Slices: a list of indices would be copied to the device, which waits for it.
+                for finger in np.flatnonzero(~draw.fingers[hand]):
+                    # Slices, because a list of indices would be copied to the device, with a wait
                     first, *_, last = (
-                        self.layout.part_slices[name].start + point for point in FINGERS[finger]
+                        self.selection.part_slices[name].start + point for point in FINGERS[finger]
                     )
                     body[row, :, first + 1 : last + 1] = body[row, :, first : first + 1]
 
-    def _drift_hands(self, body: Tensor, draws: Sequence[Draw], frames: int) -> None:
-        """Turn hands about their wrists and shift them with their arms, the elbow half as far, in
-        place."""
-        if draws[0].drift is None:
+    def _drift_hands(self, body: Tensor, draws: Sequence[AugmentationDraw], frames: int) -> None:
+        """Turn the hands about their wrists, and shift them together with their arms, in place.
+
+        The wrist of the pose moves with the hand, the elbow half as far.
+        """
+        drifts = [draw.drift for draw in draws if draw.drift is not None]
+        if not drifts:
             return
-        drift = np.stack(
-            [
-                np.pad(d.drift, ((0, 0), (0, frames - d.drift.shape[1]), (0, 0)), "edge")
-                for d in draws
-            ]
-        )
-        drift = on_device(drift, body.device).transpose(1, 2)[:, :, :, None]  # (B, S, 2, 1, 5)
+        padded_drifts = [
+            np.pad(drift, ((0, 0), (0, frames - drift.shape[1]), (0, 0)), "edge")
+            for drift in drifts
+        ]
+        drift = on_device(np.stack(padded_drifts), body.device)  # (B, 2, S, 5)
+        drift = drift.transpose(1, 2)[:, :, :, None]  # (B, S, 2, 1, 5)
         shift, turn = drift[..., :2], drift[..., 2:]
-        # The right one begins where the left one ends
-        left, right = (self.layout.part_slices[name] for name in _HANDS)
-        # (B, S, 2, 21, 3)
-        hands = body[:, :, left.start : right.stop].unflatten(2, (len(_HANDS), -1))
+        # The landmarks of the right hand follow those of the left hand.
+        left, right = (self.selection.part_slices[name] for name in _HANDS)
+        hands = body[:, :, left.start : right.stop]
+        hands = hands.view(*hands.shape[:2], len(_HANDS), -1, 3)  # (B, S, 2, 21, 3)
         root = hands[..., :1, :].clone()
         hands.copy_(root + rotate(hands - root, turn))
         hands[..., :2] += shift
@@ -308,9 +348,12 @@ class Augmenter:
 
 
 def rotate(points: Tensor, turn: Tensor) -> Tensor:
-    """Points (..., 3) turned about the origin by rotation vectors in radians (..., 3) that
-    broadcast (Rodrigues' formula)."""
+    """Rotate points about the origin, with Rodrigues' formula.
+
+    points: (..., 3). turn: (..., 3), rotation vectors that broadcast to the points: the direction
+    is the axis, the length is the angle in radians. Returns (..., 3).
+    """
     angle = torch.linalg.vector_norm(turn, dim=-1, keepdim=True)
     axis = (turn / angle.clamp(min=1e-9)).expand_as(points)
-    along = axis * (axis * points).sum(-1, keepdim=True)
+    along = axis * (axis * points).sum(-1, keepdim=True)  # the part that the rotation leaves alone
     return along + (points - along) * angle.cos() + torch.linalg.cross(axis, points) * angle.sin()

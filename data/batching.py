@@ -1,7 +1,8 @@
-"""Which sentences go into which batch, and batches of landmarks as tensors.
+"""Plan which sentences form each batch, and load a batch of landmarks as tensors.
 
-Batches are cut from pools of similar length, so that little is padded, in an order keyed by seed
-and epoch.
+A plan is a list of batches; each batch is an array of sentence indices. The plans of training put
+sentences of similar length together, so that there is little padding, and are keyed by (seed,
+epoch).
 """
 
 from collections.abc import Sequence
@@ -13,24 +14,31 @@ from torch import Tensor
 
 from data.corpus import Split
 from data.keyed_random import generator
-from data.landmarks import WHOLE, Layout
+from data.landmarks import ALL_LANDMARKS, LandmarkSelection
 from errors import DataError
 
-# All ones in a float16 that is not finite: ten times as fast to see as np.isfinite
-_EXPONENT = np.uint16(0x7C00)
-POOL_BATCHES = 50  # batches whose sentences are sorted by length together
-# The same for batches of a frame budget, which hold more sentences: fewer of them keep the company
-# that a sentence is in as random, at 2 to 4 % of padding (benchmarks/feeding.py).
+# The exponent bits of a float16. All of them are 1 in NaN and infinity only; to test these bits is
+# ten times as fast as np.isfinite.
+_EXPONENT_BITS = np.uint16(0x7C00)
+POOL_BATCHES = 50  # `plan_epoch` sorts the sentences of so many batches by length together
+# The same for `plan_by_frames`. Its batches hold more sentences, so a smaller pool mixes them as
+# well; 2 to 4 % of the frames are then padding (benchmarks/feeding.py).
 FRAME_POOL_BATCHES = 25
 
 
 def plan_epoch(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Indices of each batch of one epoch: every sentence once, random order, similar lengths
-    together.
+    """Plan one epoch with a fixed number of sentences per batch.
 
-    lengths: frames of each sentence (N,). Sentences are shuffled, cut into pools of 50 batches,
-    sorted by length within the pool and cut into batches of `batch_size`; the batches are shuffled.
-    The one short batch, if any, comes last.
+    The sentences are shuffled and cut into pools of 50 batches. Each pool is sorted by length and
+    cut into batches. The batches are shuffled; a batch with fewer sentences comes last. Every
+    sentence comes once.
+
+    Args:
+        lengths: int (N,), frames of each sentence.
+        batch_size: sentences per batch.
+        seed, epoch: keys of the random order.
+
+    Returns the indices of each batch, int (batch_size,).
     """
     random = generator(seed, epoch, "order")
     order = random.permutation(len(lengths))
@@ -38,7 +46,8 @@ def plan_epoch(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> l
     for start in range(0, len(order), POOL_BATCHES * batch_size):
         pool = order[start : start + POOL_BATCHES * batch_size]
         pool = pool[np.argsort(lengths[pool], kind="stable")]
-        # A random run of sentences is left for the short batch, not always the longest
+        # The short batch takes its sentences from a random place of the pool: otherwise it would
+        # always hold the longest ones.
         if len(pool) % batch_size:
             cut = int(random.integers(len(pool) // batch_size + 1)) * batch_size
             short = pool[cut : cut + len(pool) % batch_size]
@@ -51,13 +60,19 @@ def plan_epoch(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> l
 
 
 def plan_by_frames(lengths: np.ndarray, frames: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Indices of each batch of one epoch, as many sentences in each as fit into `frames` frames
-    with their padding.
+    """Plan one epoch with a frame budget: fill each batch with sentences up to `frames` frames.
 
-    lengths: frames of each sentence (N,). Every sentence once, random order: sentences are
-    shuffled, cut into pools of about 25 batches, sorted by length within the pool and cut; the
-    batches, which are about as large as each other within a pool, are shuffled. A sentence longer
-    than `frames` has a batch of its own.
+    The padding counts, so all batches need similar memory. The sentences are shuffled and cut into
+    pools of about 25 batches. Each pool is sorted by length and cut into batches of about equal
+    size. The batches are shuffled. Every sentence comes once; a sentence longer than `frames` is
+    alone in its batch.
+
+    Args:
+        lengths: int (N,), frames of each sentence.
+        frames: the most frames of a batch, padding included.
+        seed, epoch: keys of the random order.
+
+    Returns the indices of each batch.
     """
     random = generator(seed, epoch, "order")
     order = random.permutation(len(lengths))
@@ -73,8 +88,7 @@ def plan_by_frames(lengths: np.ndarray, frames: int, seed: int, epoch: int) -> l
 
 
 def _cuts(ascending: np.ndarray, frames: int) -> list[int]:
-    """Where ascending lengths are cut so that each piece, padded to its longest, fits into
-    `frames`."""
+    """Where to cut ascending lengths into batches of at most `frames` padded frames each."""
     cuts, start = [], 0
     for place, length in enumerate(ascending.tolist()):
         if place > start and (place + 1 - start) * length > frames:
@@ -84,7 +98,10 @@ def _cuts(ascending: np.ndarray, frames: int) -> list[int]:
 
 
 def _even_cuts(ascending: np.ndarray, frames: int) -> list[int]:
-    """The same with the smallest budget that needs no more pieces: none of them is a small rest."""
+    """Like `_cuts`, but with batches of about equal size instead of a small last one.
+
+    Bisection finds the smallest budget that needs no more batches than `frames` does.
+    """
     low, high, count = 0, frames, len(_cuts(ascending, frames))
     while high - low > 1:
         middle = (low + high) // 2
@@ -93,21 +110,30 @@ def _even_cuts(ascending: np.ndarray, frames: int) -> list[int]:
 
 
 def plan_evaluation(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Indices of each batch for evaluation: every sentence once, by length."""
+    """Plan an evaluation: every sentence once, the shortest first.
+
+    lengths: int (N,), frames of each sentence; batch_size: sentences per batch.
+    """
     order = np.argsort(lengths, kind="stable")
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def padding_waste(plan: Sequence[np.ndarray], lengths: np.ndarray) -> float:
-    """Share of padded frames among all frames that the plan's batches compute, 0 to 1."""
+    """Share of padding among all frames of the plan's batches, 0 to 1.
+
+    lengths: int (N,), frames of each sentence.
+    """
     computed = sum(len(batch) * int(lengths[batch].max()) for batch in plan)
     return 1 - sum(int(lengths[batch].sum()) for batch in plan) / computed
 
 
 @dataclass
 class LandmarkBatch:
-    """landmarks float16 (B, T, K, 3) zero-padded, detected bool (B, T, 4), lengths int64 (B,),
-    indices into the split."""
+    """A batch of sentences as they are stored.
+
+    landmarks: float16 (B, T, K, 3), zeros in the padding. detected: bool (B, T, 4).
+    lengths: int64 (B,), frames of each sentence. indices: int (B,), their indices in the split.
+    """
 
     landmarks: Tensor
     detected: Tensor
@@ -115,7 +141,7 @@ class LandmarkBatch:
     indices: np.ndarray
 
     def pinned(self) -> "LandmarkBatch":
-        """The batch in page-locked memory, from which a copy to a CUDA device does not block."""
+        """The batch in page-locked memory. A copy from there to a GPU does not wait."""
         return LandmarkBatch(
             self.landmarks.pin_memory(),
             self.detected.pin_memory(),
@@ -124,6 +150,7 @@ class LandmarkBatch:
         )
 
     def to(self, device: torch.device) -> "LandmarkBatch":
+        """The batch on the device; on the CPU the batch itself."""
         if device.type == "cpu":
             return self
         return LandmarkBatch(
@@ -134,20 +161,31 @@ class LandmarkBatch:
         )
 
 
-def load_batch(split: Split, indices: np.ndarray, layout: Layout = WHOLE) -> LandmarkBatch:
-    """Read the layout's landmarks of sentences from the mapped files into one padded batch on the
-    CPU. Raises DataError on NaN or infinity, and for a sentence without frames."""
+def load_batch(
+    split: Split, indices: np.ndarray, selection: LandmarkSelection = ALL_LANDMARKS
+) -> LandmarkBatch:
+    """Read sentences from the memory-mapped files into one padded batch on the CPU.
+
+    Args:
+        split: the split.
+        indices: int (B,), the sentences.
+        selection: the landmarks to load.
+
+    Raises DataError for NaN or infinity, and for a sentence without frames.
+    """
     lengths = sentence_lengths(split, indices)
     frames = int(lengths.max())
     landmarks = np.zeros(
-        (len(indices), frames, len(layout), split.landmarks.shape[2]), dtype=np.float16
+        (len(indices), frames, len(selection), split.landmarks.shape[2]), dtype=np.float16
     )
     detected = np.zeros((len(indices), frames, split.detected.shape[1]), dtype=bool)
     for row, index in enumerate(indices):
-        read, detected[row, : lengths[row]] = split.read(index)
-        # Single values are picked almost twice as fast as landmarks of three.
-        landmarks[row, : lengths[row]] = read if layout is WHOLE else layout.pick(read)
-    not_finite = (landmarks.view(np.uint16) & _EXPONENT == _EXPONENT).any((1, 2, 3))
+        stored, detected[row, : lengths[row]] = split.read(index)
+        landmarks[row, : lengths[row]] = (
+            stored if selection is ALL_LANDMARKS else selection.pick(stored)
+        )
+    exponents = landmarks.view(np.uint16) & _EXPONENT_BITS
+    not_finite = (exponents == _EXPONENT_BITS).any((1, 2, 3))
     if not_finite.any():
         raise not_finite_error(split, indices[not_finite.argmax()])
     return LandmarkBatch(
@@ -156,7 +194,7 @@ def load_batch(split: Split, indices: np.ndarray, layout: Layout = WHOLE) -> Lan
 
 
 def sentence_lengths(split: Split, indices: np.ndarray) -> np.ndarray:
-    """Frames of each sentence, a copy. Raises DataError for one that has none."""
+    """Frames of the sentences, int64 (B,), as a copy. Raises DataError for one without frames."""
     lengths = split.lengths[indices]
     if not lengths.min():
         raise DataError(
@@ -166,8 +204,8 @@ def sentence_lengths(split: Split, indices: np.ndarray) -> np.ndarray:
 
 
 def not_finite_error(split: Split, index: int) -> DataError:
-    """What is raised for a sentence that holds NaN or infinity."""
+    """The error for a sentence with NaN or infinity, to be raised by the caller."""
     return DataError(
-        f"{split.name} sentence {split.sentences[index].id}: landmarks hold NaN or infinite values; "
-        "prepare_data.py check on the corpus says what else is wrong"
+        f"{split.name} sentence {split.sentences[index].id}: landmarks hold NaN or infinite "
+        "values; run `prepare_data.py check` on the corpus to find all problems"
     )

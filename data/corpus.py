@@ -1,14 +1,15 @@
-"""The corpus folder: landmarks and annotations on disk, streamed in by a writer and memory-mapped
-by a reader.
+"""Open a corpus folder. `data/corpus_writer.py` writes one.
 
-    corpus.json               format version, name, layout, fps, aspect ratio, how it was made, per split counts and SHA-256
-    train.csv                 id|signer|frames|annotation, one sentence a row, rows in storage order (UTF-8)
-    train.landmarks.npy       float16 (frames, 543, 3), all sentences one after the other
-    train.detected.npy        bool (frames, 4): pose, face, left hand, right hand
+    corpus.json           format version, name, layout, fps, aspect ratio, how the corpus was made;
+                          per split the number of sentences and frames, and the SHA-256 of each file
+    train.csv             id|signer|frames|annotation, UTF-8, one sentence per row, in storage order
+    train.landmarks.npy   float16 (frames, 543, 3), all sentences one after the other
+    train.detected.npy    bool (frames, 4): pose, face, left hand, right hand
 
-x and y are fractions of the image as MediaPipe gives them, z in fractions of its width; a part that
-was not detected is zeros in `landmarks` and False in `detected`. Anyone can open it with numpy and
-a text editor.
+Every split has such files. x and y are fractions of the image, as MediaPipe gives them; z is in
+fractions of the image's width. A part that was not detected is zero in `landmarks` and False in
+`detected`. The files are memory-mapped: opening a corpus does not load it. numpy and a text editor
+are enough to look into them.
 """
 
 import hashlib
@@ -17,16 +18,17 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from data.landmarks import LAYOUT, NUM_LANDMARKS, PARTS
-from data.npy_files import open_array
+from data.safe_npy import open_array
 from errors import DataError
 
 FORMAT_VERSION = 1
 CSV_HEADER = "id|signer|frames|annotation"
-ARRAYS = {
+ARRAYS = {  # of each split: dtype and shape of one frame
     "landmarks": (np.dtype("<f2"), (NUM_LANDMARKS, 3)),
     "detected": (np.dtype("bool"), (len(PARTS),)),
 }
@@ -34,7 +36,7 @@ ARRAYS = {
 
 @dataclass(frozen=True)
 class Sentence:
-    """One row of a split: `glosses` is the annotation cut at white space."""
+    """One row of a split's csv. `glosses` is the annotation, split at white space."""
 
     id: str
     signer: str
@@ -43,10 +45,12 @@ class Sentence:
 
 
 def describe_corpus(name: str, simulated: bool, composed: bool) -> str:
-    """A corpus's name with what must always be said of it, e.g. 'demo (simulated signers)'."""
-    notes = [
-        note for note, holds in (("simulated signers", simulated), ("composed", composed)) if holds
-    ]
+    """The name of a corpus for outputs, with its origin, e.g. 'demo (simulated signers)'.
+
+    Every output that is made from such a corpus must tell its origin.
+    """
+    origins = (("simulated signers", simulated), ("composed", composed))
+    notes = [origin for origin, applies in origins if applies]
     return f"{name} ({', '.join(notes)})" if notes else name
 
 
@@ -57,26 +61,40 @@ def sha256_of(path: Path) -> str:
 
 
 def check_field(field: str, value: str, where: str) -> None:
-    """Refuse what could not be read back from a csv row: '|', line breaks and other unprintable
-    characters (DataError)."""
-    if not value or "|" in value or not value.isprintable():
-        problem = (
-            "is empty"
-            if not value
-            else "has '|', a line break or an unprintable character in it; rename it"
+    """Raise DataError for a value that a csv row cannot hold.
+
+    Such a value is empty or contains '|', a line break or another unprintable character.
+
+    Args:
+        field: name of the csv column, for the message.
+        value: the text to write.
+        where: start of the message, e.g. "train sentence 's1'".
+    """
+    if not value:
+        raise DataError(f"{where}: {field} {value!r} is empty")
+    if "|" in value or not value.isprintable():
+        raise DataError(
+            f"{where}: {field} {value!r} has '|', a line break or an unprintable character in it; "
+            "rename it"
         )
-        raise DataError(f"{where}: {field} {value!r} {problem}")
 
 
 def split_files(split: str) -> list[str]:
-    """File names of a split."""
+    """The names of a split's files: the csv and the arrays."""
     return [f"{split}.csv", *(f"{split}.{name}.npy" for name in ARRAYS)]
 
 
 class Split:
-    """One split: `sentences`, `landmarks` (frames, 543, 3) float16 and `detected` (frames, 4) bool,
-    memory-mapped; `lengths` (sentences,) int64 are frames of each sentence, `offsets` where each
-    begins."""
+    """One split of a corpus.
+
+    name: e.g. "train".
+    sentences: list of N `Sentence`, in storage order.
+    landmarks: float16 (frames, 543, 3), memory-mapped, all sentences one after the other.
+    detected: bool (frames, 4), memory-mapped.
+    lengths: int64 (N,), the number of frames of each sentence.
+    offsets: int64 (N + 1,), the first frame of each sentence in `landmarks`; the last entry is the
+        total number of frames.
+    """
 
     def __init__(
         self, name: str, sentences: Sequence[Sentence], landmarks: np.ndarray, detected: np.ndarray
@@ -87,9 +105,17 @@ class Split:
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths)])
 
     @classmethod
-    def open(cls, folder: Path, name: str, facts: dict) -> "Split":
-        """Map a split's files and check that their counts are those of corpus.json. Raises
-        DataError."""
+    def open(cls, folder: Path, name: str, facts: dict[str, Any]) -> "Split":
+        """Memory-map the files of a split.
+
+        Args:
+            folder: the corpus folder.
+            name: the split, e.g. "train".
+            facts: what corpus.json holds about the split.
+
+        Raises DataError when a file is missing or damaged, or when the number of its sentences or
+        frames differs from corpus.json.
+        """
         arrays = {
             array: open_array(folder / f"{name}.{array}.npy", *ARRAYS[array]) for array in ARRAYS
         }
@@ -102,10 +128,11 @@ class Split:
             "rows of landmarks": (len(split.landmarks), facts.get("frames")),
             "rows of detected": (len(split.detected), facts.get("frames")),
         }
-        for what, (found, expected) in counts.items():
+        for counted, (found, expected) in counts.items():
             if found != expected:
                 raise DataError(
-                    f"{folder}: split '{name}' has {found} {what}, corpus.json says {expected}"
+                    f"{folder}: split '{name}' has {found} {counted}, "
+                    f"but corpus.json lists {expected}"
                 )
         return split
 
@@ -113,29 +140,35 @@ class Split:
         return len(self.sentences)
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Landmarks float16 (T, 543, 3) and detected bool (T, 4) of one sentence: views of the
-        mapped files."""
+        """Landmarks float16 (T, 543, 3) and detected bool (T, 4) of one sentence.
+
+        Both are views of the memory-mapped files.
+        """
         rows = slice(self.offsets[index], self.offsets[index + 1])
         return self.landmarks[rows], self.detected[rows]
 
-    def pieces(self, index: int) -> list[slice | tuple[np.ndarray, np.ndarray]]:
-        """What a sentence is made of, in order: rows of the files, or landmarks and detected that
-        stand nowhere in them."""
+    def segments(self, index: int) -> list[slice | tuple[np.ndarray, np.ndarray]]:
+        """The segments of one sentence, in order.
+
+        A segment is a slice of the frames of `landmarks` and `detected`, or a pair of new landmarks
+        (T, 543, 3) and detected (T, 4) that are not in the files. Here a sentence is one slice; a
+        sentence of a `MixedSplit` can have more segments.
+        """
         return [slice(int(self.offsets[index]), int(self.offsets[index + 1]))]
 
     def subset(self, indices: Sequence[int]) -> "Split":
-        """A split of the given sentences, copied into memory."""
-        parts = [self.read(index) for index in indices]
+        """A new split of the given sentences, copied into memory."""
+        recordings = [self.read(index) for index in indices]
         return Split(
             self.name,
             [self.sentences[index] for index in indices],
-            np.concatenate([landmarks for landmarks, _ in parts]),
-            np.concatenate([detected for _, detected in parts]),
+            np.concatenate([landmarks for landmarks, _ in recordings]),
+            np.concatenate([detected for _, detected in recordings]),
         )
 
 
 def read_sentences(path: Path) -> list[Sentence]:
-    """Rows of a split's csv. Raises DataError naming file and line."""
+    """The rows of a split's csv. Raises DataError that names the file and the line."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -144,35 +177,50 @@ def read_sentences(path: Path) -> list[Sentence]:
         raise DataError(f"{path} cannot be read as UTF-8 text: {error}") from None
     if not lines or lines[0] != CSV_HEADER:
         raise DataError(
-            f"{path} line 1: expected the header '{CSV_HEADER}', found {lines[0] if lines else 'nothing'!r}"
+            f"{path} line 1: expected the header '{CSV_HEADER}', "
+            f"found {lines[0] if lines else 'nothing'!r}"
         )
     sentences, seen = [], set()
     for number, line in enumerate(lines[1:], start=2):
         fields = line.split("|")
         if len(fields) != 4 or not re.fullmatch("0|[1-9][0-9]{0,8}", fields[2]):
             raise DataError(f"{path} line {number}: expected {CSV_HEADER} found {line!r}")
-        if not line.isprintable():  # it would also reach terminals
+        if not line.isprintable():  # escape sequences must not reach the terminal
             raise DataError(
-                f"{path} line {number}: a tab or another unprintable character in {line!r}; remove it"
+                f"{path} line {number}: a tab or another unprintable character in {line!r}; "
+                "remove it"
             )
         if fields[0] in seen:
-            raise DataError(f"{path} line {number}: id {fields[0]!r} stands there twice")
+            raise DataError(f"{path} line {number}: the id {fields[0]!r} is already in use")
         seen.add(fields[0])
         sentences.append(Sentence(fields[0], fields[1], int(fields[2]), tuple(fields[3].split())))
     return sentences
 
 
 class Corpus:
-    """An opened corpus folder: `facts` is corpus.json, `splits` maps names to `Split`."""
+    """An open corpus folder.
+
+    path, name, fps (frames per second), aspect_ratio (image width / height).
+    splits: maps the name of each split to its `Split`.
+    facts: the content of corpus.json.
+    simulated: the signers are simulated. composed: sentences are joined from isolated signs.
+    fingerprint: SHA-256 of corpus.json. It covers every file, because corpus.json holds the SHA-256
+        of each. Two corpora with the same fingerprint are the same.
+    """
 
     def __init__(self, path: Path | str):
-        """Open and check shapes, types and counts (not the hashes: `prepare_data.py check` does).
-        Raises DataError."""
+        """Open a corpus folder; check shapes, types and counts.
+
+        Hashes are not checked, because that reads all files: see `verify`. Raises DataError when
+        the folder is not a corpus, or is damaged.
+        """
         self.path = Path(path)
         facts_path = self.path / "corpus.json"
         if not facts_path.is_file():
-            what = "does not exist" if not self.path.exists() else "has no corpus.json"
-            raise DataError(f"{self.path} {what}: expected a corpus folder made by prepare_data.py")
+            problem = "does not exist" if not self.path.exists() else "has no corpus.json"
+            raise DataError(
+                f"{self.path} {problem}: expected a corpus folder made by prepare_data.py"
+            )
         try:
             text = facts_path.read_bytes()
             facts = json.loads(text)
@@ -186,7 +234,8 @@ class Corpus:
             ) from None
         if version != FORMAT_VERSION or layout != LAYOUT:
             raise DataError(
-                f"{facts_path}: format {version}, layout {layout}; this program reads {FORMAT_VERSION}, {LAYOUT}"
+                f"{facts_path}: format {version}, layout {layout}; this program reads "
+                f"format {FORMAT_VERSION}, layout {LAYOUT}"
             )
         if not (0.1 < self.aspect_ratio < 10 and 1 <= self.fps <= 1000):
             raise DataError(
@@ -195,14 +244,14 @@ class Corpus:
         self.facts = facts
         self.simulated = bool(facts.get("simulated"))
         self.composed = bool(facts.get("composed"))
-        self.fingerprint = hashlib.sha256(text).hexdigest()  # covers the hash of every file
+        self.fingerprint = hashlib.sha256(text).hexdigest()
         for name in split_facts:
             if not name.isidentifier() or not isinstance(split_facts[name], dict):
                 raise DataError(f"{facts_path}: {name!r} is not a split")
         self.splits = {name: Split.open(self.path, name, split_facts[name]) for name in split_facts}
 
     def split(self, name: str) -> Split:
-        """A split that must be there and hold sentences. Raises DataError."""
+        """The split of this name. Raises DataError when it is missing or has no sentences."""
         if name not in self.splits:
             raise DataError(
                 f"{self.path} has no split '{name}' (it has: {', '.join(self.splits) or 'none'})"
@@ -212,14 +261,16 @@ class Corpus:
         return self.splits[name]
 
     def verify(self, names: Iterable[str]) -> list[str]:
-        """Files of the given splits whose SHA-256 is not that of corpus.json. The `fingerprint`
-        becomes that of what is there.
+        """Compare the SHA-256 of each file of the given splits with corpus.json.
 
-        Reads the files whole (about 1 GB/s). Raises DataError when one cannot be read.
+        This reads all of the files (about 1 GB/s). If some files were changed, `fingerprint` is
+        updated, so that it identifies the files as they are now.
+
+        Returns the names of the changed files. Raises DataError when a file cannot be read.
         """
-        changed = {}
+        changed: dict[str, str] = {}
         for name in (name for name in names if name in self.splits):
-            said = self.facts["splits"][name].get("sha256")
+            recorded = self.facts["splits"][name].get("sha256")
             for file in split_files(name):
                 try:
                     found = sha256_of(self.path / file)
@@ -227,7 +278,7 @@ class Corpus:
                     raise DataError(
                         f"{self.path / file} cannot be read: {error.strerror}"
                     ) from None
-                if not isinstance(said, dict) or said.get(file) != found:
+                if not isinstance(recorded, dict) or recorded.get(file) != found:
                     changed[file] = found
         if changed:
             text = "".join(f"{file} {digest}\n" for file, digest in changed.items())
@@ -235,5 +286,5 @@ class Corpus:
         return list(changed)
 
     def describe(self) -> str:
-        """Name with what must always be said of it, e.g. 'demo (simulated signers)'."""
+        """The name for outputs, with the origin of the corpus, e.g. 'demo (simulated signers)'."""
         return describe_corpus(self.name, self.simulated, self.composed)

@@ -1,11 +1,20 @@
-"""Is a corpus folder whole, and can a teacher learn from it? Reads all of it once, in pieces of
-bounded memory.
+"""Check that a corpus folder is undamaged and that a teacher can learn from it.
 
-Problems (the corpus is broken): a file whose SHA-256 is not that of corpus.json or that cannot be
-read at all, values that are NaN, infinite or far outside the image, parts whose `detected`
-contradicts their landmarks, an empty annotation, a sentence that CTC cannot align, a sentence in
-two splits (its id, or its landmarks). Warnings: glosses that train never shows, the same landmarks
-twice in one split, sentences in which nothing was detected.
+The check reads the corpus once, sentence by sentence.
+
+Problems, each of which makes the corpus broken:
+- a file that cannot be read, or whose SHA-256 differs from corpus.json;
+- landmarks that are NaN, infinite or far outside the image;
+- a part whose `detected` contradicts its landmarks;
+- a sentence without frames or with an empty annotation;
+- a sentence that CTC cannot align;
+- a sentence in two splits: the same id or the same landmarks;
+- a split without sentences, or no split `train`.
+
+Warnings:
+- glosses of dev or test that are not in train;
+- the same landmarks twice in one split;
+- a sentence in which nothing was detected.
 """
 
 import hashlib
@@ -13,81 +22,85 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from data.corpus import Corpus, Split, sha256_of, split_files
-from data.ctc_lengths import TIME_STRIDE, required_steps
+from data.ctc_lengths import ctc_steps, required_steps
 from data.landmarks import PART_SLICES, PARTS
 from errors import DataError
 
-# X and y outside are no place that a part of a body in the image can have
+# x and y of a person in the image stay inside this range, in fractions of the image.
 COORDINATE_RANGE = (-3.0, 4.0)
-# Of the histogram's steps
-ROUND_WIDTHS = [base * 10**power for power in range(9) for base in (1, 2, 5)]
-SHOWN = 20  # lines of one kind of problem before the rest is only counted
-TITLES = [
-    "split",
-    "sentences",
-    "frames",
-    "hours",
-    "shortest",
-    "mean",
-    "longest",
-    "signers",
-    "glosses",
-    "tokens",
-    "OOV",
-]
-TITLES += [f"{part.replace('_', ' ')} seen" for part in PARTS]
-_INFINITE = 0x7C00  # float16 bits of infinity; NaN is above, every number below
-_LARGE = int(np.float16(3.0).view(np.uint16))
+MAX_LINES = 20  # printed lines per kind of problem; the others are only counted
+# fmt: off
+COLUMNS = ["split", "sentences", "frames", "hours", "shortest", "mean", "longest", "signers",
+           "glosses", "tokens", "OOV", *(f"{part.replace('_', ' ')} seen" for part in PARTS)]
+# fmt: on
+_ROUND_WIDTHS = [base * 10**power for power in range(9) for base in (1, 2, 5)]  # of histogram bins
+# Without the sign bit, the bits of float16 values are ordered like the values: numbers, then
+# infinity, then NaN.
+_INFINITY_BITS = 0x7C00
+_LARGE_BITS = int(np.float16(3.0).view(np.uint16))  # up to here no value is outside the range
 
 
 @dataclass
-class SplitFacts:
-    """What one split holds, for the table."""
+class SplitStatistics:
+    """The numbers of one split, for the table of the report.
+
+    lengths: frames of the shortest, the mean and the longest sentence.
+    glosses: number of different glosses; tokens: number of all glosses.
+    unknown: glosses that are not in train, and how often each occurs.
+    extremes: texts that name the shortest sentence, the longest, and the one with the fewest spare
+        steps for CTC.
+    histogram: a text that tells how many sentences have how many frames.
+    detected: share of the frames in which each part was detected, 0 to 1.
+    """
 
     sentences: int
     frames: int
-    lengths: tuple[int, float, int]  # shortest, mean and longest sentence, in frames
+    lengths: tuple[int, float, int]
     signers: int
-    glosses: int  # different ones
-    tokens: int  # all of them
-    unknown: Counter  # glosses that train does not have, with how often they come up
-    notable: tuple[str, str, str] = (
-        "",
-        "",
-        "",
-    )  # the shortest, the longest and, for CTC, the tightest sentence, in words
-    histogram: str = ""  # how many sentences have how many frames
-    # Share of frames in which each part was detected
+    glosses: int
+    tokens: int
+    unknown: Counter[str]
+    extremes: tuple[str, str, str] = ("", "", "")
+    histogram: str = ""
     detected: tuple[float, ...] = (0.0,) * len(PARTS)
 
 
 @dataclass
 class CorpusReport:
-    """Outcome of `check_corpus`. `problems` and `warnings` map a kind to its lines."""
+    """The result of `check_corpus`.
+
+    description: name and origin of the corpus. fps: frames per second.
+    splits: statistics of each split.
+    problems, warnings: lines of text by kind of problem.
+    """
 
     description: str = ""
     fps: float = 1.0
-    splits: dict[str, SplitFacts] = field(default_factory=dict)
+    splits: dict[str, SplitStatistics] = field(default_factory=dict)
     problems: dict[str, list[str]] = field(default_factory=dict)
     warnings: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def problem_count(self) -> int:
+        """Number of problems of all kinds; 0 if the corpus is ok."""
         return sum(map(len, self.problems.values()))
 
     def problem(self, kind: str, line: str) -> None:
+        """Add a problem."""
         self.problems.setdefault(kind, []).append(line)
 
     def warning(self, kind: str, line: str) -> None:
+        """Add a warning."""
         self.warnings.setdefault(kind, []).append(line)
 
     def lines(self) -> Iterator[str]:
-        """The report as it is printed: table, warnings, problems, verdict."""
+        """The lines to print: the table, notes, warnings, problems, and "ok" or "broken"."""
         if self.splits:
             yield f"{self.description}, {self.fps:g} frames/s"
             rows = self.table()
@@ -100,15 +113,15 @@ class CorpusReport:
             yield from self.notes()
         for title, found in (("warning", self.warnings), ("problem", self.problems)):
             for kind, lines in found.items():
-                yield from (f"{title}: {line}" for line in lines[:SHOWN])
-                if len(lines) > SHOWN:
-                    yield f"{title}: ... and {len(lines) - SHOWN} more of this kind ({kind})"
+                yield from (f"{title}: {line}" for line in lines[:MAX_LINES])
+                if len(lines) > MAX_LINES:
+                    yield f"{title}: ... and {len(lines) - MAX_LINES} more of this kind ({kind})"
         count = self.problem_count
         yield "ok" if count == 0 else f"broken: {count} problem{'s' if count > 1 else ''}"
 
     def table(self) -> list[list[str]]:
-        """The cells of the table, titles first, one row a split."""
-        rows = [TITLES]
+        """The cells of the table: a row of titles, then one row per split."""
+        rows = [COLUMNS]
         for name, split in self.splits.items():
             shortest, mean, longest = split.lengths
             rows.append(
@@ -131,27 +144,33 @@ class CorpusReport:
         return rows
 
     def notes(self) -> Iterator[str]:
-        """Each split's shortest, longest and tightest sentence, and how its lengths spread."""
+        """Two lines per split: its shortest, longest and tightest sentence, and its lengths."""
         for name, split in self.splits.items():
             if split.sentences:
-                shortest, longest, tightest = split.notable
-                yield f"{name}: shortest {shortest}, longest {longest}; CTC is tightest in {tightest}"
+                shortest, longest, tightest = split.extremes
+                yield (
+                    f"{name}: shortest {shortest}, longest {longest}; "
+                    f"fewest spare CTC steps in {tightest}"
+                )
                 yield f"{name} sentences by frames: {split.histogram}"
 
 
 def _histogram(lengths: np.ndarray) -> str:
-    """'0-49: 3, 50-99: 12': sentences by frames, in at most ten steps of one round width."""
-    width = next(width for width in ROUND_WIDTHS if lengths.max() < 10 * width)
+    """Sentences by frames, in at most ten bins of one round width: '0-49: 3, 50-99: 12'."""
+    width = next(width for width in _ROUND_WIDTHS if lengths.max() < 10 * width)
     counts = np.bincount(lengths // width)
     return ", ".join(
-        f"{step * width}-{(step + 1) * width - 1}: {count:,}"
-        for step, count in enumerate(counts)
+        f"{index * width}-{(index + 1) * width - 1}: {count:,}"
+        for index, count in enumerate(counts)
         if count
     )
 
 
 def check_corpus(path: Path, progress: bool = False) -> CorpusReport:
-    """Check a corpus folder; raises nothing for what is wrong with it, the report says it."""
+    """Check a corpus folder. All problems are in the report; none is raised as an error.
+
+    path: the folder. progress: show a progress bar.
+    """
     report = CorpusReport()
     try:
         corpus = Corpus(path)
@@ -184,20 +203,18 @@ def check_corpus(path: Path, progress: bool = False) -> CorpusReport:
 
 
 def _check_hashes(corpus: Corpus, name: str, report: CorpusReport) -> None:
+    """Compare the SHA-256 of each file of a split with corpus.json."""
     expected = corpus.facts["splits"][name].get("sha256")
     for file in split_files(name):
-        said = expected.get(file) if isinstance(expected, dict) else None
-        if said is None:
+        recorded = expected.get(file) if isinstance(expected, dict) else None
+        if recorded is None:
             report.problem("hash", f"corpus.json has no SHA-256 of {file}")
-        elif said != sha256_of(corpus.path / file):
-            report.problem(
-                "hash",
-                f"{file} is not the file that was written: its SHA-256 differs from corpus.json's",
-            )
+        elif recorded != sha256_of(corpus.path / file):
+            report.problem("hash", f"{file} was changed: its SHA-256 differs from corpus.json")
 
 
 def _check_annotations(corpus: Corpus, report: CorpusReport) -> None:
-    """Everything that the csv files tell, and the facts of each split that come from them."""
+    """Check the csv files, and make the statistics of each split."""
     train = corpus.splits.get("train")
     known = (
         {gloss for sentence in train.sentences for gloss in sentence.glosses} if train else set()
@@ -206,33 +223,29 @@ def _check_annotations(corpus: Corpus, report: CorpusReport) -> None:
     for name, split in corpus.splits.items():
         tokens = Counter(gloss for sentence in split.sentences for gloss in sentence.glosses)
         unknown = Counter({gloss: count for gloss, count in tokens.items() if gloss not in known})
-        report.splits[name] = SplitFacts(
+        lengths = split.lengths if len(split) else np.zeros(1, dtype=np.int64)
+        report.splits[name] = SplitStatistics(
             sentences=len(split),
             frames=int(split.offsets[-1]),
-            lengths=(
-                int(split.lengths.min()),
-                float(split.lengths.mean()),
-                int(split.lengths.max()),
-            )
-            if len(split)
-            else (0, 0.0, 0),
+            lengths=(int(lengths.min()), float(lengths.mean()), int(lengths.max())),
             signers=len({sentence.signer for sentence in split.sentences}),
             glosses=len(tokens),
             tokens=tokens.total(),
             unknown=unknown,
         )
         if len(split):
-            report.splits[name].notable = _notable(split)
+            report.splits[name].extremes = _extremes(split)
             report.splits[name].histogram = _histogram(split.lengths)
         if unknown and train:
             report.warning(
                 "OOV",
-                f"split '{name}' has {len(unknown)} glosses ({unknown.total()} of {tokens.total()} tokens) that train never "
-                f"shows, each an error in WER: {_some(sorted(unknown))}",
+                f"split '{name}' has {len(unknown)} glosses ({unknown.total()} of "
+                f"{tokens.total()} tokens) that are not in train; each token is an error in WER: "
+                f"{_list_names(sorted(unknown))}",
             )
         for sentence in split.sentences:
             where = f"{name} sentence {sentence.id!r}"
-            steps, required = -(-sentence.frames // TIME_STRIDE), required_steps(sentence.glosses)
+            steps, required = ctc_steps(sentence.frames), required_steps(sentence.glosses)
             if not sentence.frames:
                 report.problem("no frames", f"{where} has no frames")
             elif not sentence.glosses:
@@ -247,18 +260,19 @@ def _check_annotations(corpus: Corpus, report: CorpusReport) -> None:
                 report.problem("shared id", f"{where} is in split '{split_of[sentence.id]}' too")
 
 
-def _notable(split: Split) -> tuple[str, str, str]:
+def _extremes(split: Split) -> tuple[str, str, str]:
+    """The texts of `SplitStatistics.extremes`."""
     shortest, longest = (
         split.sentences[int(split.lengths.argmin())],
         split.sentences[int(split.lengths.argmax())],
     )
-    steps = -(-split.lengths // TIME_STRIDE)
+    steps = np.array([ctc_steps(sentence.frames) for sentence in split.sentences])
     needed = np.array([required_steps(sentence.glosses) for sentence in split.sentences])
-    tight = int((steps - needed).argmin())
+    tightest = int((steps - needed).argmin())
     return (
         f"{shortest.id!r} ({shortest.frames:,})",
         f"{longest.id!r} ({longest.frames:,})",
-        f"{split.sentences[tight].id!r}: {steps[tight]} steps, {needed[tight]} needed",
+        f"{split.sentences[tightest].id!r}: {steps[tightest]} steps, {needed[tightest]} needed",
     )
 
 
@@ -267,43 +281,51 @@ def _check_recordings(
     split: Split,
     first_seen: dict[bytes, tuple[str, str]],
     report: CorpusReport,
-    bar: tqdm,
+    bar: "tqdm[Any]",
 ) -> tuple[float, ...]:
-    """Values of every sentence; returns the share of frames in which each part was detected."""
-    seen = np.zeros(len(PARTS), dtype=np.int64)
+    """Check the landmarks of every sentence of a split.
+
+    Args:
+        name, split: the split.
+        first_seen: split and id of the first sentence with each SHA-1 of landmarks; extended here.
+        report: gets the problems.
+        bar: progress in frames.
+
+    Returns the share of frames in which each part was detected.
+    """
+    detected_frames = np.zeros(len(PARTS), dtype=np.int64)
     for index, sentence in enumerate(split.sentences):
         where = f"{name} sentence {sentence.id!r}"
         landmarks, detected = split.read(index)
         if len(landmarks) == 0:
             continue
-        # Float16 without its sign: ordered as the numbers are
-        magnitude = landmarks.view(np.uint16) & 0x7FFF
+        magnitude = landmarks.view(np.uint16) & 0x7FFF  # the bits without the sign
         largest = int(magnitude.max())
-        if largest >= _INFINITE:
+        if largest >= _INFINITY_BITS:
             report.problem(
                 "not finite",
-                f"{where} has NaN or infinite landmarks in {_frames(magnitude >= _INFINITE)}",
+                f"{where} has NaN or infinite landmarks in {_frames(magnitude >= _INFINITY_BITS)}",
             )
-        elif largest > _LARGE:
+        elif largest > _LARGE_BITS:
             _check_range(where, landmarks, report)
         filled = np.stack(
             [magnitude[:, PART_SLICES[part]].any(axis=(1, 2)) for part in PARTS], axis=1
         )
         for column, part in enumerate(PARTS):
-            if (filled[:, column] & ~detected[:, column]).any():
-                where_filled = _frames(filled[:, column] & ~detected[:, column])
+            undetected = filled[:, column] & ~detected[:, column]
+            if undetected.any():
                 report.problem(
                     "not detected",
-                    f"{where}: {part} is not detected but not zero in {where_filled}",
+                    f"{where}: {part} is not detected but not zero in {_frames(undetected)}",
                 )
-            if (detected[:, column] & ~filled[:, column]).any():
-                where_zero = _frames(detected[:, column] & ~filled[:, column])
+            empty = detected[:, column] & ~filled[:, column]
+            if empty.any():
                 report.problem(
-                    "all zero", f"{where}: {part} is detected but all zero in {where_zero}"
+                    "all zero", f"{where}: {part} is detected but all zero in {_frames(empty)}"
                 )
-        seen += detected.sum(axis=0)
+        detected_frames += detected.sum(axis=0)
         if filled.any():
-            digest = hashlib.sha1(landmarks, usedforsecurity=False).digest()
+            digest = hashlib.sha1(landmarks.data, usedforsecurity=False).digest()
             other_split, other = first_seen.setdefault(digest, (name, sentence.id))
             if other_split != name:
                 report.problem(
@@ -321,10 +343,11 @@ def _check_recordings(
                 f"{where}: nothing was detected in any of its {sentence.frames} frames",
             )
         bar.update(sentence.frames)
-    return tuple(seen / max(1, int(split.offsets[-1])))
+    return tuple(detected_frames / max(1, int(split.offsets[-1])))
 
 
 def _check_range(where: str, landmarks: np.ndarray, report: CorpusReport) -> None:
+    """Report x and y outside `COORDINATE_RANGE`; depth may be larger. landmarks: (T, 543, 3)."""
     low, high = COORDINATE_RANGE
     image = landmarks[..., :2]
     outside = (image < low) | (image > high)
@@ -332,17 +355,19 @@ def _check_range(where: str, landmarks: np.ndarray, report: CorpusReport) -> Non
         worst = image[outside][np.abs(image[outside].astype(np.float32)).argmax()]
         report.problem(
             "range",
-            f"{where} has x or y far outside the image ({worst:.3g}, expected {low:g} to {high:g}) in {_frames(outside)}",
+            f"{where} has x or y far outside the image ({worst:.3g}, expected {low:g} to "
+            f"{high:g}) in {_frames(outside)}",
         )
 
 
 def _frames(marked: np.ndarray) -> str:
-    """'frame 3', or '12 frames from 3 on': where anything of a (T, ...) mask is set."""
+    """The frames in which a mask (T, ...) is set: 'frame 3', or '12 frames from 3 on'."""
     frames = np.flatnonzero(marked.reshape(len(marked), -1).any(axis=1))
     return f"frame {frames[0]}" if len(frames) == 1 else f"{len(frames)} frames from {frames[0]} on"
 
 
-def _some(names: list[str], count: int = 10) -> str:
+def _list_names(names: list[str], count: int = 10) -> str:
+    """The first `count` names, and how many more there are."""
     return ", ".join(names[:count]) + (
         f", ... ({len(names) - count} more)" if len(names) > count else ""
     )

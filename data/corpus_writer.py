@@ -1,11 +1,16 @@
-"""Writing a corpus folder: sentences are streamed to disk, and the folder appears once it is
-complete."""
+"""Write a corpus folder. `data/corpus.py` describes its files and opens it.
+
+Sentences are written to disk one by one, so memory holds only one sentence. The folder gets its
+name when it is complete: an interrupted run leaves no half corpus behind.
+"""
 
 import io
 import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -13,22 +18,26 @@ from data.corpus import ARRAYS, CSV_HEADER, FORMAT_VERSION, check_field, sha256_
 from data.landmarks import LAYOUT, NUM_LANDMARKS, PART_SLICES, PARTS
 from errors import DataError, UsageError
 
-_HEADER_BYTES = 128  # numpy pads its header so that the number of rows can grow in place
+# numpy pads the header of an .npy file to this size. A header with 0 rows is therefore as long as
+# the final one, which replaces it when all rows are written.
+_HEADER_BYTES = 128
 
 
 def check_output(path: Path) -> None:
-    """Raise UsageError when a corpus cannot be made at `path` because something is there already."""
+    """Raise UsageError when `path` is a file or a folder that is not empty."""
     try:
-        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
     except OSError as error:
         raise DataError(f"cannot write the corpus to {path}: {error.strerror}") from error
-    if taken or not path.name:
+    if occupied or not path.name:
         raise UsageError(f"{path} already exists: choose another --output or remove it first")
 
 
 class SplitWriter:
-    """Streams the sentences of one split to disk; memory stays at one sentence. Made by
-    `CorpusWriter.split`."""
+    """Writes one split, sentence by sentence. `CorpusWriter.split` makes it.
+
+    sentences, frames: how many are written so far.
+    """
 
     def __init__(self, folder: Path, split: str):
         self.folder, self.split_name = folder, split
@@ -63,10 +72,16 @@ class SplitWriter:
     ) -> None:
         """Append one sentence.
 
-        landmarks: float (T, 543, 3) with T >= 1, finite; rows of parts that were not detected are
-        set to zero here. detected: bool (T, 4). annotation: glosses, as a string cut at white space
-        or one by one. Raises DataError when a value is not finite, a shape is wrong, the id repeats
-        or the annotation is empty.
+        Args:
+            id: unique in the split.
+            signer: name of the signer.
+            annotation: the glosses, one by one, or as one string that is split at white space.
+            landmarks: float (T, 543, 3), finite, T >= 1. The landmarks of a part are stored as
+                zeros where it was not detected.
+            detected: bool (T, 4).
+
+        Raises DataError when a shape is wrong, a value is not finite or too large for float16, the
+        id is already in use, the annotation is empty, or a text cannot be written into a csv row.
         """
         where = f"{self.split_name} sentence {id!r}"
         glosses = annotation.split() if isinstance(annotation, str) else list(annotation)
@@ -75,12 +90,11 @@ class SplitWriter:
         for gloss in glosses:
             if gloss.split() != [gloss]:
                 raise DataError(
-                    f"{where}: gloss {gloss!r} is empty or has white space in it; join its words with '-'"
+                    f"{where}: gloss {gloss!r} is empty or has white space in it; "
+                    "join its words with '-'"
                 )
         if id in self._ids:
-            raise DataError(
-                f"{where}: this id was already written to the split; ids must be unique"
-            )
+            raise DataError(f"{where}: this id is already in the split; ids must be unique")
         landmarks, detected = np.asarray(landmarks), np.asarray(detected)
         frames = len(landmarks)
         if (
@@ -93,7 +107,7 @@ class SplitWriter:
                 f"expected (T, {NUM_LANDMARKS}, 3) and (T, {len(PARTS)}) with T >= 1"
             )
         with np.errstate(over="ignore"):
-            stored = landmarks.astype("<f2")  # a copy, also when it is float16 already
+            stored = landmarks.astype("<f2")  # a copy, even of float16: the caller's stay unchanged
         for column, part in enumerate(PARTS):
             stored[~detected[:, column].astype(bool), PART_SLICES[part]] = 0
         if not np.isfinite(stored).all():
@@ -106,6 +120,7 @@ class SplitWriter:
         self.frames += frames
 
     def close(self) -> None:
+        """Write the final headers and close the files."""
         self._csv.close()
         for name, file in self._arrays.items():
             file.seek(0)
@@ -114,15 +129,25 @@ class SplitWriter:
 
 
 class CorpusWriter:
-    """Writes a corpus folder; it appears under its name only once it is complete.
+    """Writes a corpus folder.
 
-    with CorpusWriter(Path("data/corpora/mine"), name="mine", fps=25, aspect_ratio=4 / 3, made_by={...}) as writer:
+    with CorpusWriter(path, name="mine", fps=25, aspect_ratio=4 / 3, made_by={...}) as writer:
         train = writer.split("train")
         train.add("s1", "signer01", "HELLO WORLD", landmarks, detected)
 
-    fps: frames a second. aspect_ratio: image width / height. made_by: plain values that say how it
-    came to be. simulated / composed: shown in every output made from the corpus. Raises UsageError
-    when the folder exists and is not empty, DataError when it cannot be written.
+    The files are written into `<path>.partial`, which is renamed to `path` at the end of the `with`
+    block. An error in the block removes the partial folder.
+
+    Args:
+        path: the folder to make.
+        name: name of the corpus.
+        fps: frames per second.
+        aspect_ratio: image width / height.
+        made_by: how the corpus was made, in plain values; stored in corpus.json.
+        simulated: the signers are simulated; every output made from the corpus tells so.
+        composed: sentences are joined from isolated signs; every output tells so.
+
+    Raises UsageError when the folder exists and is not empty, DataError when it cannot be written.
     """
 
     def __init__(
@@ -132,7 +157,7 @@ class CorpusWriter:
         name: str,
         fps: float,
         aspect_ratio: float,
-        made_by: dict,
+        made_by: dict[str, Any],
         simulated: bool = False,
         composed: bool = False,
     ):
@@ -160,14 +185,19 @@ class CorpusWriter:
         return self
 
     def split(self, name: str) -> SplitWriter:
-        """The writer of one split, made on first use."""
-        if not name.isidentifier():  # it becomes the name of files
+        """The writer of a split; the first call makes it. Raises DataError for an unusable name."""
+        if not name.isidentifier():  # the name becomes part of file names
             raise DataError(f"{name!r} cannot be the name of a split: expected train, dev or test")
         if name not in self._splits:
             self._splits[name] = SplitWriter(self._partial, name)
         return self._splits[name]
 
-    def __exit__(self, kind, error, traceback) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         try:
             for split in self._splits.values():
                 split.close()

@@ -1,4 +1,4 @@
-"""A split's annotations as class indices, ready for CTC."""
+"""The annotations of a split as class indices, in the form that the CTC loss needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,18 @@ from data.ctc_lengths import ctc_steps, required_steps
 from data.device_transfer import on_device
 from data.vocabulary import Vocabulary
 
+_MAX_GLOSSES_IN_WARNING = 8
+
 
 @dataclass(frozen=True)
 class PreparedSplit:
-    """`targets[i]` are the class indices of sentence i, None when it has no CTC loss: a gloss
-    outside the vocabulary, fewer steps than the glosses need, or left out of training."""
+    """A split and its CTC targets.
+
+    targets[i] holds the class indices of sentence i. It is None when the sentence has no CTC loss:
+    a gloss is not in the vocabulary, the sentence has fewer output steps than its glosses need, or
+    it is left out of training.
+    unknown_glosses: glosses of the split that are not in the vocabulary, one entry per occurrence.
+    """
 
     split: Split
     targets: list[list[int] | None]
@@ -24,30 +31,31 @@ class PreparedSplit:
 
     @property
     def trainable(self) -> np.ndarray:
-        """Indices of the sentences that have a CTC loss."""
+        """Indices int64 of the sentences that have a CTC loss."""
         return np.array(
             [i for i, target in enumerate(self.targets) if target is not None], dtype=np.int64
         )
 
     @property
     def references(self) -> list[tuple[str, ...]]:
+        """The annotated glosses of each sentence."""
         return [sentence.glosses for sentence in self.split.sentences]
 
     def warnings(self) -> list[str]:
-        """What must be said of this split at start-up, one line each."""
+        """Warnings to print when a run starts, one line each: the glosses that are unknown."""
         if not self.unknown_glosses:
             return []
         distinct = sorted(set(self.unknown_glosses))
-        shown = ", ".join(distinct[:8]) + (", …" if len(distinct) > 8 else "")
+        listed = ", ".join(distinct[:_MAX_GLOSSES_IN_WARNING])
+        listed += ", …" if len(distinct) > _MAX_GLOSSES_IN_WARNING else ""
         return [
-            f"{self.split.name}: {len(self.unknown_glosses)} occurrences of {len(distinct)} glosses that are not in the "
-            f"vocabulary count as errors: {shown}"
+            f"{self.split.name}: {len(self.unknown_glosses)} occurrences of {len(distinct)} "
+            f"glosses that are not in the vocabulary count as errors: {listed}"
         ]
 
 
 def prepare_split(split: Split, vocabulary: Vocabulary) -> PreparedSplit:
-    """Encode a split's annotations with the vocabulary; a sentence that CTC cannot align has no
-    target."""
+    """Encode the annotations of a split; a sentence that CTC cannot align gets no target."""
     targets = [
         vocabulary.encode(sentence.glosses)
         if ctc_steps(sentence.frames) >= required_steps(sentence.glosses)
@@ -58,7 +66,10 @@ def prepare_split(split: Split, vocabulary: Vocabulary) -> PreparedSplit:
 
 
 def pad_targets(targets: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Class indices of a batch as int64 (B, L) padded with 0, and their lengths int64 (B,)."""
+    """The targets of a batch as tensors on `device`.
+
+    Returns the class indices int64 (B, L), padded with 0, and their lengths int64 (B,).
+    """
     lengths = [len(target) for target in targets]
     padded = np.zeros((len(targets), max([*lengths, 1])), dtype=np.int64)
     for row, target in enumerate(targets):

@@ -1,8 +1,9 @@
-"""Landmarks that stay on the device: batches are gathered where they are computed on, and no frame
-is copied twice.
+"""Landmarks that stay in GPU memory for the whole run.
 
-PHOENIX-2014's train split takes 2.6 GB with all 543 landmarks, and 0.4 GB with those that the
-default teacher reads.
+Without the cache every batch is read from disk and copied to the GPU. With it a batch is only a
+list of row numbers, and the GPU gathers the frames from its own memory. The train split of
+PHOENIX-2014 takes 2.6 GB with all 543 landmarks, and 0.4 GB with those that the default teacher
+uses.
 """
 
 from collections.abc import Sequence
@@ -16,101 +17,124 @@ from data.batching import LandmarkBatch, not_finite_error, sentence_lengths
 from data.corpus import Split
 from data.device_transfer import on_device
 from data.features import frame_mask
-from data.landmarks import NUM_COORDINATES, PARTS, WHOLE, Layout
+from data.landmarks import ALL_LANDMARKS, NUM_COORDINATES, PARTS, LandmarkSelection
 
-_PIECE = 16_384  # frames that are uploaded at once: tens of MB
-SHARE_OF_FREE = 0.5  # of the device's free memory may be taken; the rest is the model's
+UPLOAD_FRAMES = 16_384  # frames that are copied to the device at a time: tens of MB
+MAX_SHARE_OF_FREE_MEMORY = 0.5  # of the device; the model needs the rest
 
 
-def cached_bytes(splits: Sequence[Split], layout: Layout = WHOLE) -> int:
-    """Bytes that the splits' landmarks and flags take on a device."""
-    return sum(len(split.landmarks) for split in splits) * (
-        2 * NUM_COORDINATES * len(layout) + len(PARTS)
-    )
+def cached_bytes(splits: Sequence[Split], selection: LandmarkSelection = ALL_LANDMARKS) -> int:
+    """Bytes that the landmarks and `detected` of the splits need on a device."""
+    bytes_per_frame = 2 * NUM_COORDINATES * len(selection) + len(PARTS)  # float16 and bool
+    return sum(len(split.landmarks) for split in splits) * bytes_per_frame
 
 
 class CachedSplit:
-    """A split's landmarks float16 (frames, K, 3) and detected bool (frames, 4) on a device."""
+    """The frames of a split on a device.
 
-    def __init__(self, split: Split, device: torch.device, layout: Layout = WHOLE):
+    landmarks: float16 (frames, K, 3), the K landmarks of `selection`.
+    detected: bool (frames, 4).
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        device: torch.device,
+        selection: LandmarkSelection = ALL_LANDMARKS,
+    ):
+        """Copy the frames to the device. Raises torch.OutOfMemoryError when they do not fit."""
         frames = len(split.landmarks)
-        self._source, self.layout = split.landmarks, layout
+        self._source, self.selection = split.landmarks, selection
         self.landmarks = torch.empty(
-            frames, len(layout), NUM_COORDINATES, dtype=torch.float16, device=device
+            frames, len(selection), NUM_COORDINATES, dtype=torch.float16, device=device
         )
         self.detected = on_device(np.array(split.detected), device)
         finite = torch.ones(frames, dtype=torch.bool, device=device)
-        for start in range(0, frames, _PIECE):
-            rows = slice(start, start + _PIECE)
-            piece = on_device(layout.pick(split.landmarks[rows]), device)
-            self.landmarks[rows] = piece
-            finite[rows] = piece.isfinite().flatten(1).all(1)
-        self._finite = finite.cpu().numpy()
+        for start in range(0, frames, UPLOAD_FRAMES):
+            rows = slice(start, start + UPLOAD_FRAMES)
+            uploaded = on_device(selection.pick(split.landmarks[rows]), device)
+            self.landmarks[rows] = uploaded
+            finite[rows] = uploaded.isfinite().flatten(1).all(1)
+        self._finite = finite.cpu().numpy()  # bool (frames,): no NaN or infinity in the frame
 
     def holds(self, split: Split) -> bool:
-        """Whether the split's sentences are made of these landmarks; one with joined sentences is,
-        too."""
+        """Whether the cache holds the frames of `split`.
+
+        A `MixedSplit` has the same frames as its original split, so one cache serves both.
+        """
         return split.landmarks is self._source
 
     def batch(self, split: Split, indices: np.ndarray) -> "CachedBatch":
-        """What `load_batch` would read, as the rows to gather. Raises DataError as it does."""
+        """A batch of sentences, not gathered yet: the counterpart of `load_batch`.
+
+        Args:
+            split: a split whose frames are cached here.
+            indices: int (B,), the sentences.
+
+        Raises DataError for NaN or infinity, and for a sentence without frames, as `load_batch`
+        does.
+        """
         lengths = sentence_lengths(split, indices)
         rows = np.zeros((len(indices), int(lengths.max())), dtype=np.int64)
-        places, between = [], []
+        new_positions, new_frames = [], []
         for row, index in enumerate(indices):
             start = 0
-            for piece in split.pieces(index):
-                if isinstance(piece, slice):
-                    if not self._finite[piece].all():
+            for segment in split.segments(index):
+                if isinstance(segment, slice):
+                    if not self._finite[segment].all():
                         raise not_finite_error(split, index)
-                    count = piece.stop - piece.start
-                    rows[row, start : start + count] = np.arange(piece.start, piece.stop)
+                    count = segment.stop - segment.start
+                    rows[row, start : start + count] = np.arange(segment.start, segment.stop)
                 else:
-                    count = len(piece[0])
-                    places.append(row * rows.shape[1] + start + np.arange(count))
-                    between.append(piece)
+                    count = len(segment[0])
+                    new_positions.append(row * rows.shape[1] + start + np.arange(count))
+                    new_frames.append(segment)
                 start += count
-        return CachedBatch(self, rows, lengths, indices, places, between)
+        return CachedBatch(self, rows, lengths, indices, new_positions, new_frames)
 
 
 @dataclass(frozen=True)
 class CachedBatch:
-    """A batch of a resident split that is known but not gathered yet: rows int64 (B, T) of it,
-    lengths int64 (B,), indices; and at which places of the (B T) frames stand others that are not
-    in it."""
+    """A batch of cached sentences before its frames are gathered.
 
-    resident: CachedSplit
+    cache: holds the frames.
+    rows: int64 (B, T), the cached frame for each frame of the batch; 0 in the padding.
+    lengths: int64 (B,), frames of each sentence. indices: int (B,), their indices in the split.
+    new_positions: which of the B * T frames are not in the cache: the transitions between joined
+        sentences. One array per transition.
+    new_frames: landmarks (T', 543, 3) and detected (T', 4) of each transition.
+    """
+
+    cache: CachedSplit
     rows: np.ndarray
     lengths: np.ndarray
     indices: np.ndarray
-    places: list[np.ndarray]
-    between: list[tuple[np.ndarray, np.ndarray]]
+    new_positions: list[np.ndarray]
+    new_frames: list[tuple[np.ndarray, np.ndarray]]
 
     def to(self, device: torch.device) -> LandmarkBatch:
-        """Gather it, on the split's device. Nothing is waited for."""
+        """Gather the frames on the device of the cache, which must be `device`; does not wait."""
         rows = on_device(self.rows.reshape(-1), device)
         lengths = on_device(self.lengths, device)
-        landmarks = self.resident.landmarks.index_select(0, rows)  # (B T, K, 3)
-        detected = self.resident.detected.index_select(0, rows)
-        if self.places:
-            places = on_device(np.concatenate(self.places), device)
-            pick = self.resident.layout.pick
-            landmarks.index_copy_(
-                0, places, on_device(np.concatenate([pick(x) for x, _ in self.between]), device)
-            )
-            detected.index_copy_(
-                0, places, on_device(np.concatenate([seen for _, seen in self.between]), device)
-            )
-        shape = self.rows.shape
-        outside = ~frame_mask(lengths, shape[1])
+        landmarks = self.cache.landmarks.index_select(0, rows)  # (B T, K, 3)
+        detected = self.cache.detected.index_select(0, rows)
+        if self.new_positions:
+            positions = on_device(np.concatenate(self.new_positions), device)
+            pick = self.cache.selection.pick
+            new_landmarks = np.concatenate([pick(new[0]) for new in self.new_frames])
+            new_detected = np.concatenate([new[1] for new in self.new_frames])
+            landmarks.index_copy_(0, positions, on_device(new_landmarks, device))
+            detected.index_copy_(0, positions, on_device(new_detected, device))
+        batch, frames = self.rows.shape
+        padding = ~frame_mask(lengths, frames)
         return LandmarkBatch(
-            _cleared(landmarks.view(*shape, *landmarks.shape[1:]), outside),
-            _cleared(detected.view(*shape, -1), outside),
+            _zero_padding(landmarks.view(batch, frames, *landmarks.shape[1:]), padding),
+            _zero_padding(detected.view(batch, frames, -1), padding),
             lengths,
             self.indices,
         )
 
 
-def _cleared(x: Tensor, outside: Tensor) -> Tensor:
-    """x (B, T, ...) with zeros where `outside` bool (B, T), in place."""
-    return x.masked_fill_(outside.view(*outside.shape, *[1] * (x.ndim - 2)), 0)
+def _zero_padding(x: Tensor, padding: Tensor) -> Tensor:
+    """Set x (B, T, ...) to zero where `padding` bool (B, T) is True, in place."""
+    return x.masked_fill_(padding.view(*padding.shape, *[1] * (x.ndim - 2)), 0)

@@ -1,4 +1,9 @@
-"""Host values on a device, without making the device wait for the host or the host for the device."""
+"""Copies between the CPU and a GPU that make neither of them wait for the other.
+
+CUDA runs asynchronously: Python only queues the work. A plain copy from ordinary memory, and every
+look at a value on the GPU, first waits until all queued work is done. The GPU then idles while
+Python queues the next work. The functions here avoid these waits.
+"""
 
 import functools
 from collections.abc import Sequence
@@ -9,10 +14,10 @@ from torch import Tensor
 
 
 def on_device(values: np.ndarray | Tensor, device: torch.device) -> Tensor:
-    """An array or tensor of the host on the device; on the CPU it shares its memory.
+    """Copy an array or a tensor from the CPU to the device, without waiting.
 
-    To CUDA it goes through page-locked memory: a plain copy from ordinary memory would wait until
-    all work that was launched before is done.
+    A copy to CUDA goes through page-locked memory. On the CPU nothing is copied: the result shares
+    the memory of `values`.
     """
     tensor = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
     return (
@@ -23,35 +28,41 @@ def on_device(values: np.ndarray | Tensor, device: torch.device) -> Tensor:
 
 
 @functools.lru_cache(maxsize=256)
-def constant(values: tuple, device: torch.device) -> Tensor:
-    """A tensor of fixed values, copied to the device once: `tensor.new_tensor([...])` waits for it
-    each time."""
-    # What is first asked for in evaluation is used in training, too
+def cached_constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """A tensor of fixed values, copied to the device only once.
+
+    `tensor.new_tensor([...])` would copy the values, and wait, at every call.
+    """
+    # The first call may be inside inference mode, but training uses the cached tensor, too.
     with torch.inference_mode(False):
         return torch.tensor(values, device=device)
 
 
 class HostCopies:
-    """Host copies of tensors, begun now and read later.
+    """Copies of tensors in the CPU's memory. The constructor starts the copies, `read` waits for
+    them.
 
-    Asked for right away, a value on a CUDA device makes the host wait until everything launched so
-    far is done, and the device then waits for the host to launch more. Read an update later it has
-    long been there. On the CPU the tensors themselves are kept: they must not be changed in place.
-    Tensors that are not on the CPU are all on one device.
+    Example: the losses of an update are copied while the next update runs, and are printed after
+    it. By then the copies are done, and nothing waits.
     """
 
     def __init__(self, tensors: Sequence[Tensor]):
-        # From CUDA: page-locked
+        """Start to copy the tensors.
+
+        All tensors that are on a GPU must be on the same one. A tensor that is on the CPU is kept
+        itself, not a copy: do not change it in place before `read`.
+        """
+        # PyTorch makes a non-blocking copy from CUDA in page-locked memory.
         self._copies = [tensor.detach().to("cpu", non_blocking=True) for tensor in tensors]
-        self._copied = None
-        if on_cuda := [tensor.device for tensor in tensors if tensor.is_cuda]:
-            self._copied = torch.cuda.Event()
-            # Of the tensors' device, which need not be the current one: elsewhere it would be
-            # reached at once.
-            self._copied.record(torch.cuda.current_stream(on_cuda[0]))
+        self._copied: torch.cuda.Event | None = None
+        if cuda_devices := [tensor.device for tensor in tensors if tensor.is_cuda]:
+            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            # Name the stream of the tensors' device: it need not be the current device, and the
+            # current stream of another device would report at once that the copies are done.
+            self._copied.record(torch.cuda.current_stream(cuda_devices[0]))
 
     def read(self) -> list[Tensor]:
-        """The tensors on the CPU; waits for the copies alone, not for what was launched after them."""
+        """The tensors on the CPU. Waits for the copies only, not for work that was queued later."""
         if self._copied is not None:
             self._copied.synchronize()
         return self._copies

@@ -1,13 +1,20 @@
-"""Landmarks to the 6516-dim features of the teacher, batched, on the device the landmarks are on.
+"""Turn landmarks into the 6516-dim features of the teacher, in batches, on their device.
 
-Three steps, before the last of which augmentation acts on geometry:
+    stored landmarks     image fractions, zeros where a part was not detected      (B, T, 543, 3)
+    body_coordinates     gaps bridged; origin between the shoulders, unit the
+                         shoulder width                                            (B, T, 543, 3)
+    mirror_left_handed   sentences in which the left hand leads are mirrored       (B, T, 543, 3)
+    feature_blocks       position | velocity | acceleration | relative position    (B, T, 6516)
 
-    body_coordinates   image fractions -> gaps bridged, shoulder-centred, in shoulder widths      (B, T, 543, 3)
-    right_handed       -> the mirror image, where the left hand leads                               (B, T, 543, 3)
-    feature_blocks     -> position | velocity | acceleration | position relative to the part's root   (B, T, 6516)
+`normalize_landmarks` does the second and third step, `compute_features` all of them. The
+augmentation changes the geometry before `feature_blocks`.
 
-With the `layout` of some landmarks the same is done for these K alone: (B, T, K, 3) ->
-(B, T, 12 K), the same values.
+B is the number of sentences, T the number of frames of the longest one. `detected` has a column
+for each part: pose, face, left hand, right hand. Two arguments recur:
+
+    selection   a `LandmarkSelection`: work on its K landmarks only. The values are the same; the
+                shapes are (B, T, K, 3) and (B, T, 12 K). The default is all 543 landmarks.
+    causal      for streaming recognition: the coordinates of a frame depend on no later frame.
 """
 
 from typing import NamedTuple
@@ -15,41 +22,59 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from data.device_transfer import constant
-from data.landmarks import MIRRORED_PARTS, PARTS, WHOLE, Layout
+from data.device_transfer import cached_constant
+from data.landmarks import ALL_LANDMARKS, MIRRORED_PARTS, PARTS, LandmarkSelection
 
-HIPS = 2.0  # shoulder widths below the shoulders, about
-CLEARLY_HIGHER = 0.25  # shoulder widths between the wrists' mean heights
-MIN_SHOULDER_WIDTH = 0.02  # image heights: a body seen from the side must not blow up the scale
+HIPS_Y = 2.0  # shoulder widths from the shoulders down to the hips, roughly
+# Shoulder widths by which the left wrist must be higher, on average, for the left hand to lead
+LEADING_HAND_MARGIN = 0.25
+# Image heights. A signer seen from the side has narrow shoulders; division by a smaller width would
+# blow up the coordinates.
+MIN_SHOULDER_WIDTH = 0.02
 
 
 def frame_mask(lengths: Tensor, frames: int) -> Tensor:
-    """bool (B, frames): True where the frame belongs to the sentence. lengths: int (B,)."""
+    """Which frames of a padded batch belong to a sentence.
+
+    lengths: int (B,), frames of each sentence. Returns bool (B, frames), False in the padding.
+    """
     return torch.arange(frames, device=lengths.device) < lengths[:, None]
 
 
-def take_frames(x: Tensor, index: Tensor) -> Tensor:
-    """Rows `index` int64 (B, S) along time of x (B, T, ...), giving (B, S, ...)."""
-    return _take_rows(x, _rows_of(index, x.shape[1]))
+def gather_frames(x: Tensor, index: Tensor) -> Tensor:
+    """Pick frames of each sentence: result[b, s] = x[b, index[b, s]].
+
+    x: (B, T, ...). index: int64 (B, S), 0 to T - 1. Returns (B, S, ...).
+    """
+    return _gather_rows(x, _batch_rows(index, x.shape[1]))
 
 
-def _rows_of(index: Tensor, frames: int) -> Tensor:
-    """Frames `index` int64 (B, ...) of each of B sentences of `frames` frames, counted over all of
-    them."""
-    # Its shape: len is not traced
+def _batch_rows(index: Tensor, frames: int) -> Tensor:
+    """Row numbers in a batch whose sentences lie one after the other.
+
+    index: int64 (B, ...), frame numbers in each of B sentences of `frames` frames. Returns the same
+    shape: b * frames + index[b].
+    """
+    # index.shape[0], not len(index): the ONNX export traces the shape only
     start = torch.arange(index.shape[0], device=index.device) * frames
     return index + start.view(-1, *[1] * (index.ndim - 1))
 
 
-def _take_rows(x: Tensor, rows: Tensor) -> Tensor:
-    """Frames `rows` int64 (B, S), counted over all sentences, of x (B, T, ...), giving (B, S, ...)."""
+def _gather_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """x: (B, T, ...); rows: int64 (B, S), row numbers as of `_batch_rows`. Returns (B, S, ...)."""
     return x.flatten(0, 1).index_select(0, rows.reshape(-1)).view(*rows.shape, *x.shape[2:])
 
 
-class _Bridges(NamedTuple):
-    """How each frame of each part is filled, all (P, B, T): from the seen frames `before` and
-    `after` it (int64, counted over all sentences; of a stream the first alone), `weight` of the
-    second (float32), and `absent` where nothing was seen."""
+class _GapBridges(NamedTuple):
+    """From which frames each frame of each part is filled. All tensors are (P, B, T).
+
+    before: int64, row number (see `_batch_rows`) of the last detected frame up to this one; of the
+        next one if there is none.
+    after: int64, row number of the next detected frame from this one on; of the last one if there
+        is none. None if causal.
+    weight: float32, the weight of `after`, 0 to 1. None if causal.
+    absent: bool, True where the part has no detected frame to fill from.
+    """
 
     before: Tensor
     after: Tensor | None
@@ -57,42 +82,45 @@ class _Bridges(NamedTuple):
     absent: Tensor
 
     def fill(self, x: Tensor, part: int) -> Tensor:
-        """x (B, T, N, 3) of one part without its gaps; zeros where it is absent."""
-        filled = _take_rows(x, self.before[part])
-        if self.after is not None:
+        """x: (B, T, N, 3), one part. Returns it without gaps; zeros where the part is absent."""
+        filled = _gather_rows(x, self.before[part])
+        if self.after is not None and self.weight is not None:
             filled = torch.lerp(
-                filled, _take_rows(x, self.after[part]), self.weight[part, :, :, None, None]
+                filled, _gather_rows(x, self.after[part]), self.weight[part, :, :, None, None]
             )
         return filled.masked_fill(self.absent[part, :, :, None, None], 0)
 
 
-def _bridges(seen: Tensor, causal: bool) -> _Bridges:
-    """Linear interpolation over time where `seen` bool (B, T, P) is False, held before the first
-    and after the last seen frame.
+def _gap_bridges(seen: Tensor, causal: bool) -> _GapBridges:
+    """Find the frames to interpolate between where a part was not detected.
 
-    `causal`, what a stream can do: the last seen frame is held. A sort, as ONNX knows no running
-    maximum.
+    seen: bool (B, T, P). A frame between two detected frames is interpolated linearly in time. A
+    frame before the first or after the last detected frame holds that frame. If `causal`, every
+    frame holds the last detected frame.
     """
     seen = seen.transpose(1, 2)
     frames = seen.shape[2]
     time = torch.arange(frames, device=seen.device).expand(seen.shape)
-    ranked = torch.where(seen, time, time + frames).sort(2).values  # the seen frames come first
+    # The times of the detected frames first. A sort, because ONNX has no running maximum.
+    ranked = torch.where(seen, time, time + frames).sort(2).values
     none = torch.zeros_like(ranked[..., :1])
     ranked = torch.cat([none - 1, ranked, none + 2 * frames], dim=2)
-    count = seen.long().cumsum(2)  # seen frames up to this one
-    # The nearest one at or before each frame, -1 where there is none
-    before = ranked.gather(2, count)
+    count = seen.long().cumsum(2)  # detected frames up to this one, this one included
+    before = ranked.gather(2, count)  # the last detected frame up to this one, or -1
     if causal:
-        rows = _rows_of(before.clamp(min=0), frames).transpose(0, 1)
-        return _Bridges(rows, None, None, (before < 0).transpose(0, 1))
-    after = ranked.gather(2, count - seen.long() + 1)  # at or after it, or at least `frames`
+        rows = _batch_rows(before.clamp(min=0), frames).transpose(0, 1)
+        return _GapBridges(rows, None, None, (before < 0).transpose(0, 1))
+    # The next detected frame from this one on, or `frames` and more
+    after = ranked.gather(2, count - seen.long() + 1)
     has_before, has_after = before >= 0, after < frames
     before, after = torch.where(has_before, before, after), torch.where(has_after, after, before)
     absent = ~(has_before | has_after)
     before, after = before.masked_fill(absent, 0), after.masked_fill(absent, 0)
     weight = ((time - before) / (after - before).clamp(min=1)).float()
-    rows = [_rows_of(place, frames).transpose(0, 1).contiguous() for place in (before, after)]
-    return _Bridges(*rows, weight.transpose(0, 1), absent.transpose(0, 1))
+    before_rows, after_rows = (
+        _batch_rows(index, frames).transpose(0, 1).contiguous() for index in (before, after)
+    )
+    return _GapBridges(before_rows, after_rows, weight.transpose(0, 1), absent.transpose(0, 1))
 
 
 def bridge_gaps(
@@ -100,36 +128,44 @@ def bridge_gaps(
     detected: Tensor,
     lengths: Tensor,
     causal: bool = False,
-    layout: Layout = WHOLE,
+    selection: LandmarkSelection = ALL_LANDMARKS,
 ) -> Tensor:
-    """Fill the frames in which a part was not detected; frames behind the sentence's end hold its
-    last frame.
+    """Fill the frames in which a part was not detected.
 
-    landmarks float (B, T, 543, 3), detected bool (B, T, 4), lengths int (B,) -> (B, T, 543, 3). The
-    pose is interpolated in time. Hands and face are interpolated relative to their pose anchor
-    (wrist, nose) and put back onto it, so that a lost hand still goes where the arm goes; one never
-    seen in the sentence sits in its anchor. `causal` holds the last seen frame instead of
-    interpolating towards the next one.
+    The detector loses fast or covered hands for some frames. Zeros there would look like sudden
+    jumps. The pose is interpolated in time. Face and hands are interpolated relative to a landmark
+    of the pose, their anchor (nose, wrists), so that a lost hand still follows its arm. A hand that
+    is not detected in the whole sentence lies in its wrist.
+
+    Args:
+        landmarks: float (B, T, 543, 3).
+        detected: bool (B, T, 4).
+        lengths: int (B,).
+        causal: hold the last detected frame instead of interpolating towards the next one.
+        selection: the landmarks that `landmarks` holds.
+
+    Returns float (B, T, 543, 3). Frames after the end of a sentence hold its last frame.
     """
     seen = detected & frame_mask(lengths, landmarks.shape[1])[..., None]
-    # A frame without a pose has no anchor to measure a part from: there it counts as not seen, too.
-    bridges = _bridges(seen & seen[..., :1], causal)
-    parts = {"pose": bridges.fill(landmarks[:, :, layout.part_slices["pose"]], PARTS.index("pose"))}
-    for part, anchor in layout.part_anchors.items():
-        # z of hands and face is measured from their own root, so only x and y follow the anchor.
-        origin = parts["pose"][:, :, anchor : anchor + 1] * constant(
+    # Without a pose there is no anchor, so a part counts as detected only where the pose is, too.
+    bridges = _gap_bridges(seen & seen[..., :1], causal)
+    pose = landmarks[:, :, selection.part_slices["pose"]]
+    parts = {"pose": bridges.fill(pose, PARTS.index("pose"))}
+    for part, anchor in selection.part_anchors.items():
+        # Only x and y follow the anchor: z of face and hands is measured from their own root.
+        origin = parts["pose"][:, :, anchor : anchor + 1] * cached_constant(
             (1.0, 1.0, 0.0), landmarks.device
         )
-        parts[part] = (
-            bridges.fill(landmarks[:, :, layout.part_slices[part]] - origin, PARTS.index(part))
-            + origin
-        )
+        offsets = landmarks[:, :, selection.part_slices[part]] - origin
+        parts[part] = bridges.fill(offsets, PARTS.index(part)) + origin
     return torch.cat([parts[part] for part in PARTS], dim=2)
 
 
 def _median(x: Tensor, known: Tensor) -> Tensor:
-    """The (lower) median of each row over its known values, 1 where none is known: x (B, T), known
-    bool (B, T) -> (B,)."""
+    """The median of the known values of each row; the lower one of two; 1 where none is known.
+
+    x: (B, T), known: bool (B, T). Returns (B,).
+    """
     count = known.long().sum(1, keepdim=True)
     middle = (count - 1).clamp(min=0) // 2
     median = x.masked_fill(~known, torch.inf).sort(1).values.gather(1, middle)
@@ -137,8 +173,10 @@ def _median(x: Tensor, known: Tensor) -> Tensor:
 
 
 def _running_mean(x: Tensor, known: Tensor) -> Tensor:
-    """The mean over the known values up to each column, 1 where none is known yet: x (B, T), known
-    bool (B, T) -> (B, T)."""
+    """The mean of the known values up to each column; 1 where none is known yet.
+
+    x: (B, T), known: bool (B, T). Returns (B, T).
+    """
     count = known.to(x.dtype).cumsum(1)
     return torch.where(
         count > 0, x.masked_fill(~known, 0).cumsum(1) / count.clamp(min=1), torch.ones_like(x)
@@ -151,101 +189,154 @@ def body_coordinates(
     lengths: Tensor,
     aspect_ratio: float,
     causal: bool = False,
-    layout: Layout = WHOLE,
+    selection: LandmarkSelection = ALL_LANDMARKS,
 ) -> Tensor:
-    """Landmarks in the signer's own frame: origin between the shoulders, unit the shoulder width,
-    aspect corrected.
+    """Landmarks relative to the signer's body, with gaps bridged.
 
-    landmarks float (B, T, 543, 3) as stored (x, y image fractions; z fractions of the width);
-    detected bool (B, T, 4); lengths int (B,); aspect_ratio width / height. Returns float32
-    (B, T, 543, 3), gaps bridged; frames past a sentence's end hold its last frame. The unit is the
-    median over the sentence, robust against single bad frames; z is measured from the shoulders for
-    the pose and stays measured from their own roots for hands and face. `causal`, for streaming: no
-    frame depends on a later one; gaps hold what was last seen and the unit is the mean over the
-    frames so far.
+    The origin is the middle between the shoulders and the unit is the shoulder width. The result
+    does not depend on where the signer stands in the image, on the distance to the camera, or on
+    the aspect ratio of the image. The shoulder width is the median over the sentence, so single bad
+    frames do not change it; if `causal`, it is the mean over the frames so far. z of the pose is
+    measured from the shoulders; z of face and hands stays measured from their own roots.
+
+    Args:
+        landmarks: float (B, T, 543, 3) as stored: x and y in fractions of the image, z in fractions
+            of the image's width.
+        detected: bool (B, T, 4).
+        lengths: int (B,).
+        aspect_ratio: image width / height.
+        causal: no frame depends on a later one; see also `bridge_gaps`.
+        selection: the landmarks that `landmarks` holds.
+
+    Returns float32 (B, T, 543, 3) in shoulder widths. Frames after the end of a sentence hold its
+    last frame.
     """
-    landmarks = landmarks.float() * constant((aspect_ratio, 1.0, aspect_ratio), landmarks.device)
-    body = bridge_gaps(landmarks, detected, lengths, causal, layout)
-    left, right = body[:, :, layout.left_shoulder], body[:, :, layout.right_shoulder]
+    landmarks = landmarks.float() * cached_constant(
+        (aspect_ratio, 1.0, aspect_ratio), landmarks.device
+    )  # in image heights
+    body = bridge_gaps(landmarks, detected, lengths, causal, selection)
+    left, right = body[:, :, selection.left_shoulder], body[:, :, selection.right_shoulder]
     width = torch.linalg.vector_norm((left - right)[..., :2], dim=-1)  # (B, T)
     known = frame_mask(lengths, body.shape[1]) & detected[..., PARTS.index("pose")]
     unit = _running_mean(width, known) if causal else _median(width, known)[:, None]
     centre = ((left + right) / 2)[:, :, None]  # (B, T, 1, 3)
-    moved = [body[:, :, layout.part_slices["pose"]] - centre]
-    moved.append(
-        body[:, :, layout.part_slices["face"].start :]
-        - centre * constant((1.0, 1.0, 0.0), centre.device)
+    pose = body[:, :, selection.part_slices["pose"]] - centre
+    # Face and hands come after the pose. Their z has its own root.
+    others = body[:, :, selection.part_slices["face"].start :] - centre * cached_constant(
+        (1.0, 1.0, 0.0), centre.device
     )
-    return torch.cat(moved, dim=2) / unit.clamp(min=MIN_SHOULDER_WIDTH)[:, :, None, None]
+    return torch.cat([pose, others], dim=2) / unit.clamp(min=MIN_SHOULDER_WIDTH)[:, :, None, None]
 
 
-def left_hand_leads(body: Tensor, lengths: Tensor, layout: Layout = WHOLE) -> Tensor:
-    """bool (B,): the left wrist is held clearly higher and moves more than the right one, on
-    average over the sentence.
+def left_hand_leads(
+    body: Tensor, lengths: Tensor, selection: LandmarkSelection = ALL_LANDMARKS
+) -> Tensor:
+    """Whether the left hand is the dominant hand of each sentence.
 
-    body (B, T, 543, 3) as of `body_coordinates`. Finds left-handed signers and mirrored cameras; a
-    right-handed sentence is seldom taken for one, because both must hold.
+    It is when, on average over the sentence, the left wrist is clearly higher than the right one
+    and also moves more. This finds left-handed signers and mirrored cameras. Both conditions must
+    hold, so a right-handed sentence is seldom mistaken for a left-handed one.
+
+    Args:
+        body: float (B, T, 543, 3), the result of `body_coordinates`.
+        lengths: int (B,).
+        selection: the landmarks that `body` holds.
+
+    Returns bool (B,).
     """
     inside = frame_mask(lengths, body.shape[1])
-    raised, moved = [], []
-    for wrist in (layout.left_wrist, layout.right_wrist):
+    height, movement = [], []  # of the left and the right wrist, summed over the frames
+    for wrist in (selection.left_wrist, selection.right_wrist):
         path = body[:, :, wrist, :2]
-        above_hips = (HIPS - path[..., 1]).clamp(min=0)
-        raised.append((above_hips * inside).sum(1))
-        # Frames past the end hold the last one: nothing moves there.
-        moved.append(torch.linalg.vector_norm(path[:, 1:] - path[:, :-1], dim=-1).sum(1))
-    return (raised[0] - raised[1] > CLEARLY_HIGHER * lengths) & (moved[0] > moved[1])
+        above_hips = (HIPS_Y - path[..., 1]).clamp(min=0)
+        height.append((above_hips * inside).sum(1))
+        # Frames after the end hold the last frame, so they add no movement.
+        movement.append(torch.linalg.vector_norm(path[:, 1:] - path[:, :-1], dim=-1).sum(1))
+    higher = height[0] - height[1] > LEADING_HAND_MARGIN * lengths
+    return higher & (movement[0] > movement[1])
 
 
-def readable_at_once(x: Tensor) -> bool:
-    """Whether a value can be looked at without waiting for a device, and without fixing it in an
-    exported graph."""
-    return x.device.type == "cpu" and not torch.jit.is_tracing()
+def can_branch_on(x: Tensor) -> bool:
+    """Whether Python code may branch on the values of a tensor.
 
-
-def right_handed(
-    body: Tensor, detected: Tensor, lengths: Tensor, layout: Layout = WHOLE
-) -> tuple[Tensor, Tensor]:
-    """body (B, T, 543, 3) and detected (B, T, 4) with sentences in which the left hand leads
-    mirrored.
-
-    A gloss is then signed by the same hand whoever signs it and however the camera was set.
+    False on a GPU, where looking at a value waits for all queued work. False while a graph is
+    traced for export, because the trace would keep one branch only.
     """
-    flip = left_hand_leads(body, lengths, layout)[:, None, None]
-    # The usual case; another device would be waited for, and an exported graph must be able to do
-    # both.
-    if readable_at_once(flip) and not flip.any():
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return x.device.type == "cpu" and not tracing
+
+
+def mirror_left_handed(
+    body: Tensor,
+    detected: Tensor,
+    lengths: Tensor,
+    selection: LandmarkSelection = ALL_LANDMARKS,
+) -> tuple[Tensor, Tensor]:
+    """Mirror the sentences in which the left hand leads; leave the others unchanged.
+
+    A gloss is then always signed by the same hand, also by left-handed signers and with a mirrored
+    camera.
+
+    Args:
+        body: float (B, T, 543, 3), the result of `body_coordinates`.
+        detected: bool (B, T, 4).
+        lengths: int (B,).
+        selection: the landmarks that `body` holds.
+
+    Returns body and detected, in the same shapes.
+    """
+    flip = left_hand_leads(body, lengths, selection)[:, None, None]
+    # Usually no sentence is left-handed. Skip the work where it is cheap to find out.
+    if can_branch_on(flip) and not flip.any():
         return body, detected
-    mirrored = body.index_select(2, constant(layout.mirrored, body.device))
-    mirrored = mirrored * constant((-1.0, 1.0, 1.0), body.device)
+    mirrored = body.index_select(2, cached_constant(selection.mirrored, body.device))
+    mirrored = mirrored * cached_constant((-1.0, 1.0, 1.0), body.device)
+    mirrored_detected = detected.index_select(2, cached_constant(MIRRORED_PARTS, detected.device))
     # Not torch.where: onnxruntime has none for bools.
-    detected_there = detected.index_select(2, constant(MIRRORED_PARTS, detected.device))
-    detected = (flip & detected_there) | (~flip & detected)
+    detected = (flip & mirrored_detected) | (~flip & detected)
     return torch.where(flip[..., None], mirrored, body), detected
 
 
-def sentence_body(
+def normalize_landmarks(
     landmarks: Tensor,
     detected: Tensor,
     lengths: Tensor,
     aspect_ratio: float,
     causal: bool = False,
-    layout: Layout = WHOLE,
+    selection: LandmarkSelection = ALL_LANDMARKS,
 ) -> tuple[Tensor, Tensor]:
-    """`body_coordinates`, then `right_handed`, unless `causal`: which hand leads is known at the
-    end only."""
-    body = body_coordinates(landmarks, detected, lengths, aspect_ratio, causal, layout)
-    return (body, detected) if causal else right_handed(body, detected, lengths, layout)
+    """`body_coordinates`, then `mirror_left_handed`.
+
+    Nothing is mirrored if `causal`: which hand leads is known only at the end of the sentence.
+
+    The arguments are those of `body_coordinates`. Returns body float32 (B, T, 543, 3) in shoulder
+    widths and detected bool (B, T, 4).
+    """
+    body = body_coordinates(landmarks, detected, lengths, aspect_ratio, causal, selection)
+    return (body, detected) if causal else mirror_left_handed(body, detected, lengths, selection)
 
 
-def feature_blocks(body: Tensor, lengths: Tensor, layout: Layout = WHOLE) -> Tensor:
-    """The four blocks of 1629: position, velocity, acceleration, position relative to the part's
-    root.
+def feature_blocks(
+    body: Tensor, lengths: Tensor, selection: LandmarkSelection = ALL_LANDMARKS
+) -> Tensor:
+    """The four blocks of 1629 features from body coordinates.
 
-    body float (B, T, 543, 3), whose frames past a sentence's end hold its last frame ->
-    (B, T, 6516), zeros past the end. Velocity is the central difference (p[t+1] - p[t-1]) / 2,
-    acceleration p[t+1] - 2 p[t] + p[t-1], both per frame, with the first and the last frame
-    repeated outward.
+        position       the coordinates themselves
+        velocity       (p[t+1] - p[t-1]) / 2, shoulder widths per frame
+        acceleration   p[t+1] - 2 p[t] + p[t-1], shoulder widths per frame and frame
+        relative       the coordinates relative to the root of the part: nose, middle of the eyes,
+                       or wrist
+
+    The first and the last frame of a sentence count as their own neighbours.
+
+    Args:
+        body: float (B, T, 543, 3) in shoulder widths; frames after the end of a sentence must hold
+            its last frame.
+        lengths: int (B,).
+        selection: the landmarks that `body` holds.
+
+    Returns (B, T, 6516), zeros after the end of a sentence. Each block is in landmark order: x, y
+    and z of landmark 0, then of landmark 1, and so on.
     """
     batch, frames = body.shape[:2]
     following = torch.cat([body[:, 1:], body[:, -1:]], dim=1)
@@ -253,8 +344,8 @@ def feature_blocks(body: Tensor, lengths: Tensor, layout: Layout = WHOLE) -> Ten
     velocity = (following - preceding) * 0.5
     acceleration = following + preceding - 2 * body
     relative = [
-        body[:, :, layout.part_slices[part]] - body[:, :, root : root + 1]
-        for part, root in layout.part_roots.items()
+        body[:, :, selection.part_slices[part]] - body[:, :, root : root + 1]
+        for part, root in selection.part_roots.items()
     ]
     blocks = (
         torch.cat([body, velocity, acceleration, *relative], dim=2)
@@ -266,8 +357,10 @@ def feature_blocks(body: Tensor, lengths: Tensor, layout: Layout = WHOLE) -> Ten
 def compute_features(
     landmarks: Tensor, detected: Tensor, lengths: Tensor, aspect_ratio: float, causal: bool = False
 ) -> Tensor:
-    """Stored landmarks to features without augmentation: (B, T, 543, 3) -> float32 (B, T, 6516),
-    zeros past the end."""
-    return feature_blocks(
-        sentence_body(landmarks, detected, lengths, aspect_ratio, causal)[0], lengths
-    )
+    """The features of stored landmarks, without augmentation.
+
+    The arguments are those of `body_coordinates`. Returns float32 (B, T, 6516), zeros after the end
+    of a sentence.
+    """
+    body, _ = normalize_landmarks(landmarks, detected, lengths, aspect_ratio, causal)
+    return feature_blocks(body, lengths)

@@ -1,8 +1,8 @@
-"""Keyed randomness: every draw comes from (seed, names), never from how many draws were made before
-it.
+"""Keyed randomness: a generator is made from names, e.g. (seed, epoch, sentence id).
 
-Order and augmentation of an epoch therefore do not depend on workers, on the device, or on where a
-run was interrupted.
+A draw never depends on how many numbers were drawn before it. The order and the augmentation of an
+epoch are therefore the same on every device and with any number of workers, and also after an
+interruption.
 """
 
 import hashlib
@@ -11,11 +11,11 @@ import numpy as np
 
 
 def key(*names: int | str) -> int:
-    """A 64-bit key of the given names, the same in every process and on every machine."""
+    """A 64-bit key made from the names, the same in every process and on every machine."""
     text = "\x1f".join(str(name) for name in names)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def generator(*names: int | str) -> np.random.Generator:
-    """A numpy generator of its own for the given names, e.g. `generator(seed, epoch, sentence_id)`."""
+    """A new numpy generator for the names, e.g. `generator(seed, epoch, sentence_id)`."""
     return np.random.Generator(np.random.Philox(key=key(*names)))

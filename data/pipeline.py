@@ -1,7 +1,11 @@
-"""From sentences on disk to features on the device, with augmentation or without."""
+"""From sentences on disk to batches of features on the device, with or without augmentation.
+
+A background thread reads the next batches while the device works on the current one. With
+`keep_resident` the landmarks stay on the device, and nothing is read during training.
+"""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,20 +15,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.augmentation import Augmenter, Draw, draw, hide
+from data.augmentation import AugmentationDraw, Augmenter, draw_augmentation, hide_parts
 from data.augmentation_config import AugmentationConfig
 from data.batching import LandmarkBatch, load_batch, plan_evaluation
 from data.corpus import Split
 from data.ctc_lengths import min_frames
 from data.ctc_targets import PreparedSplit
-from data.device_cache import SHARE_OF_FREE, CachedBatch, CachedSplit, cached_bytes
-from data.features import feature_blocks, sentence_body
-from data.landmarks import NUM_FEATURES, PARTS, WHOLE, Layout
+from data.device_cache import MAX_SHARE_OF_FREE_MEMORY, CachedBatch, CachedSplit, cached_bytes
+from data.features import feature_blocks, normalize_landmarks
+from data.landmarks import ALL_LANDMARKS, NUM_FEATURES, PARTS, LandmarkSelection
+
+READ_AHEAD = 2  # batches that the thread prepares in advance; 0 prepares each one when it is needed
+_STATISTICS_FRAMES = 200_000
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """What is done in it on the CPU is done by one thread."""
+    """Run the CPU work of the `with` block in one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -33,34 +41,38 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-READ_AHEAD = 2  # batches; 0 reads each one when it is asked for
-_STATISTICS_FRAMES = 200_000
-T = TypeVar("T")
-
-
 @dataclass
 class FeatureBatch:
-    """features float32 (B, T, 6516), or (B, T, 12 K) of the pipeline's layout; detected bool
-    (B, T, 4); lengths int64 (B,), on the device; indices into the split; frames: number of frames
-    inside the sentences, known on the host; whole: the indices of the batch over all processes of
-    the run, where these are one process's share of it."""
+    """A batch of features on the device.
+
+    features: float32 (B, T, 6516), or (B, T, 12 K) for the K landmarks of a selection.
+    detected: bool (B, T, 4).
+    lengths: int64 (B,), frames of each sentence.
+    indices: int (B,), the sentences' indices in the split, on the CPU.
+    frames: sum of the lengths, known on the CPU without waiting for the device.
+    global_indices: the indices of the batch over all ranks, if this is the share of one rank;
+        otherwise the same as `indices`.
+    """
 
     features: Tensor
     detected: Tensor
     lengths: Tensor
     indices: np.ndarray
     frames: int
-    whole: np.ndarray | None = field(default=None, kw_only=True)
+    global_indices: np.ndarray = field(default=None, kw_only=True)  # type: ignore[assignment]
 
-    def __post_init__(self):
-        if self.whole is None:
-            self.whole = self.indices
+    def __post_init__(self) -> None:
+        if self.global_indices is None:
+            self.global_indices = self.indices
 
 
-def empty_share(device: torch.device, layout: Layout) -> FeatureBatch:
-    """The share of a process that no sentence of a batch falls to: one row of a frame that belongs
-    to no sentence, with which it can take part in what the processes compute together."""
-    features = torch.zeros(1, 1, len(layout.whole_columns), device=device)
+def placeholder_batch(device: torch.device, selection: LandmarkSelection) -> FeatureBatch:
+    """A batch for a rank that gets no sentence of a small batch.
+
+    It has one row with one frame that belongs to no sentence. With it the rank can take part in the
+    computations that all ranks do together.
+    """
+    features = torch.zeros(1, 1, len(selection.full_columns), device=device)
     detected = torch.zeros(1, 1, len(PARTS), dtype=torch.bool, device=device)
     return FeatureBatch(
         features,
@@ -72,48 +84,63 @@ def empty_share(device: torch.device, layout: Layout) -> FeatureBatch:
 
 
 class FeaturePipeline:
-    """Makes the batches of one corpus on one device. causal: features of a stream, see
-    `body_coordinates`; layout: features of some landmarks alone, which a model then has to
-    `set_input_layout`."""
+    """Makes the feature batches of a corpus on one device.
+
+    resident: the splits whose landmarks stay on the device.
+    """
 
     def __init__(
         self,
         aspect_ratio: float,
         device: torch.device,
         causal: bool = False,
-        layout: Layout = WHOLE,
+        selection: LandmarkSelection = ALL_LANDMARKS,
     ):
-        self.aspect_ratio, self.device, self.causal, self.layout = (
-            aspect_ratio,
-            device,
-            causal,
-            layout,
-        )
+        """
+        Args:
+            aspect_ratio: image width / height of the corpus.
+            device: where the features are computed.
+            causal: compute them for streaming recognition, see `body_coordinates`.
+            selection: compute the features of these landmarks only. The model must be set to
+                the same selection.
+        """
+        self.aspect_ratio, self.device = aspect_ratio, device
+        self.causal, self.selection = causal, selection
         self._augmenter: Augmenter | None = None
         self.resident: list[CachedSplit] = []
 
     def keep_resident(self, splits: Sequence[Split]) -> str:
-        """Bring the splits' landmarks onto a CUDA device, if they take at most half of its free
-        memory; says where they are."""
-        size = cached_bytes(splits, self.layout) / 1e9
-        if self.device.type != "cuda":  # the page cache is the memory that is computed in
-            return f"landmarks mapped, {size:.2f} GB of them read"
+        """Copy the landmarks of the splits to a GPU if they need at most half of its free memory.
+
+        Returns a line for the log that tells where the landmarks are.
+        """
+        size = cached_bytes(splits, self.selection) / 1e9
+        if self.device.type != "cuda":  # mapped files are already in the memory of the CPU
+            return f"landmarks memory-mapped, {size:.2f} GB of them used"
         free = torch.cuda.mem_get_info(self.device)[0] / 1e9
-        if size > SHARE_OF_FREE * free:
-            return f"landmarks mapped ({size:.2f} GB are more than half of the {free:.1f} GB free on {self.device})"
+        if size > MAX_SHARE_OF_FREE_MEMORY * free:
+            return (
+                f"landmarks memory-mapped ({size:.2f} GB is more than half of the {free:.1f} GB "
+                f"free on {self.device})"
+            )
         try:
-            self.resident = [CachedSplit(split, self.device, self.layout) for split in splits]
-        except torch.OutOfMemoryError:  # another process has taken it meanwhile
-            return f"landmarks mapped ({size:.2f} GB of the {free:.1f} GB free on {self.device} could not be had)"
+            self.resident = [CachedSplit(split, self.device, self.selection) for split in splits]
+        except torch.OutOfMemoryError:  # another process took the memory in the meantime
+            return (
+                f"landmarks memory-mapped ({size:.2f} GB of the {free:.1f} GB free on "
+                f"{self.device} could not be allocated)"
+            )
         return f"landmarks resident on {self.device}, {size:.2f} of {free:.1f} GB free"
 
-    def batches(self, split: Split, plan: Sequence[np.ndarray]) -> Iterator[FeatureBatch]:
-        """The plan's batches without augmentation."""
-        for reading in self._ahead(partial(self._read, split), plan):
-            batch = reading.to(self.device)
-            body, detected = self._body(batch, batch.detected)
+    def batches(
+        self, split: Split, plan: Sequence[np.ndarray]
+    ) -> Generator[FeatureBatch, None, None]:
+        """The batches of a plan, without augmentation. plan: the indices of each batch."""
+        for loaded in self._prepare_ahead(partial(self._load, split), plan):
+            batch = loaded.to(self.device)
+            body, detected = self._normalize(batch, batch.detected)
             yield FeatureBatch(
-                feature_blocks(body, batch.lengths, self.layout),
+                feature_blocks(body, batch.lengths, self.selection),
                 detected,
                 batch.lengths,
                 batch.indices,
@@ -127,56 +154,72 @@ class FeaturePipeline:
         config: AugmentationConfig,
         seed: int,
         epoch: int,
-    ) -> Iterator[FeatureBatch]:
-        """The plan's batches, each sentence augmented as (seed, epoch, its id) says."""
+    ) -> Generator[FeatureBatch, None, None]:
+        """The batches of a plan, with augmentation.
+
+        Args:
+            prepared: the split and its targets.
+            plan: the indices of each batch.
+            config: ranges of the augmentation.
+            seed, epoch: together with the id of a sentence the key of its augmentation.
+        """
         if not config.enabled:
             yield from self.batches(prepared.split, plan)
             return
         if self._augmenter is None or self._augmenter.config != config:
-            self._augmenter = Augmenter(config, self.device, self.layout)
+            self._augmenter = Augmenter(config, self.device, self.selection)
 
-        def read_and_draw(indices: np.ndarray) -> tuple[LandmarkBatch | CachedBatch, list[Draw]]:
+        def load_and_draw(
+            indices: np.ndarray,
+        ) -> tuple[LandmarkBatch | CachedBatch, list[AugmentationDraw]]:
             sentences = [prepared.split.sentences[index] for index in indices]
             draws = [
-                draw(config, seed, epoch, s.id, s.frames, min_frames(s.glosses)) for s in sentences
+                draw_augmentation(config, seed, epoch, s.id, s.frames, min_frames(s.glosses))
+                for s in sentences
             ]
-            return self._read(prepared.split, indices), draws
+            return self._load(prepared.split, indices), draws
 
-        for reading, draws in self._ahead(read_and_draw, plan):
-            batch = reading.to(self.device)
-            body, seen = self._body(batch, hide(batch.detected, draws))
-            body, detected, lengths = self._augmenter(body, seen, draws)
-            frames = sum(len(one.times) for one in draws)
+        for loaded, draws in self._prepare_ahead(load_and_draw, plan):
+            batch = loaded.to(self.device)
+            body, detected = self._normalize(batch, hide_parts(batch.detected, draws))
+            body, detected, lengths = self._augmenter(body, detected, draws)
+            frames = sum(len(draw.times) for draw in draws)
             yield FeatureBatch(
-                feature_blocks(body, lengths, self.layout), detected, lengths, batch.indices, frames
+                feature_blocks(body, lengths, self.selection),
+                detected,
+                lengths,
+                batch.indices,
+                frames,
             )
 
-    def _body(self, batch: LandmarkBatch, detected: Tensor) -> tuple[Tensor, Tensor]:
-        return sentence_body(
-            batch.landmarks, detected, batch.lengths, self.aspect_ratio, self.causal, self.layout
+    def _normalize(self, batch: LandmarkBatch, detected: Tensor) -> tuple[Tensor, Tensor]:
+        return normalize_landmarks(
+            batch.landmarks, detected, batch.lengths, self.aspect_ratio, self.causal, self.selection
         )
 
-    def _read(self, split: Split, indices: np.ndarray) -> LandmarkBatch | CachedBatch:
-        """A batch that `.to(device)` brings onto the device."""
+    def _load(self, split: Split, indices: np.ndarray) -> LandmarkBatch | CachedBatch:
+        """A batch of landmarks; its method `to` gives it on the device."""
         for resident in self.resident:
             if resident.holds(split):
                 return resident.batch(split, indices)
-        batch = load_batch(split, indices, self.layout)
+        batch = load_batch(split, indices, self.selection)
         return batch.pinned() if self.device.type == "cuda" else batch
 
-    def _ahead(self, make: Callable[[np.ndarray], T], plan: Sequence[np.ndarray]) -> Iterator[T]:
-        """make(indices) of each batch of the plan, done a little ahead by a thread."""
+    def _prepare_ahead(
+        self, prepare: Callable[[np.ndarray], T], plan: Sequence[np.ndarray]
+    ) -> Iterator[T]:
+        """prepare(indices) of each batch of the plan; a thread works READ_AHEAD batches ahead."""
         if READ_AHEAD == 0:
-            yield from map(make, plan)
+            yield from map(prepare, plan)
             return
-        with ThreadPoolExecutor(1) as reader:
-            pending = [reader.submit(make, indices) for indices in plan[:READ_AHEAD]]
+        with ThreadPoolExecutor(1) as thread:
+            pending = [thread.submit(prepare, indices) for indices in plan[:READ_AHEAD]]
             try:
                 for following in [*plan[READ_AHEAD:], *[None] * min(READ_AHEAD, len(plan))]:
-                    made = pending.pop(0).result()
+                    prepared = pending.pop(0).result()
                     if following is not None:
-                        pending.append(reader.submit(make, following))
-                    yield made
+                        pending.append(thread.submit(prepare, following))
+                    yield prepared
             finally:
                 for future in pending:
                     future.cancel()
@@ -189,38 +232,41 @@ def feature_statistics(
     batch_size: int = 16,
     sentences: np.ndarray | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (6516,) float32 of the split's features, without augmentation,
-    over its frames.
+    """Mean and standard deviation of the features of a split, without augmentation.
 
-    sentences: indices of those that may be used (default: all). Of many, sentences spread evenly
-    over them are used, up to about `max_frames` frames. Features of landmarks that the pipeline
-    leaves out have mean 0 and deviation 1.
+    Args:
+        pipeline: computes the features.
+        split: the split.
+        max_frames: a larger split is sampled: every n-th sentence, about so many frames.
+        batch_size: sentences per batch.
+        sentences: int, the indices of the sentences that may be used; all by default.
+
+    Returns mean and standard deviation, float32 (6516,), over the frames. For landmarks outside the
+    pipeline's selection they are 0 and 1.
     """
     usable = np.arange(len(split)) if sentences is None else sentences
-    share = max(1, round(split.lengths[usable].sum() / max_frames))
-    with (
-        one_thread()
-        # Sums come out the same whatever the number of threads, and small kernels gain nothing from
-        # more
-    ):
-        return _mean_and_std(pipeline, split, usable[::share], batch_size)
+    step = max(1, round(split.lengths[usable].sum() / max_frames))
+    # The sums are then the same on every machine, and such small kernels gain nothing from threads.
+    with one_thread():
+        return _mean_and_std(pipeline, split, usable[::step], batch_size)
 
 
 def _mean_and_std(
     pipeline: FeaturePipeline, split: Split, chosen: np.ndarray, batch_size: int
 ) -> tuple[Tensor, Tensor]:
-    columns = torch.from_numpy(pipeline.layout.whole_columns)
+    columns = torch.from_numpy(pipeline.selection.full_columns)
     total = torch.zeros(len(columns), dtype=torch.float64, device=pipeline.device)
     squares = torch.zeros_like(total)
     frames = 0
     plan = [chosen[rows] for rows in plan_evaluation(split.lengths[chosen], batch_size)]
     for batch in pipeline.batches(split, plan):
-        flat = batch.features.flatten(0, 1)  # frames behind the end are zeros and add nothing
+        flat = batch.features.flatten(0, 1)  # the padding is zeros and adds nothing
         total += flat.sum(0, dtype=torch.float64)
         squares += (flat * flat).sum(0, dtype=torch.float64)
         frames += batch.frames
     mean = total / frames
     variance = (squares / frames - mean**2).clamp(min=0)
-    whole_mean, whole_std = torch.zeros(NUM_FEATURES), torch.ones(NUM_FEATURES)
-    whole_mean[columns], whole_std[columns] = mean.float().cpu(), variance.sqrt().float().cpu()
-    return whole_mean, whole_std
+    all_means, all_deviations = torch.zeros(NUM_FEATURES), torch.ones(NUM_FEATURES)
+    all_means[columns] = mean.float().cpu()
+    all_deviations[columns] = variance.sqrt().float().cpu()
+    return all_means, all_deviations

@@ -1,4 +1,4 @@
-"""Landmarks at one frame rate from landmarks at any other, one frame at a time."""
+"""Change the frame rate of landmarks, one frame at a time, as streaming recognition needs it."""
 
 from collections.abc import Iterator
 
@@ -6,48 +6,59 @@ import numpy as np
 
 from data.landmarks import PART_SLICES, PARTS
 
-SAME_RATE = 0.01  # rates that differ by less (29.97 and 30) are the same to the model
+# Relative difference of two frame rates that count as the same, e.g. 29.97 and 30
+SAME_RATE = 0.01
 
 
 class Resampler:
-    """Frames at given times in, frames at 0, 1/rate, 2/rate ... seconds out.
+    """Takes frames at any times and makes frames at 0, 1/rate, 2/rate ... seconds.
 
-    Between two frames a part that both of them have is interpolated linearly; else the nearer frame
-    is taken as it is.
+    A part is interpolated linearly between two frames if it was detected in both of them.
+    Otherwise the part of the nearer frame is used, detected or not.
     """
 
     def __init__(self, rate: float):
+        """rate: frames per second of the result."""
         self.rate = rate
-        self._due = 0  # frames that went out
-        self._before: tuple[float, np.ndarray, np.ndarray] | None = None
+        self._frames_made = 0
+        self._previous: tuple[float, np.ndarray, np.ndarray] | None = None
 
     def push(
         self, time: float, landmarks: np.ndarray, detected: np.ndarray
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Frames that are due up to `time` (seconds, rising), float32 (543, 3) and bool (4,), given
-        landmarks (543, 3) and detected (4,) of the frame at that time."""
+        """Take the next frame and yield the new frames up to its time.
+
+        Args:
+            time: of the frame, in seconds; rising from call to call.
+            landmarks: (543, 3).
+            detected: bool (4,).
+
+        Yields landmarks float32 (543, 3) and detected bool (4,) of each new frame: none, one or
+        more per call.
+        """
         landmarks = landmarks.astype(np.float32)
-        before, self._before = self._before, (time, landmarks, detected)
-        while (at := self._due / self.rate) <= time + 1e-6:
-            self._due += 1
-            if before is None or time - before[0] <= 0:
+        previous, self._previous = self._previous, (time, landmarks, detected)
+        while (due := self._frames_made / self.rate) <= time + 1e-6:
+            self._frames_made += 1
+            if previous is None or time - previous[0] <= 0:
                 yield landmarks, detected
             else:
-                weight = min(max((at - before[0]) / (time - before[0]), 0.0), 1.0)
-                yield _between(before[1], before[2], landmarks, detected, weight)
+                weight = min(max((due - previous[0]) / (time - previous[0]), 0.0), 1.0)
+                yield _interpolate_frame(previous[1], previous[2], landmarks, detected, weight)
 
 
-def _between(
-    first: np.ndarray,
-    first_seen: np.ndarray,
-    second: np.ndarray,
-    second_seen: np.ndarray,
+def _interpolate_frame(
+    before: np.ndarray,
+    before_detected: np.ndarray,
+    after: np.ndarray,
+    after_detected: np.ndarray,
     weight: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    nearer, seen = (first, first_seen) if weight < 0.5 else (second, second_seen)
+    """The frame between two frames (543, 3); weight: of `after`, 0 to 1."""
+    nearer, detected = (before, before_detected) if weight < 0.5 else (after, after_detected)
     frame = nearer.copy()
     for column, part in enumerate(PARTS):
-        if first_seen[column] and second_seen[column]:
-            place = PART_SLICES[part]
-            frame[place] = (1 - weight) * first[place] + weight * second[place]
-    return frame, seen
+        if before_detected[column] and after_detected[column]:
+            points = PART_SLICES[part]
+            frame[points] = (1 - weight) * before[points] + weight * after[points]
+    return frame, detected

@@ -1,5 +1,7 @@
-"""Sentences followed by another of the same signer, as augmentation: new neighbours and new
-transitions for every gloss."""
+"""Augmentation that joins two sentences of the same signer into one.
+
+Every gloss gets new neighbours, and new transitions lead into it and out of it.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -9,53 +11,67 @@ import numpy as np
 
 from data.corpus import Split
 from data.keyed_random import generator
-from data.transitions import bridge
+from data.transitions import transition
 
-_BRIDGE_FRAMES = (2, 6)  # between the two sentences, both ends included
+_TRANSITION_FRAMES = (2, 6)  # range of the transition between the sentences, both ends included
 
 
 class MixedSplit(Split):
-    """A split in which some sentences go on with another: same ids and indices, more frames and
-    glosses.
+    """A split in which some sentences are followed by a second sentence, their partner.
 
-    partners: int (N,), the sentence that follows each, -1 for none; gaps: int (N,), frames that
-    lead over to it.
+    Ids and indices are those of the original split. A joined sentence has the frames of the
+    original sentence, then the frames of a transition, then the frames of the partner, and the
+    glosses of both sentences.
+
+    original: the split of single sentences.
+    partners: int (N,), the index of the sentence that follows each sentence, -1 for none.
+    transition_lengths: int (N,), the frames of the transition between the two.
     """
 
-    def __init__(self, split: Split, partners: np.ndarray, gaps: np.ndarray):
-        self.whole, self.partners, self.gaps = split, partners, gaps
-        sentences = list(split.sentences)
+    def __init__(self, original: Split, partners: np.ndarray, transition_lengths: np.ndarray):
+        self.original, self.partners = original, partners
+        self.transition_lengths = transition_lengths
+        sentences = list(original.sentences)
         for index in np.flatnonzero(partners >= 0):
-            first, second = split.sentences[index], split.sentences[partners[index]]
+            first, second = original.sentences[index], original.sentences[partners[index]]
             sentences[index] = replace(
                 first,
-                frames=first.frames + int(gaps[index]) + second.frames,
+                frames=first.frames + int(transition_lengths[index]) + second.frames,
                 glosses=first.glosses + second.glosses,
             )
-        super().__init__(split.name, sentences, split.landmarks, split.detected)
+        super().__init__(original.name, sentences, original.landmarks, original.detected)
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Landmarks float16 (T, 543, 3) and detected bool (T, 4) of one sentence with what follows
-        it."""
-        if self.partners[index] < 0:
-            return self.whole.read(index)
-        pieces = [
-            (self.landmarks[piece], self.detected[piece]) if isinstance(piece, slice) else piece
-            for piece in self.pieces(index)
-        ]
-        return tuple(np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+        """Landmarks float16 (T, 543, 3) and detected bool (T, 4) of one sentence.
 
-    def pieces(self, index: int) -> list[slice | tuple[np.ndarray, np.ndarray]]:
-        """The sentence and, where one follows it, the frames that lead over and the other sentence."""
-        own = self.whole.pieces(index)
+        They are views of the files for a single sentence, and a copy for a joined one.
+        """
         if self.partners[index] < 0:
-            return own
-        first, second = self.whole.read(index), self.whole.read(self.partners[index])
-        landmarks, detected = bridge(first, second, int(self.gaps[index]))
+            return self.original.read(index)
+        recordings = [
+            (self.landmarks[segment], self.detected[segment])
+            if isinstance(segment, slice)
+            else segment
+            for segment in self.segments(index)
+        ]
+        landmarks, detected = zip(*recordings, strict=True)
+        return np.concatenate(landmarks), np.concatenate(detected)
+
+    def segments(self, index: int) -> list[slice | tuple[np.ndarray, np.ndarray]]:
+        """The segments of one sentence: itself and, if joined, the transition and the partner."""
+        sentence = self.original.segments(index)
+        partner = self.partners[index]
+        if partner < 0:
+            return sentence
+        landmarks, detected = transition(
+            self.original.read(index),
+            self.original.read(partner),
+            int(self.transition_lengths[index]),
+        )
         return [
-            *own,
+            *sentence,
             (landmarks.astype(np.float16), detected),
-            *self.whole.pieces(self.partners[index]),
+            *self.original.segments(partner),
         ]
 
 
@@ -67,40 +83,44 @@ def mix_sentences(
     epoch: int,
     min_frames: Callable[[Sequence[str]], int],
 ) -> Split:
-    """The split of one epoch: each usable sentence is followed, with the probability, by another of
-    the same signer.
+    """Draw which sentences of an epoch are followed by another sentence of the same signer.
 
-    usable: indices of sentences that are trained on; min_frames: fewest frames in which glosses can
-    be aligned. Drawn from (seed, epoch, id). No mixed sentence is longer than the longest usable
-    one: the partner is drawn from those that are short enough, and a sentence that is too long for
-    any stays alone, as does one that would be too short for its glosses together (two sentences
-    that just suffice may together not). Fewer sentences are therefore joined than the probability
-    says, the fewer the more alike their lengths are.
+    Every draw is keyed by (seed, epoch, sentence id).
+
+    No joined sentence is longer than the longest usable sentence: the partner is drawn from those
+    that are short enough. A sentence stays single when no partner is short enough, when it draws
+    itself, or when the joined sentence has fewer frames than CTC needs for its glosses (two
+    sentences can have just enough frames apart and too few together). Fewer sentences are therefore
+    joined than `probability`, the fewer the more similar the lengths are.
+
+    Args:
+        split: the train split.
+        usable: int (M,), the indices of the sentences that are trained on.
+        probability: of a sentence to be followed by another; 0 returns `split` itself.
+        seed, epoch: keys of the draws.
+        min_frames: gives the fewest frames in which CTC can align glosses.
     """
     if not probability:
         return split
-    of_signer = defaultdict(list)
-    for index in sorted(usable, key=lambda one: split.lengths[one]):
-        of_signer[split.sentences[index].signer].append(int(index))
-    lengths = {signer: split.lengths[indices] for signer, indices in of_signer.items()}
-    limit = int(split.lengths[usable].max())
-    partners, gaps = np.full(len(split), -1), np.zeros(len(split), dtype=np.int64)
+    by_signer = defaultdict(list)  # the usable sentences of each signer, shortest first
+    for index in sorted(usable, key=lambda usable_index: split.lengths[usable_index]):
+        by_signer[split.sentences[index].signer].append(int(index))
+    lengths = {signer: split.lengths[indices] for signer, indices in by_signer.items()}
+    longest = int(split.lengths[usable].max())
+    partners = np.full(len(split), -1)
+    transition_lengths = np.zeros(len(split), dtype=np.int64)
     for index in usable:
         sentence = split.sentences[index]
         random = generator(seed, epoch, sentence.id, "mix")
-        wanted, gap = (
-            random.random() < probability,
-            int(random.integers(_BRIDGE_FRAMES[0], _BRIDGE_FRAMES[1] + 1)),
-        )
-        short_enough = int(
-            np.searchsorted(lengths[sentence.signer], limit - gap - sentence.frames, side="right")
-        )
-        if not wanted or not short_enough:
+        wanted = random.random() < probability
+        between = int(random.integers(_TRANSITION_FRAMES[0], _TRANSITION_FRAMES[1] + 1))
+        room = longest - between - sentence.frames
+        candidates = int(np.searchsorted(lengths[sentence.signer], room, side="right"))
+        if not wanted or not candidates:
             continue
-        other = of_signer[sentence.signer][int(random.integers(short_enough))]
-        frames = sentence.frames + gap + split.sentences[other].frames
-        if other != index and frames >= min_frames(
-            sentence.glosses + split.sentences[other].glosses
-        ):
-            partners[index], gaps[index] = other, gap
-    return MixedSplit(split, partners, gaps)
+        partner = by_signer[sentence.signer][int(random.integers(candidates))]
+        other = split.sentences[partner]
+        frames = sentence.frames + between + other.frames
+        if partner != index and frames >= min_frames(sentence.glosses + other.glosses):
+            partners[index], transition_lengths[index] = partner, between
+    return MixedSplit(split, partners, transition_lengths)

@@ -1,4 +1,4 @@
-"""The gloss vocabulary: made from the train split only, index 0 is the CTC blank."""
+"""The gloss vocabulary. It is made from the train split only; index 0 is the CTC blank."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,24 +8,32 @@ BLANK = 0
 
 
 class Vocabulary:
-    """Maps glosses to class indices 1 .. len(glosses); `size` counts the blank too."""
+    """Maps glosses to the class indices 1 .. len(glosses)."""
 
     def __init__(self, glosses: Sequence[str]):
-        """glosses: distinct, in class order. Raises DataError on repeats or an empty list."""
+        """Make a vocabulary of distinct glosses, in the order of their classes.
+
+        Raises DataError when a gloss repeats or there is none.
+        """
         self.glosses = tuple(glosses)
         self._index = {gloss: index for index, gloss in enumerate(self.glosses, start=1)}
         if not self.glosses or len(self._index) != len(self.glosses):
             raise DataError(
-                f"a vocabulary needs distinct glosses, found {len(self.glosses)} with repeats or none"
+                f"a vocabulary needs distinct glosses, found {len(self.glosses)} with repeats "
+                "or none"
             )
 
     @classmethod
     def from_sentences(cls, sentences: Iterable[Sequence[str]]) -> "Vocabulary":
-        """All glosses of the given (train) sentences, sorted, so that row order does not matter."""
+        """The vocabulary of all glosses in the (train) sentences.
+
+        The glosses are sorted, so the order of the sentences does not matter.
+        """
         return cls(sorted({gloss for sentence in sentences for gloss in sentence}))
 
     @property
     def size(self) -> int:
+        """Number of classes, the blank included."""
         return len(self.glosses) + 1
 
     def __contains__(self, gloss: str) -> bool:
@@ -34,24 +42,29 @@ class Vocabulary:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.glosses == other.glosses
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
     def encode(self, glosses: Sequence[str]) -> list[int] | None:
-        """Class indices of a sentence, or None when a gloss is not in the vocabulary (such a
-        sentence has no CTC loss, but it is scored: the unknown gloss counts as an error)."""
+        """Class indices of a sentence, or None when a gloss is not in the vocabulary.
+
+        A sentence without class indices has no CTC loss. It is still evaluated: the unknown gloss
+        counts as an error.
+        """
         if any(gloss not in self._index for gloss in glosses):
             return None
         return [self._index[gloss] for gloss in glosses]
 
     def decode(self, indices: Iterable[int]) -> list[str]:
-        """Glosses of class indices (no blanks)."""
+        """The glosses of class indices; the indices must not contain the blank."""
         return [self.glosses[index - 1] for index in indices]
 
     def unknown(self, sentences: Iterable[Sequence[str]]) -> list[str]:
-        """Glosses of the sentences that are not in the vocabulary, one entry an occurrence."""
+        """Glosses of the sentences that are not in the vocabulary, one entry per occurrence."""
         return [gloss for sentence in sentences for gloss in sentence if gloss not in self._index]
 
     def extended(self, sentences: Iterable[Sequence[str]]) -> "Vocabulary":
-        """This vocabulary with the sentences' new glosses appended, so that known classes keep
-        their index."""
+        """A vocabulary that also has the new glosses of the sentences.
+
+        New glosses are appended, so known glosses keep their class indices.
+        """
         return Vocabulary([*self.glosses, *sorted(set(self.unknown(sentences)))])

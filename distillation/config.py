@@ -1,45 +1,57 @@
-"""The configuration of a student's run: the teacher's sections with the student's sizes, and what
-it is taught by."""
+"""The configuration of a student's run: the sections of a teacher's run with the student's sizes,
+and what it learns from."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
-from errors import UsageError
 from models.student_config import StudentModelConfig
+from settings import Settings, setting
 from training.config import Config, TrainingConfig
+
+_GROUP = "teacher and distillation"
 
 
 @dataclass(frozen=True)
-class DistillationConfig:
-    """loss = soft_weight * T^2 KL(teacher || student at temperature T) + ctc_weight * the loss
-    without a teacher.
+class DistillationConfig(Settings):
+    """loss = soft_weight * T^2 KL(teacher || student at temperature T) + ctc_weight * CTC loss.
 
-    teacher: a checkpoint, which is run beside the student on the same augmented sentences.
-    soft_targets: a folder made by export_soft_targets.py instead; its views and temperature are
-    then used. Exactly one of both, or neither with soft_weight 0, which trains the student without
-    a teacher.
+    The CTC loss is the one that train_teacher.py uses. A run has a teacher, or stored soft targets,
+    or neither with soft_weight 0: then the student learns from the glosses alone.
     """
 
-    teacher: str | None = None
-    soft_targets: str | None = None
-    soft_weight: float = 0.7
-    ctc_weight: float = 0.3
-    temperature: float = 3.0
-    # False as in VAC: the KL is between the glosses alone, renormalised; the blank is CTC's
-    soft_blank: bool = False
+    prefix: ClassVar[str] = "distillation."
 
-    def __post_init__(self):
-        for name in ("soft_weight", "ctc_weight"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise UsageError(f"distillation.{name} {getattr(self, name)}: expected 0 or more")
+    teacher: str | None = setting(
+        None,
+        "checkpoint of the teacher, which predicts every augmented batch beside the student",
+        group=_GROUP,
+        metavar="CHECKPOINT",
+        default_text="none",
+    )
+    soft_targets: str | None = setting(
+        None,
+        "folder of export_soft_targets.py instead of --teacher; its views and temperature are used",
+        group=_GROUP,
+        metavar="DIR",
+        default_text="none",
+    )
+    soft_weight: float = setting(
+        0.7, "weight of the distillation; 0: learn without a teacher", low=0, group=_GROUP
+    )
+    ctc_weight: float = setting(0.3, "weight of the CTC loss", low=0, group=_GROUP)
+    temperature: float = setting(
+        3.0, "temperature of the distillation: all logits are divided by it", above=0, group=_GROUP
+    )
+    # As in VAC the divergence is between the glosses alone; the blank is left to CTC.
+    soft_blank: bool = setting(False, "distil the blank as well as the glosses", group=_GROUP)
+
+    def conflicts(self) -> list[str]:
         if self.soft_weight == self.ctc_weight == 0:
-            raise UsageError(
+            return [
                 "distillation.soft_weight and ctc_weight are both 0: there is nothing to learn from"
-            )
-        if not 0 < self.temperature < float("inf"):
-            raise UsageError(
-                f"distillation.temperature {self.temperature}: expected a number above 0"
-            )
+            ]
+        return []
 
 
 @dataclass(frozen=True)
@@ -51,5 +63,41 @@ class StudentConfig(Config):
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(output_dir="checkpoints/student")
     )
-    model: StudentModelConfig = field(default_factory=StudentModelConfig)
+    model: StudentModelConfig = field(default_factory=StudentModelConfig)  # type: ignore[assignment]
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftTargetExportRequest(Settings):
+    """What export_soft_targets.py is asked for."""
+
+    prefix: ClassVar[str] = "--"
+    _source: ClassVar[str] = "what is predicted"
+    _written: ClassVar[str] = "what is written"
+
+    checkpoint: Path = setting(help="best_model.pth of the teacher", group=_source)
+    data_dir: str | None = setting(
+        None,
+        "corpus folder",
+        group=_source,
+        default_text="the corpus that the checkpoint was trained on",
+    )
+    splits: tuple[str, ...] = setting(
+        ("train", "dev"),
+        "splits of the corpus",
+        choices=("train", "dev", "test"),
+        group=_source,
+    )
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N", group=_source)
+    output_dir: Path = setting(
+        help="folder of the soft targets; it must not exist yet", group=_written, metavar="DIR"
+    )
+    temperature: float = setting(3.0, "logits are divided by it", above=0, group=_written)
+    views: int = setting(
+        0,
+        "augmented views of each train sentence; 0: the sentence without augmentation",
+        low=0,
+        high=10_000,
+        group=_written,
+    )
+    seed: int = setting(0, "random seed for the augmentation of the views", group=_written)

@@ -1,56 +1,88 @@
-"""A checkpoint's log-posteriors written as soft targets, sentence by sentence."""
+"""Run a teacher over a corpus and write its soft targets."""
 
 import dataclasses
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from data.augmentation import draw
+from data.augmentation import draw_augmentation
 from data.augmentation_config import AugmentationConfig
 from data.corpus import sha256_of
 from data.ctc_lengths import ctc_steps, min_frames
 from data.ctc_targets import PreparedSplit
 from data.pipeline import FeaturePipeline
-from distillation.soft_targets import SoftTargetRequest, SoftTargetWriter
+from distillation.config import SoftTargetExportRequest
+from distillation.saved_config import read_saved_config
+from distillation.soft_target_writer import SoftTargetWriter
+from distillation.soft_targets import SoftTargetDescription
 from errors import DataError
-from inference.opened_checkpoint import CheckpointOnCorpus, open_checkpoint_on_corpus
+from inference.model_on_corpus import ModelOnCorpus, open_model_on_corpus
 from models.build import is_causal
-from training.saved_config import read_config
 
 
 @dataclass(frozen=True)
-class SoftTargetExportRequest:
-    """What export_soft_targets.py was asked: see its --help."""
+class _Augmentation:
+    """The draws of the views: view k is drawn as epoch k with this seed."""
 
-    checkpoint: Path
-    data_dir: str | None
-    splits: tuple[str, ...]
-    temperature: float
-    top_k: int | None
-    views: int
+    ranges: AugmentationConfig
     seed: int
-    output_dir: Path
-    device: str
 
 
-def export_soft_targets(options: SoftTargetExportRequest) -> dict:
-    """Write the soft targets, or go on with them. Returns soft_targets.json's content. Raises
-    UsageError and DataError.
+def export_soft_targets(request: SoftTargetExportRequest) -> dict[str, Any]:
+    """Write the soft targets, or continue an interrupted export.
 
-    View 0 of every split is the sentence as it is; with views > 0 the train split has views 1 to
-    `views` instead. Memory stays at one sentence.
+    Each split has view 0, the sentence without augmentation. With views > 0 the train split has
+    the views 1 to `views` instead. One sentence at a time is in memory.
+
+    Returns the content of soft_targets.json. Raises UsageError and DataError.
     """
-    judged = open_checkpoint_on_corpus(options.checkpoint, options.data_dir, options.device)
-    corpus = judged.corpus
-    ranges = dataclasses.replace(
-        read_config(judged.checkpoint, options.checkpoint).augmentation, enabled=True
-    )
-    request = SoftTargetRequest(
+    teacher = open_model_on_corpus(request.checkpoint, request.data_dir, request.device)
+    config = read_saved_config(teacher.checkpoint, request.checkpoint)
+    ranges = dataclasses.replace(config.augmentation, enabled=True)
+    description = _describe(request, teacher, ranges)
+    splits = {name: teacher.prepared(name) for name in dict.fromkeys(request.splits)}
+    writer = SoftTargetWriter(request.output_dir, description, list(splits))
+    augmentation = _Augmentation(ranges, request.seed)
+    size = _print_size(request, description, teacher, splits, augmentation)
+    found = writer.begin()
+    free = shutil.disk_usage(writer.partial).free
+    if size > free:
+        raise DataError(
+            f"{request.output_dir} needs {size / 2**20:,.0f} MiB, "
+            f"but only {free / 2**20:,.0f} MiB are free there"
+        )
+    if found:
+        print(f"continuing {writer.partial}: {found} sentences and views are complete")
+    for name, split in splits.items():
+        for view in views_of(name, request.views):
+            _export_view(teacher, split, view, augmentation, request.temperature, writer)
+    facts = writer.finish()
+    for name, entry in facts["splits"].items():
+        print(f"{name}: {entry['sentences']:,} sentences and views, {entry['rows']:,} steps")
+    print(f"soft targets: {request.output_dir}")
+    return facts
+
+
+def views_of(split: str, views: int) -> list[int]:
+    """The views of a split: [0] without augmentation, or 1 to `views` for the train split."""
+    return list(range(1, views + 1)) if split == "train" and views else [0]
+
+
+def _describe(
+    request: SoftTargetExportRequest, teacher: ModelOnCorpus, ranges: AugmentationConfig
+) -> SoftTargetDescription:
+    corpus = teacher.corpus
+    augmentation = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(ranges).items()
+    }
+    return SoftTargetDescription(
         corpus={
             "name": corpus.name,
             "path": str(corpus.path),
@@ -58,122 +90,93 @@ def export_soft_targets(options: SoftTargetExportRequest) -> dict:
             "simulated": corpus.simulated,
             "composed": corpus.composed,
         },
-        checkpoint={"path": str(options.checkpoint), "sha256": sha256_of(options.checkpoint)},
-        vocabulary=judged.vocabulary.glosses,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        views=options.views,
-        seed=options.seed,
-        augmentation=_plain(ranges),
+        checkpoint={"path": str(request.checkpoint), "sha256": sha256_of(request.checkpoint)},
+        vocabulary=teacher.vocabulary.glosses,
+        temperature=request.temperature,
+        views=request.views,
+        seed=request.seed,
+        augmentation=augmentation,
     )
-    prepared = {name: judged.prepared(name) for name in dict.fromkeys(options.splits)}
-    writer = SoftTargetWriter(options.output_dir, request, list(prepared))
-    views = {name: views_of(name, options.views) for name in prepared}
-    counts = {
-        name: _steps(split, views[name], ranges, options.seed) for name, split in prepared.items()
-    }
-    size = sum(counts.values()) * request.row_bytes
-    shown = ", ".join(f"{name} {counts[name]:,}" for name in counts)
-    kept = (
-        f"{request.classes} classes"
-        if request.top_k is None
-        else f"{request.top_k} of {request.classes} classes"
-    )
-    print(
-        f"soft targets of {corpus.describe()}: {shown} steps, {kept}: {size / 2**20:,.1f} MiB in {options.output_dir}"
-    )
-    there = writer.begin()
-    free = shutil.disk_usage(writer.partial).free
-    if size > free:
-        raise DataError(
-            f"{options.output_dir} needs {size / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free there"
-        )
-    if there:
-        print(f"going on with {writer.partial}: {there} sentences and views are there")
-    for name, split in prepared.items():
-        for view in views[name]:
-            _export_view(judged, split, view, ranges, options.seed, options.temperature, writer)
-    facts = writer.finish()
-    for name, entry in facts["splits"].items():
-        print(
-            f"{name}: {entry['rows']:,} steps; storing lost {entry['lost_nats_per_step']:.2g} nats of information a step"
-        )
-    print(f"soft targets: {options.output_dir}")
-    return facts
 
 
-def views_of(split: str, views: int) -> list[int]:
-    """The views that a split is exported in: the sentence as it is (0), or train's augmented views
-    from 1."""
-    return list(range(1, views + 1)) if split == "train" and views else [0]
-
-
-def _plain(ranges: AugmentationConfig) -> dict:
-    values = dataclasses.asdict(ranges).items()
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
-
-
-def _steps(
-    split: PreparedSplit, views: Sequence[int], ranges: AugmentationConfig, seed: int
+def _print_size(
+    request: SoftTargetExportRequest,
+    description: SoftTargetDescription,
+    teacher: ModelOnCorpus,
+    splits: dict[str, PreparedSplit],
+    augmentation: _Augmentation,
 ) -> int:
+    """Print the number of steps and the size of the files. Returns the size in bytes."""
+    steps = {
+        name: _steps(split, views_of(name, request.views), augmentation)
+        for name, split in splits.items()
+    }
+    size = sum(steps.values()) * description.row_bytes
+    steps_text = ", ".join(f"{name} {count:,}" for name, count in steps.items())
+    print(
+        f"soft targets of {teacher.corpus.describe()}: {steps_text} steps, "
+        f"{description.classes} classes: {size / 2**20:,.1f} MiB in {request.output_dir}"
+    )
+    return size
+
+
+def _steps(split: PreparedSplit, views: Sequence[int], augmentation: _Augmentation) -> int:
     """Output steps of all views together."""
     total = 0
     for sentence in split.split.sentences:
         for view in views:
             frames = sentence.frames
             if view:
-                frames = len(
-                    draw(
-                        ranges, seed, view, sentence.id, frames, min_frames(sentence.glosses)
-                    ).times
+                shortest = min_frames(sentence.glosses)
+                drawn = draw_augmentation(
+                    augmentation.ranges, augmentation.seed, view, sentence.id, frames, shortest
                 )
+                frames = len(drawn.times)
             total += ctc_steps(frames)
     return total
 
 
 def _export_view(
-    judged: CheckpointOnCorpus,
+    teacher: ModelOnCorpus,
     prepared: PreparedSplit,
     view: int,
-    ranges: AugmentationConfig,
-    seed: int,
+    augmentation: _Augmentation,
     temperature: float,
     writer: SoftTargetWriter,
 ) -> None:
+    """Write one view of the sentences that the folder does not have yet."""
     split = prepared.split
     done = writer.done(split.name)
     left = [
         index for index, sentence in enumerate(split.sentences) if (sentence.id, view) not in done
     ]
     title = f"{split.name} view {view}" if view else split.name
-    rows = _log_probs(judged, prepared, left, view, ranges, seed)
+    predictions = _predict(teacher, prepared, left, view, augmentation)
     for index, log_probs in tqdm(
-        rows, title, len(left), leave=False, unit="sentence", disable=None
-    ):  # no bar in a pipe
+        predictions, title, len(left), leave=False, unit="sentence", disable=None
+    ):  # disable=None: no progress bar in a pipe
+        id = split.sentences[index].id
         if not log_probs.isfinite().all():
-            raise DataError(
-                f"{split.name} sentence {split.sentences[index].id}: the log-probabilities are not finite"
-            )
-        writer.add(
-            split.name, split.sentences[index].id, view, (log_probs / temperature).log_softmax(-1)
-        )
+            raise DataError(f"{split.name} sentence {id}: the log-probabilities are not finite")
+        writer.add(split.name, id, view, (log_probs / temperature).log_softmax(-1))
 
 
 @torch.no_grad()
-def _log_probs(
-    judged: CheckpointOnCorpus,
+def _predict(
+    teacher: ModelOnCorpus,
     prepared: PreparedSplit,
     indices: Sequence[int],
     view: int,
-    ranges: AugmentationConfig,
-    seed: int,
-) -> Iterator[tuple[int, torch.Tensor]]:
-    """Index and float32 (steps, V) of each sentence, one at a time: no sentence's values depend on
-    its neighbours."""
-    model = judged.model.eval()
-    pipeline = FeaturePipeline(judged.corpus.aspect_ratio, judged.device, is_causal(model.config))
+    augmentation: _Augmentation,
+) -> Iterator[tuple[int, Tensor]]:
+    """The index and the log-probabilities, float32 (steps, V) on the CPU, of each sentence.
+
+    Each sentence is a separate batch, so that its values do not depend on its neighbours.
+    """
+    model = teacher.model.eval()
+    pipeline = FeaturePipeline(teacher.corpus.aspect_ratio, teacher.device, is_causal(model.config))
     plan = [np.array([index]) for index in indices]
-    ranges = dataclasses.replace(ranges, enabled=view > 0)
-    for batch in pipeline.augmented_batches(prepared, plan, ranges, seed, view):
+    ranges = dataclasses.replace(augmentation.ranges, enabled=view > 0)
+    for batch in pipeline.augmented_batches(prepared, plan, ranges, augmentation.seed, view):
         output = model(batch.features, batch.lengths, batch.detected)
         yield int(batch.indices[0]), output.log_probs[0].float().cpu()

@@ -1,14 +1,16 @@
-"""Glosses with numpy and onnxruntime alone: python docs/exported_model.py student.onnx
-landmarks.npy
+"""Recognise glosses with numpy and onnxruntime alone.
 
-landmarks.npy: (T, 543, 3), MediaPipe Holistic's x, y, z of pose, face, left hand, right hand; zeros
-where one was not detected. Frame rate and image shape are to be those of the training corpus, `fps`
-and `aspect_ratio` (width / height) of the metadata; landmarks of images of another shape: multiply
-x and z by their width / height over the metadata's.
+    python docs/exported_model.py student.onnx landmarks.npy
+
+landmarks.npy has the shape (T, 543, 3): x, y, z of MediaPipe Holistic's pose, face, left hand,
+right hand; zeros where a part was not detected. Frame rate and image shape must be those of the
+training corpus: `fps` and `aspect_ratio` (width / height) in the file's metadata. For images of
+another shape, first multiply x and z by their width / height divided by the metadata's.
 """
 
 import json
 import sys
+from itertools import pairwise
 
 import numpy as np
 import onnxruntime
@@ -21,12 +23,11 @@ lengths = np.array([landmarks.shape[1]])
 log_probs, steps = session.run(
     None, {"landmarks": landmarks, "detected": detected, "lengths": lengths}
 )
+
+# Greedy CTC decoding: the best class of each step; repeats count once, class 0 is the blank.
 best = log_probs[0, : steps[0]].argmax(-1)
 vocabulary = json.loads(session.get_modelmeta().custom_metadata_map["vocabulary"])
-print(
-    *(
-        vocabulary[now - 1]
-        for before, now in zip([0, *best], best, strict=False)
-        if now not in (0, before)
-    )
-)
+glosses = [
+    vocabulary[index - 1] for previous, index in pairwise([0, *best]) if index not in (0, previous)
+]
+print(*glosses)

@@ -1,8 +1,8 @@
-"""A checkpoint as one file that other programs can run: landmarks in, log-probabilities out.
+"""Exports a checkpoint to a file that other programs can run: landmarks in, log-probabilities out.
 
-Features and standardisation are inside the graph, batch and time are free. torch's TorchScript
-exporter is used: the newer one needs a further package (onnxscript), and what is here has no
-control flow to lose.
+Features and standardisation are inside the graph; batch size and number of frames are free. The
+ONNX files are made with torch's TorchScript exporter: the newer exporter needs another package
+(onnxscript), and these models have no control flow that tracing could lose.
 """
 
 import json
@@ -10,8 +10,9 @@ import logging
 import os
 import tempfile
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,39 +23,32 @@ from torch import Tensor, nn
 from data.batching import load_batch
 from data.corpus import Corpus, Split, describe_corpus, sha256_of
 from data.ctc_targets import prepare_split
-from data.features import feature_blocks, sentence_body
+from data.features import feature_blocks, normalize_landmarks
 from data.landmarks import LAYOUT
 from data.vocabulary import Vocabulary
 from decoding.greedy import greedy_decode
 from decoding.scoring import score
 from errors import DataError, UsageError
-from inference.onnx_model import FORMAT_VERSION, INPUTS, OUTPUTS, ExportedModel, write_decoder
-from models.build import is_causal, load_model, model_kind
-from models.checkpoint import load_checkpoint
-from training.saved_config import read_config
+from inference.onnx_model import FORMAT_VERSION, INPUTS, OUTPUTS, ExportedModel, pack_decoder
+from inference.opened_checkpoint import OpenedCheckpoint, open_checkpoint
+from inference.requests import OnnxExportRequest
+from models.build import is_causal, model_kind
 
 OPSET = 17
-TOLERANCE = 1e-4  # between torch and the exported file, of log-probabilities
+TOLERANCE = 1e-4  # largest allowed difference of log-probabilities between torch and the file
 _CHECKED = 64  # recordings that are compared
-_EXAMPLE = (2, 9)  # sentences and frames that the graph is traced with
+_EXAMPLE = (2, 9)  # sentences and frames of the input that the graph is traced with
 
-
-@dataclass(frozen=True)
-class OnnxExportRequest:
-    """What export_model.py was asked: see its --help."""
-
-    checkpoint: Path
-    format: str
-    output: Path
-    int8: bool
-    data_dir: str | None
+# landmarks, detected, lengths -> log_probs, steps
+_ExportedFunction = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class LandmarkModel(nn.Module):
-    """Features, standardisation and model in one: landmarks as stored -> log_probs (B, T', V),
-    steps (B,)."""
+    """Features, standardisation and model in one module: landmarks as stored in a corpus ->
+    log_probs (B, T', V), steps (B,)."""
 
     def __init__(self, model: nn.Module, aspect_ratio: float):
+        """model: teacher or student; aspect_ratio: width / height of the images."""
         super().__init__()
         self.model, self.aspect_ratio = model.requires_grad_(False), aspect_ratio
         self.causal = is_causal(model.config)
@@ -63,79 +57,85 @@ class LandmarkModel(nn.Module):
         self, landmarks: Tensor, detected: Tensor, lengths: Tensor
     ) -> tuple[Tensor, Tensor]:
         """landmarks float32 (B, T, 543, 3), detected bool (B, T, 4), lengths int64 (B,)."""
-        body, detected = sentence_body(landmarks, detected, lengths, self.aspect_ratio, self.causal)
+        body, detected = normalize_landmarks(
+            landmarks, detected, lengths, self.aspect_ratio, self.causal
+        )
         output = self.model(feature_blocks(body, lengths), lengths, detected)
         return output.log_probs, output.lengths
 
 
-def export_model(options: OnnxExportRequest) -> bool:
-    """Write the file and compare it with torch on recordings. Returns whether they agree to
-    TOLERANCE (int8: always True, its cost in WER is printed). Raises UsageError and DataError."""
-    if options.int8 and options.format != "onnx":
-        raise UsageError("--int8 quantises ONNX files: use it with --format onnx")
-    if options.output.exists():
+def export_model(request: OnnxExportRequest) -> bool:
+    """Write the file, and compare it with torch on recordings of the dev split.
+
+    Returns whether they agree to TOLERANCE. For int8 it is always True; what int8 costs in WER is
+    printed. Raises UsageError and DataError.
+    """
+    if request.output.exists():
         raise UsageError(
-            f"{options.output} already exists: choose another --output or remove it first"
+            f"{request.output} already exists: choose another --output or remove it first"
         )
-    checkpoint = load_checkpoint(options.checkpoint)
-    config = read_config(checkpoint, options.checkpoint)
-    vocabulary = Vocabulary(checkpoint["vocabulary"])
-    model = load_model(
-        checkpoint, options.checkpoint, config.model, vocabulary, config.training.seed
-    ).eval()
-    corpus = _corpus(options.data_dir, checkpoint)
-    if corpus is None:
-        raise DataError(
-            f"{options.checkpoint} was trained on the corpus {checkpoint['corpus']['path']}, which does not exist here; its "
-            "aspect ratio and frame rate are needed: say where it is with --data_dir"
-        )
-    whole = LandmarkModel(model, corpus.aspect_ratio).eval()
-    facts = _metadata(checkpoint, options.checkpoint, corpus, model, options.int8)
+    opened = open_checkpoint(request.checkpoint, "cpu")
+    corpus = _open_corpus(request, opened.content)
+    model = LandmarkModel(opened.model, corpus.aspect_ratio).eval()
+    facts = _metadata(request, opened, corpus)
     try:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=options.output.parent, prefix=".export-") as folder:
+        request.output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=request.output.parent, prefix=".export-") as folder:
             partial = Path(folder) / "model"
-            if options.format == "torchscript":
-                _write_torchscript(whole, partial, facts)
+            if request.format == "torchscript":
+                _write_torchscript(model, partial, facts)
             else:
-                write_onnx(whole, partial, facts, options.int8)
-            os.replace(partial, options.output)
+                write_onnx(model, partial, facts, request.int8)
+            os.replace(partial, request.output)
     except OSError as error:
-        raise DataError(f"cannot write {options.output}: {error.strerror}") from error
-    size = options.output.stat().st_size / 2**20
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+        raise DataError(f"cannot write {request.output}: {error.strerror}") from error
+    size = request.output.stat().st_size / 2**20
+    parameters = sum(parameter.numel() for parameter in opened.model.parameters())
     trained_on = describe_corpus(facts["corpus"], facts["simulated"], facts["composed"])
     print(
-        f"{options.output}: {facts['kind']} trained on {trained_on}, {parameters:,} parameters, {size:.1f} MiB"
+        f"{request.output}: {facts['kind']} trained on {trained_on}, {parameters:,} parameters, "
+        f"{size:.1f} MiB"
     )
-    return _compare(options, whole, corpus, vocabulary)
+    return _compare(request, model, corpus, opened.vocabulary)
 
 
-def _corpus(data_dir: str | None, checkpoint: dict) -> Corpus | None:
-    path = Path(data_dir or checkpoint["corpus"]["path"])
-    return Corpus(path) if data_dir or path.exists() else None
+def _open_corpus(request: OnnxExportRequest, checkpoint: dict[str, Any]) -> Corpus:
+    """The corpus of --data_dir, or the one that the checkpoint was trained on. Raises DataError."""
+    trained_on = checkpoint["corpus"]["path"]
+    if not request.data_dir and not Path(trained_on).exists():
+        raise DataError(
+            f"{request.checkpoint} was trained on the corpus {trained_on}, which does not exist "
+            "here; the export needs its aspect ratio and frame rate: give its folder with "
+            "--data_dir"
+        )
+    return Corpus(request.data_dir or trained_on)
 
 
-def _metadata(checkpoint: dict, path: Path, corpus: Corpus, model: nn.Module, int8: bool) -> dict:
+def _metadata(
+    request: OnnxExportRequest, opened: OpenedCheckpoint, corpus: Corpus
+) -> dict[str, Any]:
+    """What the file tells about its model, as plain values."""
+    checkpoint = opened.content
     return {
         "format_version": FORMAT_VERSION,
         "kind": model_kind(checkpoint),
         "layout": LAYOUT,
         "vocabulary": checkpoint["vocabulary"],
-        "decoder": write_decoder(checkpoint["decoder"]),
+        "decoder": pack_decoder(checkpoint["decoder"]),
         "fps": corpus.fps,
         "aspect_ratio": corpus.aspect_ratio,
         "corpus": checkpoint["corpus"]["name"],
         "simulated": checkpoint["corpus"]["simulated"],
         "composed": checkpoint["corpus"]["composed"],
-        "lookahead": getattr(model, "lookahead", None),
-        "int8": int8,
-        "checkpoint_sha256": sha256_of(path),
+        "lookahead": getattr(opened.model, "lookahead", None),
+        "int8": request.int8,
+        "checkpoint_sha256": sha256_of(request.checkpoint),
         "versions": {"torch": torch.__version__, "onnx": onnx.__version__},
     }
 
 
 def _example() -> tuple[Tensor, Tensor, Tensor]:
+    """The input that the graph is traced with: landmarks, detected, lengths."""
     batch, frames = _EXAMPLE
     landmarks = torch.linspace(0, 1, batch * frames * 543 * 3).reshape(batch, frames, 543, 3)
     return (
@@ -145,26 +145,34 @@ def _example() -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def _write_torchscript(whole: LandmarkModel, path: Path, facts: dict) -> None:
+def _write_torchscript(model: LandmarkModel, path: Path, facts: dict[str, Any]) -> None:
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of tracing, whose result is compared with the model below
-        traced = torch.jit.trace(whole, _example())
+        # About tracing; `_compare` compares the result with the model.
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(model, _example())  # type: ignore[no-untyped-call]
         torch.jit.save(
             traced, path, _extra_files={"metadata.json": json.dumps(facts, ensure_ascii=False)}
         )
 
 
-def write_onnx(whole: LandmarkModel, path: Path, facts: dict, int8: bool) -> None:
-    """Write the ONNX file with `facts` as its metadata, one JSON value a key. A file `full` beside
-    it is used and removed."""
+def write_onnx(model: LandmarkModel, path: Path, facts: dict[str, Any], int8: bool) -> None:
+    """Write an ONNX file.
+
+    It also writes and removes a file `full` in the same folder.
+
+    Args:
+        facts: the file's metadata, one JSON value per key.
+        int8: quantise the weights to 8 bits.
+    """
     free = {0: "batch", 1: "frames"}
     axes = {"landmarks": free, "detected": free, "lengths": {0: "batch"}}
     axes |= {"log_probs": {0: "batch", 1: "steps"}, "steps": {0: "batch"}}
     full = path.with_name("full")
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # as above; also that another exporter is the default now
+        # About tracing, and that torch has another exporter by default.
+        warnings.simplefilter("ignore")
         torch.onnx.export(
-            whole,
+            model,
             _example(),
             full,
             dynamo=False,
@@ -174,7 +182,8 @@ def write_onnx(whole: LandmarkModel, path: Path, facts: dict, int8: bool) -> Non
             dynamic_axes=axes,
         )
     if int8:
-        logging.disable(logging.WARNING)  # advice to run a pre-processing that changes nothing here
+        # It advises a preprocessing that changes nothing here.
+        logging.disable(logging.WARNING)
         try:
             quantize_dynamic(full, path, weight_type=QuantType.QUInt8)
         finally:
@@ -191,51 +200,65 @@ def write_onnx(whole: LandmarkModel, path: Path, facts: dict, int8: bool) -> Non
 
 
 def _compare(
-    options: OnnxExportRequest, whole: LandmarkModel, corpus: Corpus, vocabulary: Vocabulary
+    request: OnnxExportRequest, model: LandmarkModel, corpus: Corpus, vocabulary: Vocabulary
 ) -> bool:
-    """Both on the dev split's first recordings: the largest difference of log-probabilities, and
-    the WER of each."""
+    """Run the model and the file on the dev split's first recordings. Print the largest difference
+    of their log-probabilities and the WER of each. Returns whether they agree to TOLERANCE."""
     split = corpus.split("dev")
     prepared = prepare_split(split, vocabulary)
-    if options.format == "torchscript":
-        loaded = torch.jit.load(options.output)
-
-        def run(landmarks, detected, lengths):
-            return tuple(
-                tensor.numpy()
-                for tensor in loaded(*map(torch.from_numpy, (landmarks, detected, lengths)))
-            )
-
-    else:
-        run = ExportedModel(options.output)
+    run_file = _open_exported(request)
     count = min(_CHECKED, len(split))
-    worst, readings = 0.0, ([], [])
+    largest = 0.0
+    in_torch: list[list[str]] = []  # hypotheses
+    in_file: list[list[str]] = []
     for index in range(count):
         inputs = _inputs(split, index)
         with torch.inference_mode():
-            own, steps = whole(*map(torch.from_numpy, inputs))
-        other, other_steps = run(*inputs)
-        if other.shape != own.shape or other_steps.tolist() != steps.tolist():
+            expected, expected_steps = model(*map(torch.from_numpy, inputs))
+        found, found_steps = run_file(*inputs)
+        if found.shape != expected.shape or found_steps.tolist() != expected_steps.tolist():
             raise DataError(
-                f"{options.output}: dev sentence {split.sentences[index].id} has other steps than in torch"
+                f"{request.output}: the number of steps differs from torch in dev sentence "
+                f"{split.sentences[index].id}"
             )
-        worst = max(worst, float(np.abs(other - own.numpy()).max()))
-        for reading, log_probs in zip(
-            readings, (own, torch.from_numpy(np.asarray(other))), strict=True
+        largest = max(largest, float(np.abs(found - expected.numpy()).max()))
+        for hypotheses, log_probs in (
+            (in_torch, expected),
+            (in_file, torch.from_numpy(np.asarray(found))),
         ):
-            reading.append(vocabulary.decode(greedy_decode(log_probs, steps)[0]))
-    what = "int8" if options.int8 else options.format
-    print(f"{count} dev sentences of {corpus.describe()}: largest difference to torch {worst:.1e}")
+            hypotheses.append(vocabulary.decode(greedy_decode(log_probs, expected_steps)[0]))
+    print(
+        f"{count} dev sentences of {corpus.describe()}: largest difference to torch {largest:.1e}"
+    )
     if prepared.unknown_glosses:
         print(
-            f"no WER: {len(prepared.unknown_glosses)} of the split's glosses are not in the model's vocabulary"
+            f"no WER: {len(prepared.unknown_glosses)} of the split's glosses are not in the "
+            "model's vocabulary"
         )
     else:
-        before, after = (score(prepared.references[:count], reading).wer for reading in readings)
-        print(f"greedy WER: {before:.2f} % in torch, {after:.2f} % as {what}")
-    return options.int8 or worst <= TOLERANCE
+        references = prepared.references[:count]
+        before, after = score(references, in_torch).wer, score(references, in_file).wer
+        name = "int8" if request.int8 else request.format
+        print(f"greedy WER: {before:.2f} % in torch, {after:.2f} % as {name}")
+    return request.int8 or largest <= TOLERANCE
+
+
+def _open_exported(request: OnnxExportRequest) -> _ExportedFunction:
+    """The exported file as a function: landmarks, detected, lengths -> log_probs, steps."""
+    if request.format == "onnx":
+        return ExportedModel(request.output)
+    module = torch.jit.load(request.output)  # type: ignore[no-untyped-call]
+
+    def run(
+        landmarks: np.ndarray, detected: np.ndarray, lengths: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        log_probs, steps = module(*map(torch.from_numpy, (landmarks, detected, lengths)))
+        return log_probs.numpy(), steps.numpy()
+
+    return run
 
 
 def _inputs(split: Split, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """landmarks, detected and lengths of one sentence."""
     batch = load_batch(split, np.array([index]))
     return batch.landmarks.float().numpy(), batch.detected.numpy(), batch.lengths.numpy()

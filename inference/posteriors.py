@@ -4,25 +4,31 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from data.corpus import Split
 from data.pipeline import FeaturePipeline
 from errors import DataError
 from models.devices import Precision
-from models.i3d_teacher import I3DTeacher, TeacherOutput
+from models.i3d_teacher import TeacherOutput
 
 
 @torch.inference_mode()
 def model_outputs(
-    model: I3DTeacher,
+    model: nn.Module,
     pipeline: FeaturePipeline,
     split: Split,
     precision: Precision,
     plan: Sequence[np.ndarray],
 ) -> Iterator[tuple[np.ndarray, TeacherOutput]]:
-    """Indices and output of each of the plan's batches, with the model's dropout off."""
+    """Sentence indices and model output of each batch of the plan, in evaluation mode. The model's
+    mode is restored at the end.
+
+    Args:
+        model: teacher or student, on the pipeline's device.
+        plan: the sentence indices of each batch, int (B,).
+    """
     was_training = model.training
     model.eval()
     try:
@@ -35,7 +41,7 @@ def model_outputs(
 
 
 def compute_posteriors(
-    model: I3DTeacher,
+    model: nn.Module,
     pipeline: FeaturePipeline,
     split: Split,
     precision: Precision,
@@ -43,28 +49,35 @@ def compute_posteriors(
 ) -> list[Tensor]:
     """Log-probabilities float32 (T', V) of each sentence of a split, on the CPU.
 
-    One sentence at a time: in a batch their last bits depend on its shape (a matrix product adds up
-    in another order), and a hypothesis must not depend on its neighbours. Raises DataError naming a
-    sentence whose values are NaN or infinite.
+    One sentence at a time. In a batch, the last bits depend on the batch's shape, because a matrix
+    product then sums in another order; a hypothesis must not depend on the other sentences.
+
+    Args:
+        model: teacher or student, on the pipeline's device.
+        progress: show a progress bar in a terminal.
+
+    Raises DataError with the sentence's id if its log-probabilities are NaN or infinite.
     """
     posteriors = []
-    outputs = model_outputs(
-        model, pipeline, split, precision, [np.array([index]) for index in range(len(split))]
-    )
-    # None: no bar in a pipe.
+    plan = [np.array([index]) for index in range(len(split))]
     bar = tqdm(
-        outputs,
+        model_outputs(model, pipeline, split, precision, plan),
         split.name,
         len(split),
         leave=False,
         unit="sentence",
-        disable=None if progress else True,
+        disable=None if progress else True,  # None: no bar in a pipe
     )
     for (index,), output in bar:
         posteriors.append(output.log_probs[0].float().cpu())
-        if not posteriors[-1].isfinite().all():
-            raise DataError(
-                f"{split.name} sentence {split.sentences[index].id}: the model's log-probabilities are not finite: "
-                "its weights are damaged or its training diverged; use another checkpoint"
-            )
+        check_finite(posteriors[-1], f"{split.name} sentence {split.sentences[index].id}")
     return posteriors
+
+
+def check_finite(log_probs: Tensor, where: str) -> None:
+    """Raise DataError if a value is NaN or infinite. where: names the input in the message."""
+    if not log_probs.isfinite().all():
+        raise DataError(
+            f"{where}: the model's log-probabilities are not finite: its weights are damaged or "
+            "its training diverged; use another checkpoint"
+        )

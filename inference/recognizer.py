@@ -1,13 +1,12 @@
-"""What transcription needs of a model: landmarks in, log-probabilities out, a decoder, and what it
-was trained on.
+"""What transcription needs from a model: landmarks in, glosses out, and what it was trained on.
 
-`open_recognizer` is the one place that knows where a model comes from; everything behind it sees a
-`Recognizer` only.
+Only `open_recognizer` knows where a model comes from. Everything else works with a `Recognizer`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,21 +23,32 @@ from decoding.timed_gloss import TimedGloss
 from errors import DataError, UsageError
 from inference.opened_checkpoint import open_checkpoint
 from inference.posteriors import compute_posteriors
-from models.build import is_causal, load_model
-from models.devices import Precision, choose_device
+from models.build import is_causal
+from models.devices import Precision
+from models.student import Student
 
-# Of checkpoints that do not say and whose corpus is not here
+# For a checkpoint that does not give them and whose corpus is not on this machine
 _ASSUMED_FPS, _ASSUMED_ASPECT_RATIO = 25.0, 4 / 3
 
 
 @dataclass(frozen=True)
 class Recognizer:
-    """A model and its decoder, ready to read recordings.
+    """A model and its decoder, ready to transcribe.
 
-    log_probs: landmarks float16 (T, 543, 3) as a corpus stores them, T >= 1, at `fps` frames a
-    second and as fractions of an image of `aspect_ratio`, and detected bool (T, 4) ->
-    log-probabilities float32 (T', V) on the CPU, T' = ceil(T / 4). corpus: what it was trained on,
-    in words. assumed: fps and aspect ratio are not known but assumed.
+    Args:
+        log_probs: landmarks float16 (T, 543, 3) as a corpus stores them, at `fps` and
+            `aspect_ratio`, T >= 1, and detected bool (T, 4) -> log-probabilities float32 (T', V) on
+            the CPU, T' = ceil(T / 4).
+        decoder_description: the decoder's settings in words.
+        fps: frames per second of the corpus that the model was trained on.
+        aspect_ratio: width / height of that corpus's pictures.
+        trained_on: that corpus in words.
+        simulated: whether that corpus is of simulated signers.
+        format_is_assumed: whether `fps` and `aspect_ratio` are unknown and only assumed.
+        streaming_student: a causal student with greedy decoding, which can transcribe frame by
+            frame; None for all other models and decoders.
+        streaming_obstacle: why a causal student cannot transcribe frame by frame; None where
+            it can, and for other models.
     """
 
     log_probs: Callable[[np.ndarray, np.ndarray], Tensor]
@@ -47,98 +57,141 @@ class Recognizer:
     decoder_description: str
     fps: float
     aspect_ratio: float
-    corpus: str
+    trained_on: str
     simulated: bool
-    assumed: bool = False
+    format_is_assumed: bool = False
+    streaming_student: Student | None = None
+    streaming_obstacle: str | None = None
 
-    def read(self, landmarks: np.ndarray, detected: np.ndarray, rate: float) -> list[TimedGloss]:
-        """The glosses of a recording, or of a window of one; `rate`: frames a second by the clock
-        that times are told in."""
+    def transcribe(
+        self, landmarks: np.ndarray, detected: np.ndarray, rate: float
+    ) -> list[TimedGloss]:
+        """The glosses of a recording, or of a window of one, with times from its first frame on.
+
+        Args:
+            landmarks: float16 (T, 543, 3), T >= 1.
+            detected: bool (T, 4).
+            rate: frames per second, for the times.
+        """
         log_probs = self.log_probs(landmarks, detected)
-        reading = self.decoder(log_probs[None], torch.tensor([len(log_probs)]))[0]
+        (hypothesis,) = self.decoder(log_probs[None], torch.tensor([len(log_probs)]))
         return timed_glosses(
-            log_probs, reading, self.vocabulary, TIME_STRIDE / rate, len(landmarks) / rate
+            log_probs, hypothesis, self.vocabulary, TIME_STRIDE / rate, len(landmarks) / rate
         )
 
 
 def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
-    """The model of a checkpoint, in fp32, or of a file of export_model.py.
+    """The recognizer of a checkpoint, computed in fp32, or of a file of export_model.py.
 
-    decoder: 'greedy', 'adaptive' or 'beam'; None is what dev chose, greedy where nothing was
-    chosen. Raises UsageError and DataError.
+    Args:
+        decoder: 'greedy', 'adaptive' or 'beam'; None for the one that was tuned on dev, else
+        greedy. device: 'auto', 'cpu', 'cuda' or 'cuda:N'; an exported file runs on the CPU only.
+
+    Raises UsageError and DataError.
     """
     if path.suffix == ".onnx":
         if device not in ("auto", "cpu"):
             raise UsageError(
-                f"--device {device}: {path} runs on the CPU; leave --device out, or give the checkpoint itself"
+                f"--device {device}: {path} runs on the CPU; leave --device out, or give the "
+                "checkpoint instead"
             )
         return _open_exported(path, decoder)
-    checkpoint, config, vocabulary = open_checkpoint(path)
-    chosen = choose_device(device)
-    model = load_model(checkpoint, path, config.model, vocabulary, config.training.seed).to(chosen)
-    settings, language_model, tuned_on = read_decoder_entry(checkpoint["decoder"])
-    name = decoder or ("greedy" if tuned_on is None else "adaptive")
-    fps, aspect_ratio, assumed = _clock_and_shape(checkpoint["corpus"])
-    pipeline = FeaturePipeline(aspect_ratio, chosen, is_causal(config.model))
-    precision = Precision("fp32", chosen)
+    opened = open_checkpoint(path, device)
+    model, corpus = opened.model, opened.content["corpus"]
+    fps, aspect_ratio, assumed = _frame_format(corpus)
+    causal = is_causal(model.config)
+    pipeline = FeaturePipeline(aspect_ratio, opened.device, causal)
+    precision = Precision("fp32", opened.device)
 
     def log_probs(landmarks: np.ndarray, detected: np.ndarray) -> Tensor:
         split = Split("recording", [Sentence("", "", len(landmarks), ())], landmarks, detected)
         return compute_posteriors(model, pipeline, split, precision, progress=False)[0]
 
-    corpus = checkpoint["corpus"]
+    chosen = _choose_decoder(opened.content["decoder"], decoder)
+    student, obstacle = None, None
+    if causal and chosen.is_greedy:
+        assert isinstance(model, Student)
+        student = model
+    elif causal:
+        obstacle = f"the {chosen.name} decoder needs the whole window (--decoder greedy does not)"
     return Recognizer(
         log_probs,
-        vocabulary,
-        make_decoder(name, settings, language_model),
-        describe_decoder(name, settings, language_model, tuned_on),
+        opened.vocabulary,
+        chosen.decode,
+        chosen.description,
         fps,
         aspect_ratio,
         describe_corpus(corpus["name"], corpus["simulated"], corpus["composed"]),
         bool(corpus["simulated"]),
         assumed,
+        student,
+        obstacle,
     )
 
 
 def _open_exported(path: Path, decoder: str | None) -> Recognizer:
-    """A file of export_model.py, run by onnxruntime on the CPU; all it needs is in the file. Raises
-    DataError."""
+    """The recognizer of a file of export_model.py. onnxruntime runs it on the CPU; the file holds
+    all it needs. Raises DataError."""
     from inference.onnx_model import ExportedModel
 
     exported = ExportedModel(path)
-    settings, language_model, tuned_on = read_decoder_entry(exported.decoder)
-    name = decoder or ("greedy" if tuned_on is None else "adaptive")
 
     def log_probs(landmarks: np.ndarray, detected: np.ndarray) -> Tensor:
-        return torch.from_numpy(
-            exported(landmarks[None], detected[None], np.array([len(landmarks)]))[0][0]
-        )
+        output, _ = exported(landmarks[None], detected[None], np.array([len(landmarks)]))
+        return torch.from_numpy(output[0])
 
+    chosen = _choose_decoder(exported.decoder, decoder)
+    obstacle = None
+    if exported.lookahead is not None:
+        obstacle = "an exported file predicts whole windows (its checkpoint can stream)"
     return Recognizer(
         log_probs,
         Vocabulary(exported.vocabulary),
-        make_decoder(name, settings, language_model),
-        describe_decoder(name, settings, language_model, tuned_on),
+        chosen.decode,
+        chosen.description,
         exported.fps,
         exported.aspect_ratio,
         describe_corpus(exported.corpus, exported.simulated, exported.composed),
         exported.simulated,
+        streaming_obstacle=obstacle,
     )
 
 
-def _clock_and_shape(corpus: dict) -> tuple[float, float, bool]:
-    """Frame rate and aspect ratio of the corpus a checkpoint was trained on, and whether they had
-    to be assumed: an older checkpoint does not say them, but its corpus does where it is still
-    there."""
+@dataclass(frozen=True)
+class _ChosenDecoder:
+    """is_greedy: whether it outputs the best class of each step, and nothing else."""
+
+    name: str
+    decode: Decoder
+    description: str
+    is_greedy: bool
+
+
+def _choose_decoder(entry: dict[str, Any], name: str | None) -> _ChosenDecoder:
+    """The decoder of that name with the settings of a checkpoint's `decoder` entry. None: adaptive
+    if it was tuned on dev, else greedy. Raises DataError."""
+    settings, language_model, tuned_on = read_decoder_entry(entry)
+    if name is None:
+        name = "greedy" if tuned_on is None else "adaptive"
+    return _ChosenDecoder(
+        name,
+        make_decoder(name, settings, language_model),
+        describe_decoder(name, settings, language_model, tuned_on),
+        name == "greedy" or (name == "adaptive" and settings.readings == "greedy"),
+    )
+
+
+def _frame_format(corpus: dict[str, Any]) -> tuple[float, float, bool]:
+    """Frame rate and aspect ratio of a checkpoint's `corpus` entry, and whether they are assumed.
+
+    An older checkpoint does not give them. Its corpus does, if it is still in its folder.
+    """
     if "fps" in corpus and "aspect_ratio" in corpus:
         return corpus["fps"], corpus["aspect_ratio"], False
     try:
         found = Corpus(corpus["path"])
     except DataError:
         return _ASSUMED_FPS, _ASSUMED_ASPECT_RATIO, True
-    same = found.fingerprint == corpus["fingerprint"]
-    return (
-        (found.fps, found.aspect_ratio, False)
-        if same
-        else (_ASSUMED_FPS, _ASSUMED_ASPECT_RATIO, True)
-    )
+    if found.fingerprint != corpus["fingerprint"]:
+        return _ASSUMED_FPS, _ASSUMED_ASPECT_RATIO, True
+    return found.fps, found.aspect_ratio, False

@@ -1,15 +1,14 @@
-"""Landmarks of a recording of any kind, one frame after the other: video, folder of frames, camera,
-or a file of landmarks.
+"""Landmarks of recordings, frame by frame: videos, folders of frames, cameras, landmark files.
 
-Nothing but the current frame is held, whatever the recording's length; files of landmarks are read
-whole, as they are small.
+Only the current frame is in memory, however long the recording is. Landmark files are small and are
+read as a whole.
 """
 
 import contextlib
 import glob
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +33,14 @@ SUFFIXES = (*VIDEO_SUFFIXES, *LANDMARK_READERS)
 
 @dataclass(frozen=True)
 class Frame:
-    """time in seconds of the recording; landmarks float16 (543, 3) as fractions of the picture, 0
-    where not detected; detected bool (4,); picture uint8 (H, W, 3) blue, green, red, None where
-    there is none."""
+    """One frame of a recording.
+
+    Args:
+        time: in seconds of the recording.
+        landmarks: float16 (543, 3), fractions of the picture; 0 if not detected.
+        detected: bool (4,).
+        picture: uint8 (H, W, 3), blue, green, red; None for landmark files.
+    """
 
     time: float
     landmarks: np.ndarray
@@ -45,12 +49,18 @@ class Frame:
 
 
 @dataclass
-class LandmarkStream:
-    """A recording being read. fps: of its frames, None where they come as they come (a camera);
-    fps_is_known: not assumed; expected: number of frames, 0 where that is unknown; aspect_ratio:
-    width / height, None until the first frame is read."""
+class Recording:
+    """An opened recording.
 
-    frames: Iterator[Frame]
+    Args:
+        frames: its frames, in order.
+        fps: frames per second; None for a camera, whose frames come at uneven times.
+        fps_is_known: whether the recording gives its own frame rate.
+        expected: number of frames; 0 if it is unknown.
+        aspect_ratio: width / height of the pictures; None until the first frame is read.
+    """
+
+    frames: Generator[Frame, None, None]
     fps: float | None
     fps_is_known: bool
     expected: int
@@ -62,12 +72,13 @@ def is_landmark_file(recording: RecordingFile) -> bool:
 
 
 def find_recordings(words: Sequence[str]) -> tuple[list[RecordingFile], dict[str, str]]:
-    """Recordings that command line words name, and the words that name none with the reason.
+    """The recordings that command line words name; and {word: reason} of the words that name none.
 
-    A word is a file, a folder (all recordings below it; pictures beside videos are none) or a
-    pattern such as '*.mp4'.
+    A word is a file, a folder (all recordings below it, but no pictures that lie beside videos) or
+    a pattern such as '*.mp4'.
     """
-    found, failed = [], {}
+    found: list[RecordingFile] = []
+    failed: dict[str, str] = {}
     for word in words:
         paths = (
             [word]
@@ -90,53 +101,56 @@ def find_recordings(words: Sequence[str]) -> tuple[list[RecordingFile], dict[str
 def _recordings_at(path: Path) -> list[RecordingFile]:
     if path.is_dir():
         below = find_recording_files(path, SUFFIXES, IMAGE_SUFFIXES)
-        beside = {one.path.parent for one in below if not one.path.is_dir()}
-        return [_named(one) for one in below if one.path not in beside]
+        with_files = {recording.path.parent for recording in below if not recording.path.is_dir()}
+        return [_named(recording) for recording in below if recording.path not in with_files]
     if not path.exists():
         raise DataError("does not exist")
     if path.suffix.lower() not in SUFFIXES:
-        raise DataError(
-            f"is no recording that can be read: expected {', '.join(SUFFIXES)} or a folder of frames"
-        )
+        raise DataError(f"is not a recording: expected {', '.join(SUFFIXES)} or a folder of frames")
     return [RecordingFile(path, (path.stem,))]
 
 
 def _named(recording: RecordingFile) -> RecordingFile:
-    """With the name of the sentence where PHOENIX's `<id>/1` itself was given."""
+    """The recording, named after its sentence: for PHOENIX's `<id>/1` the name is the id."""
     if recording.parts != ("1",):
         return recording
     return RecordingFile(recording.path, (recording.path.resolve().parent.name,))
 
 
 def open_recording(
-    recording: RecordingFile, tracker: Callable[[], Tracker], fps: float, aspect_ratio: float
-) -> LandmarkStream:
-    """Begin to read a recording. tracker: gives the one for footage, asked for only then. fps and
-    aspect_ratio: of recordings that do not say theirs. This and reading frames raise DataError, of
-    footage without the path."""
-    if is_landmark_file(recording):
-        return _open_landmarks(recording.path, fps, aspect_ratio)
+    file: RecordingFile, tracker: Callable[[], Tracker], fps: float, aspect_ratio: float
+) -> Recording:
+    """Open a recording.
+
+    This function and reading the frames raise DataError; for videos and folders of frames its
+    message has no path.
+
+    Args:
+        tracker: returns the tracker; it is called only for videos and folders of frames.
+        fps, aspect_ratio: of a recording that does not give its own.
+    """
+    if is_landmark_file(file):
+        return _open_landmarks(file.path, fps, aspect_ratio)
     try:
-        opened = open_video_frames(recording)
+        video = open_video_frames(file)
     except ImportError as error:
         raise DataError(missing_library(error)) from None
-    rate = opened.fps or fps
+    rate = video.fps or fps
     tracking = tracker()
-    stream = LandmarkStream(iter(()), rate, opened.fps is not None, opened.expected)
 
-    def frames() -> Iterator[Frame]:
+    def frames() -> Generator[Frame, None, None]:
         tracking.reset()
-        with contextlib.closing(opened.frames):
-            for number, picture in enumerate(opened.frames):
-                yield _tracked(stream, tracking, number / rate, picture)
+        with contextlib.closing(video.frames):  # type: ignore[type-var]
+            for number, picture in enumerate(video.frames):
+                yield _track(recording, tracking, number / rate, picture)
 
-    stream.frames = frames()
-    return stream
+    recording = Recording(frames(), rate, video.fps is not None, video.expected)
+    return recording
 
 
-def open_camera(number: int, tracker: Callable[[], Tracker]) -> LandmarkStream:
-    """Frames of a camera as they come, until it ends; times are by the clock, from the first frame
-    on. Raises DataError."""
+def open_camera(number: int, tracker: Callable[[], Tracker]) -> Recording:
+    """Open a camera. Its frames come until it ends; their times are clock times since the first
+    frame. Raises DataError."""
     try:
         import cv2
     except ImportError as error:
@@ -145,39 +159,38 @@ def open_camera(number: int, tracker: Callable[[], Tracker]) -> LandmarkStream:
     capture = cv2.VideoCapture(number)
     if not capture.isOpened():
         raise DataError(
-            f"camera {number} cannot be opened: it is not there, or another program has it (on Linux see "
-            "`ls /dev/video*`; a container must be given the device)"
+            f"camera {number} cannot be opened: there is no such camera, or another program uses "
+            "it (on Linux see `ls /dev/video*`; a container needs access to the device)"
         )
     tracking = tracker()
-    stream = LandmarkStream(iter(()), None, True, 0)
 
-    def frames() -> Iterator[Frame]:
+    def frames() -> Generator[Frame, None, None]:
         tracking.reset()
-        begun = None
+        start = None
         try:
             while True:
-                read, picture = capture.read()
-                if not read:
+                has_picture, picture = capture.read()
+                if not has_picture:
                     break
                 now = time.monotonic()
-                begun = now if begun is None else begun
-                yield _tracked(stream, tracking, now - begun, picture)
+                start = now if start is None else start
+                yield _track(recording, tracking, now - start, picture)
         finally:
             capture.release()
-        if begun is None:
+        if start is None:
             raise DataError(f"camera {number} gives no picture")
 
-    stream.frames = frames()
-    return stream
+    recording = Recording(frames(), None, True, 0)
+    return recording
 
 
-def _tracked(stream: LandmarkStream, tracker: Tracker, at: float, picture: np.ndarray) -> Frame:
-    stream.aspect_ratio = picture.shape[1] / picture.shape[0]
+def _track(recording: Recording, tracker: Tracker, seconds: float, picture: np.ndarray) -> Frame:
+    recording.aspect_ratio = picture.shape[1] / picture.shape[0]
     landmarks, detected = tracker.track(picture)
-    return Frame(at, landmarks.astype("<f2"), detected, picture)  # float16 as in a corpus
+    return Frame(seconds, landmarks.astype("<f2"), detected, picture)  # float16 as in a corpus
 
 
-def _open_landmarks(path: Path, fps: float, aspect_ratio: float) -> LandmarkStream:
+def _open_landmarks(path: Path, fps: float, aspect_ratio: float) -> Recording:
     read = LANDMARK_READERS[path.suffix.lower()]
     check_image_coordinates([path], read)
     sequence = read(path)
@@ -187,20 +200,21 @@ def _open_landmarks(path: Path, fps: float, aspect_ratio: float) -> LandmarkStre
     for column, part in enumerate(PARTS):
         landmarks[~sequence.detected[:, column], PART_SLICES[part]] = 0
     if not np.isfinite(landmarks).all():
-        raise DataError(f"{path} has values that are larger than a float16 can be")
+        raise DataError(f"{path} has values that are too large for float16")
     frames = (
         Frame(number / rate, *frame)
         for number, frame in enumerate(zip(landmarks, sequence.detected, strict=True))
     )
     ratio = sequence.aspect_ratio or aspect_ratio
-    return LandmarkStream(frames, rate, sequence.fps is not None, len(landmarks), ratio)
+    return Recording(frames, rate, sequence.fps is not None, len(landmarks), ratio)
 
 
 def in_aspect_ratio(frame: Frame, ratio: float, wanted: float) -> np.ndarray:
-    """Landmarks float16 (543, 3) of a frame of width/height `ratio` as fractions of a picture of
-    `wanted`."""
-    turned = to_aspect_ratio(frame.landmarks[None], ratio, wanted)[0]
+    """The frame's landmarks float16 (543, 3), converted from pictures of width / height `ratio` to
+    fractions of pictures of width / height `wanted`."""
+    converted: np.ndarray = to_aspect_ratio(frame.landmarks[None], ratio, wanted)[0]
     for column, part in enumerate(PARTS):
         if not frame.detected[column]:
-            turned[PART_SLICES[part]] = 0
-    return turned.astype("<f2")
+            converted[PART_SLICES[part]] = 0
+    result: np.ndarray = converted.astype("<f2")
+    return result

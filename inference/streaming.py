@@ -1,9 +1,10 @@
-"""A causal student that reads frames as they come: the same log-probabilities as on the whole
-sentence, a little behind it.
+"""A causal student that predicts frame by frame.
 
-Kept between calls are what was last seen of each part, the running shoulder width, what the
-convolutions' kernels still reach back to, and the LSTM's state: memory and time a frame do not grow
-with the length of the stream.
+It gives the same log-probabilities as for the whole sentence, a few frames later.
+
+Between calls it keeps the last detected landmarks of each part, the running shoulder width, the
+inputs that the convolutions' kernels still need, and the LSTM's state. Memory and time per frame do
+not grow with the length of the stream.
 """
 
 import numpy as np
@@ -25,13 +26,14 @@ _FLAT = np.array([1, 1, 0], np.float32)  # z of hands and face is measured from 
 
 
 class RunningBody:
-    """`body_coordinates(causal=True)` one frame at a time, in numpy, which is quicker on so little."""
+    """`body_coordinates(causal=True)` one frame at a time, in numpy: faster for a single frame."""
 
     def __init__(self, aspect_ratio: float):
+        """aspect_ratio: width / height of the images."""
         self._scale = np.array([aspect_ratio, 1, aspect_ratio], np.float32)
         self._pose = np.zeros((PART_SLICES["pose"].stop, 3), np.float32)
         self._offsets = {part: np.zeros((1, 3), np.float32) for part in PART_ANCHORS}
-        self._widths, self._count = 0.0, 0
+        self._width_sum, self._width_count = 0.0, 0
 
     def __call__(self, landmarks: np.ndarray, detected: np.ndarray) -> np.ndarray:
         """landmarks float (543, 3), detected bool (4,) -> float32 (543, 3)."""
@@ -39,10 +41,10 @@ class RunningBody:
         landmarks = landmarks.astype(np.float32) * self._scale
         if seen["pose"]:
             self._pose = landmarks[PART_SLICES["pose"]]
-            self._widths += float(
+            self._width_sum += float(
                 np.hypot(*(self._pose[LEFT_SHOULDER] - self._pose[RIGHT_SHOULDER])[:2])
             )
-            self._count += 1
+            self._width_count += 1
         body = np.empty((NUM_LANDMARKS, 3), np.float32)
         centre = (self._pose[LEFT_SHOULDER] + self._pose[RIGHT_SHOULDER]) / 2
         body[PART_SLICES["pose"]] = self._pose - centre
@@ -51,53 +53,68 @@ class RunningBody:
             if seen[part] and seen["pose"]:
                 self._offsets[part] = landmarks[PART_SLICES[part]] - origin
             body[PART_SLICES[part]] = self._offsets[part] + origin - centre * _FLAT
-        unit = self._widths / self._count if self._count else 1.0
+        unit = self._width_sum / self._width_count if self._width_count else 1.0
         return body / np.float32(max(unit, MIN_SHOULDER_WIDTH))
 
 
 class StreamingStudent:
-    """Reads a stream with a causal student.
+    """Predicts a stream of frames with a causal student, on the student's device.
 
     stream = StreamingStudent(model, aspect_ratio=4 / 3)
     for landmarks, detected in chunks:
-        log_probs = stream.push(landmarks, detected)      # the steps that are final by now, maybe none
-    log_probs = stream.finish()                           # the last ones
+        log_probs = stream.push(landmarks, detected)  # the steps that are now final, maybe none
+    log_probs = stream.finish()                       # the last steps
     """
 
     def __init__(self, model: Student, aspect_ratio: float):
-        assert model.lookahead is not None, "a student that reads whole sentences cannot stream"
+        """aspect_ratio: width / height of the images."""
+        assert model.lookahead is not None, "only a causal student can stream"
         self.model = model.eval()
+        self.lookahead = model.lookahead
+        self._device = next(model.parameters()).device
         self._body = RunningBody(aspect_ratio)
-        # Features of a frame need the one before and the one after: the last but one frame and the
-        # last are kept, the first frame of the stream standing in for the one before it.
+        # The features of a frame need the frame before and the frame after it, so the last two
+        # frames are kept. The first frame of the stream also stands for the frame before it.
         self._bodies: list[np.ndarray] = []
         self._detected: list[np.ndarray] = []
         self._state: StreamState | None = None
 
+    @property
+    def frames_held(self) -> int:
+        """Frames whose landmarks are in memory."""
+        return len(self._bodies)
+
     def push(self, landmarks: np.ndarray, detected: np.ndarray) -> Tensor:
-        """landmarks float (n, 543, 3) as stored, detected bool (n, 4) -> log-probs float32
-        (steps, V) of the steps that no later frame can change."""
-        for frame, seen in zip(landmarks, detected, strict=True):
-            body = self._body(frame, seen)
-            self._bodies += [body] if self._bodies else [body, body]
-            self._detected.append(seen)
-        return self._read(last=False)
+        """The log-probabilities float32 (steps, V), on the CPU, of the steps that no later frame
+        can change. landmarks float (n, 543, 3) as stored, detected bool (n, 4)."""
+        bodies, seen = list(self._bodies), list(self._detected)
+        for frame, parts in zip(landmarks, detected, strict=True):
+            body = self._body(frame, parts)
+            bodies += [body] if bodies else [body, body]
+            seen.append(parts)
+        return self._predict(bodies, seen, last=False)
 
     def finish(self) -> Tensor:
-        """The stream has ended: log-probs float32 (steps, V) of the steps that are left."""
-        if not self._bodies:
-            return torch.empty(0, self.model.classes)
-        self._bodies.append(self._bodies[-1])
-        return self._read(last=True)
+        """The stream has ended: log-probabilities float32 (steps, V) of the steps that are left, on
+        the CPU."""
+        return self._predict([*self._bodies, *self._bodies[-1:]], self._detected, last=True)
 
     @torch.inference_mode()
-    def _read(self, last: bool) -> Tensor:
-        frames = len(self._bodies) - 2  # whose features are known
-        if frames < 1:
-            return torch.empty(0, self.model.classes)
-        body = torch.from_numpy(np.stack(self._bodies))[None]
-        features = feature_blocks(body, torch.tensor([frames + 2]))[:, 1:-1]
-        detected = torch.from_numpy(np.stack(self._detected[:frames]))[None]
-        log_probs, self._state = self.model.forward_chunk(features, detected, self._state, last)
-        self._bodies, self._detected = self._bodies[frames:], self._detected[frames:]
-        return log_probs[0]
+    def _predict(self, bodies: list[np.ndarray], detected: list[np.ndarray], last: bool) -> Tensor:
+        """bodies: of the frame before, of the frames to predict, and of the frame after them.
+
+        The stream's state changes in one assignment at the end, so that Ctrl-C at any place before
+        it loses a frame but leaves a stream that `finish` can end.
+        """
+        frames = len(bodies) - 2  # with known features
+        state, log_probs = self._state, torch.empty(0, self.model.classes)
+        if frames >= 1:
+            body = torch.from_numpy(np.stack(bodies)).to(self._device)[None]
+            lengths = torch.tensor([frames + 2], device=self._device)
+            features = feature_blocks(body, lengths)[:, 1:-1]
+            parts = torch.from_numpy(np.stack(detected[:frames])).to(self._device)[None]
+            output, state = self.model.forward_chunk(features, parts, state, last)
+            log_probs = output[0].float().cpu()
+            bodies, detected = bodies[frames:], detected[frames:]
+        self._bodies, self._detected, self._state = bodies, detected, state
+        return log_probs

@@ -1,9 +1,9 @@
 """Transcripts as files: text, JSON, SubRip and WebVTT subtitles, and ELAN annotations. All are
 UTF-8.
 
-One gloss is one line, cue or annotation at its own times. Subtitle cues are in order, last at least
-a millisecond and never overlap (https://www.w3.org/TR/webvtt1/). ELAN
-(https://archive.mpi.nl/tla/elan) gets two tiers, `gloss` and `confidence`.
+One gloss is one line, cue or annotation with its own times. Subtitle cues are in order, last at
+least a millisecond and never overlap (https://www.w3.org/TR/webvtt1/). A file for ELAN
+(https://archive.mpi.nl/tla/elan) has two tiers, `gloss` and `confidence`.
 """
 
 import json
@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from decoding.timed_gloss import TimedGloss
 
@@ -21,14 +22,18 @@ FORMATS = ("text", "json", "srt", "vtt", "eaf")
 
 @dataclass
 class Transcript:
-    """What was read in one recording. `source` is the file, None for a camera; `facts` what is
-    known of recording and model, plain values; simulated: the model was trained on simulated
-    signers."""
+    """The glosses of one recording.
+
+    Args:
+        source: the recording's file or folder; None for a camera.
+        simulated: whether the model was trained on simulated signers.
+        facts: about the recording and the model, plain values.
+    """
 
     name: str
     source: Path | None
     simulated: bool
-    facts: dict = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
     glosses: list[TimedGloss] = field(default_factory=list)
 
 
@@ -37,11 +42,14 @@ def text_line(gloss: TimedGloss) -> str:
     return f"{gloss.start:9.2f} {gloss.end:9.2f}  {gloss.confidence:4.2f}  {gloss.gloss}"
 
 
-def render(transcript: Transcript, format: str, beside: Path | None = None) -> str:
-    """The transcript in a format of FORMATS; `beside`: folder of the file it goes to, for the link
-    to the video."""
+def render(transcript: Transcript, format: str, folder: Path | None = None) -> str:
+    """The transcript as text in one of FORMATS.
+
+    folder: of the file that the text is written to, for ELAN's relative link to the video; None for
+    the screen.
+    """
     if format == "eaf":
-        return _elan(transcript, beside)
+        return _elan(transcript, folder)
     return {"text": _text, "json": _json, "srt": _srt, "vtt": _vtt}[format](transcript)
 
 
@@ -50,7 +58,7 @@ def _text(transcript: Transcript) -> str:
 
 
 def _json(transcript: Transcript) -> str:
-    """One line, so that several recordings make JSON lines."""
+    """One line, so that several recordings together are JSON Lines."""
     glosses = [
         {
             name: value if isinstance(value, str) else round(value, 4)
@@ -78,7 +86,7 @@ def _srt(transcript: Transcript) -> str:
 def _vtt(transcript: Transcript) -> str:
     head = ["WEBVTT\n"]
     if transcript.simulated:
-        head.append("NOTE\nread by a model that was trained on simulated signers\n")
+        head.append("NOTE\ntranscribed by a model that was trained on simulated signers\n")
     cues = [
         f"{_clock(start, '.')} --> {_clock(end, '.')}\n{_escaped(gloss.gloss)}\n"
         for gloss, start, end in _cues(transcript.glosses)
@@ -86,7 +94,7 @@ def _vtt(transcript: Transcript) -> str:
     return "\n".join([*head, *cues])
 
 
-def _elan(transcript: Transcript, beside: Path | None) -> str:
+def _elan(transcript: Transcript, folder: Path | None) -> str:
     from pympi import Eaf
 
     document = Eaf(author="transcribe.py")
@@ -97,34 +105,36 @@ def _elan(transcript: Transcript, beside: Path | None) -> str:
         document.add_property("trained on", "simulated signers")
     source = transcript.source
     kind = None if source is None else mimetypes.guess_type(source.name)[0]
-    # ELAN plays no landmarks
-    if kind is not None and kind.startswith("video/") and source.is_file():
+    # ELAN cannot play landmark files
+    if source is not None and kind is not None and kind.startswith("video/") and source.is_file():
         relative = (
             None
-            if beside is None
-            else Path(os.path.relpath(source.resolve(), beside.resolve())).as_posix()
+            if folder is None
+            else Path(os.path.relpath(source.resolve(), folder.resolve())).as_posix()
         )
         document.add_linked_file(source.resolve().as_uri(), relative, kind)
     for gloss, start, end in _cues(transcript.glosses):
         document.add_annotation("gloss", start, end, gloss.gloss)
         document.add_annotation("confidence", start, end, f"{gloss.confidence:.2f}")
-    with tempfile.TemporaryDirectory() as folder:  # the library writes files only
-        document.to_file(str(Path(folder) / "document.eaf"))
-        return (Path(folder) / "document.eaf").read_text(encoding="utf-8") + "\n"
+    with tempfile.TemporaryDirectory() as temporary:  # pympi only writes files
+        path = Path(temporary) / "document.eaf"
+        document.to_file(str(path))
+        return path.read_text(encoding="utf-8") + "\n"
 
 
 def _cues(glosses: Sequence[TimedGloss]) -> list[tuple[TimedGloss, int, int]]:
-    """Glosses with start and end in whole milliseconds: none shorter than one, none before the end
-    of the one before."""
-    cues, free = [], 0
+    """Each gloss with its start and end in whole milliseconds. A cue lasts at least one millisecond
+    and starts at the end of the cue before it, or later."""
+    cues, end = [], 0
     for gloss in glosses:
-        start = max(round(1000 * gloss.start), free)
-        free = max(round(1000 * gloss.end), start + 1)
-        cues.append((gloss, start, free))
+        start = max(round(1000 * gloss.start), end)
+        end = max(round(1000 * gloss.end), start + 1)
+        cues.append((gloss, start, end))
     return cues
 
 
 def _clock(milliseconds: int, point: str) -> str:
+    """hh:mm:ss.mmm, with `point` before the milliseconds."""
     seconds, rest = divmod(milliseconds, 1000)
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{point}{rest:03d}"
 

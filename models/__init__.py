@@ -31,4 +31,5 @@ From a file to a model:
     safe_write          replace a file so that a crash never harms the previous one
     safe_load           open a file of torch.save without trusting it
     build               checkpoint -> teacher or student
+    retired_keys        settings of earlier versions, so that their checkpoints load
 """

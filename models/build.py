@@ -1,6 +1,5 @@
 """From a checkpoint to a model: the teacher or the student whose weights it holds."""
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,15 @@ from data.vocabulary import Vocabulary
 from errors import DataError, UsageError
 from models.config import ModelConfig
 from models.i3d_teacher import I3DTeacher
+from models.retired_keys import without_retired_keys
 from models.student import Student
 from models.student_config import StudentModelConfig
+from settings import check_section
 
 CONFIGS: dict[str, type[ModelConfig] | type[StudentModelConfig]] = {
     "teacher": ModelConfig,
     "student": StudentModelConfig,
 }
-# Keys of model configurations that earlier versions wrote, with the one value whose models this
-# version still builds
-RETIRED: dict[str, str] = {"part_encoder": "linear"}
-_MAX_SIZE = 10**15  # Python refuses to print far larger numbers
 HEAD_WEIGHTS = ("head.weight", "conv_head.weight")  # (classes, width)
 
 
@@ -44,44 +41,13 @@ def read_model_config(
             f"checkpoint {path} holds a model of kind {kind!r}, this version knows "
             f"{', '.join(CONFIGS)}"
         )
+    section = without_retired_keys(checkpoint["config"], path).get("model", {})
     try:
-        values = checkpoint["config"].get("model")
-        if not isinstance(values, dict):
-            raise UsageError("it has no section 'model'")
-        return _from_plain_values(CONFIGS[kind], without_retired(values))
-    except UsageError as error:
+        return CONFIGS[kind](**check_section("model", section, CONFIGS[kind]))
+    except (UsageError, ValueError) as error:  # ValueError: a number too large to print
         raise DataError(
             f"checkpoint {path} has a configuration that this version does not know: {error}"
         ) from None
-
-
-def without_retired(values: dict[str, Any]) -> dict[str, Any]:
-    """A model configuration without the keys of earlier versions. Raises UsageError if such a key
-    has a value that this version no longer supports."""
-    for name, supported in RETIRED.items():
-        value = values.get(name, supported)
-        if not isinstance(value, str) or value != supported:
-            raise UsageError(f"model.{name} can only be {supported!r} in this version")
-    return {name: value for name, value in values.items() if name not in RETIRED}
-
-
-def _from_plain_values(
-    config_type: type[ModelConfig] | type[StudentModelConfig], values: dict[str, Any]
-) -> ModelConfig | StudentModelConfig:
-    """The dataclass with these plain values (lists for tuples). Raises UsageError for an unknown
-    key, a value of another type than the key's default, or an impossible value."""
-    types = {field.name: type(field.default) for field in dataclasses.fields(config_type)}
-    for name, value in values.items():
-        if name not in types:
-            key_name = name if isinstance(name, str) else type(name).__name__
-            raise UsageError(f"unknown config key 'model.{key_name}'")
-        sizes = [*value] if isinstance(value, list | tuple) else [value]
-        if any(isinstance(size, int) and abs(size) > _MAX_SIZE for size in sizes):
-            raise UsageError(f"config key 'model.{name}': a number above {_MAX_SIZE:.0e}")
-        allowed = {float: (float, int), tuple: (tuple, list)}.get(types[name], (types[name],))
-        if type(value) not in allowed or (types[name] is tuple and {*map(type, sizes)} != {int}):
-            raise UsageError(f"config key 'model.{name}': expected {types[name].__name__}")
-    return config_type(**values)
 
 
 def load_model(

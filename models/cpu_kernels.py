@@ -35,13 +35,13 @@ class Linear(nn.Linear):
 
 
 def _by_onednn(x: Tensor, weight: Tensor) -> bool:
-    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    tracing = torch.jit.is_tracing()
     if tracing or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
     float32 = x.dtype is torch.float32 and weight.dtype is torch.float32
     # oneDNN supports neither a single vector nor zero rows
     large = x.dim() > 1 and x.numel() * len(weight) >= LARGE
-    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    has_onednn: bool = torch.backends.mkldnn.is_available()
     return float32 and large and x.device.type == "cpu" and has_onednn
 
 

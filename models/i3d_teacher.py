@@ -93,8 +93,8 @@ class I3DTeacher(PartEncoderModel):
         """Log-probabilities of a padded batch. Padding never changes a sentence's output.
 
         Args:
-            features: float (B, T, 6516), or (B, T, 12 K) of the K landmarks of the input layout
-                (`set_input_layout`).
+            features: float (B, T, 6516), or (B, T, 12 K) of the K landmarks that
+                `set_input_selection` names.
             lengths: int (B,), frames of each sentence, 1 to T.
             detected: bool (B, T, 4), the parts that MediaPipe detected; None: all.
             visible: bool (B, 4); False hides this part of the body in the whole sentence. None: all

@@ -20,7 +20,7 @@ def normalize_frames(
     mean (C,), variance (C,) and count () of the frames, without gradients. All of it is computed in
     float32, whatever the types of x and mask are.
     """
-    return _NormalizeFrames.apply(x, mask, weight, bias, eps)  # type: ignore[no-untyped-call]
+    return _NormalizeFrames.apply(x, mask, weight, bias, eps)
 
 
 class _NormalizeFrames(torch.autograd.Function):

@@ -30,7 +30,7 @@ def statistics_over_processes(
     mean = (x * mask).sum((0, 2)) / count.clamp(min=1)
     squares = (((x - mean[:, None]) * mask) ** 2).sum((0, 2))
     row = torch.cat([count[None], mean, squares])
-    table: Tensor = _RowOfEachProcess.apply(row)  # type: ignore[no-untyped-call]
+    table: Tensor = _RowOfEachProcess.apply(row)
     counts = table[:, :1]  # table: (processes, 1 + 2 C)
     means, squares = table[:, 1:].chunk(2, dim=1)
     count = counts.sum()

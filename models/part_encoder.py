@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from data.landmarks import BLOCK, NUM_COORDINATES, NUM_FEATURES, Layout
+from data.landmarks import BLOCK_SIZE, NUM_COORDINATES, NUM_FEATURES, LandmarkSelection
 from models.cpu_kernels import Linear
 from models.masking import MaskedBatchNorm
 
@@ -29,14 +29,14 @@ class PartEncoder(nn.Module):
     """
 
     columns: Tensor
-    layout_columns: Tensor
+    selection_columns: Tensor
 
     def __init__(self, columns: Tensor, part: int, width: int):
         super().__init__()
         self.part = part
         # Both follow from the configuration and the corpus, so no checkpoint holds them.
         self.register_buffer("columns", columns, persistent=False)
-        self.register_buffer("layout_columns", columns.clone(), persistent=False)
+        self.register_buffer("selection_columns", columns.clone(), persistent=False)
         self.project = Linear(len(columns), width)
         self.missing = nn.Parameter(torch.zeros(width))
         self.norm = MaskedBatchNorm(width)
@@ -44,12 +44,12 @@ class PartEncoder(nn.Module):
     @property
     def input_landmarks(self) -> set[int]:
         """Indices (0 to 542) of the landmarks that the encoder uses."""
-        return {column % BLOCK // NUM_COORDINATES for column in self.columns.tolist()}
+        return {column % BLOCK_SIZE // NUM_COORDINATES for column in self.columns.tolist()}
 
-    def set_input_layout(self, layout: Layout) -> None:
-        """Also accept features of the layout's landmarks only, (B, T, 12 K)."""
-        columns = torch.from_numpy(layout.columns(self.columns.cpu().numpy()))
-        self.layout_columns = columns.to(self.columns.device)
+    def set_input_selection(self, selection: LandmarkSelection) -> None:
+        """Also accept features of the selected landmarks only, (B, T, 12 K)."""
+        columns = torch.from_numpy(selection.columns_in_selection(self.columns.cpu().numpy()))
+        self.selection_columns = columns.to(self.columns.device)
 
     def forward(
         self, features: Tensor, mean: Tensor, inverse_std: Tensor, detected: Tensor, mask: Tensor
@@ -57,13 +57,13 @@ class PartEncoder(nn.Module):
         """Encode the part in a padded batch -> (B, width, T).
 
         Args:
-            features: float (B, T, 6516), or (B, T, 12 K) of the input layout.
+            features: float (B, T, 6516), or (B, T, 12 K) of the input selection.
             mean, inverse_std: (6516,), of the train split's features.
             detected: bool (B, T, 4).
             mask: float (B, 1, T), see `sentence_mask`.
         """
         all_landmarks = features.shape[2] == NUM_FEATURES
-        x = features.index_select(2, self.columns if all_landmarks else self.layout_columns)
+        x = features.index_select(2, self.columns if all_landmarks else self.selection_columns)
         x = (x - mean[self.columns]) * inverse_std[self.columns]  # (B, T, D)
         x = self.project(x.clamp(-STANDARDISED_LIMIT, STANDARDISED_LIMIT))  # (B, T, width)
         x = x + (~detected[:, :, self.part, None]) * self.missing
@@ -103,10 +103,10 @@ class PartEncoderModel(nn.Module):
         """Indices (0 to 542) of the landmarks that the model uses."""
         return {index for encoder in self._encoders for index in encoder.input_landmarks}
 
-    def set_input_layout(self, layout: Layout) -> None:
-        """Also accept features of the layout's landmarks only, (B, T, 12 K)."""
+    def set_input_selection(self, selection: LandmarkSelection) -> None:
+        """Also accept features of the selected landmarks only, (B, T, 12 K)."""
         for encoder in self._encoders:
-            encoder.set_input_layout(layout)
+            encoder.set_input_selection(selection)
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Standardise with mean and std (6516,), those of the train split's features."""

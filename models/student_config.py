@@ -1,53 +1,56 @@
-"""Sizes of the student; no torch in here, so that command lines parse fast."""
+"""Sizes of the student. No torch in here, so that command lines parse fast."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from data.ctc_lengths import TIME_STRIDE
-from errors import UsageError
-from models.config import check_conformer
+from models.config import conformer_conflicts
+from settings import Settings, setting
 
 assert TIME_STRIDE == 4, "the student halves the frame rate twice"
 
+_SUBSET = "named landmark subset (data/landmarks.py) of the {} encoder"
+_WIDTH = "output width of the {} encoder"
+
 
 @dataclass(frozen=True)
-class StudentModelConfig:
-    """Sizes of the student. Parts: which named landmark subset (data/landmarks.py) each encoder
-    reads, and its width.
+class StudentModelConfig(Settings):
+    """Sizes of the student, and what each part encoder gets as input."""
 
-    widths: channels of the convolutions at the full, half and quarter frame rate. causal: for
-    streaming, an output step waits for a few frames only (`Student.lookahead`), and features are
-    normalised by what was seen so far.
-    """
+    prefix: ClassVar[str] = "model."
 
-    pose_subset: str = "upper_body"
-    face_subset: str = "mouth_brows_eyes"
-    left_hand_subset: str = "left_hand"
-    right_hand_subset: str = "right_hand"
-    pose_width: int = 96
-    face_width: int = 48
-    hand_width: int = 128
-    widths: tuple[int, int, int] = (192, 256, 384)
-    expansion: int = 2  # of the channels inside a block
-    conformer_width: int = 256
-    conformer_blocks: int = 1
-    lstm_hidden: int = 256  # of the causal student, which has an LSTM in place of the conformer
-    lstm_layers: int = 1
-    dropout: float = 0.2
-    head_scale: float = 32.0  # of the cosine classifiers
-    causal: bool = False
+    pose_subset: str = setting("upper_body", _SUBSET.format("body"))
+    face_subset: str = setting("mouth_brows_eyes", _SUBSET.format("face"))
+    left_hand_subset: str = setting("left_hand", _SUBSET.format("left hand"))
+    right_hand_subset: str = setting("right_hand", _SUBSET.format("right hand"))
+    pose_width: int = setting(96, _WIDTH.format("body"), low=1)
+    face_width: int = setting(48, _WIDTH.format("face"), low=1)
+    hand_width: int = setting(128, _WIDTH.format("hand"), low=1)
+    widths: tuple[int, int, int] = setting(
+        (192, 256, 384), "channels of the convolutions at the full, half and quarter frame rate"
+    )
+    expansion: int = setting(2, "factor by which a block expands its channels", low=1)
+    conformer_width: int = setting(256, "width of the conformer, a multiple of 4", low=1)
+    conformer_blocks: int = setting(1, "blocks of the conformer", low=1)
+    lstm_hidden: int = setting(
+        256, "hidden size of the LSTM that the causal student has instead of a conformer", low=1
+    )
+    lstm_layers: int = setting(1, "layers of that LSTM", low=1)
+    dropout: float = setting(0.2, "dropout", low=0, below=1, group="optimisation")
+    head_scale: float = setting(32.0, "scale of the cosine classifiers", above=0)
+    causal: bool = setting(
+        False,
+        "a student for streaming: an output step waits for a few frames only, and features are "
+        "normalised by the frames so far",
+        group="optimisation",
+    )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
-        widths = ("pose_width", "face_width", "hand_width", "conformer_width", "lstm_hidden")
-        for name in (*widths, "expansion", "conformer_blocks", "lstm_layers"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"model.{name} {getattr(self, name)}: expected 1 or more")
-        check_conformer(self.conformer_width)
+        super().__post_init__()
+
+    def conflicts(self) -> list[str]:
+        wrong = conformer_conflicts(self.conformer_width)
         if len(self.widths) != 3 or min(self.widths) < 1:
-            raise UsageError(
-                f"model.widths {list(self.widths)}: expected three widths of 1 or more"
-            )
-        if not 0 < self.head_scale < float("inf"):
-            raise UsageError(f"model.head_scale {self.head_scale}: expected a number above 0")
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"model.dropout {self.dropout}: expected 0 <= dropout < 1")
+            wrong.append(f"model.widths {list(self.widths)}: expected three widths of 1 or more")
+        return wrong

@@ -1,36 +1,50 @@
-"""The report's figures: curves of a run, WER with intervals, posteriors over time, skeletons.
-matplotlib, as inline SVG."""
+"""The report's figures as inline SVG: curves of a run, WER with intervals, posteriors over time,
+skeletons."""
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from data.landmarks import PART_SLICES, PARTS
-from reports.html_page import FIRST, GRID, INK, MUTED, PAGE, SECOND, THIRD, plot_settings, svg
+from reports.embedded_figures import (
+    FIRST,
+    GRID,
+    INK,
+    MUTED,
+    PAGE,
+    SECOND,
+    THIRD,
+    plot_settings,
+    svg,
+)
 from reports.skeleton import draw_skeleton
 from reports.verdict import TARGET_WER
 
-# Inches; on a phone a figure of this width is shown about as large as it is drawn
+Row = dict[str, Any]  # an epoch, as metrics.jsonl has it
+
+# Inches. A phone shows a figure of this width at about its own size.
 _SMALL = (4.3, 2.9)
-_MOST_DOTTED = 30  # epochs up to which each one is marked
+_MOST_DOTTED = 30  # a curve of at most so many epochs has a dot for each
 _LONGEST_LABEL = 24  # characters
-# The pose down to the wrists
+# The pose down to the wrists, and both hands
 _UPPER_BODY = (slice(0, 17), PART_SLICES["left_hand"], PART_SLICES["right_hand"])
 _BODY_PARTS = [PARTS.index(part) for part in ("pose", "left_hand", "right_hand")]
-# Percent at the upper end of an axis: insertions of the first epochs may go far above it
+# Percent. WER axes end here, although insertions in the first epochs may give far more.
 _MOST_WER = 110.0
-# Times the smallest value: a loss that falls this far is shown on a logarithmic axis
+# The loss axis is logarithmic when the largest loss is more than so many times the smallest
 _LOG_ABOVE = 20
 
 
-def curves(history: Sequence[dict], best_epoch: int | None) -> dict[str, str]:
-    """{title: SVG} of WER, loss, kinds of error and learning rate over the epochs
-    (rows of metrics.jsonl)."""
+def curves(history: Sequence[Row], best_epoch: int | None) -> dict[str, Markup]:
+    """WER, loss, kinds of error and learning rate over the epochs, as {title: SVG}.
+    history: rows of metrics.jsonl."""
     with plot_settings():
         return {
             "Word error rate": _wer(history, best_epoch),
@@ -40,7 +54,7 @@ def curves(history: Sequence[dict], best_epoch: int | None) -> dict[str, str]:
         }
 
 
-def _axes(history: Sequence[dict], unit: str) -> tuple[Figure, Axes]:
+def _axes(history: Sequence[Row], unit: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=_SMALL, layout="constrained")
     axes = figure.subplots()
     axes.set(xlabel="epoch", ylabel=unit)
@@ -52,17 +66,17 @@ def _axes(history: Sequence[dict], unit: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _column(history: Sequence[dict], key: str) -> list[float]:
+def _column(history: Sequence[Row], key: str) -> list[float]:
     return [math.nan if row.get(key) is None else row[key] for row in history]
 
 
-def _pair(axes: Axes, history: Sequence[dict], kind: str) -> None:
-    """Train and dev of one quantity."""
+def _pair(axes: Axes, history: Sequence[Row], kind: str) -> None:
+    """Plot train and dev of one quantity: "wer" or "loss"."""
     epochs = [row["epoch"] for row in history]
     marker = "." if len(epochs) <= _MOST_DOTTED else ""
     for split, colour, style in (("train", SECOND, "--"), ("dev", FIRST, "-")):
         values = _column(history, f"{split}_{kind}")
-        if not np.isnan(values).all():  # the overfit check has no train WER of its own
+        if not np.isnan(values).all():  # the overfit check has no train WER
             axes.plot(
                 epochs, values, style, color=colour, marker=marker, linewidth=1.5, label=split
             )
@@ -73,13 +87,19 @@ def _mark_best(axes: Axes, best_epoch: int | None) -> None:
         axes.axvline(best_epoch, color=MUTED, linewidth=0.8, linestyle=":")
 
 
-def _wer(history: Sequence[dict], best_epoch: int | None) -> str:
+def _wer(history: Sequence[Row], best_epoch: int | None) -> Markup:
     figure, axes = _axes(history, "WER %")
     axes.axhline(TARGET_WER, color=MUTED, linewidth=1, linestyle=(0, (6, 3)))
     axes.annotate(
-        f"{TARGET_WER:g} % target", (1, TARGET_WER), (-2, 3), ("axes fraction", "data"), "offset points", ha="right",
-        color=MUTED, fontsize=8,
-    )  # fmt: skip
+        f"{TARGET_WER:g} % target",
+        xy=(1, TARGET_WER),
+        xytext=(-2, 3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        color=MUTED,
+        fontsize=8,
+    )
     _pair(axes, history, "wer")
     _mark_best(axes, best_epoch)
     best = next((row for row in history if row["epoch"] == best_epoch), None)
@@ -96,35 +116,23 @@ def _wer(history: Sequence[dict], best_epoch: int | None) -> str:
         )
     axes.set_ylim(0, max(_top(history), TARGET_WER * 1.3))
     axes.legend(fontsize=8)
-    rows = f"dev from {history[0]['dev_wer']:.1f} to {history[-1]['dev_wer']:.1f} % over {len(history)} epochs"
-    return svg(figure, f"Word error rate of train and dev: {rows}")
+    first, last = history[0]["dev_wer"], history[-1]["dev_wer"]
+    change = f"dev from {first:.1f} to {last:.1f} % over {len(history)} epochs"
+    return svg(figure, f"Word error rate of train and dev: {change}")
 
 
-def _top(history: Sequence[dict]) -> float:
+def _top(history: Sequence[Row]) -> float:
     """The upper end of the WER axis."""
-    largest = max(
-        [
-            0.0,
-            *(
-                value
-                for kind in ("train", "dev")
-                for value in _column(history, f"{kind}_wer")
-                if value > 0
-            ),
-        ]
-    )
+    values = [*_column(history, "train_wer"), *_column(history, "dev_wer")]
+    largest = max((value for value in values if value > 0), default=0.0)
     return min(largest * 1.05, _MOST_WER)
 
 
-def _loss(history: Sequence[dict], best_epoch: int | None) -> str:
-    figure, axes = _axes(history, "loss (mean of sentences)")
+def _loss(history: Sequence[Row], best_epoch: int | None) -> Markup:
+    figure, axes = _axes(history, "loss (mean over sentences)")
     _pair(axes, history, "loss")
-    values = [
-        value
-        for kind in ("train", "dev")
-        for value in _column(history, f"{kind}_loss")
-        if math.isfinite(value)
-    ]
+    both = [*_column(history, "train_loss"), *_column(history, "dev_loss")]
+    values = [value for value in both if math.isfinite(value)]
     if values and min(values) > 0 and max(values) > _LOG_ABOVE * min(values):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
@@ -136,22 +144,28 @@ def _loss(history: Sequence[dict], best_epoch: int | None) -> str:
     return svg(figure, "Loss of train and dev over the epochs")
 
 
-def _errors(history: Sequence[dict], best_epoch: int | None) -> str:
-    """Substitutions, deletions and insertions in percent of the reference glosses: together they
-    are the dev WER."""
+def _errors(history: Sequence[Row], best_epoch: int | None) -> Markup:
+    """Substitutions, deletions and insertions in percent of the reference glosses. Their sum is the
+    dev WER."""
     figure, axes = _axes(history, "% of dev glosses")
     epochs = [row["epoch"] for row in history]
     kinds = {"substitutions": FIRST, "deletions": SECOND, "insertions": THIRD}
     shares = []
     for kind in kinds:
-        counted = []
+        share = []
         for row in history:
-            errors = sum(row[f"dev_{each}"] for each in kinds)
-            counted.append(row["dev_wer"] * row[f"dev_{kind}"] / errors if errors else 0.0)
-        shares.append(counted)
+            errors = sum(row[f"dev_{name}"] for name in kinds)
+            share.append(row["dev_wer"] * row[f"dev_{kind}"] / errors if errors else 0.0)
+        shares.append(share)
     if len(epochs) == 1:
-        axes.bar(epochs * 3, [share[0] for share in shares], bottom=np.cumsum([0, shares[0][0], shares[1][0]]),
-                 width=0.4, color=list(kinds.values()), alpha=0.75)  # fmt: skip
+        axes.bar(
+            epochs * 3,
+            [share[0] for share in shares],
+            bottom=np.cumsum([0, shares[0][0], shares[1][0]]),
+            width=0.4,
+            color=list(kinds.values()),
+            alpha=0.75,
+        )
     axes.stackplot(epochs, shares, labels=list(kinds), colors=list(kinds.values()), alpha=0.75)
     axes.set_ylim(0, max(min(max(map(sum, zip(*shares, strict=True))) * 1.05, _MOST_WER), 1.0))
     _mark_best(axes, best_epoch)
@@ -159,7 +173,7 @@ def _errors(history: Sequence[dict], best_epoch: int | None) -> str:
     return svg(figure, "Substitutions, deletions and insertions on dev over the epochs")
 
 
-def _rate(history: Sequence[dict]) -> str:
+def _rate(history: Sequence[Row]) -> Markup:
     figure, axes = _axes(history, "learning rate, end of epoch")
     marker = "." if len(history) <= _MOST_DOTTED else ""
     axes.plot(
@@ -173,23 +187,23 @@ def _rate(history: Sequence[dict]) -> str:
     return svg(figure, "Learning rate over the epochs")
 
 
-def intervals(groups: dict[str, dict], whole: float) -> str:
-    """Each group's WER as a dot with its 95 % interval, the whole split's as a line. groups: name
-    -> `scoring.rates`."""
+def intervals(groups: dict[str, Any], overall_wer: float) -> Markup:
+    """Each group's WER as a dot with its 95 % interval, and the WER of all sentences as a dotted
+    line. groups: {name: `scoring.rates`}."""
     with plot_settings():
         figure = Figure(figsize=(4.3, 0.9 + 0.27 * len(groups)), layout="constrained")
         axes = figure.subplots()
         places = np.arange(len(groups))
-        middle = np.array([one["wer"] for one in groups.values()])
-        low, high = np.array([one["wer_interval"] for one in groups.values()]).T
-        axes.axvline(whole, color=MUTED, linewidth=0.9, linestyle=":")
+        middle = np.array([rates["wer"] for rates in groups.values()])
+        low, high = np.array([rates["wer_interval"] for rates in groups.values()]).T
+        axes.axvline(overall_wer, color=MUTED, linewidth=0.9, linestyle=":")
         axes.hlines(places, low, high, color=FIRST, linewidth=1.6)
         axes.plot(middle, places, "o", color=FIRST, markersize=5)
         axes.set_yticks(places, list(map(_short, groups)))
         axes.set(
             xlabel="WER % with 95 % interval; dotted: all sentences", ylim=(len(groups) - 0.5, -0.5)
         )
-        axes.set_xlim(0, max(float(high.max()), whole, 1.0) * 1.05)
+        axes.set_xlim(0, max(float(high.max()), overall_wer, 1.0) * 1.05)
         axes.grid(axis="x", linewidth=0.6)
         axes.set_axisbelow(True)
         return svg(figure, "Word error rate by group with 95 % intervals")
@@ -198,22 +212,25 @@ def intervals(groups: dict[str, dict], whole: float) -> str:
 def posterior_map(
     probabilities: np.ndarray,
     rows: Sequence[str],
-    decoded: Sequence[tuple[str, float, float]],
+    predicted: Sequence[tuple[str, float, float]],
     seconds: float,
     description: str,
-) -> str:
-    """Probability of each class over time, darker is more probable, with the decoded glosses where
-    they are above it.
+) -> Markup:
+    """Probability of each class over time, with the predicted glosses above.
 
-    probabilities: (rows, steps) 0 to 1; decoded: (gloss, begin, end) in seconds; seconds: length of
-    all steps.
+    Args:
+        probabilities: (rows, steps), 0 to 1. The stronger the colour, the more probable.
+        rows: the name of each row.
+        predicted: (gloss, begin, end) in seconds.
+        seconds: duration of all steps.
+        description: text for screen readers.
     """
     with plot_settings():
         figure = Figure(figsize=(9.2, 1.25 + 0.21 * len(rows)), layout="constrained")
         axes = figure.subplots()
         shade = np.zeros((*probabilities.shape, 4))
         shade[..., :3] = to_rgb(FIRST)
-        shade[..., 3] = probabilities  # transparent where improbable: right on light and on dark
+        shade[..., 3] = probabilities  # improbable is transparent, on light and on dark pages
         extent = (0, seconds, len(rows) - 0.5, -0.5)
         axes.imshow(shade, extent=extent, aspect="auto", interpolation="none")
         axes.set_yticks(range(len(rows)), list(map(_short, rows)), color=INK, fontsize=8)
@@ -221,7 +238,7 @@ def posterior_map(
         axes.set(xlabel="seconds", xlim=(0, seconds), ylim=(len(rows) - 0.5, -1.25))
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        for _, begin, end in decoded:
+        for _, begin, end in predicted:
             axes.plot(
                 [begin, end - 0.003 * seconds],
                 [-0.95, -0.95],
@@ -231,8 +248,8 @@ def posterior_map(
             )
         above = axes.secondary_xaxis("top")
         above.set_xticks(
-            [(begin + end) / 2 for _, begin, end in decoded],
-            [_short(f"{number} {gloss}") for number, (gloss, _, _) in enumerate(decoded, 1)],
+            [(begin + end) / 2 for _, begin, end in predicted],
+            [_short(f"{number} {gloss}") for number, (gloss, _, _) in enumerate(predicted, 1)],
             rotation=32, ha="left", rotation_mode="anchor", color=INK, fontsize=8,
         )  # fmt: skip
         above.tick_params(length=0, pad=1)
@@ -241,27 +258,25 @@ def posterior_map(
 
 
 def _short(label: str) -> str:
-    """A name that leaves room for what it names; in full it stands beside the figure."""
+    """Shorten a long name, so that it leaves room for the plot. The full name is beside the
+    figure."""
     return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
 
 
 def signer_box(
     landmarks: np.ndarray, detected: np.ndarray, aspect_ratio: float
 ) -> tuple[float, float, float]:
-    """A square around head, arms and hands in all the given frames: its middle x and y and its
+    """A square around head, arms and hands in all given frames: the x and y of its middle and its
     side, in image heights.
 
-    landmarks (N, 543, 3), detected (N, 4). Nothing detected: the whole image.
+    landmarks (N, 543, 3), detected (N, 4). If nothing is detected, it is the whole image.
     """
     points = [
-        landmarks[seen][:, part]
+        landmarks[seen][:, part, :2].reshape(-1, 2)
         for part, seen in zip(_UPPER_BODY, detected[:, _BODY_PARTS].T, strict=True)
     ]
-    xy = np.concatenate([each[..., :2].reshape(-1, 2) for each in points]).astype(np.float64) * [
-        aspect_ratio,
-        1,
-    ]
-    # Arms are guessed far outside the image
+    xy = np.concatenate(points).astype(np.float64) * [aspect_ratio, 1]
+    # MediaPipe guesses arms far outside the image
     xy = xy[(xy >= -0.1).all(1) & (xy <= [aspect_ratio + 0.1, 1.1]).all(1)]
     if not len(xy):
         return aspect_ratio / 2, 0.5, max(aspect_ratio, 1.0)
@@ -277,8 +292,8 @@ def skeleton(
     aspect_ratio: float,
     box: tuple[float, float, float],
     description: str,
-) -> str:
-    """One frame, landmarks (543, 3) and detected (4,), as a small drawing of what is in the
+) -> Markup:
+    """A small drawing of one frame, landmarks (543, 3) and detected (4,), cut to the
     `signer_box`."""
     with plot_settings():
         figure = Figure(figsize=(1.3, 1.3))

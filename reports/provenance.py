@@ -1,5 +1,5 @@
-"""What is needed to repeat a run, beside its config.yaml: environment.json, with one entry for each
-time it was started."""
+"""environment.json: what is needed, besides config.yaml, to repeat a run. It has one entry per
+session, that is per start of the run."""
 
 import contextlib
 import json
@@ -11,26 +11,30 @@ import sys
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from data.corpus import Corpus
 from reports.result_files import write_json
+from version import VERSION
 
 PACKAGES = ("torch", "numpy", "jiwer", "PyYAML", "tensorboard", "matplotlib", "mediapipe")
 _PROJECT = Path(__file__).resolve().parent.parent
 
 
-def git_state(folder: Path = _PROJECT) -> dict:
-    """{"commit": …, "changed": …}: the commit of this code and whether tracked files differ from
-    it; both None, with a "reason", where there is no git, no repository, or the code is not in the
-    repository around it."""
+def git_state(folder: Path = _PROJECT) -> dict[str, Any]:
+    """The commit of this code, and whether tracked files have changed since.
+
+    Returns {"commit": …, "changed": …}. Both are None, and "reason" says why, when git is not
+    installed, when there is no repository, or when the repository does not track the code.
+    """
     try:
 
         def git(*arguments: str) -> str:
             command = ["git", "-C", str(folder), *arguments]
             environment = {**os.environ, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
-            ended = subprocess.run(
+            finished = subprocess.run(
                 command,
                 capture_output=True,
                 encoding="utf-8",
@@ -38,11 +42,11 @@ def git_state(folder: Path = _PROJECT) -> dict:
                 timeout=20,
                 env=environment,
             )
-            if ended.returncode == 1:
+            if finished.returncode == 1:
                 raise OSError("the git repository around the code does not track it")
-            if ended.returncode:
-                raise OSError(ended.stderr.strip().split("\n")[0])
-            return ended.stdout.strip()
+            if finished.returncode:
+                raise OSError(finished.stderr.strip().split("\n")[0])
+            return finished.stdout.strip()
 
         git("ls-files", "--error-unmatch", "reports/provenance.py")
         commit = git("rev-parse", "HEAD")
@@ -58,9 +62,14 @@ def git_state(folder: Path = _PROJECT) -> dict:
 
 def describe_session(
     corpus: Corpus, device: torch.device, precision: str, seed: int, start: str, processes: int = 1
-) -> dict:
-    """Command line, code, versions, machine, corpus and seed of this process; `start`: what it
-    began with, in words; `processes`: of the run. Plain values."""
+) -> dict[str, Any]:
+    """Command line, code, versions, machine, corpus and seed of this process, as plain values.
+
+    Args:
+        precision: name of the precision, for example "fp32".
+        start: in words, what the session starts from, for example a checkpoint.
+        processes: number of processes of the run.
+    """
     versions = {}
     for package in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -70,6 +79,7 @@ def describe_session(
         "command": shlex.join(sys.orig_argv),
         "directory": os.getcwd(),
         "start": start,
+        "version": VERSION,
         "git": git_state(),
         "python": platform.python_version(),
         "packages": versions,
@@ -101,21 +111,20 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def record_session(folder: Path, session: dict) -> None:
-    """Append to the folder's environment.json: a run that is continued has one session for each
-    start. Raises OSError."""
+def record_session(folder: Path, session: dict[str, Any]) -> None:
+    """Append a session to the folder's environment.json. Raises OSError."""
     path = folder / "environment.json"
     try:
         earlier = json.loads(path.read_text(encoding="utf-8"))["sessions"]
         earlier = earlier if isinstance(earlier, list) else []
-    # None yet, or not one of ours: the new one must be kept
+    # There is no such file yet, or another program wrote it: this session is the first
     except (OSError, ValueError, KeyError, TypeError):
         earlier = []
     write_json(path, {"sessions": [*earlier, session]})
 
 
-def environment_facts(session: dict) -> dict[str, str]:
-    """A session as the rows that a report shows."""
+def environment_facts(session: dict[str, Any]) -> dict[str, str]:
+    """A session as the rows of a report: {name: value}."""
     git = session["git"]
     commit = git["commit"] or f"unknown ({git['reason']})"
     return {
@@ -123,6 +132,7 @@ def environment_facts(session: dict) -> dict[str, str]:
         "command": session["command"],
         "directory": session["directory"],
         "start": session["start"],
+        "version": session["version"],
         "git commit": f"{commit}, with changes" if git["changed"] else commit,
         "Python": session["python"],
         "packages": ", ".join(f"{name} {version}" for name, version in session["packages"].items()),

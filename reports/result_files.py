@@ -1,4 +1,4 @@
-"""Small files of results: JSON, hypotheses."""
+"""Small files of results: JSON, hypotheses, and the folder that holds them."""
 
 import contextlib
 import json
@@ -7,38 +7,42 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from data.corpus import Sentence
 from errors import DataError
 
 
-def _json_line(row: dict) -> str:
-    # JSON has no NaN: a dev loss that does not exist is null.
+def json_line(row: dict[str, Any]) -> str:
+    """A line of metrics.jsonl. JSON has no NaN and no infinity: such values become null."""
     clean = {
-        k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
     }
     return json.dumps(clean) + "\n"
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Readable JSON, UTF-8. A path that this locale could not decode is written as the bytes that
-    it is."""
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write readable JSON in UTF-8. Raises OSError."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    # surrogateescape: a file name that is no valid text in this locale is written as its bytes
     path.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def try_to_write(path: Path, write: Callable[[Path], None]) -> bool:
-    """Write what stands beside a finished run's results; a failure is said in one line and does no
-    harm to them. Returns whether it was written: if not, an older file of that name is gone, as it
-    must not pass for this run's.
+    """Write a file beside the results of a finished run, and return whether that succeeded.
+
+    A failure prints one line of warning and raises nothing, because the results themselves are
+    already written. It also removes an older file of that name, which belongs to another run.
     """
     try:
         write(path)
-    # Whatever it is: hours of training are not to end in a traceback over a picture
+    # Any error: a picture must not end hours of training in a traceback
     except Exception as error:
         reason = " ".join(str(error).split()) or "no reason given"
         print(
-            f"warning: {path} was not written ({type(error).__name__}: {reason}); the results beside it are complete",
+            f"warning: {path} was not written ({type(error).__name__}: {reason}). "
+            "The results beside it are complete.",
             file=sys.stderr,
         )
         with contextlib.suppress(OSError):
@@ -50,7 +54,7 @@ def try_to_write(path: Path, write: Callable[[Path], None]) -> bool:
 def write_hypotheses(
     path: Path, sentences: Sequence[Sentence], hypotheses: Sequence[Sequence[str]]
 ) -> None:
-    """`id|signer|reference|hypothesis`, one sentence a line, UTF-8."""
+    """Write lines `id|signer|reference|hypothesis` in UTF-8. Raises OSError."""
     rows = [
         f"{sentence.id}|{sentence.signer}|{' '.join(sentence.glosses)}|{' '.join(hypothesis)}\n"
         for sentence, hypothesis in zip(sentences, hypotheses, strict=True)
@@ -59,7 +63,7 @@ def write_hypotheses(
 
 
 def make_folder(folder: Path) -> None:
-    """Make a run's folder. Raises DataError when it cannot be written to."""
+    """Make the folder of a run or an evaluation. Raises DataError when it cannot be written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)

@@ -1,109 +1,127 @@
-"""The papers of a finished run, beside its results: curves, model card and report."""
+"""MODEL_CARD.md and report.html of a finished run, beside its results."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from decoding.decoders import make_decoder
 from decoding.length_normalization import LengthNormalization
 from decoding.scoring import breakdown
-from reports.evaluation_report import (
-    DecodedSplit,
-    EvaluationReport,
-    compare_decoders,
-    write_evaluation_report,
-)
+from reports.decoded_split import DecodedSplit
+from reports.decoder_comparison import compare_decoders
+from reports.evaluation_report import EvaluationReport, write_evaluation_report
 from reports.model_card import write_model_card
 from reports.provenance import environment_facts
 from reports.result_files import try_to_write
 from reports.verdict import Verdict, history_verdict
-from training.run_log import write_curves
-from training.trainer import Trainer
+
+_BEAM = "the most probable hypothesis of the beam, no language model"
 
 
-def write_run_report(
-    trainer: Trainer,
-    result: dict,
-    reading: DecodedSplit,
-    used: tuple[str, LengthNormalization, float],
-    session: dict,
-) -> None:
-    """Write training_curves.png, MODEL_CARD.md and report.html into the run's folder; print the
-    verdict.
+@dataclass(frozen=True)
+class FinishedRun:
+    """What is known of a run at its end.
 
-    result: result.json's content; reading: dev as the chosen decoder read it; used: that decoder's
-    name, settings and milliseconds a sentence; session: `provenance.describe_session`. What fails
-    is said in one line and costs nothing else: the run's results and checkpoints are written
-    already.
+    Args:
+        history: the epochs of the run (rows of metrics.jsonl).
+        result: the content of result.json.
+        settings: the configuration, {section: {key: value}}.
+        session: see `provenance.describe_session`.
+        loaded_wer: greedy dev WER in percent of the model that a fine-tune started from.
+        decoder_settings: settings of the decoder that result["decoder"] names.
+        milliseconds: decoding time per sentence.
     """
-    folder, history, corpus = trainer.folder, trainer.progress.history, reading.corpus
-    verdict = history_verdict(history)
+
+    folder: Path
+    history: Sequence[dict[str, Any]]
+    result: dict[str, Any]
+    settings: Mapping[str, Mapping[str, Any]]
+    session: dict[str, Any]
+    loaded_wer: float | None
+    decoder_settings: LengthNormalization
+    milliseconds: float
+
+
+def write_run_report(run: FinishedRun, decoded: DecodedSplit) -> None:
+    """Print the verdict; write MODEL_CARD.md and report.html into the run's folder.
+
+    A file that cannot be written gives one line of warning and no error: checkpoints and results
+    are already written.
+
+    decoded: dev with the predictions of the run's decoder.
+    """
+    verdict = history_verdict(run.history)
     print(f"verdict: {verdict}")
-    if history:
-        try_to_write(
-            folder / "training_curves.png",
-            lambda path: write_curves(path, history, corpus.describe()),
-        )
-    glosses = len(trainer.vocabulary.glosses)
+    glosses = len(decoded.vocabulary.glosses)
     try_to_write(
-        folder / "MODEL_CARD.md",
-        lambda path: write_model_card(path, result, corpus, glosses, verdict, session),
-    )
-    page = folder / "report.html"
-    if try_to_write(
-        page,
-        lambda path: write_evaluation_report(
-            path, _report(trainer, result, reading, used, session, verdict), reading
+        run.folder / "MODEL_CARD.md",
+        lambda path: write_model_card(
+            path, run.result, decoded.corpus, glosses, verdict, run.session
         ),
+    )
+    page = run.folder / "report.html"
+    if try_to_write(
+        page, lambda path: write_evaluation_report(path, _report(run, decoded, verdict), decoded)
     ):
         print(f"report: {page}")
 
 
-def _report(
-    trainer: Trainer,
-    result: dict,
-    reading: DecodedSplit,
-    used: tuple[str, LengthNormalization, float],
-    session: dict,
-    verdict: Verdict,
-) -> EvaluationReport:
-    name, settings, taken = used
-    words = {
-        "adaptive": f"{settings}; tuned on this same dev",
+def _report(run: FinishedRun, decoded: DecodedSplit, verdict: Verdict) -> EvaluationReport:
+    name, settings = run.result["decoder"], run.decoder_settings
+    in_words = {
+        "adaptive": f"{settings}; tuned on this dev split",
         "beam": _BEAM,
         "greedy": "the best path",
     }[name]
-    beam = make_decoder("beam", settings)
-    minutes = result["seconds"] / 60
+    return EvaluationReport(
+        title=f"Training run {run.folder.resolve().name}",
+        subtitle=f"dev of {decoded.corpus.describe()}, model of the best epoch, {name} decoder",
+        verdict=verdict,
+        result=breakdown(decoded.aligned, decoded.signers),
+        tiles=_tiles(run.result),
+        history=run.history,
+        best_epoch=run.result["best_epoch"],
+        curves_note=_curves_note(run),
+        decoders=compare_decoders(
+            decoded,
+            [("beam", _BEAM, make_decoder("beam", settings))],
+            (name, in_words, run.milliseconds),
+        ),
+        decoders_note="All decoders use the same log-probabilities of dev. A decoder that is tuned "
+        "on this dev split looks a little better here than it is on new data.",
+        settings=run.settings,
+        environment=environment_facts(run.session),
+    )
+
+
+def _tiles(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """(value, meaning) of the figures beside the WER."""
     unbeaten = "" if result["best_epoch"] else ": the loaded model"
-    tiles: Sequence[tuple[str, str]] = (
+    return [
         (
             f"{result['best_epoch']} of {result['epochs_run']}",
             f"best epoch by greedy dev WER{unbeaten}",
         ),
         (f"{result['greedy_dev_wer']:.2f} %", "greedy dev WER of that model"),
         (f"{result['parameters'] / 1e6:.1f} M", "parameters"),
-        (f"{minutes:.1f} min", f"of training, {result['frames_per_second']:,.0f} frames/s"),
-    )
-    note = "After each epoch dev is read greedily, without dropout; train is read while it is learned, with augmentation."
-    if (loaded := trainer.progress.loaded_wer) is not None:
-        better = "better than" if trainer.stopping.best_wer < loaded else "no better than"
-        note += f" A fine-tune: its best is {better} the loaded model's {loaded:.2f} % (greedy)."
-    return EvaluationReport(
-        title=f"Training run {trainer.folder.resolve().name}",
-        subtitle=f"dev of {reading.corpus.describe()}, read by the best epoch's model, {name} decoder",
-        verdict=verdict,
-        result=breakdown(
-            reading.aligned, [sentence.signer for sentence in reading.split.sentences]
+        (
+            f"{result['seconds'] / 60:.1f} min",
+            f"of training, {result['frames_per_second']:,.0f} frames/s",
         ),
-        tiles=tiles,
-        history=trainer.progress.history,
-        best_epoch=result["best_epoch"],
-        curves_note=note,
-        decoders=compare_decoders(reading, [("beam", _BEAM, beam)], (name, words, taken)),
-        decoders_note="All on dev, from the same log-probabilities. A decoder tuned on this dev looks a little better here "
-        "than it is on new data.",
-        settings=trainer.config.to_dict(),
-        environment=environment_facts(session),
+    ]
+
+
+def _curves_note(run: FinishedRun) -> str:
+    note = (
+        "Dev is decoded greedily after each epoch, without dropout. "
+        "Train is measured during the epoch, with dropout and augmentation."
     )
-
-
-_BEAM = "the beam's most probable reading, no language model"
+    if run.loaded_wer is not None:
+        is_better = run.result["greedy_dev_wer"] < run.loaded_wer
+        comparison = "better than" if is_better else "no better than"
+        note += (
+            f" This run is a fine-tune. Its best dev WER is {comparison} the loaded model's "
+            f"{run.loaded_wer:.2f} % (greedy)."
+        )
+    return note

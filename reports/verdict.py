@@ -1,18 +1,18 @@
-"""What a run's history, or an evaluation's counts, say in plain words: learning, overfitting,
-collapsed to blanks, ..."""
+"""Verdicts in plain words: how a training went, and how good an evaluation is."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-TARGET_WER = 25.0  # percent on dev: what this teacher is meant to stay under
+TARGET_WER = 25.0  # percent on dev: the teacher should stay below it
 
 TOO_EARLY, COLLAPSED, NOT_LEARNING = "too early", "collapsed to blanks", "not learning"
 OVERFITTING, IMPROVING, PLATEAU = "overfitting", "still improving", "levelled off"
 
 _FEWEST_EPOCHS = 3
-# Percent of the reference glosses left out, and of the steps blank, from which on a model says
-# nothing
+# A model has collapsed when it leaves out at least this share of the reference glosses (percent)
+# and at least this share of its steps is blank (percent)
 _SILENT = 90.0
 _USELESS = 90.0  # percent WER
 _GAP = 5.0  # percentage points between train and dev
@@ -21,8 +21,13 @@ _LATEST = 0.25  # share of the run that counts as its end
 
 @dataclass(frozen=True)
 class Verdict:
-    """state: one of the constants above; headline: a sentence; reasons: sentences with the numbers,
-    then what to try."""
+    """A verdict and its grounds.
+
+    Args:
+        state: a few words, for example one of the constants above.
+        headline: one sentence.
+        reasons: sentences with the numbers, then advice.
+    """
 
     state: str
     headline: str
@@ -32,121 +37,133 @@ class Verdict:
         return f"{self.state}: {self.headline}"
 
 
-def history_verdict(history: Sequence[dict]) -> Verdict:
-    """How a training went, from its epochs' rows (the lines of metrics.jsonl; WER in percent, the
-    dev WER greedy).
+def history_verdict(history: Sequence[dict[str, Any]]) -> Verdict:
+    """How a training went. history: the rows of metrics.jsonl, WER in percent, dev WER greedy.
 
-    The rules, the first that holds: fewer than 3 epochs are too few; a model that leaves out 90 %
-    of the glosses and answers 90 % of the steps with blank has collapsed; a best dev WER of 90 % or
-    more is no learning; a train WER under half of the dev WER and 5 points away from it, with no
-    better dev WER in the last quarter of the run, is overfitting; a dev WER that in the last
-    quarter became better by half a point and by 3 % of itself is still improving; otherwise it has
-    levelled off.
+    The first rule that applies decides:
+
+    - too early: there are fewer than 3 epochs.
+    - collapsed to blanks: the last model leaves out 90 % of the dev glosses, and 90 % of its steps
+      are blank.
+    - not learning: the best dev WER is 90 % or more.
+    - overfitting: the train WER is less than half of the dev WER and at least 5 points below it,
+      and the last quarter of the run has no better dev WER than the epochs before.
+    - still improving: in the last quarter of the run, the best dev WER fell by at least half a
+      point and by at least 3 % of its value.
+    - levelled off: all other runs.
     """
     if not history:
         return Verdict(TOO_EARLY, "no epoch was trained.", ())
     last, best = history[-1], min(history, key=lambda row: row["dev_wer"])
     facts = [
-        f"The best dev WER, {best['dev_wer']:.2f} % (greedy), came in epoch {best['epoch']} of {len(history)}; "
-        f"{_against_target(best['dev_wer'])}."
+        f"The best dev WER is {best['dev_wer']:.2f} % (greedy), in epoch {best['epoch']} of "
+        f"{len(history)}. {_against_target(best['dev_wer'])}"
     ]
     if len(history) < _FEWEST_EPOCHS:
-        return Verdict(
-            TOO_EARLY,
-            f"{len(history)} of at least {_FEWEST_EPOCHS} epochs needed to judge by.",
-            tuple(facts),
-        )
+        headline = f"a verdict needs at least {_FEWEST_EPOCHS} epochs, this run has {len(history)}."
+        return Verdict(TOO_EARLY, headline, tuple(facts))
     if outputs_only_blanks(last):
-        facts = [
-            f"In the last epoch {_share_left_out(last):.0f} % of the dev glosses were left out and "
-            f"{100 * last['dev_blank_share']:.0f} % of the steps were blank.",
-            "Try a longer warm-up, a lower --learning_rate, and whether overfit_test.py can memorise five sentences.",
-        ]
-        return Verdict(COLLAPSED, "the model says next to nothing.", tuple(facts))
+        return _collapsed(last)
     if best["dev_wer"] >= _USELESS:
-        facts.append(
-            f"The train loss went from {history[0]['train_loss']:.2f} to {last['train_loss']:.2f}, the train WER to "
-            f"{last['train_wer']:.1f} %."
-        )
-        facts.append(
-            "Check the corpus (prepare_data.py check) and whether overfit_test.py can memorise five sentences."
-        )
-        return Verdict(NOT_LEARNING, "the dev WER never left the range of chance.", tuple(facts))
+        return _not_learning(facts, history)
 
     before = history[: max(len(history) - max(round(_LATEST * len(history)), 1), 1)]
     earlier = min(row["dev_wer"] for row in before)
     gained = earlier - best["dev_wer"]
-    gap = f"train WER {last['train_wer']:.1f} % against dev WER {last['dev_wer']:.1f} % in the last epoch"
-    apart = last["train_wer"] < last["dev_wer"] / 2 and last["dev_wer"] - last["train_wer"] >= _GAP
-    if apart and gained <= 0:
-        facts.append(
-            f"It knows the train sentences far better than new ones: {gap}.{_loss_rise(history)}"
-        )
-        facts.append(
-            "Try more data, more augmentation, a higher --dropout or --weight_decay; more epochs will not help."
-        )
-        return Verdict(OVERFITTING, "train still falls, dev does not follow.", tuple(facts))
-    if apart:
+    train, dev = last["train_wer"], last["dev_wer"]
+    gap = f"train WER {train:.1f} %, dev WER {dev:.1f} % in the last epoch"
+    train_far_ahead = train < dev / 2 and dev - train >= _GAP
+    if train_far_ahead and gained <= 0:
+        return _overfitting(facts, gap, history)
+    if train_far_ahead:
         facts.append(f"Train is ahead of dev: {gap}.")
     if gained >= 0.5 and gained >= 0.03 * earlier:
         facts.append(
-            f"In the last quarter of the run it fell from {earlier:.2f} %: more --epochs are likely to help."
+            f"In the last quarter of the run, the best dev WER fell from {earlier:.2f} %. "
+            "More --epochs will probably help."
         )
-        return Verdict(IMPROVING, "the model is learning and had not finished.", tuple(facts))
-    facts.append(
-        f"In the last quarter of the run it {f'fell by {gained:.2f} points' if gained > 0 else 'did not fall'}."
-    )
-    return Verdict(
-        PLATEAU, "the model has learned, and more epochs alone would change little.", tuple(facts)
-    )
+        return Verdict(IMPROVING, "the model was still learning when the run ended.", tuple(facts))
+    change = f"fell by {gained:.2f} points" if gained > 0 else "did not fall"
+    facts.append(f"In the last quarter of the run, the best dev WER {change}.")
+    return Verdict(PLATEAU, "the model has learned. More epochs would change little.", tuple(facts))
 
 
-def outputs_only_blanks(row: dict) -> bool:
-    """Whether an epoch's model leaves out nearly all of dev's glosses and answers nearly all steps
-    with blank."""
+def _collapsed(last: dict[str, Any]) -> Verdict:
+    facts = (
+        f"In the last epoch, the model left out {_share_left_out(last):.0f} % of the dev glosses, "
+        f"and {100 * last['dev_blank_share']:.0f} % of the steps were blank.",
+        "Try a longer warm-up or a lower --learning_rate. Check that overfit_test.py can memorise "
+        "five sentences.",
+    )
+    return Verdict(COLLAPSED, "the model predicts almost only blanks.", facts)
+
+
+def _not_learning(facts: list[str], history: Sequence[dict[str, Any]]) -> Verdict:
+    first, last = history[0], history[-1]
+    more = (
+        f"The train loss went from {first['train_loss']:.2f} to {last['train_loss']:.2f}. "
+        f"The train WER in the last epoch is {last['train_wer']:.1f} %.",
+        "Check the corpus with prepare_data.py check. Check that overfit_test.py can memorise "
+        "five sentences.",
+    )
+    return Verdict(NOT_LEARNING, f"the dev WER was never below {_USELESS:g} %.", (*facts, *more))
+
+
+def _overfitting(facts: list[str], gap: str, history: Sequence[dict[str, Any]]) -> Verdict:
+    more = (
+        f"The model knows the train sentences much better than new ones: {gap}."
+        f"{_loss_rise(history)}",
+        "Try more data, more augmentation, a higher --dropout or a higher --weight_decay. "
+        "More epochs will not help.",
+    )
+    return Verdict(OVERFITTING, "the train WER still falls, the dev WER does not.", (*facts, *more))
+
+
+def outputs_only_blanks(row: dict[str, Any]) -> bool:
+    """Whether an epoch's model leaves out nearly all dev glosses, with nearly all steps blank."""
     return _share_left_out(row) >= _SILENT and 100 * row["dev_blank_share"] >= _SILENT
 
 
-def evaluation_verdict(result: dict, blank_share: float) -> Verdict:
-    """What an evaluation's WER and counts (the keys of `decoding.scoring.rates`) say; blank_share 0
-    to 1."""
+def evaluation_verdict(result: dict[str, Any], blank_share: float) -> Verdict:
+    """How good an evaluation is. result: see `decoding.scoring.rates`; blank_share: 0 to 1."""
     wer, glosses = result["wer"], result["reference_glosses"]
     errors = {kind: result[kind] for kind in ("substitutions", "deletions", "insertions")}
-    facts = []
     left_out = 100 * errors["deletions"] / glosses
     if left_out >= _SILENT and 100 * blank_share >= _SILENT:
-        facts.append(
-            f"{left_out:.0f} % of the glosses were left out, {100 * blank_share:.0f} % of the steps are blank."
+        fact = (
+            f"The model leaves out {left_out:.0f} % of the glosses, "
+            f"and {100 * blank_share:.0f} % of the steps are blank."
         )
-        return Verdict(COLLAPSED, "the model says next to nothing.", tuple(facts))
+        return Verdict(COLLAPSED, "the model predicts almost only blanks.", (fact,))
+    facts = []
     kind = max(errors, key=lambda name: errors[name])
     if errors[kind] > sum(errors.values()) / 2:
         meaning = {
-            "substitutions": "it confuses glosses with each other",
-            "deletions": "it leaves glosses out",
-            "insertions": "it adds glosses that were not signed",
+            "substitutions": "the model confuses glosses with each other",
+            "deletions": "the model leaves glosses out",
+            "insertions": "the model adds glosses that are not signed",
         }[kind]
         facts.append(
             f"Most errors are {kind} ({errors[kind]} of {sum(errors.values())}): {meaning}."
         )
     if wer >= _USELESS:
-        return Verdict("unusable", f"{wer:.2f} % WER is the range of chance.", tuple(facts))
+        return Verdict("unusable", f"WER {wer:.2f} % is close to chance.", tuple(facts))
     state = "under the target" if wer < TARGET_WER else "not under the target"
-    return Verdict(state, f"{wer:.2f} % WER, aimed at is less than {TARGET_WER:g} %.", tuple(facts))
+    return Verdict(state, f"WER {wer:.2f} % (target: below {TARGET_WER:g} %).", tuple(facts))
 
 
 def _against_target(wer: float) -> str:
-    relation = "under" if wer < TARGET_WER else "not under"
-    return f"{wer:.2f} % is {relation} the {TARGET_WER:g} % that is aimed at"
+    relation = "below" if wer < TARGET_WER else "not below"
+    return f"It is {relation} the target of {TARGET_WER:g} %."
 
 
-def _share_left_out(row: dict) -> float:
-    """Deletions of an epoch on dev in percent of its reference glosses."""
+def _share_left_out(row: dict[str, Any]) -> float:
+    """Deletions of an epoch on dev, in percent of the reference glosses."""
     errors = row["dev_substitutions"] + row["dev_deletions"] + row["dev_insertions"]
     return row["dev_wer"] * row["dev_deletions"] / errors if errors else 0.0
 
 
-def _loss_rise(history: Sequence[dict]) -> str:
+def _loss_rise(history: Sequence[dict[str, Any]]) -> str:
     losses = [
         row["dev_loss"]
         for row in history

@@ -1,9 +1,9 @@
-"""A video with the skeleton and the glosses drawn onto it. OpenCV draws lines, Pillow the letters:
-OpenCV has only ASCII.
+"""Draw the skeleton and the glosses onto a video.
 
-The font is matplotlib's DejaVu Sans. A gloss with a character that it lacks is drawn in the first
-installed font that has all its characters; where there is none, such characters are empty boxes,
-and `missing` has them.
+OpenCV draws the lines. Pillow draws the letters, because OpenCV can draw ASCII only. The font is
+matplotlib's DejaVu Sans. If it lacks a character of a gloss, the gloss is drawn in the first
+installed font that has all its characters. If there is no such font, the missing characters become
+empty boxes, and `OverlayWriter.missing` collects them.
 """
 
 import logging
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -18,28 +19,31 @@ from PIL import Image, ImageDraw, ImageFont
 from data.landmarks import BODY_LINES, FINGER_LINES, PART_SLICES, PARTS, SUBSETS
 from errors import DataError
 
+# Blue, green, red, for OpenCV
 COLOURS = {
     "pose": (190, 190, 190),
     "face": (160, 160, 160),
     "left_hand": (255, 160, 40),
     "right_hand": (60, 60, 255),
 }
-# Red, green, blue, as Pillow has them
-SPOKEN, SPEAKING, NOTE = (255, 255, 255), (255, 220, 60), (255, 150, 150)
+# RGB, for Pillow: a gloss that is over, the gloss that is being signed, the note in the corner
+SIGNED, SIGNING, NOTE = (255, 255, 255), (255, 220, 60), (255, 150, 150)
 REPLACEMENT = "□"
 
 
 class OverlayWriter:
-    """Writes an mp4. Frames come with their times; each is repeated until its clock has caught up
-    with them, so that a recording of uneven frames plays at its own speed. The file is there once
-    it is complete: use it in a `with`."""
+    """Write an mp4. Use it in a `with`: the file has its name only once it is complete.
+
+    Each frame comes with its time and is repeated until the video has reached that time, so that a
+    recording with uneven frames plays at its own speed.
+    """
 
     def __init__(self, path: Path, fps: float, note: str = ""):
-        """note: stands in the corner of each picture."""
+        """note: text in the corner of each picture."""
         self.path, self.fps, self.note = path, fps, note
         self._partial = path.with_name(f"{path.stem}.partial{path.suffix}")
         self.missing: set[str] = set()
-        self._writer = None
+        self._writer: Any = None  # a cv2.VideoWriter after the first frame
         self._written = 0
 
     def write(
@@ -50,11 +54,15 @@ class OverlayWriter:
         detected: np.ndarray,
         caption: Sequence[tuple[str, bool]],
     ) -> None:
-        """Draw onto a copy of picture uint8 (H, W, 3), given landmarks (543, 3) in fractions of it
-        and detected (4,).
+        """Draw onto a copy of the picture and write it. Raises DataError when that fails.
 
-        caption: glosses, and whether they are being signed at this time; the last ones that fit are
-        shown. Raises DataError when the file cannot be written.
+        Args:
+            time: of the frame, in seconds.
+            picture: uint8 (H, W, 3), blue, green, red.
+            landmarks: (543, 3), x and y in fractions of the picture.
+            detected: (4,).
+            caption: glosses, each with whether it is being signed at this time. If they do not all
+                fit, the last ones are shown.
         """
         drawn = draw_skeleton_on_picture(picture, landmarks, detected)
         drawn = self._draw_caption(drawn, caption)
@@ -67,29 +75,28 @@ class OverlayWriter:
     def __enter__(self) -> "OverlayWriter":
         return self
 
-    def __exit__(self, kind, error, traceback) -> None:
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
         if self._writer is None:
             return
         self._writer.release()
-        if kind is None:
+        if error_type is None:
             self._partial.replace(self.path)
         else:
             self._partial.unlink(missing_ok=True)
 
-    def _open(self, width: int, height: int):
+    def _open(self, width: int, height: int) -> Any:
         import cv2
 
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"cannot write {self.path}: {error.strerror}") from None
-        writer = cv2.VideoWriter(
-            str(self._partial), cv2.VideoWriter_fourcc(*"mp4v"), self.fps, (width, height)
-        )
+        codec = cv2.VideoWriter.fourcc(*"mp4v")
+        writer = cv2.VideoWriter(str(self._partial), codec, self.fps, (width, height))
         if not writer.isOpened():
             self._partial.unlink(missing_ok=True)
             raise DataError(
-                f"{self.path} cannot be written as a video of {width}x{height} at {self.fps:g} frames/s"
+                f"cannot write {self.path} as a video of {width}x{height} at {self.fps:g} frames/s"
             )
         return writer
 
@@ -98,8 +105,9 @@ class OverlayWriter:
         size = max(12, round(height / 18))
         words = [(word, *_font_for(word, size)) for word, _ in caption]
         self.missing.update(*(missing for _, _, missing in words))
-        shown, space, room = [], size / 3, width - size
-        for (word, font, missing), (_, speaking) in zip(
+        shown: list[tuple[str, ImageFont.FreeTypeFont, float, tuple[int, int, int]]] = []
+        space, room = size / 3, width - size
+        for (word, font, missing), (_, signing) in zip(
             reversed(words), reversed(caption), strict=True
         ):
             text = "".join(REPLACEMENT if letter in missing else letter for letter in word)
@@ -107,7 +115,7 @@ class OverlayWriter:
             if shown and length + space > room:
                 break
             room -= length + space
-            shown.insert(0, (text, font, length, SPEAKING if speaking else SPOKEN))
+            shown.insert(0, (text, font, length, SIGNING if signing else SIGNED))
         image = Image.fromarray(np.ascontiguousarray(picture[..., ::-1]))
         brush = ImageDraw.Draw(image, "RGBA")
         if shown:
@@ -132,8 +140,11 @@ class OverlayWriter:
 def draw_skeleton_on_picture(
     picture: np.ndarray, landmarks: np.ndarray, detected: np.ndarray
 ) -> np.ndarray:
-    """The parts that were detected, drawn onto a copy of the picture uint8 (H, W, 3) blue, green,
-    red."""
+    """Draw the detected parts onto a copy of the picture.
+
+    picture: uint8 (H, W, 3), blue, green, red; landmarks: (543, 3), x and y in fractions of the
+    picture; detected: (4,).
+    """
     import cv2
 
     drawn = picture.copy()
@@ -147,8 +158,10 @@ def draw_skeleton_on_picture(
             for point in points[list(SUBSETS["mouth_brows_eyes"])]:
                 cv2.circle(drawn, point.tolist(), thickness, COLOURS[part], -1, cv2.LINE_AA)
             continue
-        own = points[PART_SLICES[part]]
-        lines = [own[list(line)] for line in (BODY_LINES if part == "pose" else FINGER_LINES)]
+        part_points = points[PART_SLICES[part]]
+        lines = [
+            part_points[list(line)] for line in (BODY_LINES if part == "pose" else FINGER_LINES)
+        ]
         cv2.polylines(
             drawn,
             [line.astype(np.int32) for line in lines],
@@ -172,15 +185,17 @@ def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
 
 @cache
 def _default_font() -> str:
-    # Not imported: that would look for a writable home
-    package = Path(find_spec("matplotlib").origin).parent
+    # matplotlib is not imported: its import looks for a writable home folder
+    spec = find_spec("matplotlib")
+    assert spec is not None and spec.origin is not None
+    package = Path(spec.origin).parent
     return str(package / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf")
 
 
 @cache
 def _font_file(text: str) -> tuple[str, frozenset[str]]:
-    """The font that has all characters of a text, else the default one, and the characters that it
-    lacks."""
+    """A font that has all characters of a text, or else the default font; and the characters that
+    the font lacks."""
     missing = _lacking(_default_font(), text)
     if missing:
         for path in _installed_fonts():
@@ -203,12 +218,12 @@ def _characters(path: str) -> frozenset[int]:
         with TTFont(path, fontNumber=0, lazy=True) as font:
             return frozenset(font.getBestCmap() or ())
     except (OSError, TTLibError, KeyError, AssertionError):
-        return frozenset()  # not a font that can be used
+        return frozenset()  # the file is no usable font
 
 
 @cache
 def _installed_fonts() -> tuple[str, ...]:
-    """Font files where systems keep them, in order of their names."""
+    """Font files in the folders where operating systems keep them, sorted by name in each."""
     folders = [
         "/usr/share/fonts",
         "/usr/local/share/fonts",
@@ -219,10 +234,8 @@ def _installed_fonts() -> tuple[str, ...]:
     folders += ["~/.fonts", "~/.local/share/fonts", "~/Library/Fonts"]
     found = []
     for folder in folders:
-        place = Path(folder).expanduser()
+        files = Path(folder).expanduser().rglob("*")
         found += sorted(
-            str(path)
-            for path in place.rglob("*")
-            if path.suffix.lower() in (".ttf", ".otf", ".ttc")
+            str(path) for path in files if path.suffix.lower() in (".ttf", ".otf", ".ttc")
         )
     return tuple(found)

@@ -1,20 +1,20 @@
-"""A tiny corpus that can be learned in seconds, a tiny teacher to learn it with, and short ways to
-run both."""
+"""A tiny corpus that a tiny teacher learns in seconds, and short ways to run both."""
 
 import os
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # before torch: small models gain nothing from threads, busy machines lose
+# Before torch is imported: threads make small models slower on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from markupsafe import Markup
 
 from data.corpus_writer import CorpusWriter
 from data.keyed_random import generator
@@ -25,9 +25,9 @@ GLOSSES = ("HOUSE", "RAIN", "SUN", "TOMORROW", "WIND")
 
 
 def gloss_landmarks(gloss: str, frames: int, random: np.random.Generator) -> np.ndarray:
-    """float32 (frames, 543, 3): a body that stands still while both hands follow the gloss's own
-    path in its own shape."""
-    own = generator("tiny gloss", gloss)  # what makes the gloss, the same in every sentence
+    """float32 (frames, 543, 3): the body stands still, both hands have a path and a shape that
+    belong to the gloss."""
+    of_gloss = generator("tiny gloss", gloss)  # the same path and shape in every sentence
     body = generator("tiny body").normal(0, 0.05, size=(543, 3)) + np.array([0.5, 0.4, 0.0])
     body[NOSE, :2], body[LEFT_SHOULDER, :2], body[RIGHT_SHOULDER, :2] = (
         (0.5, 0.25),
@@ -36,15 +36,15 @@ def gloss_landmarks(gloss: str, frames: int, random: np.random.Generator) -> np.
     )
     landmarks = np.repeat(body[None], frames, axis=0)
     time = np.linspace(0, 1, frames)[:, None]
-    # The right hand is held higher: one that leads only now and then would have its sentences
-    # mirrored one by one.
+    # The right hand is higher in all sentences. Else a sentence with a leading left hand would be
+    # mirrored.
     for part, wrist, x, y in (
         ("left_hand", LEFT_WRIST, 0.6, 0.75),
         ("right_hand", RIGHT_WRIST, 0.4, 0.5),
     ):
-        start, way = own.uniform(-0.15, 0.15, size=2), own.uniform(-0.2, 0.2, size=2)
+        start, way = of_gloss.uniform(-0.15, 0.15, size=2), of_gloss.uniform(-0.2, 0.2, size=2)
         landmarks[:, wrist, :2] = np.array([x, y]) + start + way * np.sin(np.pi * time)
-        shape = own.normal(0, 0.03, size=(21, 3))
+        shape = of_gloss.normal(0, 0.03, size=(21, 3))
         shape[0] = 0
         landmarks[:, PART_SLICES[part]] = shape
         landmarks[:, PART_SLICES[part], :2] += landmarks[:, wrist : wrist + 1, :2]
@@ -54,8 +54,8 @@ def gloss_landmarks(gloss: str, frames: int, random: np.random.Generator) -> np.
 def sentence_landmarks(
     glosses: list[str], random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Landmarks of the glosses one after the other, 8 to 12 frames each, and detected with lost
-    hands."""
+    """Landmarks (T, 543, 3) of the glosses one after the other, 8 to 12 frames each, and detected
+    (T, 4) with lost hands."""
     landmarks = np.concatenate(
         [gloss_landmarks(gloss, int(random.integers(8, 13)), random) for gloss in glosses]
     )
@@ -67,8 +67,11 @@ def sentence_landmarks(
 def write_corpus(
     path: Path, splits: dict[str, list[str | tuple[str, int]]], seed: int = 0, **facts
 ) -> Path:
-    """A corpus folder whose splits hold the given annotations, or (annotation, frames) to cut a
-    sentence short; `seed` makes the recordings."""
+    """Write a corpus folder with the given annotations in its splits and return `path`.
+
+    splits: annotations, or (annotation, frames) to cut a sentence short. seed: of the recordings.
+    facts: arguments of `CorpusWriter`.
+    """
     options = {
         "fps": 25,
         "aspect_ratio": 0.8,
@@ -115,20 +118,20 @@ def make_sentence():
 
 @pytest.fixture(scope="session")
 def tiny_corpus(tmp_path_factory) -> Path:
-    """12 train and 4 dev sentences of 2 to 4 of 5 glosses. Read it only."""
+    """12 train and 4 dev sentences with 2 to 4 of 5 glosses. Tests must not change it."""
     train = [*random_annotations(11, "tiny train"), " ".join(GLOSSES[:4])]
-    train[0] = f"{GLOSSES[4]} {GLOSSES[4]}"  # every gloss is in train, and a repeat
+    train[0] = f"{GLOSSES[4]} {GLOSSES[4]}"  # so that train has every gloss, and a repeat
     path = tmp_path_factory.mktemp("corpora") / "tiny"
     return write_corpus(path, {"train": train, "dev": random_annotations(4, "tiny dev")})
 
 
 @pytest.fixture(scope="session")
 def make_settings(tiny_corpus):
-    """make_settings(output_dir, **training) -> {section: {key: value}} of a run on the tiny corpus
-    that takes a moment.
+    """make_settings(output_dir, **training) -> {section: {key: value}} of a short run on the tiny
+    corpus.
 
-    12 sentences in batches of 5, 5 and 2 make two updates an epoch, the second from the short batch
-    alone.
+    12 sentences in batches of 5, 5 and 2 make two updates per epoch. The second update has the
+    short batch only.
     """
 
     def make(output_dir: Path, **training) -> dict[str, dict]:
@@ -158,26 +161,47 @@ def make_settings(tiny_corpus):
     return make
 
 
+class NoFigure:
+    """A figure that accepts every call and draws nothing."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __getattr__(self, _):
+        return self
+
+    def __call__(self, *_, **__):
+        return self
+
+    def __getitem__(self, _):
+        return self
+
+
 @pytest.fixture(autouse=True)
 def without_drawing(request, monkeypatch):
-    """Figures take longer to draw than a tiny run to train. Tests that are not marked `figures` go
-    without: reports are made all the same, with empty pictures. (`finished_run` and other fixtures
-    of a wider scope come before this one: theirs are drawn.)"""
+    """Do not draw figures, unless the test is marked `figures`: drawing takes longer than a tiny
+    run. Reports have empty pictures then. (`finished_run` and other fixtures with a wider scope
+    are made before this one. They have figures.)"""
     if "figures" not in request.keywords:
-        monkeypatch.setattr("reports.figures.svg", lambda figure, description: "<svg></svg>")
-        for module in ("reports.run_report", "training.overfit_check"):
-            monkeypatch.setattr(f"{module}.write_curves", lambda path, *_: path.touch())
+        monkeypatch.setattr("reports.figures.Figure", NoFigure)
+        monkeypatch.setattr("reports.figures.svg", lambda *_: Markup("<svg></svg>"))
+
+
+@pytest.fixture(autouse=True)
+def without_waiting_for_the_disk(monkeypatch):
+    """Do not wait until files are on the disk: no test cuts the power."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture
 def tiny_settings(make_settings, tmp_path) -> dict[str, dict]:
-    """Settings of a tiny run into tmp_path / "run"."""
+    """Settings of a tiny run with the output folder tmp_path / "run"."""
     return make_settings(tmp_path / "run")
 
 
 @pytest.fixture
 def tiny_yaml(tiny_settings, tmp_path) -> Path:
-    """The tiny settings as a file for --config."""
+    """The tiny settings in a file for --config."""
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(tiny_settings), encoding="utf-8")
     return path
@@ -196,10 +220,45 @@ def run_script():
     return run
 
 
+@pytest.fixture
+def run_main(capsys):
+    """run_main(main, *arguments) -> CompletedProcess with exit code and output of a script's
+    `main`. It runs in this process, which saves a start of Python and torch."""
+    from errors import run_script as run_and_exit
+
+    def run(main, *arguments) -> subprocess.CompletedProcess:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run_and_exit(lambda: main(list(map(str, arguments))))
+        output, errors = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, ended.value.code or 0, output, errors)
+
+    return run
+
+
+def run_in_child(act) -> str:
+    """Call `act` in a forked child and return the string that it returns. Limits, user and working
+    folder of this process stay as they are."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writer, act().encode())
+        except BaseException:
+            os.write(writer, traceback.format_exc().encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, encoding="utf-8") as pipe:
+        written = pipe.read()
+    os.waitpid(child, 0)
+    return written
+
+
 @pytest.fixture(scope="session")
 def execute_run():
-    """execute_run(overrides, resume=None, extend=False) -> (Run, result.json's content), in this
-    process."""
+    """execute_run(overrides, resume=None, extend=False) -> (Run, content of result.json). The run
+    takes place in this process."""
     from training.resume import plan_start
     from training.run import execute
     from training.setup import prepare_run
@@ -215,7 +274,7 @@ def execute_run():
 
 @pytest.fixture(scope="session")
 def finished_run(make_settings, execute_run, tmp_path_factory) -> Path:
-    """The folder of a run of 3 epochs that went through. Read it only."""
+    """The folder of a run that has ended after 3 epochs. Tests must not change it."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
     execute_run(make_settings(folder))
     return folder
@@ -223,5 +282,5 @@ def finished_run(make_settings, execute_run, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def run_copy(finished_run, tmp_path) -> Path:
-    """A copy of the finished run's folder, to do with as one likes."""
+    """A copy of the finished run's folder, which tests may change."""
     return Path(shutil.copytree(finished_run, tmp_path / "copy"))

@@ -8,13 +8,10 @@ import torch
 from distillation.config import StudentConfig
 from models.i3d_teacher import I3DTeacher, count_parameters
 from models.student import Student
-from training.config import Config, merge_overrides, read_overrides
+from settings import merge_overrides, read_overrides
+from training.config import Config
 
-# sweep.yaml is a list of variations, read by benchmarks/ablation.py and checked in
-# tests/test_ablation.py.
-ALL = sorted(
-    p for p in (Path(__file__).parent.parent / "configs").glob("*.yaml") if p.stem != "sweep"
-)
+ALL = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 STUDENTS = [path for path in ALL if path.stem.startswith("student")]
 CONFIGS = [path for path in ALL if path not in STUDENTS]
 
@@ -25,7 +22,7 @@ def parameters(config: Config, glosses: int) -> int:
 
 
 def read(name: str) -> Config:
-    return Config().updated(read_overrides(CONFIGS[0].with_name(name)))
+    return Config().updated(read_overrides(CONFIGS[0].with_name(name), Config))
 
 
 def test_the_configurations_are_there():
@@ -40,11 +37,11 @@ def test_the_configurations_are_there():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_it_is_read_and_its_teacher_is_built(path):
-    config = Config().updated(read_overrides(path))
+    config = Config().updated(read_overrides(path, Config))
     size = parameters(config, 48)
     assert 3e6 < size < 6e6 if path.stem == "demo" else 45e6 <= size <= 55e6
     assert Config().updated(config.to_dict()) == config
-    merged = merge_overrides(read_overrides(path), {"training": {"epochs": 1}})
+    merged = merge_overrides(read_overrides(path, Config), {"training": {"epochs": 1}})
     assert Config().updated(merged).training.epochs == 1, "the command line wins"
 
 
@@ -88,7 +85,7 @@ def test_overfit_yaml_is_the_overfit_column():
 
 
 def test_finetune_yaml_changes_what_a_fine_tune_changes():
-    assert read_overrides(CONFIGS[0].with_name("finetune.yaml")) == {
+    assert read_overrides(CONFIGS[0].with_name("finetune.yaml"), Config) == {
         "training": {"epochs": 50, "learning_rate": 0.00005, "part_mask": 0.0},
         "augmentation": {"mix": 0.0, "hand_drift": 0.0, "hand_turn": 0.0},
     }
@@ -96,7 +93,7 @@ def test_finetune_yaml_changes_what_a_fine_tune_changes():
 
 def test_each_configuration_has_a_folder_of_its_own():
     folders = [
-        Config().updated(read_overrides(path)).training.output_dir
+        Config().updated(read_overrides(path, Config)).training.output_dir
         for path in CONFIGS
         if path.stem != "finetune"
     ]

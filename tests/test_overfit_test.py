@@ -1,3 +1,5 @@
+"""The command line of overfit_test.py: exit codes, files, messages."""
+
 import json
 
 import pytest
@@ -5,12 +7,12 @@ import yaml
 
 import overfit_test
 from errors import DataError, UsageError
-from training.config import Config, read_overrides
+from settings import read_overrides
+from training.config import Config
 
 FILES = {
     "result.json",
     "hypotheses.csv",
-    "training_curves.png",
     "config.yaml",
     "environment.json",
     "report.html",
@@ -19,7 +21,7 @@ FILES = {
 
 @pytest.fixture
 def arguments(tiny_settings, tmp_path) -> list[str]:
-    """Command line of a check that memorises within seconds."""
+    """The options of a check that memorises within seconds."""
     tiny_settings["training"] |= {
         "epochs": 300,
         "accumulation_steps": 1,
@@ -37,7 +39,7 @@ def arguments(tiny_settings, tmp_path) -> list[str]:
     return ["--config", str(path)]
 
 
-def test_a_teacher_that_memorises_ends_with_0(arguments, tmp_path, capsys):
+def test_a_teacher_that_memorises_has_exit_code_0(arguments, tmp_path, capsys):
     assert overfit_test.main(arguments) == 0
     output = capsys.readouterr().out
     result = json.loads((tmp_path / "run" / "result.json").read_text())
@@ -53,9 +55,9 @@ def test_a_teacher_that_memorises_ends_with_0(arguments, tmp_path, capsys):
     rows = [line.split() for line in output.splitlines() if line[:5].strip().isdigit()]
     assert [int(row[0]) for row in rows] == list(range(5, result["epochs_run"] + 1, 5))
     wers = [float(row[2]) for row in rows]
-    assert wers[-3:] == [0, 0, 0], "held for three checks"
+    assert wers[-3:] == [0, 0, 0], "0 % WER in three checks in a row"
     assert all(set(wers[i : i + 3]) != {0.0} for i in range(len(wers) - 3)), (
-        "and not longer than that"
+        "the run ends after the third check"
     )
     hypotheses = [
         line.split("|")
@@ -64,11 +66,13 @@ def test_a_teacher_that_memorises_ends_with_0(arguments, tmp_path, capsys):
     assert len(hypotheses) == 5 and all(row[2] == row[3] for row in hypotheses)
 
 
-def test_a_teacher_that_does_not_ends_with_1_and_says_what_to_look_at(arguments, tmp_path, capsys):
+def test_a_teacher_that_does_not_memorise_has_exit_code_1_and_gets_hints(
+    arguments, tmp_path, capsys
+):
     assert overfit_test.main([*arguments, "--epochs", "3", "--num_samples", "2"]) == 1
     output = capsys.readouterr().out
     assert "not memorised: " in output and "after 3 epochs" in output
-    for word in ("blank share", "gradient norm", "feasibility"):
+    for word in ("blank share", "gradient norm", "data"):
         assert f"  - {word}" in output
     assert "Not memorised: " in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     result = json.loads((tmp_path / "run" / "result.json").read_text())
@@ -81,7 +85,7 @@ def test_an_earlier_check_is_moved_aside(arguments, tmp_path, capsys):
     assert (tmp_path / "run.earlier-1" / "result.json").exists()
 
 
-def test_sentences_that_cannot_be_aligned_are_passed_over(arguments, make_corpus, tmp_path):
+def test_sentences_that_cannot_be_aligned_are_skipped(arguments, make_corpus, tmp_path):
     train = [("SUN SUN RAIN", 8), "RAIN SUN", "SUN", "WIND RAIN"]
     corpus = make_corpus(tmp_path / "corpus", {"train": train})
     options = [*arguments, "--data_dir", str(corpus), "--epochs", "1"]
@@ -95,23 +99,23 @@ def test_sentences_that_cannot_be_aligned_are_passed_over(arguments, make_corpus
 
 
 def test_settings_come_from_overfit_yaml_unless_given(monkeypatch, tmp_path):
-    seen = []
+    calls = []
 
-    def note(config, num_samples):
-        seen.append((config, num_samples))
+    def record_and_stop(config, num_samples):
+        calls.append((config, num_samples))
         raise UsageError("enough")
 
-    monkeypatch.setattr("training.overfit_check.run_overfit_check", note)
+    monkeypatch.setattr("training.overfit_check.run_overfit_check", record_and_stop)
     for argv in (
         [],
         ["--num_samples", "7", "--learning_rate", "0.5", "--output_dir", "x", "--seed", "4"],
     ):
         with pytest.raises(UsageError, match="enough"):
             overfit_test.main(argv)
-    plain = Config().updated(read_overrides(overfit_test.DEFAULT_CONFIG))
-    assert seen[0] == (plain, 5)
+    plain = Config().updated(read_overrides(overfit_test.DEFAULT_CONFIG, Config))
+    assert calls[0] == (plain, 5)
     given = plain.updated({"training": {"learning_rate": 0.5, "output_dir": "x", "seed": 4}})
-    assert seen[1] == (given, 7)
+    assert calls[1] == (given, 7)
 
 
 def test_no_samples_are_refused():
@@ -126,7 +130,7 @@ def test_no_samples_are_refused():
         (["--data_dir", "does/not/exist", "--device", "cpu"], 3, "does/not/exist does not exist"),
     ],
 )
-def test_refused_in_one_line(run_script, options, code, message):
-    result = run_script("overfit_test.py", *options)
+def test_errors_are_one_line(run_main, options, code, message):
+    result = run_main(overfit_test.main, *options)
     assert result.returncode == code
     assert message in result.stderr and result.stderr.count("\n") == 1

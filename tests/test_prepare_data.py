@@ -1,8 +1,4 @@
-"""The command line of prepare_data.py: what it makes, what it says, and how it refuses."""
-
-import subprocess
-import sys
-from pathlib import Path
+"""The command line of prepare_data.py: what each command makes and prints, and its errors."""
 
 import numpy as np
 import pytest
@@ -11,20 +7,22 @@ import prepare_data
 from data.corpus import Corpus
 from errors import DataError, UsageError
 
-ROOT = Path(prepare_data.__file__).parent
+
+def words(*arguments: object) -> list[str]:
+    """Words of a command line: strings are split at spaces, paths are not."""
+    return [
+        word
+        for argument in arguments
+        for word in (argument.split() if isinstance(argument, str) else [str(argument)])
+    ]
 
 
 def run(*arguments: object) -> int:
-    return prepare_data.main([str(argument) for argument in arguments])
-
-
-def script(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "prepare_data.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return prepare_data.main(words(*arguments))
 
 
 def usage_error(capsys, *arguments: object) -> str:
-    """What argparse says to a wrong option."""
+    """The message for a wrong option."""
     with pytest.raises(SystemExit) as caught:
         run(*arguments)
     assert caught.value.code == 2
@@ -46,170 +44,83 @@ def mp_data(tmp_path):
 
 @pytest.fixture
 def isolated(tmp_path, mp_data):
-    assert (
-        run("import", "--format", "mp_data", "--input", mp_data, "--output", tmp_path / "isolated")
-        == 0
-    )
+    """A corpus of the isolated glosses of `mp_data`."""
+    assert run("import --format mp_data --input", mp_data, "--output", tmp_path / "isolated") == 0
     return tmp_path / "isolated"
 
 
 def test_import_compose_and_check(tmp_path, mp_data, capsys):
+    assert run("import --format mp_data --input", mp_data, "--output", tmp_path / "isolated") == 0
+    output = capsys.readouterr().out
     assert (
-        run("import", "--format", "mp_data", "--input", mp_data, "--output", tmp_path / "isolated")
-        == 0
-    )
-    said = capsys.readouterr().out
-    assert (
-        "25 frames/s (--fps), width/height 1.333 (--aspect_ratio; that of a 640x480 webcam)" in said
+        "25 frames/s (--fps), width/height 1.333 (--aspect_ratio; that of a 640x480 webcam)"
+        in output
     )
     assert (
         "30 repetitions a sitting (--repetitions_per_session), 1 recorder in turn (--recorders)"
-        in said
+        in output
     )
-    assert "train 50 sentences 300 frames 1 signers 5 glosses" in " ".join(said.split())
+    assert "train 50 sentences 300 frames 1 signers 5 glosses" in " ".join(output.split())
 
-    counts = [
-        "--sentences",
-        12,
-        "--dev_sentences",
-        4,
-        "--test_sentences",
-        3,
-        "--min_glosses",
-        2,
-        "--max_glosses",
-        4,
-    ]
-    options = [
-        "--input",
-        tmp_path / "isolated",
-        "--output",
-        tmp_path / "out",
-        "--split_by",
-        "repetition",
-        "--seed",
-        1,
-    ]
-    assert run("compose", *options, *counts) == 0
+    counts = "--sentences 12 --dev_sentences 4 --test_sentences 3 --min_glosses 2 --max_glosses 4"
+    folders = ("--input", tmp_path / "isolated", "--output", tmp_path / "out")
+    assert run("compose --split_by repetition --seed 1", *folders, counts) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["gloss", "train", "dev", "test"]
     assert [line.split()[0] for line in lines[1:6]] == ["a", "b", "c", "hello", "thank-you"]
     corpus = Corpus(tmp_path / "out")
     assert corpus.describe() == "out (composed)"
-    assert {name: len(split) for name, split in corpus.splits.items()} == {
-        "train": 12,
-        "dev": 4,
-        "test": 3,
-    }
+    sizes = {name: len(split) for name, split in corpus.splits.items()}
+    assert sizes == {"train": 12, "dev": 4, "test": 3}
     tokens = sum(len(sentence.glosses) for sentence in corpus.split("train").sentences)
     assert sum(int(line.split()[1]) for line in lines[1:6]) == tokens
-    assert {len(s.glosses) for split in corpus.splits.values() for s in split.sentences} <= {
-        2,
-        3,
-        4,
-    }
+    lengths = {len(s.glosses) for split in corpus.splits.values() for s in split.sentences}
+    assert lengths <= {2, 3, 4}
 
     assert run("check", tmp_path / "out") == 0
-    said = capsys.readouterr().out
-    assert said.startswith("out (composed), 25 frames/s\n")
-    assert said.endswith("\nok\n")
+    output = capsys.readouterr().out
+    assert output.startswith("out (composed), 25 frames/s\n")
+    assert output.endswith("\nok\n")
 
 
-def test_fps_aspect_ratio_and_recorders_are_taken_from_the_command_line(tmp_path, mp_data):
-    options = [
-        "--fps",
-        "30",
-        "--aspect_ratio",
-        "16/9",
-        "--recorders",
-        2,
-        "--repetitions_per_session",
-        5,
-    ]
-    assert (
-        run(
-            "import",
-            "--format",
-            "mp_data",
-            "--input",
-            mp_data,
-            "--output",
-            tmp_path / "out",
-            *options,
-        )
-        == 0
-    )
+def test_fps_aspect_ratio_and_recorders_come_from_the_command_line(tmp_path, mp_data):
+    options = "--fps 30 --aspect_ratio 16/9 --recorders 2 --repetitions_per_session 5"
+    folders = ("--input", mp_data, "--output", tmp_path / "out")
+    assert run("import --format mp_data", *folders, options) == 0
     corpus = Corpus(tmp_path / "out")
     assert (corpus.fps, corpus.aspect_ratio) == (30.0, 16 / 9)
-    assert {sentence.signer for sentence in corpus.split("train").sentences} == {
-        "recorder01",
-        "recorder02",
-    }
+    signers = {sentence.signer for sentence in corpus.split("train").sentences}
+    assert signers == {"recorder01", "recorder02"}
 
 
-def test_compose_by_signer_says_what_train_never_shows(tmp_path, mp_data, capsys):
+def test_compose_by_signer_names_the_glosses_that_train_does_not_have(tmp_path, mp_data, capsys):
     for repetition in range(5):  # recorder 1 has no "hello"
         for path in (mp_data / "hello" / str(repetition)).iterdir():
             path.unlink()
         (mp_data / "hello" / str(repetition)).rmdir()
-    options = ["--recorders", 2, "--repetitions_per_session", 5]
-    assert (
-        run(
-            "import",
-            "--format",
-            "mp_data",
-            "--input",
-            mp_data,
-            "--output",
-            tmp_path / "in",
-            *options,
-        )
-        == 0
+    options = "--recorders 2 --repetitions_per_session 5"
+    folders = ("--input", mp_data, "--output", tmp_path / "in")
+    assert run("import --format mp_data", *folders, options) == 0
+    compose = (
+        "compose --sentences 10 --dev_sentences 6 --split_by signer --input",
+        tmp_path / "in",
     )
-    counts = ["--sentences", 10, "--dev_sentences", 6]
-    assert (
-        run(
-            "compose",
-            "--input",
-            tmp_path / "in",
-            "--output",
-            tmp_path / "out",
-            "--split_by",
-            "signer",
-            *counts,
-        )
-        == 0
-    )
+    assert run(*compose, "--output", tmp_path / "out") == 0
     assert "warning: glosses of dev that train never shows: hello" in capsys.readouterr().err
     corpus = Corpus(tmp_path / "out")
     assert {sentence.signer for sentence in corpus.split("dev").sentences} == {"recorder02"}
-    options = ["--split_by", "signer", "--heldout_signers", "recorder01"]
-    assert (
-        run(
-            "compose", "--input", tmp_path / "in", "--output", tmp_path / "other", *options, *counts
-        )
-        == 0
-    )
-    assert {
-        sentence.signer for sentence in Corpus(tmp_path / "other").split("train").sentences
-    } == {"recorder02"}
+    heldout = "--heldout_signers recorder01"
+    assert run(*compose, heldout, "--output", tmp_path / "other") == 0
+    train = Corpus(tmp_path / "other").split("train")
+    assert {sentence.signer for sentence in train.sentences} == {"recorder02"}
 
 
-def test_left_out_recordings_are_told(tmp_path, mp_data, capsys):
+def test_recordings_that_are_left_out_are_reported(tmp_path, mp_data, capsys):
     (mp_data / "a/0").rename(mp_data / "a/30")  # alone in the second session
-    run("import", "--format", "mp_data", "--input", mp_data, "--output", tmp_path / "two")
+    run("import --format mp_data --input", mp_data, "--output", tmp_path / "two")
     capsys.readouterr()
-    run(
-        "compose",
-        "--input",
-        tmp_path / "two",
-        "--output",
-        tmp_path / "out",
-        "--sentences",
-        5,
-        "--dev_sentences",
-        2,
-    )
+    folders = ("--input", tmp_path / "two", "--output", tmp_path / "out")
+    run("compose --sentences 5 --dev_sentences 2", *folders)
     assert (
         "left out of train: 1 recordings, in sessions of fewer than 3 different glosses"
         in capsys.readouterr().out
@@ -226,31 +137,17 @@ def test_npy_import(tmp_path, capsys):
         "id|folder|signer|annotation\ns1|x|anna|HELLO HELLO\n"
     )
     options = ["--input", tmp_path / "npy", "--annotations", tmp_path / "csv", "--output"]
-    assert run("import", "--format", "npy", *options, tmp_path / "out") == 0
+    assert run("import --format npy", *options, tmp_path / "out") == 0
     assert "width/height 0.808 (--aspect_ratio; that of 210x260" in capsys.readouterr().out
     assert Corpus(tmp_path / "out").split("train").sentences[0].glosses == ("HELLO", "HELLO")
-    assert (
-        run("import", "--format", "npy", *options, tmp_path / "clean", "--normalize", "phoenix2014")
-        == 0
-    )
+    normalize = "--normalize phoenix2014"
+    assert run("import --format npy", *options, tmp_path / "clean", normalize) == 0
     assert Corpus(tmp_path / "clean").split("train").sentences[0].glosses == ("HELLO",)
 
 
 def test_synthesize_built_in_and_from_transcripts(tmp_path, capsys):
-    assert (
-        run(
-            "synthesize",
-            "--output",
-            tmp_path / "a",
-            "--sentences",
-            4,
-            "--dev_sentences",
-            2,
-            "--seed",
-            5,
-        )
-        == 0
-    )
+    counts = "--sentences 4 --dev_sentences 2 --seed 5"
+    assert run("synthesize --output", tmp_path / "a", counts) == 0
     corpus = Corpus(tmp_path / "a")
     assert corpus.simulated
     assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 4, "dev": 2}
@@ -264,16 +161,12 @@ def test_synthesize_built_in_and_from_transcripts(tmp_path, capsys):
         (tmp_path / f"{split}.frames.csv").write_text(
             "\n".join(["id|frames", *(f"{id}|40" for id in ids)]) + "\n"
         )
-    transcripts = [
-        "--transcripts",
-        tmp_path / "train.corpus.csv",
-        "--frames",
-        tmp_path / "train.frames.csv",
-    ]
-    assert run("synthesize", "--output", tmp_path / "b", *transcripts, "--fraction", "0.5") == 0
-    said = capsys.readouterr().out
-    assert "found train: 4 sentences, 2 to be signed" in said
-    assert "found dev: 2 sentences, 1 to be signed" in said
+    transcripts = ("--transcripts", tmp_path / "train.corpus.csv")
+    frames = ("--frames", tmp_path / "train.frames.csv")
+    assert run("synthesize --fraction 0.5 --output", tmp_path / "b", *transcripts, *frames) == 0
+    output = capsys.readouterr().out
+    assert "found train: 4 sentences, 2 to be signed" in output
+    assert "found dev: 2 sentences, 1 to be signed" in output
     corpus = Corpus(tmp_path / "b")
     assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 2, "dev": 1}
     assert {(s.frames, s.signer, s.glosses) for s in corpus.split("train").sentences} == {
@@ -284,167 +177,89 @@ def test_synthesize_built_in_and_from_transcripts(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ("synthesize --output x --fraction 0.1", "--fraction goes with --transcripts"),
+        ("synthesize --output x --frames f.csv", "--frames goes with --transcripts"),
         (
-            ["synthesize", "--output", "x", "--fraction", "0.1"],
-            "--fraction goes with --transcripts",
-        ),
-        (["synthesize", "--output", "x", "--frames", "f.csv"], "--frames goes with --transcripts"),
-        (
-            ["synthesize", "--output", "x", "--transcripts", "t", "--sentences", "3"],
+            "synthesize --output x --transcripts t --sentences 3",
             "--sentences does not go with",
         ),
+        ("import --format npy --input x --output y", "--format npy needs --annotations"),
+        ("import --format pose --input x --output y", "--format pose needs --annotations"),
         (
-            ["import", "--format", "npy", "--input", "x", "--output", "y"],
-            "--format npy needs --annotations",
-        ),
-        (
-            ["import", "--format", "pose", "--input", "x", "--output", "y"],
-            "--format pose needs --annotations",
-        ),
-        (
-            [
-                "import",
-                "--format",
-                "pose",
-                "--input",
-                "x",
-                "--output",
-                "y",
-                "--annotations",
-                "z",
-                "--fps",
-                "30",
-            ],
+            "import --format pose --input x --output y --annotations z --fps 30",
             "--fps does not go with --format pose",
         ),
         (
-            [
-                "import",
-                "--format",
-                "npy",
-                "--input",
-                "x",
-                "--output",
-                "y",
-                "--annotations",
-                "z",
-                "--recorders",
-                "2",
-            ],
+            "import --format npy --input x --output y --annotations z --recorders 2",
             "--recorders does not go with --format npy",
         ),
         (
-            [
-                "import",
-                "--format",
-                "mp_data",
-                "--input",
-                "x",
-                "--output",
-                "y",
-                "--annotations",
-                "z",
-            ],
+            "import --format mp_data --input x --output y --annotations z",
             "--annotations does not go with --format mp_data",
         ),
         (
-            [
-                "import",
-                "--format",
-                "mp_data",
-                "--input",
-                "x",
-                "--output",
-                "y",
-                "--normalize",
-                "phoenix2014",
-            ],
+            "import --format mp_data --input x --output y --normalize phoenix2014",
             "--normalize does not go with --format mp_data",
         ),
         (
-            [
-                "compose",
-                "--input",
-                "x",
-                "--output",
-                "y",
-                "--min_glosses",
-                "5",
-                "--max_glosses",
-                "4",
-            ],
+            "compose --input x --output y --min_glosses 5 --max_glosses 4",
             "--min_glosses 5 is more than --max_glosses 4",
         ),
     ],
 )
 def test_options_that_do_not_go_together(arguments, message):
     with pytest.raises(UsageError, match=message):
-        run(*arguments)
+        run(arguments)
 
 
-def test_data_that_is_not_there(tmp_path):
+def test_data_that_does_not_exist(tmp_path):
+    nowhere, output = tmp_path / "nowhere", ("--output", tmp_path / "out")
     with pytest.raises(DataError, match="nowhere does not exist"):
-        run(
-            "import",
-            "--format",
-            "mp_data",
-            "--input",
-            tmp_path / "nowhere",
-            "--output",
-            tmp_path / "out",
-        )
+        run("import --format mp_data --input", nowhere, *output)
     with pytest.raises(DataError, match="nowhere does not exist: expected a corpus folder"):
-        run("compose", "--input", tmp_path / "nowhere", "--output", tmp_path / "out")
+        run("compose --input", nowhere, *output)
     with pytest.raises(DataError, match=r"nowhere/train\.corpus\.csv is missing"):
-        run(
-            "synthesize",
-            "--transcripts",
-            tmp_path / "nowhere/train.corpus.csv",
-            "--output",
-            tmp_path / "out",
-        )
+        run("synthesize --transcripts", nowhere / "train.corpus.csv", *output)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_output_that_exists_is_left_alone(tmp_path, isolated):
+def test_an_output_folder_that_exists_does_not_change(tmp_path, isolated):
     before = {path.name: path.stat().st_mtime_ns for path in isolated.iterdir()}
     with pytest.raises(
         UsageError, match="isolated already exists: choose another --output or remove it first"
     ):
-        run("compose", "--input", isolated, "--output", isolated)
+        run("compose --input", isolated, "--output", isolated)
     assert {path.name: path.stat().st_mtime_ns for path in isolated.iterdir()} == before
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--fps", "0"], "argument --fps: expected a number from 1 to 1000, or W/H, found '0'"),
-        (["--fps", "nan"], "argument --fps: expected a number"),
-        (["--aspect_ratio", "4/0"], "argument --aspect_ratio: expected a number from 0.2 to 5"),
+        ("--fps 0", "argument --fps: expected a number from 1 to 1000, or W/H, found '0'"),
+        ("--fps nan", "argument --fps: expected a number"),
+        ("--aspect_ratio 4/0", "argument --aspect_ratio: expected a number from 0.2 to 5"),
         (
-            ["--recorders", "0"],
+            "--recorders 0",
             "argument --recorders: expected a whole number of at least 1, found '0'",
         ),
         (
-            ["--recorders", "-1"],
+            "--recorders -1",
             "argument --recorders: expected a whole number of at least 1, found '-1'",
         ),
-        (["--speed", "2"], "unknown option --speed 2"),
-        (["--recorder", "2"], "unknown option --recorder 2: did you mean --recorders?"),
-        (["--format", "bvh"], "invalid choice: 'bvh'"),
+        ("--speed 2", "unknown option --speed 2"),
+        ("--recorder 2", "unknown option --recorder 2: did you mean --recorders?"),
+        ("--format bvh", "invalid choice: 'bvh'"),
     ],
 )
 def test_values_out_of_range(capsys, options, message):
-    given = ["import", "--format", "mp_data", "--input", "x", "--output", "y", *options]
-    assert message in usage_error(capsys, *given)
+    command = "import --format mp_data --input x --output y"
+    assert message in usage_error(capsys, command, options)
 
 
 @pytest.mark.parametrize("fraction", ["0", "1.5", "nan", "half"])
 def test_fractions_out_of_range(capsys, fraction):
-    said = usage_error(
-        capsys, "synthesize", "--output", "x", "--transcripts", "y", "--fraction", fraction
-    )
-    assert f"expected a share above 0 and at most 1, found '{fraction}'" in said
+    error = usage_error(capsys, "synthesize --output x --transcripts y --fraction", fraction)
+    assert f"expected a share above 0 and at most 1, found '{fraction}'" in error
 
 
 def test_a_command_is_needed(capsys):
@@ -458,41 +273,44 @@ def test_help_shows_each_command(capsys, command):
     with pytest.raises(SystemExit) as caught:
         run(command, "--help")
     assert caught.value.code == 0
-    said = capsys.readouterr().out
-    assert said.startswith(f"usage: prepare_data.py {command}")
-    assert "None" not in said
-    assert command in ("check", "merge") or "(default: " in said
-    assert f"\n    python prepare_data.py {command} " in said
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: prepare_data.py {command}")
+    assert "None" not in shown
+    assert command in ("check", "merge") or "(default: " in shown
+    assert f"\n    python prepare_data.py {command} " in shown
 
 
-def test_help_of_extract_tells_what_to_do_after_a_kill_with_shards_and_with_failures(capsys):
+def test_help_of_extract_explains_kills_shards_and_failures(capsys):
     with pytest.raises(SystemExit):
-        run("extract", "--help")
-    said = " ".join(capsys.readouterr().out.split())
+        run("extract --help")
+    shown = " ".join(capsys.readouterr().out.split())
     for text in (
         "after a kill, repeat the command",
         "RANK=0 WORLD_SIZE=2 python",
         "prepare_data.py merge",
         "is then 3",
     ):
-        assert text in said
+        assert text in shown
 
 
-def test_exit_codes_and_lines_of_the_script(tmp_path, isolated):
-    done = script("check", isolated)
+def test_exit_codes_and_lines_of_the_script(tmp_path, isolated, run_script, run_main):
+    done = run_script("prepare_data.py", "check", isolated)
     assert (done.returncode, done.stderr) == (0, "")
     content = (isolated / "train.landmarks.npy").read_bytes()
     (isolated / "train.landmarks.npy").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    broken = script("check", isolated)
+    broken = run_script("prepare_data.py", "check", isolated)
     assert (broken.returncode, broken.stderr) == (3, "")
-    assert "problem: train.landmarks.npy is not the file that was written" in broken.stdout
+    assert "problem: train.landmarks.npy was changed" in broken.stdout
     assert broken.stdout.endswith("broken: 1 problem\n")
-    data = script("compose", "--input", tmp_path / "nowhere", "--output", tmp_path / "out")
+    nowhere = tmp_path / "nowhere"
+    data = run_main(
+        prepare_data.main, *words("compose --input", nowhere, "--output", tmp_path / "out")
+    )
     assert data.returncode == 3
     assert data.stderr == (
-        f"error: {tmp_path / 'nowhere'} does not exist: expected a corpus folder made by prepare_data.py\n"
+        f"error: {nowhere} does not exist: expected a corpus folder made by prepare_data.py\n"
     )
-    usage = script("compose", "--input", isolated, "--output", isolated)
+    usage = run_main(prepare_data.main, *words("compose --input", isolated, "--output", isolated))
     assert usage.returncode == 2
     assert (
         usage.stderr
@@ -500,26 +318,24 @@ def test_exit_codes_and_lines_of_the_script(tmp_path, isolated):
     )
 
 
-def test_help_is_quick_because_it_loads_no_torch():
+def test_help_does_not_import_torch(run_script):
     code = (
         "import sys, contextlib, prepare_data\n"
         "with contextlib.suppress(SystemExit): prepare_data.main(['--help'])\n"
         "print('torch' in sys.modules, 'numpy' in sys.modules)"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120
-    )
+    result = run_script("-c", code)
     assert result.stdout.startswith("usage: prepare_data.py")
     assert result.stdout.splitlines()[-1] == "False False"
 
 
-def test_check_writes_a_page_too(tmp_path, isolated, capsys):
+def test_check_also_writes_a_page(tmp_path, isolated, capsys):
     assert run("check", isolated, "--html", tmp_path / "page.html") == 0
     assert "train: shortest " in capsys.readouterr().out
     assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
 
 
-def test_extract_and_merge_end_with_3_when_sentences_failed(tmp_path, monkeypatch, capsys):
+def test_extract_and_merge_have_exit_code_3_when_sentences_failed(tmp_path, monkeypatch, capsys):
     from data.sources import extraction
 
     report = extraction.ExtractionReport(
@@ -534,18 +350,8 @@ def test_extract_and_merge_end_with_3_when_sentences_failed(tmp_path, monkeypatc
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "3")
     places = ["--input", tmp_path, "--output", tmp_path / "out"]
-    options = [
-        "--annotations",
-        tmp_path,
-        "--workers",
-        2,
-        "--max_frames",
-        99,
-        "--fps",
-        30,
-        "--normalize",
-        "phoenix2014",
-    ]
+    settings = "--workers 2 --max_frames 99 --fps 30 --normalize phoenix2014"
+    options = ("--annotations", tmp_path, settings)
     assert run("extract", *places, *options) == 3
     assert asked == {
         "workers": 2,
@@ -557,9 +363,9 @@ def test_extract_and_merge_end_with_3_when_sentences_failed(tmp_path, monkeypatc
         "world_size": 3,
         "progress": True,
     }
-    said = capsys.readouterr().err.splitlines()
-    assert said[:2] == ["warning: look", "failed: dev 'b': the reason"]
-    assert said[2].startswith(
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[:2] == ["warning: look", "failed: dev 'b': the reason"]
+    assert errors[2].startswith(
         "1 of 3 sentences failed; to try only these again, repair them, remove "
     )
     assert run("merge", *places) == 3

@@ -11,11 +11,13 @@ import yaml
 import distill_student
 import export_model
 import export_soft_targets
+from command_line import parse_training_command
 from data.corpus import Corpus
 from decoding.greedy import greedy_decode
+from distillation.config import StudentConfig
 from errors import DataError, UsageError
-from inference.opened_checkpoint import open_checkpoint_on_corpus
-from training.config import given_settings
+from inference.model_on_corpus import open_model_on_corpus
+from training.config import TrainingCommand
 
 MODEL = {
     "pose_width": 8,
@@ -32,18 +34,19 @@ MODEL = {
     [
         (
             "export_soft_targets.py",
-            "checkpoint data_dir splits temperature output_dir top_k views seed device",
+            "checkpoint data_dir splits temperature output_dir views seed device",
         ),
         (
             "distill_student.py",
-            """teacher soft_targets soft_weight ctc_weight temperature soft_blank no-soft_blank config data_dir output_dir
-            resume epochs batch_size accumulation_steps learning_rate patience dropout augment no-augment causal
-            precision device seed dry_run skip_bad checkpoint_minutes warmup_epochs weight_decay""",
+            """teacher soft_targets soft_weight ctc_weight temperature soft_blank no-soft_blank
+            config data_dir output_dir resume epochs batch_size accumulation_steps learning_rate
+            patience dropout augment no-augment causal precision device seed dry_run skip_bad
+            checkpoint_minutes warmup_epochs weight_decay""",
         ),
         ("export_model.py", "checkpoint format output int8 data_dir"),
     ],
 )
-def test_help_is_quick_and_complete(run_script, script, options):
+def test_help_is_quick_and_names_every_option(run_script, script, options):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = run_script(script, "--help")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -51,16 +54,21 @@ def test_help_is_quick_and_complete(run_script, script, options):
     assert result.returncode == 0 and result.stderr == ""
     for option in options.split():
         assert f"--{option}" in result.stdout, option
-    body = "import sys, {0}\ntry: {0}.main(['--help'])\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
+    body = (
+        "import sys, {0}\n"
+        "try: {0}.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
     assert run_script("-c", body.format(script.removesuffix(".py"))).returncode == 0
 
 
-def test_settings_go_where_they_belong():
-    words = "--teacher a.pth --temperature 2 --soft_blank --causal --dropout 0.3 --no-augment --learning_rate 1e-3"
-    argv = words.split()
-    assert given_settings(
-        vars(distill_student.make_parser().parse_args(argv)), distill_student.HOMES
-    ) == {
+def test_each_option_sets_the_key_of_its_section():
+    words = "--teacher a.pth --temperature 2 --soft_blank --causal --dropout 0.3 --no-augment"
+    argv = [*words.split(), "--learning_rate", "1e-3"]
+    parser = distill_student.make_parser()
+    _, given = parse_training_command(parser, argv, TrainingCommand, StudentConfig)
+    assert given == {
         "distillation": {"teacher": "a.pth", "temperature": 2.0, "soft_blank": True},
         "model": {"causal": True, "dropout": 0.3},
         "augmentation": {"enabled": False},
@@ -68,11 +76,8 @@ def test_settings_go_where_they_belong():
     }
 
 
-def test_from_teacher_to_a_file_that_runs_elsewhere(
-    run_script, finished_run, tiny_corpus, tmp_path
-):
-    """The whole way as a user types it: soft targets, student, ONNX, glosses with numpy and
-    onnxruntime alone."""
+def test_from_a_teacher_to_an_exported_student(run_script, finished_run, tiny_corpus, tmp_path):
+    """The commands of a user: soft targets, student, ONNX, and glosses without torch."""
     teacher, soft, run, file = (
         finished_run / "best_model.pth",
         tmp_path / "soft",
@@ -122,14 +127,14 @@ def test_from_teacher_to_a_file_that_runs_elsewhere(
         assert result.returncode == 0, result.stderr
     assert "greedy WER" in result.stdout
 
-    judged = open_checkpoint_on_corpus(run / "best_model.pth", None, "cpu")
+    student = open_model_on_corpus(run / "best_model.pth", None, "cpu")
     split = Corpus(tiny_corpus).split("dev")
-    log_probs = judged.posteriors("dev")[1]
+    log_probs = student.posteriors("dev")[1]
     np.save(tmp_path / "landmarks.npy", split.read(1)[0])
-    said = run_script("docs/exported_model.py", file, tmp_path / "landmarks.npy")
-    assert said.returncode == 0, said.stderr
+    ended = run_script("docs/exported_model.py", file, tmp_path / "landmarks.npy")
+    assert ended.returncode == 0, ended.stderr
     (expected,) = greedy_decode(log_probs[None], torch.tensor([len(log_probs)]))
-    assert said.stdout.split() == judged.vocabulary.decode(expected)
+    assert ended.stdout.split() == student.vocabulary.decode(expected)
     body = (
         "import sys; sys.argv = ['x', *sys.argv[1:]]; exec(open('docs/exported_model.py').read())\n"
     )
@@ -139,7 +144,7 @@ def test_from_teacher_to_a_file_that_runs_elsewhere(
     )
 
 
-def test_a_mistyped_option_is_one_line(run_script):
+def test_a_mistyped_option_gives_one_line(run_script):
     result = run_script("distill_student.py", "--teachr", "x")
     assert (
         result.returncode == 2
@@ -148,10 +153,10 @@ def test_a_mistyped_option_is_one_line(run_script):
     )
 
 
-def test_refusals(finished_run, tmp_path):
+def test_impossible_options_are_refused(finished_run, tmp_path):
     best = finished_run / "best_model.pth"
     cases = (
-        (distill_student, ("--data_dir", "x"), UsageError, r"who teaches\? give --teacher"),
+        (distill_student, ("--data_dir", "x"), UsageError, "no teacher: give --teacher"),
         (distill_student, ("--teacher", tmp_path / "no.pth"), DataError, "no.pth does not exist"),
         (
             distill_student,
@@ -179,7 +184,7 @@ def test_refusals(finished_run, tmp_path):
         assert "\n" not in str(error.value)
 
 
-def test_stopped_by_a_signal_it_says_how_to_go_on(run_script, finished_run, tmp_path):
+def test_after_a_signal_it_prints_how_to_continue(run_script, finished_run, tmp_path):
     config = tmp_path / "small.yaml"
     config.write_text(yaml.safe_dump({"model": MODEL}), encoding="utf-8")
     words = [
@@ -189,6 +194,8 @@ def test_stopped_by_a_signal_it_says_how_to_go_on(run_script, finished_run, tmp_
         str(config),
         "--epochs",
         "500",
+        "--output_dir",
+        str(tmp_path / "run"),
     ]
     body = (
         "import os, signal, sys, threading, time, distill_student\n"
@@ -198,7 +205,7 @@ def test_stopped_by_a_signal_it_says_how_to_go_on(run_script, finished_run, tmp_
         "    while not (os.path.exists(log) and os.path.getsize(log)): time.sleep(0.05)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "threading.Thread(target=stop, daemon=True).start()\n"
-        f"run_script(lambda: distill_student.main({[*words, '--output_dir', str(tmp_path / 'run')]!r}))"
+        f"run_script(lambda: distill_student.main({words!r}))"
     )
     result = run_script("-c", body)
     assert result.returncode == 143, result.stderr

@@ -1,7 +1,8 @@
-"""What a person at a terminal, a pipe or a bare machine sees of the scripts: help, progress bars,
-letters, colours."""
+"""The scripts in a terminal, in a pipe and on a bare machine: help, progress bars, letters,
+colours."""
 
 import fcntl
+import importlib
 import json
 import os
 import pty
@@ -23,21 +24,32 @@ HELPS = ["train_teacher.py", "evaluate.py", "overfit_test.py", "prepare_data.py"
 HELPS += [f"prepare_data.py {command}" for command in SUBCOMMANDS]
 
 
-def help_of(run_script, command: str, columns: int) -> str:
-    ended = run_script(*command.split(), "--help", env={**os.environ, "COLUMNS": str(columns)})
+def help_of(run_main, monkeypatch, command: str, columns: int) -> str:
+    """The help of a script or of its subcommand in a terminal of that width."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    script, *subcommand = command.split()
+    ended = run_main(importlib.import_module(Path(script).stem).main, *subcommand, "--help")
     assert ended.returncode == 0 and ended.stderr == ""
     return ended.stdout
+
+
+def examples_in(shown: str) -> list[str]:
+    """The commands in a help text, with folded lines joined as the shell joins them."""
+    lines = re.sub(r" \\\n +", " ", shown).splitlines()
+    return [line.strip() for line in lines if re.match(" {4}(RANK=|python )", line)]
 
 
 # ---------------------------------------------------------------- help
 
 
 @pytest.mark.parametrize("command", HELPS)
-def test_help_fits_into_80_columns_examples_first(run_script, command):
+def test_help_is_quick_and_fits_into_80_columns_examples_first(run_script, command):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    shown = help_of(run_script, command, 80)
+    ended = run_script(*command.split(), "--help", env={**os.environ, "COLUMNS": "80"})
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+    assert ended.returncode == 0 and ended.stderr == ""
+    shown = ended.stdout
     assert max(map(len, shown.splitlines())) <= 80
     assert shown.index("    python ") < shown.index("options:\n")
     usage = shown.split("\n\n")[0]
@@ -45,24 +57,17 @@ def test_help_fits_into_80_columns_examples_first(run_script, command):
 
 
 @pytest.mark.parametrize("command", HELPS)
-@pytest.mark.parametrize("columns", [60, 80, 200])
-def test_examples_are_commands_at_any_width(run_script, command, columns):
-    """Folded as they are, the shell reads them as the script's documentation has them."""
-    joined = re.sub(r" \\\n +", " ", help_of(run_script, command, columns))
-    examples = [
-        line.strip() for line in joined.splitlines() if re.match(" {4}(RANK=|python )", line)
-    ]
-    whole = re.sub(r" \\\n +", " ", help_of(run_script, command, 10_000))
-    assert (
-        examples
-        == [line.strip() for line in whole.splitlines() if re.match(" {4}(RANK=|python )", line)]
-        != []
-    )
+def test_examples_are_commands_at_any_width(run_main, monkeypatch, command):
+    """Folded lines give the same commands as unfolded ones."""
+    whole = examples_in(help_of(run_main, monkeypatch, command, 10_000))
+    assert whole != []
+    for columns in (60, 80, 200):
+        assert examples_in(help_of(run_main, monkeypatch, command, columns)) == whole
 
 
 @pytest.mark.parametrize("command", HELPS[:3])
-def test_each_option_has_help_and_a_default(run_script, command):
-    shown = help_of(run_script, command, 100)
+def test_each_option_has_help_and_a_default(run_main, monkeypatch, command):
+    shown = help_of(run_main, monkeypatch, command, 100)
     entries = re.split(r"\n  (?=-)", shown.split("\noptions:\n")[1])
     assert len(entries) > 8
     for entry in entries[1:]:
@@ -78,8 +83,8 @@ def test_each_option_has_help_and_a_default(run_script, command):
 
 
 def in_terminal(command: list[str], columns: int, **environment) -> str:
-    """What the command writes to a terminal of that width, escape sequences and carriage returns
-    included."""
+    """The output of a command in a terminal of that width, with escape sequences and carriage
+    returns."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     options = {"TERM": "xterm-256color", **environment}
@@ -91,7 +96,7 @@ def in_terminal(command: list[str], columns: int, **environment) -> str:
     while True:
         try:
             part = os.read(master, 65536)
-        except OSError:  # Linux's way to say that the other end is closed
+        except OSError:  # on Linux: the other end is closed
             break
         if not part:
             break
@@ -101,7 +106,7 @@ def in_terminal(command: list[str], columns: int, **environment) -> str:
     return written.decode("utf-8")
 
 
-def test_the_bar_tells_loss_wer_and_time_in_80_columns_without_colour(tiny_yaml):
+def test_the_progress_bar_has_loss_wer_and_time_in_80_columns_without_colour(tiny_yaml):
     options = ["--config", str(tiny_yaml), "--epochs", "2"]
     written = in_terminal(
         [sys.executable, "train_teacher.py", *options], 80, NO_COLOR="1", TQDM_MININTERVAL="0"
@@ -111,7 +116,7 @@ def test_the_bar_tells_loss_wer_and_time_in_80_columns_without_colour(tiny_yaml)
     bars = [part for part in parts if re.match(r"epoch +\d+/\d+ \|", part)]
     assert re.search(r"^epoch 1/2 \|████    \| 1/2 <00:\d\d, ETA 00:\d\d$", bars[2]), (
         bars
-    )  # a loss is read an update late
+    )  # the loss is known one update later
     assert any(
         re.search(r"^epoch 1/2 \|████████\| 2/2 <00:00, loss \d+\.\d\d, ETA 00:\d\d$", bar)
         for bar in bars
@@ -122,18 +127,21 @@ def test_the_bar_tells_loss_wer_and_time_in_80_columns_without_colour(tiny_yaml)
     assert max(map(len, bars)) <= 80
 
 
-def test_a_line_is_out_as_soon_as_it_is_printed():
-    code = "import time; from errors import run_script; run_script(lambda: (print('first'), time.sleep(20))[1])"
+def test_a_line_is_written_as_soon_as_it_is_printed():
+    code = (
+        "import time; from errors import run_script; "
+        "run_script(lambda: (print('first'), time.sleep(20))[1])"
+    )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     options = {"cwd": ROOT, "stdout": subprocess.PIPE, "text": True, "env": environment}
     with subprocess.Popen([sys.executable, "-c", code], **options) as process:
         started = time.monotonic()
         assert process.stdout.readline() == "first\n"
-        assert time.monotonic() - started < 15, "it came while the script was still at work"
+        assert time.monotonic() - started < 15, "the line arrives while the script still runs"
         process.kill()
 
 
-def test_what_the_locale_has_no_letters_for_is_escaped():
+def test_letters_that_the_locale_does_not_have_are_escaped():
     code = "from errors import run_script; run_script(lambda: print('Süden 天气') or 0)"
     environment = {
         **os.environ,
@@ -148,8 +156,8 @@ def test_what_the_locale_has_no_letters_for_is_escaped():
 
 
 def test_a_bare_machine(make_corpus, tiny_settings, tmp_path):
-    """No terminal, no git, a home that cannot be written to, a locale of ASCII, a path with a space
-    and letters, glosses of any script."""
+    """No terminal, no git, a home folder that cannot be written to, an ASCII locale, a path with a
+    space and letters, glosses of any script."""
     base = tmp_path / "mein Ordner ü 天"
     base.mkdir()
     corpus = make_corpus(
@@ -166,9 +174,13 @@ def test_a_bare_machine(make_corpus, tiny_settings, tmp_path):
         yaml.safe_dump(tiny_settings, allow_unicode=True), encoding="utf-8"
     )
     environment = {
-        "PATH": str(tmp_path), "HOME": "/proc/none", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0",
+        "PATH": str(tmp_path),
+        "HOME": "/proc/none",
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
         "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
+    }
     for command in (
         ["train_teacher.py", "--config", str(base / "c.yaml")],
         ["evaluate.py", "--checkpoint", str(base / "lauf" / "best_model.pth"), "--device", "cpu"],

@@ -1,9 +1,9 @@
-"""Batch normalisation's statistics, taken anew before the model is judged.
+"""Measuring the statistics of batch normalisation again before the model is evaluated.
 
-While it trains, the running statistics are those of augmented sentences behind dropout, and dropout
-ahead of a normalisation changes the variance that it sees (Li et al., CVPR 2019). A model that is
-judged by them errs far more often than its weights would (benchmarks/RESULTS.md). So before every
-reading of dev they are measured on train sentences as dev's are read.
+The running statistics of training are those of augmented sentences with dropout, and dropout before
+a normalisation changes the variance (Li et al., CVPR 2019). With them a model makes far more errors
+than its weights deserve (docs/results.md). So before each evaluation of dev the statistics are
+measured on train sentences without augmentation and dropout.
 """
 
 import numpy as np
@@ -28,12 +28,18 @@ def calibrate(
     sentences: np.ndarray,
     max_frames: int = 10_000,
 ) -> None:
-    """Set the running mean and variance of all batch normalisations to those of the split's
-    sentences, without augmentation and dropout, each layer seeing what the layers before it make of
-    its batch (Wu & Johnson 2021, "precise BatchNorm").
+    """Set the running mean and variance of all batch normalisations to those of train sentences,
+    without augmentation and dropout ("precise BatchNorm", Wu & Johnson 2021).
 
-    sentences: indices of those that may be used; of many, evenly spread ones up to about
-    `max_frames` frames. Nothing else of the model changes.
+    Nothing else of the model changes.
+
+    Args:
+        model: the model, changed in place.
+        pipeline: makes the features.
+        split: the train split.
+        precision: of the forward pass.
+        sentences: indices of the sentences that may be used.
+        max_frames: about so many frames are used, of sentences that are evenly spread.
     """
     norms = [module for module in model.modules() if isinstance(module, MaskedBatchNorm)]
     share = max(1, round(split.lengths[sentences].sum() / max_frames))

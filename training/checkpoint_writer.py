@@ -1,5 +1,8 @@
-"""Checkpoints written while training goes on: the full-size teacher's has 0.6 GB and takes seconds
-to be written, hashed and read back, about as long as a GPU takes for an epoch."""
+"""Writing checkpoints in the background, while training goes on.
+
+A checkpoint of the full-size teacher has 0.6 GB. Writing, hashing and reading it back takes
+seconds, about the time of an epoch on a GPU.
+"""
 
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,19 +16,20 @@ from models.checkpoint import BEST, LAST, PREVIOUS, copy_checkpoint, save_checkp
 
 
 class CheckpointWriter:
-    """Writes last.pth of a run's folder, and best_model.pth where it is the best: one at a time, in
-    the order given.
+    """Writes last.pth, and best_model.pth for the best model, one after the other.
 
-    What could not be written is raised by the next call that can know it, as DataError. At the end
-    of a `with` all is written; where that fails while another error is on its way, it is said.
+    A failure is raised as DataError by the next call after it. At the end of a `with` all files are
+    written; if that fails while another error is raised, the failure is printed.
     """
 
     def __init__(self) -> None:
         self._pending: Future | None = None
 
     def write(self, folder: Path, content: dict[str, Any], best: bool = False) -> None:
-        """Begin to write `content` (see `save_checkpoint`) once the one before is written. It may
-        change as soon as this returns. Raises DataError when the one before could not be written.
+        """Start to write `content` (see `save_checkpoint`), once the one before is written.
+
+        The caller may change `content` after this returns: a copy is written. Raises DataError when
+        the checkpoint before could not be written.
         """
         self.wait()
         thread = ThreadPoolExecutor(1, "checkpoint")
@@ -33,17 +37,16 @@ class CheckpointWriter:
         thread.shutdown(wait=False)
 
     def wait(self) -> None:
-        """Until all is written. Raises DataError when it could not be."""
+        """Wait until all is written. Raises DataError when that failed."""
         if self._pending is not None:
             try:
                 self._pending.result()
             finally:
-                if self._pending.done():  # Ctrl-C may have ended the waiting alone
+                if self._pending.done():  # Ctrl-C may end the waiting but not the writing
                     self._pending = None
 
     def check(self) -> None:
-        """Raise DataError when it is known already that something could not be written. Waits for
-        nothing."""
+        """Raise DataError when a write has failed already. Does not wait."""
         if self._pending is not None and self._pending.done():
             self.wait()
 
@@ -66,7 +69,7 @@ def _write(folder: Path, content: dict[str, Any], best: bool) -> None:
 
 
 def snapshot(value: Any) -> Any:
-    """A copy of tensors and plain values that shares nothing with them; its tensors are on the CPU."""
+    """A deep copy of tensors and plain values; the copied tensors are on the CPU."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):

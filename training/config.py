@@ -1,261 +1,188 @@
-"""The configuration of a run: dataclass defaults < YAML (--config) < command line. No torch in
-here."""
+"""The configuration of a teacher's run, and what its command line asks for. No torch in here.
 
-import dataclasses
-import difflib
-import types
-import typing
+Precedence: default < checkpoint (with --resume) < YAML (--config) < command line.
+"""
+
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self
-
-import yaml
+from typing import ClassVar
 
 from data.augmentation_config import AugmentationConfig
-from errors import UsageError
+from decoding import DECODERS
 from models.config import ModelConfig
+from settings import Settings, SettingsFile, setting
 
 OPTIMIZERS = ("adamw", "adam")
-DECODERS = ("greedy", "adaptive", "beam")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-MAX_CONFIG_BYTES, MAX_VALUE = 50_000, 1_000  # characters of one value
-MAX_WHOLE = 10**15  # of a setting
+_FILES, _OPTIMISATION = "data and files", "optimisation"
+_REST = "decoding, device, reproducibility"
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    """How a run trains. The defaults are those of a full training; `data_dir` None is the built-in
-    simulated corpus."""
+class TrainingConfig(Settings):
+    """How a run trains. The defaults are those of a full training."""
 
-    data_dir: str | None = None
-    output_dir: str = "checkpoints/teacher"
-    epochs: int = 150
-    batch_size: int = 8
-    # In place of batch_size: as many sentences as fit, with their padding; 0: batch_size
-    frames_per_batch: int = 0
-    learning_rate: float = 3e-4
-    min_learning_rate: float = 1e-6
-    warmup_epochs: float = 5.0
-    weight_decay: float = 1e-4
-    optimizer: str = "adamw"
-    accumulation_steps: int = 2
-    max_grad_norm: float = 1.0
-    patience: int = 15
-    decoder: str = "adaptive"
-    precision: str = "auto"
-    device: str = "auto"
-    compile: bool = False  # the convolutional front of the teacher, with torch.compile
-    seed: int = 0
-    deterministic: bool = False
-    checkpoint_minutes: float = 0.0  # between saves inside an epoch; 0: none
-    # Leave train sentences out that cannot be trained on, instead of refusing the corpus
-    skip_bad: bool = False
-    conv_loss_weight: float = 1.0  # of CTC on the convolution, beside 1 for CTC on the sequence
-    distillation_weight: float = 1.0  # of what the sequence head teaches the convolution head
-    distillation_temperature: float = 8.0  # both heads' logits are divided by this for it
-    # Weight of the uniform distribution against both heads, so that no gloss dies out
-    label_smoothing: float = 0.02
-    # Probability that a part of the body is hidden from the model for a whole sentence
-    part_mask: float = 0.05
-    # Of the divergence between two views of a sentence, which take twice the time
-    consistency_weight: float = 0.0
+    data_dir: str | None = setting(
+        None,
+        "corpus folder",
+        group=_FILES,
+        default_text="the built-in simulated corpus; a student: the corpus of its teacher",
+        shapes_training=False,
+    )
+    output_dir: str = setting(
+        "checkpoints/teacher",
+        "run folder; to continue a run: by default the folder of its checkpoint; to fine-tune: by "
+        "default a folder beside it, with _finetune",
+        group=_FILES,
+        shapes_training=False,
+    )
+    skip_bad: bool = setting(
+        False,
+        "leave out broken train sentences and those that CTC cannot align, and list them, instead "
+        "of refusing the corpus",
+        group=_FILES,
+        shapes_training=False,
+    )
+    checkpoint_minutes: float = setting(
+        0.0,
+        "minutes between checkpoints inside an epoch; 0: only at its end",
+        low=0,
+        group=_FILES,
+        shapes_training=False,
+    )
+    epochs: int = setting(150, "passes over the train split", low=1, group=_OPTIMISATION)
+    batch_size: int = setting(8, "sentences per batch", low=1, group=_OPTIMISATION)
+    frames_per_batch: int = setting(
+        0,
+        "fill each batch with sentences up to this many frames, padding included, instead of "
+        "--batch_size; 0: use --batch_size",
+        low=0,
+        group=_OPTIMISATION,
+    )
+    accumulation_steps: int = setting(2, "batches per update", low=1, group=_OPTIMISATION)
+    learning_rate: float = setting(3e-4, "peak learning rate", above=0, group=_OPTIMISATION)
+    min_learning_rate: float = setting(
+        1e-6, "learning rate at the end of the cosine", low=0, group=_OPTIMISATION
+    )
+    warmup_epochs: float = setting(5.0, "epochs of linear warm-up", low=0, group=_OPTIMISATION)
+    weight_decay: float = setting(
+        1e-4, "weight decay of the weight matrices", low=0, group=_OPTIMISATION
+    )
+    optimizer: str = setting("adamw", "optimiser", choices=OPTIMIZERS, group=_OPTIMISATION)
+    max_grad_norm: float = setting(
+        1.0, "clip the gradient norm at this value", above=0, group=_OPTIMISATION
+    )
+    patience: int = setting(
+        15,
+        "stop early after this many epochs without a better dev WER",
+        low=1,
+        group=_OPTIMISATION,
+    )
+    decoder: str = setting(
+        "adaptive",
+        "decoder of the final evaluation; after each epoch dev is decoded greedily",
+        choices=DECODERS,
+        group=_REST,
+        shapes_training=False,
+    )
+    precision: str = setting(
+        "auto",
+        "number format; auto: bf16 on CUDA, fp32 on the CPU",
+        choices=PRECISIONS,
+        group=_REST,
+    )
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N", group=_REST, shapes_training=False)
+    compile: bool = setting(
+        False,
+        "compile the convolutional front with torch.compile; this takes minutes in the first epoch "
+        "and is not measured on GPUs",
+        group=_REST,
+        shapes_training=False,
+    )
+    seed: int = setting(
+        0, "random seed for weights, data order, dropout and augmentation", group=_REST
+    )
+    deterministic: bool = setting(
+        False,
+        "use deterministic kernels where torch has them",
+        group=_REST,
+        shapes_training=False,
+    )
+    conv_loss_weight: float = setting(
+        1.0, "weight of the CTC loss of the convolution head; the sequence head has 1", low=0
+    )
+    distillation_weight: float = setting(
+        1.0, "weight of the distillation from the sequence head to the convolution head", low=0
+    )
+    distillation_temperature: float = setting(
+        8.0, "temperature of that distillation: both heads' logits are divided by it", above=0
+    )
+    label_smoothing: float = setting(
+        0.02,
+        "weight of the cross-entropy of the uniform distribution against both heads; it keeps "
+        "every gloss possible",
+        low=0,
+        below=1,
+    )
+    part_mask: float = setting(
+        0.05,
+        "probability that a part of the body is hidden from the model for a whole sentence",
+        low=0,
+        below=1,
+    )
 
-    def __post_init__(self):
-        problems = []
-        for name in ("epochs", "batch_size", "accumulation_steps", "patience"):
-            if getattr(self, name) < 1:
-                problems.append(f"{name} {getattr(self, name)}: expected 1 or more")
-        if self.frames_per_batch < 0:
-            problems.append(f"frames_per_batch {self.frames_per_batch}: expected 0 (none) or more")
-        for name in ("learning_rate", "max_grad_norm", "distillation_temperature"):
-            if not 0 < getattr(self, name) < float("inf"):
-                problems.append(f"{name} {getattr(self, name)}: expected a number above 0")
-        weights = ("conv_loss_weight", "distillation_weight", "consistency_weight")
-        for name in ("min_learning_rate", "warmup_epochs", "weight_decay", *weights):
-            if not 0 <= getattr(self, name) < float("inf"):
-                problems.append(f"{name} {getattr(self, name)}: expected 0 or more")
-        for name, below in (("label_smoothing", 1), ("part_mask", 1)):
-            if not 0 <= getattr(self, name) < below:
-                problems.append(
-                    f"{name} {getattr(self, name)}: expected 0 or more and below {below}"
-                )
-        if self.consistency_weight and not self.part_mask:
-            problems.append(
-                "consistency_weight compares two views with different parts hidden: set part_mask, too"
-            )
-        if not 0 <= self.checkpoint_minutes < float("inf"):
-            problems.append(
-                f"checkpoint_minutes {self.checkpoint_minutes}: expected 0 (none) or more"
-            )
-        for name, known in (
-            ("optimizer", OPTIMIZERS),
-            ("decoder", DECODERS),
-            ("precision", PRECISIONS),
-        ):
-            if getattr(self, name) not in known:
-                problems.append(
-                    f"{name} '{getattr(self, name)}': expected one of {', '.join(known)}"
-                )
+    def conflicts(self) -> list[str]:
         if self.min_learning_rate > self.learning_rate:
-            problems.append(
-                f"min_learning_rate {self.min_learning_rate} is above learning_rate {self.learning_rate}"
-            )
-        if problems:
-            raise UsageError("; ".join(problems))
+            low, peak = self.min_learning_rate, self.learning_rate
+            return [f"min_learning_rate {low} is above learning_rate {peak}"]
+        return []
 
 
 @dataclass(frozen=True)
-class Config:
-    """Everything that a run is made from; sections of the YAML file carry these names."""
+class Config(SettingsFile):
+    """Everything that a run is made from. The sections of a YAML file have these names."""
 
-    kind: ClassVar[str] = "teacher"  # of model that the run trains
+    kind: ClassVar[str] = "teacher"  # the model that the run trains
 
     training: TrainingConfig = field(default_factory=TrainingConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
-    def to_dict(self) -> dict:
-        """Plain values only (lists for tuples), as YAML and checkpoints hold them."""
-        values = dataclasses.asdict(self)
-        return {
-            section: {
-                key: list(value) if isinstance(value, tuple) else value
-                for key, value in keys.items()
-            }
-            for section, keys in values.items()
-        }
 
-    def updated(self, overrides: dict[str, dict]) -> Self:
-        """A config with the given {section: {key: value}} in place. Raises UsageError on an unknown
-        or ill-typed key."""
-        typed = check_types(overrides, type(self))
-        sections = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return type(self)(
-            **{
-                name: dataclasses.replace(part, **typed.get(name, {}))
-                for name, part in sections.items()
-            }
-        )
+@dataclass(frozen=True)
+class TrainingCommand(Settings):
+    """What a training script is asked for beside the settings of the run."""
 
-
-def check_types(overrides: dict[str, dict], kind: type[Config] = Config) -> dict[str, dict]:
-    """The overrides with every value as its key's type. Raises UsageError naming the nearest
-    section, key or type."""
-    kinds = typing.get_type_hints(kind)
-    sections = {section.name: kinds[section.name] for section in dataclasses.fields(kind)}
-    typed = {}
-    for section, keys in overrides.items():
-        if section not in sections:
-            raise UsageError(f"unknown config section '{section}'{_nearest(section, sections)}")
-        if not isinstance(keys, dict):
-            raise UsageError(
-                f"config section '{section}': expected 'key: value' lines, found {keys!r}"
-            )
-        hints = typing.get_type_hints(sections[section])
-        for key in keys:
-            if key not in hints:
-                raise UsageError(f"unknown config key '{section}.{key}'{_nearest(key, hints)}")
-        typed[section] = {
-            key: _typed(f"{section}.{key}", value, hints[key]) for key, value in keys.items()
-        }
-    return typed
-
-
-def _nearest(name: object, known: typing.Iterable[str]) -> str:
-    known = list(known)
-    near = difflib.get_close_matches(str(name)[:100], known, n=1, cutoff=0)
-    return f": did you mean '{near[0]}'?" if near else f" (known: {', '.join(known)})"
-
-
-def _typed(where: str, value: object, kind: object) -> object:
-    """The value as `kind` (bool, int, float, str, X | None, tuple of floats or ints); UsageError
-    when it is not one."""
-    if isinstance(kind, types.UnionType):
-        if value is None:
-            return None
-        kind = typing.get_args(kind)[0]
-    if typing.get_origin(kind) is tuple:
-        kinds = typing.get_args(kind)
-        if not isinstance(value, (list, tuple)) or len(value) != len(kinds):
-            raise UsageError(
-                f"config key '{where}': expected a list of {len(kinds)} numbers, found {value!r}"
-            )
-        return tuple(_typed(where, one, part) for one, part in zip(value, kinds, strict=True))
-    if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML reads 3e-4 as text
-        except (ValueError, OverflowError):
-            pass
-    if kind is float and isinstance(value, float):
-        return value
-    if kind is int and type(value) is int and abs(value) > MAX_WHOLE:
-        raise UsageError(
-            f"config key '{where}': expected a number of at most {MAX_WHOLE:.0e}, found a larger one"
-        )
-    if kind in (bool, int, str) and type(value) is kind:
-        return value
-    found = (
-        repr(value)
-        if not isinstance(value, int) or abs(value) <= MAX_WHOLE
-        else "a very large number"
+    config: Path | None = setting(
+        None,
+        "YAML file with a section for each group of settings; see configs/",
+        group=_FILES,
+        default_text="none",
     )
-    raise UsageError(f"config key '{where}': expected {kind.__name__}, found {found:.300}")
+    resume: str | None = setting(
+        None,
+        "start from a checkpoint: a path, or last, best or auto (the newest undamaged one) in the "
+        "output folder",
+        group=_FILES,
+        metavar="CHECKPOINT",
+        default_text="none",
+    )
+    extend_vocabulary: bool = setting(
+        False,
+        "fine-tuning: add the new glosses of the corpus to the vocabulary of the checkpoint "
+        "instead of refusing them",
+        group=_FILES,
+    )
+    dry_run: bool = setting(False, "print sizes and estimated times; write nothing", group=_FILES)
 
 
-class _Loader(yaml.SafeLoader):
-    """yaml.safe_load without what no settings have: values of thousands of characters (Python
-    refuses to print such numbers), and anchors, with which a short file of lists that repeat each
-    other stands for endless ones."""
+@dataclass(frozen=True)
+class OverfitCommand(Settings):
+    """What overfit_test.py is asked for beside the settings of the run."""
 
-    def compose_node(self, parent, index):
-        event = self.peek_event()
-        line = event.start_mark.line + 1
-        if isinstance(event, yaml.AliasEvent):
-            raise yaml.YAMLError(f"line {line} refers to another place, *name is not read")
-        if isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_VALUE:
-            raise yaml.YAMLError(f"line {line} has a value of {len(event.value)} characters")
-        return super().compose_node(parent, index)
+    prefix: ClassVar[str] = "--"
 
-
-def read_overrides(path: Path, kind: type[Config] = Config) -> dict[str, dict]:
-    """{section: {key: value}} of a YAML file for a run of this kind. Raises UsageError naming the
-    file."""
-    try:
-        if (size := path.stat().st_size) > MAX_CONFIG_BYTES:
-            raise UsageError(f"--config {path} has {size} bytes: expected some lines of settings")
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise UsageError(f"--config {path}: {error.strerror}") from None
-    # A date of 99 months, 5,000 digits
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        raise UsageError(
-            f"--config {path} is not readable YAML: {' '.join(str(error).split())[:300]}"
-        ) from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        known = ", ".join(section.name for section in dataclasses.fields(kind))
-        raise UsageError(f"--config {path}: expected sections {known}; found {content!r:.80}")
-    try:
-        return check_types(content, kind)
-    except UsageError as error:
-        raise UsageError(f"--config {path}: {error}") from None
-
-
-def given_settings(options: dict, homes: dict[str, tuple[str, str]]) -> dict[str, dict]:
-    """{section: {key: value}} of options given on a command line; those without a (section, key) in
-    `homes` are training's."""
-    overrides: dict[str, dict] = {}
-    for name, value in options.items():
-        section, key = homes.get(name, ("training", name))
-        overrides.setdefault(section, {})[key] = value
-    return overrides
-
-
-def merge_overrides(*layers: dict[str, dict]) -> dict[str, dict]:
-    """Later layers win, key by key."""
-    merged: dict[str, dict] = {}
-    for layer in layers:
-        for section, keys in layer.items():
-            merged[section] = {**merged.get(section, {}), **keys}
-    return merged
+    num_samples: int = setting(5, "sentences to memorise", low=1, group=_FILES)
+    config: Path | None = setting(
+        None, "YAML file, on top of configs/overfit.yaml", group=_FILES, default_text="none"
+    )

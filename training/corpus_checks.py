@@ -1,5 +1,4 @@
-"""What must be known of a corpus before a run: files that changed, and sentences that nothing can
-be learned from."""
+"""Checks of a corpus before a run: changed files, and sentences that cannot be trained on."""
 
 from dataclasses import dataclass, replace
 
@@ -10,12 +9,12 @@ from data.ctc_lengths import ctc_steps, required_steps
 from data.ctc_targets import PreparedSplit
 from errors import DataError
 
-_NOT_FINITE = 0x7C00  # magnitude bits of a float16 from which on it is infinite or NaN
+_NOT_FINITE = 0x7C00  # the magnitude bits of a float16 that is infinite; NaN has more
 
 
 @dataclass(frozen=True)
 class BadSentence:
-    """A sentence that cannot be trained on; `unreadable` when it cannot be scored either."""
+    """A sentence that cannot be trained on. An `unreadable` one cannot be scored either."""
 
     index: int
     id: str
@@ -24,9 +23,11 @@ class BadSentence:
 
 
 def find_bad_sentences(split: Split) -> list[BadSentence]:
-    """The sentences of a split that cannot be trained on, with the reason. Reads all landmarks
-    once, about 10 GB/s from memory: less than the reading of the first epoch, which it saves that
-    time."""
+    """The sentences of a split that cannot be trained on, with the reason.
+
+    Reads all landmarks once, at about 10 GB/s from memory. The first epoch then finds them in the
+    page cache.
+    """
     bad = []
     for index, sentence in enumerate(split.sentences):
         reason = _unreadable(split, index)
@@ -35,8 +36,9 @@ def find_bad_sentences(split: Split) -> list[BadSentence]:
             reason = "has no glosses"
         elif not unreadable and ctc_steps(sentence.frames) < required_steps(sentence.glosses):
             reason = (
-                f"cannot be aligned: {sentence.frames} frames give {ctc_steps(sentence.frames)} steps, its "
-                f"{len(sentence.glosses)} glosses need {required_steps(sentence.glosses)}"
+                f"CTC cannot align it: its {sentence.frames} frames give "
+                f"{ctc_steps(sentence.frames)} steps, its {len(sentence.glosses)} glosses need "
+                f"{required_steps(sentence.glosses)}"
             )
         if reason is not None:
             bad.append(BadSentence(index, sentence.id, reason, unreadable))
@@ -51,35 +53,41 @@ def _unreadable(split: Split, index: int) -> str | None:
     if int(magnitude.max()) < _NOT_FINITE:
         return None
     frame = int((magnitude >= _NOT_FINITE).any(axis=(1, 2)).argmax())
-    return f"landmarks hold NaN or infinite values (first in frame {frame})"
+    return f"landmarks have NaN or infinite values (first in frame {frame})"
 
 
 def warn_of_changed_files(corpus: Corpus) -> None:
-    """Say which files of train and dev are not those that corpus.json describes; the corpus's
-    fingerprint follows them.
+    """Print which files of train and dev differ from their hashes in corpus.json.
 
-    About a second a GB, as it hashes all of them. Raises DataError when one cannot be read.
+    The corpus's fingerprint then becomes that of the changed files. Takes about a second per GB,
+    since it hashes all files. Raises DataError when one cannot be read.
     """
     for file in corpus.verify(("train", "dev")):
         print(
-            f"warning: {corpus.path / file} was changed: its SHA-256 is not the one that corpus.json says"
+            f"warning: {corpus.path / file} was changed: its SHA-256 differs from the one in "
+            "corpus.json"
         )
 
 
 def check_splits(
     corpus: Corpus, train: PreparedSplit, dev: PreparedSplit, skip_bad: bool
 ) -> PreparedSplit:
-    """Look through train and dev before a run and list what is bad in them.
+    """Check train and dev before a run, and list their bad sentences.
 
-    Returns the train split as it is trained on: without its bad sentences if `skip_bad` says so.
-    Dev sentences all count: those without a CTC loss are scored all the same, and one that cannot
-    be read is an error. Raises DataError naming the sentences.
+    Args:
+        corpus: for messages.
+        train, dev: the two splits.
+        skip_bad: leave out bad train sentences instead of raising DataError.
+
+    Returns the train split without the sentences that are left out. All dev sentences count: one
+    without a CTC loss is scored, one that cannot be read is an error. Raises DataError that names
+    the sentences.
     """
     bad = {prepared.split.name: find_bad_sentences(prepared.split) for prepared in (train, dev)}
     for name, found in bad.items():
         for one in found:
-            said = "; it is scored all the same" if name == "dev" and not one.unreadable else ""
-            print(f"bad sentence: {name} sentence {one.id}: {one.reason}{said}")
+            scored = "; it is scored all the same" if name == "dev" and not one.unreadable else ""
+            print(f"bad sentence: {name} sentence {one.id}: {one.reason}{scored}")
     for line in dev.warnings():
         print(f"warning: {line}")
     _refuse(

@@ -1,12 +1,10 @@
-"""CTC without a host in between: plain tensor operations, for devices on which torch's own would be
-waited for.
+"""CTC loss in plain tensor operations, for devices that run ahead of the CPU.
 
-torch's native CTC on CUDA takes the lengths from the host and copies them to the device with a
-wait, twice a call; cuDNN's ignores targets that cannot be aligned. Here forward and backward
-variables (Graves et al., ICML 2006) are one recursion, the backward ones being the forward ones of
-the reversed sentence, over all sentences and heads at once: four small kernels a step. On the CPU,
-where nothing is waited for, torch's own is kept; both take about as long there
-(benchmarks/step.py).
+torch's native CTC waits for a CUDA device twice per call, to copy lengths; cuDNN's CTC ignores
+targets that cannot be aligned. Here the forward and backward variables (Graves et al., ICML 2006)
+are one recursion over all sentences and heads at once: the backward variables are the forward
+variables of the reversed sentence. It launches four small kernels per step. On the CPU torch's own
+CTC is used; both take about as long there (benchmarks/step.py).
 """
 
 import torch
@@ -41,8 +39,8 @@ class _NegativeLogLikelihood(torch.autograd.Function):
             known = torch.arange(labels.shape[1], device=steps.device) < states[:, None]
             share = (ahead + back - emitted - likelihood[:, None, None]).exp()
             share = share.masked_fill(~(inside[:, :, None] & known[:, None]), 0)
-            # A product with the labels' one-hot rows adds up the states of a class in a fixed
-            # order; scatter_add would not.
+            # A product with one-hot labels adds up the states of a class in a fixed order;
+            # scatter_add does not.
             one_hot = torch.zeros(
                 batch, labels.shape[1], classes, dtype=share.dtype, device=share.device
             )
@@ -58,21 +56,24 @@ class _NegativeLogLikelihood(torch.autograd.Function):
 
 
 def ctc(log_probs: Tensor, targets: Tensor, steps: Tensor, target_lengths: Tensor) -> Tensor:
-    """CTC negative log-likelihood of each sentence (B,), blank 0; infinite, with NaN gradients,
-    where it cannot be aligned.
+    """CTC negative log-likelihood of each sentence, (B,). The blank is class 0.
 
-    log_probs float32 or float64 (B, T, V) after log_softmax; targets int64 (B, L) padded with any
-    class; steps and target_lengths int64 (B,), steps at least 1. All on one device, which the host
-    never waits for.
+    Args:
+        log_probs: float32 or float64 (B, T, V), after log_softmax.
+        targets: int64 (B, L), padded with any class.
+        steps: int64 (B,), at least 1.
+        target_lengths: int64 (B,).
+
+    All tensors are on one device; the CPU never waits for it. A sentence that cannot be aligned has
+    an infinite loss and NaN gradients.
     """
-    # As torch's own, in full precision under autocast, too: the product in it would be rounded to 8
-    # bits.
+    # Full precision also under autocast, as in torch's own CTC: bf16 has a mantissa of 8 bits.
     with torch.autocast(log_probs.device.type, enabled=False):
         return _NegativeLogLikelihood.apply(log_probs, targets, steps, target_lengths)
 
 
 def _with_blanks(targets: Tensor) -> Tensor:
-    """(B, L) -> (B, 2 L + 1): a blank before, between and behind the labels."""
+    """(B, L) -> (B, 2 L + 1): a blank before, between and after the labels."""
     labels = targets.new_zeros(len(targets), 2 * targets.shape[1] + 1)
     labels[:, 1::2] = targets
     return labels
@@ -92,15 +93,16 @@ def _turn(x: Tensor, frames: Tensor, places: Tensor) -> Tensor:
 
 
 def _forward_variables(emitted: Tensor, labels: Tensor) -> Tensor:
-    """Log-probability of all beginnings that end in a state at a step: emitted (B, T, S), labels
-    int64 (B, S) -> (B, T, S)."""
+    """Log-probability of all partial alignments that end in a state at a step.
+
+    emitted (B, T, S), labels int64 (B, S) -> (B, T, S).
+    """
     batch, longest, states = emitted.shape
-    # Two impossible states in front, so that staying, stepping on and skipping a blank are three
-    # slices.
+    # Two impossible states in front: staying, moving on and skipping a blank become three slices.
     paths = emitted.new_full((longest, batch, states + 2), _IMPOSSIBLE)
     paths[0, :, 2:4] = emitted[:, 0, :2]
     skippable = (labels != 0) & (labels != torch.nn.functional.pad(labels[:, :-2], (2, 0)))
-    # From the impossible states in front nothing is skipped to, whatever is added.
+    # The impossible states in front stay impossible, whatever is added.
     barred = torch.zeros_like(emitted[:, 0]).masked_fill(~skippable, _IMPOSSIBLE)
     emitted = emitted.transpose(0, 1).contiguous()  # (T, B, S)
     for step in range(1, longest):

@@ -1,5 +1,4 @@
-"""What a run that diverges leaves for whoever looks into it: the batch of its last update, as the
-model saw it."""
+"""What a diverged run leaves behind: the batches of its last update, as the model got them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,13 +21,21 @@ def dump_batches(
     update: int,
     ranks: Ranks,
 ) -> str:
-    """Let the writer write the batches of one update; returns in words where they are, or why they
-    are not.
+    """Write the batches of one update, on rank 0, for torch.load(path, weights_only=True).
 
-    losses: of the sentences of all processes, in the batches' order. The file is a list with one
-    dict a batch (and process), for torch.load(path, weights_only=True): ids, glosses, classes,
-    losses (one a sentence), features float32 (B, T, D) as the model was given them, detected bool
-    (B, T, 4), lengths int64 (B,), epoch and update of it.
+    The file is a list with one dict per batch and rank: ids, glosses, classes and losses (one per
+    sentence), features float32 (B, T, D) as the model got them, detected bool (B, T, 4), lengths
+    int64 (B,), and the epoch and update.
+
+    Args:
+        path: the file to write.
+        split: the train split of the epoch.
+        batches: the batches of the update; of each, this rank's share.
+        losses: of the sentences of all ranks, in the order of the batches.
+        epoch, update: where the run stands.
+        ranks: the ranks of the run; all of them call this function.
+
+    Returns where the batches are, or why they could not be written, in words.
     """
     content, start = [], 0
     for batch in batches:
@@ -40,25 +47,24 @@ def dump_batches(
                 "ids": [sentence.id for sentence in sentences],
                 "glosses": [list(sentence.glosses) for sentence in sentences],
                 "classes": [split.targets[index] for index in batch.indices],
-                "losses": ranks.share(list(losses[start : start + len(batch.whole)])),
+                "losses": ranks.share(list(losses[start : start + len(batch.global_indices)])),
                 "features": batch.features.cpu(),
                 "detected": batch.detected.cpu(),
                 "lengths": batch.lengths.cpu(),
             }
         )
-        start += len(batch.whole)
-    content = [batch for part in ranks.to_writer(content) for batch in part if batch["ids"]]
+        start += len(batch.global_indices)
+    gathered = [batch for part in ranks.gather_on_rank_0(content) for batch in part if batch["ids"]]
     try:
-        if ranks.is_writer:
-            torch.save(content, path)
+        if ranks.is_rank_0:
+            torch.save(gathered, path)
     except (OSError, RuntimeError) as error:  # a full disk must not hide the divergence
-        return f"the last batch could not be written to {path} ({str(error).splitlines()[0]})"
+        reason = str(error).splitlines()[0]
+        return f"the last batch could not be written to {path} ({reason})"
     return f"the last batch is in {path}"
 
 
-def describe(ids: Sequence[str], losses: Sequence[float], count: int = 3) -> list[list]:
-    """[id, loss] of the sentences of an update whose losses are the highest."""
-    return [
-        [id, loss]
-        for id, loss in sorted(zip(ids, losses, strict=True), key=lambda pair: -pair[1])[:count]
-    ]
+def highest_losses(ids: Sequence[str], losses: Sequence[float], count: int = 3) -> list[list]:
+    """[id, loss] of the sentences with the highest losses of an update."""
+    pairs = sorted(zip(ids, losses, strict=True), key=lambda pair: -pair[1])
+    return [[id, loss] for id, loss in pairs[:count]]

@@ -7,41 +7,42 @@ import numpy as np
 from data.batching import padding_waste
 from models.devices import peak_memory
 from models.i3d_teacher import count_parameters
-from training.setup import Run, _statistics, able_to_compile, enough_memory
+from training.setup import Run, able_to_compile, enough_memory, train_statistics
+
+STATISTICS_FRAMES = 20_000  # of the feature statistics, which need not be exact here
 
 
 def dry_run(run: Run, updates: int = 3) -> None:
-    """Print what training would do, with the time of a few real updates; writes nothing, the model
-    is thrown away.
+    """Print sizes and estimated times of a run, from a few real updates.
 
-    Raises UsageError when the memory is too small or nothing can be compiled.
+    Writes nothing; the model is thrown away. Raises UsageError when the memory is too small or
+    torch.compile fails.
     """
     with enough_memory(run.config.training), able_to_compile(run.config.training):
         _dry_run(run, updates)
 
 
 def _dry_run(run: Run, updates: int) -> None:
-    trainer, options = run.trainer, run.config.training
-    trainer.model.set_statistics(*_statistics(trainer, 20_000))
-    trainer.spread()
-    groups = trainer.begin_epoch(1)
-    # Of the first epoch, in which sentences may be joined
-    known = trainer.epoch_train.split.lengths
-    lengths, plan = known[trainer.trainable], [batch for group in groups for batch in group]
-    # As augmentation stretches and cuts them: what is padded and computed
-    shown = np.zeros_like(known)
-    shown[trainer.trainable] = trainer.shown_lengths(trainer.epoch_train, 1)
+    trainer, plan, options = run.trainer, run.trainer.plan, run.config.training
+    trainer.model.set_statistics(*train_statistics(trainer, STATISTICS_FRAMES))
+    trainer.connect_ranks()
+    groups = plan.begin(1)
+    batches = [batch for group in groups for batch in group]
+    stored = plan.split.split.lengths  # of the first epoch, in which sentences may be joined
+    lengths = stored[plan.trainable]
+    augmented = np.zeros_like(stored)  # padding is computed after augmentation
+    augmented[plan.trainable] = plan.augmented_lengths(plan.split, 1)
     # Groups near the median length stand for the epoch; the first one warms up and is not timed.
-    by_frames = sorted(groups, key=lambda group: sum(int(known[b].sum()) for b in group))
+    by_frames = sorted(groups, key=lambda group: sum(int(stored[b].sum()) for b in group))
     middle = by_frames[max(len(by_frames) // 2 - updates // 2, 0) :][: updates + 1]
     trainer.model.train()
     seconds, frames = [], []
     for group in middle:
         started = time.perf_counter()
         trainer.update(next(trainer.feed([group])))
-        trainer.read_last_update()
+        trainer.finish_pending_update()
         seconds.append(time.perf_counter() - started)
-        frames.append(sum(int(known[batch].sum()) for batch in group))
+        frames.append(sum(int(stored[batch].sum()) for batch in group))
     timed = slice(1, None) if len(seconds) > 1 else slice(None)
     rate = sum(frames[timed]) / sum(seconds[timed])
     epoch_seconds = int(lengths.sum()) / rate
@@ -50,19 +51,21 @@ def _dry_run(run: Run, updates: int) -> None:
         if options.frames_per_batch
         else f"{options.batch_size} sentences"
     )
+    left_out = len(trainer.train.split) - len(lengths)
     rows = {
-        "train sentences": f"{len(lengths):,} ({len(trainer.train.split) - len(lengths)} left out)",
+        "train sentences": f"{len(lengths):,} ({left_out} left out)",
         "train frames": f"{int(lengths.sum()):,}",
         "dev sentences": f"{len(trainer.dev.split):,}",
         "dev frames": f"{int(trainer.dev.split.lengths.sum()):,}",
         "glosses": f"{len(trainer.vocabulary.glosses):,}",
         "parameters": f"{count_parameters(trainer.model):,}",
-        "batches an epoch": f"{len(plan):,} of up to {size}",
-        "updates an epoch": f"{len(groups):,}",
-        "padding waste": f"{100 * padding_waste(plan, shown):.1f} %",
+        "batches per epoch": f"{len(batches):,} of up to {size}",
+        "updates per epoch": f"{len(groups):,}",
+        "padding": f"{100 * padding_waste(batches, augmented):.1f} % of the frames",
         "train frames/s": f"{rate:,.0f} ({len(seconds[timed])} updates timed)",
-        "time an epoch": f"{_duration(epoch_seconds)} (estimated, without dev)",
-        "time of the run": f"{_duration(epoch_seconds * options.epochs)} for {options.epochs} epochs (estimated)",
+        "time per epoch": f"{_duration(epoch_seconds)} (estimated, without dev)",
+        "time of the run": f"{_duration(epoch_seconds * options.epochs)} for {options.epochs} "
+        "epochs (estimated)",
     }
     rows["peak memory"] = f"{peak_memory(trainer.device):.2f} GB"
     width = max(map(len, rows))

@@ -1,5 +1,4 @@
-"""Early stopping on dev WER: training's CTC loss rises while WER still falls, so the loss does not
-decide."""
+"""Early stopping on dev WER, not on the CTC loss: that rises while WER still falls."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass
 class EarlyStopping:
-    """Watches dev WER (percent). `patience` epochs without a new best end the run."""
+    """Ends a run after `patience` epochs without a better dev WER. WER is in percent."""
 
     patience: int
     best_wer: float = math.inf
@@ -15,8 +14,8 @@ class EarlyStopping:
     epochs_since_best: int = 0
 
     def update(self, epoch: int, wer: float) -> bool:
-        """Take in an epoch's dev WER; True when it is the best so far. A NaN is an error, never a
-        best."""
+        """Record the dev WER of an epoch; True when it is the best so far. Raises ValueError for
+        NaN."""
         if math.isnan(wer):
             raise ValueError(f"dev WER of epoch {epoch} is NaN")
         if wer < self.best_wer:

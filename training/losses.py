@@ -1,5 +1,5 @@
-"""The teacher's loss: CTC on the sequence, CTC on the convolution, and distillation from the first
-to the second."""
+"""The teacher's loss: CTC on both heads, and distillation from the sequence head to the
+convolution head."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,13 @@ from training.ctc import ctc
 
 @dataclass
 class SentenceLosses:
-    """float32 (B,) each: `total` is what is trained on, `sequence` and `convolution` are CTC in
-    nats per gloss."""
+    """The loss of each sentence, float32 (B,) each.
+
+    Attributes:
+        total: the loss that is minimised.
+        sequence, convolution: CTC of the two heads, in nats per gloss.
+        distillation: from the sequence head to the convolution head.
+    """
 
     total: Tensor
     sequence: Tensor
@@ -26,14 +31,18 @@ class SentenceLosses:
 def ctc_per_gloss(
     log_probs: Tensor, steps: Tensor, targets: Tensor, target_lengths: Tensor
 ) -> Tensor:
-    """CTC negative log-likelihood of each sentence over its number of glosses, float32 (B,).
+    """CTC negative log-likelihood of each sentence, divided by its number of glosses, float32 (B,).
 
-    log_probs (B, T', V); steps, target_lengths int64 (B,); targets int64 (B, L) padded. The caller
-    sees to it that every sentence can be aligned; an infinite loss is not hidden here. On CUDA
-    torch's own CTC would make the host wait.
+    Every sentence must be alignable (data/ctc_lengths.py): an infinite loss is not hidden here.
+
+    Args:
+        log_probs: (B, T', V).
+        steps: output steps of each sentence, int64 (B,).
+        targets: int64 (B, L), padded.
+        target_lengths: int64 (B,).
     """
     log_probs = log_probs.float()
-    if on_its_own(log_probs):
+    if runs_ahead(log_probs):
         loss = ctc(log_probs, targets, steps, target_lengths)
     else:
         loss = functional.ctc_loss(
@@ -42,13 +51,13 @@ def ctc_per_gloss(
     return loss / target_lengths.clamp(min=1)
 
 
-def on_its_own(log_probs: Tensor) -> bool:
-    """Whether the tensor is on a device that works while the host goes on."""
+def runs_ahead(log_probs: Tensor) -> bool:
+    """Whether the tensor is on a device that computes while the CPU launches more work."""
     return log_probs.is_cuda
 
 
 def _mean_over_steps(values: Tensor, steps: Tensor) -> Tensor:
-    """values (B, T'), of which only the first `steps` (B,) of each row count -> (B,)."""
+    """Mean of values (B, T') over the first `steps` (B,) of each row -> (B,)."""
     inside = torch.arange(values.shape[1], device=steps.device) < steps[:, None]
     return (values * inside).sum(1) / steps
 
@@ -56,11 +65,14 @@ def _mean_over_steps(values: Tensor, steps: Tensor) -> Tensor:
 def distillation_per_step(
     student: Tensor, teacher: Tensor, steps: Tensor, temperature: float
 ) -> Tensor:
-    """T^2 KL(teacher || student) of the classes at temperature T, mean over each sentence's steps,
-    float32 (B,).
+    """T^2 KL(teacher || student) at temperature T, mean over each sentence's steps, float32 (B,).
 
-    Both are log-probabilities (B, T', V); no gradient reaches the teacher. As in VAC
-    (Min et al., ICCV 2021), where the sequence head teaches the convolution head.
+    As in VAC (Min et al., ICCV 2021), where the sequence head teaches the convolution head.
+
+    Args:
+        student, teacher: log-probabilities (B, T', V). No gradient reaches the teacher.
+        steps: output steps of each sentence, int64 (B,).
+        temperature: T.
     """
     student = (student / temperature).log_softmax(-1)
     teacher = (teacher.detach() / temperature).log_softmax(-1)
@@ -69,29 +81,22 @@ def distillation_per_step(
 
 
 def uniform_per_step(log_probs: Tensor, steps: Tensor) -> Tensor:
-    """Cross-entropy of the uniform distribution over the classes against (B, T', V), mean over the
-    steps, float32 (B,).
+    """Cross-entropy of the uniform distribution against log_probs (B, T', V), mean over the steps,
+    float32 (B,).
 
-    Added with a small weight it keeps every class, and so the glosses beside the blank, from
-    becoming impossible.
+    With a small weight it keeps every class possible: the model cannot predict blanks alone.
     """
     return _mean_over_steps(-log_probs.mean(-1), steps)
 
 
-def consistency_per_step(one: Tensor, other: Tensor, steps: Tensor) -> Tensor:
-    """Symmetric KL of two views' log-probabilities (B, T', V), mean over each sentence's steps,
-    float32 (B,).
-
-    As between the part-masked views of CoSign (Jiao et al., ICCV 2023).
-    """
-    return _mean_over_steps(0.5 * ((one.exp() - other.exp()) * (one - other)).sum(-1), steps)
-
-
 @dataclass(frozen=True)
 class TeacherLoss:
-    """total = CTC(sequence) + conv_weight * CTC(convolution) + distillation_weight *
-    KL(sequence || convolution) + smoothing * (cross-entropy of the uniform distribution against
-    both)."""
+    """The sum of four terms:
+
+    CTC(sequence) + conv_weight * CTC(convolution)
+    + distillation_weight * KL(sequence || convolution)
+    + smoothing * (cross-entropy of the uniform distribution against both heads)
+    """
 
     conv_weight: float
     distillation_weight: float
@@ -101,8 +106,8 @@ class TeacherLoss:
     def __call__(
         self, output: TeacherOutput, targets: Tensor, target_lengths: Tensor
     ) -> SentenceLosses:
-        """targets int64 (B, L) padded, target_lengths int64 (B,)."""
-        # Both heads at once: on CUDA CTC takes as long for twice the sentences.
+        """The losses of a batch: targets int64 (B, L), padded, target_lengths int64 (B,)."""
+        # Both heads at once: on CUDA, CTC takes the same time for twice the sentences.
         both = torch.cat([output.log_probs, output.conv_log_probs])
         twice = [
             tensor.repeat(2, *[1] * (tensor.ndim - 1))
@@ -120,7 +125,7 @@ class TeacherLoss:
 
 
 def make_loss(options: TrainingConfig) -> TeacherLoss:
-    """The loss that the configuration names."""
+    """The loss with the weights of the configuration."""
     return TeacherLoss(
         options.conv_loss_weight,
         options.distillation_weight,

@@ -1,10 +1,10 @@
-"""The overfit check: can the teacher memorise a handful of sentences? If it cannot, nothing else is
-worth trying."""
+"""The overfit check: can the teacher memorise a few sentences? If not, nothing else can work."""
 
 import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,49 +22,96 @@ from errors import DataError, DivergenceError
 from inference.posteriors import compute_posteriors
 from models.devices import Precision, choose_device
 from models.i3d_teacher import I3DTeacher, count_parameters
-from reports.evaluation_report import DecodedSplit, EvaluationReport, write_evaluation_report
+from reports.decoded_split import DecodedSplit
+from reports.evaluation_report import EvaluationReport, write_evaluation_report
 from reports.provenance import describe_session, environment_facts, record_session
 from reports.result_files import try_to_write, write_hypotheses, write_json
 from reports.verdict import Verdict
 from training.config import Config
 from training.corpus_checks import find_bad_sentences
 from training.losses import make_loss
+from training.optimizer import make_optimizer
 from training.run_folder import claim_run_folder, run_folder
-from training.run_log import write_config, write_curves
+from training.run_log import write_config
 from training.schedule import learning_rate
 from training.setup import make_model, open_corpus
-from training.trainer import make_optimizer
 from training.validation import ValidationResult, validate
 
 CHECK_EVERY = 5  # epochs
-CHECKS_HELD = 3  # checks in a row at 0 % WER
+CHECKS_IN_A_ROW = 3  # at 0 % WER
 
 
 @dataclass(frozen=True)
 class OverfitResult:
-    """`reached` when WER was 0 in three checks running; evaluation and gradient norm
-    (before clipping) of the last."""
+    """How the check ended.
+
+    Attributes:
+        reached: WER was 0 in three checks in a row.
+        epochs, seconds: until then, or until the check gave up.
+        validation: WER, loss and blank share of the last check.
+        gradient_norm: of the last epoch, before clipping.
+    """
 
     reached: bool
     epochs: int
     seconds: float
-    evaluation: ValidationResult
+    validation: ValidationResult
     gradient_norm: float
 
 
 def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
-    """Train a new teacher on a few train sentences, one batch an epoch, until it reads them without
-    an error.
+    """Train a new teacher on a few train sentences until it predicts them without an error.
 
-    The sentences are the first of the train split that can be trained on (others are named),
-    checked every 5 epochs without dropout. Prints the curve; writes result.json, hypotheses,
-    training_curves.png and report.html. Batch size, accumulation, augmentation and hidden parts of
-    the configuration play no part. Raises DataError when the corpus has too few.
+    The sentences are the first of the train split that can be trained on; the others are named.
+    Every epoch is one batch of all of them; every 5 epochs WER is checked, without dropout. Batch
+    size, accumulation, augmentation and part masks of the configuration have no effect. Prints the
+    curve; writes result.json, hypotheses.csv and report.html.
+
+    Raises DataError when the corpus has too few such sentences, DivergenceError when the gradient
+    is not finite.
     """
     options = config.training
     device = choose_device(options.device, options.deterministic)
     precision = Precision(options.precision, device)
     corpus = open_corpus(options.data_dir)
+    vocabulary, samples = _choose_samples(corpus, num_samples)
+    folder = run_folder(options.output_dir)
+    with claim_run_folder(folder, aside=True):
+        write_config(folder, config)
+        start = f"fresh, {num_samples} train sentences"
+        session = describe_session(corpus, device, precision.name, options.seed, start)
+        record_session(folder, session)
+        pipeline = FeaturePipeline(corpus.aspect_ratio, device)
+        model = make_model(config, vocabulary, device)
+        model.set_statistics(*feature_statistics(pipeline, samples.split))
+        print(
+            f"corpus {corpus.describe()}: {num_samples} sentences, "
+            f"{int(samples.split.lengths.sum())} frames, {sum(map(len, samples.references))} "
+            f"glosses of {len(vocabulary.glosses)}\n"
+            f"teacher: {count_parameters(model) / 1e6:.1f} M parameters, {precision.name} on "
+            f"{device}\n"
+            "epoch        loss   WER %   blank %   gradient norm   seconds"
+        )
+        result, history = _memorise(config, samples, vocabulary, model, pipeline, precision)
+        try:
+            _write_results(folder, config, corpus, samples, model, result)
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(f"cannot write to {folder}: {reason}") from error
+        posteriors = compute_posteriors(model, pipeline, samples.split, precision)
+        classes = decode_split(posteriors, greedy_decode)
+        decoded = DecodedSplit(
+            corpus, samples.split, vocabulary, posteriors, classes, result.validation.hypotheses
+        )
+        report = _report(folder, config, result, history, decoded, session)
+        page = folder / "report.html"
+        if try_to_write(page, lambda path: write_evaluation_report(path, report, decoded)):
+            print(f"report: {page}")
+    return result
+
+
+def _choose_samples(corpus: Corpus, num_samples: int) -> tuple[Vocabulary, PreparedSplit]:
+    """The vocabulary of the train split, and its first sentences that can be trained on."""
     train = corpus.split("train")
     vocabulary = Vocabulary.from_sentences(sentence.glosses for sentence in train.sentences)
     bad = {one.index: one for one in find_bad_sentences(train)}
@@ -74,43 +121,27 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
             print(f"passed over: train sentence {one.id}: {one.reason}")
     if len(chosen) < num_samples:
         raise DataError(
-            f"{corpus.path}: only {len(chosen)} train sentences can be trained on, --num_samples is {num_samples}"
+            f"{corpus.path}: only {len(chosen)} train sentences can be trained on, --num_samples "
+            f"is {num_samples}"
         )
-    samples = prepare_split(train.subset(chosen), vocabulary)
-    with claim_run_folder(run_folder(options.output_dir), aside=True):
-        return _memorise(config, corpus, samples, vocabulary, device, precision)
+    return vocabulary, prepare_split(train.subset(chosen), vocabulary)
 
 
 def _memorise(
     config: Config,
-    corpus: Corpus,
     samples: PreparedSplit,
     vocabulary: Vocabulary,
-    device: torch.device,
+    model: I3DTeacher,
+    pipeline: FeaturePipeline,
     precision: Precision,
-) -> OverfitResult:
-    """Train on the samples until they are held, in the run folder that is held."""
-    options, num_samples = config.training, len(samples.split)
-    folder = run_folder(options.output_dir)
-    write_config(folder, config)
-    session = describe_session(
-        corpus, device, precision.name, options.seed, f"fresh, {num_samples} train sentences"
-    )
-    record_session(folder, session)
-    pipeline = FeaturePipeline(corpus.aspect_ratio, device)
-    model = make_model(config, vocabulary, device)
-    model.set_statistics(*feature_statistics(pipeline, samples.split))
-    loss = make_loss(options)
-    optimizer = make_optimizer(model, config)
-    print(
-        f"corpus {corpus.describe()}: {num_samples} sentences, {int(samples.split.lengths.sum())} frames, "
-        f"{sum(map(len, samples.references))} glosses of {len(vocabulary.glosses)}\n"
-        f"teacher: {count_parameters(model) / 1e6:.1f} M parameters, {precision.name} on {device}\n"
-        "epoch        loss   WER %   blank %   gradient norm   seconds"
-    )
-    (batch,) = pipeline.batches(samples.split, [np.arange(num_samples)])
-    targets = pad_targets(samples.targets, device)
-    history, held, started = [], 0, time.perf_counter()
+) -> tuple[OverfitResult, list[dict[str, Any]]]:
+    """Train until the samples are memorised. Returns the result and a row for each check."""
+    options = config.training
+    loss, optimizer = make_loss(options), make_optimizer(model, options)
+    (batch,) = pipeline.batches(samples.split, [np.arange(len(samples.split))])
+    targets = pad_targets(samples.targets, pipeline.device)
+    history: list[dict[str, Any]] = []
+    in_a_row, started = 0, time.perf_counter()
     bar = tqdm(
         range(1, options.epochs + 1),
         "overfit",
@@ -136,24 +167,20 @@ def _memorise(
         train_loss = float(mean_loss.detach())
         wer = f", WER {history[-1]['dev_wer']:.0f} %" if history else ""
         bar.set_postfix_str(f"loss {train_loss:.2f}{wer}", refresh=False)
-        precision.scaler.unscale_(optimizer)
-        norm = float(nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm))
-        # A scaler skips such an update by itself
+        norm = _step(model, optimizer, precision, options.max_grad_norm)
         if not math.isfinite(norm) and not precision.scaler.is_enabled():
             raise DivergenceError(
-                f"overfit check: the gradient of epoch {epoch} is not finite: lower --learning_rate "
-                f"(now {options.learning_rate:g}) or use --precision fp32"
+                f"overfit check: the gradient of epoch {epoch} is not finite: lower "
+                f"--learning_rate (now {options.learning_rate:g}) or use --precision fp32"
             )
-        precision.scaler.step(optimizer)
-        precision.scaler.update()
         if epoch % CHECK_EVERY and epoch < options.epochs:
             continue
         check = validate(model, pipeline, samples, vocabulary, loss, precision)
         seconds = time.perf_counter() - started
-        held = held + 1 if check.score.wer == 0 else 0
+        in_a_row = in_a_row + 1 if check.score.wer == 0 else 0
         tqdm.write(
-            f"{epoch:>5d}  {train_loss:>10.4f}  {check.score.wer:>6.1f}  {100 * check.blank_share:>8.1f}"
-            f"  {norm:>14.3f}  {seconds:>8.1f}"
+            f"{epoch:>5d}  {train_loss:>10.4f}  {check.score.wer:>6.1f}"
+            f"  {100 * check.blank_share:>8.1f}  {norm:>14.3f}  {seconds:>8.1f}"
         )
         history.append(
             {
@@ -167,44 +194,38 @@ def _memorise(
                 "learning_rate": optimizer.param_groups[0]["lr"],
             }
         )
-        if held == CHECKS_HELD:
+        if in_a_row == CHECKS_IN_A_ROW:
             break
-    result = OverfitResult(held == CHECKS_HELD, epoch, seconds, check, norm)
-    try:
-        _write(folder, config, corpus, samples, model, result, history)
-    except OSError as error:
-        raise DataError(f"cannot write to {folder}: {error.strerror or error}") from error
-    posteriors = compute_posteriors(model, pipeline, samples.split, precision)
-    readings = decode_split(posteriors, greedy_decode)
-    reading = DecodedSplit(
-        corpus, samples.split, vocabulary, posteriors, readings, check.hypotheses
-    )
-    page = folder / "report.html"
-    if try_to_write(
-        page,
-        lambda path: write_evaluation_report(
-            path, _report(folder, config, result, history, reading, session), reading
-        ),
-    ):
-        print(f"report: {page}")
-    return result
+    result = OverfitResult(in_a_row == CHECKS_IN_A_ROW, epoch, seconds, check, norm)
+    return result, history
 
 
-def _write(
+def _step(
+    model: I3DTeacher, optimizer: torch.optim.Optimizer, precision: Precision, limit: float
+) -> float:
+    """One step with clipped gradients. Returns the gradient norm before clipping."""
+    precision.scaler.unscale_(optimizer)
+    norm = float(nn.utils.clip_grad_norm_(model.parameters(), limit))
+    if math.isfinite(norm) or precision.scaler.is_enabled():  # a scaler skips such an update
+        precision.scaler.step(optimizer)
+        precision.scaler.update()
+    return norm
+
+
+def _write_results(
     folder: Path,
     config: Config,
     corpus: Corpus,
     samples: PreparedSplit,
     model: I3DTeacher,
     result: OverfitResult,
-    history: list[dict],
 ) -> None:
-    """result.json, hypotheses and curves."""
+    """Write result.json and hypotheses.csv. Raises OSError."""
     write_json(
         folder / "result.json",
         {
             "reached": result.reached,
-            "wer": result.evaluation.score.wer,
+            "wer": result.validation.score.wer,
             "epochs_run": result.epochs,
             "seconds": result.seconds,
             "parameters": count_parameters(model),
@@ -215,37 +236,34 @@ def _write(
             "config": config.to_dict(),
         },
     )
-    write_hypotheses(
-        folder / "hypotheses.csv", samples.split.sentences, result.evaluation.hypotheses
-    )
-    title = f"overfit check, {corpus.describe()} (dev: the same sentences)"
-    try_to_write(folder / "training_curves.png", lambda path: write_curves(path, history, title))
+    hypotheses = result.validation.hypotheses
+    write_hypotheses(folder / "hypotheses.csv", samples.split.sentences, hypotheses)
 
 
 def _report(
     folder: Path,
     config: Config,
     result: OverfitResult,
-    history: list[dict],
-    reading: DecodedSplit,
-    session: dict,
+    history: list[dict[str, Any]],
+    decoded: DecodedSplit,
+    session: dict[str, Any],
 ) -> EvaluationReport:
-    """The check's report: the sentences are those that were trained on."""
-    done = f"{result.evaluation.score.wer:.1f} % WER after {result.epochs} epochs, {result.seconds:.0f} s."
-    verdict = (
-        Verdict("memorised", done, ())
-        if result.reached
-        else Verdict("not memorised", done, tuple(advice(result)))
-    )
+    """The report of the check: its sentences are those that the model was trained on."""
+    wer = result.validation.score.wer
+    done = f"{wer:.1f} % WER after {result.epochs} epochs, {result.seconds:.0f} s."
+    if result.reached:
+        verdict = Verdict("memorised", done, ())
+    else:
+        verdict = Verdict("not memorised", done, tuple(advice(result)))
+    sentences = decoded.split.sentences
     return EvaluationReport(
         title=f"Overfit check {folder.resolve().name}",
-        subtitle=f"{len(reading.split)} train sentences of {reading.corpus.describe()}, memorised and read again, greedily",
+        subtitle=f"{len(sentences)} train sentences of {decoded.corpus.describe()}, memorised and "
+        "predicted, greedy decoder",
         verdict=verdict,
-        result=breakdown(
-            reading.aligned, [sentence.signer for sentence in reading.split.sentences]
-        ),
+        result=breakdown(decoded.aligned, [sentence.signer for sentence in sentences]),
         history=history,
-        curves_note='Where a figure says "dev", it is the same sentences that are trained on, read without dropout.',
+        curves_note='In this report "dev" is the train sentences, predicted without dropout.',
         settings=config.to_dict(),
         environment=environment_facts(session),
     )
@@ -253,16 +271,17 @@ def _report(
 
 def advice(result: OverfitResult) -> list[str]:
     """What to look at when the check failed, one line each."""
+    check = result.validation
     lines = [
-        f"blank share {100 * result.evaluation.blank_share:.0f} %: near 100 % the model has collapsed to blanks; "
-        "try a longer warm-up or a lower --learning_rate",
-        f"gradient norm {result.gradient_norm:.3g} before clipping: near 0 nothing reaches the weights, "
-        "not finite means a lower --learning_rate or --precision fp32",
-        "feasibility: only sentences that CTC can align were used; run prepare_data.py check on the corpus to see "
-        "whether landmarks are there at all (detection rates) and differ between sentences",
+        f"blank share {100 * check.blank_share:.0f} %: near 100 % the model has collapsed to "
+        "blanks; try a longer warm-up or a lower --learning_rate",
+        f"gradient norm {result.gradient_norm:.3g} before clipping: near 0 nothing reaches the "
+        "weights; not finite means a lower --learning_rate or --precision fp32",
+        "data: only sentences that CTC can align were used; run prepare_data.py check on the "
+        "corpus to see whether landmarks are detected and differ between sentences",
     ]
-    if result.evaluation.score.wer < 50:
+    if check.score.wer < 50:
         lines.append(
-            f"WER was {result.evaluation.score.wer:.1f} % and may still have been falling: give more --epochs"
+            f"WER was {check.score.wer:.1f} % and may still have been falling: give more --epochs"
         )
     return lines

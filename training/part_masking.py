@@ -1,5 +1,4 @@
-"""Which parts of the body a training view hides: whole parts, for whole sentences, keyed like all
-randomness."""
+"""Which parts of the body are hidden from the model during training."""
 
 from collections.abc import Sequence
 
@@ -10,23 +9,19 @@ from data.landmarks import PARTS
 from training.config import TrainingConfig
 
 
-def draw_part_masks(options: TrainingConfig, epoch: int, names: Sequence[str]) -> np.ndarray | None:
-    """bool (views, B, 4) for the sentences of those ids: False where a part is hidden; None when
-    nothing ever is.
+def draw_part_masks(options: TrainingConfig, epoch: int, ids: Sequence[str]) -> np.ndarray | None:
+    """Draw which parts each sentence shows to the model, keyed by (seed, epoch, sentence id).
 
-    Each part is hidden with the probability `part_mask`; with a consistency weight there are two
-    views, and what the first hides the second shows, so that together they see everything
-    (CoSign, Jiao et al., ICCV 2023). A view that would see nothing sees all.
+    Each part is hidden for the whole sentence with the probability `part_mask`, as in CoSign (Jiao
+    et al., ICCV 2023). A sentence that would show nothing shows all parts.
+
+    Returns bool (B, 4), False where a part is hidden, or None when `part_mask` is 0.
     """
     if not options.part_mask:
         return None
-    views = 2 if options.consistency_weight else 1
-    shown = np.ones((views, len(names), len(PARTS)), dtype=bool)
-    for row, name in enumerate(names):
-        random = generator(options.seed, epoch, name, "view")
-        hidden = random.random((views, len(PARTS))) < options.part_mask
-        if views == 2:
-            hidden[1] &= ~hidden[0]
-        hidden[hidden.all(axis=1)] = False
-        shown[:, row] = ~hidden
-    return shown
+    visible = np.ones((len(ids), len(PARTS)), dtype=bool)
+    for row, id in enumerate(ids):
+        hidden = generator(options.seed, epoch, id, "view").random(len(PARTS)) < options.part_mask
+        if not hidden.all():
+            visible[row] = ~hidden
+    return visible

@@ -1,9 +1,8 @@
-"""A run of several processes over torch.distributed: what `Ranks` promises, kept between them.
+"""A run of several processes over torch.distributed.
 
-Each batch of the plan is cut by sentences over the processes, and its batch-norm statistics are
-reduced over all of them, so that an update is the one that a single process makes of the same
-batches, up to rounding. gloo carries decisions, hypotheses and everything of the CPU, NCCL the
-tensors of GPUs.
+Each batch is shared by the ranks, and its batch normalisation statistics are reduced over all of
+them. So an update equals the one that a single process makes of the same batches, up to rounding.
+gloo transfers decisions, hypotheses and CPU tensors, NCCL transfers GPU tensors.
 """
 
 import contextlib
@@ -14,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -24,30 +23,24 @@ from errors import ProjectError, UsageError
 from models.masking import MaskedBatchNorm
 from training.distributed import Ranks
 
-# What is on disk is whole and can be continued, as after a signal
+# When another rank died, the files are complete and the run can be continued, as after a signal.
 LOST_EXIT_CODE = 128 + signal.SIGTERM
-TIMEOUT = timedelta(minutes=20)  # of waiting for one another; one that died is noticed at once
-_LOST = (
-    "gloo",
-    "NCCL",
-    "Connection closed",
-    "Connection reset",
-    "TCPStore",
-)  # words of the errors that have no type of their own
+TIMEOUT = timedelta(minutes=20)  # of waiting for other ranks; a rank that died is noticed at once
+# Words in errors of a lost connection that have no type of their own.
+_LOST = ("gloo", "NCCL", "Connection closed", "Connection reset", "TCPStore")
 
 Value = TypeVar("Value")
 
 
 class ProcessGroup(Ranks):
-    """One of several processes. Others than the writer print nothing but their own errors while it
-    is entered."""
+    """One of several ranks. Inside its context, ranks other than 0 print only their own errors."""
 
     def __init__(self, rank: int, world: int, local_rank: int):
         self.rank, self.world, self.local_rank = rank, world, local_rank
         self._quiet = contextlib.ExitStack()
 
     def __enter__(self) -> "ProcessGroup":
-        """Raises UsageError when the others cannot be reached."""
+        """Connect. Raises UsageError when the other ranks cannot be reached."""
         backend = (
             "cpu:gloo,cuda:nccl"
             if torch.cuda.is_available() and distributed.is_nccl_available()
@@ -60,9 +53,10 @@ class ProcessGroup(Ranks):
         except (RuntimeError, ValueError) as error:
             address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
             raise UsageError(
-                f"process {self.rank} of {self.world} cannot reach the others at {address}: {str(error).splitlines()[0]}"
+                f"process {self.rank} of {self.world} cannot reach the others at {address}: "
+                f"{str(error).splitlines()[0]}"
             ) from None
-        if not self.is_writer:
+        if not self.is_rank_0:
             nowhere = self._quiet.enter_context(open(os.devnull, "w", encoding="utf-8"))
             self._quiet.enter_context(contextlib.redirect_stdout(nowhere))
         return self
@@ -70,16 +64,17 @@ class ProcessGroup(Ranks):
     def __exit__(self, kind, error, traceback) -> None:
         self._quiet.close()
         if error is None:
-            self.part()
-        elif isinstance(error, ProjectError):  # of this process alone
+            self.disconnect()
+        elif isinstance(error, ProjectError):  # of this rank alone
             print(f"error: {error}", file=sys.stderr)
             _leave_at_once(error.exit_code)
         elif isinstance(error, RuntimeError) and is_lost(error):
-            if self.is_writer:
+            if self.is_rank_0:
                 reason = (str(error) or type(error).__name__).splitlines()[0]
                 print(
-                    "error: another process of this run has ended (what it said stands above, if it could say anything) or "
-                    f"does not answer ({reason}): start again with --resume auto and the same --output_dir",
+                    "error: another process of this run has ended (see its messages above, if "
+                    f"any) or does not answer ({reason}): start again with --resume auto and the "
+                    "same --output_dir",
                     file=sys.stderr,
                 )
             _leave_at_once(LOST_EXIT_CODE)
@@ -88,7 +83,8 @@ class ProcessGroup(Ranks):
         if name not in ("auto", "cuda"):
             if name.startswith("cuda:"):
                 raise UsageError(
-                    f"--device {name}: each process of torchrun takes a GPU of its own; give cuda, auto or cpu"
+                    f"--device {name}: each process of torchrun uses its own GPU; give cuda, auto "
+                    "or cpu"
                 )
             return name
         count = torch.cuda.device_count()
@@ -96,52 +92,53 @@ class ProcessGroup(Ranks):
             return name
         if self.local_rank >= count:
             raise UsageError(
-                f"torchrun started process {self.local_rank + 1} on a machine with {count} CUDA devices: give "
-                f"--nproc_per_node {max(count, 1)}" + ("" if count else " or --device cpu")
+                f"torchrun started process {self.local_rank + 1} on a machine with {count} CUDA "
+                f"devices: give --nproc_per_node {max(count, 1)}"
+                + ("" if count else " or --device cpu")
             )
         return f"cuda:{self.local_rank}"
 
-    def spread(self, model: nn.Module) -> nn.Module:
+    def wrap_model(self, model: nn.Module) -> nn.Module:
         for module in model.modules():
             if isinstance(module, MaskedBatchNorm):
                 module.over_processes = True
         device = next(model.parameters()).device
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", FutureWarning
-            )  # newer versions of torch have another name for broadcast_buffers
+            # Newer versions of torch have another name for broadcast_buffers.
+            warnings.simplefilter("ignore", FutureWarning)
             return DistributedDataParallel(
                 model,
                 device_ids=[device.index] if device.type == "cuda" else None,
-                # Running statistics are made from the same numbers everywhere
+                # All ranks compute the running statistics from the same numbers.
                 broadcast_buffers=False,
                 gradient_as_bucket_view=True,
             )
 
     def accumulating(self, model: nn.Module, last: bool) -> AbstractContextManager:
+        assert isinstance(model, DistributedDataParallel)
         return contextlib.nullcontext() if last else model.no_sync()
 
-    def join(self, values: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
+    def join_losses(self, values: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
         whole = [value.new_zeros(size) for value, size in zip(values, sizes, strict=True)]
         for all_of_it, own in zip(whole, values, strict=True):
             all_of_it[self.rank :: self.world] = own
         joined = torch.cat(whole)
-        distributed.all_reduce(joined)  # of each value all summands but one are zero
+        distributed.all_reduce(joined)  # for each value, all summands but one are zero
         return joined
 
     def gather(self, value: Value) -> list[Value]:
-        values = [None] * self.world
+        values: list[Any] = [None] * self.world
         distributed.all_gather_object(values, value)
         return values
 
-    def to_writer(self, value: Value) -> list[Value]:
-        values = [None] * self.world if self.is_writer else None
+    def gather_on_rank_0(self, value: Value) -> list[Value]:
+        values: list[Any] | None = [None] * self.world if self.is_rank_0 else None
         distributed.gather_object(value, values)
         return values or []
 
-    def from_writer(self, make: Callable[[], Value]) -> Value:
-        outcome = [None, None]
-        if self.is_writer:
+    def from_rank_0(self, make: Callable[[], Value]) -> Value:
+        outcome: list[Any] = [None, None]  # the result and the error of rank 0
+        if self.is_rank_0:
             try:
                 outcome[0] = make()
             except ProjectError as error:
@@ -151,13 +148,13 @@ class ProcessGroup(Ranks):
             raise outcome[1]
         return outcome[0]
 
-    def most(self, value: int) -> int:
+    def maximum(self, value: int) -> int:
         highest = torch.tensor(int(value))  # on the CPU: no GPU is waited for
         distributed.all_reduce(highest, distributed.ReduceOp.MAX)
         return int(highest)
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
+    def all_must_succeed(self) -> Iterator[None]:
         failure = None
         try:
             yield
@@ -167,30 +164,34 @@ class ProcessGroup(Ranks):
         failed = [error for error in failures if error is not None]
         if not failed:
             return
-        if self.is_writer:
+        if self.is_rank_0:
             for message in dict.fromkeys(map(str, failed)):
                 print(f"error: {message}", file=sys.stderr)
-        self.part()  # it is said before any of them ends, upon which torchrun ends the others
+        # The errors are printed before a rank ends: then torchrun ends the others.
+        self.disconnect()
         _leave_at_once(failed[0].exit_code)
 
-    def part(self) -> None:
+    def disconnect(self) -> None:
         if distributed.is_initialized():
-            self.most(0)  # all have come so far
+            self.maximum(0)  # wait until all ranks are here
             distributed.destroy_process_group()
 
-    def leave(self, code: int) -> NoReturn:
-        self.part()
+    def end(self, code: int) -> NoReturn:
+        self.disconnect()
         _leave_at_once(code)
 
 
 def _leave_at_once(code: int) -> NoReturn:
-    """End without the interpreter's own way out, on which the threads of connections can hold the
-    process, or abort it: also when the others have gone, and now and then when they have not."""
+    """End the process without the interpreter's shutdown.
+
+    There the threads of connections can block or abort the process, when the other ranks have ended
+    and sometimes when they have not.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 def is_lost(error: RuntimeError) -> bool:
-    """Whether it says that another process is gone, or that it does not answer."""
+    """Whether the error means that another rank has ended or does not answer."""
     return isinstance(error, distributed.DistError) or any(word in str(error) for word in _LOST)

@@ -1,45 +1,167 @@
-"""Where a run stands."""
+"""Where a run stands, and what is recorded of each update."""
 
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tqdm import tqdm
+
 from data.device_transfer import HostCopies
 from data.pipeline import FeatureBatch
+from training.distributed import Ranks
+from training.divergence import highest_losses
+from training.loss_spikes import is_spike, remember
 
-
-@dataclass
-class TrainingProgress:
-    """Where a run stands: everything besides weights and optimiser that continuing it exactly
-    needs. Plain values."""
-
-    epoch: int = 1  # the one under way, from 1
-    group: int = 0  # groups of batches done in it, whether they led to an update or were skipped
-    loss_sum: float = 0.0
-    loss_sentences: int = 0  # that are in it: those of updates whose loss was finite
-    frames: int = 0
-    seconds: float = 0.0  # of training in this epoch
-    total_seconds: float = 0.0
-    total_frames: int = 0
-    bad_updates: int = 0  # in a row, up to now
-    skipped_updates: int = 0  # in this epoch
-    loss_spikes: int = 0  # in this epoch
-    events: list[dict] = field(default_factory=list)  # of both kinds, in this epoch
-    # Of the updates before, to tell a spike
-    recent_losses: list[float] = field(default_factory=list)
-    # Before clipping, of the epoch's finite updates
-    gradient_norms: list[float] = field(default_factory=list)
-    loaded_wer: float | None = None  # dev WER that a fine-tune started from
-    hypotheses: dict[int, list[int]] = field(default_factory=dict)
-    history: list[dict] = field(default_factory=list)
-    finished: bool = False
+MAX_EVENTS = 50  # skipped updates and loss spikes per epoch that metrics.jsonl keeps
 
 
 @dataclass(frozen=True)
 class PendingUpdate:
-    """An update that was launched and whose figures nobody has read yet: `group` of the epoch, its
-    batches, and on their way to the host the losses of their sentences, the norm of the gradient,
-    and of each batch best path and where glosses begin."""
+    """An update whose losses are still being copied to the CPU.
+
+    Args:
+        group: the number of the update in its epoch, from 0.
+        batches: the batches of the update.
+        figures: copies of the losses of all sentences, the gradient norm, and for each batch the
+            best path and where glosses begin on it.
+    """
 
     group: int
     batches: Sequence[FeatureBatch]
     figures: HostCopies
+
+
+@dataclass
+class TrainingProgress:
+    """Everything besides weights and optimiser that continuing a run exactly needs.
+
+    Plain values only: a checkpoint stores it. "This epoch" is the epoch under way.
+    """
+
+    epoch: int = 1  # the epoch under way, from 1
+    group: int = 0  # updates of this epoch so far, skipped ones included
+    loss_sum: float = 0.0  # over the sentences of updates with a finite loss, in this epoch
+    loss_sentences: int = 0  # number of those sentences
+    frames: int = 0  # in this epoch
+    seconds: float = 0.0  # of training, in this epoch
+    total_seconds: float = 0.0  # of training, in the epochs before
+    total_frames: int = 0  # in the epochs before
+    bad_updates: int = 0  # updates in a row, up to now, with a loss or gradient that is not finite
+    skipped_updates: int = 0  # in this epoch
+    loss_spikes: int = 0  # in this epoch
+    events: list[dict] = field(default_factory=list)  # skipped updates and spikes, in this epoch
+    recent_losses: list[float] = field(default_factory=list)  # of the last updates
+    gradient_norms: list[float] = field(default_factory=list)  # before clipping, in this epoch
+    loaded_wer: float | None = None  # dev WER of the model that a fine-tune started from
+    hypotheses: dict[int, list[int]] = field(default_factory=dict)  # by train sentence
+    history: list[dict] = field(default_factory=list)  # one row per finished epoch
+    finished: bool = False
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean loss of the sentences of this epoch so far; NaN without any."""
+        return self.loss_sum / self.loss_sentences if self.loss_sentences else math.nan
+
+    @property
+    def median_gradient_norm(self) -> float:
+        """Median gradient norm of this epoch before clipping; NaN without any."""
+        return statistics.median(self.gradient_norms) if self.gradient_norms else math.nan
+
+    def record_hypotheses(
+        self, batches: Sequence[FeatureBatch], paths: Sequence, begins: Sequence
+    ) -> None:
+        """Keep the greedy hypotheses of an update's batches, for the train WER.
+
+        Args:
+            batches: the batches of the update.
+            paths: the best path of each batch, int64 (B, T').
+            begins: where glosses begin on it, bool (B, T').
+        """
+        for batch, path, begin in zip(batches, paths, begins, strict=True):
+            for index, row, starts in zip(batch.indices, path, begin, strict=True):
+                self.hypotheses[int(index)] = row[starts].tolist()
+
+    def record_update(
+        self, group: int, losses: Sequence[float], norm: float, ids: Sequence[str]
+    ) -> None:
+        """Record the losses and gradient norm of an update; print skipped updates and loss spikes.
+
+        Args:
+            group: the number of the update in its epoch.
+            losses: of all sentences of the update.
+            norm: of the gradient, before clipping.
+            ids: of the sentences.
+        """
+        loss_sum = sum(losses)
+        if math.isfinite(loss_sum):
+            self.loss_sum += loss_sum
+            self.loss_sentences += len(losses)
+            if math.isfinite(norm):
+                self.gradient_norms.append(norm)
+                self.bad_updates = 0
+                self._watch_for_spikes(group, loss_sum / len(losses), losses, ids)
+                return
+        self.bad_updates += 1
+        self.skipped_updates += 1
+        self._add_event("skipped", group, None, [[id, None] for id in ids])
+        tqdm.write(f"update skipped: loss or gradient is not finite in sentences {', '.join(ids)}")
+
+    def _watch_for_spikes(
+        self, group: int, loss: float, losses: Sequence[float], ids: Sequence[str]
+    ) -> None:
+        if is_spike(loss, self.recent_losses):
+            self.loss_spikes += 1
+            highest = highest_losses(ids, losses)
+            self._add_event("spike", group, loss, highest)
+            named = ", ".join(f"{id} ({value:.1f})" for id, value in highest)
+            tqdm.write(
+                f"loss spike: {loss:.1f} in epoch {self.epoch}, highest in sentences {named}"
+            )
+        remember(loss, self.recent_losses)
+
+    def _add_event(self, kind: str, group: int, loss: float | None, sentences: list[list]) -> None:
+        if len(self.events) < MAX_EVENTS:
+            self.events.append({"kind": kind, "group": group, "loss": loss, "sentences": sentences})
+
+    def start_next_epoch(self) -> None:
+        """Add this epoch to the totals and start to count anew."""
+        self.total_seconds += self.seconds
+        self.total_frames += self.frames
+        self.epoch += 1
+        self.group, self.loss_sum, self.frames, self.seconds = 0, 0.0, 0, 0.0
+        self.loss_sentences = self.skipped_updates = self.loss_spikes = 0
+        self.hypotheses, self.events, self.gradient_norms = {}, [], []
+
+    def gather_on_rank_0(self, ranks: Ranks) -> None:
+        """Move the hypotheses and frames of this epoch from all ranks to rank 0."""
+        shares = ranks.gather_on_rank_0((self.hypotheses, self.frames))
+        for hypotheses, frames in shares[1:]:
+            self.hypotheses.update(hypotheses)
+            self.frames += frames
+        if not ranks.is_rank_0:
+            self.forget_share()
+
+    def forget_share(self) -> None:
+        """Drop the hypotheses and frames of this epoch, which rank 0 has."""
+        self.hypotheses, self.frames = {}, 0
+
+    def status(self, epochs: int, updates: int) -> str:
+        """The text behind the progress bar: loss of this epoch, last dev WER, time to the end.
+
+        The time leaves out the evaluations of dev and assumes that the run does not stop early.
+
+        Args:
+            epochs: of the whole run.
+            updates: of this epoch.
+        """
+        done = self.epoch - 1 + self.group / updates
+        words = []
+        if self.loss_sentences:
+            words.append(f"loss {self.mean_loss:.2f}")
+        if self.history:
+            words.append(f"WER {self.history[-1]['dev_wer']:.1f} %")
+        if done:
+            left = (self.total_seconds + self.seconds) / done * (epochs - done)
+            words.append(f"ETA {tqdm.format_interval(left)}")
+        return ", ".join(words)

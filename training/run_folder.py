@@ -2,27 +2,30 @@
 
 import contextlib
 import fcntl
+import math
 import os
 import platform
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from errors import DataError, UsageError
-from models.checkpoint import (
-    BEST,
-    LAST,
-    remove_leftovers,
-)
+from models.checkpoint import BEST, LAST, copy_checkpoint, load_checkpoint, remove_leftovers
 from reports.result_files import make_folder
+
+if TYPE_CHECKING:
+    from training.trainer import Trainer
 
 LOCK = "run.lock"
 
 
 class RunLock:
-    """Holds a folder from the moment it is made until `release`, or to the end of a `with`.
+    """Locks a folder from the moment it is made until `release` or the end of a `with`.
 
-    The file in the folder says who holds it; only the kernel's lock on it counts. Raises UsageError
-    when another run holds the folder, OSError when the file cannot be made. Where the file system
-    has no locks (some network file systems) this is said and the run goes on.
+    The file in the folder names the process that has the lock; only the kernel's lock on it counts,
+    so a killed run leaves none behind. Where the file system has no locks (some network file
+    systems) a note says so and the run goes on.
+
+    Raises UsageError when another run has the lock, OSError when the file cannot be made.
     """
 
     def __init__(self, folder: Path):
@@ -35,19 +38,20 @@ class RunLock:
                 holder = os.read(self._descriptor, 200).decode(errors="replace").strip()
                 os.close(self._descriptor)
                 raise UsageError(
-                    f"another run is working in {folder} ({holder or 'just begun'}): wait for it, stop it, or give "
-                    "another --output_dir"
+                    f"another run is working in {folder} ({holder or 'just started'}): wait for "
+                    "it, stop it, or give another --output_dir"
                 ) from None
             except OSError as error:
                 print(
-                    f"note: {folder} cannot be locked ({error.strerror}): see that no other run works there"
+                    f"note: {folder} cannot be locked ({error.strerror}): make sure that no other "
+                    "run works there"
                 )
-            # A run that ended meanwhile has taken the file that was opened away
+            # A run that has just ended may have removed the file between our open and our lock.
             if self._is_ours():
                 break
             os.close(self._descriptor)
         os.ftruncate(self._descriptor, 0)
-        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+        with contextlib.suppress(OSError):  # on a full disk the lock works all the same
             os.write(self._descriptor, f"process {os.getpid()} on {platform.node()}\n".encode())
 
     def _is_ours(self) -> bool:
@@ -57,7 +61,7 @@ class RunLock:
             return False
 
     def release(self) -> None:
-        """Let go of the folder; of a folder that was moved meanwhile only the lock, not the file."""
+        """Unlock the folder and remove the file. In a folder that was moved the file stays."""
         if self._is_ours():
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
@@ -66,15 +70,28 @@ class RunLock:
     def __enter__(self) -> "RunLock":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
 
-def claim_run_folder(folder: Path, aside: bool) -> RunLock:
-    """Make a run's folder and hold it against other runs until the lock is released.
+def run_folder(output_dir: str) -> Path:
+    """The folder of a run, by a name that stays right when an earlier run is moved aside.
 
-    aside: an earlier run in it is moved out of the way, so that nothing is overwritten. Raises
-    UsageError when another run holds it, DataError when it cannot be made or written to.
+    The name '.' would not: it follows the folder that is moved.
+    """
+    folder = Path(output_dir)
+    return folder if folder.name else folder.resolve()
+
+
+def claim_run_folder(folder: Path, aside: bool) -> RunLock:
+    """Make the folder of a run and lock it against other runs.
+
+    Args:
+        folder: the folder of the run.
+        aside: move an earlier run in it out of the way, so that nothing is overwritten.
+
+    Raises UsageError when another run has the lock, DataError when the folder cannot be made or
+    written to.
     """
     make_folder(folder)
     try:
@@ -103,12 +120,44 @@ def move_aside(folder: Path) -> bool:
         raise DataError(
             f"cannot move the earlier run {folder} to {kept}: {error.strerror}"
         ) from error
-    print(f"{folder} held an earlier run: moved to {kept}")
+    print(f"{folder} has an earlier run: moved to {kept}")
     return True
 
 
-def run_folder(output_dir: str) -> Path:
-    """The run's folder, by a name that still means it after an earlier run there was moved aside
-    (not '.')."""
-    folder = Path(output_dir)
-    return folder if folder.name else folder.resolve()
+def keep_best_model(trainer: "Trainer", checkpoint: Path) -> None:
+    """Make sure that the folder of a continued run has its best model.
+
+    The run may be continued in another folder, or it was killed between writing last.pth and
+    best_model.pth. A damaged best model is named and given up: then the best of the epochs to come
+    is kept.
+
+    Args:
+        trainer: of the continued run.
+        checkpoint: the file that the run continues from.
+
+    Raises DataError when the best model is nowhere.
+    """
+    progress, stopping = trainer.progress, trainer.stopping
+    if not math.isfinite(stopping.best_wer):
+        return  # no epoch is finished yet
+    is_best = stopping.best_epoch == len(progress.history) and progress.group == 0
+    source, best = checkpoint if is_best else checkpoint.with_name(BEST), trainer.folder / BEST
+    if not source.exists():
+        raise DataError(
+            f"{checkpoint} cannot be continued: its best model so far (epoch "
+            f"{stopping.best_epoch}) is not beside it: put {BEST} there, or give a setting that "
+            "makes it a fine-tune, such as --epochs"
+        )
+    try:
+        if source != checkpoint:
+            load_checkpoint(source)  # raises when it is damaged
+    except DataError as error:
+        if progress.finished:
+            raise
+        print(
+            f"warning: {error}; the best model of the epochs up to {len(progress.history)} is lost"
+        )
+        trainer.forget_best()
+    else:
+        if source.resolve() != best.resolve():
+            copy_checkpoint(source, best)

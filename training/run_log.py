@@ -1,7 +1,6 @@
 """What a run logs: rows on the screen, metrics.jsonl, TensorBoard."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +9,10 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from errors import DataError
-from reports.result_files import _json_line
+from reports.result_files import json_line
 from training.config import Config
+from training.progress import TrainingProgress
+from training.validation import ValidationResult
 
 COLUMNS = (
     # key, heading, format
@@ -26,7 +27,7 @@ COLUMNS = (
 
 
 def heading() -> str:
-    """The table's head, as wide as its rows."""
+    """The heading of the table, aligned with its rows."""
     return "  ".join(name.rjust(len(form.format(0))) for _, name, form in COLUMNS)
 
 
@@ -36,14 +37,14 @@ def format_row(row: dict) -> str:
 
 
 class RunLog:
-    """Writes the epochs of one run; opened with the rows that an interrupted run already had."""
+    """Prints and writes the rows of a run's epochs; `history` has those of a continued run."""
 
     def __init__(self, folder: Path, history: Sequence[dict]):
         self.folder = folder
         self.history = list(history)
         try:
             (folder / "metrics.jsonl").write_text(
-                "".join(_json_line(row) for row in self.history), encoding="utf-8"
+                "".join(json_line(row) for row in self.history), encoding="utf-8"
             )
             self._board = SummaryWriter(
                 str(folder / "tensorboard"), purge_step=len(self.history) + 1
@@ -52,13 +53,12 @@ class RunLog:
             raise DataError(f"cannot write to {folder}: {error.strerror}") from error
 
     def add(self, row: dict, is_best: bool) -> None:
-        """Take in an epoch's row: keys of COLUMNS and whatever else is worth a line in
-        metrics.jsonl."""
+        """Add the row of an epoch (`epoch_row`) to the screen, metrics.jsonl and TensorBoard."""
         self.history.append(row)
         tqdm.write(format_row(row) + (" *" if is_best else ""))
         try:
             with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
-                file.write(_json_line(row))
+                file.write(json_line(row))
         except OSError as error:
             raise DataError(f"cannot write to {self.folder}: {error.strerror}") from error
         for key, value in row.items():
@@ -70,42 +70,45 @@ class RunLog:
         self._board.close()
 
 
-def write_curves(path: Path, history: Sequence[dict], title: str) -> None:
-    """Loss, WER and learning rate over the epochs as a PNG; the best dev epoch is marked."""
-    import matplotlib
+def epoch_row(
+    progress: TrainingProgress,
+    dev: ValidationResult,
+    train_wer: float,
+    learning_rate: float,
+    peak_memory_gb: float,
+) -> dict:
+    """The row of an epoch in metrics.jsonl.
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    epochs = [row["epoch"] for row in history]
-    figure, (loss_axes, wer_axes, rate_axes) = pyplot.subplots(
-        1, 3, figsize=(14, 4), layout="constrained"
-    )
-    for axes, kind, unit in ((loss_axes, "loss", "nats per gloss"), (wer_axes, "wer", "%")):
-        for split, style in (("train", "--"), ("dev", "-")):
-            values = [row.get(f"{split}_{kind}", math.nan) for row in history]
-            axes.plot(epochs, values, style, label=split, marker="." if len(epochs) < 30 else "")
-        axes.set(xlabel="epoch", ylabel=unit, title="loss" if kind == "loss" else "WER")
-        axes.grid(alpha=0.3)
-    best = min(history, key=lambda row: row["dev_wer"])
-    label = f"best {best['dev_wer']:.2f} % (epoch {best['epoch']})"
-    wer_axes.plot(best["epoch"], best["dev_wer"], "o", color="black", label=label)
-    wer_axes.set_ylim(bottom=0)
-    rate_axes.plot(epochs, [row["learning_rate"] for row in history])
-    rate_axes.set(xlabel="epoch", title="learning rate")
-    rate_axes.grid(alpha=0.3)
-    loss_axes.legend()
-    wer_axes.legend()
-    figure.suptitle(title, parse_math=False)
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Glyph .* missing from", UserWarning
-        )  # a box in the title; report.html has it whole
-        figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    Args:
+        progress: where the run stands at the end of the epoch.
+        dev: the evaluation of dev.
+        train_wer: WER of the train sentences while they were learned, in percent.
+        learning_rate: of the last update.
+        peak_memory_gb: of the device.
+    """
+    return {
+        "epoch": progress.epoch,
+        "train_loss": progress.mean_loss,
+        "dev_loss": dev.loss,
+        "train_wer": train_wer,
+        "dev_wer": dev.score.wer,
+        "dev_substitutions": dev.score.substitutions,
+        "dev_deletions": dev.score.deletions,
+        "dev_insertions": dev.score.insertions,
+        "dev_blank_share": dev.blank_share,
+        "dev_empty_share": sum(not glosses for glosses in dev.hypotheses) / len(dev.hypotheses),
+        "dev_gloss_ratio": sum(map(len, dev.hypotheses)) / dev.score.reference_glosses,
+        "gradient_norm": progress.median_gradient_norm,
+        "learning_rate": learning_rate,
+        "frames_per_second": progress.frames / progress.seconds if progress.seconds else 0.0,
+        "peak_memory_gb": peak_memory_gb,
+        "skipped_updates": progress.skipped_updates,
+        "loss_spikes": progress.loss_spikes,
+        "events": progress.events,
+    }
 
 
 def write_config(folder: Path, config: Config) -> None:
-    """config.yaml, as --config reads it."""
+    """Write config.yaml, which --config accepts."""
     text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
     (folder / "config.yaml").write_text(text, encoding="utf-8")

@@ -1,8 +1,8 @@
-"""A run made ready: corpus, vocabulary, model and trainer."""
+"""Preparing a run: corpus, vocabulary, model and trainer."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from data.corpus import Corpus
 from data.ctc_lengths import ctc_steps
 from data.ctc_targets import PreparedSplit, prepare_split
 from data.keyed_random import key
-from data.landmarks import Layout
+from data.landmarks import LandmarkSelection
 from data.pipeline import FeaturePipeline, feature_statistics
 from data.vocabulary import Vocabulary
 from decoding.length_normalization import LengthNormalization
@@ -23,94 +23,12 @@ from models.i3d_teacher import count_parameters
 from training.config import Config, TrainingConfig
 from training.corpus_checks import check_splits, warn_of_changed_files
 from training.distributed import Ranks
-from training.resume import CONTINUE, FRESH, Start
+from training.resume import CONTINUE, Start, StartPlan
 from training.run_folder import run_folder
 from training.trainer import Trainer
 
 
-def open_corpus(data_dir: str | None) -> Corpus:
-    """The corpus folder, or the built-in simulated corpus (made on first use) when none is given;
-    says which."""
-    if data_dir is None:
-        from data.simulation.corpora import builtin_corpus
-
-        path = builtin_corpus()
-        print(f"no --data_dir: using the built-in corpus of simulated signers, {path}")
-        return Corpus(path)
-    return Corpus(data_dir)
-
-
-def steps_per_gloss(split: PreparedSplit) -> float:
-    """Output steps for each gloss of the train split: what the adaptive decoder expects of a
-    sentence."""
-    steps = sum(ctc_steps(sentence.frames) for sentence in split.split.sentences)
-    return steps / max(sum(len(glosses) for glosses in split.references), 1)
-
-
-@contextlib.contextmanager
-def enough_memory(options: TrainingConfig) -> Iterator[None]:
-    """What is done in it raises UsageError where the memory is too small for the model or for a
-    batch."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        reason = (str(error) or "no memory").splitlines()[0]
-        # CUDA's error has a type of its own, the CPU's is told by its words.
-        if (
-            not isinstance(error, MemoryError | torch.OutOfMemoryError)
-            and "can't allocate memory" not in reason
-        ):
-            raise
-        size = "frames_per_batch" if options.frames_per_batch else "batch_size"
-        raise UsageError(
-            f"the memory is too small: lower --{size} (now {getattr(options, size)}) and raise --accumulation_steps "
-            f"(now {options.accumulation_steps}) by as much, or lower the model's sizes: {reason}"
-        ) from None
-
-
-@contextlib.contextmanager
-def able_to_compile(options: TrainingConfig) -> Iterator[None]:
-    """What is done in it raises UsageError where torch.compile has no compiler that works."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not options.compile or not isinstance(error, torch._dynamo.exc.TorchDynamoException):
-            raise
-        reason = str(getattr(error, "inner_exception", error)).splitlines()[0]
-        raise UsageError(
-            f"--compile: torch cannot compile on this machine ({reason}): install what it misses, a C++ compiler for the CPU "
-            "or Triton for GPUs, or leave --compile out"
-        ) from None
-
-
-def make_model(config: Config, vocabulary: Vocabulary, device: torch.device) -> nn.Module:
-    """A new teacher or student whose weights depend on the seed alone. Raises UsageError when the
-    memory is too small."""
-    torch.manual_seed(key(config.training.seed, "weights") % 2**63)
-    with enough_memory(config.training):
-        return build_model(config.model, vocabulary.size).to(device)
-
-
-def choose_vocabulary(
-    start: Start, corpus: Corpus, extend: bool, given: Vocabulary | None = None
-) -> Vocabulary:
-    """From the train split, or the one given, or the checkpoint's; its new glosses are an error
-    unless `extend`. Raises UsageError."""
-    sentences = [sentence.glosses for sentence in corpus.split("train").sentences]
-    if start.kind == FRESH:
-        return given or Vocabulary.from_sentences(sentences)
-    known = Vocabulary(start.checkpoint["vocabulary"])
-    new = sorted(set(known.unknown(sentences)))
-    if new and not extend:
-        shown = ", ".join(new[:5]) + (", …" if len(new) > 5 else "")
-        raise UsageError(
-            f"{corpus.path} has {len(new)} glosses that the checkpoint {start.path} does not know ({shown}): "
-            "add --extend_vocabulary to learn them, or train anew without --resume"
-        )
-    return known.extended(sentences)
-
-
-@dataclass
+@dataclass(frozen=True)
 class Run:
     """A run that is ready to train."""
 
@@ -128,56 +46,50 @@ class Run:
 
 
 def prepare_run(
-    start: Start,
+    plan: StartPlan,
     extend_vocabulary: bool = False,
     make_trainer: Callable[..., Trainer] = Trainer,
     vocabulary: Vocabulary | None = None,
     ranks: Ranks | None = None,
-    also_read: Iterable[int] = (),
+    extra_landmarks: Iterable[int] = (),
 ) -> Run:
-    """Open the corpus, choose the vocabulary, build or load the model; prints what it does. Writes
-    nothing.
+    """Open the corpus, decide how the run starts, and make model and trainer. Writes nothing.
 
-    make_trainer: takes the fields of `Trainer`. vocabulary: of a fresh run, in place of the train
-    split's own. ranks: the processes of the run (default: this one alone). also_read: landmarks
-    that are wanted in the features besides those that the model reads.
+    Args:
+        plan: what was asked for, and the checkpoint.
+        extend_vocabulary: add the corpus's new glosses to the checkpoint's.
+        make_trainer: takes the fields of `Trainer`.
+        vocabulary: of a fresh run, in place of the glosses of the train split.
+        ranks: the ranks of the run (default: one).
+        extra_landmarks: landmarks whose features are needed beside those that the model uses.
+
+    Raises UsageError and DataError.
     """
-    config, ranks = start.config, ranks or Ranks()
-    if not config.training.frames_per_batch:  # else a process may have no share of a batch
-        ranks.check_batch_size(config.training.batch_size)
-    device = choose_device(ranks.device(config.training.device), config.training.deterministic)
-    precision = Precision(config.training.precision, device)
-    corpus = open_corpus(config.training.data_dir)
+    ranks = ranks or Ranks()
+    options = plan.config.training
+    if not options.frames_per_batch:  # with a frame budget a rank may have no share of a batch
+        ranks.check_batch_size(options.batch_size)
+    device = choose_device(ranks.device(options.device), options.deterministic)
+    precision = Precision(options.precision, device)
+    corpus = open_corpus(options.data_dir)
     warn_of_changed_files(corpus)
-    if start.kind == CONTINUE:
-        start = start.for_corpus(corpus.fingerprint)
-        config = start.config
-    if extend_vocabulary and start.kind == FRESH:
+    start = plan.decide(corpus.fingerprint)
+    config = start.config
+    if extend_vocabulary and start.checkpoint is None:
         raise UsageError(
-            f"--extend_vocabulary extends a checkpoint's vocabulary, and there is none ({start.reason})"
+            "--extend_vocabulary extends the vocabulary of a checkpoint, and there is none "
+            f"({start.reason})"
         )
     vocabulary = choose_vocabulary(start, corpus, extend_vocabulary, vocabulary)
     train = prepare_split(corpus.split("train"), vocabulary)
     dev = prepare_split(corpus.split("dev"), vocabulary)
-    train = check_splits(corpus, train, dev, config.training.skip_bad)
+    train = check_splits(corpus, train, dev, options.skip_bad)
     if not any(dev.references):
         raise DataError(f"{corpus.path}: the dev split has no glosses to score")
-
-    if start.kind == FRESH:
-        model = make_model(config, vocabulary, device)
-    else:
-        model = load_model(
-            start.checkpoint, start.path, config.model, vocabulary, config.training.seed
-        ).to(device)
-    if config.training.compile:
-        if not hasattr(model, "compile_front"):
-            raise UsageError(
-                f"training.compile: only the teacher's front can be compiled, not a {config.kind}'s"
-            )
-        model.compile_front()
-    layout = Layout({*model.input_landmarks, *also_read})
-    model.set_input_layout(layout)
-    pipeline = FeaturePipeline(corpus.aspect_ratio, device, is_causal(config.model), layout)
+    model = _model_of(start, vocabulary, device)
+    selection = LandmarkSelection({*model.input_landmarks, *extra_landmarks})
+    model.set_input_selection(selection)
+    pipeline = FeaturePipeline(corpus.aspect_ratio, device, is_causal(config.model), selection)
     trainer = make_trainer(
         config,
         corpus,
@@ -192,53 +104,162 @@ def prepare_run(
         ranks=ranks,
     )
     if start.kind == CONTINUE:
-        trainer.restore(start.checkpoint["training"])
-    residence = pipeline.keep_resident([train.split, dev.split])
+        assert start.checkpoint is not None
+        trainer.restore(start.checkpoint)
+    place = pipeline.keep_resident([train.split, dev.split])
+    processes = f"{ranks.world} processes, " if ranks.world > 1 else ""
     print(
         f"corpus {corpus.describe()}: {len(train.split)} train and {len(dev.split)} dev sentences, "
         f"{len(vocabulary.glosses)} glosses\n"
-        f"{config.kind}: {count_parameters(model) / 1e6:.1f} M parameters, {precision.describe()} on {device}, "
-        + (f"{ranks.world} processes, " if ranks.world > 1 else "")
-        + residence
+        f"{config.kind}: {count_parameters(model) / 1e6:.1f} M parameters, "
+        f"{precision.describe()} on {device}, {processes}{place}"
     )
-    options = config.training
     if options.warmup_epochs >= options.epochs:
         print(
-            f"warning: --warmup_epochs {options.warmup_epochs:g} is no shorter than --epochs {options.epochs}: "
-            f"the learning rate never reaches {options.learning_rate:g}"
+            f"warning: --warmup_epochs {options.warmup_epochs:g} is not shorter than --epochs "
+            f"{options.epochs}: the learning rate never reaches {options.learning_rate:g}"
         )
-    # Its tensors are in the model and the optimiser now
-    return Run(replace(start, checkpoint=None), trainer, corpus)
+    return Run(start.without_checkpoint(), trainer, corpus)
 
 
-def make_ready(ranks: Ranks, plan: Callable[[], Start], prepare: Callable[[Start], Run]) -> Run:
-    """A run that is ready on all its processes: they start from what the writer finds, and on the
-    same corpus.
+def prepare_on_all_ranks(
+    ranks: Ranks, make_plan: Callable[[], StartPlan], prepare: Callable[[StartPlan], Run]
+) -> Run:
+    """Prepare the run on every rank. Rank 0 plans how it starts; all must have the same corpus.
 
-    plan: how the run starts. prepare: `prepare_run`, or what ends in it. Raises UsageError and
-    DataError, each said once.
+    Args:
+        ranks: the ranks of the run.
+        make_plan: called on rank 0.
+        prepare: called on every rank, such as `prepare_run`.
+
+    Raises UsageError and DataError, each printed once.
     """
-    with ranks.together():
-        start = ranks.from_writer(plan)
-    with ranks.together():
-        run = prepare(start)
-    with ranks.together():
+    with ranks.all_must_succeed():
+        plan = ranks.from_rank_0(make_plan)
+    with ranks.all_must_succeed():
+        run = prepare(plan)
+    with ranks.all_must_succeed():
         fingerprints = ranks.gather(run.corpus.fingerprint)
         if run.corpus.fingerprint != fingerprints[0]:
             raise DataError(
-                f"{run.corpus.path}: not the corpus that process 0 of this run has under that name"
+                f"{run.corpus.path}: this corpus differs from the one that rank 0 has there"
             )
     return run
 
 
-def _statistics(trainer: Trainer, *limits: int) -> list[torch.Tensor]:
-    """Mean and standard deviation of the train split's features, on the CPU; the same to the bit on
-    all processes."""
-    return trainer.ranks.from_writer(
+def open_corpus(data_dir: str | None) -> Corpus:
+    """The corpus folder; without one the built-in simulated corpus, which is made on first use."""
+    if data_dir is None:
+        from data.simulation.corpora import builtin_corpus
+
+        path = builtin_corpus()
+        print(f"no --data_dir: using the built-in corpus of simulated signers, {path}")
+        return Corpus(path)
+    return Corpus(data_dir)
+
+
+def choose_vocabulary(
+    start: Start, corpus: Corpus, extend: bool, given: Vocabulary | None = None
+) -> Vocabulary:
+    """The checkpoint's vocabulary; for a fresh run the given one or that of the train split.
+
+    Glosses of the corpus that the checkpoint does not know are added with `extend`; otherwise they
+    raise UsageError.
+    """
+    sentences = [sentence.glosses for sentence in corpus.split("train").sentences]
+    if start.checkpoint is None:
+        return given or Vocabulary.from_sentences(sentences)
+    known = Vocabulary(start.checkpoint["vocabulary"])
+    new = sorted(set(known.unknown(sentences)))
+    if new and not extend:
+        shown = ", ".join(new[:5]) + (", …" if len(new) > 5 else "")
+        raise UsageError(
+            f"{corpus.path} has {len(new)} glosses that the checkpoint {start.path} does not know "
+            f"({shown}): add --extend_vocabulary to learn them, or start a new training without "
+            "--resume"
+        )
+    return known.extended(sentences)
+
+
+def _model_of(start: Start, vocabulary: Vocabulary, device: torch.device) -> nn.Module:
+    """The model of a run, on the device. Raises UsageError and DataError."""
+    config = start.config
+    if start.checkpoint is None:
+        model = make_model(config, vocabulary, device)
+    else:
+        seed = config.training.seed
+        model = load_model(start.checkpoint, start.path, config.model, vocabulary, seed).to(device)
+    if config.training.compile:
+        if not hasattr(model, "compile_front"):
+            raise UsageError(
+                "training.compile: only the front of the teacher can be compiled, not that of a "
+                f"{config.kind}"
+            )
+        model.compile_front()
+    return model
+
+
+def make_model(config: Config, vocabulary: Vocabulary, device: torch.device) -> nn.Module:
+    """A new teacher or student. Its weights depend on the seed alone.
+
+    Raises UsageError when the memory is too small.
+    """
+    torch.manual_seed(key(config.training.seed, "weights") % 2**63)
+    with enough_memory(config.training):
+        return build_model(config.model, vocabulary.size).to(device)
+
+
+def steps_per_gloss(split: PreparedSplit) -> float:
+    """Output steps per gloss of the train split: the length that the adaptive decoder expects."""
+    steps = sum(ctc_steps(sentence.frames) for sentence in split.split.sentences)
+    return steps / max(sum(len(glosses) for glosses in split.references), 1)
+
+
+def train_statistics(trainer: Trainer, max_frames: int = 200_000) -> list[torch.Tensor]:
+    """Mean and standard deviation of the features of the train split, (6516,) each, on the CPU.
+
+    Rank 0 computes them, so that they are identical on all ranks. max_frames: about so many frames
+    are used.
+    """
+    return trainer.ranks.from_rank_0(
         lambda: [
-            one.cpu()
-            for one in feature_statistics(
-                trainer.pipeline, trainer.train.split, *limits, sentences=trainer.trainable
+            statistic.cpu()
+            for statistic in feature_statistics(
+                trainer.pipeline, trainer.train.split, max_frames, sentences=trainer.plan.trainable
             )
         ]
     )
+
+
+@contextlib.contextmanager
+def enough_memory(options: TrainingConfig) -> Iterator[None]:
+    """Turn out-of-memory errors inside the block into a UsageError."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        reason = (str(error) or "no memory").splitlines()[0]
+        # CUDA's error has a type of its own; the CPU's is known by its words.
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and "can't allocate memory" not in reason:
+            raise
+        size = "frames_per_batch" if options.frames_per_batch else "batch_size"
+        raise UsageError(
+            f"the memory is too small: lower --{size} (now {getattr(options, size)}) and raise "
+            f"--accumulation_steps (now {options.accumulation_steps}) by the same factor, or lower "
+            f"the model's sizes: {reason}"
+        ) from None
+
+
+@contextlib.contextmanager
+def able_to_compile(options: TrainingConfig) -> Iterator[None]:
+    """Turn errors of torch.compile inside the block into a UsageError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not options.compile or not isinstance(error, torch._dynamo.exc.TorchDynamoException):
+            raise
+        reason = str(getattr(error, "inner_exception", error)).splitlines()[0]
+        raise UsageError(
+            f"--compile: torch cannot compile on this machine ({reason}): install what is missing, "
+            "a C++ compiler for the CPU or Triton for GPUs, or leave --compile out"
+        ) from None

@@ -1,15 +1,15 @@
-"""SIGTERM and Ctrl-C while a run trains: noted, and obeyed once what is under way can be saved."""
+"""SIGTERM and Ctrl-C during training: the run stops once it can write a checkpoint."""
 
 import signal
 import threading
 from types import FrameType
+from typing import Any
 
 from tqdm import tqdm
 
 
 class InterruptedRunError(Exception):
-    """The run was stopped by a signal; `last.pth` holds all that is needed to go on exactly where
-    it was."""
+    """The run was stopped by a signal; `last.pth` has all that is needed to continue it exactly."""
 
     def __init__(self, signum: int):
         super().__init__(signal.Signals(signum).name)
@@ -17,16 +17,16 @@ class InterruptedRunError(Exception):
 
 
 class StopSignals:
-    """While entered, the first SIGTERM or Ctrl-C is noted and the second one acts at once.
+    """Context in which the first SIGTERM or Ctrl-C is recorded and the second acts at once.
 
-    insistent: so does no other one. Whoever starts several processes may signal them besides
-    torchrun, which passes on what it gets and ends the processes by itself after 30 seconds.
+    insistent: later signals are ignored. A run under torchrun can get one signal twice, from its
+    starter and from torchrun, which ends the processes itself after 30 seconds.
     """
 
     def __init__(self, insistent: bool = False):
         self.received: int | None = None
         self._insistent = insistent
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
@@ -42,7 +42,7 @@ class StopSignals:
         if self.received is not None:
             return
         self.received = signum
-        advice = "" if self._insistent else " (once more to leave at once)"
+        advice = "" if self._insistent else " (a second time: stop at once)"
         tqdm.write(f"{signal.Signals(signum).name}: finishing this update, then saving{advice}")
         if not self._insistent:
             for each, handler in self._previous.items():

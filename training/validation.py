@@ -1,4 +1,4 @@
-"""WER and loss of a split while the model trains, greedily and in batches."""
+"""WER and loss of a split during training: greedy decoding, in batches."""
 
 import contextlib
 from collections.abc import Callable
@@ -20,13 +20,19 @@ from models.i3d_teacher import I3DTeacher, TeacherOutput
 from training.distributed import Ranks
 from training.losses import TeacherLoss
 
-_ALONE = Ranks()
+_ONE_PROCESS = Ranks()
 
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """hypotheses[i] belongs to sentence i of the split. loss: mean per sentence over those that
-    have one, NaN if none. blank_share: share of steps whose best class is blank, 0 to 1."""
+    """What an evaluation during training found.
+
+    Attributes:
+        hypotheses: of each sentence of the split, in its order.
+        score: WER and counts of errors.
+        loss: mean over the sentences that have a CTC loss; NaN without any.
+        blank_share: share of output steps whose best class is blank, 0 to 1.
+    """
 
     hypotheses: list[list[str]]
     score: Score
@@ -45,18 +51,27 @@ def validate(
     decoder: Decoder = greedy_decode,
     batch_size: int = 16,
     on_batch: Callable[[], None] = lambda: None,
-    ranks: Ranks = _ALONE,
+    ranks: Ranks = _ONE_PROCESS,
 ) -> ValidationResult:
-    """Decode and score every sentence of a split. `on_batch` is called after each batch
-    (a progress bar, a stop).
+    """Decode and score every sentence of a split.
 
-    ranks: the processes that share the batches; each batch is read as one process reads it, and all
-    return the same.
+    Args:
+        model: a teacher or a student.
+        pipeline: makes the features.
+        prepared: the split and its targets.
+        vocabulary: of the model.
+        loss: for the mean loss.
+        precision: of the forward pass.
+        decoder: log-probabilities to class indices.
+        batch_size: sentences per batch.
+        on_batch: called after each batch.
+        ranks: share the batches. Every rank computes a batch as a single process would, and all
+            return the same result.
     """
     split = prepared.split
     plan = plan_evaluation(split.lengths, batch_size)
     own = ranks.share(plan)
-    read = []
+    results = []
     outputs = model_outputs(model, pipeline, split, precision, own)
     with contextlib.closing(outputs):
         for indices, output in outputs:
@@ -64,7 +79,7 @@ def validate(
                 torch.arange(output.log_probs.shape[1], device=output.lengths.device)
                 < output.lengths[:, None]
             )
-            read.append(
+            results.append(
                 (
                     decoder(output.log_probs, output.lengths),
                     _losses(loss, output, [prepared.targets[index] for index in indices]),
@@ -74,16 +89,16 @@ def validate(
             )
             on_batch()
     if len(own) < -(-len(plan) // ranks.world):
-        on_batch()  # as often as on the other processes
-    shares = ranks.gather(read)
+        on_batch()  # as often as on the other ranks
+    shares = ranks.gather(results)
     hypotheses: list[list[str]] = [[] for _ in range(len(split))]
     losses, blanks, steps = [], 0, 0
     for number, indices in enumerate(plan):
         classes, own_losses, own_blanks, own_steps = shares[number % ranks.world][
             number // ranks.world
         ]
-        for index, one in zip(indices, classes, strict=True):
-            hypotheses[index] = vocabulary.decode(one)
+        for index, row in zip(indices, classes, strict=True):
+            hypotheses[index] = vocabulary.decode(row)
         losses += own_losses
         blanks += own_blanks
         steps += own_steps

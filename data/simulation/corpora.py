@@ -1,14 +1,16 @@
-"""The simulated signer: corpora of gloss sentences acted before a simulated camera, for use without
-anyone's recordings.
+"""Corpora of simulated signers, for use without recordings of real ones.
 
-`synthesize` makes sentences from a small grammar (`simulated_grammar`), `synthesize_transcripts`
-acts given transcripts at their real lengths. Both go the same way: a sign for every gloss
-(`simulated_lexicon`), signers with bodies and habits (`simulated_body`), motion
-(`simulated_motion`), and what MediaPipe Holistic would have made of it (`simulated_detection`). The
-same arguments give the same bytes, whatever the order of the sentences or the number of threads
-(another numpy, or a processor with other vector instructions, may round a last bit differently);
-memory stays at one sentence. A figure reached on such a corpus says that a program works, not how
-well it reads real signers; corpus.json marks it as simulated.
+`synthesize` signs sentences of a small grammar (grammar.py). `synthesize_transcripts` signs given
+transcripts at their real lengths. Both take the same steps: a sign for each gloss (lexicon.py),
+signers with bodies and habits (body.py), their motion (motion.py, embodiment.py), and the landmarks
+that MediaPipe Holistic would detect (detection.py).
+
+The same arguments give the same bytes. The order of the sentences and the number of threads do not
+matter. Only another version of numpy or a processor with other vector instructions may round a last
+bit differently. Memory holds one sentence at a time.
+
+A result on such a corpus shows that a program works. It does not show how well the program
+recognizes real signers. corpus.json marks the corpus as simulated.
 """
 
 import contextlib
@@ -16,6 +18,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -30,14 +33,14 @@ from data.simulation.motion import Performer
 from data.sources.transcripts import TranscribedSentence
 from errors import DataError, UsageError
 
-VERSION = 1  # of the generator: raised whenever the same arguments give other bytes
+VERSION = 1  # of the generator; it increases when the same arguments give other bytes
 FPS = 25.0
 SIGNERS = 6  # of the built-in corpus's train split
 BUILTIN_CORPUS = Path(__file__).parent.parent / "corpora" / "builtin"
 
 
 class SimulatedSigners:
-    """All signers of a corpus, sharing one lexicon and one camera."""
+    """All signers of a corpus. They share one lexicon and one camera."""
 
     def __init__(self, glosses: Iterable[str], framing: Framing, seed: int):
         self.lexicon: dict[str, Sign] = build_lexicon(glosses, seed)
@@ -45,6 +48,7 @@ class SimulatedSigners:
         self._performers: dict[str, Performer] = {}
 
     def signer(self, name: str) -> Signer:
+        """The properties of the signer with this name."""
         return self._performer(name).signer
 
     def _performer(self, name: str) -> Performer:
@@ -55,8 +59,10 @@ class SimulatedSigners:
         return self._performers[name]
 
     def record(self, sentence: TranscribedSentence) -> tuple[np.ndarray, np.ndarray]:
-        """Landmarks float32 (T, 543, 3) and detected bool (T, 4) of one sentence; T is
-        `sentence.frames` where given."""
+        """Landmarks float32 (T, 543, 3) and detected bool (T, 4) of one sentence.
+
+        T is `sentence.frames`, or the signer's own pace decides where that is None.
+        """
         performer = self._performer(sentence.signer)
         body = performer.perform(sentence.id, sentence.glosses, sentence.frames)
         return observe(body, performer.signer, self.framing, self.seed, sentence.id)
@@ -75,11 +81,20 @@ def synthesize(
     """Write a corpus of sentences from the built-in grammar, signed by six signers in front of a
     webcam.
 
-    sentences, dev_sentences, test_sentences: in each split; a split of 0 is not written.
-    unseen_dev_signers: with 0, dev is signed by the train split's signers; otherwise by this many
-    others instead. No gloss sequence of dev or test is in train, and within dev and test none
-    repeats as long as the grammar yields new ones. Raises UsageError for a negative number, no
-    train sentences or an `output` that is in use, DataError when it cannot be written.
+    No gloss sequence of dev or test is in train. Within dev and test, none repeats as long as the
+    grammar has new ones.
+
+    Args:
+        output: the corpus folder to write.
+        seed: random seed for signers, sentences and motion.
+        sentences, dev_sentences, test_sentences: number in each split; a split with 0 sentences is
+            not written.
+        unseen_dev_signers: number of signers of dev who are not in train; with 0, the signers of
+            train sign dev.
+        progress: show a progress bar.
+
+    Raises UsageError for a negative number, for no train sentences and when `output` is not empty,
+    DataError when the corpus cannot be written.
     """
     if sentences < 1:
         raise UsageError(f"--sentences {sentences}: the train split needs at least 1")
@@ -91,11 +106,9 @@ def synthesize(
         if value < 0:
             raise UsageError(f"--{option} {value}: expected 0 or more")
     sizes = {"dev": dev_sentences, "test": test_sentences, "train": sentences}
-    signers = {
-        split: [f"signer{number:02d}" for number in range(1, SIGNERS + 1)] for split in sizes
-    }
+    names = {split: [f"signer{number:02d}" for number in range(1, SIGNERS + 1)] for split in sizes}
     if unseen_dev_signers:
-        signers["dev"] = [
+        names["dev"] = [
             f"signer{SIGNERS + number:02d}" for number in range(1, unseen_dev_signers + 1)
         ]
     arguments = {
@@ -104,13 +117,12 @@ def synthesize(
         "test_sentences": test_sentences,
         "unseen_dev_signers": unseen_dev_signers,
     }
-    drawn = _draw_splits(sizes, signers, seed)
+    drawn = _draw_splits(sizes, names, seed)
     transcripts = {split: drawn[split] for split in ("train", "dev", "test") if drawn[split]}
-    crew = SimulatedSigners(GLOSSES, WEBCAM, seed)
     _write(
         output,
         transcripts,
-        crew,
+        SimulatedSigners(GLOSSES, WEBCAM, seed),
         "built-in" if output == BUILTIN_CORPUS else output.name,
         arguments,
         progress,
@@ -118,22 +130,23 @@ def synthesize(
 
 
 def _draw_splits(
-    sizes: dict[str, int], signers: dict[str, list[str]], seed: int
+    sizes: dict[str, int], names: dict[str, list[str]], seed: int
 ) -> dict[str, list[TranscribedSentence]]:
-    """Sentences of each split, held-out splits first so that train can keep clear of them."""
+    """Draw the sentences of each split. Held-out splits come first, so that train can avoid their
+    sentences."""
     held_out: set[tuple[str, ...]] = set()
     drawn: dict[str, list[TranscribedSentence]] = {}
     for split, size in sizes.items():
         drawn[split] = []
         for index in range(size):
             rng = generator(seed, "sentence", split, index)
-            for _ in range(200):  # then the grammar has nothing new left
+            for _ in range(200):  # after this many draws, the grammar has no new sentences
                 glosses = draw_sentence(rng)
                 if glosses not in held_out:
                     break
             if split != "train":
                 held_out.add(glosses)
-            signer = signers[split][index % len(signers[split])]
+            signer = names[split][index % len(names[split])]
             drawn[split].append(TranscribedSentence(f"{split}-{index:05d}", signer, glosses))
     return drawn
 
@@ -146,55 +159,68 @@ def synthesize_transcripts(
     progress: bool = False,
     workers: int = 1,
 ) -> None:
-    """Write a corpus in which simulated signers act the given transcripts, seen as PHOENIX frames
-    show signers.
+    """Write a corpus in which simulated signers sign the given transcripts, framed as in
+    RWTH-PHOENIX-Weather.
 
-    transcripts: split name → sentences. A sentence with `frames` has exactly that many, however
-    fast that is; otherwise the signer's own pace decides. Signers of one name are one person in all
-    splits. workers: processes that share the acting. Raises DataError for a sentence without
-    glosses or frames and for an id that is in two splits, UsageError when there is no sentence at
-    all or `output` is in use.
+    Args:
+        output: the corpus folder to write.
+        transcripts: sentences by split. A sentence with `frames` gets exactly that many, whatever
+            the speed; otherwise the signer's own pace decides. A signer's name means the same
+            person in all splits.
+        seed: random seed for lexicon, signers and motion.
+        progress: show a progress bar.
+        workers: number of processes.
+
+    Raises DataError for a sentence without glosses or frames and for an id in two splits,
+    UsageError when there are no sentences and when `output` is not empty.
     """
-    seen: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for split, rows in transcripts.items():
         for sentence in rows:
             if not sentence.glosses or (sentence.frames is not None and sentence.frames < 1):
                 raise DataError(
-                    f"{split} sentence {sentence.id!r} has no glosses or no frames: remove it"
+                    f"{split} sentence {sentence.id!r} has no glosses or no frames: "
+                    "expected at least one of each; remove it from the transcripts"
                 )
-            if sentence.id in seen:
+            if sentence.id in split_of:
                 raise DataError(
-                    f"sentence id {sentence.id!r} is in {seen[sentence.id]} and in {split}; rename one"
+                    f"sentence id {sentence.id!r} is in {split_of[sentence.id]} and in {split}; "
+                    "rename one"
                 )
-            seen[sentence.id] = split
-    if not seen:
-        raise UsageError("nothing to synthesize: the transcripts hold no sentences")
+            split_of[sentence.id] = split
+    if not split_of:
+        raise UsageError("nothing to synthesize: the transcripts have no sentences")
     glosses = {
         gloss for rows in transcripts.values() for sentence in rows for gloss in sentence.glosses
     }
-    crew = SimulatedSigners(glosses, STUDIO, seed)
+    signers = SimulatedSigners(glosses, STUDIO, seed)
     arguments = {"transcripts": {split: len(rows) for split, rows in transcripts.items()}}
-    _write(output, transcripts, crew, output.name, arguments, progress, workers)
+    _write(output, transcripts, signers, output.name, arguments, progress, workers)
 
 
 def _write(
     output: Path,
     transcripts: dict[str, list[TranscribedSentence]],
-    crew: SimulatedSigners,
+    signers: SimulatedSigners,
     name: str,
-    arguments: dict,
+    arguments: dict[str, Any],
     progress: bool,
     workers: int = 1,
 ) -> None:
-    made_by = {"generator": "simulated signer", "version": VERSION, "seed": crew.seed, **arguments}
+    made_by = {
+        "generator": "simulated signer",
+        "version": VERSION,
+        "seed": signers.seed,
+        **arguments,
+    }
     total = sum(len(rows) for rows in transcripts.values())
     with (
-        _acting(crew, workers) as act,
+        _recorder(signers, workers) as record,
         CorpusWriter(
             output,
             name=name,
             fps=FPS,
-            aspect_ratio=crew.framing.aspect_ratio,
+            aspect_ratio=signers.framing.aspect_ratio,
             made_by=made_by,
             simulated=True,
         ) as writer,
@@ -204,37 +230,38 @@ def _write(
     ):
         for split, rows in transcripts.items():
             target = writer.split(split)
-            for sentence, recorded in zip(rows, act(rows), strict=True):
-                target.add(sentence.id, sentence.signer, sentence.glosses, *recorded)
+            for sentence, (landmarks, detected) in zip(rows, record(rows), strict=True):
+                target.add(sentence.id, sentence.signer, sentence.glosses, landmarks, detected)
                 bar.update()
 
 
 @contextlib.contextmanager
-def _acting(
-    crew: SimulatedSigners, workers: int
-) -> Iterator[Callable[[list[TranscribedSentence]], Iterable]]:
-    """`crew.record` over sentences, in order, by so many processes."""
+def _recorder(
+    signers: SimulatedSigners, workers: int
+) -> Iterator[Callable[[list[TranscribedSentence]], Iterable[tuple[np.ndarray, np.ndarray]]]]:
+    """A function that records sentences in their order, with this number of processes."""
     if workers == 1:
-        yield lambda rows: map(crew.record, rows)
+        yield lambda rows: map(signers.record, rows)
         return
-    with multiprocessing.get_context("spawn").Pool(workers, _join_crew, [crew]) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers, _set_signers, [signers]) as pool:
         yield lambda rows: pool.imap(_record, rows, chunksize=8)
 
 
-_crew: SimulatedSigners | None = None  # of a worker's process
+_signers: SimulatedSigners | None = None  # those of a worker process
 
 
-def _join_crew(crew: SimulatedSigners) -> None:
-    global _crew
-    _crew = crew
+def _set_signers(signers: SimulatedSigners) -> None:
+    global _signers
+    _signers = signers
 
 
 def _record(sentence: TranscribedSentence) -> tuple[np.ndarray, np.ndarray]:
-    return _crew.record(sentence)
+    assert _signers is not None
+    return _signers.record(sentence)
 
 
 def builtin_corpus() -> Path:
-    """Folder of the built-in corpus: `synthesize` with its defaults, made on first use and kept."""
+    """The folder of the built-in corpus: `synthesize` with its defaults, made once and kept."""
     if not (BUILTIN_CORPUS / "corpus.json").is_file():
         start = time.perf_counter()
         print(

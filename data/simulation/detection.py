@@ -1,10 +1,13 @@
-"""How MediaPipe Holistic would see the simulated signer: projection, noise, and parts that are not
-found.
+"""A moving body → landmarks as MediaPipe Holistic would detect them: projection, noise, and parts
+that are not found.
 
-The figures are set against webcam recordings of real signs: jitter by part (the pose drifts slowly,
-hands and face tremble), depth noisier than x and y and on scales of its own, hands lost in runs
-where they move fast, touch the face or each other or leave the frame, the two detectors' wrists a
-little apart.
+The numbers are set by comparison with webcam recordings of real signs:
+
+- Jitter differs by part: the pose drifts slowly, hands and face tremble.
+- Depth is noisier than x and y and has its own scales.
+- Hands are lost for several frames where they move fast, touch the face or each other, or leave the
+  image.
+- The wrists of the pose model and of the hand model are a little apart.
 """
 
 import math
@@ -14,12 +17,13 @@ import numpy as np
 from data.keyed_random import generator
 from data.landmarks import PART_SLICES
 from data.simulation.body import Framing, Signer, face_mesh
-from data.simulation.motion import Body, combine, drift
+from data.simulation.embodiment import Body
+from data.simulation.time_series import combine, drift
 
-_HAND_DEPTH, _FACE_DEPTH = 0.6, 0.85  # MediaPipe's depth of these parts against the true one
-_HIP_DEPTH = 0.28
-# Standard deviation of the pose's slow errors, in fractions of the image's width at the mean
-# shoulder width.
+_HAND_DEPTH, _FACE_DEPTH = 0.6, 0.85  # MediaPipe's depth of these parts, relative to the true one
+_HIP_DEPTH = 0.28  # in shoulder widths behind the shoulders
+# Standard deviation of the pose's slow errors, in fractions of the image's width, for a signer of
+# the mean shoulder width.
 _POSE_ERROR = np.array(
     [0.0018] * 11
     + [0.0024] * 2
@@ -37,15 +41,15 @@ _MEAN_SHOULDER_WIDTH = 0.27
 def observe(
     body: Body, signer: Signer, framing: Framing, seed: int, sentence: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Landmarks float32 (T, 543, 3) and detected bool (T, 4) of a body before the camera.
+    """Landmarks float32 (T, 543, 3) and detected bool (T, 4) of a body in front of the camera.
 
-    x, y in fractions of the image, z in fractions of its width: pose z relative to the hips, a
-    hand's to its wrist, the face's to its mean. Parts that are not detected are zeros. Randomness
-    comes from (seed, sentence).
+    x and y are fractions of the image, z is a fraction of its width: the pose's z is relative to
+    the hips, a hand's to its wrist, the face's to its mean. Parts that are not detected are zeros.
+    The randomness depends on (seed, sentence).
     """
     rng = generator(seed, "detection", sentence)
     frames = len(body.pose)
-    # One recording's camera is not exactly the signer's usual one.
+    # The camera of one recording differs a little from the signer's usual one
     width = signer.shoulder_width * float(np.exp(rng.normal(0, 0.02)))
     shift = rng.normal(0, 0.006, 2)
     centre = (signer.centre[0] + float(shift[0]), signer.centre[1] + float(shift[1]))
@@ -57,7 +61,7 @@ def observe(
     detected = _detections(clean_hands, image[:, PART_SLICES["face"]], signer, framing, rng)
 
     scale = signer.noise * width / _MEAN_SHOULDER_WIDTH * float(np.exp(rng.normal(0, 0.2)))
-    # The same error in pixels across and down
+    # The same error in pixels in x and y
     isotropic = np.array([1, framing.aspect_ratio, 1], np.float32)
     image[:, :33] = _pose_noise(image[:, :33], scale, rng) * isotropic + _lagged(image[:, :33])
     image[:, 33:501] += _face_noise(frames, scale, signer.face_shape, rng) * isotropic
@@ -73,8 +77,8 @@ def observe(
 def _project(
     points: np.ndarray, width: float, centre: tuple[float, float], signer: Signer, framing: Framing
 ) -> np.ndarray:
-    """Perspective of a camera slightly turned; the image's middle is the principal point. Leaves z
-    at 0."""
+    """Project points (T, N, 3) through a slightly turned camera whose principal point is the middle
+    of the image. Returns (T, N, 3) with z = 0."""
     c, s = math.cos(signer.yaw), math.sin(signer.yaw)
     x = c * points[:, :, 0] + s * points[:, :, 2]
     z = c * points[:, :, 2] - s * points[:, :, 0]
@@ -90,6 +94,7 @@ def _project(
 
 
 def _set_depths(image: np.ndarray, points: np.ndarray, width: float, signer: Signer) -> None:
+    """Write MediaPipe's z of each part into `image` (T, 543, 3)."""
     z = points[:, :, 2] * width
     image[:, :33, 2] = (z[:, :33] - _HIP_DEPTH * width) * signer.depth_scale
     face = z[:, 33:501]
@@ -101,17 +106,18 @@ def _set_depths(image: np.ndarray, points: np.ndarray, width: float, signer: Sig
 
 
 def _lagged(pose: np.ndarray) -> np.ndarray:
-    """MediaPipe smooths the pose in time, and only the pose."""
+    """The pose smoothed in time. MediaPipe smooths the pose only, not hands and face."""
     padded = np.concatenate([pose[:1], pose[:1], pose])
     return 0.75 * padded[2:] + 0.18 * padded[1:-1] + 0.07 * padded[:-2]
 
 
 def _pose_noise(pose: np.ndarray, scale: float, rng: np.random.Generator) -> np.ndarray:
+    """Errors of the pose (T, 33, 3) that change slowly."""
     frames = len(pose)
     memory = np.repeat([_POSE_MEMORY, _POSE_MEMORY, _POSE_DEPTH_MEMORY], 33)
     noise = drift(rng, frames, memory).reshape(frames, 3, 33).transpose(0, 2, 1)
     size = np.stack([_POSE_ERROR, _POSE_ERROR, _POSE_DEPTH_ERROR], axis=1)
-    for wrist in (15, 16):  # the pose's hand points err together with their wrist
+    for wrist in (15, 16):  # hand points have nearly the error of their wrist
         noise[:, wrist + 2 : wrist + 8 : 2] = (
             0.85 * noise[:, wrist : wrist + 1] + 0.53 * noise[:, wrist + 2 : wrist + 8 : 2]
         )
@@ -121,10 +127,11 @@ def _pose_noise(pose: np.ndarray, scale: float, rng: np.random.Generator) -> np.
 def _face_noise(
     frames: int, scale: float, shape: tuple[float, ...], rng: np.random.Generator
 ) -> np.ndarray:
-    """Rigid jitter, a smooth field over the face, and a little white noise at each point."""
+    """Errors of the face (T, 468, 3): rigid jitter, smooth fields over the face, and a little white
+    noise at each point. shape: that of the signer's face."""
     mesh, _ = face_mesh(shape)
     x, y, z = mesh.T
-    field = [
+    fields = [
         x,
         y,
         z,
@@ -134,17 +141,17 @@ def _face_noise(
         np.cos(6 * y),
         np.sin(5 * x) * np.sin(5 * y),
     ]
-    field = np.stack([np.full_like(x, 1.4), *(f / f.std() for f in field)])  # (9, 468)
+    basis = np.stack([np.full_like(x, 1.4), *(field / field.std() for field in fields)])  # (9, 468)
     weights = drift(rng, frames, np.full(27, 0.6)).reshape(frames, 3, 9) * np.float32(
         0.00028 * scale
     )
     noise = (
-        combine(weights.reshape(3 * frames, 9), field).reshape(frames, 3, 468).transpose(0, 2, 1)
+        combine(weights.reshape(3 * frames, 9), basis).reshape(frames, 3, 468).transpose(0, 2, 1)
     )
     white = rng.standard_normal((frames, 468, 3), dtype=np.float32)
     white *= np.float32(0.0002 * scale)
     white += noise
-    # A face's depth has mean 0, always
+    # In MediaPipe, the mean of a face's z is always 0
     white[:, :, 2] -= white[:, :, 2].mean(axis=1, keepdims=True)
     return white
 
@@ -152,8 +159,8 @@ def _face_noise(
 def _hand_noise(
     hand: np.ndarray, scale: float, framing: Framing, rng: np.random.Generator
 ) -> np.ndarray:
-    """Errors of one hand (T, 21, 3): the hand as a whole, each joint for a while, each joint anew;
-    more when it moves."""
+    """Errors of one hand (T, 21, 3): of the complete hand and of each joint, slow and fast ones.
+    They are larger when the hand moves."""
     frames = len(hand)
     speed = _speed(hand.mean(axis=1), framing)
     wander = drift(rng, frames, np.repeat([0.6, 0.7], [63, 5]))
@@ -163,25 +170,30 @@ def _hand_noise(
         [0.0004, 0.0004, 0.0007], np.float32
     )
     burst = np.exp(0.35 * wander[:, 66]) * (1 + np.minimum(speed / 0.03, 3))
-    noise = (slow + fast) * (burst * scale).astype(np.float32)[:, None, None]
-    # The hand is taken for a little larger or smaller
+    noise: np.ndarray = (slow + fast) * (burst * scale).astype(np.float32)[:, None, None]
+    # MediaPipe estimates the hand a little larger or smaller than it is
     size = 0.015 * scale * wander[:, 67, None, None]
-    return noise + size * (hand - hand[:, :1]) / np.array([1, framing.aspect_ratio, 1], np.float32)
+    noise += size * (hand - hand[:, :1]) / np.array([1, framing.aspect_ratio, 1], np.float32)
+    return noise
 
 
 def _speed(points: np.ndarray, framing: Framing) -> np.ndarray:
-    """Image widths a frame (T,) of a point (T, 2 or 3)."""
+    """Speed (T,) of a point (T, 2 or 3), in image widths per frame."""
     steps = np.diff(points[:, :2], axis=0, prepend=points[:1, :2]) / np.array(
         [1, framing.aspect_ratio]
     )
-    return np.linalg.norm(steps, axis=1)
+    speed: np.ndarray = np.linalg.norm(steps, axis=1)
+    return speed
 
 
 def _detections(
     hands: np.ndarray, face: np.ndarray, signer: Signer, framing: Framing, rng: np.random.Generator
 ) -> np.ndarray:
-    """Which parts are found (T, 4). Losses come in runs: a latent AR(1) walk falls below each
-    frame's own threshold."""
+    """The parts that are detected: bool (T, 4).
+
+    A part is lost while an autoregressive noise is below the threshold of the frame, so losses last
+    for several frames. hands (T, 2, 21, 3) and face (T, 468, 3): without noise.
+    """
     frames = len(hands)
     pixels = np.array([1, 1 / framing.aspect_ratio], np.float32)
     centre = hands[..., :2].mean(axis=2) * pixels  # (T, 2, 2), in image widths
@@ -199,17 +211,16 @@ def _detections(
     )
     log_odds = signer.hand_loss + rng.normal(0, 0.4) + np.minimum(2.5 * speed, 2.5)
     log_odds = log_odds + 1.3 * at_face + 1.6 * touching + 10 * np.minimum(outside / 0.5, 1)
-    # The wrist leaves at the bottom
+    # The wrist leaves the image at the bottom
     log_odds += 5 / (1 + np.exp((0.97 - hands[:, :, 0, 1]) / 0.02))
 
-    latent = (
-        drift(rng, frames, np.array([0.75, 0.75, 0.8, 0.9])) * 1.702
-    )  # logistic(1.702 x) is nearly the normal's cdf
+    # The factor turns normal noise into log-odds: logistic(1.702 x) is nearly the normal's cdf
+    latent = drift(rng, frames, np.array([0.75, 0.75, 0.8, 0.9])) * 1.702
     lost = latent[:, :2] < log_odds
     covered = np.log(signer.face_loss / (1 - signer.face_loss)) + 1.5 * at_face.max(axis=1)
     detected = np.ones((frames, 4), bool)
     detected[:, 0] = latent[:, 3] >= np.log(0.0003)
     detected[:, 1] = latent[:, 2] >= covered
     detected[:, 2:] = ~lost
-    detected[~detected[:, 0]] = False  # without a pose nothing is looked for
+    detected[~detected[:, 0]] = False  # without a pose, MediaPipe looks for no other part
     return detected

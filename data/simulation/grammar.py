@@ -1,9 +1,10 @@
-"""The built-in corpus's language: some forty glosses and a small grammar of everyday sentences, in
-the order signers use.
+"""The language of the built-in corpus: about forty glosses and a small grammar of everyday
+sentences, in the word order of a sign language.
 
-[time] subject [place] [object [adjective]] verb [negation], or a question with its question word at
-the end.
+[time] subject [place] [object [adjective]] verb [negation] [question word]
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,7 +13,7 @@ SUBJECTS = ("I", "YOU", "WE", "MOTHER", "FATHER", "FRIEND", "TEACHER", "CHILD")
 PLACES = ("HOME", "SCHOOL", "CITY", "SHOP")
 ADJECTIVES = ("GOOD", "NEW", "BIG", "OLD")
 STATES = ("HAPPY", "TIRED", "SICK")
-VERBS = {  # what each verb is done to, and whether it is done somewhere
+VERBS: dict[str, tuple[str, ...]] = {  # the objects of each verb
     "BUY": ("BOOK", "COFFEE", "CAR", "HOUSE", "BREAD"),
     "SEE": ("BOOK", "CAR", "HOUSE", "DOG"),
     "LIKE": ("HOUSE", "COFFEE", "CAR", "DOG", "BREAD"),
@@ -45,7 +46,7 @@ SHORTEST, LONGEST = 3, 8
 
 
 def draw_sentence(rng: np.random.Generator) -> tuple[str, ...]:
-    """Glosses of one sentence: 3 to 8, about 5 in the mean."""
+    """The glosses of one random sentence: 3 to 8, about 5 on average."""
     while True:
         glosses = _draw(rng)
         if SHORTEST <= len(glosses) <= LONGEST:
@@ -53,7 +54,7 @@ def draw_sentence(rng: np.random.Generator) -> tuple[str, ...]:
 
 
 def _draw(rng: np.random.Generator) -> tuple[str, ...]:
-    def pick(options) -> str:
+    def pick(options: Sequence[str]) -> str:
         return options[int(rng.integers(len(options)))]
 
     def chance(share: float) -> bool:
@@ -72,7 +73,7 @@ def _draw(rng: np.random.Generator) -> tuple[str, ...]:
             if chance(0.5):
                 glosses.append(pick(ADJECTIVES))
         elif verb != "GO" and chance(0.5):
-            glosses.append(pick(SUBJECTS))  # whom one helps, from whom one learns
+            glosses.append(pick(SUBJECTS))  # the person whom the subject helps or learns from
         glosses.append(verb)
     if chance(0.2):
         glosses.append(NOT)

@@ -1,26 +1,27 @@
-"""The simulated signer's lexicon: every gloss is a sign drawn from a phonology of handshapes,
+"""The simulated signer's lexicon: each gloss gets a sign, drawn from a phonology of handshapes,
 places and movements.
 
-A sign is what sign phonology says it is (Stokoe 1960; Brentari 1998): a handshape of each hand,
-which may change once, a place of articulation, a palm orientation, a movement, one- or
-two-handedness, and a mouth, brow and head action with it. It is drawn from (seed, gloss) alone,
-unmarked handshapes more often than marked ones, so a vocabulary has minimal pairs; two glosses of
+A sign has the parameters of sign phonology (Stokoe 1960; Brentari 1998): one or two hands, a
+handshape of each hand, which may change once, a place of articulation, a palm orientation, a
+movement, and an action of mouth, brows and head. The draw depends on (seed, gloss) only. Unmarked
+handshapes are drawn more often than marked ones, so a vocabulary has minimal pairs. Two glosses of
 one vocabulary never share all manual parameters.
 
-Space is the signer's own, in shoulder widths: x to the signer's left, y down, z away from the
-camera, origin in the middle of the shoulders; everything is written for a right-handed signer and
-mirrored for a left-handed one.
+Space is that of the signer, in shoulder widths: x to the signer's left, y down, z away from the
+camera, origin in the middle of the shoulders. All numbers are for a right-handed signer; a
+left-handed one is mirrored.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from data.keyed_random import generator
 
-# Fingers: flexion at the knuckle and at the middle joint, in radians (the last joint follows the
-# middle one).
+# Fingers: flexion of the knuckle and of the middle joint, in radians (the last joint follows the
+# middle one). s straight, f fist, b bent at the knuckle, k half bent at the knuckle, h hooked,
+# c curved, o round, e folded.
 _FINGER = {
     "s": (0.02, 0.06),
     "f": (1.35, 1.7),
@@ -28,17 +29,18 @@ _FINGER = {
     "h": (0.1, 1.5),
     "c": (0.5, 0.75),
     "o": (0.85, 0.95),
+    "k": (0.95, 0.2),
+    "e": (0.75, 1.75),
 }
-_FINGER |= {"k": (0.95, 0.2), "e": (0.75, 1.75)}
 # Thumb: angle from the hand's axis towards the thumb's side, angle out of the palm, bend of each
-# further joint.
+# further joint, in radians.
 _THUMB = {
     "out": (1.0, 0.15, 0.05),
     "side": (0.35, 0.15, 0.15),
     "across": (0.05, 0.75, 0.55),
     "opposed": (0.35, 0.9, 0.25),
 }
-# name: fingers from index to little finger, spread in radians, thumb, weight of being drawn
+# name: fingers from index to little finger, spread in radians, thumb, weight of the random draw
 _HANDSHAPES = {
     "B": ("ssss", 0.0, "across", 6),
     "flat": ("ssss", 0.02, "side", 6),
@@ -72,7 +74,7 @@ _HANDSHAPES = {
     "Y": ("fffs", 0.1, "out", 2),
     "ILY": ("sffs", 0.1, "out", 1),
 }
-HAND_ANGLES = 12  # four knuckles, four middle joints, spread, three of the thumb
+HAND_ANGLES = 12  # joint angles: four knuckles, four middle joints, spread, three of the thumb
 
 
 def _angles(fingers: str, spread: float, thumb: str) -> np.ndarray:
@@ -82,11 +84,11 @@ def _angles(fingers: str, spread: float, thumb: str) -> np.ndarray:
 
 HANDSHAPES = {name: _angles(*shape[:3]) for name, shape in _HANDSHAPES.items()}
 RELAXED_HAND = _angles("cccc", 0.05, "side")
-# The only shapes of a passive base hand (Battison 1978)
+# A passive base hand has only these handshapes (Battison 1978)
 _UNMARKED = ("B", "flat", "5", "A", "S", "1", "C", "O")
 
-# Where the contact point of the hand is brought to; "tip" contact is near the fingertips, "palm" in
-# the hand's middle.
+# The place of the hand's contact point. The contact "tip" is near the fingertips, "palm" in the
+# middle of the hand.
 PLACES = {
     "forehead": ((-0.07, -0.80, -0.36), "tip"),
     "temple": ((-0.25, -0.70, -0.22), "tip"),
@@ -118,10 +120,10 @@ _PLACE_WEIGHTS = {
     "mouth": 2,
     "forehead": 2,
 }
-BASE_PLACE = (-0.14, 0.46, -0.66)  # of the passive hand, mirrored like all of it ...
-ON_BASE = ((-0.02, 0.32, -0.72), "palm")  # ... and of the hand that acts on it
+BASE_PLACE = (-0.14, 0.46, -0.66)  # of a passive base hand, in its mirrored space
+ON_BASE = ((-0.02, 0.32, -0.72), "palm")  # of the hand that acts on the base hand
 
-# Orientation: where the fingers point and where the palm faces, for the right hand.
+# Orientation of the right hand: the direction of the fingers and the direction of the palm.
 _ORIENTATIONS = {
     "up_out": ((0.05, -1, -0.1), (0, 0, -1)),
     "up_in": ((0.2, -1, 0), (0, 0, 1)),
@@ -141,8 +143,7 @@ _BASE_ORIENTATIONS = ("front_up", "front_across", "across_in", "across_down", "f
 
 
 def quaternion(fingers: tuple[float, ...], palm: tuple[float, ...]) -> np.ndarray:
-    """Unit quaternion (w, x, y, z) of a right hand whose fingers point and whose palm faces as
-    given."""
+    """Unit quaternion (w, x, y, z) of a right hand from the directions of its fingers and palm."""
     y = np.array(fingers, dtype=np.float64) / np.linalg.norm(fingers)
     n = np.array(palm, dtype=np.float64)
     n = n - (n @ y) * y
@@ -161,7 +162,8 @@ def quaternion(fingers: tuple[float, ...], palm: tuple[float, ...]) -> np.ndarra
         (c, q, r, squares[3]),
     )
     row = np.array(rows[int(np.argmax(squares))])
-    return (row / np.linalg.norm(row)).astype(np.float32)
+    unit: np.ndarray = (row / np.linalg.norm(row)).astype(np.float32)
+    return unit
 
 
 ORIENTATIONS = {name: quaternion(*directions) for name, directions in _ORIENTATIONS.items()}
@@ -169,20 +171,26 @@ ORIENTATIONS = {name: quaternion(*directions) for name, directions in _ORIENTATI
 
 def ease(u: np.ndarray) -> np.ndarray:
     """Minimum-jerk progress from 0 to 1 (Flash and Hogan 1985)."""
-    return u * u * u * (10 - 15 * u + 6 * u * u)
+    progress: np.ndarray = u * u * u * (10 - 15 * u + 6 * u * u)
+    return progress
 
 
 @dataclass(frozen=True)
 class Movement:
-    """What a hand does during a sign. `path` maps phase (N,) in turns to offsets (N, 3), for an
-    amplitude of 1."""
+    """What a hand does during a sign.
+
+    path: phase (N,) in turns → offsets (N, 3), for an amplitude of 1. frames: duration of one turn
+    at 25 frames/s. cyclic: the movement makes `Sign.turns` turns; otherwise one, with minimum jerk.
+    twist: rotation of the forearm; nod: bending of the wrist; wiggle: of the fingers, one after the
+    other; all in radians. weight: of the random draw.
+    """
 
     path: Callable[[np.ndarray], np.ndarray]
-    frames: float  # at 25 frames a second, of one turn
-    cyclic: bool = False  # goes round `Sign.turns` times; otherwise once, with minimum jerk
-    twist: float = 0.0  # radians, forearm rotation
-    nod: float = 0.0  # radians, wrist bending
-    wiggle: float = 0.0  # radians, fingers one after the other
+    frames: float
+    cyclic: bool = False
+    twist: float = 0.0
+    nod: float = 0.0
+    wiggle: float = 0.0
     weight: float = 1.0
 
 
@@ -203,9 +211,12 @@ def _arc(along: tuple[float, ...], bulge: tuple[float, ...]) -> Callable[[np.nda
 def _circle(
     first: tuple[float, ...], second: tuple[float, ...]
 ) -> Callable[[np.ndarray], np.ndarray]:
+    across, along = np.array(first), np.array(second)
+
     def path(phase: np.ndarray) -> np.ndarray:
         angle = 2 * np.pi * phase[:, None]
-        return 0.4 * ((np.cos(angle) - 1) * np.array(first) + np.sin(angle) * np.array(second))
+        offsets: np.ndarray = (np.cos(angle) - 1) * across + np.sin(angle) * along
+        return 0.4 * offsets
 
     return path
 
@@ -241,8 +252,8 @@ MOVEMENTS = {
     "wiggle": Movement(_line(-0.3, 0.1, -0.1), 8.0, wiggle=0.45),
 }
 
-# Mouth: opening, width, rounding. Brow: raising, knitting. Head: turn, nod, tilt in radians at the
-# sign's middle.
+# Mouth: opening, width, rounding. Brows: raising, knitting. Head: turn, nod and tilt in radians, in
+# the middle of the sign.
 MOUTHS = {
     "closed": (0.0, 0.0, 0.0),
     "a": (1.0, 0.1, 0.0),
@@ -265,7 +276,7 @@ HEAD_MOVEMENTS = {
 class Sign:
     """One sign. The fields up to `base_orientation` are its manual parameters."""
 
-    hands: str  # "one", "symmetric", "alternating" or "base" (the other hand is a passive base)
+    hands: str  # "one", "symmetric", "alternating", or "base": the other hand is a passive base
     handshape: str
     end_handshape: str
     place: str  # a key of PLACES; "base" where the hand acts on the other one
@@ -280,8 +291,8 @@ class Sign:
     head: str = "still"
 
     @property
-    def manual(self) -> tuple:
-        """What must differ between two glosses."""
+    def manual(self) -> tuple[str | int, ...]:
+        """The manual parameters. Two glosses of a lexicon differ in at least one of them."""
         fields = (
             self.hands,
             self.handshape,
@@ -293,7 +304,8 @@ class Sign:
         return (*fields, self.turns, self.base_handshape, self.base_orientation)
 
 
-def _pick(rng: np.random.Generator, weights: dict[str, float]) -> str:
+def _pick(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
+    """A random key, with a probability in proportion to its weight."""
     total = np.cumsum(list(weights.values()))
     return list(weights)[int(np.searchsorted(total, rng.random() * total[-1], side="right"))]
 
@@ -305,7 +317,7 @@ def _orientations(place: str) -> tuple[str, ...]:
 
 
 def draw_sign(rng: np.random.Generator) -> Sign:
-    """One sign from the phonology."""
+    """Draw one random sign from the phonology."""
     shapes = {name: shape[3] for name, shape in _HANDSHAPES.items()}
     hands = _pick(rng, {"one": 50, "symmetric": 22, "alternating": 8, "base": 20})
     handshape = _pick(rng, shapes)
@@ -314,7 +326,7 @@ def draw_sign(rng: np.random.Generator) -> Sign:
     if hands == "base":
         place = "base"
     elif hands == "alternating" and place in ("nose", "mouth", "chin", "neck", "far_shoulder"):
-        place = "centre"  # the hands would go through each other
+        place = "centre"  # elsewhere the hands would cross each other
     orientation = str(rng.choice(_orientations(place)))
     moves = {name: m.weight for name, m in MOVEMENTS.items() if m.cyclic or hands != "alternating"}
     movement = _pick(rng, moves)
@@ -342,21 +354,21 @@ def draw_sign(rng: np.random.Generator) -> Sign:
 
 
 def build_lexicon(glosses: Iterable[str], seed: int) -> dict[str, Sign]:
-    """A sign for every gloss, drawn from (seed, gloss) in the glosses' sorted order, redrawn where
-    the hands already do it."""
+    """A sign for each gloss, drawn from (seed, gloss) in the sorted order of the glosses. A sign
+    whose manual parameters another gloss already has is drawn again."""
     lexicon: dict[str, Sign] = {}
-    taken: set[tuple] = set()
+    used: set[tuple[str | int, ...]] = set()
     for gloss in sorted(set(glosses)):
         attempt = 0
-        while (sign := draw_sign(generator(seed, "lexicon", gloss, attempt))).manual in taken:
+        while (sign := draw_sign(generator(seed, "lexicon", gloss, attempt))).manual in used:
             attempt += 1
-        taken.add(sign.manual)
+        used.add(sign.manual)
         lexicon[gloss] = sign
     return lexicon
 
 
 def vary_sign(sign: Sign, rng: np.random.Generator) -> Sign:
-    """A signer's own form of a sign: one manual parameter is another one."""
+    """A signer's own form of a sign: another handshape or another orientation."""
     if rng.random() < 0.5:
         shape = _pick(
             rng, {name: row[3] for name, row in _HANDSHAPES.items() if name != sign.handshape}

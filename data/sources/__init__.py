@@ -1,1 +1,18 @@
-"""Where corpora come from: videos, landmark files, transcripts, isolated recordings."""
+"""Where corpora come from: videos, landmark files, transcripts, isolated recordings.
+
+A recording is the video, the folder of video frames or the landmark file of one sentence.
+
+    transcripts          annotation files → sentences with their glosses, by split
+    video_files          which recording belongs to which sentence; the video frames of a recording
+    holistic             MediaPipe Holistic: video frames → landmarks
+    extraction           videos and folders of frames → a corpus; shards → one corpus
+    extraction_workers   the worker processes of an extraction
+    extraction_folder    the working folder of an extraction: plan, results, failures
+    landmark_import      one .npy, .npz, .pose or .parquet file per sentence → a corpus
+    landmark_files       readers of these formats
+    mp_data              isolated signs, <gloss>/<repetition>/<frame>.npy → a corpus
+    import_failures      the sentences that an import cannot read
+    composer             a corpus of isolated recordings → a corpus of continuous sentences
+    recording_facts      one frame rate and one image shape for recordings that differ
+    safe_npz             .npz archives from untrusted sources
+"""

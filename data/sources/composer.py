@@ -1,19 +1,21 @@
 """Isolated recordings → continuous sentences, so that a teacher can be trained on signs that were
 recorded one by one.
 
-The recordings of a sentence come from one signer and one session, each as a whole and at a speed of
-its own, joined by a few bridging frames. No recording is in two splits:
+All recordings of a sentence come from one signer and one session. Each is played completely, at its
+own random speed, and a few interpolated frames connect two recordings. No recording is in two
+splits:
 
-repetition  For each gloss, the last fifth of its repetitions *within each session* goes to dev (with --test_sentences the
-            fifth before it to test, the rest to train). Dev asks: unseen recordings of known signers in known sessions.
-            The last fifth of a gloss's repetitions over all sessions would not do where glosses were recorded unequally
-            often: a session would keep only the glosses that ended in it, often a single one, and no sentence can be
-            made of that.
-signer      Whole signers go to dev, the rest to train. Dev asks the harder question: signers never seen.
+repetition  For each gloss, the last fifth of its repetitions *within each session* goes to dev, and
+            with --test_sentences the fifth before it to test. The others go to train. Dev measures
+            unseen recordings of known signers in known sessions. The last fifth over all sessions
+            would not work where glosses were recorded unequally often: only the glosses that end in
+            a session would remain in it, often a single one, and no sentence can be made of that.
+signer      Whole signers go to dev, the others to train. Dev measures signers who are not in train,
+            which is harder.
 
-The signer is the one in the source's csv; the session is repetition // repetitions_per_session, as
-the import was told. A session that has fewer distinct glosses than the shortest sentence needs is
-left out of that split.
+The signer is the one in the source's csv. The session is repetition // repetitions_per_session, an
+option of the import. A session with fewer different glosses than the shortest sentence has is left
+out of that split.
 """
 
 from collections import Counter, defaultdict
@@ -26,20 +28,20 @@ from tqdm import tqdm
 from data.corpus import Corpus, Split
 from data.corpus_writer import CorpusWriter
 from data.keyed_random import generator
-from data.transitions import bridge, resample
+from data.transitions import change_speed, transition
 from errors import DataError, UsageError
 
 SPEEDS = (0.8, 1.25)  # a recording is played at a random speed between these
-BRIDGE_FRAMES = (2, 6)  # a random number of frames between two recordings, both ends included
-REPEAT_PROBABILITY = 0.02  # that a gloss follows itself
-CHOICE_NOISE = 3.0  # glosses whose counts differ by less than this come in random order
-HELD_OUT_SHARE = 5  # one in five repetitions is held out
+TRANSITION_FRAMES = (2, 6)  # random number of frames between two recordings, both ends included
+REPEAT_PROBABILITY = 0.02  # of a gloss directly after itself
+CHOICE_NOISE = 3.0  # glosses whose counts differ by less than this have a random order
+HELD_OUT_SHARE = 5  # one of five repetitions is held out
 
 
 @dataclass(frozen=True)
 class IsolatedRecording:
-    """An isolated recording: its row in the source's split, and what decides which others it may
-    stand beside."""
+    """An isolated recording. index: its row in the source's train split. Signer and session decide
+    which recordings can be in one sentence."""
 
     index: int
     gloss: str
@@ -50,14 +52,14 @@ class IsolatedRecording:
 
 @dataclass
 class SplitPlan:
-    """What one split will be made of: recordings of each sentence, in order, and what could not be
-    used."""
+    """The recordings of each sentence of a split, in order, and the recordings that are left out
+    because their session has too few glosses."""
 
     sentences: list[list[IsolatedRecording]] = field(default_factory=list)
-    # In sessions of too few glosses
     left_out: list[IsolatedRecording] = field(default_factory=list)
 
-    def gloss_counts(self) -> Counter:
+    def gloss_counts(self) -> Counter[str]:
+        """How often each gloss is in the sentences."""
         return Counter(recording.gloss for sentence in self.sentences for recording in sentence)
 
 
@@ -73,13 +75,22 @@ def compose(
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, SplitPlan]:
-    """Write the corpus `output` of composed sentences, made from the split `train` of the corpus
-    `source`.
+    """Write the corpus `output` of sentences composed from the train split of the corpus `source`.
 
-    sentences: how many, by split, e.g. {"train": 400, "dev": 80}. The same source and seed give the
-    same bytes. Returns the plan of each split. Memory stays at one sentence. Raises DataError when
-    the source does not hold isolated recordings or too few of them, UsageError for options that do
-    not go together or when `output` exists.
+    The same source and seed give the same bytes. Memory holds one sentence at a time.
+
+    Args:
+        source: a corpus made by `import --format mp_data`.
+        output: the corpus folder to write.
+        sentences: number of sentences by split, for example {"train": 400, "dev": 80}.
+        min_glosses, max_glosses: lengths of the shortest and the longest sentence.
+        split_by: 'repetition' or 'signer', see the top of this file.
+        heldout_signers: the signers of dev with 'signer'; None: the last one in sorted order.
+        seed: random seed for the sentences and their motion.
+        progress: show a progress bar.
+
+    Returns the plan of each split. Raises DataError when the source has no isolated recordings or
+    too few, UsageError for options that do not fit together or when `output` is not empty.
     """
     isolated = Corpus(source)
     clips = isolated.split("train")
@@ -143,23 +154,25 @@ def compose(
 
 
 def read_recordings(isolated: Corpus) -> list[IsolatedRecording]:
-    """The recordings of a corpus made by `import --format mp_data`. Raises DataError for any other
-    corpus."""
+    """Read the recordings of a corpus made by `import --format mp_data`.
+
+    Raises DataError for any other corpus.
+    """
     clips: Split = isolated.split("train")
     made_by = isolated.facts.get("made_by")
     block = made_by.get("repetitions_per_session") if isinstance(made_by, dict) else None
     if isolated.composed or not isinstance(block, int) or block < 1:
         raise DataError(
-            f"{isolated.path} is not a corpus of isolated recordings (corpus.json has no repetitions_per_session): "
-            "compose works on what 'import --format mp_data' wrote"
+            f"{isolated.path} is not a corpus of isolated recordings (corpus.json has no "
+            "repetitions_per_session): compose needs a corpus made by 'import --format mp_data'"
         )
     recordings = []
     for index, sentence in enumerate(clips.sentences):
         repetition = sentence.id.rpartition("-")[2]
         if len(sentence.glosses) != 1 or not (repetition.isascii() and repetition.isdecimal()):
             raise DataError(
-                f"{isolated.path}: {sentence.id!r} with {len(sentence.glosses)} glosses is not an isolated recording; "
-                "expected one gloss each and ids like hello-12"
+                f"{isolated.path}: {sentence.id!r} with {len(sentence.glosses)} glosses is not an "
+                "isolated recording; expected one gloss and an id like hello-12"
             )
         session = int(repetition) // block
         recordings.append(
@@ -174,24 +187,30 @@ def split_recordings(
     heldout_splits: list[str],
     heldout_signers: list[str] | None = None,
 ) -> dict[str, list[IsolatedRecording]]:
-    """Which recordings each split may use: `train` and those of `heldout_splits`, dev before test;
-    none is in two.
+    """Distribute the recordings over `train` and the held-out splits.
 
-    Raises UsageError when the recordings cannot be split this way.
+    Args:
+        recordings: all isolated recordings.
+        split_by: 'repetition' or 'signer', see the top of this file.
+        heldout_splits: [], ['dev'] or ['dev', 'test'].
+        heldout_signers: the signers of dev with 'signer'; None: the last one in sorted order.
+
+    Returns the recordings of each split; no recording is in two. Raises UsageError when the
+    recordings cannot be split this way.
     """
     if split_by == "signer":
         return _split_by_signer(recordings, heldout_splits, heldout_signers)
     if heldout_signers:
         raise UsageError("--heldout_signers goes with --split_by signer")
-    repetitions = defaultdict(list)
+    repetitions: dict[tuple[str, int, str], list[IsolatedRecording]] = defaultdict(list)
     for recording in recordings:
         repetitions[recording.signer, recording.session, recording.gloss].append(recording)
-    pools = {name: [] for name in ("train", *heldout_splits)}
+    pools: dict[str, list[IsolatedRecording]] = {name: [] for name in ("train", *heldout_splits)}
     for group in repetitions.values():
         group = sorted(group, key=lambda recording: recording.repetition)
         held_out = max(1, round(len(group) / HELD_OUT_SHARE))
         for name in heldout_splits:
-            if len(group) > held_out:  # a recording that stands alone is trained on
+            if len(group) > held_out:  # a gloss with one recording stays in train
                 pools[name] += group[-held_out:]
                 group = group[:-held_out]
         pools["train"] += group
@@ -206,18 +225,21 @@ def _split_by_signer(
     signers = sorted({recording.signer for recording in recordings})
     if heldout_splits != ["dev"]:
         raise UsageError(
-            "--split_by signer makes the splits train and dev: give --dev_sentences, no --test_sentences"
+            "--split_by signer makes the splits train and dev: "
+            "give --dev_sentences, no --test_sentences"
         )
     held_out = set(heldout_signers or signers[-1:])
     unknown = sorted(held_out - set(signers))
     if unknown:
         raise UsageError(
-            f"--heldout_signers {unknown[0]}: no such signer; the recordings have {', '.join(signers)}"
+            f"--heldout_signers {unknown[0]}: no such signer; "
+            f"the recordings have {', '.join(signers)}"
         )
     if held_out == set(signers):
         raise UsageError(
-            f"--split_by signer needs recordings of a signer to train on and of another to hold out, found only "
-            f"{', '.join(signers)}; if several people took turns, import again with --recorders"
+            "--split_by signer needs one signer to train on and another one to hold out, "
+            f"found only {', '.join(signers)}; hold out fewer signers, or import again with "
+            "--recorders if several people took turns"
         )
     return {
         "train": [recording for recording in recordings if recording.signer not in held_out],
@@ -231,25 +253,33 @@ def plan_split(
     min_glosses: int,
     max_glosses: int,
     where: str,
-    key: tuple,
+    key: tuple[int, str],
 ) -> SplitPlan:
-    """Choose the recordings of `count` sentences of min_glosses .. max_glosses glosses.
+    """Choose the recordings of each sentence of a split.
 
-    A sentence is set in one of the (signer, session) groups that have the gloss used least so far,
-    and its glosses are those used least among the group's, with some noise: so all come up about
-    equally often. The recordings of a gloss are used in turn, in an order shuffled for each group;
-    none is used twice in a sentence. key: seeds the choice. Raises DataError when no group has
-    `min_glosses` different glosses.
+    A sentence takes its recordings from one group, a session of one signer. The group is one of
+    those that have the gloss used least so far, and the glosses are the group's least used ones,
+    with some noise: so all glosses are used about equally often. The recordings of a gloss are used
+    in turn, in an order shuffled for each group. No recording is twice in a sentence.
+
+    Args:
+        recordings: those of the split.
+        count: number of sentences.
+        min_glosses, max_glosses: lengths of the shortest and the longest sentence.
+        where: the split and its source, for the error message.
+        key: (seed, split), which the random choices depend on.
+
+    Raises DataError when no group has `min_glosses` different glosses.
     """
     plan, random = SplitPlan(), generator(*key, "plan")
     groups = _groups(recordings, min_glosses, plan, random)
     if not groups:
         raise DataError(
-            f"{where}: no signer has {min_glosses} different glosses in one session among {len(recordings)} recordings; "
-            "record more, or lower --min_glosses"
+            f"{where}: no signer has {min_glosses} different glosses in one session among "
+            f"{len(recordings)} recordings; record more, or lower --min_glosses"
         )
     glosses = sorted({gloss for group in groups for gloss in group})
-    used = Counter()
+    used: Counter[str] = Counter()
     for _ in range(count):
         rare = _least_used(glosses, used, random)
         candidates = [group for group in groups if rare in group]
@@ -275,9 +305,11 @@ def _groups(
     plan: SplitPlan,
     random: np.random.Generator,
 ) -> list[dict[str, list[IsolatedRecording]]]:
-    """Queues of recordings, by gloss, of each (signer, session) that has enough glosses; the others
-    go to `left_out`."""
-    groups = defaultdict(lambda: defaultdict(list))
+    """The queues of recordings by gloss of each (signer, session) with at least `min_glosses`
+    glosses. The recordings of other sessions are added to `plan.left_out`."""
+    groups: dict[tuple[str, int], dict[str, list[IsolatedRecording]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for recording in recordings:
         groups[recording.signer, recording.session][recording.gloss].append(recording)
     usable = []
@@ -297,21 +329,26 @@ def _groups(
 def _next_gloss(
     sentence: list[IsolatedRecording],
     group: dict[str, list[IsolatedRecording]],
-    used: Counter,
+    used: Counter[str],
     random: np.random.Generator,
 ) -> str:
-    """The gloss to go on with: rarely the previous one again, else one used little; its recordings
-    not all spent."""
-    spent = Counter(recording.gloss for recording in sentence)
-    fresh = [gloss for gloss in group if spent[gloss] < len(group[gloss])]
+    """The next gloss of a sentence: rarely the previous one again, otherwise a little used one.
+
+    It is a gloss with a recording that is not in the sentence yet.
+    """
+    in_sentence = Counter(recording.gloss for recording in sentence)
+    available = [gloss for gloss in group if in_sentence[gloss] < len(group[gloss])]
     previous = sentence[-1].gloss if sentence else None
-    others = [gloss for gloss in fresh if gloss != previous]
-    if not others or (previous in fresh and random.random() < REPEAT_PROBABILITY):
+    others = [gloss for gloss in available if gloss != previous]
+    if previous is not None and (
+        not others or (previous in available and random.random() < REPEAT_PROBABILITY)
+    ):
         return previous
     return _least_used(others, used, random)
 
 
-def _least_used(glosses: list[str], used: Counter, random: np.random.Generator) -> str:
+def _least_used(glosses: list[str], used: Counter[str], random: np.random.Generator) -> str:
+    """The gloss with the smallest sum of its count and a random number from 0 to CHOICE_NOISE."""
     scores = [used[gloss] for gloss in glosses] + CHOICE_NOISE * random.random(len(glosses))
     return glosses[int(scores.argmin())]
 
@@ -319,21 +356,18 @@ def _least_used(glosses: list[str], used: Counter, random: np.random.Generator) 
 def join(
     recordings: list[tuple[np.ndarray, np.ndarray]], random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One continuous recording of several: each at a random speed, with a random number of bridging
+    """Join recordings to one: each at a random speed, with a random number of transition
     frames between two.
 
-    recordings: of each, landmarks (T_i, 543, 3) and detected (T_i, 4). Returns float32 (T, 543, 3)
+    recordings: landmarks (T_i, 543, 3) and detected (T_i, 4) of each. Returns float32 (T, 543, 3)
     and bool (T, 4).
     """
-    pieces = []
+    pieces: list[tuple[np.ndarray, np.ndarray]] = []
     for landmarks, detected in recordings:
-        played = resample(landmarks, detected, float(random.uniform(*SPEEDS)))
+        played = change_speed(landmarks, detected, float(random.uniform(*SPEEDS)))
         if pieces:
-            pieces.append(
-                bridge(
-                    pieces[-1], played, int(random.integers(BRIDGE_FRAMES[0], BRIDGE_FRAMES[1] + 1))
-                )
-            )
+            frames = int(random.integers(TRANSITION_FRAMES[0], TRANSITION_FRAMES[1] + 1))
+            pieces.append(transition(pieces[-1], played, frames))
         pieces.append(played)
     return np.concatenate([piece[0] for piece in pieces]), np.concatenate(
         [piece[1] for piece in pieces]

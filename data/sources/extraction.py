@@ -1,13 +1,12 @@
-"""Videos and folders of frames with annotations → a corpus folder, by MediaPipe Holistic.
+"""Videos and folders of frames with annotations → a corpus folder, through MediaPipe Holistic.
 
-Every video is a job of its own: a worker process reads its frames, tracks them from a reset state,
-and leaves the result as a small file in `<output>.extracting/`, written whole or not at all. At the
-end these files are put together in the order of the annotations. The corpus therefore does not
-depend on how many workers there were or which was faster, and a run that was killed goes on with
-the videos that have no file yet. Shards (RANK, WORLD_SIZE) leave their files the same way, and
-`merge_shards` puts them together.
+Each recording is one job: a worker process reads its frames, tracks them from a reset state, and
+writes the result to the working folder `<output>.extracting`. At the end the results are joined in
+the order of the annotations. So the corpus does not depend on the number or the speed of the
+workers, and a run that was killed continues with the recordings that have no result yet. Shards
+(RANK, WORLD_SIZE) write their results in the same way, and `merge_shards` joins them.
 
-MediaPipe and OpenCV are imported in the workers only.
+Only the workers import MediaPipe and OpenCV.
 """
 
 import json
@@ -17,35 +16,41 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from data.corpus import check_field
 from data.corpus_writer import CorpusWriter, check_output
 from data.sources.extraction_folder import (
     Job,
-    _begin,
-    _file_of,
-    _give_up,
-    _is_finished,
-    _read_facts,
-    _read_plan,
+    is_finished,
+    prepare_folder,
+    read_facts,
+    read_plan,
+    record_failure,
+    result_name,
 )
-from data.sources.extraction_workers import _work
+from data.sources.extraction_workers import extract_recordings
 from data.sources.holistic import FEW_HANDS, extractor_facts
-from data.sources.recording_facts import _shares, commonest, to_aspect_ratio
+from data.sources.recording_facts import commonest, counts_text, to_aspect_ratio
 from data.sources.safe_npz import read_npz
-from data.sources.transcripts import clean_train, read_splits
-from data.sources.video_files import SHOWN, find_recording_files, match_recording_files
+from data.sources.transcripts import TranscribedSentence, clean_train, read_splits
+from data.sources.video_files import RecordingFile, find_recording_files, match_recording_files
 from errors import DataError, UsageError
+
+MAX_NAMES = 10  # names of unused recordings in one warning; the others are only counted
 
 
 @dataclass
 class ExtractionReport:
-    """What came of an extraction or a merge; `failed` has a reason for every sentence that is not
-    in the corpus."""
+    """The outcome of an extraction or a merge.
+
+    sentences, frames: extracted. complete: False for a shard, which writes no corpus. failed: the
+    reason for each sentence that failed.
+    """
 
     sentences: int = 0
     frames: int = 0
-    complete: bool = True  # False for a shard: it has no corpus yet
+    complete: bool = True
     failed: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -64,46 +69,41 @@ def extract(
     world_size: int = 1,
     progress: bool = False,
 ) -> ExtractionReport:
-    """Write the corpus `output` from the footage in `source` with the annotations of any format of
-    data/sources/transcripts.py.
+    """Write the corpus `output` from the recordings in `source`.
 
-    workers: processes (default: one a CPU core). max_frames: longer videos are left out, since
-    their annotation would not fit a part of them. normalize: 'phoenix2014' cleans the train
-    annotations. fps: of folders of frames, which do not say. rank, world_size: this process takes
-    every world_size-th sentence and leaves the working folder for `merge_shards`.
+    The corpus gets the frame rate and the aspect ratio of most of its sentences. In a recording of
+    another shape, x and z are converted to that aspect ratio, so that shapes stay the same once the
+    aspect is corrected. Frame rates are not converted. Recordings that fail are in the report with
+    the reason; the others become the corpus.
 
-    A corpus has one aspect ratio and one frame rate, those of most of its sentences. Videos of
-    another shape get their x and z in that ratio's image width, so that shapes are the same once
-    the aspect is corrected; a frame rate is kept. Videos that fail are in the report with the
-    reason, and the rest becomes the corpus. Raises DataError when nothing can be extracted,
-    UsageError when `output` exists or does not fit what was begun.
+    Args:
+        source: folder of videos and folders of frames.
+        annotations: annotation files of any format of data/sources/transcripts.py.
+        output: the corpus folder to write.
+        workers: number of processes; None: one per CPU core.
+        max_frames: leave longer recordings out. A cut one would not fit its annotation.
+        model_complexity: of MediaPipe's pose model, 0 to 2.
+        normalize: 'phoenix2014' cleans the train annotations.
+        fps: frame rate of folders of frames, in frames per second.
+        rank, world_size: this process extracts every world_size-th sentence. With a world_size
+            above 1 it leaves only the working folder, for `merge_shards`.
+        progress: show a progress bar.
+
+    Raises DataError when nothing can be extracted, UsageError when `output` is not empty or when
+    the working folder was begun with other settings.
     """
     check_output(output)
     splits = read_splits(annotations)
     if normalize == "phoenix2014":
         clean_train(splits, annotations)
-    footage = find_recording_files(source)
-    matched, unused = match_recording_files(splits, footage)
-    jobs = [
-        Job(
-            split,
-            sentence.id,
-            sentence.signer,
-            " ".join(sentence.glosses),
-            _file_of(split, sentence.id),
-        )
-        for split, sentences in splits.items()
-        for sentence in sentences
-    ]
-    for job in jobs:
-        for name in ("id", "signer", "annotation"):
-            check_field(
-                name, getattr(job, name), f"{job.split} sentence {job.id!r} in {annotations}"
-            )
+    recordings = find_recording_files(source)
+    matched, unused = match_recording_files(splits, recordings)
+    jobs = _plan_jobs(splits, annotations)
     if not matched:
         raise DataError(
-            f"none of {len(footage)} recordings in {source} belongs to one of {len(jobs)} sentences of {annotations}: "
-            f"found {footage[0].path.relative_to(source)}, expected for example {_expected(splits)}"
+            f"none of {len(recordings)} recordings in {source} belongs to one of {len(jobs)} "
+            f"sentences of {annotations}: found {recordings[0].path.relative_to(source)}, "
+            f"expected for example {_example_recording(splits)}"
         )
     settings = {
         "extractor": extractor_facts(model_complexity),
@@ -112,108 +112,162 @@ def extract(
         "frame_folder_fps": fps,
     }
     folder = output.with_name(output.name + ".extracting")
-    _begin(folder, source, settings, jobs)
-    mine = jobs[rank::world_size]
-    todo = {job: matched[job.split, job.id] for job in mine if (job.split, job.id) in matched}
-    waiting = {
-        job: recording
-        for job, recording in todo.items()
-        if not _is_finished(folder, job, recording)
+    prepare_folder(folder, source, settings, jobs)
+    own_jobs = jobs[rank::world_size]
+    recording_of = {
+        job: matched[job.split, job.id] for job in own_jobs if (job.split, job.id) in matched
     }
-    if len(waiting) < len(todo):
-        print(
-            f"{len(todo) - len(waiting)} of {len(todo)} videos were finished by a run before this one",
-            file=sys.stderr,
-        )
+    waiting = _unfinished(folder, recording_of)
     try:
-        for job in mine:
-            if job not in todo:
-                _give_up(
-                    folder, job, f"has no footage: no video or folder of that name in {source}"
+        for job in own_jobs:
+            if job not in recording_of:
+                record_failure(
+                    folder, job, f"has no recording: no video or folder of that name in {source}"
                 )
             elif job in waiting:
-                # Damaged, or of footage that was replaced
+                # Its result is damaged, or its recording was replaced since
                 (folder / f"{job.file}.npz").unlink(missing_ok=True)
-        _work(folder, waiting, settings, workers, progress)
+        extract_recordings(folder, waiting, settings, workers, progress)
     except OSError as error:
         raise DataError(
-            f"cannot write to {folder}: {error.strerror}; finished videos are kept"
+            f"cannot write to {folder}: {error.strerror}; the finished recordings are kept"
         ) from None
     if world_size > 1:
-        report = _report([folder], mine)
+        report = _report([folder], own_jobs)
         report.complete = False
     else:
         report = _assemble([folder], output)
         if not report.failed:
             shutil.rmtree(folder)
     if unused:
-        names = ", ".join(str(one.path.relative_to(source)) for one in unused[:SHOWN])
-        more = f", ... ({len(unused) - SHOWN} more)" if len(unused) > SHOWN else ""
-        report.warnings.append(
-            f"{len(unused)} recordings have no annotation and were left out: {names}{more}"
-        )
+        report.warnings.append(_unused_warning(unused, source))
     return report
 
 
 def merge_shards(folders: list[Path], output: Path) -> ExtractionReport:
-    """Write the corpus `output` from the working folders that the shards of one extraction left.
+    """Write the corpus `output` from the working folders of all shards of one extraction.
 
-    The result is that of one extraction without shards. Raises DataError when a folder is none,
-    when they were made from other annotations, settings or versions of the extractor, or when
-    sentences have not been extracted yet.
+    The corpus equals that of an extraction without shards. Raises DataError when a folder is no
+    working folder, when annotations, settings or versions of the extractor differ between folders,
+    or when a sentence has not been extracted yet. Raises UsageError when `output` is not empty.
     """
     check_output(output)
     return _assemble(folders, output)
 
 
-def _expected(splits: dict) -> str:
+def shard_of(environment: Mapping[str, str]) -> tuple[int, int]:
+    """(RANK, WORLD_SIZE) of an environment, as torchrun or a job array sets them; (0, 1) without.
+
+    Raises UsageError for other values than whole numbers with RANK below WORLD_SIZE.
+    """
+    rank, world = environment.get("RANK"), environment.get("WORLD_SIZE")
+    if rank is None and world is None:
+        return 0, 1
+    if not (rank and world and rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
+        raise UsageError(
+            f"RANK is {rank!r} and WORLD_SIZE is {world!r} in the environment: expected whole "
+            "numbers, RANK from 0 to WORLD_SIZE - 1; unset both to extract everything here"
+        )
+    return int(rank), int(world)
+
+
+# ---- before the extraction ----
+
+
+def _plan_jobs(splits: dict[str, list[TranscribedSentence]], annotations: Path) -> list[Job]:
+    """One job per sentence. Raises DataError for a field that a corpus cannot store."""
+    jobs = []
+    for split, sentences in splits.items():
+        for sentence in sentences:
+            annotation = " ".join(sentence.glosses)
+            file = result_name(split, sentence.id)
+            job = Job(split, sentence.id, sentence.signer, annotation, file)
+            for name in ("id", "signer", "annotation"):
+                check_field(
+                    name, getattr(job, name), f"{split} sentence {job.id!r} in {annotations}"
+                )
+            jobs.append(job)
+    return jobs
+
+
+def _example_recording(splits: dict[str, list[TranscribedSentence]]) -> str:
     first = next(iter(splits.values()))[0]
-    return first.footage or f"{first.id}.mp4 or a folder {first.id}"
+    return first.recording or f"{first.id}.mp4 or a folder {first.id}"
 
 
-# ----------------------------------------------------------------------------------------------- putting it together
+def _unfinished(folder: Path, recording_of: dict[Job, RecordingFile]) -> dict[Job, RecordingFile]:
+    """The jobs without a valid result, with their recordings. Raises OSError."""
+    waiting = {
+        job: recording
+        for job, recording in recording_of.items()
+        if not is_finished(folder, job, recording)
+    }
+    if len(waiting) < len(recording_of):
+        print(
+            f"{len(recording_of) - len(waiting)} of {len(recording_of)} recordings were finished "
+            "by an earlier run",
+            file=sys.stderr,
+        )
+    return waiting
+
+
+def _unused_warning(unused: list[RecordingFile], source: Path) -> str:
+    names = ", ".join(str(recording.path.relative_to(source)) for recording in unused[:MAX_NAMES])
+    more = f", ... ({len(unused) - MAX_NAMES} more)" if len(unused) > MAX_NAMES else ""
+    return f"{len(unused)} recordings have no annotation and are left out: {names}{more}"
+
+
+# ---- after the extraction ----
 
 
 def _report(folders: list[Path], jobs: list[Job]) -> ExtractionReport:
-    """Counts, failures and warnings of the given sentences. Raises DataError when one has neither
-    result nor failure."""
-    report, open_jobs = ExtractionReport(), []
-    for job, path, facts in _results(folders, jobs):
-        if facts is not None:
-            report.sentences += 1
-            report.frames += facts["frames"]
-            if facts["hands"] < FEW_HANDS * facts["frames"]:
-                share = facts["hands"] / facts["frames"]
-                report.warnings.append(
-                    f"{job}: hands are found in only {100 * share:.0f} % of its frames"
-                )
-            if facts["is_video"] and not facts["fps_is_known"]:
-                report.warnings.append(
-                    f"{job}: the video does not tell its frame rate, {facts['fps']:g} is assumed"
-                )
-        elif path is not None:
+    """Counts, failures and warnings of these jobs. Raises DataError when a job is not done yet."""
+    report = ExtractionReport()
+    not_done = []
+    for job, path, facts in _outcomes(folders, jobs):
+        if path is None:
+            not_done.append(job)
+        elif facts is None:
             failure = json.loads(path.read_bytes())
             if failure["left_out"]:
                 report.warnings.append(f"{job} is left out: {failure['reason']}")
             else:
                 report.failed[str(job)] = failure["reason"]
         else:
-            open_jobs.append(job)
-    if open_jobs:
+            report.sentences += 1
+            report.frames += facts["frames"]
+            report.warnings += _warnings(job, facts)
+    if not_done:
         raise DataError(
-            f"{len(open_jobs)} of {len(jobs)} sentences have not been extracted yet, first {open_jobs[0]}: "
-            f"give the folders of all shards, each of them finished; given: {', '.join(map(str, folders))}"
+            f"{len(not_done)} of {len(jobs)} sentences have not been extracted yet, "
+            f"first {not_done[0]}: give the folders of all shards after all shards have finished; "
+            f"given: {', '.join(map(str, folders))}"
         )
     return report
 
 
-def _results(
+def _warnings(job: Job, facts: dict[str, Any]) -> Iterator[str]:
+    if facts["hands"] < FEW_HANDS * facts["frames"]:
+        share = facts["hands"] / facts["frames"]
+        yield (
+            f"{job}: hands are found in only {100 * share:.0f} % of its frames; "
+            "check that the signer is in the picture"
+        )
+    if facts["is_video"] and not facts["fps_is_known"]:
+        yield (
+            f"{job}: the video does not give its frame rate, "
+            f"{facts['fps']:g} frames/s is assumed (--fps)"
+        )
+
+
+def _outcomes(
     folders: list[Path], jobs: list[Job]
-) -> Iterator[tuple[Job, Path | None, dict | None]]:
-    """For every sentence its result and the facts in it; or its `.failed` and None; or None twice."""
+) -> Iterator[tuple[Job, Path | None, dict[str, Any] | None]]:
+    """For each job: the path of its result and the facts in it; or the path of its `.failed` file
+    and None; or None twice when it is not done yet."""
     for job in jobs:
         for folder in folders:
-            facts = _read_facts(folder / f"{job.file}.npz")
+            facts = read_facts(folder / f"{job.file}.npz")
             if facts is not None:
                 yield job, folder / f"{job.file}.npz", facts
                 break
@@ -223,40 +277,35 @@ def _results(
 
 
 def _assemble(folders: list[Path], output: Path) -> ExtractionReport:
-    plan = _read_plan(folders[0])
+    """Write the corpus from the results in the working folders."""
+    plan = read_plan(folders[0])
     for folder in folders[1:]:
-        other = _read_plan(folder)
-        for name, what in (("settings", "settings or extractor"), ("jobs", "annotations")):
-            if other[name] != plan[name]:
-                detail = f": {plan[name]} and {other[name]}" if name == "settings" else ""
-                raise DataError(
-                    f"{folders[0]} and {folder} were made with different {what}{detail}; they cannot be one corpus"
-                )
+        _check_same_plan(folders[0], plan, folder)
     report = _report(folders, plan["jobs"])
     results = [
         (job, path, facts)
-        for job, path, facts in _results(folders, plan["jobs"])
-        if facts is not None
+        for job, path, facts in _outcomes(folders, plan["jobs"])
+        if path is not None and facts is not None
     ]
     if not results:
-        first = [*(f"{job}: {reason}" for job, reason in report.failed.items()), *report.warnings][
-            0
-        ]
-        raise DataError(f"none of {len(plan['jobs'])} sentences could be extracted, first {first}")
-    rates = Counter(facts["fps"] for _, _, facts in results)
+        reasons = [f"{job}: {reason}" for job, reason in report.failed.items()] + report.warnings
+        raise DataError(
+            f"none of {len(plan['jobs'])} sentences could be extracted, first {reasons[0]}"
+        )
+    rates = Counter(float(facts["fps"]) for _, _, facts in results)
     shapes = Counter(facts["width"] / facts["height"] for _, _, facts in results)
     fps, ratio = commonest(rates), commonest(shapes)
     if len(rates) > 1:
         report.warnings.append(
-            f"frame rates differ ({_shares(rates)}): the corpus says {fps:g}, no video is resampled"
+            f"frame rates differ ({counts_text(rates)}): "
+            f"the corpus gets {fps:g}, no recording is resampled"
         )
     if len(shapes) > 1:
         report.warnings.append(
-            f"image shapes differ (width/height {_shares(shapes)}): the corpus says {ratio:.4g}, x and z of the others "
-            "are given in images of that shape"
+            f"image shapes differ (width/height {counts_text(shapes)}): "
+            f"the corpus gets {ratio:.4g}, x and z of the others are converted to it"
         )
-    settings = plan["settings"]
-    made_by = {"command": "extract", "input": plan["input"], **settings}
+    made_by = {"command": "extract", "input": plan["input"], **plan["settings"]}
     with CorpusWriter(
         output, name=output.name, fps=fps, aspect_ratio=ratio, made_by=made_by
     ) as writer:
@@ -266,22 +315,21 @@ def _assemble(folders: list[Path], output: Path) -> ExtractionReport:
                 landmarks, detected = arrays["landmarks"], arrays["detected"]
             except (DataError, KeyError) as error:
                 raise DataError(
-                    f"{path}, the result of {job}, is damaged ({error}): remove it and extract again"
+                    f"{path}, the result of {job}, is damaged ({error}): "
+                    "remove it and extract again"
                 ) from None
             landmarks = to_aspect_ratio(landmarks, facts["width"] / facts["height"], ratio)
             writer.split(job.split).add(job.id, job.signer, job.annotation, landmarks, detected)
     return report
 
 
-def shard_of(environment: Mapping[str, str]) -> tuple[int, int]:
-    """RANK and WORLD_SIZE as torchrun sets them or a job array can; (0, 1) without. Raises
-    UsageError."""
-    rank, world = environment.get("RANK"), environment.get("WORLD_SIZE")
-    if rank is None and world is None:
-        return 0, 1
-    if not (rank and world and rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
-        raise UsageError(
-            f"RANK is {rank!r} and WORLD_SIZE {world!r} in the environment: expected whole numbers, RANK from 0 to "
-            "WORLD_SIZE - 1; unset both to extract everything here"
-        )
-    return int(rank), int(world)
+def _check_same_plan(first: Path, plan: dict[str, Any], folder: Path) -> None:
+    """Raise DataError when the plan of `folder` differs from that of the first folder."""
+    other = read_plan(folder)
+    for name, text in (("settings", "settings or extractor"), ("jobs", "annotations")):
+        if other[name] != plan[name]:
+            detail = f": {plan[name]} and {other[name]}" if name == "settings" else ""
+            raise DataError(
+                f"{first} and {folder} were made with different {text}{detail}; "
+                "they cannot be one corpus: extract one of them again"
+            )

@@ -1,11 +1,18 @@
-"""The working folder of an extraction: its plan, and one result or failure a sentence."""
+"""The working folder of an extraction, `<output>.extracting`.
+
+It holds `plan.json` (the settings and the job of each sentence), and for each finished job either
+`<file>.npz` (landmarks, detected parts and facts about the video) or `<file>.failed` (the reason
+why there is no result). Each of these files is written completely or not at all.
+"""
 
 import json
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -14,7 +21,8 @@ from data.sources.transcripts import SPLITS
 from data.sources.video_files import RecordingFile, signature
 from errors import DataError, UsageError
 
-# What a result says of its video.
+# The facts in a result file. hands: frames with at least one hand. fps_is_known: the recording
+# gives its frame rate.
 _FACTS = {
     "frames": int,
     "width": int,
@@ -28,8 +36,7 @@ _FACTS = {
 
 @dataclass(frozen=True)
 class Job:
-    """One sentence of the plan: `file` is the name its result gets in the working folder, without
-    suffix."""
+    """The extraction of one sentence. `file`: name of its result, without suffix."""
 
     split: str
     id: str
@@ -41,50 +48,57 @@ class Job:
         return f"{self.split} {self.id!r}"
 
 
-def _file_of(split: str, id: str) -> str:
+def result_name(split: str, id: str) -> str:
+    """The name of a sentence's result in the working folder, without suffix."""
     return sha256(f"{split}|{id}".encode()).hexdigest()[:32]
 
 
-# ------------------------------------------------------------------------------------------------- the working folder
+def prepare_folder(folder: Path, source: Path, settings: dict[str, Any], jobs: list[Job]) -> None:
+    """Make the working folder if it does not exist, and write the plan of this run into it.
 
-
-def _begin(folder: Path, source: Path, settings: dict, jobs: list[Job]) -> None:
-    """Make the working folder, or see that it was begun with the same settings. Its plan is that of
-    this run."""
+    Raises UsageError when the folder was begun with other settings, DataError when it cannot be
+    written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "plan.json").is_file():
-            begun = _read_plan(folder)["settings"]
-            if begun != settings:
+            earlier = read_plan(folder)["settings"]
+            if earlier != settings:
                 different = ", ".join(
-                    f"{name} {begun.get(name)!r}, now {settings[name]!r}"
+                    f"{name} {earlier.get(name)!r}, now {settings[name]!r}"
                     for name in settings
-                    if begun.get(name) != settings[name]
+                    if earlier.get(name) != settings[name]
                 )
                 raise UsageError(
-                    f"{folder} was begun with {different}: one corpus cannot mix them; go on with the same or remove it"
+                    f"{folder} was begun with {different}: one corpus cannot mix them; "
+                    "use the same options and versions as before, or remove the folder"
                 )
         plan = {
             "settings": settings,
             "input": source.resolve().name,
             "jobs": [list(vars(job).values()) for job in jobs],
         }
-        _write_whole(folder / "plan.json", json.dumps(plan, ensure_ascii=False).encode())
+        _write_file(folder / "plan.json", json.dumps(plan, ensure_ascii=False).encode())
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error.strerror}") from None
 
 
-def _read_plan(folder: Path) -> dict:
+def read_plan(folder: Path) -> dict[str, Any]:
+    """Read plan.json: {'settings': dict, 'input': name of the input folder, 'jobs': list of Job}.
+
+    The plan may come from another machine. No path is made from it: the file name of each job must
+    be the one that `result_name` gives. Raises DataError when the plan is missing or damaged.
+    """
     try:
         plan = json.loads((folder / "plan.json").read_bytes())
         jobs = [Job(*fields) for fields in plan["jobs"]]
-        for job in jobs:  # a plan may come from another machine: no path is made of what it says
-            if job.split not in SPLITS or job.file != _file_of(job.split, job.id):
+        for job in jobs:
+            if job.split not in SPLITS or job.file != result_name(job.split, job.id):
                 raise ValueError(f"{job} is not a sentence's job")
         return {"settings": dict(plan["settings"]), "input": plan["input"], "jobs": jobs}
     except FileNotFoundError:
         raise DataError(
-            f"{folder} has no plan.json: expected a folder <output>.extracting that extract made"
+            f"{folder} has no plan.json: expected a folder <output>.extracting made by extract"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
@@ -92,54 +106,57 @@ def _read_plan(folder: Path) -> dict:
         ) from None
 
 
-def _partial(path: Path) -> Path:
-    """What a file is called while this process writes it: no other process has that name, here or
-    on another machine."""
-    return path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.partial")
+def write_result(
+    path: Path, landmarks: np.ndarray, detected: np.ndarray, facts: dict[str, Any]
+) -> None:
+    """Write the result of a job: landmarks float16 (T, 543, 3), detected bool (T, 4), and facts."""
 
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is there with all of its content or not at all, also when the machine
-    stops."""
-    partial = _partial(path)
-    with open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _write_result(path: Path, landmarks: np.ndarray, detected: np.ndarray, facts: dict) -> None:
-    partial = _partial(path)
-    with open(partial, "wb") as file:
+    def write(file: BinaryIO) -> None:
         np.savez(file, landmarks=landmarks, detected=detected, facts=np.array(json.dumps(facts)))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+
+    _write_atomically(path, write)
 
 
-def _give_up(folder: Path, job: Job, reason: str, left_out: bool = False) -> None:
-    """Note why a sentence has no result; `left_out` where that was asked for."""
+def record_failure(folder: Path, job: Job, reason: str, left_out: bool = False) -> None:
+    """Record why a job has no result. left_out: an option asked for it, so it is no failure."""
     (folder / f"{job.file}.npz").unlink(missing_ok=True)
-    _write_whole(
+    _write_file(
         folder / f"{job.file}.failed", json.dumps({"reason": reason, "left_out": left_out}).encode()
     )
 
 
-def _read_facts(path: Path) -> dict | None:
-    """Facts of a finished video; None when there is no such file or it is damaged."""
+def read_facts(path: Path) -> dict[str, Any] | None:
+    """Read the facts of a result; None when the file is missing or damaged."""
     try:
         facts = json.loads(str(read_npz(path, ("facts",))["facts"]))
-        plausible = {name: type(facts[name]) for name in _FACTS} == _FACTS
-        return (
-            facts
-            if plausible and min(facts["frames"], facts["width"], facts["height"]) > 0
-            else None
-        )
+        types_fit = {name: type(facts[name]) for name in _FACTS} == _FACTS
+        sizes_fit = types_fit and min(facts["frames"], facts["width"], facts["height"]) > 0
+        return facts if sizes_fit else None
     except (DataError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _is_finished(folder: Path, job: Job, recording: RecordingFile) -> bool:
-    facts = _read_facts(folder / f"{job.file}.npz")
+def is_finished(folder: Path, job: Job, recording: RecordingFile) -> bool:
+    """Whether a job has a result, made from the recording as it is now. Raises OSError."""
+    facts = read_facts(folder / f"{job.file}.npz")
     return facts is not None and facts.get("signature") == signature(recording)
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    _write_atomically(path, lambda file: file.write(content))
+
+
+def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file completely or not at all, even when the machine stops."""
+    partial = _partial(path)
+    with open(partial, "wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _partial(path: Path) -> Path:
+    """The file's name while this process writes it. No other process uses this name, here or on
+    another machine that shares the folder."""
+    return path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.partial")

@@ -1,4 +1,9 @@
-"""The worker processes of an extraction."""
+"""The worker processes of an extraction: each extracts one video after the other.
+
+Messages of a worker to the main process: ("ready", None) when it waits for a job, ("opened",
+expected frames), ("frames", number of frames since the last message), and ("unusable", reason) when
+MediaPipe or OpenCV cannot be imported. The main process sends (Job, RecordingFile).
+"""
 
 import contextlib
 import multiprocessing
@@ -7,141 +12,180 @@ import signal
 from collections import deque
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from data.sources.extraction_folder import Job, _give_up, _write_result
+from data.sources.extraction_folder import Job, record_failure, write_result
 from data.sources.holistic import Tracker, missing_library
 from data.sources.video_files import RecordingFile, open_video_frames, signature
 from errors import DataError
 
-REPORT_EVERY = 8  # frames between a worker's reports
+REPORT_EVERY = 8  # frames between two progress messages of a worker
 
 
 class TooLong(Exception):  # noqa: N818
-    """A video that is left out because of --max_frames."""
-
-
-# -------------------------------------------------------------------------------------------------------- the workers
+    """A video with more frames than --max_frames."""
 
 
 @dataclass
 class Worker:
-    """A worker process, our end of the pipe to it, and what it works on."""
+    """A worker process, the main process's end of its pipe, and its current job."""
 
-    process: multiprocessing.Process
+    process: BaseProcess
     pipe: Connection
     job: Job | None = None
     ready: bool = False
 
 
-def _work(
+# ---- the main process ----
+
+
+def extract_recordings(
     folder: Path,
     waiting: dict[Job, RecordingFile],
-    settings: dict,
+    settings: dict[str, Any],
     workers: int | None,
     progress: bool,
 ) -> None:
-    """Have every waiting video leave its result or its `.failed` in the folder."""
+    """Extract all waiting recordings; each leaves a result or a failure in the working folder.
+
+    Args:
+        folder: the working folder.
+        waiting: the recording of each job.
+        settings: those of the plan.
+        workers: number of processes; None: one per CPU core.
+        progress: show a progress bar.
+
+    Raises DataError when MediaPipe cannot be started.
+    """
     if not waiting:
         return
+    queue = deque(waiting.items())
+    count = min(workers or _default_workers(), len(waiting))
+    pool = [_start_worker(folder, settings) for _ in range(count)]
+    progress_bar = _ProgressBar(len(waiting), progress)
+    try:
+        while pool:
+            for pipe in wait([worker.pipe for worker in pool]):
+                worker = next(worker for worker in pool if worker.pipe is pipe)
+                try:
+                    kind, value = worker.pipe.recv()
+                except (EOFError, ConnectionError):
+                    # The process died: the video crashed it, or memory ran out
+                    pool.remove(worker)
+                    reason = _end_of(worker)
+                    if worker.job is None or not worker.ready:
+                        raise DataError(f"MediaPipe cannot be started: {reason}") from None
+                    record_failure(folder, worker.job, reason)
+                    progress_bar.finish(worker.job)
+                    if queue:
+                        pool.append(_start_worker(folder, settings))
+                    continue
+                if kind == "unusable":
+                    raise DataError(value)
+                if kind == "frames":
+                    progress_bar.add_frames(value)
+                elif kind == "opened" and worker.job is not None:
+                    progress_bar.open(worker.job, value)
+                elif kind == "ready":
+                    worker.ready = True
+                    if worker.job is not None:
+                        progress_bar.finish(worker.job)
+                    if queue:
+                        worker.job, recording = queue.popleft()
+                        # If the process just died, the next recv notices it
+                        with contextlib.suppress(ConnectionError):
+                            worker.pipe.send((worker.job, recording))
+                    else:
+                        pool.remove(worker)
+                        _stop_worker(worker)
+    finally:
+        for worker in pool:
+            _stop_worker(worker)
+        progress_bar.close()
+
+
+def _default_workers() -> int:
     available = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    count = workers or max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    queue = deque(waiting.items())
-    crew = [_hire(folder, settings) for _ in range(min(count, len(waiting)))]
-    counts: dict[Job, int] = {}  # frames of the videos opened so far
-    with tqdm(
-        desc="extract", unit="frame", unit_scale=True, disable=None if progress else True
-    ) as bar:
-        try:
-            while crew:
-                for pipe in wait([worker.pipe for worker in crew]):
-                    worker = next(worker for worker in crew if worker.pipe is pipe)
-                    try:
-                        kind, value = pipe.recv()
-                    # It died: of the video, or because memory ran out
-                    except (EOFError, ConnectionError):
-                        crew.remove(worker)
-                        reason = _end_of(worker)
-                        if not worker.ready:
-                            raise DataError(f"MediaPipe cannot be started: {reason}") from None
-                        _give_up(folder, worker.job, reason)
-                        _finish_video(bar, counts, worker.job, len(waiting))
-                        if queue:
-                            crew.append(_hire(folder, settings))
-                        continue
-                    if kind == "unusable":
-                        raise DataError(value)
-                    if kind == "frames":
-                        bar.update(value)
-                        continue
-                    if kind == "opened":
-                        counts[worker.job] = value
-                        bar.total = _estimate(counts, len(waiting))
-                        continue
-                    worker.ready = True
-                    if worker.job is not None:
-                        _finish_video(bar, counts, worker.job, len(waiting))
-                    worker.job, recording = queue.popleft() if queue else (None, None)
-                    if worker.job is None:
-                        crew.remove(worker)
-                        _dismiss(worker)
-                    else:
-                        # It died just now: the next recv says so
-                        with contextlib.suppress(ConnectionError):
-                            pipe.send((worker.job, recording))
-        finally:
-            for worker in crew:
-                _dismiss(worker)
+    return max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def _estimate(counts: dict[Job, int], videos: int) -> int:
-    """Frames of all videos, those not opened yet taken to be as long as the others are on average."""
-    return round(sum(counts.values()) / len(counts) * videos)
-
-
-def _finish_video(bar: tqdm, counts: dict[Job, int], job: Job, videos: int) -> None:
-    counts.setdefault(job, 0)
-    bar.total = max(bar.n, _estimate(counts, videos))
-    bar.set_postfix_str(f"{len(counts)} of {videos} videos begun")
-
-
-def _hire(folder: Path, settings: dict) -> Worker:
+def _start_worker(folder: Path, settings: dict[str, Any]) -> Worker:
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(
-        target=_serve, args=(theirs, folder, settings), daemon=True
+        target=_run_worker, args=(theirs, folder, settings), daemon=True
     )
     process.start()
     theirs.close()
     return Worker(process, ours)
 
 
-def _dismiss(worker: Worker) -> None:
+def _stop_worker(worker: Worker) -> None:
     worker.pipe.close()
     worker.process.terminate()
     worker.process.join()
 
 
 def _end_of(worker: Worker) -> str:
+    """Why a worker process ended."""
     worker.process.join()
-    code = worker.process.exitcode
+    code = worker.process.exitcode or 0
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    memory = "; out of memory? Try fewer --workers" if code == -signal.SIGKILL else ""
-    return f"the process that read it ended with {how}{memory}"
+    advice = (
+        "out of memory? Try fewer --workers"
+        if code == -signal.SIGKILL
+        else "the recording may be damaged: try to convert it"
+    )
+    return f"its worker process ended with {how}; {advice}"
 
 
-def _serve(pipe: Connection, folder: Path, settings: dict) -> None:
-    """What a worker does: take a job, leave its result, until the pipe is closed."""
-    # The main process is asked to stop, and closes the pipe
+class _ProgressBar:
+    """Frames extracted, of an estimate of all frames: unopened videos count with the mean length of
+    the opened ones."""
+
+    def __init__(self, videos: int, visible: bool):
+        self._videos = videos
+        self._lengths: dict[Job, int] = {}
+        self._bar = tqdm(
+            desc="extract", unit="frame", unit_scale=True, disable=None if visible else True
+        )
+
+    def open(self, job: Job, expected_frames: int) -> None:
+        self._lengths[job] = expected_frames
+        self._bar.total = self._estimate()
+
+    def add_frames(self, count: int) -> None:
+        self._bar.update(count)
+
+    def finish(self, job: Job) -> None:
+        self._lengths.setdefault(job, 0)
+        self._bar.total = max(self._bar.n, self._estimate())
+        self._bar.set_postfix_str(f"{len(self._lengths)} of {self._videos} videos opened")
+
+    def close(self) -> None:
+        self._bar.close()
+
+    def _estimate(self) -> int:
+        return round(sum(self._lengths.values()) / len(self._lengths) * self._videos)
+
+
+# ---- a worker process ----
+
+
+def _run_worker(pipe: Connection, folder: Path, settings: dict[str, Any]) -> None:
+    """Take jobs and leave their results until the main process closes the pipe."""
+    # At Ctrl-C the main process stops and closes the pipe
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    silent = os.open(os.devnull, os.O_WRONLY)
-    # MediaPipe's and FFmpeg's own messages, which would tear the progress bar
+    # MediaPipe and FFmpeg print messages of their own, which would break the progress bar
+    null = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
-        os.dup2(silent, stream)
+        os.dup2(null, stream)
     try:
         tracker = Tracker(settings["extractor"]["model_complexity"])
     except ImportError as error:
@@ -152,41 +196,44 @@ def _serve(pipe: Connection, folder: Path, settings: dict) -> None:
         while True:
             job, recording = pipe.recv()
             try:
-                _extract_one(folder, job, recording, settings, tracker, pipe)
+                _extract_recording(folder, job, recording, settings, tracker, pipe)
             except TooLong as error:
-                _give_up(folder, job, str(error), left_out=True)
+                record_failure(folder, job, str(error), left_out=True)
             except (DataError, OSError) as error:
-                _give_up(folder, job, f"{recording.path}: {error}")
+                record_failure(folder, job, f"{recording.path}: {error}")
             pipe.send(("ready", None))
     except (EOFError, ConnectionError):
-        return  # nobody is there any more
+        return  # the main process closed the pipe
 
 
-def _extract_one(
+def _extract_recording(
     folder: Path,
     job: Job,
     recording: RecordingFile,
-    settings: dict,
-    tracker: "Tracker",
+    settings: dict[str, Any],
+    tracker: Tracker,
     pipe: Connection,
 ) -> None:
-    longest = settings["max_frames"]
+    """Track one recording and write its result. Raises TooLong, DataError and OSError."""
+    max_frames = settings["max_frames"]
     state = signature(recording)
     opened = open_video_frames(recording)
     pipe.send(("opened", opened.expected))
     tracker.reset()
-    landmarks, detected, unsaid, shape = [], [], 0, (0, 0, 0)
+    landmarks: list[np.ndarray] = []
+    detected: list[np.ndarray] = []
+    unreported, shape = 0, (0, 0, 0)
     for frame in opened.frames:
-        if longest is not None and max(opened.expected, len(landmarks) + 1) > longest:
-            raise TooLong(f"longer than --max_frames {longest}")
+        if max_frames is not None and max(opened.expected, len(landmarks) + 1) > max_frames:
+            raise TooLong(f"longer than --max_frames {max_frames}")
         points, parts = tracker.track(frame)
         landmarks.append(points.astype("<f2"))
         detected.append(parts)
-        unsaid, shape = unsaid + 1, frame.shape
-        if unsaid == REPORT_EVERY:
-            pipe.send(("frames", unsaid))
-            unsaid = 0
-    pipe.send(("frames", unsaid))
+        unreported, shape = unreported + 1, frame.shape
+        if unreported == REPORT_EVERY:
+            pipe.send(("frames", unreported))
+            unreported = 0
+    pipe.send(("frames", unreported))
     stacked = np.stack(detected)
     facts = {
         "frames": len(landmarks),
@@ -198,5 +245,5 @@ def _extract_one(
         "hands": int(stacked[:, 2:].any(axis=1).sum()),
         "signature": state,
     }
-    _write_result(folder / f"{job.file}.npz", np.stack(landmarks), stacked, facts)
+    write_result(folder / f"{job.file}.npz", np.stack(landmarks), stacked, facts)
     (folder / f"{job.file}.failed").unlink(missing_ok=True)

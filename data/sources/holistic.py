@@ -1,4 +1,4 @@
-"""MediaPipe Holistic: 543 landmarks of one video frame after the other."""
+"""MediaPipe Holistic: 543 landmarks for each video frame."""
 
 import contextlib
 import importlib.metadata
@@ -15,14 +15,16 @@ import numpy as np
 from data.landmarks import NUM_COORDINATES, NUM_LANDMARKS, PART_SLICES, PARTS
 from errors import DataError
 
-# By complexity
+# Files of the pose model, by model complexity
 MODELS = ("pose_landmark_lite.tflite", "pose_landmark_full.tflite", "pose_landmark_heavy.tflite")
-FEW_HANDS = 0.5  # a video with hands in fewer of its frames is worth a look
+FEW_HANDS = 0.5  # a recording with hands in a smaller share of its frames gets a warning
 
 
-def extractor_facts(model_complexity: int) -> dict:
-    """Name, version and setting of the extractor, as corpus.json has it. Raises DataError where it
-    cannot be used."""
+def extractor_facts(model_complexity: int) -> dict[str, object]:
+    """Name, versions and model complexity of the extractor, as corpus.json stores them.
+
+    Raises DataError when MediaPipe, OpenCV or the pose model is not installed.
+    """
     try:
         versions = {
             name: importlib.metadata.version(name)
@@ -32,54 +34,57 @@ def extractor_facts(model_complexity: int) -> dict:
         raise DataError(
             f"the package {error.name} is not installed: pip install -r requirements.txt"
         ) from None
-    package = Path(importlib.util.find_spec("mediapipe").origin).parent
-    model = package / "modules" / "pose_landmark" / MODELS[model_complexity]
+    package = importlib.util.find_spec("mediapipe")
+    if package is None or package.origin is None:
+        raise DataError("the package mediapipe is damaged: pip install -r requirements.txt")
+    model = Path(package.origin).parent / "modules" / "pose_landmark" / MODELS[model_complexity]
     if not model.is_file():
         raise DataError(
-            f"--model_complexity {model_complexity} needs {model}, which the mediapipe package does not bring and which is "
-            "not downloaded here: put it there, or use --model_complexity 1"
+            f"--model_complexity {model_complexity} needs {model}, which the mediapipe package "
+            "does not contain: put the file there, or use --model_complexity 1"
         )
     return {"name": "MediaPipe Holistic", "model_complexity": model_complexity, **versions}
 
 
 def missing_library(error: ImportError) -> str:
-    """One line about a package that cannot be imported."""
+    """A one-line message for an ImportError of OpenCV or MediaPipe."""
     library = str(error).split(":")[0]
     if ".so" in library:
         return (
-            f"OpenCV or MediaPipe needs the system library {library}: install it, on Debian and Ubuntu with "
-            "apt-get install libgl1 libglib2.0-0"
+            f"OpenCV or MediaPipe needs the system library {library}: install it, "
+            "on Debian and Ubuntu with apt-get install libgl1 libglib2.0-0"
         )
     return f"OpenCV or MediaPipe cannot be imported ({error}): pip install -r requirements.txt"
 
 
 class Tracker:
-    """MediaPipe Holistic for one video after the other. Raises ImportError where a library is
-    missing."""
+    """MediaPipe Holistic for the frames of one video after the other.
+
+    Raises ImportError when a library is missing.
+    """
 
     def __init__(self, model_complexity: int = 1):
         os.environ.setdefault("GLOG_minloglevel", "2")
         import cv2
         import mediapipe
 
-        cv2.setNumThreads(1)  # the processes share the cores among them
-        self._to_rgb = lambda frame: cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        cv2.setNumThreads(1)  # the worker processes share the CPU cores
+        self._cv2 = cv2
         self._holistic = mediapipe.solutions.holistic.Holistic(
             static_image_mode=False, model_complexity=model_complexity, refine_face_landmarks=False
         )
 
     def reset(self) -> None:
-        """Forget the video before: what is tracked must not depend on it."""
+        """Forget the previous video, so that the results of the next one do not depend on it."""
         self._holistic.reset()
 
     def track(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Landmarks float32 (543, 3) and detected bool (4,) of the next frame, uint8 (H, W, 3)
-        blue, green, red.
+        """Landmarks float32 (543, 3) and detected bool (4,) of the next frame.
 
-        Left and right hand are the signer's, as MediaPipe names them; the face is the mesh's first
-        468 points.
+        frame: uint8 (H, W, 3), in the order blue, green, red. Left and right hand are the signer's,
+        as in MediaPipe. The face has the first 468 points of the mesh.
         """
-        found = self._holistic.process(self._to_rgb(frame))
+        found = self._holistic.process(self._cv2.cvtColor(frame, self._cv2.COLOR_BGR2RGB))
         landmarks = np.zeros((NUM_LANDMARKS, NUM_COORDINATES), np.float32)
         detected = np.zeros(len(PARTS), bool)
         for column, part in enumerate(PARTS):
@@ -96,38 +101,38 @@ class Tracker:
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep what MediaPipe and FFmpeg themselves write to stderr off the screen; Python's own
-    messages still come."""
-    ours = os.dup(2)
-    silent = os.open(os.devnull, os.O_WRONLY)
-    # MediaPipe brings it; it tells where a home is read-only
+    """Hide the messages that MediaPipe and FFmpeg write to stderr; show Python's own messages."""
+    stderr = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    # MediaPipe imports matplotlib, which warns when the home directory is read-only
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     before = sys.stderr
-    if _writes_to_2(before):
+    if _writes_to_stderr(before):
         sys.stderr = os.fdopen(
-            ours,
+            stderr,
             "w",
             encoding=before.encoding,
             errors="backslashreplace",
             buffering=1,
             closefd=False,
         )
-    os.dup2(silent, 2)
-    os.close(silent)
+    os.dup2(null, 2)
+    os.close(null)
     try:
         with warnings.catch_warnings():
-            # MediaPipe's old way of asking for a message
+            # MediaPipe uses a deprecated function of protobuf
             warnings.filterwarnings("ignore", module="google.protobuf")
             yield
     finally:
         sys.stderr.flush()
         sys.stderr = before
-        os.dup2(ours, 2)
-        os.close(ours)
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
-def _writes_to_2(stream) -> bool:
+def _writes_to_stderr(stream: object) -> bool:
+    """Whether a stream writes to file descriptor 2. Streams of tests and notebooks do not."""
     try:
-        return stream.fileno() == 2
+        return bool(stream.fileno() == 2)  # type: ignore[attr-defined]
     except (OSError, ValueError, AttributeError):
         return False

@@ -1,7 +1,13 @@
-"""Import of isolated signs in the MP_Data layout: `<gloss>/<repetition>/<frame>.npy`."""
+"""Isolated signs in the MP_Data layout → a corpus folder.
+
+`<gloss>/<repetition>/<frame>.npy` is the folder layout of most MediaPipe tutorials. Each file is
+one frame: a vector of 1662 values (pose 33 x (x, y, z, visibility), face 468 x 3, left hand 21 x 3,
+right hand 21 x 3), or of 258 values without the face. Each recording becomes one sentence of one
+gloss in the split `train`. A part is not detected in a frame where all its values are exactly 0.
+"""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +15,11 @@ import numpy as np
 from tqdm import tqdm
 
 from data.corpus_writer import CorpusWriter
-from data.sources.importing import ImportFailures
+from data.sources.import_failures import ImportFailures
 from data.sources.landmark_files import (
     MP_DATA_WIDTHS,
-    _map_floats,
     detected_parts,
+    map_floats,
     mp_data_landmarks,
 )
 from errors import DataError
@@ -21,7 +27,7 @@ from errors import DataError
 
 @dataclass(frozen=True)
 class MpDataRecording:
-    """One folder of frames of the mp_data layout."""
+    """One recording: a folder of .npy files, one per frame."""
 
     gloss: str
     repetition: int
@@ -39,14 +45,24 @@ def import_mp_data(
     skip_bad: bool = False,
     progress: bool = False,
 ) -> None:
-    """Write the corpus of isolated signs `output` from an mp_data folder; ids are
-    `<gloss>-<repetition>`.
+    """Write the corpus of isolated signs `output` from an mp_data folder.
 
-    Recorders are taken to have taken turns in blocks of `repetitions_per_session`: repetition r was
-    recorded by recorder (r // block) % recorders, in session r // block. Memory stays at one
-    recording. skip_bad: leave recordings out that cannot be read, which are listed, instead of
-    refusing all. Raises DataError naming the folder or file that is not as the layout says,
-    UsageError when `output` exists.
+    The ids are `<gloss>-<repetition>`. Memory holds one recording at a time.
+
+    Args:
+        source: the mp_data folder.
+        output: the corpus folder to write.
+        fps, aspect_ratio: frames per second and width / height of the recordings.
+        repetitions_per_session: repetitions of a gloss in one recording session. Repetition r
+            belongs to session r // repetitions_per_session.
+        recorders: number of people who took turns, one session each. Session s belongs to recorder
+            s % recorders.
+        skip_bad: leave unreadable recordings out, instead of refusing the import. The failures are
+            printed in both cases.
+        progress: show a progress bar.
+
+    Raises DataError with the name of a folder or file that does not fit the layout, UsageError when
+    `output` is not empty.
     """
     recordings = find_mp_data_recordings(source)
     made_by = {
@@ -56,7 +72,8 @@ def import_mp_data(
         "repetitions_per_session": repetitions_per_session,
         "recorders": recorders,
     }
-    width, faults = None, ImportFailures()
+    width: int | None = None
+    failures = ImportFailures()
     with CorpusWriter(
         output, name=output.name, fps=fps, aspect_ratio=aspect_ratio, made_by=made_by
     ) as writer:
@@ -65,7 +82,7 @@ def import_mp_data(
             recordings, desc="import", unit="recording", disable=None if progress else True
         ):
             id = f"{recording.gloss}-{recording.repetition}"
-            with faults.of("train", id):
+            with failures.collect("train", id):
                 frames = _read_frames(recording, width)
                 width = frames.shape[1]
                 landmarks = mp_data_landmarks(frames)
@@ -77,35 +94,39 @@ def import_mp_data(
                     landmarks=landmarks,
                     detected=detected_parts(landmarks),
                 )
-        faults.judge(skip_bad)
+        failures.report(skip_bad)
 
 
 def find_mp_data_recordings(source: Path) -> list[MpDataRecording]:
-    """All recordings of an mp_data folder, glosses in sorted and repetitions in numeric order.
+    """Find all recordings of an mp_data folder, sorted by gloss and by repetition number.
 
-    White space in a gloss's folder name becomes '-'. Names that begin with '.' are passed over.
+    White space in the name of a gloss folder becomes '-'. Names that begin with '.' are ignored.
     Raises DataError for anything else that the layout does not have.
     """
-    recordings, folder_of = [], {}
-    for gloss_folder in _folders(source, "one folder a gloss (<gloss>/<repetition>/<frame>.npy)"):
+    recordings: list[MpDataRecording] = []
+    folder_of: dict[str, Path] = {}
+    for gloss_folder in _folders(source, "one folder per gloss (<gloss>/<repetition>/<frame>.npy)"):
         gloss = "-".join(gloss_folder.name.split())
         if gloss in folder_of:
             raise DataError(
-                f"{gloss_folder} and {folder_of[gloss]} would both be the gloss '{gloss}'; rename one"
+                f"{gloss_folder} and {folder_of[gloss]} would both be the gloss '{gloss}'; "
+                "rename one"
             )
         folder_of[gloss] = gloss_folder
-        numbered = {}
+        numbered: dict[int, Path] = {}
         for folder in _folders(
-            gloss_folder, "one folder a repetition (<gloss>/<repetition>/<frame>.npy)"
+            gloss_folder, "one folder per repetition (<gloss>/<repetition>/<frame>.npy)"
         ):
             repetition = _number(folder.name)
             if repetition is None:
                 raise DataError(
-                    f"{folder}: expected a repetition number as the folder's name, found {folder.name!r}"
+                    f"{folder}: expected a repetition number as the folder's name, "
+                    f"found {folder.name!r}; rename or move it"
                 )
             if repetition in numbered:
                 raise DataError(
-                    f"{folder} and {numbered[repetition]} are the same repetition {repetition}; rename one"
+                    f"{folder} and {numbered[repetition]} are the same repetition {repetition}; "
+                    "rename one"
                 )
             numbered[repetition] = folder
         recordings += [
@@ -116,8 +137,8 @@ def find_mp_data_recordings(source: Path) -> list[MpDataRecording]:
 
 
 def _read_frames(recording: MpDataRecording, expected_width: int | None) -> np.ndarray:
-    """Vectors of one recording in numeric frame order: float (T, width)."""
-    numbered = {}
+    """The vectors of one recording in the order of the frame numbers: float (T, width)."""
+    numbered: dict[int, Path] = {}
     for path in _entries(recording.folder):
         frame = _number(path.stem)
         if path.suffix != ".npy" or frame is None:
@@ -129,31 +150,34 @@ def _read_frames(recording: MpDataRecording, expected_width: int | None) -> np.n
         numbered[frame] = path
     if not numbered:
         raise DataError(
-            f"{recording.folder} is empty: expected the recording's frames, 0.npy, 1.npy ...; remove it"
+            f"{recording.folder} is empty: expected the recording's frames 0.npy, 1.npy ...; "
+            "remove it"
         )
-    first = min(min(numbered), 1)  # some start counting at 1
+    first = min(min(numbered), 1)  # some recordings count from 1
     for frame in range(first, first + len(numbered)):
         if frame not in numbered:
             raise DataError(
-                f"{recording.folder}: frame {frame} is missing ({len(numbered)} files, the last is {max(numbered)}.npy); "
-                "a recording with a hole in it cannot be imported"
+                f"{recording.folder}: frame {frame} is missing ({len(numbered)} files, "
+                f"the last is {max(numbered)}.npy); restore the missing frames or remove the "
+                "recording"
             )
     vectors = []
     for frame in range(first, first + len(numbered)):
         path = numbered[frame]
-        vector = _map_floats(path)
+        vector = map_floats(path)
         if vector.ndim != 1 or len(vector) not in MP_DATA_WIDTHS:
             raise DataError(
-                f"{path} holds an array of shape {vector.shape}, expected one frame of (1662,) or (258,) values"
+                f"{path} holds an array of shape {vector.shape}, "
+                "expected one frame of (1662,) or (258,) values"
             )
         if expected_width not in (None, len(vector)):
             raise DataError(
-                f"{path} has {len(vector)} values where the files before it have {expected_width}; "
+                f"{path} has {len(vector)} values, the files before it have {expected_width}; "
                 "import recordings with and without a face separately"
             )
         if not np.isfinite(vector).all():
             raise DataError(
-                f"{path} has NaN or infinite values; record it again or remove the recording"
+                f"{path} has NaN or infinite values; extract it again or remove the recording"
             )
         expected_width = len(vector)
         vectors.append(vector)
@@ -161,23 +185,24 @@ def _read_frames(recording: MpDataRecording, expected_width: int | None) -> np.n
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """What is in a folder, sorted by name; hidden files (.DS_Store and the like) are passed over."""
+    """The content of a folder, sorted by name, without hidden files such as .DS_Store."""
     try:
         names = sorted(os.listdir(folder))
     except FileNotFoundError:
-        raise DataError(f"{folder} does not exist: expected a folder") from None
+        raise DataError(f"{folder} does not exist: expected a folder; check --input") from None
     except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror}") from None
+        raise DataError(f"{folder} cannot be read: {error.strerror}; check --input") from None
     return (folder / name for name in names if not name.startswith("."))
 
 
-def _folders(folder: Path, expected: str) -> Iterable[Path]:
-    """The folders in a folder that must hold at least one and nothing else."""
+def _folders(folder: Path, expected: str) -> list[Path]:
+    """The folders in a folder. Raises DataError when it is empty or has other entries."""
     entries = list(_entries(folder))
     for entry in entries:
         if not entry.is_dir():
             raise DataError(
-                f"{entry} is a file: {folder} should hold {expected}; move it elsewhere, or check --input"
+                f"{entry} is a file: {folder} should hold {expected}; "
+                "move it elsewhere, or check --input"
             )
     if not entries:
         raise DataError(f"{folder} is empty: it should hold {expected}")

@@ -1,15 +1,21 @@
-"""Transcripts: which glosses are signed in which sentence, by whom, and over how many frames.
+"""Transcripts: which glosses each sentence has, who signs it, and how many frames it has.
 
-Formats are those of the corpora's own annotation files: UTF-8, one sentence a line, columns
-separated by '|' and found by the names in the header line; an annotation is cut at white space (the
-real files hold double spaces).
+The formats are those of the corpora's own annotation files: UTF-8, one sentence per line, columns
+separated by '|' and named by the header line. Glosses are separated by white space (the real files
+have double spaces).
 
-    RWTH-PHOENIX-Weather 2014    train.corpus.csv, SI5: train.SI5.corpus.csv       id|folder|signer|annotation
-    RWTH-PHOENIX-Weather 2014T   PHOENIX-2014-T.train.corpus.csv                   name|video|start|end|speaker|orth|translation
-    CSL-Daily                    video_map.txt with split_1.txt (name|split)       index|name|length|gloss|char|word|postag
-    Isharah, MSLR-2025           train.txt or train.csv                            id|gloss
-    Google's isolated signs      train.csv, columns separated by ','                path,participant_id,sequence_id,sign
-    your own                     train.csv                                         id|video|signer|annotation
+    RWTH-PHOENIX-Weather 2014    train.corpus.csv; SI5: train.SI5.corpus.csv
+                                 id|folder|signer|annotation
+    RWTH-PHOENIX-Weather 2014T   PHOENIX-2014-T.train.corpus.csv
+                                 name|video|start|end|speaker|orth|translation
+    CSL-Daily                    video_map.txt, with the splits in split_1.txt (name|split)
+                                 index|name|length|gloss|char|word|postag
+    Isharah, MSLR-2025           train.txt or train.csv
+                                 id|gloss
+    Google's isolated signs      train.csv, columns separated by ','
+                                 path,participant_id,sequence_id,sign
+    your own corpus              train.csv
+                                 id|video|signer|annotation
 """
 
 import re
@@ -29,34 +35,41 @@ SPLIT_FILES = (
     "{}.txt",
 )
 CSL_TABLE, CSL_SPLITS = "video_map.txt", "split_1.txt"
+_SPELLED = re.compile(r"(?:[A-Z]|SCH|NN)(?:\+(?:[A-Z]|SCH|NN))*")  # letters of the finger alphabet
 
 
 @dataclass(frozen=True)
 class TranscribedSentence:
-    """One sentence of a transcript; `frames` is its length in video frames where that is known."""
+    """One sentence of a transcript.
+
+    frames: its length in video frames, None where unknown. recording: the place of its recording as
+    the annotation file gives it, for example '<id>/1/*.png'; '' where the file does not give it.
+    """
 
     id: str
     signer: str
     glosses: tuple[str, ...]
     frames: int | None = None
-    # Where the table says the video is: '<id>/1/*.png'; '' for the id
-    footage: str = field(default="", compare=False)
+    recording: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
 class TableFormat:
-    """Which column of an annotation file holds what. Without a column for the signer the id tells
-    it."""
+    """The columns of one kind of annotation file.
+
+    header: an example of the header line. signer: None where the id names the signer. recording:
+    columns that may give the place of the recording.
+    """
 
     header: str
     id: str
     annotation: str
     signer: str | None = None
-    footage: tuple[str, ...] = ()
+    recording: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What the header must name."""
+        """The columns that the header must name."""
         return tuple(column for column in (self.id, self.signer, self.annotation) if column)
 
 
@@ -74,11 +87,11 @@ FORMATS = (
 
 
 def read_transcript(path: Path) -> list[TranscribedSentence]:
-    """Sentences of an annotation file in any of the formats above, in file order.
+    """Read the sentences of an annotation file in any of the formats above, in file order.
 
-    An empty annotation is kept as a sentence of no glosses: it is for the caller to say what that
-    means. Raises DataError naming file and line: not UTF-8 text, a column missing, a row too short
-    or long, an id twice.
+    An empty annotation gives a sentence without glosses; the caller decides what to do with it.
+    Raises DataError with file and line when the file is not UTF-8 text, a column is missing, a row
+    has too few or too many fields, or an id repeats.
     """
     lines = _lines(path)
     header = [name.strip() for name in lines[0].split(_separator(lines))]
@@ -94,47 +107,47 @@ def read_transcript(path: Path) -> list[TranscribedSentence]:
             raise DataError(
                 f"{where}: the {'signer' if id else 'id'} is empty; every sentence needs one"
             )
-        footage = next((row[column] for column in table.footage if row.get(column)), "")
+        recording = next((row[column] for column in table.recording if row.get(column)), "")
         sentences.append(
-            TranscribedSentence(id, signer, tuple(annotation.split()), footage=footage)
+            TranscribedSentence(id, signer, tuple(annotation.split()), recording=recording)
         )
     return sentences
 
 
 def _signer_of(id: str) -> str:
-    """Who signs, where only the id tells it: CSL-Daily's S000007_P0003_T00 is P0003, Isharah's
-    02_0001 is 02."""
+    """The signer that an id names: P0003 in CSL-Daily's S000007_P0003_T00, 02 in Isharah's
+    02_0001."""
     csl = re.fullmatch("S[0-9]+_(P[0-9]+)_T[0-9]+", id)
     return csl[1] if csl else id.split("_")[0] if "_" in id else "unknown"
 
 
 def read_frames(path: Path) -> dict[str, int]:
-    """Frames of each sentence, by id, from a `<split>.frames.csv` (`id|frames`).
+    """Read the number of frames of each sentence, by id, from a `<split>.frames.csv` (`id|frames`).
 
-    Raises DataError naming file and line: as `read_transcript`, and for a count that is not a whole
-    number above 0.
+    Raises DataError with file and line, as `read_transcript` does, and for a count that is not a
+    whole number above 0.
     """
     frames = {}
     for where, row in _rows(path, _lines(path), ("id", "frames"), "id|frames"):
         if not re.fullmatch("[1-9][0-9]{0,8}", row["frames"]):
             raise DataError(
-                f"{where}: expected a number of frames above 0, found {row['frames']!r}"
+                f"{where}: expected a whole number of frames above 0, found {row['frames']!r}"
             )
         frames[row["id"]] = int(row["frames"])
     return frames
 
 
 def with_frames(sentences: list[TranscribedSentence], path: Path) -> list[TranscribedSentence]:
-    """The sentences with their lengths from the frames csv `path`; rows of other sentences there
-    are ignored.
+    """Return the sentences with their lengths from the frames file `path` (`id|frames`).
 
-    Raises DataError when a sentence has no row in it.
+    Rows of other sentences are ignored. Raises DataError when the file has no row for a sentence.
     """
     frames = read_frames(path)
     missing = [sentence.id for sentence in sentences if sentence.id not in frames]
     if missing:
         raise DataError(
-            f"{path} has no frames for {len(missing)} of {len(sentences)} sentences, first {missing[0]!r}"
+            f"{path} has no frames for {len(missing)} of {len(sentences)} sentences, "
+            f"first {missing[0]!r}: add their rows id|frames"
         )
     return [replace(sentence, frames=frames[sentence.id]) for sentence in sentences]
 
@@ -142,15 +155,19 @@ def with_frames(sentences: list[TranscribedSentence], path: Path) -> list[Transc
 def read_splits(
     transcripts: Path, frames: Path | None = None
 ) -> dict[str, list[TranscribedSentence]]:
-    """All splits of a corpus, by name.
+    """Read all splits of a corpus, by name.
 
-    transcripts: the train file of any format above, of which the dev and test files beside it
-    become the other splits; or the folder they are in (also the corpus's own folder, with
-    `annotations/manual` in it); or a csv of another name, which is train alone. CSL-Daily's splits
-    come from split_1.txt; a video that is not in it is train, as others have it. frames:
-    `train.frames.csv` with the other splits' beside it, or its folder, or one csv of another name
-    for all splits. Raises DataError naming file and line; also when an annotation is empty.
-    UsageError when it is not clear which file.
+    Args:
+        transcripts: the train file of any format above; dev and test files in the same folder
+            become the other splits. Or the folder of these files, also the corpus's own folder with
+            `annotations/manual` in it. Or a csv with another name, which becomes the train split.
+            CSL-Daily's splits come from split_1.txt; a video that is not in it belongs to train, as
+            in other work on this corpus.
+        frames: `train.frames.csv`, with the files of the other splits in the same folder; or their
+            folder; or one csv with another name for all splits.
+
+    Raises DataError with file and line for a damaged file or an empty annotation, UsageError when
+    several files could be meant.
     """
     tables = _split_files(transcripts, SPLIT_FILES)
     if tables["train"].name == CSL_TABLE:
@@ -162,7 +179,8 @@ def read_splits(
             if not sentence.glosses:
                 table = tables.get(split, tables["train"])
                 raise DataError(
-                    f"{table}: the annotation of {sentence.id!r} is empty; remove its line"
+                    f"{table}: the annotation of {sentence.id!r} is empty; "
+                    "add its glosses or remove its line"
                 )
     if frames is not None:
         lengths = _split_files(frames, ("{}.frames.csv",))
@@ -174,14 +192,18 @@ def read_splits(
 
 
 def normalize_phoenix2014(glosses: Sequence[str]) -> tuple[str, ...]:
-    """The official clean-up of RWTH-PHOENIX-Weather 2014, for train transcripts and for hypotheses,
-    never for references.
+    """Clean glosses as RWTH-PHOENIX-Weather 2014 does for train transcripts and hypotheses.
 
-    Plain glosses that repeat are one, WIE AUSSEHEN and spelled letters (A B → A+B) are joined,
-    variants of one sign take its name, prefixes and suffixes that say how it is signed are dropped,
-    and so are __EMOTION__, __PU__ and __LEFTHAND__; these part what stands on both their sides:
-    REGEN __PU__ REGEN stays two. No glosses give no glosses. Source: the rules of the corpus's
-    evaluation script, in words; train cleaned so equals its official train.stm.
+    References are never cleaned. The rules:
+
+    - A plain gloss that repeats is kept once.
+    - WIE AUSSEHEN and spelled letters are joined: A B → A+B.
+    - Variants of one sign get its name.
+    - Prefixes and suffixes that describe how a sign is made are removed.
+    - __EMOTION__, __PU__ and __LEFTHAND__ are removed last: REGEN __PU__ REGEN stays two glosses.
+
+    No glosses give no glosses. The rules are those of the corpus's evaluation script, written
+    anew. A train split cleaned this way equals the official train.stm.
     """
     cleaned: list[str] = []
     for gloss in glosses:
@@ -206,35 +228,34 @@ def normalize_phoenix2014(glosses: Sequence[str]) -> tuple[str, ...]:
 
 
 def clean_train(splits: dict[str, list[TranscribedSentence]], annotations: Path) -> None:
-    """Apply the clean-up to the train sentences of `splits` in place; dev and test are references
-    and stay as they are.
+    """Clean the train sentences of `splits` in place with `normalize_phoenix2014`.
 
-    annotations: where they come from, for the message. Raises DataError when it leaves nothing of a
-    sentence.
+    Dev and test are references and stay unchanged. annotations: the path for the error message.
+    Raises DataError when no gloss of a sentence remains.
     """
     for index, sentence in enumerate(splits["train"]):
         glosses = normalize_phoenix2014(sentence.glosses)
         if not glosses:
             raise DataError(
-                f"{annotations}: the clean-up leaves nothing of {sentence.id!r} in train; remove its line"
+                f"{annotations}: after the clean-up, {sentence.id!r} in train has no glosses; "
+                "remove its line"
             )
         splits["train"][index] = replace(sentence, glosses=glosses)
 
 
 def _repeats(gloss: str, before: str | None) -> bool:
-    """Whether a cleaned gloss is the one before it again; compounds such as A+B and IN-KOMMEND may
+    """Whether a cleaned gloss repeats the one before it. Compounds such as A+B and IN-KOMMEND may
     be signed twice."""
     return gloss == before and re.fullmatch("[A-Z]+", gloss) is not None
-
-
-_SPELLED = re.compile(r"(?:[A-Z]|SCH|NN)(?:\+(?:[A-Z]|SCH|NN))*")  # letters of the finger alphabet
 
 
 def keep_fraction(
     sentences: list[TranscribedSentence], fraction: float, seed: int
 ) -> list[TranscribedSentence]:
-    """A random `fraction` of the sentences (at least one), keyed by seed and id: a smaller one is
-    part of a larger one."""
+    """A random `fraction` (0 to 1) of the sentences, at least one, in their order.
+
+    The choice depends on seed and id only: a smaller fraction is a subset of a larger one.
+    """
     count = max(1, round(fraction * len(sentences)))
     kept = {
         sentence.id
@@ -244,8 +265,8 @@ def keep_fraction(
 
 
 def _split_files(path: Path, patterns: Sequence[str]) -> dict[str, Path]:
-    """Which file is which split, where `path` is a train file of one of the `patterns`, its folder,
-    or of another name."""
+    """The file of each split. `path` is a train file with a name of `patterns`, its folder, or a
+    file with another name."""
     if path.is_dir():
         folder = path / "annotations" / "manual"
         folder = folder if folder.is_dir() else path
@@ -256,7 +277,7 @@ def _split_files(path: Path, patterns: Sequence[str]) -> dict[str, Path]:
                 f"{folder} has no annotations in it: expected one of {', '.join(names)}"
             )
         if len(found) > 1:
-            raise UsageError(f"{folder} has {' and '.join(found)}: give the one that is meant")
+            raise UsageError(f"{folder} has {' and '.join(found)}: give the path of one of them")
         path = folder / found[0]
     for pattern in patterns:
         if path.name == pattern.format("train"):
@@ -267,21 +288,22 @@ def _split_files(path: Path, patterns: Sequence[str]) -> dict[str, Path]:
         if path.name in {pattern.format(split) for split in SPLITS}:
             train = pattern.format("train")
             raise UsageError(
-                f"{path}: give {train}, the other splits beside it are found by themselves"
+                f"{path}: give {train} instead; the other splits are found in its folder"
             )
     return {"train": path}
 
 
 def _csl_splits(table: Path) -> dict[str, list[TranscribedSentence]]:
     """CSL-Daily's sentences by split."""
-    assignment, splits = table.with_name(CSL_SPLITS), {}
-    split_of = {}
+    assignment = table.with_name(CSL_SPLITS)
+    split_of: dict[str, str] = {}
     for where, row in _rows(assignment, _lines(assignment), ("name", "split"), "name|split"):
         if row["split"] not in SPLITS:
             raise DataError(
                 f"{where}: expected one of {', '.join(SPLITS)} as the split, found {row['split']!r}"
             )
         split_of[row["name"]] = row["split"]
+    splits: dict[str, list[TranscribedSentence]] = {}
     for sentence in read_transcript(table):
         splits.setdefault(split_of.get(sentence.id, "train"), []).append(sentence)
     return {split: splits[split] for split in SPLITS if split in splits}
@@ -291,20 +313,22 @@ def _lines(path: Path) -> list[str]:
     """Lines of a UTF-8 text file."""
     if path.suffix in (".pkl", ".pickle"):
         raise DataError(
-            f"{path} is a pickle, which can run any program when it is opened, so it is not; "
-            f"write what it holds as a table {FORMATS[0].header}"
+            f"{path} is a pickle and is not opened, because a pickle can run any program; "
+            f"save its content as a table {FORMATS[0].header}"
         )
     try:
         return path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
-        raise DataError(f"{path} is missing") from None
+        raise DataError(
+            f"{path} is missing: expected a text file with one sentence per line; check the path"
+        ) from None
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise DataError(
             f"{path} line {line}: not UTF-8 text; convert it, for example with iconv -t UTF-8"
         ) from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+        raise DataError(f"{path} cannot be read: {error.strerror}; check the path") from None
 
 
 def _separator(lines: list[str]) -> str:
@@ -314,23 +338,29 @@ def _separator(lines: list[str]) -> str:
 def _rows(
     path: Path, lines: list[str], columns: Sequence[str], example: str
 ) -> list[tuple[str, dict[str, str]]]:
-    """Rows under a header that must name `columns`, each with 'FILE line N' for messages; the first
-    column is unique."""
+    """The rows of a table, each with its place 'FILE line N' for messages.
+
+    The header must name `columns`; the first of these must be unique. example: a header for the
+    message.
+    """
     separator = _separator(lines)
     header = [name.strip() for name in lines[0].split(separator)]
     absent = [column for column in columns if column not in header]
     if absent:
         raise DataError(
-            f"{path} line 1: expected a header like '{example}', found {lines[0]!r} (no {absent[0]!r} in it)"
+            f"{path} line 1: expected a header like '{example}', found {lines[0]!r} "
+            f"(no {absent[0]!r} in it)"
         )
-    rows, first_line = [], {}
+    rows: list[tuple[str, dict[str, str]]] = []
+    first_line: dict[str, int] = {}
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
-            continue  # the end of the file, or a blank line
+            continue  # a blank line, or the end of the file
         where, fields = f"{path} line {number}", [field.strip() for field in line.split(separator)]
         if len(fields) != len(header):
             raise DataError(
-                f"{where}: expected {len(header)} fields '{separator.join(header)}', found {len(fields)}: {line!r}"
+                f"{where}: expected {len(header)} fields '{separator.join(header)}', "
+                f"found {len(fields)}: {line!r}"
             )
         row = dict(zip(header, fields, strict=True))
         id = row[columns[0]]
@@ -341,5 +371,5 @@ def _rows(
         first_line[id] = number
         rows.append((where, row))
     if not rows:
-        raise DataError(f"{path} has a header but no sentences under it")
+        raise DataError(f"{path} has a header but no sentences under it: add one row per sentence")
     return rows

@@ -1,4 +1,4 @@
-"""The ablation's own arithmetic, and the whole of it on a corpus that trains in seconds."""
+"""The ablation's arithmetic, and a complete table of a corpus that trains in seconds."""
 
 import contextlib
 import json
@@ -61,9 +61,9 @@ def test_the_table_by_hand():
 
 
 @pytest.mark.parametrize(
-    "path", [ROOT / "configs" / "sweep.yaml", ablation.VARIANTS], ids=lambda path: path.name
+    "path", sorted((ROOT / "benchmarks" / "variants").glob("*.yaml")), ids=lambda path: path.name
 )
-def test_every_row_of_a_shipped_file_is_a_configuration_of_its_own(path):
+def test_every_row_of_a_shipped_file_is_a_different_configuration(path):
     rows = {
         name: (Config().updated(overrides), patch)
         for name, (overrides, patch) in ablation.read_variants(path).items()
@@ -74,10 +74,10 @@ def test_every_row_of_a_shipped_file_is_a_configuration_of_its_own(path):
     )
 
 
-def test_the_sweep_holds_the_asked_for_variations():
+def test_the_sweep_has_these_variants():
     rows = {
         name: Config().updated(o)
-        for name, (o, _) in ablation.read_variants(ROOT / "configs/sweep.yaml").items()
+        for name, (o, _) in ablation.read_variants(ROOT / "benchmarks/variants/sweep.yaml").items()
     }
     found = {
         name: (c.model.dropout, c.training.learning_rate, c.training.batch_size)
@@ -93,7 +93,7 @@ def test_the_sweep_holds_the_asked_for_variations():
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("rows: {a: {}}", "expected the keys 'base' and 'rows'"),
         ("base: {}\nrows: {a: {model: {dropuot: 0.2}}}", "did you mean 'dropout'"),
@@ -101,9 +101,9 @@ def test_the_sweep_holds_the_asked_for_variations():
         ("base: {", "cannot be read"),
     ],
 )
-def test_a_bad_variants_file_is_refused_in_one_line(tmp_path, content, said):
+def test_a_bad_variants_file_is_refused_in_one_line(tmp_path, content, message):
     (tmp_path / "rows.yaml").write_text(content)
-    with pytest.raises(UsageError, match=said) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         ablation.read_variants(tmp_path / "rows.yaml")
     assert "rows.yaml" in str(caught.value) and "\n" not in str(caught.value)
 
@@ -117,13 +117,13 @@ def test_clip_centred_by_hand():
     landmarks[0, :3, 501] = torch.tensor([0.8, 0.2, 0.3])
     detected[0, 1, 2] = False
     body = ablation.clip_centred(landmarks, detected, torch.tensor([3]), 2.0)
-    # in image heights the shoulders' middle is (1.0, 0.5); a third of an image height is one unit
+    # in image heights the middle of the shoulders is (1.0, 0.5); the unit is 0.3 image heights
     assert body[0, 0, 501].tolist() == pytest.approx([0.6 / 0.3, -0.3 / 0.3, 0.6 / 0.3])
     assert body[0, 1, 501].tolist() == [0.0, 0.0, 0.0], "lost parts stay zero"
     assert torch.equal(body[0, 3], body[0, 2]), "frames behind the end hold the last one"
 
 
-def test_a_patch_reaches_what_a_training_reads(tiny_corpus):
+def test_a_patch_changes_the_features_of_a_training(tiny_corpus):
     split = Corpus(tiny_corpus).split("train")
 
     def features() -> torch.Tensor:
@@ -138,9 +138,7 @@ def test_a_patch_reaches_what_a_training_reads(tiny_corpus):
     assert torch.equal(features(), usual)
 
 
-def test_a_table_is_made_interrupted_and_gone_on_with(
-    tmp_path, tiny_corpus, make_corpus, make_settings, capsys
-):
+def test_an_interrupted_table_continues(tmp_path, tiny_corpus, make_corpus, make_settings, capsys):
     settings = make_settings(tmp_path / "unused", epochs=2)
     for key in ("data_dir", "output_dir", "decoder"):
         settings["training"].pop(key)
@@ -170,27 +168,27 @@ def test_a_table_is_made_interrupted_and_gone_on_with(
     assert ablation.main(command) == 0
     runs = [json.loads(line) for line in (tmp_path / "out" / "runs.jsonl").read_text().splitlines()]
     assert [run["variant"] for run in runs] == ["wider", "small", "plain"], (
-        "what was there is not run again"
+        "finished runs are not repeated"
     )
     assert runs[0]["parameters"] > runs[1]["parameters"] == runs[2]["parameters"]
     assert runs[1]["columns"].keys() == {"tiny", "others test"}
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     table = (tmp_path / "out" / "table.md").read_text()
     assert (
         table.count("\n| ") == 4
         and "| wider |" in table
-        and said.splitlines()[-1].startswith("best_variant_wer: ")
+        and printed.splitlines()[-1].startswith("best_variant_wer: ")
     )
     assert (tmp_path / "out" / "table.png").stat().st_size > 5000
 
 
-def test_a_torn_line_and_another_corpus_are_noticed_before_anything_is_trained(
+def test_a_broken_line_and_another_corpus_are_noticed_before_training(
     tmp_path, tiny_corpus, monkeypatch
 ):
     def trained(*_):
         raise InterruptedError
 
-    monkeypatch.setattr(ablation, "train_and_judge", trained)
+    monkeypatch.setattr(ablation, "train_and_evaluate", trained)
     (tmp_path / "out").mkdir()
     command = [
         "--data_dir",
@@ -204,7 +202,9 @@ def test_a_torn_line_and_another_corpus_are_noticed_before_anything_is_trained(
         ablation.main([*command, "--also", f"{tmp_path / 'nowhere'}:dev"])
     log = tmp_path / "out" / "runs.jsonl"
     log.write_text('{"variant": "a"}\n{"varia')
-    with pytest.raises(DataError, match=r"runs\.jsonl line 2 is not a run's: remove the line"):
+    with pytest.raises(
+        DataError, match=r"runs\.jsonl line 2 is not a complete run: remove the line"
+    ):
         ablation.main(command)
     overrides, _ = ablation.read_variants(ablation.VARIANTS)["default recipe"]
     same = {

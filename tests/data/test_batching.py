@@ -9,7 +9,7 @@ from data.corpus import Corpus
 
 
 def phoenix_like(count: int = 5671) -> np.ndarray:
-    """Lengths spread like PHOENIX-2014's: about 140 frames, 16 to 300."""
+    """Lengths distributed like those of PHOENIX-2014: 16 to 300 frames, about 140 on average."""
     lengths = np.random.default_rng(0).lognormal(math.log(135), 0.35, size=count)
     return np.clip(lengths.round(), 16, 300).astype(np.int64)
 
@@ -45,14 +45,14 @@ def test_the_short_batch_is_not_always_the_same_sentences():
     assert len(shortest) >= 3
 
 
-def test_batches_of_one_length_class_do_not_come_in_order_of_length():
+def test_batches_do_not_come_in_order_of_length():
     plan = plan_epoch(phoenix_like(), 8, seed=0, epoch=1)
     means = np.array([phoenix_like()[batch].mean() for batch in plan])
     rises = (np.diff(means) > 0).mean()
     assert 0.4 < rises < 0.6
 
 
-def test_little_is_padded_on_lengths_like_those_of_phoenix():
+def test_lengths_like_those_of_phoenix_need_little_padding():
     lengths = phoenix_like()
     plan = plan_epoch(lengths, 8, seed=0, epoch=1)
     unsorted = np.array_split(np.random.default_rng(1).permutation(len(lengths)), len(plan))
@@ -64,32 +64,32 @@ def test_little_is_padded_on_lengths_like_those_of_phoenix():
 
 
 @pytest.mark.parametrize("frames", [100, 1200, 4800, 19200])
-def test_each_sentence_comes_once_and_no_batch_is_over_the_budget(frames):
+def test_each_sentence_comes_once_and_no_batch_exceeds_the_budget(frames):
     lengths = phoenix_like()
     for epoch in range(3):
         plan = plan_by_frames(lengths, frames, seed=3, epoch=epoch)
         assert sorted(index for batch in plan for index in batch) == list(range(len(lengths)))
         padded = np.array([len(batch) * lengths[batch].max() for batch in plan])
-        alone = np.array([len(batch) == 1 for batch in plan])
-        assert (padded[~alone] <= frames).all(), "only a sentence that is itself longer is over it"
+        single = np.array([len(batch) == 1 for batch in plan])
+        assert (padded[~single] <= frames).all(), "only a single longer sentence exceeds the budget"
         assert padding_waste(plan, lengths) < 0.05
 
 
-def test_no_batch_is_a_small_rest():
+def test_no_batch_is_small():
     for epoch in range(3):
         plan = plan_by_frames(phoenix_like(), 4800, seed=0, epoch=epoch)
         padded = [len(batch) * phoenix_like()[batch].max() for batch in plan]
         assert min(padded) > 0.6 * 4800
 
 
-def test_batches_of_a_budget_by_hand():
-    """30 frames: 10 + 10 + 10 fit, 20 + 20 do not, 40 is alone whatever the budget."""
+def test_batches_with_a_budget_worked_out_by_hand():
+    """Budget 30: three sentences of 10 fit, two of 20 do not, and one of 40 is alone."""
     plan = plan_by_frames(np.array([20, 10, 40, 10, 20, 10]), 30, seed=0, epoch=1)
     assert sorted(sorted(batch.tolist()) for batch in plan) == [[0], [1, 3, 5], [2], [4]]
 
 
-def test_a_budget_is_shared_out_evenly():
-    """Seven sentences of 10 under a budget of 60 are 4 and 3, not 6 and 1."""
+def test_batches_of_a_pool_have_similar_sizes():
+    """With a budget of 60, seven sentences of 10 frames form batches of 4 and 3, not 6 and 1."""
     sizes = [
         sorted(map(len, plan_by_frames(np.full(count, 10), 60, seed=0, epoch=1)))
         for count in (6, 7, 8, 12, 13)
@@ -97,11 +97,11 @@ def test_a_budget_is_shared_out_evenly():
     assert sizes == [[6], [3, 4], [4, 4], [6, 6], [3, 5, 5]]
 
 
-def test_the_company_of_a_sentence_changes_as_much_as_in_batches_of_as_many():
+def test_sentences_meet_new_sentences_in_the_next_epoch():
     lengths = phoenix_like()
 
-    def again(plans) -> float:
-        """Share of the pairs of one epoch that meet again in the next."""
+    def repeated_pairs(plans) -> float:
+        """Share of the pairs in a batch of one epoch that are in one batch of the next, too."""
         pairs = [
             {
                 (a, b)
@@ -113,8 +113,10 @@ def test_the_company_of_a_sentence_changes_as_much_as_in_batches_of_as_many():
         ]
         return len(pairs[0] & pairs[1]) / len(pairs[0])
 
-    by_frames = again([plan_by_frames(lengths, 2400, seed=0, epoch=epoch) for epoch in (1, 2)])
-    by_count = again([plan_epoch(lengths, 16, seed=0, epoch=epoch) for epoch in (1, 2)])
+    by_frames = repeated_pairs(
+        [plan_by_frames(lengths, 2400, seed=0, epoch=epoch) for epoch in (1, 2)]
+    )
+    by_count = repeated_pairs([plan_epoch(lengths, 16, seed=0, epoch=epoch) for epoch in (1, 2)])
     assert by_frames < 1.2 * by_count < 0.15
     same, again_the_same = (
         as_lists(plan_by_frames(lengths, 2400, seed=0, epoch=1)) for _ in range(2)
@@ -122,18 +124,18 @@ def test_the_company_of_a_sentence_changes_as_much_as_in_batches_of_as_many():
     assert same == again_the_same != as_lists(plan_by_frames(lengths, 2400, seed=1, epoch=1))
 
 
-def test_padding_waste_by_hand():
+def test_padding_waste_worked_out_by_hand():
     lengths = np.array([4, 10, 5, 5])
-    # 10 + 10 and 5 + 5 frames computed, of which 4 + 10 + 5 + 5 belong to sentences
+    # The batches compute 10 + 10 and 5 + 5 frames; 4 + 10 + 5 + 5 of them belong to sentences.
     assert padding_waste([np.array([0, 1]), np.array([2, 3])], lengths) == pytest.approx(6 / 30)
 
 
-def test_evaluation_goes_by_length_and_misses_nobody():
+def test_evaluation_takes_every_sentence_the_shortest_first():
     plan = plan_evaluation(np.array([30, 10, 20, 10, 40]), 2)
     assert as_lists(plan) == [[1, 3], [2, 0], [4]]
 
 
-def test_a_batch_holds_the_stored_rows_and_zeros_behind_them(tiny_corpus):
+def test_a_batch_has_the_stored_frames_and_zeros_after_them(tiny_corpus):
     split = Corpus(tiny_corpus).split("train")
     indices = np.array([5, 0, 7])
     batch = load_batch(split, indices)

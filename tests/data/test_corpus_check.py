@@ -1,5 +1,4 @@
-"""`check`: every kind of damage is found and named, a whole corpus passes, and the table tells the
-truth."""
+"""Checking a corpus: every kind of damage is found and named, and the table is correct."""
 
 import json
 
@@ -7,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.corpus import sha256_of
-from data.corpus_check import SHOWN, check_corpus
+from data.corpus_check import MAX_LINES, check_corpus
 from data.corpus_writer import CorpusWriter
 
 SPLITS = {
@@ -42,7 +41,7 @@ def warnings(path) -> list[str]:
 
 
 def rehash(path) -> None:
-    """Make corpus.json believe the files as they are now, so that what is in them is what is found."""
+    """Write the hashes of the files as they are now into corpus.json."""
     facts = json.loads((path / "corpus.json").read_text())
     for split in facts["splits"].values():
         split["sha256"] = {file: sha256_of(path / file) for file in split["sha256"]}
@@ -57,14 +56,14 @@ def change(path, array: str, place, value, hashes: bool = True) -> None:
         rehash(path)
 
 
-def test_a_whole_corpus_is_ok(tmp_path):
+def test_an_undamaged_corpus_is_ok(tmp_path):
     report = check_corpus(write(tmp_path / "tiny"))
     assert report.problem_count == 0
     assert report.warnings == {}
     assert list(report.lines())[-1] == "ok"
 
 
-def test_the_table_tells_what_is_there(tmp_path):
+def test_the_table_has_the_numbers_of_each_split(tmp_path):
     path = write(tmp_path / "tiny", SPLITS | {"test": [("t1", "cleo", "HELLO NEW NEW OTHER", 30)]})
     values = np.load(path / "train.detected.npy")
     values[:5, 3] = False
@@ -90,23 +89,22 @@ def test_the_table_tells_what_is_there(tmp_path):
     assert " ".join(lines[4].split()).startswith("test 1 30 0.00 30 30.0 30 1 3 4 3 100.0 %")
     assert lines[-1] == "ok"
     assert warnings(path) == [
-        "split 'test' has 2 glosses (3 of 4 tokens) that train never shows, each an error in WER: NEW, OTHER"
+        "split 'test' has 2 glosses (3 of 4 tokens) that are not in train; "
+        "each token is an error in WER: NEW, OTHER"
     ]
 
 
 def test_a_changed_file_is_found_by_its_hash(tmp_path):
     path = write(tmp_path / "tiny")
     change(path, "dev.landmarks", (0, 40, 0), 0.123, hashes=False)
-    assert problems(path) == [
-        "dev.landmarks.npy is not the file that was written: its SHA-256 differs from corpus.json's"
-    ]
+    assert problems(path) == ["dev.landmarks.npy was changed: its SHA-256 differs from corpus.json"]
     assert list(check_corpus(path).lines())[-1] == "broken: 1 problem"
     text = (path / "train.csv").read_text()
     (path / "train.csv").write_text(text.replace("HELLO", "HALLO"))
-    assert any("train.csv is not the file that was written" in line for line in problems(path))
+    assert any("train.csv was changed" in line for line in problems(path))
 
 
-def test_hashes_that_are_not_there_are_a_problem(tmp_path):
+def test_missing_hashes_are_a_problem(tmp_path):
     path = write(tmp_path / "tiny")
     facts = json.loads((path / "corpus.json").read_text())
     facts["splits"]["train"]["sha256"] = None
@@ -125,7 +123,7 @@ def test_a_truncated_file_is_one_problem(tmp_path, file):
     assert "truncated" in line
 
 
-def test_what_cannot_be_opened_is_one_problem(tmp_path):
+def test_a_folder_that_cannot_be_opened_is_one_problem(tmp_path):
     (line,) = problems(tmp_path / "nowhere")
     assert "nowhere does not exist" in line
     assert list(check_corpus(tmp_path / "nowhere").lines())[-1] == "broken: 1 problem"
@@ -142,7 +140,8 @@ def test_coordinates_far_outside_the_image(tmp_path):
     path = write(tmp_path / "tiny")
     change(path, "train.landmarks", (slice(2, 5), 7, 1), 4.5)
     assert problems(path) == [
-        "train sentence 's1' has x or y far outside the image (4.5, expected -3 to 4) in 3 frames from 2 on"
+        "train sentence 's1' has x or y far outside the image (4.5, expected -3 to 4) "
+        "in 3 frames from 2 on"
     ]
     change(path, "train.landmarks", (slice(2, 5), 7, 1), 3.9)
     assert problems(path) == []
@@ -150,7 +149,7 @@ def test_coordinates_far_outside_the_image(tmp_path):
     assert "(-3.1" in problems(path)[0]
 
 
-def test_depth_may_be_large(tmp_path):
+def test_a_large_depth_is_not_a_problem(tmp_path):
     path = write(tmp_path / "tiny")
     change(path, "train.landmarks", (2, 7, 2), -6.0)
     assert problems(path) == []
@@ -172,7 +171,7 @@ def test_a_face_of_zeros_that_was_detected(tmp_path):
     ]
 
 
-def test_negative_zeros_are_zeros(tmp_path):
+def test_negative_zeros_count_as_zeros(tmp_path):
     path = write(tmp_path / "tiny")
     change(path, "dev.landmarks", (0, slice(33, 501)), -0.0)
     change(path, "dev.detected", (0, 1), False)
@@ -198,14 +197,15 @@ def test_an_empty_annotation(tmp_path):
     ],
 )
 def test_sentences_that_ctc_cannot_align(tmp_path, annotation, frames, possible):
-    """9 frames give ceil(9 / 4) = 3 steps; A A needs 3, with the blank between."""
+    """9 frames give ceil(9 / 4) = 3 steps; A A needs 3 steps, one of them for the blank."""
     path = write(tmp_path / "tiny", {"train": [("s1", "anna", annotation, frames)]})
     if possible:
         assert problems(path) == []
     else:
         count = len(annotation.split())
         assert problems(path) == [
-            f"train sentence 's1' cannot be aligned: 8 frames give 2 steps, its {count} glosses need 3"
+            "train sentence 's1' cannot be aligned: 8 frames give 2 steps, "
+            f"its {count} glosses need 3"
         ]
 
 
@@ -259,16 +259,16 @@ def test_splits_that_are_empty_or_missing(tmp_path):
     assert any(line.startswith("dev") for line in check_corpus(tmp_path / "tiny").lines())
 
 
-def test_many_problems_of_a_kind_are_counted_not_all_listed(tmp_path):
-    rows = [(f"s{number}", "anna", "A B C", 4) for number in range(SHOWN + 7)]
+def test_many_problems_of_one_kind_are_counted_and_not_all_listed(tmp_path):
+    rows = [(f"s{number}", "anna", "A B C", 4) for number in range(MAX_LINES + 7)]
     report = check_corpus(write(tmp_path / "tiny", {"train": rows}))
     lines = [line for line in report.lines() if line.startswith("problem")]
-    assert len(lines) == SHOWN + 1
+    assert len(lines) == MAX_LINES + 1
     assert lines[-1] == "problem: ... and 7 more of this kind (alignment)"
-    assert list(report.lines())[-1] == f"broken: {SHOWN + 7} problems"
+    assert list(report.lines())[-1] == f"broken: {MAX_LINES + 7} problems"
 
 
-def test_lengths_and_room_for_ctc_are_told(make_corpus, tmp_path):
+def test_the_notes_tell_lengths_and_spare_ctc_steps(make_corpus, tmp_path):
     splits = {
         "train": [
             ("SUN RAIN WIND", 20),
@@ -278,6 +278,7 @@ def test_lengths_and_room_for_ctc_are_told(make_corpus, tmp_path):
     }
     notes = list(check_corpus(make_corpus(tmp_path / "lengths", splits)).notes())
     assert notes == [
-        "train: shortest 'train-00' (20), longest 'train-02' (61); CTC is tightest in 'train-01': 6 steps, 5 needed",
+        "train: shortest 'train-00' (20), longest 'train-02' (61); "
+        "fewest spare CTC steps in 'train-01': 6 steps, 5 needed",
         "train sentences by frames: 20-29: 2, 60-69: 1",
     ]

@@ -1,11 +1,7 @@
-from itertools import pairwise
-
 import numpy as np
-import pytest
 import torch
 
 from data.corpus import Sentence, Split
-from data.ctc_lengths import ctc_steps, min_frames
 from data.ctc_targets import pad_targets, prepare_split
 from data.vocabulary import Vocabulary
 
@@ -22,21 +18,7 @@ def split_of(*rows: tuple[int, str], name: str = "train") -> Split:
     return Split(name, sentences, np.zeros((total, 543, 3), np.float16), np.ones((total, 4), bool))
 
 
-@pytest.mark.parametrize(("frames", "steps"), [(1, 1), (4, 1), (5, 2), (8, 2), (9, 3), (140, 35)])
-def test_ctc_steps(frames, steps):
-    assert ctc_steps(frames) == steps
-
-
-@pytest.mark.parametrize("glosses", ["A", "A B", "A A", "A A A", "A B B C", ""])
-def test_min_frames_is_the_fewest_that_can_be_aligned(glosses):
-    glosses = tuple(glosses.split())
-    needed = len(glosses) + sum(left == right for left, right in pairwise(glosses))
-    fewest = min_frames(glosses)
-    assert ctc_steps(fewest) >= needed
-    assert fewest == 1 or ctc_steps(fewest - 1) < needed
-
-
-def test_sentences_without_a_ctc_loss_are_told_apart():
+def test_sentences_without_a_ctc_loss_have_no_target():
     # 5 frames give 2 steps: A B fits, A A needs a blank between; 9 frames give 3
     prepared = prepare_split(
         split_of((5, "A B"), (5, "A A"), (9, "A A"), (40, "A X"), (4, "A B"), (4, "X Y")),
@@ -56,7 +38,7 @@ def test_warnings_name_the_unknown_glosses():
     assert prepare_split(split_of((40, "A")), VOCABULARY).warnings() == []
 
 
-def test_targets_are_padded_int64():
+def test_targets_are_padded_with_zeros_to_int64_tensors():
     targets, lengths = pad_targets([[3, 1], [2], [1, 1, 2]], torch.device("cpu"))
     assert targets.tolist() == [[3, 1, 0], [2, 0, 0], [1, 1, 2]]
     assert lengths.tolist() == [2, 1, 3]

@@ -9,57 +9,62 @@ from data.corpus import Corpus, Split
 from data.ctc_lengths import min_frames
 from data.ctc_targets import prepare_split
 from data.device_cache import CachedSplit, cached_bytes
-from data.landmarks import WHOLE, Layout, subset
+from data.landmarks import ALL_LANDMARKS, LandmarkSelection, subset
 from data.pipeline import FeaturePipeline
 from data.sentence_mixing import MixedSplit, mix_sentences
 from data.vocabulary import Vocabulary
 from errors import DataError
 
 CPU = torch.device("cpu")
-SOME = Layout(subset("arms"))
+ARMS = LandmarkSelection(subset("arms"))
 
 
 @pytest.fixture
 def split(tiny_corpus, monkeypatch) -> Split:
-    monkeypatch.setattr(data.device_cache, "_PIECE", 100)  # several pieces, the last of them short
+    monkeypatch.setattr(
+        data.device_cache, "UPLOAD_FRAMES", 100
+    )  # several uploads, the last one short
     return Corpus(tiny_corpus).split("train")
 
 
-def assert_same_batches(split: Split, resident: CachedSplit, layout: Layout, plan):
+def assert_same_batches(split: Split, resident: CachedSplit, selection: LandmarkSelection, plan):
     for indices in plan:
-        expected, found = load_batch(split, indices, layout), resident.batch(split, indices).to(CPU)
+        expected, found = (
+            load_batch(split, indices, selection),
+            resident.batch(split, indices).to(CPU),
+        )
         for name in ("landmarks", "detected", "lengths"):
-            ours, theirs = getattr(found, name), getattr(expected, name)
-            assert ours.dtype == theirs.dtype and torch.equal(ours, theirs), name
+            value, expected_value = getattr(found, name), getattr(expected, name)
+            assert value.dtype == expected_value.dtype and torch.equal(value, expected_value), name
         assert found.indices is indices
 
 
-@pytest.mark.parametrize("layout", [WHOLE, SOME], ids=["whole", "some"])
-def test_gathered_batches_are_those_that_are_read(split, layout):
-    resident = CachedSplit(split, CPU, layout)
+@pytest.mark.parametrize("selection", [ALL_LANDMARKS, ARMS], ids=["all landmarks", "arms"])
+def test_batches_from_the_cache_equal_batches_from_disk(split, selection):
+    resident = CachedSplit(split, CPU, selection)
     assert_same_batches(
         split,
         resident,
-        layout,
+        selection,
         [np.array([5, 0, 7]), np.array([11]), np.arange(12), np.array([3, 3])],
     )
-    assert resident.landmarks.nbytes + resident.detected.nbytes == cached_bytes([split], layout)
+    assert resident.landmarks.nbytes + resident.detected.nbytes == cached_bytes([split], selection)
 
 
-@pytest.mark.parametrize("layout", [WHOLE, SOME], ids=["whole", "some"])
-def test_joined_sentences_are_gathered_from_the_same_landmarks(
-    split, layout, make_corpus, tmp_path
+@pytest.mark.parametrize("selection", [ALL_LANDMARKS, ARMS], ids=["all landmarks", "arms"])
+def test_joined_sentences_are_gathered_from_the_cache_of_single_ones(
+    split, selection, make_corpus, tmp_path
 ):
     annotations = [*["SUN", "RAIN"] * 4, "SUN RAIN WIND HOUSE SUN"]
     split = Corpus(make_corpus(tmp_path / "short", {"train": annotations})).split("train")
     mixed = mix_sentences(split, np.arange(9), 1.0, 0, 1, min_frames)
     assert (mixed.partners >= 0).sum() > 3
-    resident = CachedSplit(split, CPU, layout)
+    resident = CachedSplit(split, CPU, selection)
     assert resident.holds(mixed) and not resident.holds(split.subset([0, 1]))
-    assert_same_batches(mixed, resident, layout, [np.arange(9), np.array([2, 8]), np.array([8])])
+    assert_same_batches(mixed, resident, selection, [np.arange(9), np.array([2, 8]), np.array([8])])
 
 
-def test_training_sees_the_same_from_a_resident_split(split):
+def test_training_batches_from_the_cache_equal_those_from_disk(split):
     prepared = prepare_split(
         split, Vocabulary.from_sentences(sentence.glosses for sentence in split.sentences)
     )
@@ -77,24 +82,24 @@ def test_training_sees_the_same_from_a_resident_split(split):
             assert found.frames == expected.frames
 
 
-def test_nan_is_found_once_and_named_when_its_sentence_is_asked_for(split):
+def test_nan_raises_an_error_when_its_sentence_is_loaded(split):
     landmarks = np.array(split.landmarks)
     landmarks[split.offsets[4] + 2, 400, 1] = np.nan
     landmarks[split.offsets[12] - 1, 11, 0] = np.inf
     broken = Split("train", split.sentences, landmarks, split.detected)
     resident = CachedSplit(broken, CPU)
-    assert_same_batches(broken, resident, WHOLE, [np.array([0, 1, 2, 3, 5, 10])])
+    assert_same_batches(broken, resident, ALL_LANDMARKS, [np.array([0, 1, 2, 3, 5, 10])])
     for index in (4, 11):
         with pytest.raises(DataError) as expected:
             load_batch(broken, np.array([0, index]))
-        with pytest.raises(DataError) as said:
+        with pytest.raises(DataError) as raised:
             resident.batch(broken, np.array([0, index]))
-        assert f"train-{index:02d}: landmarks hold NaN" in str(said.value) and str(
-            said.value
+        assert f"train-{index:02d}: landmarks hold NaN" in str(raised.value) and str(
+            raised.value
         ) == str(expected.value)
 
 
-def test_nan_in_a_sentence_that_follows_another_is_found_too(split, make_corpus, tmp_path):
+def test_nan_in_the_partner_of_a_joined_sentence_raises_an_error(split, make_corpus, tmp_path):
     annotations = [*["SUN", "RAIN"] * 4, "SUN RAIN WIND HOUSE SUN"]
     split = Corpus(make_corpus(tmp_path / "short", {"train": annotations})).split("train")
     mixed = mix_sentences(split, np.arange(9), 1.0, 0, 1, min_frames)
@@ -102,13 +107,13 @@ def test_nan_in_a_sentence_that_follows_another_is_found_too(split, make_corpus,
     landmarks = np.array(split.landmarks)
     landmarks[split.offsets[mixed.partners[first]] + 3, 11, 2] = np.nan
     broken = Split("train", split.sentences, landmarks, split.detected)
-    broken = MixedSplit(broken, mixed.partners, mixed.gaps)
-    resident = CachedSplit(broken, CPU, SOME)
+    broken = MixedSplit(broken, mixed.partners, mixed.transition_lengths)
+    resident = CachedSplit(broken, CPU, ARMS)
     with pytest.raises(DataError, match=f"train-{first:02d}: landmarks hold NaN"):
         resident.batch(broken, np.array([first]))
 
 
-def test_a_sentence_without_frames_is_an_error_here_too(split):
+def test_a_sentence_without_frames_raises_an_error(split):
     sentences = [*split.sentences[:2], split.sentences[2].__class__("empty", "anna", 0, ("SUN",))]
     frames = sum(sentence.frames for sentence in sentences)
     short = Split("train", sentences, split.landmarks[:frames], split.detected[:frames])
@@ -116,33 +121,34 @@ def test_a_sentence_without_frames_is_an_error_here_too(split):
         CachedSplit(short, CPU).batch(short, np.array([0, 2]))
 
 
-def test_where_landmarks_stay_is_said(split, monkeypatch):
-    assert "landmarks mapped" in FeaturePipeline(0.8, CPU).keep_resident([split])
+def test_keep_resident_tells_where_the_landmarks_are(split, monkeypatch):
+    assert "landmarks memory-mapped" in FeaturePipeline(0.8, CPU).keep_resident([split])
     made = []
     monkeypatch.setattr(
-        "data.pipeline.CachedSplit", lambda split, device, layout: made.append((split, layout))
+        "data.pipeline.CachedSplit",
+        lambda split, device, selection: made.append((split, selection)),
     )
-    needed = cached_bytes([split], SOME)
-    for free, kept in ((2.1 * needed, [(split, SOME)]), (1.9 * needed, [])):
+    needed = cached_bytes([split], ARMS)
+    for free, kept in ((2.1 * needed, [(split, ARMS)]), (1.9 * needed, [])):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, free))
-        pipeline = FeaturePipeline(0.8, torch.device("cuda:0"), layout=SOME)
-        said = pipeline.keep_resident([split])
-        assert made == kept and ("resident on cuda:0" in said) == bool(kept)
+        pipeline = FeaturePipeline(0.8, torch.device("cuda:0"), selection=ARMS)
+        text = pipeline.keep_resident([split])
+        assert made == kept and ("resident on cuda:0" in text) == bool(kept)
         made.clear()
 
 
-def test_landmarks_stay_mapped_where_the_memory_is_taken_meanwhile(split, monkeypatch):
+def test_landmarks_stay_on_disk_if_the_memory_is_gone_at_the_copy(split, monkeypatch):
     def taken(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("data.pipeline.CachedSplit", taken)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**12, 10**12))
     pipeline = FeaturePipeline(0.8, torch.device("cuda:0"))
-    assert "landmarks mapped" in pipeline.keep_resident([split]) and pipeline.resident == []
+    assert "landmarks memory-mapped" in pipeline.keep_resident([split]) and pipeline.resident == []
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_gathered_on_the_gpu(split):
+def test_batches_from_the_cache_on_a_gpu_equal_batches_from_disk(split):
     gpu = torch.device("cuda")
     resident, indices = CachedSplit(split, gpu), np.array([5, 0, 7])
     found, expected = resident.batch(split, indices).to(gpu), load_batch(split, indices)

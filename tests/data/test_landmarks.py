@@ -1,4 +1,4 @@
-"""The landmark layout: facts of MediaPipe's own numbering, and feature columns worked out by hand."""
+"""The 543 landmarks: facts of MediaPipe's numbering, and feature columns worked out by hand."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from data.landmarks import (
 from errors import UsageError
 
 
-def test_parts_follow_one_another_and_fill_the_layout():
+def test_the_parts_cover_all_landmarks_in_order():
     assert [PART_SLICES[part] for part in PARTS] == [
         slice(0, 33),
         slice(33, 501),
@@ -24,18 +24,18 @@ def test_parts_follow_one_another_and_fill_the_layout():
         slice(522, 543),
     ]
     assert landmarks.NUM_LANDMARKS == 33 + 468 + 21 + 21
-    assert (landmarks.BLOCK, landmarks.NUM_FEATURES) == (1629, 6516)
+    assert (landmarks.BLOCK_SIZE, landmarks.NUM_FEATURES) == (1629, 6516)
 
 
-def test_every_part_is_measured_from_a_point_of_its_own_and_carried_by_the_pose():
+def test_every_part_has_its_own_root_and_an_anchor_in_the_pose():
     for part, root in PART_ROOTS.items():
         assert PART_SLICES[part].start <= root < PART_SLICES[part].stop
     assert PART_ROOTS == {"pose": 0, "face": 33 + 168, "left_hand": 501, "right_hand": 522}
-    # MediaPipe: left is odd, right is even
+    # In MediaPipe's pose left landmarks are odd and right ones even.
     assert PART_ANCHORS == {"face": 0, "left_hand": 15, "right_hand": 16}
 
 
-def test_subsets_stay_in_their_part_and_name_each_point_once():
+def test_subsets_stay_in_their_part_and_have_each_point_once():
     part_of = {
         "pose_all": "pose",
         "upper_body": "pose",
@@ -62,12 +62,12 @@ def test_subsets_stay_in_their_part_and_name_each_point_once():
     }
 
 
-def test_the_whole_face_is_made_of_its_pieces():
+def test_mouth_brows_and_eyes_make_up_their_joint_subset():
     joined = set(SUBSETS["mouth"]) | set(SUBSETS["brows"]) | set(SUBSETS["eyes"])
     assert set(SUBSETS["mouth_brows_eyes"]) == joined
 
 
-def test_rings_of_the_face_mesh_name_each_point_once():
+def test_rings_of_the_face_mesh_have_each_point_once():
     sizes = {
         "LIPS_OUTER": 20,
         "LIPS_INNER": 20,
@@ -92,10 +92,10 @@ def test_well_known_points_of_the_face_mesh():
     assert {33, 133, 159, 145} <= set(landmarks.RIGHT_EYE)
     assert {362, 263, 386, 374} <= set(landmarks.LEFT_EYE)
     assert {10, 152, 234, 454} <= set(landmarks.FACE_OVAL)
-    assert {33 + 61, 33 + 291} <= set(SUBSETS["mouth"])  # both corners survive the thinning
+    assert {33 + 61, 33 + 291} <= set(SUBSETS["mouth"])  # both corners of the mouth are kept
 
 
-def test_an_unknown_subset_names_the_nearest():
+def test_the_error_for_an_unknown_subset_names_the_nearest():
     assert subset("arms") == (0, 11, 12, 13, 14, 15, 16)
     with pytest.raises(
         UsageError, match="unknown landmark subset 'lefthand': did you mean 'left_hand'"
@@ -105,7 +105,7 @@ def test_an_unknown_subset_names_the_nearest():
 
 def test_feature_columns_worked_out_by_hand():
     np.testing.assert_array_equal(feature_columns((0,), ("position",)), [0, 1, 2])
-    # Order is kept
+    # The order of the landmarks is kept.
     np.testing.assert_array_equal(feature_columns((2, 1), ("position",)), [6, 7, 8, 3, 4, 5])
     np.testing.assert_array_equal(feature_columns((542,), ("position",)), [1626, 1627, 1628])
     np.testing.assert_array_equal(feature_columns((1,), ("velocity",)), [1632, 1633, 1634])
@@ -119,9 +119,8 @@ def test_all_landmarks_in_all_blocks_are_all_columns():
     np.testing.assert_array_equal(feature_columns(tuple(range(543))), np.arange(6516))
 
 
-def test_feature_columns_pick_what_they_name():
-    """A vector whose value tells block, landmark and coordinate: block * 10^6 + landmark * 10 +
-    coordinate."""
+def test_feature_columns_pick_the_named_block_and_landmarks():
+    """Every value of the vector encodes its place: block * 10^6 + landmark * 10 + coordinate."""
     block, landmark, coordinate = np.meshgrid(
         np.arange(4), np.arange(543), np.arange(3), indexing="ij"
     )
@@ -194,12 +193,12 @@ def test_the_mirror_pairs_left_with_right_and_leaves_the_middle():
     ]
 
 
-def test_fingers_are_the_hand_without_its_wrist():
+def test_the_fingers_are_all_points_of_the_hand_except_the_wrist():
     assert sorted(point for finger in landmarks.FINGERS for point in finger) == list(range(1, 21))
-    # MediaPipe: thumb's CMC, the others' MCP
+    # MediaPipe: the CMC joint of the thumb, the MCP joint of the other fingers
     assert [finger[0] for finger in landmarks.FINGERS] == [1, 5, 9, 13, 17]
 
 
-def test_columns_without_depth_are_x_and_y():
+def test_two_coordinates_give_the_columns_of_x_and_y():
     found = feature_columns((2, 500), ("velocity",), coordinates=2)
     assert found.tolist() == [1629 + 6, 1629 + 7, 1629 + 1500, 1629 + 1501]

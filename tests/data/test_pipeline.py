@@ -8,8 +8,8 @@ from data.augmentation_config import AugmentationConfig
 from data.batching import load_batch
 from data.corpus import Corpus
 from data.ctc_targets import prepare_split
-from data.features import compute_features, feature_blocks, sentence_body
-from data.landmarks import BLOCK, NUM_FEATURES, WHOLE, Layout, subset
+from data.features import compute_features, feature_blocks, normalize_landmarks
+from data.landmarks import ALL_LANDMARKS, BLOCK_SIZE, NUM_FEATURES, LandmarkSelection, subset
 from data.pipeline import FeaturePipeline, feature_statistics
 from data.vocabulary import Vocabulary
 from models.config import ModelConfig
@@ -45,7 +45,7 @@ def test_batches_come_in_the_order_of_the_plan(train, count):
             )
 
 
-def test_statistics_equal_those_of_all_frames_joined(train):
+def test_statistics_equal_those_of_all_frames_together(train):
     joined = (
         torch.cat([features_of(train.split, index) for index in range(len(train.split))])
         .double()
@@ -57,7 +57,7 @@ def test_statistics_equal_those_of_all_frames_joined(train):
     np.testing.assert_allclose(std.numpy(), joined.std(0), atol=1e-4, rtol=1e-3)
 
 
-def test_statistics_of_a_large_split_come_from_sentences_spread_over_it(train):
+def test_statistics_of_a_large_split_use_every_nth_sentence(train):
     frames = int(train.split.lengths.sum())
     found = feature_statistics(FeaturePipeline(0.8, CPU), train.split, max_frames=frames // 3)
     every_third = train.split.subset(range(0, len(train.split), 3))
@@ -66,7 +66,7 @@ def test_statistics_of_a_large_split_come_from_sentences_spread_over_it(train):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_without_augmentation_the_batches_are_the_plain_ones(train):
+def test_disabled_augmentation_gives_the_plain_batches(train):
     plan = [np.array([3, 4])]
     pipeline = FeaturePipeline(0.8, CPU)
     (plain,) = pipeline.batches(train.split, plan)
@@ -112,7 +112,7 @@ def test_augmented_sentences_can_always_be_aligned(train):
         assert batch.frames == int(batch.lengths.sum())
 
 
-def test_a_reader_abandoned_in_the_middle_ends(train):
+def test_the_reading_thread_ends_when_the_iteration_stops_early(train):
     batches = FeaturePipeline(0.8, CPU).batches(
         train.split, [np.array([index]) for index in range(12)]
     )
@@ -120,9 +120,9 @@ def test_a_reader_abandoned_in_the_middle_ends(train):
     batches.close()
 
 
-# ---------------------------------------------------------------- features of some landmarks alone
+# ------------------------------------------------ features of a selection of landmarks
 
-ALL_OF_IT = {
+ALL_CHANGES = {
     "mirror": 0.5,
     "time_mask": 0.2,
     "hand_drop": 0.5,
@@ -138,46 +138,48 @@ ALL_OF_IT = {
 @pytest.mark.parametrize(
     "names", [("arms",), ("brows", "left_hand"), ("pose_all", "eyes", "right_hand")]
 )
-def test_features_of_some_landmarks_are_those_of_the_whole_vector(train, names, causal):
-    layout = Layout({index for name in names for index in subset(name)})
-    assert len(layout) < 130
-    for config in (AugmentationConfig(enabled=False), AugmentationConfig(**ALL_OF_IT)):
-        pipelines = [FeaturePipeline(0.8, CPU, causal, one) for one in (WHOLE, layout)]
+def test_features_of_a_selection_equal_those_of_all_landmarks(train, names, causal):
+    selection = LandmarkSelection({index for name in names for index in subset(name)})
+    assert len(selection) < 130
+    for config in (AugmentationConfig(enabled=False), AugmentationConfig(**ALL_CHANGES)):
+        pipelines = [FeaturePipeline(0.8, CPU, causal, one) for one in (ALL_LANDMARKS, selection)]
         plan = [np.arange(8), np.arange(8, 12)]
-        for whole, some in zip(
+        for full, selected in zip(
             *(p.augmented_batches(train, plan, config, 0, 1) for p in pipelines), strict=True
         ):
-            expected = whole.features[:, :, torch.from_numpy(layout.whole_columns)]
-            torch.testing.assert_close(some.features, expected, atol=1e-6, rtol=1e-5)
-            assert torch.equal(some.detected, whole.detected) and torch.equal(
-                some.lengths, whole.lengths
+            expected = full.features[:, :, torch.from_numpy(selection.full_columns)]
+            torch.testing.assert_close(selected.features, expected, atol=1e-6, rtol=1e-5)
+            assert torch.equal(selected.detected, full.detected) and torch.equal(
+                selected.lengths, full.lengths
             )
 
 
-def test_a_sentence_that_is_mirrored_as_its_left_hand_leads(train):
-    """Each kept landmark's mirror image is kept, too."""
+def test_a_left_handed_sentence_is_mirrored_in_a_selection_too(train):
+    """A selection contains the mirror image of each of its landmarks."""
     batch = load_batch(train.split, np.arange(4))
     batch.landmarks[..., 0] = 1 - batch.landmarks[..., 0]
-    layout = Layout(subset("brows"))
-    whole = compute_features(batch.landmarks, batch.detected, batch.lengths, 0.8)
-    some = batch.landmarks[:, :, torch.from_numpy(layout.landmarks)]
-    body, _ = sentence_body(some, batch.detected, batch.lengths, 0.8, layout=layout)
-    found = feature_blocks(body, batch.lengths, layout)
+    selection = LandmarkSelection(subset("brows"))
+    full = compute_features(batch.landmarks, batch.detected, batch.lengths, 0.8)
+    selected = batch.landmarks[:, :, torch.from_numpy(selection.landmarks)]
+    body, _ = normalize_landmarks(selected, batch.detected, batch.lengths, 0.8, selection=selection)
+    found = feature_blocks(body, batch.lengths, selection)
     torch.testing.assert_close(
-        found, whole[:, :, torch.from_numpy(layout.whole_columns)], atol=1e-6, rtol=1e-5
+        found, full[:, :, torch.from_numpy(selection.full_columns)], atol=1e-6, rtol=1e-5
     )
 
 
-def test_the_whole_layout_is_the_contracts():
-    assert WHOLE.block == BLOCK and WHOLE.whole_columns.tolist() == list(range(NUM_FEATURES))
-    assert WHOLE.columns(np.array([0, 1629, 6515])).tolist() == [0, 1629, 6515]
+def test_the_selection_of_all_landmarks_has_all_feature_columns():
+    assert ALL_LANDMARKS.block_size == BLOCK_SIZE and ALL_LANDMARKS.full_columns.tolist() == list(
+        range(NUM_FEATURES)
+    )
+    assert ALL_LANDMARKS.columns_in_selection(np.array([0, 1629, 6515])).tolist() == [0, 1629, 6515]
 
 
 @pytest.mark.parametrize(
     "settings",
     [{}, {"hand_blocks": "position"}, {"face_subset": "face_all"}],
 )
-def test_a_model_reads_the_same_from_its_own_landmarks(train, settings):
+def test_a_model_predicts_the_same_from_a_selection_of_its_landmarks(train, settings):
     sizes = {
         "pose_width": 8,
         "face_width": 8,
@@ -187,21 +189,21 @@ def test_a_model_reads_the_same_from_its_own_landmarks(train, settings):
     }
     config = ModelConfig(**sizes, conformer_width=8, **settings)
     model = I3DTeacher(config, 6).eval()
-    layout = Layout(model.input_landmarks)
-    model.set_input_layout(layout)
+    selection = LandmarkSelection(model.input_landmarks)
+    model.set_input_selection(selection)
     outputs = []
-    for pipeline in (FeaturePipeline(0.8, CPU), FeaturePipeline(0.8, CPU, layout=layout)):
+    for pipeline in (FeaturePipeline(0.8, CPU), FeaturePipeline(0.8, CPU, selection=selection)):
         (batch,) = pipeline.batches(train.split, [np.arange(5)])
         outputs.append(model(batch.features, batch.lengths, batch.detected).log_probs)
     torch.testing.assert_close(outputs[1], outputs[0])
 
 
-def test_statistics_of_some_landmarks_leave_the_others_as_they_are(train):
-    layout = Layout(subset("arms"))
-    whole = feature_statistics(FeaturePipeline(0.8, CPU), train.split)
-    mean, std = feature_statistics(FeaturePipeline(0.8, CPU, layout=layout), train.split)
+def test_statistics_of_a_selection_are_0_and_1_for_the_other_landmarks(train):
+    selection = LandmarkSelection(subset("arms"))
+    full = feature_statistics(FeaturePipeline(0.8, CPU), train.split)
+    mean, std = feature_statistics(FeaturePipeline(0.8, CPU, selection=selection), train.split)
     kept = torch.zeros(NUM_FEATURES, dtype=torch.bool)
-    kept[layout.whole_columns] = True
-    torch.testing.assert_close(mean[kept], whole[0][kept])
-    torch.testing.assert_close(std[kept], whole[1][kept])
+    kept[selection.full_columns] = True
+    torch.testing.assert_close(mean[kept], full[0][kept])
+    torch.testing.assert_close(std[kept], full[1][kept])
     assert not mean[~kept].any() and (std[~kept] == 1).all()

@@ -6,8 +6,10 @@ from data.sentence_mixing import MixedSplit, mix_sentences
 
 
 def split_of(*sentences: tuple[str, str, int, str]) -> Split:
-    """(id, signer, frames, glosses) each; landmarks hold the frame's number over all, so that rows
-    can be told apart."""
+    """A split of sentences (id, signer, frames, glosses).
+
+    All landmarks of a frame have the number of the frame in the split as their value.
+    """
     rows = [
         Sentence(id, signer, frames, tuple(glosses.split()))
         for id, signer, frames, glosses in sentences
@@ -17,7 +19,7 @@ def split_of(*sentences: tuple[str, str, int, str]) -> Split:
     return Split("train", rows, landmarks, np.ones((total, 4), dtype=bool))
 
 
-def test_a_mixed_sentence_by_hand():
+def test_a_joined_sentence_worked_out_by_hand():
     split = split_of(("a", "anna", 3, "X Y"), ("b", "anna", 2, "Z"))
     mixed = MixedSplit(split, np.array([1, -1]), np.array([2, 0]))
     assert mixed.lengths.tolist() == [7, 2] and len(mixed) == 2
@@ -27,26 +29,26 @@ def test_a_mixed_sentence_by_hand():
     )
     landmarks, detected = mixed.read(0)
     assert landmarks.dtype == np.float16 and detected.shape == (7, 4)
-    # 0 1 2 of the first, two frames in equal steps from 2 to 3, then 3 4 of the second
+    # Frames 0 1 2 of the first sentence, two in equal steps from 2 to 3, frames 3 4 of the second
     np.testing.assert_allclose(landmarks[:, 7, 1], [0, 1, 2, 2 + 1 / 3, 2 + 2 / 3, 3, 4], atol=2e-3)
     assert mixed.read(1)[0][:, 0, 0].tolist() == [3, 4]
 
 
-def test_a_part_lost_on_either_side_stays_lost_between():
+def test_a_part_missing_on_one_side_is_missing_in_the_transition():
     split = split_of(("a", "anna", 2, "X"), ("b", "anna", 2, "Z"))
-    split.detected[2, 3] = False  # the right hand at the start of the second
+    split.detected[2, 3] = False  # the right hand in the first frame of the second sentence
     _, detected = MixedSplit(split, np.array([1, -1]), np.array([2, 0])).read(0)
     assert detected[:, 3].tolist() == [True, True, False, False, False, True]
     assert detected[:, :3].all()
 
 
-def many() -> Split:
+def many_sentences() -> Split:
     rows = [(f"s{i}", "anna" if i % 2 else "bert", 20 + i, f"G{i}") for i in range(60)]
     return split_of(*rows, ("long", "anna", 200, "L"))
 
 
-def test_partners_are_of_the_same_signer_usable_and_fit():
-    split = many()
+def test_partners_have_the_same_signer_and_are_usable_and_short_enough():
+    split = many_sentences()
     usable = np.array([i for i in range(61) if i not in (7, 8)])
     mixed = mix_sentences(split, usable, 1.0, 0, 1, len)
     joined = np.flatnonzero(mixed.partners >= 0)
@@ -55,18 +57,18 @@ def test_partners_are_of_the_same_signer_usable_and_fit():
         other = mixed.partners[index]
         assert other != index and other in usable and index in usable
         assert split.sentences[other].signer == split.sentences[index].signer
-        assert 2 <= mixed.gaps[index] <= 6
+        assert 2 <= mixed.transition_lengths[index] <= 6
         assert (
             mixed.lengths[index]
-            == split.lengths[index] + mixed.gaps[index] + split.lengths[other]
+            == split.lengths[index] + mixed.transition_lengths[index] + split.lengths[other]
             <= 200
         )
     assert 60 not in joined, "the longest stays alone"
     assert [s.id for s in mixed.sentences] == [s.id for s in split.sentences]
 
 
-def test_mixing_is_keyed_and_as_often_as_said():
-    split, usable = many(), np.arange(61)
+def test_mixing_is_keyed_and_has_the_given_probability():
+    split, usable = many_sentences(), np.arange(61)
     partners = mix_sentences(split, usable, 0.3, 5, 2, len).partners
     assert np.array_equal(partners, mix_sentences(split, usable, 0.3, 5, 2, len).partners)
     for seed, epoch in ((5, 3), (6, 2)):
@@ -81,20 +83,20 @@ def test_mixing_is_keyed_and_as_often_as_said():
     assert mix_sentences(split, usable, 0.0, 5, 2, len) is split
 
 
-def test_sentences_that_just_suffice_are_not_joined_where_they_would_not():
-    """Five frames are two steps, enough for X Y; 5 + 2 + 5 are three, and X Y X Y needs four."""
+def test_sentences_are_not_joined_if_ctc_cannot_align_the_result():
+    """5 frames give 2 steps, enough for X Y. 5 + 2 + 5 frames give 3, but X Y X Y needs 4."""
     split = split_of(("a", "anna", 5, "X Y"), ("b", "anna", 5, "X Y"), ("c", "anna", 40, "X"))
-    gaps = set()
+    transition_lengths = set()
     for epoch in range(60):
         mixed = mix_sentences(split, np.arange(3), 1.0, 0, epoch, min_frames)
         for index in np.flatnonzero(mixed.partners[:2] >= 0):
             if mixed.partners[index] != 2:
-                gaps.add(int(mixed.gaps[index]))
+                transition_lengths.add(int(mixed.transition_lengths[index]))
         assert all(ctc_steps(s.frames) >= required_steps(s.glosses) for s in mixed.sentences)
-    assert gaps == {3, 4, 5, 6}
+    assert transition_lengths == {3, 4, 5, 6}
 
 
-def test_a_partner_that_is_short_enough_is_found_among_many_that_are_not():
+def test_a_short_partner_is_found_among_many_long_ones():
     split = split_of(
         *[(f"long{i}", "anna", 60, "L") for i in range(20)],
         ("a", "anna", 20, "A"),
@@ -107,4 +109,4 @@ def test_a_partner_that_is_short_enough_is_found_among_many_that_are_not():
     assert {int(partners[21]) for partners in joined} == {20}, (
         "30 and 30 with a gap are more than 60"
     )
-    assert {int(partners[20]) for partners in joined} == {-1, 21}, "a itself is drawn as often as b"
+    assert {int(partners[20]) for partners in joined} == {-1, 21}, "a draws itself as often as b"

@@ -8,9 +8,11 @@ from data.simulation.grammar import GLOSSES
 from data.sources.transcripts import TranscribedSentence
 
 
-def test_what_storing_float16_costs_in_terms_of_features():
-    """Simulated signers in float32 and as a corpus stores them, in shoulder widths and in each
-    feature's own deviation."""
+def test_float16_storage_changes_the_features_of_signers_little():
+    """Compare the features of landmarks in float32 and as a corpus stores them, in float16.
+
+    Errors are in shoulder widths, and as a share of the standard deviation of each feature.
+    """
     signers = SimulatedSigners(GLOSSES, STUDIO, seed=0)
     errors, features = [], []
     for number in range(4):
@@ -30,10 +32,10 @@ def test_what_storing_float16_costs_in_terms_of_features():
     error, feature = (
         torch.cat(parts).reshape(-1, 4, 543, 3)[..., :2] for parts in (errors, features)
     )
-    # A part's root, measured from itself, is 0
+    # The root of a part, relative to itself, is 0.
     share = (error.square().mean(0).sqrt() / feature.std(0)).nan_to_num(0)
     body_and_hands = [*range(11, 25), *range(501, 543)]
-    assert error.abs().max() > 1e-4, "the comparison sees a difference"
+    assert error.abs().max() > 1e-4, "float16 makes a difference"
     #        position, velocity, acceleration, relative position
     largest, typical, worst_face = (
         (0.005, 0.004, 0.012, 0.005),

@@ -35,6 +35,6 @@ def test_an_extended_vocabulary_keeps_the_known_classes():
 
 
 @pytest.mark.parametrize("glosses", [[], ["A", "B", "A"]])
-def test_repeats_and_emptiness_are_refused(glosses):
+def test_repeated_or_no_glosses_are_refused(glosses):
     with pytest.raises(DataError, match="distinct glosses"):
         Vocabulary(glosses)

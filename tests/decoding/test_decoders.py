@@ -3,9 +3,10 @@ import torch
 
 from data.vocabulary import Vocabulary
 from decoding import DECODERS
+from decoding.beam_search import beam_search
 from decoding.decoders import decoder_entry, describe_decoder, make_decoder, read_decoder_entry
 from decoding.greedy import greedy_decode
-from decoding.language_model import train_language_model
+from decoding.language_model import LanguageModel, train_language_model
 from decoding.length_normalization import LengthNormalization, adaptive_decode
 from errors import DataError
 
@@ -63,4 +64,26 @@ def test_descriptions_name_the_settings_and_the_split():
     )
     assert describe_decoder("adaptive", LengthNormalization(2.0, "filtered"), None, None) == (
         "greedy with confidence filter (default)"
+    )
+
+
+def test_decoders_by_name():
+    log_probs = torch.randn(2, 8, 5, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    lengths, settings = torch.tensor([8, 6]), LengthNormalization(steps_per_gloss=1.0, strength=3.0)
+    assert make_decoder("greedy", settings)(log_probs, lengths) == greedy_decode(log_probs, lengths)
+    beam = beam_search(log_probs, lengths)
+    assert make_decoder("beam", settings)(log_probs, lengths) == [
+        beam.hypotheses(row)[0][0] for row in range(2)
+    ]
+    table = torch.randn(5, 5, generator=torch.Generator().manual_seed(1)).log_softmax(-1)
+    model = LanguageModel(table, table[0], torch.zeros(5))
+    weighed = LengthNormalization(steps_per_gloss=1.0, strength=3.0, gloss_bonus=0.5, lm_weight=2.0)
+    beam = beam_search(log_probs, lengths, language_model=model, lm_weight=2.0, gloss_bonus=0.5)
+    hypotheses = [beam.hypotheses(row)[0][0] for row in range(2)]
+    assert make_decoder("beam", weighed, model)(log_probs, lengths) == hypotheses
+    adaptive = make_decoder("adaptive", settings)(log_probs, lengths)
+    assert (
+        adaptive
+        == adaptive_decode(log_probs, lengths, settings)
+        != greedy_decode(log_probs, lengths)
     )

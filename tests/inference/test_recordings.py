@@ -1,4 +1,4 @@
-"""Recordings of every kind as a stream of landmarks. Tracking itself is tested with
+"""Recordings of every kind as landmarks. Tracking itself is tested with
 data/sources/extraction.py."""
 
 import os
@@ -15,7 +15,7 @@ from data.keyed_random import generator
 from data.sources.holistic import missing_library, quiet_libraries
 from data.sources.video_files import RecordingFile
 from errors import DataError
-from inference import recordings as landmark_stream
+from inference import recordings
 from inference.recordings import (
     Frame,
     find_recordings,
@@ -24,7 +24,7 @@ from inference.recordings import (
     open_recording,
 )
 
-ROOT = Path(landmark_stream.__file__).resolve().parent.parent
+ROOT = Path(recordings.__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def cv2():
 
 
 class Brightness:
-    """In place of MediaPipe: all landmarks are at the picture's brightness, the face is not seen."""
+    """In place of MediaPipe: all landmarks have the picture's brightness; no face is detected."""
 
     def __init__(self):
         self.resets = 0
@@ -92,22 +92,27 @@ def test_files_folders_and_patterns(tmp_path):
 
 
 @pytest.mark.parametrize("given", ["split", "split/id-7", "split/id-7/1"])
-def test_a_sentence_of_phoenix_has_its_id_for_a_name(tmp_path, given):
+def test_a_sentence_of_phoenix_is_named_by_its_id(tmp_path, given):
     touch(tmp_path, "split/id-7/1/x_fn000001-0.png")
     (found,), _ = find_recordings([str(tmp_path / given)])
     assert found.parts == ("id-7",) and found.path == tmp_path / "split/id-7/1"
 
 
-def test_words_that_name_no_recording_say_why(tmp_path):
+def test_words_that_name_no_recording_are_listed_with_the_reason(tmp_path):
     touch(tmp_path, "f.txt", "model.pkl", "empty/readme.md")
     words = [f"{tmp_path}/{name}" for name in ("f.txt", "model.pkl", "gone.mp4", "*.avi", "empty")]
     found, failed = find_recordings(words)
     assert not found and list(failed) == words
     reasons = list(failed.values())
-    for number, said in enumerate(
-        ["is no recording", "is no recording", "does not exist", "no file has a name like this"]
+    for number, reason in enumerate(
+        [
+            "is not a recording",
+            "is not a recording",
+            "does not exist",
+            "no file has a name like this",
+        ]
     ):
-        assert said in reasons[number]
+        assert reason in reasons[number]
     assert reasons[4].startswith("has no recordings in it: expected files .mp4")
 
 
@@ -117,19 +122,19 @@ def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(tmp_path):
     assert [one.path.name for one in found] == ["clip[1].mp4"] and not failed
 
 
-def test_a_landmark_file_needs_no_tracker_and_says_what_it_knows(tmp_path, make_sentence):
+def test_a_landmark_file_needs_no_tracker(tmp_path, make_sentence):
     landmarks, detected = make_sentence(["SUN", "RAIN"], generator("stream"))
     landmarks[~detected[:, 3], 522:] = 0
     landmarks[~detected[:, 2], 501:522] = 0
     np.save(tmp_path / "a.npy", landmarks)
-    stream = open_recording(RecordingFile(tmp_path / "a.npy", ("a",)), nobody, 20.0, 0.8)
-    assert (stream.fps, stream.fps_is_known, stream.expected, stream.aspect_ratio) == (
+    recording = open_recording(RecordingFile(tmp_path / "a.npy", ("a",)), nobody, 20.0, 0.8)
+    assert (recording.fps, recording.fps_is_known, recording.expected, recording.aspect_ratio) == (
         20.0,
         False,
         len(landmarks),
         0.8,
     )
-    frames = list(stream.frames)
+    frames = list(recording.frames)
     np.testing.assert_array_equal([frame.landmarks for frame in frames], landmarks.astype("<f2"))
     np.testing.assert_array_equal([frame.detected for frame in frames], detected)
     assert [frame.time for frame in frames] == [number / 20 for number in range(len(landmarks))]
@@ -151,11 +156,11 @@ def video(cv2, path: Path, count: int, fps: float = 30) -> Path:
     return path
 
 
-def test_a_video_tells_its_rate_and_shape(cv2, tmp_path):
+def test_a_video_gives_its_frame_rate_and_shape(cv2, tmp_path):
     path, tracker = video(cv2, tmp_path / "a.avi", 6), Brightness()
-    stream = open_recording(RecordingFile(path, ("a",)), lambda: tracker, 25.0, 0.8)
-    frames = list(stream.frames)
-    assert (stream.fps, stream.fps_is_known, stream.expected, stream.aspect_ratio) == (
+    recording = open_recording(RecordingFile(path, ("a",)), lambda: tracker, 25.0, 0.8)
+    frames = list(recording.frames)
+    assert (recording.fps, recording.fps_is_known, recording.expected, recording.aspect_ratio) == (
         30.0,
         True,
         6,
@@ -172,9 +177,9 @@ def test_a_video_tells_its_rate_and_shape(cv2, tmp_path):
 def test_a_long_video_needs_no_more_memory_than_a_short_one(cv2, tmp_path):
     def peak(count: int) -> int:
         path = video(cv2, tmp_path / f"{count}.avi", count)
-        stream = open_recording(RecordingFile(path, ("a",)), Brightness, 25.0, 0.8)
+        recording = open_recording(RecordingFile(path, ("a",)), Brightness, 25.0, 0.8)
         tracemalloc.start()
-        seen = sum(1 for _ in stream.frames)
+        seen = sum(1 for _ in recording.frames)
         used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert seen == count
@@ -193,28 +198,28 @@ def test_a_camera_is_timed_by_the_clock(cv2, monkeypatch):
         release=lambda: released.append(True),
     )
     monkeypatch.setattr(cv2, "VideoCapture", lambda number: camera)
-    monkeypatch.setattr(landmark_stream.time, "monotonic", lambda: next(clock))
-    stream = open_camera(0, Brightness)
-    assert stream.fps is None
-    np.testing.assert_allclose([frame.time for frame in stream.frames], [0.0, 0.1, 0.5])
-    assert released and stream.aspect_ratio == 64 / 48
+    monkeypatch.setattr(recordings.time, "monotonic", lambda: next(clock))
+    recording = open_camera(0, Brightness)
+    assert recording.fps is None
+    np.testing.assert_allclose([frame.time for frame in recording.frames], [0.0, 0.1, 0.5])
+    assert released and recording.aspect_ratio == 64 / 48
 
 
-def test_a_camera_that_is_not_there(cv2):
+def test_a_missing_camera(cv2):
     with pytest.raises(DataError, match="camera 99 cannot be opened"), quiet_libraries():
         open_camera(99, nobody)
 
 
-def test_shapes_are_those_of_the_models_images():
+def test_landmarks_are_converted_to_another_aspect_ratio():
     frame = Frame(0.0, np.full((543, 3), 0.75, np.float16), np.array([True, True, False, True]))
     # A picture of 3:4 in the middle of one of 3:2, of equal height
-    turned = in_aspect_ratio(frame, 0.75, 1.5)
-    np.testing.assert_allclose(turned[0], [0.625, 0.75, 0.375])
-    assert (turned[501:522] == 0).all() and (turned[522:] == turned[0]).all()
+    converted = in_aspect_ratio(frame, 0.75, 1.5)
+    np.testing.assert_allclose(converted[0], [0.625, 0.75, 0.375])
+    assert (converted[501:522] == 0).all() and (converted[522:] == converted[0]).all()
     np.testing.assert_array_equal(in_aspect_ratio(frame, 1.5, 1.5)[0], frame.landmarks[0])
 
 
-def test_libraries_are_quiet_and_python_is_not():
+def test_libraries_are_quiet_and_python_still_prints():
     program = (
         "import os, sys, warnings\n"
         "from data.sources.holistic import quiet_libraries\n"

@@ -1,4 +1,4 @@
-"""Frame by frame as on the whole sentence, no later than promised."""
+"""A causal student frame by frame: the outputs of the whole sentence, with the promised delay."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def model() -> Student:
 
 @pytest.fixture(scope="module")
 def sentence(make_sentence):
-    """landmarks (T, 543, 3), detected (T, 4) with a body that appears late and parts that get lost."""
+    """landmarks (T, 543, 3), detected (T, 4): the body appears late, and parts get lost."""
     landmarks, detected = make_sentence(
         ["HOUSE", "RAIN", "SUN", "WIND", "RAIN", "HOUSE", "SUN"], generator("stream")
     )
@@ -50,7 +50,7 @@ def whole(model: Student, landmarks, detected) -> torch.Tensor:
         return model(features, lengths, detected[None]).log_probs[0]
 
 
-def test_the_running_body_is_the_batched_one(sentence):
+def test_the_running_body_is_that_of_the_whole_sentence(sentence):
     landmarks, detected = sentence
     running = RunningBody(ASPECT)
     one_by_one = [
@@ -63,7 +63,7 @@ def test_the_running_body_is_the_batched_one(sentence):
     assert torch.allclose(one_by_one, at_once, atol=1e-5)
 
 
-def test_causal_features_never_look_ahead_more_than_a_frame(sentence):
+def test_causal_features_look_ahead_one_frame_at_most(sentence):
     landmarks, detected = (part[None] for part in sentence)
     frames = landmarks.shape[1]
     expected = compute_features(landmarks, detected, torch.tensor([frames]), ASPECT, causal=True)
@@ -76,19 +76,19 @@ def test_causal_features_never_look_ahead_more_than_a_frame(sentence):
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 7, 1000])
-def test_a_stream_gives_what_the_whole_sentence_gives(model, sentence, chunk):
+def test_a_stream_has_the_outputs_of_the_whole_sentence(model, sentence, chunk):
     landmarks, detected = sentence
     stream = StreamingStudent(model, ASPECT)
     cuts = range(chunk, len(landmarks), chunk)
     chunks = zip(*(np.split(each.numpy(), cuts) for each in sentence), strict=True)
     parts = [stream.push(*part) for part in chunks]
     kept = [each.shape[2] for block in stream._state.blocks for each in block]
-    assert len(stream._bodies) == 2 and max(kept) <= 6, "only what is still read is kept"
+    assert stream.frames_held == 2 and max(kept) <= 6, "only what later steps need is kept"
     found = torch.cat([*parts, stream.finish()])
     assert torch.allclose(found, whole(model, landmarks, detected), atol=1e-4)
 
 
-def test_a_step_comes_out_with_the_frame_that_was_promised(model, sentence):
+def test_a_step_is_final_when_its_lookahead_has_passed(model, sentence):
     landmarks, detected = sentence
     stream, out = StreamingStudent(model, ASPECT), 0
     for frame in range(len(landmarks)):
@@ -99,8 +99,8 @@ def test_a_step_comes_out_with_the_frame_that_was_promised(model, sentence):
 
 
 def test_later_frames_do_not_change_a_step(model, sentence):
-    """Of the whole way from landmarks on: beyond the lookahead anything may follow, within it it
-    may not."""
+    """From landmarks to log-probabilities: frames after the lookahead change nothing, frames within
+    it do."""
     landmarks, detected = sentence
     expected = whole(model, landmarks, detected)
     for step in (2, 7):
@@ -121,3 +121,22 @@ def test_an_empty_stream(model):
     stream = StreamingStudent(model, ASPECT)
     assert stream.finish().shape == (0, 6)
     assert stream.push(np.zeros((0, 543, 3)), np.zeros((0, 4), dtype=bool)).shape == (0, 6)
+
+
+def test_ctrl_c_in_the_middle_of_a_frame_leaves_a_stream_that_can_be_finished(
+    model, sentence, monkeypatch
+):
+    landmarks, detected = (part.numpy() for part in sentence)
+    stream = StreamingStudent(model, ASPECT)
+    found = [stream.push(landmarks[:30], detected[:30])]
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "forward_chunk", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stream.push(landmarks[30:31], detected[30:31])
+    found.append(stream.finish())
+    expected = whole(model, *(part[:30] for part in sentence))
+    assert torch.allclose(torch.cat(found), expected, atol=1e-4)

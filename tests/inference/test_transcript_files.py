@@ -1,4 +1,4 @@
-"""Transcripts as files, against hand-written ones and read back by pympi."""
+"""Transcripts as files, compared with hand-written ones and read again with pympi."""
 
 import json
 import re
@@ -49,7 +49,7 @@ def test_srt():
 
 def test_vtt():
     assert render(transcript(simulated=True), "vtt") == (
-        "WEBVTT\n\nNOTE\nread by a model that was trained on simulated signers\n\n"
+        "WEBVTT\n\nNOTE\ntranscribed by a model that was trained on simulated signers\n\n"
         "00:00:00.000 --> 00:00:00.480\nGRÜẞEN\n\n"
         "00:00:00.480 --> 00:00:00.481\n你好\n\n"
         "01:02:05.679 --> 01:02:06.000\nA&lt;B&gt;&amp;C\n"
@@ -58,7 +58,7 @@ def test_vtt():
 
 
 @pytest.mark.parametrize("format", ["srt", "vtt"])
-def test_cues_are_in_order_last_and_never_overlap(format):
+def test_cues_are_in_order_have_a_length_and_never_overlap(format):
     glosses = [
         TimedGloss("A", 0.9996, 1.0, 1),
         TimedGloss("B", 0.9998, 1.0002, 1),
@@ -75,7 +75,7 @@ def test_cues_are_in_order_last_and_never_overlap(format):
 
 
 @pytest.mark.parametrize("folder", [None, "beside"])
-def test_elan_s_file_is_read_back(tmp_path, folder):
+def test_pympi_reads_the_elan_file(tmp_path, folder):
     video = tmp_path / "my videos" / "clip ü.mp4"
     video.parent.mkdir()
     video.write_bytes(b"")

@@ -33,3 +33,11 @@ def test_a_vector_of_zeros_gives_finite_logits_and_gradients():
     x = torch.zeros(1, 2, 4, requires_grad=True)
     head(x).sum().backward()
     assert torch.isfinite(x.grad).all() and torch.isfinite(head.weight.grad).all()
+
+
+def test_logits_keep_float32_under_autocast():
+    head = CosineHead(64, 300)
+    x = torch.randn(2, 5, 64, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = head(x)
+    torch.testing.assert_close(logits, head(x), atol=0, rtol=0)

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -97,3 +99,25 @@ def test_gradients_of_16_bit_inputs_are_summed_in_float32(kind):
     assert found[1][1].min() > 65504
     for ours, exact in zip(*found, strict=True):
         torch.testing.assert_close(ours, exact, atol=4.0, rtol=1e-2)
+
+
+def test_numbers_that_are_not_finite_do_not_stay_in_the_running_statistics():
+    norm = MaskedBatchNorm(2)
+    x = torch.randn(1, 2, 6)
+    norm(x, torch.ones(1, 1, 6))
+    mean, variance = norm.running_mean.clone(), norm.running_var.clone()
+    for bad in (math.nan, math.inf, 1e30):  # the square of 1e30 is infinite in float32
+        x[0, 0, 3] = bad
+        norm(x, torch.ones(1, 1, 6))
+        assert norm.running_mean[0] == mean[0] and norm.running_var[0] == variance[0]
+        assert norm.running_mean[1] != mean[1], "the other channel is updated as usual"
+
+
+def test_bf16_counts_frames_exactly():
+    norm = MaskedBatchNorm(2)
+    x = torch.randn(1, 2, 1403, generator=torch.Generator().manual_seed(0)).bfloat16()
+    mask = torch.ones(1, 1, 1403, dtype=torch.bfloat16)  # bf16 rounds 1403 to 1400
+    norm(x, mask)
+    torch.testing.assert_close(
+        norm.running_mean, 0.1 * x.float().mean((0, 2)), atol=1e-7, rtol=1e-5
+    )

@@ -1,4 +1,4 @@
-"""What a history says in words: one made-up course for each verdict, and the borders between them."""
+"""Verdicts: a made-up history for each verdict, and the borders between them."""
 
 import pytest
 
@@ -6,35 +6,39 @@ from reports.verdict import evaluation_verdict, history_verdict
 
 
 def row(epoch, dev, train=None, loss=1.0, blank=0.6, kinds=(1, 0, 0), train_loss=1.0):
-    """An epoch's row; the dev errors are divided among (substitutions, deletions, insertions) as
-    `kinds` says."""
+    """An epoch's row. `kinds` divides the errors: (substitutions, deletions, insertions)."""
     names = ("dev_substitutions", "dev_deletions", "dev_insertions")
     counts = dict(zip(names, (10 * kind for kind in kinds), strict=True))
     wers = {"dev_wer": dev, "train_wer": dev if train is None else train}
     return {
-        "epoch": epoch, "dev_loss": loss, "train_loss": train_loss, "dev_blank_share": blank, "learning_rate": 1e-3,
-        **wers, **counts,
-    }  # fmt: skip
+        "epoch": epoch,
+        "dev_loss": loss,
+        "train_loss": train_loss,
+        "dev_blank_share": blank,
+        "learning_rate": 1e-3,
+        **wers,
+        **counts,
+    }
 
 
-def course(*dev, train=None, **same):
+def make_history(*dev, train=None, **same):
     return [
         row(n, wer, None if train is None else train[n - 1], **same) for n, wer in enumerate(dev, 1)
     ]
 
 
-FALLING = course(90, 70, 55, 45, 38, 33, 29, 26)
-FLAT = course(90, 50, 30, 22, 20, 20.1, 19.9, 20)
-COLLAPSED = course(100, 100, 99, 99, blank=0.97, kinds=(0, 1, 0))
-CHANCE = course(130, 110, 101, 99, train=[120, 110, 104, 102])
-OVERFITTED = course(90, 60, 45, 40, 40.5, 41, 42, 43, train=[95, 60, 40, 25, 15, 9, 5, 3])
+FALLING = make_history(90, 70, 55, 45, 38, 33, 29, 26)
+FLAT = make_history(90, 50, 30, 22, 20, 20.1, 19.9, 20)
+COLLAPSED = make_history(100, 100, 99, 99, blank=0.97, kinds=(0, 1, 0))
+CHANCE = make_history(130, 110, 101, 99, train=[120, 110, 104, 102])
+OVERFITTED = make_history(90, 60, 45, 40, 40.5, 41, 42, 43, train=[95, 60, 40, 25, 15, 9, 5, 3])
 
 
 @pytest.mark.parametrize(
     ("history", "state"),
     [
         ([], "too early"),
-        (course(40, 30), "too early"),
+        (make_history(40, 30), "too early"),
         (FALLING, "still improving"),
         (FLAT, "levelled off"),
         (COLLAPSED, "collapsed to blanks"),
@@ -42,73 +46,70 @@ OVERFITTED = course(90, 60, 45, 40, 40.5, 41, 42, 43, train=[95, 60, 40, 25, 15,
         (OVERFITTED, "overfitting"),
     ],
 )
-def test_each_course_has_its_verdict(history, state):
+def test_each_history_has_its_verdict(history, state):
     assert history_verdict(history).state == state
     assert str(history_verdict(history)).startswith(f"{state}: ")
 
 
-def test_the_numbers_are_told():
-    told = " ".join(history_verdict(FALLING).reasons)
+def test_the_reasons_have_the_numbers():
+    reasons = " ".join(history_verdict(FALLING).reasons)
     assert (
-        "best dev WER, 26.00 % (greedy), came in epoch 8 of 8" in told
-        and "26.00 % is not under the 25 %" in told
+        "best dev WER is 26.00 % (greedy), in epoch 8 of 8" in reasons
+        and "It is not below the target of 25 %." in reasons
     )
-    # The best before the last quarter, epochs 7 and 8
-    assert "fell from 33.00 %: more --epochs" in told
-    told = " ".join(history_verdict(FLAT).reasons)
+    # The best epoch before the last quarter, which is epochs 7 and 8
+    assert "fell from 33.00 %. More --epochs" in reasons
+    reasons = " ".join(history_verdict(FLAT).reasons)
     assert (
-        "19.90 % is under the 25 %" in told
-        and "epoch 7 of 8" in told
-        and "fell by 0.10 points" in told
+        "best dev WER is 19.90 %" in reasons
+        and "It is below the target of 25 %." in reasons
+        and "epoch 7 of 8" in reasons
+        and "fell by 0.10 points" in reasons
     )
-    told = " ".join(history_verdict(OVERFITTED).reasons)
-    assert "train WER 3.0 % against dev WER 43.0 %" in told and "loss rose" not in told
-    told = " ".join(history_verdict(COLLAPSED).reasons)
-    assert "99 % of the dev glosses were left out and 97 % of the steps were blank" in told
+    reasons = " ".join(history_verdict(OVERFITTED).reasons)
+    assert "train WER 3.0 %, dev WER 43.0 %" in reasons and "loss rose" not in reasons
+    reasons = " ".join(history_verdict(COLLAPSED).reasons)
+    assert "left out 99 % of the dev glosses, and 97 % of the steps were blank" in reasons
     assert "overfit_test.py" in " ".join(history_verdict(CHANCE).reasons)
 
 
-def test_a_risen_dev_loss_is_told_of_an_overfitted_run():
-    history = [
-        {**one, "dev_loss": loss}
-        for one, loss in zip(OVERFITTED, (4, 2, 1, 1, 1.2, 1.5, 2, 2.5), strict=True)
-    ]
+def test_the_verdict_of_an_overfitted_run_names_a_rising_dev_loss():
+    losses = (4, 2, 1, 1, 1.2, 1.5, 2, 2.5)
+    history = [{**epoch, "dev_loss": loss} for epoch, loss in zip(OVERFITTED, losses, strict=True)]
     assert "The dev loss rose from 1.00 to 2.50." in " ".join(history_verdict(history).reasons)
-    history[-1]["dev_loss"] = None  # no dev sentence has one
+    history[-1]["dev_loss"] = None  # no dev sentence has a loss
     assert "rose from 1.00 to 2.00" in " ".join(history_verdict(history).reasons)
 
 
-def test_blanks_alone_or_deletions_alone_are_no_collapse():
-    # Long signs: mostly blank, and yet read
-    peaky = course(40, 30, 20, 20, blank=0.97, kinds=(0, 1, 0))
+def test_neither_blanks_alone_nor_deletions_alone_are_a_collapse():
+    # Long signs: the steps are mostly blank, but the glosses are predicted
+    peaky = make_history(40, 30, 20, 20, blank=0.97, kinds=(0, 1, 0))
     assert history_verdict(peaky).state != "collapsed to blanks"
-    silent_on_some = course(95, 95, 95, 95, blank=0.5, kinds=(0, 1, 0))
-    assert history_verdict(silent_on_some).state == "not learning"
+    often_silent = make_history(95, 95, 95, 95, blank=0.5, kinds=(0, 1, 0))
+    assert history_verdict(often_silent).state == "not learning"
 
 
-def test_a_collapse_at_the_end_counts_though_it_had_learned():
-    history = [*course(80, 50, 40), row(4, 100, blank=1.0, kinds=(0, 1, 0))]
+def test_a_collapse_at_the_end_counts_even_if_the_model_had_learned():
+    history = [*make_history(80, 50, 40), row(4, 100, blank=1.0, kinds=(0, 1, 0))]
     assert history_verdict(history).state == "collapsed to blanks"
 
 
 def test_train_ahead_of_dev_is_no_overfitting_while_dev_still_falls():
-    ahead = course(90, 60, 50, 45, 40, 36, 33, 30, train=[90, 50, 30, 20, 15, 10, 8, 6])
+    ahead = make_history(90, 60, 50, 45, 40, 36, 33, 30, train=[90, 50, 30, 20, 15, 10, 8, 6])
     verdict = history_verdict(ahead)
     assert verdict.state == "still improving"
-    assert "Train is ahead of dev: train WER 6.0 % against dev WER 30.0 %" in " ".join(
-        verdict.reasons
-    )
+    assert "Train is ahead of dev: train WER 6.0 %, dev WER 30.0 %" in " ".join(verdict.reasons)
 
 
-def test_half_a_point_counts_as_improving_only_where_it_is_3_percent_of_the_rate():
+def test_half_a_point_is_an_improvement_only_if_it_is_3_percent_of_the_rate():
     # 1 point of 50
-    assert history_verdict(course(90, 80, 70, 60, 52, 50, 49.2, 49)).state == "levelled off"
+    assert history_verdict(make_history(90, 80, 70, 60, 52, 50, 49.2, 49)).state == "levelled off"
     # 1 point of 10
-    assert history_verdict(course(90, 60, 40, 25, 12, 10, 9.2, 9)).state == "still improving"
+    assert history_verdict(make_history(90, 60, 40, 25, 12, 10, 9.2, 9)).state == "still improving"
 
 
 def test_a_small_gap_at_a_low_rate_is_no_overfitting():
-    low = course(60, 20, 5, 3, 2.5, 2.4, 2.6, 2.5, train=[60, 15, 3, 1, 0.5, 0.3, 0.2, 0.1])
+    low = make_history(60, 20, 5, 3, 2.5, 2.4, 2.6, 2.5, train=[60, 15, 3, 1, 0.5, 0.3, 0.2, 0.1])
     assert history_verdict(low).state == "levelled off"
 
 
@@ -117,21 +118,30 @@ def counts(wer, substitutions, deletions, insertions, glosses=100):
     return {"wer": wer, "reference_glosses": glosses, **named}
 
 
+DELETIONS = "Most errors are deletions (15 of 24.9): the model leaves glosses out."
+SILENT = "The model leaves out 95 % of the glosses, and 98 % of the steps"
+
+
 @pytest.mark.parametrize(
-    ("result", "blank", "state", "told"),
+    ("result", "blank", "state", "reason"),
     [
-        (counts(24.9, 5, 15, 4.9), 0.6, "under the target", "Most errors are deletions (15 of 24.9): it leaves glosses out."),
-        (counts(25.0, 20, 3, 2), 0.6, "not under the target", "it confuses glosses with each other"),
-        (counts(60, 10, 10, 40), 0.2, "not under the target", "it adds glosses that were not signed"),
+        (counts(24.9, 5, 15, 4.9), 0.6, "under the target", DELETIONS),
+        (counts(25.0, 20, 3, 2), 0.6, "not under the target", "confuses glosses with each other"),
+        (counts(60, 10, 10, 40), 0.2, "not under the target", "adds glosses that are not signed"),
         (counts(30, 10, 10, 10), 0.6, "not under the target", ""),
         (counts(95, 30, 60, 5), 0.6, "unusable", ""),
-        # Steps that say glosses: no blanks
+        # Half of the steps predict glosses: it is no collapse to blanks
         (counts(97, 2, 95, 0), 0.5, "unusable", "Most errors are deletions"),
-        (counts(97, 2, 95, 0), 0.98, "collapsed to blanks", "95 % of the glosses were left out, 98 % of the steps"),
+        (counts(97, 2, 95, 0), 0.98, "collapsed to blanks", SILENT),
     ],
-)  # fmt: skip
-def test_an_evaluation_has_a_verdict_too(result, blank, state, told):
+)
+def test_an_evaluation_has_a_verdict_too(result, blank, state, reason):
     verdict = evaluation_verdict(result, blank)
-    assert verdict.state == state and told in " ".join(verdict.reasons)
-    assert bool(verdict.reasons) == (max(result[k] for k in ("substitutions", "deletions", "insertions")) * 2 > sum(
-        result[k] for k in ("substitutions", "deletions", "insertions")))  # fmt: skip
+    assert verdict.state == state and reason in " ".join(verdict.reasons)
+    errors = [result[kind] for kind in ("substitutions", "deletions", "insertions")]
+    assert bool(verdict.reasons) == (max(errors) * 2 > sum(errors))
+
+
+def test_the_headline_compares_the_rate_with_the_target():
+    headline = evaluation_verdict(counts(31.2, 10, 10, 11.2), 0.6).headline
+    assert headline == "WER 31.20 % (target: below 25 %)."

@@ -1,4 +1,4 @@
-"""What is drawn onto a video, and with which letters."""
+"""The skeleton and the glosses on a video, and the fonts of the letters."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_lines_are_where_the_landmarks_are(cv2):
 @pytest.mark.parametrize(
     ("part", "column"), [("pose", 0), ("face", 1), ("left_hand", 2), ("right_hand", 3)]
 )
-def test_only_what_was_detected_is_drawn(cv2, part, column):
+def test_only_detected_parts_are_drawn(cv2, part, column):
     points = np.zeros((543, 3), np.float16)
     points[PART_SLICES[part], :2] = np.random.default_rng(0).uniform(
         0.2, 0.8, size=points[PART_SLICES[part], :2].shape
@@ -47,7 +47,7 @@ def test_only_what_was_detected_is_drawn(cv2, part, column):
     assert not draw_skeleton_on_picture(BLACK, points, seen).any()
     seen[column] = True
     assert draw_skeleton_on_picture(BLACK, points, seen).any()
-    # The others are all in the corner
+    # The points of the other parts are all in the corner
     assert not draw_skeleton_on_picture(BLACK, points, ~seen)[20:, 30:].any()
 
 
@@ -65,7 +65,7 @@ def test_a_video_of_uneven_frames_plays_at_its_own_speed(cv2, tmp_path):
     with OverlayWriter(path, 10.0) as writer:
         for time, level in ((0.0, 0), (0.1, 60), (0.5, 120), (0.9, 250)):
             writer.write(time, np.full_like(BLACK, level), landmarks(), np.zeros(4, bool), [])
-        assert not path.exists()  # it is there when it is complete
+        assert not path.exists()  # the file appears when it is complete
     frames, fps = read_video(cv2, path)
     assert fps == 10 and len(frames) == 10
     np.testing.assert_allclose(
@@ -74,7 +74,7 @@ def test_a_video_of_uneven_frames_plays_at_its_own_speed(cv2, tmp_path):
     assert [path.name for path in path.parent.iterdir()] == ["a b.mp4"]
 
 
-def test_nothing_is_left_of_an_overlay_that_failed(cv2, tmp_path):
+def test_a_failed_overlay_leaves_no_file(cv2, tmp_path):
     with pytest.raises(RuntimeError), OverlayWriter(tmp_path / "x.mp4", 10.0) as writer:
         writer.write(0.0, BLACK, landmarks(), np.zeros(4, bool), [])
         raise RuntimeError
@@ -84,15 +84,15 @@ def test_nothing_is_left_of_an_overlay_that_failed(cv2, tmp_path):
 def caption(
     tmp_path, *glosses: tuple[str, bool], note: str = ""
 ) -> tuple[np.ndarray, OverlayWriter]:
-    """A caption's picture, without the compression of a video."""
+    """The picture of a caption, without video compression."""
     writer = OverlayWriter(tmp_path / "x.mp4", 10.0, note)
     return writer._draw_caption(np.full((360, 480, 3), 128, np.uint8), glosses), writer
 
 
-def test_the_caption_has_what_is_being_signed_in_another_colour(tmp_path):
+def test_the_gloss_that_is_being_signed_has_another_colour(tmp_path):
     drawn, writer = caption(tmp_path, ("HOUSE", False), ("SÜSS", True))
     assert (drawn[:300] == 128).all() and not writer.missing
-    white, yellow = (drawn == 255).all(2), (drawn == overlay.SPEAKING[::-1]).all(2)
+    white, yellow = (drawn == 255).all(2), (drawn == overlay.SIGNING[::-1]).all(2)
     assert white.any() and yellow.any()
     assert np.flatnonzero(white.any(0)).max() < np.flatnonzero(yellow.any(0)).min()
 
@@ -105,13 +105,13 @@ def test_the_last_glosses_that_fit_are_shown(tmp_path):
     assert columns.min() > 0 and columns.max() < 480
 
 
-def test_a_note_stands_in_the_corner(tmp_path):
+def test_a_note_is_in_the_corner(tmp_path):
     drawn, _ = caption(tmp_path, note="trained on simulated signers")
     changed = np.argwhere((drawn != 128).any(2))
     assert len(changed) and changed[:, 0].max() < 40
 
 
-def test_letters_that_no_font_has_are_boxes_and_told(tmp_path, monkeypatch):
+def test_letters_that_no_font_has_become_boxes_and_are_reported(tmp_path, monkeypatch):
     overlay._font_file.cache_clear()
     monkeypatch.setattr(overlay, "_installed_fonts", lambda: ())
     drawn, writer = caption(tmp_path, ("你好", False))
@@ -120,11 +120,11 @@ def test_letters_that_no_font_has_are_boxes_and_told(tmp_path, monkeypatch):
     overlay._font_file.cache_clear()
 
 
-def test_an_installed_font_that_has_the_letters_is_taken(monkeypatch, tmp_path):
+def test_an_installed_font_that_has_the_letters_is_used(monkeypatch, tmp_path):
     overlay._font_file.cache_clear()
     broken = tmp_path / "broken.ttf"
     broken.write_bytes(b"no font")
-    # Stands for an installed one: matplotlib's other font has U+2A0C but not Chinese.
+    # This font stands in for an installed font: it has letters that DejaVu Sans lacks
     serif = overlay._default_font().replace("DejaVuSans.ttf", "STIXGeneral.ttf")
     letter = next(
         chr(code)
@@ -138,5 +138,5 @@ def test_an_installed_font_that_has_the_letters_is_taken(monkeypatch, tmp_path):
     overlay._font_file.cache_clear()
 
 
-def test_the_font_is_there_without_the_system():
+def test_the_default_font_needs_no_installed_fonts():
     assert ImageFont.truetype(overlay._default_font(), 20).getname()[0] == "DejaVu Sans"

@@ -52,65 +52,73 @@ def buffers(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items() if "running" in name}
 
 
-def every(split) -> np.ndarray:
+def all_sentences(split) -> np.ndarray:
     return np.arange(len(split))
 
 
-def test_the_statistics_are_those_of_all_frames_joined(model, pipeline, split):
-    """Of the first layers, whose input no other normalisation shapes: one pass over all frames,
-    sentence by sentence."""
-    calibrate(model, pipeline, split, Precision("fp32", CPU), every(split))
+def test_the_statistics_are_those_of_all_frames_together(model, pipeline, split):
+    """Compare the first layer with one pass over all frames, sentence by sentence. No other
+    normalisation changes its input."""
+    calibrate(model, pipeline, split, Precision("fp32", CPU), all_sentences(split))
     encoder, seen = model.parts[0], []
     encoder.norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0].T))
     with torch.no_grad():
-        for batch in pipeline.batches(split, [np.array([index]) for index in every(split)]):
+        for batch in pipeline.batches(split, [np.array([index]) for index in all_sentences(split)]):
             model.eval()(batch.features, batch.lengths, batch.detected)
     joined = torch.cat(seen).double()
     np.testing.assert_allclose(encoder.norm.running_mean, joined.mean(0), atol=1e-5)
     np.testing.assert_allclose(encoder.norm.running_var, joined.var(0), rtol=5e-3)
 
 
-def test_what_it_measures_does_not_depend_on_what_was_there_nor_on_dropout(model, pipeline, split):
+def test_calibration_depends_neither_on_earlier_statistics_nor_on_dropout(model, pipeline, split):
     precision = Precision("fp32", CPU)
-    calibrate(model, pipeline, split, precision, every(split))
+    calibrate(model, pipeline, split, precision, all_sentences(split))
     first = buffers(model)
     for norm in norms(model):
         norm.running_mean.fill_(7.0)
         norm.running_var.fill_(0.1)
-    calibrate(model, pipeline, split, precision, every(split))
+    calibrate(model, pipeline, split, precision, all_sentences(split))
     for name, value in buffers(model).items():
         torch.testing.assert_close(value, first[name], msg=name, rtol=0, atol=0)
 
 
-def test_nothing_else_of_the_model_changes(model, pipeline, split):
+def test_calibration_changes_nothing_else(model, pipeline, split):
     before = {
         name: value.clone() for name, value in model.state_dict().items() if "running" not in name
     }
-    calibrate(model, pipeline, split, Precision("fp32", CPU), every(split))
+    calibrate(model, pipeline, split, Precision("fp32", CPU), all_sentences(split))
     assert model.training and all(norm.training and norm.momentum == 0.1 for norm in norms(model))
     after = model.state_dict()
     for name, value in before.items():
         assert torch.equal(value, after[name]), name
 
 
-def test_sentences_that_may_not_be_used_are_not(model, pipeline, split):
-    some = every(split)[::2]
-    calibrate(model, pipeline, split, Precision("fp32", CPU), some)
+def test_only_the_given_sentences_are_used(model, pipeline, split):
+    chosen = all_sentences(split)[::2]
+    calibrate(model, pipeline, split, Precision("fp32", CPU), chosen)
     found = buffers(model)
     calibrate(
-        model, pipeline, split.subset(some), Precision("fp32", CPU), every(split.subset(some))
+        model,
+        pipeline,
+        split.subset(chosen),
+        Precision("fp32", CPU),
+        all_sentences(split.subset(chosen)),
     )
     for name, value in buffers(model).items():
         torch.testing.assert_close(value, found[name], msg=name)
 
 
-def test_the_best_checkpoint_is_a_calibrated_one(tiny_settings, execute_run):
+def test_the_best_checkpoint_is_calibrated(tiny_settings, execute_run):
     run, _ = execute_run(tiny_settings)
     saved = load_checkpoint(run.folder / "best_model.pth")["model"]
     trainer = prepare_run(plan_start(None, tiny_settings)).trainer
     trainer.model.load_state_dict(saved)
     calibrate(
-        trainer.model, trainer.pipeline, trainer.train.split, trainer.precision, trainer.trainable
+        trainer.model,
+        trainer.pipeline,
+        trainer.train.split,
+        trainer.precision,
+        trainer.plan.trainable,
     )
     measured = buffers(trainer.model)
     assert measured

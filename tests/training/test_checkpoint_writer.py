@@ -1,4 +1,4 @@
-"""Checkpoints that are written while training goes on."""
+"""Checkpoints are written in a thread while training continues."""
 
 import concurrent.futures
 import contextlib
@@ -44,7 +44,7 @@ def content(weight: torch.Tensor) -> dict:
 
 @pytest.fixture
 def held(monkeypatch) -> threading.Event:
-    """Nothing is written before this is set."""
+    """The writer waits until this event is set."""
     free = threading.Event()
 
     def save(*arguments, **options):
@@ -63,7 +63,7 @@ def full_disk(monkeypatch) -> None:
     monkeypatch.setattr(training.checkpoint_writer, "save_checkpoint", save)
 
 
-def test_what_is_written_is_what_was_given(tmp_path, held):
+def test_later_changes_do_not_reach_the_file(tmp_path, held):
     weight, given = torch.ones(3), content(torch.ones(3))
     given["model"]["weight"] = weight
     writer = CheckpointWriter()
@@ -80,13 +80,13 @@ def test_what_is_written_is_what_was_given(tmp_path, held):
         ] == {"history": []}
 
 
-def test_one_after_the_other(tmp_path, held):
+def test_checkpoints_are_written_one_after_the_other(tmp_path, held):
     writer = CheckpointWriter()
     writer.write(tmp_path, content(torch.ones(1)), best=True)
     timer = threading.Timer(0.2, held.set)
     timer.start()
     writer.write(tmp_path, content(torch.zeros(1)))
-    assert held.is_set(), "the second waited for the first"
+    assert held.is_set(), "the second write waits for the first"
     writer.wait()
     values = [
         load_checkpoint(tmp_path / name)["model"]["weight"].item()
@@ -96,7 +96,7 @@ def test_one_after_the_other(tmp_path, held):
 
 
 @pytest.mark.parametrize("following", ["wait", "write", "end"])
-def test_what_could_not_be_written_is_raised_by_what_follows(following, tmp_path, full_disk):
+def test_an_error_of_a_write_is_raised_by_the_next_call(following, tmp_path, full_disk):
     with (
         pytest.raises(DataError, match=r"cannot write .*last\.pth: no space left"),
         CheckpointWriter() as writer,
@@ -108,13 +108,13 @@ def test_what_could_not_be_written_is_raised_by_what_follows(following, tmp_path
             writer.write(tmp_path, content(torch.ones(1)))
 
 
-def test_checking_raises_what_is_known_and_waits_for_nothing(tmp_path, held, monkeypatch):
+def test_check_raises_a_known_error_and_does_not_wait(tmp_path, held, monkeypatch):
     writer = CheckpointWriter()
     writer.check()
     writer.write(tmp_path, content(torch.ones(1)))
     writer.check()
     assert not (tmp_path / "last.pth").exists()
-    monkeypatch.setattr("models.checkpoint.os.fsync", full)
+    monkeypatch.setattr("models.checkpoint.os.fsync", raise_disk_full)
     held.set()
     with pytest.raises(DataError, match="No space left"):
         for _ in range(6000):
@@ -123,53 +123,53 @@ def test_checking_raises_what_is_known_and_waits_for_nothing(tmp_path, held, mon
     writer.wait()
 
 
-def full(_):
+def raise_disk_full(_):
     raise OSError(28, "No space left on device")
 
 
-def test_a_wait_that_is_broken_off_is_taken_up_again(tmp_path, held):
-    """A second Ctrl-C, in the end of the `with`: the run's folder is let go of when the file is
-    whole."""
+def test_an_interrupted_wait_continues_until_the_file_is_complete(tmp_path, held):
+    """A second Ctrl-C arrives at the end of the `with`. The run's folder is released after the file
+    is complete."""
 
-    def break_off():
+    def interrupt():
         os.kill(os.getpid(), signal.SIGINT)
         held.set()
 
     with pytest.raises(KeyboardInterrupt), CheckpointWriter() as writer:
         writer.write(tmp_path, content(torch.ones(1)))
-        threading.Timer(0.2, break_off).start()
+        threading.Timer(0.2, interrupt).start()
         writer.wait()
     assert load_checkpoint(tmp_path / "last.pth")["model"]["weight"].item() == 1
 
 
-def test_it_is_said_beside_another_error(tmp_path, full_disk, capsys):
+def test_an_error_of_a_write_is_printed_beside_another_error(tmp_path, full_disk, capsys):
     with pytest.raises(KeyError), CheckpointWriter() as writer:
         writer.write(tmp_path, content(torch.ones(1)))
         raise KeyError
     assert "error: cannot write" in capsys.readouterr().err
 
 
-def test_a_snapshot_shares_nothing():
+def test_a_snapshot_shares_no_memory():
     inner = torch.ones(2, requires_grad=True)
     given = {"a": [inner, (1, "x")], "b": OrderedDict(c={"d": None})}
-    taken = snapshot(given)
-    assert taken["a"][1] == (1, "x") and taken["b"] == {"c": {"d": None}}
-    assert torch.equal(taken["a"][0], torch.ones(2)) and not taken["a"][0].requires_grad
+    copy = snapshot(given)
+    assert copy["a"][1] == (1, "x") and copy["b"] == {"c": {"d": None}}
+    assert torch.equal(copy["a"][0], torch.ones(2)) and not copy["a"][0].requires_grad
     given["a"].append(1)
     given["b"]["c"]["d"] = 2
     with torch.no_grad():
         inner.zero_()
     assert (
-        torch.equal(taken["a"][0], torch.ones(2))
-        and len(taken["a"]) == 2
-        and taken["b"]["c"] == {"d": None}
+        torch.equal(copy["a"][0], torch.ones(2))
+        and len(copy["a"]) == 2
+        and copy["b"]["c"] == {"d": None}
     )
 
 
-def test_training_goes_on_while_an_epoch_is_written(
+def test_training_continues_while_a_checkpoint_is_written(
     tiny_settings, execute_run, monkeypatch, tmp_path
 ):
-    """An epoch's checkpoint is written when the next epoch is at its end, and it is the epoch's."""
+    """The checkpoint of epoch 1 is complete when epoch 2 ends. It has the state after epoch 1."""
     tiny_settings["training"] |= {"epochs": 2}
     original, free, states = Trainer._finish_epoch, threading.Event(), []
 
@@ -196,7 +196,9 @@ def test_training_goes_on_while_an_epoch_is_written(
     assert load_checkpoint(tmp_path / "run" / "previous.pth")["training"]["progress"]["epoch"] == 2
 
 
-def test_a_stop_waits_until_it_is_written(tiny_settings, execute_run, monkeypatch, tmp_path):
+def test_a_stop_waits_until_the_checkpoint_is_written(
+    tiny_settings, execute_run, monkeypatch, tmp_path
+):
     asked = []
 
     def save(path, given, **options):
@@ -211,9 +213,7 @@ def test_a_stop_waits_until_it_is_written(tiny_settings, execute_run, monkeypatc
     assert (tmp_path / "run" / "best_model.pth").exists()
 
 
-def test_a_disk_that_is_full_after_an_epoch_ends_the_run_and_not_an_epoch_later(
-    tiny_settings, execute_run, monkeypatch
-):
+def test_a_full_disk_ends_the_run_within_the_next_epoch(tiny_settings, execute_run, monkeypatch):
     original, epochs = Trainer.update, []
 
     def update(self, batches):
@@ -234,14 +234,14 @@ def test_a_disk_that_is_full_after_an_epoch_ends_the_run_and_not_an_epoch_later(
     assert epochs.count(1) > 1 and epochs.count(2) == 1
 
 
-def test_a_run_that_diverges_ends_when_its_last_good_state_is_written(
+def test_a_run_that_diverges_ends_after_its_last_good_state_is_written(
     tiny_settings, execute_run, monkeypatch, tmp_path
 ):
-    """Where there are several processes, `together` ends this one on an error."""
-    original, states = Ranks.together, []
+    """With several processes, `all_must_succeed` ends this process after an error."""
+    original, states = Ranks.all_must_succeed, []
 
     @contextlib.contextmanager
-    def together(self):
+    def all_must_succeed(self):
         with original(self):
             try:
                 yield
@@ -255,7 +255,7 @@ def test_a_run_that_diverges_ends_when_its_last_good_state_is_written(
         time.sleep(0.5)
         save_checkpoint(path, given, **options)
 
-    def take_down(self, update):
+    def record(self, update):
         if self.progress.epoch == 2:
             self.progress.bad_updates = MAX_BAD_UPDATES
             update = replace(
@@ -263,12 +263,12 @@ def test_a_run_that_diverges_ends_when_its_last_good_state_is_written(
                 figures=HostCopies([torch.tensor([math.nan]), torch.tensor(1.0)]),
                 batches=[],
             )
-        _take_down(self, update)
+        original_record(self, update)
 
-    _take_down = Trainer._take_down
-    monkeypatch.setattr(Trainer, "_take_down", take_down)
+    original_record = Trainer._record
+    monkeypatch.setattr(Trainer, "_record", record)
     monkeypatch.setattr("training.trainer.dump_batches", lambda *_: "nothing is dumped")
-    monkeypatch.setattr(Ranks, "together", together)
+    monkeypatch.setattr(Ranks, "all_must_succeed", all_must_succeed)
     monkeypatch.setattr(training.checkpoint_writer, "save_checkpoint", save)
     with pytest.raises(DivergenceError):
         execute_run(tiny_settings)

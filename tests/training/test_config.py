@@ -4,7 +4,8 @@ import pytest
 
 from errors import UsageError
 from models.config import ModelConfig
-from training.config import Config, TrainingConfig, merge_overrides, read_overrides
+from settings import merge_overrides, read_overrides
+from training.config import Config, TrainingConfig
 
 
 def test_the_defaults_are_those_of_a_full_training():
@@ -34,7 +35,7 @@ def test_later_layers_win_key_by_key():
     config = Config().updated(merge_overrides(yaml, command_line))
     assert (config.training.epochs, config.training.patience, config.model.dropout) == (7, 3, 0.1)
     assert config.training.batch_size == TrainingConfig.batch_size
-    assert yaml["training"]["epochs"] == 20, "layers are not written to"
+    assert yaml["training"]["epochs"] == 20, "the layers themselves do not change"
 
 
 @pytest.mark.parametrize(
@@ -87,17 +88,17 @@ def test_a_wrong_key_or_type_is_named(overrides, message):
     assert str(error.value) == message
 
 
-def test_numbers_that_yaml_reads_as_text(tmp_path):
+def test_numbers_that_yaml_parses_as_text(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(
         "training:\n  learning_rate: 3e-4\n  weight_decay: 0\naugmentation:\n  speed: [1, 1.5]\n"
     )
-    config = Config().updated(read_overrides(path))
+    config = Config().updated(read_overrides(path, Config))
     assert config.training.learning_rate == 3e-4 and type(config.training.weight_decay) is float
     assert config.augmentation.speed == (1.0, 1.5)
 
 
-def test_none_stands_for_the_built_in_corpus_only():
+def test_none_means_the_built_in_corpus():
     assert Config().updated({"training": {"data_dir": None}}).training.data_dir is None
     assert Config().updated({"training": {"data_dir": "x"}}).training.data_dir == "x"
 
@@ -145,7 +146,7 @@ def test_the_minimum_learning_rate_is_not_above_the_peak():
         TrainingConfig(learning_rate=0.001, min_learning_rate=0.01)
 
 
-def test_to_dict_holds_plain_values_and_makes_the_same_config_again():
+def test_to_dict_has_plain_values_that_make_the_same_config_again():
     config = Config().updated({"training": {"epochs": 3}, "augmentation": {"speed": [0.5, 2]}})
     values = config.to_dict()
     assert values["augmentation"]["speed"] == [0.5, 2.0] and values["model"][
@@ -158,7 +159,7 @@ def test_to_dict_holds_plain_values_and_makes_the_same_config_again():
 def test_an_empty_file_changes_nothing(tmp_path):
     path = tmp_path / "empty.yaml"
     path.write_text("# nothing\n")
-    assert read_overrides(path) == {}
+    assert read_overrides(path, Config) == {}
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_a_file_that_is_not_a_config_is_refused_in_one_line(tmp_path, content, e
     path = tmp_path / "broken.yaml"
     path.write_bytes(content)
     with pytest.raises(UsageError) as error:
-        read_overrides(path)
+        read_overrides(path, Config)
     assert (
         expected in str(error.value)
         and str(path) in str(error.value)
@@ -185,6 +186,48 @@ def test_a_file_that_is_not_a_config_is_refused_in_one_line(tmp_path, content, e
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"--config .*absent\.yaml: No such file"):
-        read_overrides(tmp_path / "absent.yaml")
+        read_overrides(tmp_path / "absent.yaml", Config)
     with pytest.raises(UsageError, match="--config"):
-        read_overrides(Path(tmp_path))
+        read_overrides(Path(tmp_path), Config)
+
+
+BOMB = "a: &a [1, 1]\n" + "".join(
+    f"{chr(98 + n)}: &{chr(98 + n)} [*{chr(97 + n)}, *{chr(97 + n)}]\n" for n in range(24)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, r"line 2 refers to another place"),
+        ("training: &x\n  epochs: 3\nmodel:\n  <<: *x\n", "line 4 refers to another place"),
+        (
+            "training: {epochs: !!python/object/apply:os.system [id]}",
+            "could not determine a constructor",
+        ),
+        (
+            "training: {seed: " + "9" * 5000 + "}",
+            "not readable YAML: line 1 has a value of 5000 characters",
+        ),
+        ("0x" + "f" * 5000, "line 1 has a value of 5002 characters"),
+        ("training: 0x" + "f" * 900, "expected 'key: value' lines"),
+        (
+            "training: {epochs: 0x" + "f" * 400 + "}",
+            "epochs': expected a number of at most 1e\\+15",
+        ),
+        ("training: {dropout_date: 2001-99-99}", "not readable YAML: month must be in"),
+        ("training: {epochs: 2001-09-09}", "epochs': expected int, found datetime.date"),
+        ("[" * 5000, "not readable YAML"),
+        ("# " + "x" * 200_000, "has 200002 bytes: expected some lines of settings"),
+        (
+            "training: {device: " + "x" * 900 + ", epochs: [" + "1, " * 3000 + "]}",
+            "epochs': expected int",
+        ),
+    ],
+)
+def test_an_untrusted_file_is_refused_in_one_line(text, message, tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=rf"--config .*settings\.yaml.*{message}") as refused:
+        Config().updated(read_overrides(path, Config))
+    assert len(str(refused.value)) < 1600 and "\n" not in str(refused.value)

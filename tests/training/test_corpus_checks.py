@@ -1,5 +1,6 @@
-"""What is said of a corpus before a run: its bad sentences, its changed files."""
+"""Checks of a corpus before a run: bad sentences and changed files."""
 
+import math
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import train_teacher
+from data.batching import load_batch
 from data.corpus import Corpus, Sentence, Split
 from data.pipeline import FeaturePipeline, feature_statistics
 from errors import DataError
@@ -20,7 +22,7 @@ def corpus(tiny_corpus, tmp_path) -> Path:
     return Path(shutil.copytree(tiny_corpus, tmp_path / "corpus"))
 
 
-def spoil(corpus: Path, split: str, index: int, frame: int, value: float) -> None:
+def overwrite(corpus: Path, split: str, index: int, frame: int, value: float) -> None:
     landmarks = np.load(corpus / f"{split}.landmarks.npy")
     landmarks[int(Corpus(corpus).split(split).offsets[index]) + frame, 501, 1] = value
     np.save(corpus / f"{split}.landmarks.npy", landmarks)
@@ -34,23 +36,23 @@ def edit_row(corpus: Path, split: str, index: int, edit) -> None:
 
 
 @pytest.fixture
-def spoilt(corpus) -> Path:
-    """Train sentences 1 and 3 have NaN and infinity, 5 no glosses, 7 cannot be aligned."""
-    spoil(corpus, "train", 1, 4, np.nan)
-    spoil(corpus, "train", 3, 0, -np.inf)
+def bad_corpus(corpus) -> Path:
+    """Train sentences 1 and 3 have NaN and infinity, 5 has no glosses, 7 cannot be aligned."""
+    overwrite(corpus, "train", 1, 4, np.nan)
+    overwrite(corpus, "train", 3, 0, -np.inf)
     edit_row(corpus, "train", 5, lambda row: row.rsplit("|", 1)[0] + "|")
     edit_row(corpus, "train", 7, lambda row: row + " RAIN" * 40)
     return corpus
 
 
-def test_each_kind_by_hand():
+def test_each_kind_of_bad_sentence_by_hand():
     rows = [(5, "A B"), (0, "A"), (8, ""), (4, "A A"), (4, "A"), (3, "A"), (3, "A")]
     sentences = [
         Sentence(f"s{i}", "anna", frames, tuple(text.split()))
         for i, (frames, text) in enumerate(rows)
     ]
     landmarks = np.zeros((sum(frames for frames, _ in rows), 543, 3), np.float16)
-    # The largest number there is
+    # 65504 is the largest float16
     landmarks[21 + 2, 0, 0], landmarks[24, 542, 2], landmarks[:5] = np.nan, np.inf, 65504
     found = find_bad_sentences(
         Split("train", sentences, landmarks, np.ones((len(landmarks), 4), bool))
@@ -58,46 +60,86 @@ def test_each_kind_by_hand():
     assert [(one.index, one.reason, one.unreadable) for one in found] == [
         (1, "has no frames", True),
         (2, "has no glosses", False),
-        (3, "cannot be aligned: 4 frames give 1 steps, its 2 glosses need 3", False),
-        (5, "landmarks hold NaN or infinite values (first in frame 2)", True),
-        (6, "landmarks hold NaN or infinite values (first in frame 0)", True),
+        (3, "CTC cannot align it: its 4 frames give 1 steps, its 2 glosses need 3", False),
+        (5, "landmarks have NaN or infinite values (first in frame 2)", True),
+        (6, "landmarks have NaN or infinite values (first in frame 0)", True),
     ]
 
 
-def test_bad_train_sentences_are_listed_once_and_refused(spoilt, tiny_yaml, tmp_path, capsys):
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_nan_in_the_landmarks_is_refused_and_its_sentence_is_named(
+    split, tiny_corpus, tiny_yaml, tmp_path
+):
+    corpus = Path(shutil.copytree(tiny_corpus, tmp_path / "corpus"))
+    path = corpus / f"{split}.landmarks.npy"
+    landmarks = np.load(path)
+    second = Corpus(tiny_corpus).split(split).sentences[0].frames
+    landmarks[second, 515, 0] = np.nan
+    np.save(path, landmarks)
+    with pytest.raises(
+        DataError, match=f"{split} sentence {split}-01: landmarks have NaN or infinite values"
+    ):
+        train_teacher.main(["--config", str(tiny_yaml), "--data_dir", str(corpus)])
+    opened = Corpus(corpus).split(split)
+    load_batch(opened, np.array([0, 2, 3]))
+
+
+def test_bad_train_sentences_are_listed_once_and_refused(bad_corpus, tiny_yaml, tmp_path, capsys):
     with pytest.raises(
         DataError,
-        match=r"train sentence train-01: landmarks hold .*\(and 3 more of train.*--skip_bad",
+        match=r"train sentence train-01: landmarks have .*\(and 3 more of train.*--skip_bad",
     ):
-        train_teacher.main(["--config", str(tiny_yaml), "--data_dir", str(spoilt)])
-    said = [
+        train_teacher.main(["--config", str(tiny_yaml), "--data_dir", str(bad_corpus)])
+    listed = [
         line for line in capsys.readouterr().out.splitlines() if line.startswith("bad sentence: ")
     ]
-    assert [line.split(": ")[1] for line in said] == [
+    assert [line.split(": ")[1] for line in listed] == [
         f"train sentence train-{n:02d}" for n in (1, 3, 5, 7)
     ]
     for line, reason in zip(
-        said, ("frame 4", "frame 0", "has no glosses", "cannot be aligned"), strict=True
+        listed, ("frame 4", "frame 0", "has no glosses", "CTC cannot align it"), strict=True
     ):
         assert reason in line
     assert not (tmp_path / "run").exists()
 
 
-def test_with_skip_bad_the_others_are_trained_on(spoilt, tiny_settings, execute_run, tmp_path):
-    tiny_settings["training"] |= {"data_dir": str(spoilt), "skip_bad": True, "epochs": 2}
+def test_with_skip_bad_the_good_sentences_are_trained_on(
+    bad_corpus, tiny_settings, execute_run, tmp_path
+):
+    tiny_settings["training"] |= {"data_dir": str(bad_corpus), "skip_bad": True, "epochs": 2}
     run, result = execute_run(tiny_settings)
-    assert run.trainer.trainable.tolist() == [0, 2, 4, 6, 8, 9, 10, 11]
+    assert run.trainer.plan.trainable.tolist() == [0, 2, 4, 6, 8, 9, 10, 11]
     assert result["train_sentences_left_out"] == 4
     model = load_checkpoint(tmp_path / "run" / "last.pth")["model"]
-    assert all(tensor.isfinite().all() for tensor in model.values()), "nor in the statistics"
+    assert all(tensor.isfinite().all() for tensor in model.values()), (
+        "also in the feature statistics"
+    )
     train, pipeline = (
-        Corpus(spoilt).split("train"),
-        FeaturePipeline(0.8, run.trainer.device, layout=run.trainer.pipeline.layout),
+        Corpus(bad_corpus).split("train"),
+        FeaturePipeline(0.8, run.trainer.device, selection=run.trainer.pipeline.selection),
     )
     mean, _ = feature_statistics(pipeline, train.subset([0, 2, 4, 6, 8, 9, 10, 11]))
     assert model["feature_mean"].allclose(mean, atol=1e-6)
     run, _ = execute_run({"training": {"output_dir": str(tmp_path / "run")}}, "auto")
-    assert run.start.kind == "continue", "and it can be continued without saying so again"
+    assert run.start.kind == "continue", "continuing needs no second --skip_bad"
+
+
+def test_with_skip_bad_a_train_sentence_that_cannot_be_aligned_is_named_and_left_out(
+    make_corpus, tiny_settings, execute_run, tmp_path, capsys
+):
+    train = ["SUN RAIN", ("RAIN RAIN SUN", 9), "RAIN SUN", "SUN"]
+    corpus = make_corpus(tmp_path / "corpus", {"train": train, "dev": ["RAIN SUN"]})
+    tiny_settings["training"] |= {"data_dir": str(corpus), "epochs": 2, "skip_bad": True}
+    run, result = execute_run(tiny_settings)
+    output = capsys.readouterr().out
+    assert (
+        "train sentence train-01: CTC cannot align it: its 9 frames give 3 steps, "
+        "its 3 glosses need 4" in output
+    )
+    assert "1 of 4 train sentences are left out" in output
+    assert result["train_sentences_left_out"] == 1
+    assert run.trainer.plan.trainable.tolist() == [0, 2, 3]
+    assert all(math.isfinite(row["train_loss"]) for row in run.trainer.progress.history)
 
 
 @pytest.mark.parametrize("skip", [False, True])
@@ -109,18 +151,34 @@ def test_every_dev_sentence_counts(skip, corpus, tiny_settings, execute_run, cap
     assert result["reference_glosses"] == sum(
         len(one.glosses) for one in Corpus(corpus).split("dev").sentences
     )
-    said = capsys.readouterr().out
-    assert "dev sentence dev-00: has no glosses; it is scored all the same" in said
-    assert "dev sentence dev-02: cannot be aligned" in said
-    spoil(corpus, "dev", 1, 0, np.nan)
+    output = capsys.readouterr().out
+    assert "dev sentence dev-00: has no glosses; it is scored all the same" in output
+    assert "dev sentence dev-02: CTC cannot align it" in output
+    overwrite(corpus, "dev", 1, 0, np.nan)
     with pytest.raises(
-        DataError, match=r"dev sentence dev-01: landmarks hold NaN .*; every dev sentence counts"
+        DataError, match=r"dev sentence dev-01: landmarks have NaN .*; every dev sentence counts"
     ):
         execute_run(tiny_settings)
 
 
+def test_a_dev_gloss_that_is_not_in_train_counts_as_an_error(
+    make_corpus, tiny_settings, execute_run, tmp_path, capsys
+):
+    corpus = make_corpus(
+        tmp_path / "corpus", {"train": ["SUN RAIN", "RAIN"], "dev": ["RAIN MOON", "SUN"]}
+    )
+    tiny_settings["training"] |= {"data_dir": str(corpus), "epochs": 1}
+    run, result = execute_run(tiny_settings)
+    assert (
+        "dev: 1 occurrences of 1 glosses that are not in the vocabulary count as errors: MOON"
+        in capsys.readouterr().out
+    )
+    assert result["reference_glosses"] == 3 and result["best_dev_wer"] >= 100 / 3
+    assert "MOON" not in run.trainer.vocabulary
+
+
 def test_a_sentence_without_frames(corpus, tiny_settings, execute_run):
-    """Its row says 0 and the next one has its frames, too."""
+    """Its row has 0 frames. The next row has the frames of both."""
     lengths = Corpus(corpus).split("train").lengths
     edit_row(corpus, "train", 2, lambda row: row.replace(f"|{lengths[2]}|", "|0|"))
     edit_row(
@@ -136,20 +194,23 @@ def test_a_sentence_without_frames(corpus, tiny_settings, execute_run):
         execute_run(tiny_settings)
     tiny_settings["training"]["skip_bad"] = True
     run, _ = execute_run(tiny_settings)
-    assert 2 not in run.trainer.trainable
+    assert 2 not in run.trainer.plan.trainable
 
 
-def test_a_corpus_that_changed_since_the_checkpoint_is_said(
+def test_a_corpus_that_changed_since_the_checkpoint_is_reported(
     corpus, tiny_settings, execute_run, capsys, tmp_path
 ):
-    """Also when corpus.json is the same: one coordinate of one frame is enough."""
+    """corpus.json stays the same. One changed coordinate of one frame is enough."""
     tiny_settings["training"] |= {"data_dir": str(corpus), "epochs": 1}
     execute_run(tiny_settings)
     assert "was changed" not in capsys.readouterr().out
     overrides = {"training": {"output_dir": str(tmp_path / "run")}}
-    spoil(corpus, "train", 1, 0, 0.25)
+    overwrite(corpus, "train", 1, 0, 0.25)
     run, _ = execute_run(overrides, tmp_path / "run" / "last.pth")
-    assert "train.landmarks.npy was changed: its SHA-256 is not the one" in capsys.readouterr().out
+    assert (
+        "train.landmarks.npy was changed: its SHA-256 differs from the one"
+        in capsys.readouterr().out
+    )
     assert run.start.kind == "fine-tune" and "the corpus is not the one" in run.start.reason
     again, _ = execute_run({"training": {"output_dir": str(run.folder)}}, run.folder / "last.pth")
-    assert again.start.kind == "continue", "as it is, it is the corpus of the second run"
+    assert again.start.kind == "continue", "the changed corpus is the one of the second run"

@@ -21,17 +21,17 @@ def random_batch(seed: int, dtype=torch.float64, batch=6, longest=25, classes=9,
     return logits, targets, steps, lengths
 
 
-def torchs_own(log_probs, targets, steps, lengths):
+def torch_ctc(log_probs, targets, steps, lengths):
     return functional.ctc_loss(log_probs.transpose(0, 1), targets, steps, lengths, reduction="none")
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 2e-4)])
 @pytest.mark.parametrize("seed", range(5))
-def test_losses_and_gradients_are_those_of_torch(seed, dtype, tolerance):
+def test_losses_and_gradients_equal_those_of_torch(seed, dtype, tolerance):
     logits, *rest = random_batch(seed, dtype)
     weights = torch.linspace(0.5, 2, len(logits), dtype=dtype)
     found = []
-    for loss in (torchs_own, ctc):
+    for loss in (torch_ctc, ctc):
         losses = loss(logits.log_softmax(-1), *rest)
         found.append((losses.detach(), torch.autograd.grad((losses * weights).sum(), logits)[0]))
     for expected, ours in zip(*found, strict=True):
@@ -51,7 +51,7 @@ def test_autocast_changes_nothing():
         assert ours.dtype == torch.float32 and torch.equal(ours, expected)
 
 
-def test_what_lies_outside_the_lengths_does_not_count():
+def test_values_beyond_the_lengths_do_not_count():
     logits, targets, steps, lengths = random_batch(7)
     expected = ctc(logits.log_softmax(-1), targets, steps, lengths)
     wild = logits.detach().clone()
@@ -66,7 +66,7 @@ def test_what_lies_outside_the_lengths_does_not_count():
 
 @pytest.mark.parametrize("targets", [[[1, 1]], [[1, 2]]])
 def test_the_shortest_sentences(targets):
-    """As many steps as the glosses need, one step too few, and a single step."""
+    """As many steps as the glosses need, one step fewer, and one step."""
     targets = torch.tensor(targets)
     for steps in (1, 2, 3):
         for length in (0, 1, 2):
@@ -74,10 +74,10 @@ def test_the_shortest_sentences(targets):
                 1, 3, 4, generator=torch.Generator().manual_seed(steps)
             ).log_softmax(-1)
             rest = (targets, torch.tensor([steps]), torch.tensor([length]))
-            torch.testing.assert_close(ctc(log_probs, *rest), torchs_own(log_probs, *rest))
+            torch.testing.assert_close(ctc(log_probs, *rest), torch_ctc(log_probs, *rest))
 
 
-def test_a_sentence_that_cannot_be_aligned_spoils_its_own_row_only():
+def test_a_sentence_that_cannot_be_aligned_affects_its_own_row_only():
     logits = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
     losses = ctc(
         logits.log_softmax(-1),
@@ -87,15 +87,17 @@ def test_a_sentence_that_cannot_be_aligned_spoils_its_own_row_only():
     )
     assert losses.isinf().tolist() == [True, False]
     (gradient,) = torch.autograd.grad(losses.sum(), logits)
-    assert gradient.isfinite().all((1, 2)).tolist() == [False, True], "the update is then skipped"
+    assert gradient.isfinite().all((1, 2)).tolist() == [False, True], (
+        "the trainer then skips the update"
+    )
 
 
-def test_the_teachers_loss_is_the_same_with_either(monkeypatch):
+def test_the_teachers_loss_is_the_same_with_both_implementations(monkeypatch):
     logits, targets, steps, lengths = random_batch(3, torch.float32)
     other = torch.randn(logits.shape, generator=torch.Generator().manual_seed(9))
     found = []
-    for own in (False, True):
-        monkeypatch.setattr("training.losses.on_its_own", lambda _, own=own: own)
+    for use_own in (False, True):
+        monkeypatch.setattr("training.losses.runs_ahead", lambda _, use_own=use_own: use_own)
         output = TeacherOutput(logits.log_softmax(-1), other.log_softmax(-1), steps)
         losses = TeacherLoss(0.7, 1.0, 8.0)(output, targets, lengths).total
         found.append((losses.detach(), torch.autograd.grad(losses.sum(), logits)[0]))

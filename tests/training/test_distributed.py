@@ -1,5 +1,5 @@
-"""Several processes train as one does: real ones over gloo, started by torchrun, against a run of
-one."""
+"""Several processes train like one: two processes over gloo, started by torchrun, are compared with
+a run of one process."""
 
 import json
 import os
@@ -25,11 +25,10 @@ from training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ADDRESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
-# Batches of 3, 3, 3, 3 and 1, two an update: in the last one process has no sentence
+# Batches of 3, 3, 3, 3 and 1, two per update: one process has no sentence of the last batch
 TRAIN, EPOCHS, UPDATES = 13, 3, 3
 
-# The script with what a test needs to know and to do: which sentences each process reads, and a
-# signal to one of them.
+# The script, which also writes down the sentences of each process and sends a signal to rank 1.
 SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
@@ -37,13 +36,14 @@ import training.trainer
 import train_teacher
 from errors import run_script
 
-original, notes, rank = training.trainer.Trainer.update, Path(os.environ["NOTES"]), os.environ["RANK"]
+original = training.trainer.Trainer.update
+notes, rank = Path(os.environ["NOTES"]), os.environ["RANK"]
 
 def update(trainer, batches):
-    place = f"{trainer.progress.epoch}.{trainer.progress.group}"
+    epoch = trainer.progress.epoch
     with open(notes / rank, "a") as file:
-        file.writelines(f"{trainer.progress.epoch} {index}\\n" for batch in batches for index in batch.indices)
-    if os.environ["AT"] == place and rank == "1":
+        file.writelines(f"{epoch} {index}\\n" for batch in batches for index in batch.indices)
+    if os.environ["AT"] == f"{epoch}.{trainer.progress.group}" and rank == "1":
         (notes / "signalled").write_text(str(time.time()))
         os.kill(os.getpid(), getattr(signal, os.environ["SIGNAL"]))
     original(trainer, batches)
@@ -52,9 +52,8 @@ training.trainer.Trainer.update = update
 run_script(train_teacher.main)
 """
 
-# The same with losses of the second process that are not finite; at the end each says what its
-# weights are.
-SPOILT = """
+# The script with infinite losses in rank 1. At the end each rank writes down its weights.
+INFINITE_LOSSES = """
 import math, os
 from pathlib import Path
 import training.trainer
@@ -62,19 +61,19 @@ import train_teacher
 from errors import run_script
 from training.process_group import ProcessGroup
 
-original, part = training.trainer.Trainer.losses, ProcessGroup.part
+original, disconnect = training.trainer.Trainer.losses, ProcessGroup.disconnect
 
 def losses(trainer, batch, *targets):
     output, found = original(trainer, batch, *targets)
     ProcessGroup.model = trainer.model
     return output, found * math.inf if os.environ["RANK"] == "1" else found
 
-def say_weights(ranks):
-    total = sum(float(one.detach().double().abs().sum()) for one in ranks.model.parameters())
+def write_weights(ranks):
+    total = sum(float(weight.detach().double().abs().sum()) for weight in ranks.model.parameters())
     (Path(os.environ["NOTES"]) / f"weights{ranks.rank}").write_text(repr(total))
-    part(ranks)
+    disconnect(ranks)
 
-training.trainer.Trainer.losses, ProcessGroup.part = losses, say_weights
+training.trainer.Trainer.losses, ProcessGroup.disconnect = losses, write_weights
 run_script(train_teacher.main)
 """
 
@@ -85,7 +84,7 @@ def process(rank: int, world: int) -> Ranks:
     return ranks
 
 
-def test_shares_lose_and_repeat_nothing():
+def test_shares_have_every_row_once():
     for world in range(1, 9):
         for size in range(40):
             rows = np.arange(100, 100 + size)
@@ -95,10 +94,10 @@ def test_shares_lose_and_repeat_nothing():
             plan = [process(rank, world).share(rows.tolist()) for rank in range(world)]
             assert [
                 plan[number % world][number // world] for number in range(size)
-            ] == rows.tolist()  # as evaluate() joins
+            ] == rows.tolist()  # as validate() joins the shares
 
 
-def test_who_this_process_is():
+def test_rank_and_world_size_come_from_the_environment():
     assert read_environment({}) == (0, 1, 0)
     assert read_environment({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}) == (0, 1, 0)
     whole = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", **ADDRESS}
@@ -111,21 +110,21 @@ def test_who_this_process_is():
         {"LOCAL_RANK": ""},
         {"MASTER_PORT": ""},
     ):
-        with pytest.raises(UsageError, match="start it with torchrun") as caught:
+        with pytest.raises(UsageError, match="start the run with torchrun") as caught:
             read_environment({**whole, **change})
         assert "\n" not in str(caught.value)
     with pytest.raises(UsageError, match=r"LOCAL_RANK=\(not set\)"):
         read_environment({"RANK": "0", "WORLD_SIZE": "2"})
 
 
-def test_the_first_process_draws_what_a_single_one_draws():
-    assert process(0, 4).own("dropout") == "dropout"
-    assert len({process(rank, 4).own("dropout") for rank in range(4)}) == 4
+def test_rank_0_has_the_random_key_of_a_single_process():
+    assert process(0, 4).random_stream("dropout") == "dropout"
+    assert len({process(rank, 4).random_stream("dropout") for rank in range(4)}) == 4
 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory, make_corpus, make_settings):
-    """settings(folder, **training) of a run without dropout, in which each sentence is seen twice."""
+    """settings(folder, **training) -> settings without dropout."""
     train = random_annotations(TRAIN, "ranks train")
     corpus = make_corpus(
         tmp_path_factory.mktemp("ranks") / "odd",
@@ -145,7 +144,6 @@ def settings(tmp_path_factory, make_corpus, make_settings):
                 **given,
                 "learning_rate": 5e-4,
                 "part_mask": 0.15,
-                "consistency_weight": 0.5,
                 **training,
             },
         )
@@ -157,13 +155,13 @@ def settings(tmp_path_factory, make_corpus, make_settings):
 
 @pytest.fixture(scope="module")
 def alone(settings, execute_run, tmp_path_factory) -> list[dict]:
-    """The epochs of a run of one process."""
+    """The rows of a run of one process."""
     run, _ = execute_run(settings(tmp_path_factory.mktemp("alone") / "run"))
     return run.trainer.progress.history
 
 
 def page_commands() -> list[str]:
-    """The lines of the bash block of docs/scaling.md."""
+    """The commands in docs/scaling.md."""
     (block,) = re.findall(
         r"```bash\n(.*?)```", (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8"), re.DOTALL
     )
@@ -173,9 +171,11 @@ def page_commands() -> list[str]:
 def launch(
     tmp_path: Path, signal: str, at: str, command: str, *arguments
 ) -> tuple[subprocess.CompletedProcess, list[list[int]]]:
-    """Run two processes by a command of the page and further arguments; the second process gets a
-    signal before an update ('epoch.update'). Returns how torchrun ended and the sentences that both
-    read together, by epoch."""
+    """Run two processes with a command of docs/scaling.md and further arguments. Rank 1 gets a
+    signal before the update `at`, 'epoch.update'.
+
+    Returns how torchrun ended, and for each epoch the sentences of both processes.
+    """
     notes, script = tmp_path / "notes", tmp_path / "script.py"
     notes.mkdir()
     script.write_text(SCRIPT)
@@ -204,7 +204,7 @@ def launch(
         launcher + words[5:], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert time.time() - float((notes / "signalled").read_text()) < 60, (
-        "the others waited for a process that was gone"
+        "rank 0 must not wait for a process that has ended"
     )
     read = [line.split() for rank in "01" for line in (notes / rank).read_text().splitlines()]
     return ended, [
@@ -217,14 +217,14 @@ def assert_alike(history: list[dict], alone: list[dict]) -> None:
     assert len(history) == len(alone)
     for row, expected in zip(history, alone, strict=True):
         assert row["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-5)
-        # Docs/scaling.md says what dev adds
+        # docs/scaling.md explains this difference
         assert row["dev_loss"] == pytest.approx(expected["dev_loss"], rel=1e-4)
         assert row["gradient_norm"] == pytest.approx(expected["gradient_norm"], rel=1e-3)
         for name in ("epoch", "dev_wer", "train_wer", "learning_rate", "skipped_updates"):
             assert row[name] == expected[name], name
 
 
-def test_two_processes_are_one_and_a_killed_one_ends_the_run(
+def test_two_processes_train_like_one_and_a_killed_process_ends_the_run(
     tmp_path, settings, alone, execute_run
 ):
     folder = tmp_path / "run"
@@ -235,23 +235,25 @@ def test_two_processes_are_one_and_a_killed_one_ends_the_run(
     options = (f"--{name}={given['training'][name]}" for name in ("data_dir", "batch_size"))
     ended, read = launch(tmp_path, "SIGKILL", f"{EPOCHS}.1", train, *here, *options)
     assert ended.returncode == 1, ended.stderr
-    assert "exitcode  : -9" in ended.stderr  # torchrun's summary
+    assert "exitcode  : -9" in ended.stderr  # in torchrun's summary
     assert ended.stderr.count("error: another process of this run has ended") <= 1
-    assert "process_group.py" not in ended.stderr  # the one traceback is torchrun's own
+    assert "process_group.py" not in ended.stderr  # the only traceback is torchrun's
     for epoch in range(EPOCHS - 1):
         assert read[epoch] == list(range(TRAIN))
     rows = [line for line in ended.stdout.splitlines() if re.match(r" +\d+ ", line)]
-    assert len(rows) == EPOCHS - 1  # one of the two printed
+    assert len(rows) == EPOCHS - 1  # only rank 0 prints
     checkpoint = load_checkpoint(folder / "last.pth")
     assert not any(name.startswith("module.") for name in checkpoint["model"])
     assert json.loads((folder / "environment.json").read_text())["sessions"][0]["processes"] == 2
     assert_alike(checkpoint["training"]["progress"]["history"], alone[:-1])
-    run, _ = execute_run({"training": {"output_dir": str(folder)}}, resume="auto")  # goes on alone
+    run, _ = execute_run(
+        {"training": {"output_dir": str(folder)}}, resume="auto"
+    )  # continues in one process
     assert run.start.kind == "continue"
     assert_alike(run.trainer.progress.history, alone)
 
 
-def test_two_processes_go_on_where_one_stopped_and_stop_together(
+def test_two_processes_continue_a_run_of_one_and_stop_together(
     tmp_path, settings, alone, execute_run, monkeypatch
 ):
     folder = tmp_path / "run"
@@ -266,12 +268,12 @@ def test_two_processes_go_on_where_one_stopped_and_stop_together(
         patch.setattr(Trainer, "_stop_if_asked", stop)
         with pytest.raises(InterruptedRunError):
             execute_run(settings(folder))
-    # The signal reaches one process only: both stop after that update, and what both have read is
-    # in the checkpoint.
+    # Only rank 1 gets the signal. Both stop after that update. The checkpoint has the hypotheses of
+    # both.
     (_, resume) = page_commands()
     ended, read = launch(tmp_path, "SIGTERM", "2.1", resume, "--output_dir", folder)
     assert ended.returncode == 1 and "exitcode  : 143" in ended.stderr, ended.stderr
-    assert ended.stderr.count("go on with: python train_teacher.py --resume auto") == 1
+    assert ended.stderr.count("continue with: python train_teacher.py --resume auto") == 1
     progress = load_checkpoint(folder / "last.pth")["training"]["progress"]
     assert (progress["epoch"], progress["group"]) == (2, 2)
     assert sorted(progress["hypotheses"]) == read[1] and len(read[1]) == len(set(read[1])) == 12
@@ -279,18 +281,18 @@ def test_two_processes_go_on_where_one_stopped_and_stop_together(
     assert_alike(run.trainer.progress.history, alone)
 
 
-def test_what_torch_says_of_a_lost_process_is_said(monkeypatch, capsys):
+def test_torchs_message_about_a_lost_process_is_printed(monkeypatch, capsys):
     left = []
     monkeypatch.setattr("training.process_group._leave_at_once", left.append)
     lost = RuntimeError("NCCL error: invalid usage, Duplicate GPU detected\nand more of it")
     for rank in range(2):
         ProcessGroup(rank, 2, rank).__exit__(RuntimeError, lost, None)
-    said = capsys.readouterr().err
-    assert left == [143, 143] and said.count("\n") == 1
-    assert "does not answer (NCCL error: invalid usage, Duplicate GPU detected)" in said
+    output = capsys.readouterr().err
+    assert left == [143, 143] and output.count("\n") == 1
+    assert "does not answer (NCCL error: invalid usage, Duplicate GPU detected)" in output
 
 
-def test_what_is_wrong_for_all_processes_is_said_once(tmp_path, settings):
+def test_an_error_of_all_processes_is_printed_once(tmp_path, settings):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
@@ -312,22 +314,22 @@ def test_what_is_wrong_for_all_processes_is_said_once(tmp_path, settings):
         )
         for rank in range(2)
     ]
-    said = [one.communicate(timeout=120) for one in started]
-    assert [one.returncode for one in started] == [2, 2]
-    assert "".join(out for out, _ in said) == ""
-    lines = "".join(errors for _, errors in said).splitlines()
+    outputs = [process.communicate(timeout=120) for process in started]
+    assert [process.returncode for process in started] == [2, 2]
+    assert "".join(out for out, _ in outputs) == ""
+    lines = "".join(errors for _, errors in outputs).splitlines()
     assert len(lines) == 1 and lines[0].startswith(
-        "error: --batch_size 1 is cut over 2 processes"
+        "error: --batch_size 1 is shared by 2 processes"
     ), lines
     assert not (tmp_path / "run").exists()
 
 
-def test_what_is_not_finite_in_one_process_is_skipped_by_both_and_ends_both(tmp_path, settings):
+def test_an_update_that_is_not_finite_in_one_process_is_skipped_by_both(tmp_path, settings):
     folder, script = tmp_path / "run", tmp_path / "script.py"
-    # Two updates an epoch, both seen by both
+    # Two updates per epoch, both with sentences of both processes
     given = settings(folder, accumulation_steps=3, epochs=20, patience=20)
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(given))
-    script.write_text(SPOILT)
+    script.write_text(INFINITE_LOSSES)
     launcher = [
         sys.executable,
         "-m",
@@ -352,7 +354,7 @@ def test_what_is_not_finite_in_one_process_is_skipped_by_both_and_ends_both(tmp_
     )
     assert ended.stdout.count("update skipped: ") == 10
     weights = [(tmp_path / f"weights{rank}").read_text() for rank in range(2)]
-    assert weights[0] == weights[1], "an update of one process alone"
+    assert weights[0] == weights[1], "only one process made an update"
     whole = sorted(
         id
         for part in torch.load(folder / "diverged_batch.pth", weights_only=True)

@@ -1,7 +1,14 @@
 import math
 
 import numpy as np
+import pytest
+import torch
 
+from tests.training.conftest import (
+    plain_batches,
+    prepare_trainer,
+    run_update,
+)
 from training.loss_spikes import FEWEST, WINDOW, is_spike, remember
 
 
@@ -16,22 +23,46 @@ def spikes_in(losses) -> list[int]:
     return found
 
 
-def test_by_hand():
-    # Median 10, MAD 1: 6 x 1.4826 above is 18.9, 1.3 x 10 below that
+def test_the_limit_of_a_spike_by_hand():
+    # Median 10, median absolute deviation 1: the limit is 10 + 6 x 1.4826 = 18.9, above 1.3 x 10
     recent = [9.0, 10.0, 11.0] * 8
     assert not is_spike(18.8, recent) and is_spike(19.0, recent)
     assert not is_spike(1000.0, recent[: FEWEST - 1])
     assert not is_spike(math.nan, recent)
     flat = [10.0] * 20
-    assert not is_spike(12.9, flat) and is_spike(13.1, flat), (
-        "a loss that never varies may rise by a third"
-    )
+    assert not is_spike(12.9, flat) and is_spike(13.1, flat), "a constant loss may rise by 30 %"
 
 
-def test_a_falling_noisy_loss_has_none_and_planted_ones_are_found():
+def test_a_noisy_loss_that_falls_has_no_spikes_and_planted_spikes_are_found():
     random = np.random.default_rng(0)
     losses = 50 * np.exp(-np.arange(2000) / 600) * np.exp(random.normal(0, 0.15, 2000)) + 1
     assert len(spikes_in(losses)) <= 2
     planted = [300, 301, 302, 900, 1500]
     losses[planted] *= 4
-    assert set(planted) <= set(spikes_in(losses)), "also those that follow each other"
+    assert set(planted) <= set(spikes_in(losses)), "spikes in consecutive updates, too"
+
+
+def test_a_loss_spike_is_logged_with_its_sentences(tiny_settings, capsys):
+    trainer = prepare_trainer(tiny_settings, batch_size=4)
+    (batch,) = plain_batches(trainer, [[3, 1, 2, 5]])
+    trainer.progress.recent_losses = [10.0 + 0.1 * (number % 5) for number in range(30)]
+    original = trainer.losses
+    for losses in ([9.0, 12.0, 10.0, 10.0], [10.0, 300.0, 11.0, 20.0]):
+
+        def with_known_losses(*arguments, losses=losses):
+            output, real = original(*arguments)
+            return output, real * 0 + torch.tensor(losses)
+
+        trainer.losses = with_known_losses
+        run_update(trainer, [batch])
+    (event,) = trainer.progress.events
+    assert event["kind"] == "spike" and event["loss"] == pytest.approx(85.25)
+    assert event["sentences"] == [["train-01", 300.0], ["train-05", 20.0], ["train-02", 11.0]]
+    output = capsys.readouterr().out
+    assert (
+        output.count("loss spike") == 1
+        and "train-01 (300.0), train-05 (20.0), train-02 (11.0)" in output
+    )
+    assert trainer.progress.loss_spikes == 1 and len(trainer.progress.gradient_norms) == 2, (
+        "the update is reported, not skipped"
+    )

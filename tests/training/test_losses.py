@@ -7,7 +7,6 @@ import torch
 from models.i3d_teacher import TeacherOutput
 from training.losses import (
     TeacherLoss,
-    consistency_per_step,
     ctc_per_gloss,
     distillation_per_step,
     uniform_per_step,
@@ -15,7 +14,7 @@ from training.losses import (
 
 
 def negative_log_likelihood(log_probs: torch.Tensor, target: tuple[int, ...]) -> float:
-    """Summed path by path over all alignments of (T, V)."""
+    """Sum over all alignments of `target`, one by one; log_probs is (T, V)."""
     total = 0.0
     for path in itertools.product(range(log_probs.shape[1]), repeat=len(log_probs)):
         if tuple(index for index, _ in itertools.groupby(path) if index != 0) == target:
@@ -51,7 +50,7 @@ def test_ctc_equals_the_sum_over_all_alignments_per_gloss():
     assert found.dtype == torch.float32
 
 
-def test_what_stands_behind_the_steps_and_targets_does_not_count():
+def test_padded_steps_and_targets_do_not_count():
     log_probs, steps, targets, lengths = padded_cases()
     expected = ctc_per_gloss(log_probs, steps, targets, lengths)
     outside = torch.arange(5) >= steps[:, None]
@@ -68,7 +67,7 @@ def test_ctc_is_computed_in_float32():
     torch.testing.assert_close(found, ctc_per_gloss(half.float(), steps, targets, lengths))
 
 
-def test_an_infinite_loss_is_not_hidden():
+def test_an_infinite_loss_stays_infinite():
     loss = ctc_per_gloss(
         random_log_probs(1, 2, 3), torch.tensor([2]), torch.tensor([[1, 1]]), torch.tensor([2])
     )
@@ -85,12 +84,10 @@ def test_distillation_by_hand():
     found = distillation_per_step(student, teacher, torch.tensor([1]), temperature=2.0)
     assert found.tolist() == pytest.approx([4 * first], rel=1e-5)
     backward = distillation_per_step(teacher, student, torch.tensor([1]), temperature=2.0)
-    assert backward.tolist() != pytest.approx([4 * first], rel=1e-2), (
-        "teacher and student are not alike"
-    )
+    assert backward.tolist() != pytest.approx([4 * first], rel=1e-2), "the loss is not symmetric"
 
 
-def test_distillation_reaches_the_student_and_only_inside_the_sentence():
+def test_distillation_has_a_gradient_for_the_student_inside_the_sentence_only():
     student, teacher = (random_log_probs(2, 4, 5, seed=seed).requires_grad_() for seed in (1, 2))
     steps = torch.tensor([4, 2])
     distillation_per_step(student, teacher, steps, 8.0).sum().backward()
@@ -118,7 +115,7 @@ def test_the_total_is_the_weighted_sum():
 
 
 def test_the_uniform_term_by_hand():
-    """Two classes at (0.8, 0.2): -(log 0.8 + log 0.2) / 2; the padded step does not count."""
+    """Two classes at (0.8, 0.2) give -(log 0.8 + log 0.2) / 2. The padded step does not count."""
     log_probs = torch.tensor([[[0.8, 0.2], [0.5, 0.5], [0.01, 0.99]]]).log()
     first, second = -(math.log(0.8) + math.log(0.2)) / 2, math.log(2)
     assert uniform_per_step(log_probs, torch.tensor([2])).tolist() == pytest.approx(
@@ -129,22 +126,5 @@ def test_the_uniform_term_by_hand():
     plain, smoothed = (
         TeacherLoss(1.0, 1.0, 8.0, s)(output, targets, lengths).total for s in (0.0, 0.5)
     )
-    both = sum(uniform_per_step(one, steps) for one in output[:2])
+    both = sum(uniform_per_step(log_probs, steps) for log_probs in output[:2])
     torch.testing.assert_close(smoothed - plain, 0.5 * both)
-
-
-def test_consistency_by_hand():
-    """Symmetric KL of (1/2, 1/2) and (4/5, 1/5) is half the sum of both KLs; the views teach each
-    other."""
-    one, other = (
-        torch.tensor([[[0.5, 0.5]] * 2]).log().requires_grad_(),
-        torch.tensor([[[0.8, 0.2]] * 2]).log().requires_grad_(),
-    )
-    there = 0.5 * math.log(0.5 / 0.8) + 0.5 * math.log(0.5 / 0.2)
-    back = 0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5)
-    found = consistency_per_step(one, other, torch.tensor([1]))
-    assert found.tolist() == pytest.approx([(there + back) / 2], rel=1e-5)
-    found.sum().backward()
-    for view in (one, other):
-        assert view.grad[0, 0].any() and not view.grad[0, 1].any()
-    assert consistency_per_step(one, one, torch.tensor([2])).tolist() == [0.0]

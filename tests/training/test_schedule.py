@@ -12,24 +12,24 @@ def rate(step: int, **options) -> float:
     )
 
 
-def test_by_hand():
+def test_the_learning_rate_by_hand():
     assert [rate(step) for step in range(5)] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
-    assert rate(8) == pytest.approx(0.55)  # half of the cosine's 8 steps
+    assert rate(8) == pytest.approx(0.55)  # the middle of the cosine's 8 steps
     assert rate(6) == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 4)) / 2)
     assert rate(12) == pytest.approx(0.1)  # the last update
     assert rate(500) == pytest.approx(0.1)
 
 
-def test_without_warm_up_it_starts_at_the_peak():
+def test_without_warm_up_the_rate_starts_at_the_peak():
     assert rate(0, warmup_steps=0) == pytest.approx(1.0)
 
 
-def test_it_never_rises_after_the_warm_up():
+def test_the_rate_never_rises_after_the_warm_up():
     rates = [rate(step) for step in range(3, 20)]
     assert all(later <= earlier for earlier, later in pairwise(rates))
 
 
 @pytest.mark.parametrize(("warmup", "total"), [(1, 1), (5, 5), (10, 3), (0, 1), (4, 5)])
-def test_a_run_shorter_than_its_warm_up_still_has_a_rate(warmup, total):
+def test_a_run_shorter_than_its_warm_up_has_a_rate_above_zero(warmup, total):
     for step in range(total):
         assert 0 < rate(step, warmup_steps=warmup, total_steps=total) <= 1.0

@@ -6,29 +6,34 @@ import pytest
 import torch
 
 from data.pipeline import feature_statistics
-from decoding.beam_search import beam_search
-from decoding.decoders import make_decoder
-from decoding.greedy import greedy_decode
-from decoding.language_model import LanguageModel
-from decoding.length_normalization import LengthNormalization, adaptive_decode
 from training.losses import ctc_per_gloss, distillation_per_step
 from training.resume import plan_start
 from training.setup import prepare_run
 from training.validation import validate
 
 
-@pytest.fixture
-def trainer(make_corpus, tiny_settings, tmp_path):
-    """A teacher after a few updates; dev has an unknown gloss (sentence 1) and a sentence that
-    cannot be aligned (3)."""
+@pytest.fixture(scope="module")
+def trained(make_corpus, make_settings, tmp_path_factory) -> tuple[dict, dict]:
+    """Settings and weights of a teacher after 25 updates. Dev sentence 1 has an unknown gloss,
+    sentence 3 cannot be aligned."""
+    folder = tmp_path_factory.mktemp("validation")
     train = ["HOUSE RAIN", "SUN WIND TOMORROW", "RAIN SUN"]
     dev = ["SUN HOUSE RAIN", "MOON HOUSE", "WIND", ("RAIN RAIN SUN", 9), "RAIN TOMORROW"]
-    corpus = make_corpus(tmp_path / "corpus", {"train": train, "dev": dev})
-    tiny_settings["training"] |= {"data_dir": str(corpus), "label_smoothing": 0.0}
-    trainer = prepare_run(plan_start(None, tiny_settings)).trainer
+    corpus = make_corpus(folder / "corpus", {"train": train, "dev": dev})
+    settings = make_settings(folder / "run", data_dir=str(corpus), label_smoothing=0.0)
+    trainer = prepare_run(plan_start(None, settings)).trainer
     trainer.model.set_statistics(*feature_statistics(trainer.pipeline, trainer.train.split))
-    for _ in range(25):  # enough to say more than blank
+    for _ in range(25):  # enough to predict more than blanks
         trainer.update(list(trainer.pipeline.batches(trainer.train.split, [np.arange(3)])))
+    return settings, trainer.model.state_dict()
+
+
+@pytest.fixture
+def trainer(trained):
+    """A trainer with these weights, which the test may change."""
+    settings, weights = trained
+    trainer = prepare_run(plan_start(None, settings)).trainer
+    trainer.model.load_state_dict(weights)
     return trainer
 
 
@@ -52,7 +57,7 @@ def outputs_one_by_one(trainer):
             yield index, trainer.model(batch.features, batch.lengths, batch.detected)
 
 
-def test_equals_a_loop_over_the_sentences(trainer):
+def test_validation_equals_a_loop_over_the_sentences(trainer):
     hypotheses, losses, blanks, steps = [], [], 0, 0
     for index, output in outputs_one_by_one(trainer):
         path = output.log_probs[0].argmax(-1).tolist()
@@ -79,7 +84,7 @@ def test_equals_a_loop_over_the_sentences(trainer):
         assert 0 < found.blank_share < 1
 
 
-def test_unknown_and_unalignable_sentences_are_scored_all_the_same(trainer):
+def test_sentences_with_unknown_glosses_or_too_few_frames_are_scored_too(trainer):
     found = run(trainer)
     assert found.score.reference_glosses == 3 + 2 + 1 + 3 + 2 and found.score.sentences == 5
     assert math.isfinite(found.loss)
@@ -87,20 +92,22 @@ def test_unknown_and_unalignable_sentences_are_scored_all_the_same(trainer):
         [g for g in glosses if g in trainer.vocabulary] for glosses in trainer.dev.references
     ]
     order = iter(sorted(range(5), key=lambda index: trainer.dev.split.lengths[index]))
-    told = run(
+    result = run(
         trainer,
         decoder=lambda log_probs, _: [
             trainer.vocabulary.encode(perfect[next(order)]) for _ in log_probs
         ],
     )
-    assert told.hypotheses == perfect
-    assert (told.score.deletions, told.score.insertions, told.score.substitutions) == (1, 0, 0), (
-        "MOON cannot be said"
-    )
+    assert result.hypotheses == perfect
+    assert (result.score.deletions, result.score.insertions, result.score.substitutions) == (
+        1,
+        0,
+        0,
+    ), "MOON cannot be predicted"
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_models_mode_is_put_back_also_when_stopped(trainer, training):
+def test_the_models_mode_is_restored_also_after_an_interruption(trainer, training):
     trainer.model.train(training)
     run(trainer)
     assert trainer.model.training is training
@@ -113,7 +120,7 @@ def test_the_models_mode_is_put_back_also_when_stopped(trainer, training):
     assert trainer.model.training is training
 
 
-def test_nothing_of_the_model_changes_and_dropout_is_off(trainer):
+def test_validation_does_not_change_the_model_and_uses_no_dropout(trainer):
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     trainer.model.train()
     assert run(trainer) == run(trainer)
@@ -128,28 +135,6 @@ def test_every_batch_is_reported(trainer):
     assert len(calls) == 3
 
 
-def test_without_any_alignable_sentence_the_loss_is_nan(trainer):
+def test_the_loss_is_nan_when_no_sentence_can_be_aligned(trainer):
     trainer.dev.targets[:] = [None] * 5
     assert math.isnan(run(trainer).loss)
-
-
-def test_decoders_by_name():
-    log_probs = torch.randn(2, 8, 5, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
-    lengths, settings = torch.tensor([8, 6]), LengthNormalization(steps_per_gloss=1.0, strength=3.0)
-    assert make_decoder("greedy", settings)(log_probs, lengths) == greedy_decode(log_probs, lengths)
-    beam = beam_search(log_probs, lengths)
-    assert make_decoder("beam", settings)(log_probs, lengths) == [
-        beam.hypotheses(row)[0][0] for row in range(2)
-    ]
-    table = torch.randn(5, 5, generator=torch.Generator().manual_seed(1)).log_softmax(-1)
-    model = LanguageModel(table, table[0], torch.zeros(5))
-    weighed = LengthNormalization(steps_per_gloss=1.0, strength=3.0, gloss_bonus=0.5, lm_weight=2.0)
-    beam = beam_search(log_probs, lengths, language_model=model, lm_weight=2.0, gloss_bonus=0.5)
-    readings = [beam.hypotheses(row)[0][0] for row in range(2)]
-    assert make_decoder("beam", weighed, model)(log_probs, lengths) == readings
-    adaptive = make_decoder("adaptive", settings)(log_probs, lengths)
-    assert (
-        adaptive
-        == adaptive_decode(log_probs, lengths, settings)
-        != greedy_decode(log_probs, lengths)
-    )

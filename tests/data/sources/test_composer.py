@@ -1,5 +1,5 @@
-"""Composing sentences: no recording in two splits, nothing invented between recordings, the same
-bytes from the same seed."""
+"""Composing sentences: no recording in two splits, no jumps between recordings, the same bytes from
+the same seed."""
 
 import re
 from collections import Counter, defaultdict
@@ -19,22 +19,8 @@ from data.sources.composer import (
     read_recordings,
     split_recordings,
 )
-from data.transitions import bridge, resample
 from errors import DataError, UsageError
-
-RIGHT = slice(522, 543)
-
-
-def clip(values, detected=True):
-    """A recording whose landmarks in frame t are all values[t]; detected: for all parts, or (T,)
-    for the right hand."""
-    landmarks = np.broadcast_to(
-        np.array(values, np.float16)[:, None, None], (len(values), 543, 3)
-    ).copy()
-    seen = np.ones((len(values), 4), dtype=bool)
-    seen[:, 3] = detected
-    landmarks[~seen[:, 3], RIGHT] = 0
-    return landmarks, seen
+from tests.data.still_recordings import RIGHT_HAND, clip
 
 
 def recordings_of(
@@ -53,63 +39,11 @@ def recordings_of(
     ]
 
 
-# --------------------------------------------------------------------------------------------------- motion
+# ---- motion ----
 
 
-def test_half_speed_interpolates_between_frames():
-    landmarks, detected = resample(*clip([1, 2, 3]), speed=0.6)  # 5 frames
-    assert landmarks[:, 7, 1].tolist() == [1, 1.5, 2, 2.5, 3]
-    assert landmarks.dtype == np.float32
-    assert detected.all()
-
-
-def test_double_speed_keeps_first_and_last_frame():
-    landmarks, _ = resample(*clip([0, 1, 2, 3, 4, 5, 6, 7, 8]), speed=9 / 5)
-    assert landmarks[:, 0, 0].tolist() == [0, 2, 4, 6, 8]
-    assert len(resample(*clip([1, 2]), speed=1.25)[0]) == 2
-
-
-def test_speed_one_changes_nothing():
-    landmarks, detected = clip([1, 2, 3, 4], [True, False, False, True])
-    played = resample(landmarks, detected, speed=1.0)
-    np.testing.assert_array_equal(played[0], landmarks)
-    np.testing.assert_array_equal(played[1], detected)
-
-
-def test_a_recording_of_one_frame_can_be_played():
-    landmarks, detected = resample(*clip([3]), speed=1.0)
-    assert landmarks[:, 0, 0].tolist() == [3] * len(detected)
-
-
-def test_where_a_hand_is_lost_on_one_side_the_nearer_frame_decides():
-    # positions 0, 1/3, 2/3, 1, 4/3, 5/3, 2 over the frames 4 (seen), 8 (lost), 6 (seen)
-    landmarks, detected = resample(*clip([4, 8, 6], [True, False, True]), speed=3 / 7)
-    assert detected[:, 3].tolist() == [True, True, False, False, False, True, True]
-    # Never half of a hand and half of zeros
-    np.testing.assert_allclose(landmarks[:, 530, 2], [4, 4, 0, 0, 0, 6, 6])
-    np.testing.assert_allclose(
-        landmarks[:, 0, 0], [4, 16 / 3, 20 / 3, 8, 22 / 3, 20 / 3, 6], rtol=1e-6
-    )
-
-
-def test_a_bridge_goes_in_equal_steps():
-    landmarks, detected = bridge(clip([9, 1]), clip([5, 9]), frames=3)
-    assert landmarks[:, 100, 1].tolist() == [2, 3, 4]
-    assert detected.all()
-
-
-@pytest.mark.parametrize(("left", "right"), [(False, True), (True, False), (False, False)])
-def test_no_hand_is_invented_in_a_bridge(left, right):
-    landmarks, detected = bridge(clip([1, 1], [True, left]), clip([5, 5], [right, True]), frames=3)
-    assert not detected[:, 3].any()
-    assert (landmarks[:, RIGHT] == 0).all()
-    assert detected[:, :3].all()
-    assert landmarks[:, 0, 0].tolist() == [2, 3, 4]
-
-
-def test_joined_recordings_run_on_without_a_jump():
-    """Still recordings at 1, 4 and 2: every frame lies between its neighbours, and steps are at
-    most a bridge's."""
+def test_recordings_are_joined_without_a_jump():
+    """Still recordings at 1, 4 and 2: no step is larger than those between two recordings."""
     landmarks, detected = join([clip([1] * 10), clip([4] * 10), clip([2] * 10)], generator("test"))
     track = landmarks[:, 0, 0]
     assert detected.shape == (len(track), 4)
@@ -117,10 +51,10 @@ def test_joined_recordings_run_on_without_a_jump():
     assert np.abs(np.diff(track)).max() <= 3 / 3 + 1e-6  # 3 apart in at least 2 frames, so 3 steps
     still = [len(list(np.flatnonzero(track == value))) for value in (1, 4, 2)]
     assert all(8 <= count <= 13 for count in still)  # speeds 1.25 to 0.8
-    assert 4 <= len(track) - sum(still) <= 12  # two bridges of 2 to 6 frames
+    assert 4 <= len(track) - sum(still) <= 12  # two transitions of 2 to 6 frames
 
 
-def test_speeds_and_bridges_differ_from_draw_to_draw():
+def test_speeds_and_transitions_differ_from_draw_to_draw():
     lengths = {
         len(join([clip([1] * 20), clip([4] * 20)], generator(draw))[0]) for draw in range(40)
     }
@@ -129,7 +63,7 @@ def test_speeds_and_bridges_differ_from_draw_to_draw():
     assert max(lengths) <= 50 + 6
 
 
-# --------------------------------------------------------------------------------------------------- splits
+# ---- splits ----
 
 
 def test_the_last_fifth_in_each_session_is_held_out():
@@ -156,7 +90,7 @@ def test_no_recording_is_in_two_splits():
     pools = split_recordings(recordings, "repetition", ["dev", "test"])
     indices = [recording.index for pool in pools.values() for recording in pool]
     assert sorted(indices) == list(range(len(recordings)))
-    # What stands alone is trained on
+    # A gloss with one recording stays in train
     assert {recording.gloss for recording in pools["train"]} == set("abcde")
 
 
@@ -185,14 +119,14 @@ def test_split_by_signer_holds_out_whole_signers():
             "signer",
             ["dev"],
             None,
-            "needs recordings of a signer to train on and of another to hold out, found only recorder01",
+            "needs one signer to train on and another one to hold out, found only recorder01",
         ),
         (
             2,
             "signer",
             ["dev"],
             ["recorder01", "recorder02"],
-            "needs recordings of a signer to train on",
+            "needs one signer to train on",
         ),
         (
             2,
@@ -211,27 +145,28 @@ def test_splits_that_cannot_be_made(signers, split_by, heldout_splits, names, me
         split_recordings(recordings_of({"a": 60}, signers=signers), split_by, heldout_splits, names)
 
 
-# --------------------------------------------------------------------------------------------------- sentences
+# ---- sentences ----
 
 
 def plan(recordings, count=200, least=3, most=7, seed=0):
     return plan_split(recordings, count, least, most, "split 'train' of x", (seed, "train"))
 
 
-def test_sentences_keep_to_one_signer_one_session_and_the_lengths():
+def test_a_sentence_has_one_signer_one_session_and_an_allowed_length():
     recordings = recordings_of({gloss: 90 for gloss in "abcdefgh"}, signers=3)
     sentences = plan(recordings).sentences
     assert len(sentences) == 200
     for sentence in sentences:
         assert len({(recording.signer, recording.session) for recording in sentence}) == 1
-        assert len({recording.index for recording in sentence}) == len(sentence)  # none twice
+        assert len({recording.index for recording in sentence}) == len(
+            sentence
+        )  # no recording twice
     assert {len(sentence) for sentence in sentences} == {3, 4, 5, 6, 7}
     assert {sentence[0].session for sentence in sentences} == {0, 1, 2}
 
 
-def test_all_glosses_come_up_about_equally_often():
-    """Also those that were recorded in one session only, as most of the letters of real recordings
-    are."""
+def test_all_glosses_are_used_about_equally_often():
+    """Also glosses of a single session, as most letters are in real recordings."""
     counts = {"a": 300, "b": 300, "c": 150, "d": 90, "e": 30, "f": 30, "g": 30}
     chosen = plan(recordings_of(counts), count=300).gloss_counts()
     assert set(chosen) == set(counts)
@@ -253,7 +188,7 @@ def test_a_gloss_follows_itself_rarely_but_does():
     assert 0.005 < np.mean(pairs) < 0.05
 
 
-def test_sentences_differ_and_begin_with_any_gloss():
+def test_sentences_differ_and_start_with_any_gloss():
     sentences = plan(recordings_of({gloss: 30 for gloss in "abcdefgh"})).sentences
     texts = {tuple(recording.gloss for recording in sentence) for sentence in sentences}
     assert len(texts) > 190
@@ -273,7 +208,7 @@ def test_a_sentence_is_no_longer_than_its_session_has_recordings():
     assert {len(sentence) for sentence in sentences} == {3, 4}
 
 
-def test_one_gloss_can_be_all_there_is():
+def test_one_gloss_is_enough():
     sentences = plan(recordings_of({"a": 4}), least=1, most=3).sentences
     assert {recording.gloss for sentence in sentences for recording in sentence} == {"a"}
 
@@ -286,17 +221,17 @@ def test_too_few_glosses_are_a_clear_error():
         plan(recordings_of({"a": 2, "b": 2, "c": 2}), least=4)
 
 
-def test_the_seed_decides():
+def test_the_sentences_depend_on_the_seed():
     recordings = recordings_of({gloss: 30 for gloss in "abcdefgh"})
     assert plan(recordings, seed=1).sentences == plan(recordings, seed=1).sentences
     assert plan(recordings, seed=1).sentences != plan(recordings, seed=2).sentences
 
 
-# --------------------------------------------------------------------------------------------------- whole folders
+# ---- whole folders ----
 
 
 def isolated_corpus(path, glosses="abcd", repetitions=10, **made_by):
-    """Each recording stands still at a value of its own: (its row + 1) / 64."""
+    """A corpus of still recordings: all landmarks of a recording are (its row + 1) / 64."""
     facts = {
         "command": "import",
         "format": "mp_data",
@@ -327,18 +262,18 @@ def test_composed_frames_come_from_the_split_their_recordings_are_in(tmp_path):
             values, counts = np.unique(
                 landmarks[:, 0, 0].astype(np.float64) * 64, return_counts=True
             )
-            # Still: a recording
+            # A value that stays for 6 frames belongs to a recording, not to a transition
             rows = [int(value) for value, count in zip(values, counts, strict=True) if count >= 6]
             found |= {repetition_of[row] for row in rows}
             assert {"abcd"[(row - 1) // 10] for row in rows} == set(sentence.glosses)
-            np.testing.assert_array_equal(landmarks[:, RIGHT].any(axis=(1, 2)), detected[:, 3])
+            np.testing.assert_array_equal(landmarks[:, RIGHT_HAND].any(axis=(1, 2)), detected[:, 3])
         assert found == expected[name]
         assert sum(len(recordings) for recordings in plans[name].sentences) == sum(
             len(sentence.glosses) for sentence in split.sentences
         )
 
 
-def test_the_corpus_says_what_it_is(tmp_path):
+def test_the_corpus_stores_how_it_was_made(tmp_path):
     source = isolated_corpus(tmp_path / "isolated")
     compose(
         source,
@@ -379,7 +314,7 @@ def test_only_corpora_of_isolated_recordings_can_be_composed(tmp_path):
     with pytest.raises(DataError, match="composed is not a corpus of isolated recordings"):
         compose(tmp_path / "composed", tmp_path / "again", sentences={"train": 4})
     other = isolated_corpus(tmp_path / "other", repetitions_per_session=None)
-    with pytest.raises(DataError, match="compose works on what 'import --format mp_data' wrote"):
+    with pytest.raises(DataError, match="compose needs a corpus made by 'import --format mp_data'"):
         read_recordings(Corpus(other))
     with CorpusWriter(
         tmp_path / "s", name="s", fps=25, aspect_ratio=1, made_by={"repetitions_per_session": 30}
@@ -389,7 +324,7 @@ def test_only_corpora_of_isolated_recordings_can_be_composed(tmp_path):
         read_recordings(Corpus(tmp_path / "s"))
 
 
-def test_a_dev_that_no_recording_is_left_for_is_a_clear_error(tmp_path):
+def test_a_dev_split_without_recordings_is_a_clear_error(tmp_path):
     source = isolated_corpus(tmp_path / "isolated", repetitions=1)
     with pytest.raises(
         DataError, match=r"split 'dev' of .*isolated: no signer has 3 different glosses"

@@ -1,11 +1,10 @@
-"""Transcripts: what the csv files say, and what is said of faulty ones."""
+"""Transcripts: the formats of annotation files, their splits, and messages for damaged files."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-from data.ctc_lengths import required_steps
 from data.sources.transcripts import (
     TranscribedSentence,
     clean_train,
@@ -26,21 +25,6 @@ def table(path, *rows, header=HEADER):
     return path
 
 
-@pytest.mark.parametrize(
-    ("glosses", "steps"),
-    [
-        ((), 0),
-        (("A",), 1),
-        (("A", "B"), 2),
-        (("A", "A"), 3),
-        (("A", "B", "A"), 3),
-        (("A", "A", "A", "B", "B"), 8),
-    ],
-)
-def test_required_steps(glosses, steps):
-    assert required_steps(glosses) == steps
-
-
 def test_phoenix_rows_with_double_spaces(tmp_path):
     path = table(
         tmp_path / "train.corpus.csv",
@@ -53,14 +37,14 @@ def test_phoenix_rows_with_double_spaces(tmp_path):
     ]
 
 
-def test_columns_are_found_by_name_whatever_the_editor_left(tmp_path):
+def test_columns_are_found_by_name_whatever_the_editor_wrote(tmp_path):
     path = tmp_path / "x.csv"
     # Byte order mark, Windows line ends
     path.write_bytes(b"\xef\xbb\xbfsigner | annotation|id\r\nben|A B|s1\r\n\r\n")
     assert read_transcript(path) == [TranscribedSentence("s1", "ben", ("A", "B"))]
 
 
-def test_an_empty_annotation_is_for_the_caller_to_judge(tmp_path):
+def test_an_empty_annotation_is_left_to_the_caller(tmp_path):
     path = table(tmp_path / "train.corpus.csv", "a|f|s| ")
     assert read_transcript(path)[0].glosses == ()
     with pytest.raises(DataError, match="annotation of 'a' is empty"):
@@ -113,7 +97,7 @@ def test_frames(tmp_path):
 )
 def test_frames_must_be_whole_and_above_zero(tmp_path, count):
     path = table(tmp_path / "f.csv", "a|12", f"b|{count}", header="id|frames\n")
-    with pytest.raises(DataError, match="line 3: expected a number of frames above 0"):
+    with pytest.raises(DataError, match="line 3: expected a whole number of frames above 0"):
         read_frames(path)
 
 
@@ -172,14 +156,15 @@ def test_a_fraction_is_keyed_nested_and_in_order():
     assert (len(tenth), len(half)) == (20, 100)
     assert set(tenth) < set(half)
     assert tenth == [sentence for sentence in sentences if sentence in tenth]
-    assert keep_fraction(sentences[::-1], 0.1, seed=3) == tenth[::-1]  # keyed by id, not by place
+    # Keyed by id, not by position
+    assert keep_fraction(sentences[::-1], 0.1, seed=3) == tenth[::-1]
     assert set(keep_fraction(sentences, 0.1, seed=4)) != set(tenth)
     assert len(keep_fraction(sentences[:3], 0.01, seed=0)) == 1
     assert keep_fraction(sentences, 1.0, seed=0) == sentences
 
 
 @pytest.mark.parametrize(
-    ("name", "header", "row", "expected", "footage"),
+    ("name", "header", "row", "expected", "recording"),
     [
         (
             "PHOENIX-2014-T.train.corpus.csv",
@@ -213,12 +198,12 @@ def test_a_fraction_is_keyed_nested_and_in_order():
         ),
     ],
 )
-def test_the_tables_of_other_corpora(tmp_path, name, header, row, expected, footage):
+def test_the_tables_of_other_corpora(tmp_path, name, header, row, expected, recording):
     table(tmp_path / name, row, header=header + "\n")
     for given in (tmp_path, tmp_path / name):
         splits = read_splits(given)
         assert splits == {"train": [TranscribedSentence(*expected)]}
-        assert splits["train"][0].footage == footage
+        assert splits["train"][0].recording == recording
 
 
 def test_csl_daily_takes_its_splits_from_split_1(tmp_path):
@@ -229,7 +214,7 @@ def test_csl_daily_takes_its_splits_from_split_1(tmp_path):
     table(tmp_path / "split_1.txt", f"{names[1]}|dev", f"{names[0]}|train", header="name|split\n")
     splits = read_splits(tmp_path)
     assert {split: [(s.id, s.signer) for s in rows] for split, rows in splits.items()} == {
-        # The last is in no split, in the real files too
+        # The last one is in no split, as in the real files
         "train": [(names[0], "P0000"), (names[2], "P0003")],
         "dev": [(names[1], "P0004")],
     }
@@ -249,7 +234,7 @@ def test_the_corpus_s_own_folder_is_enough(tmp_path):
     assert list(read_splits(tmp_path)) == ["train", "dev"]
 
 
-def test_annotations_that_are_not_clear_or_not_there(tmp_path):
+def test_annotations_that_are_ambiguous_or_missing(tmp_path):
     with pytest.raises(
         DataError, match=r"has no annotations in it: expected one of train\.corpus\.csv, "
     ):
@@ -257,13 +242,11 @@ def test_annotations_that_are_not_clear_or_not_there(tmp_path):
     table(tmp_path / "train.csv", "a|f|s|X")
     table(tmp_path / "train.corpus.csv", "a|f|s|X")
     with pytest.raises(
-        UsageError, match=r"has train\.corpus\.csv and train\.csv: give the one that is meant"
+        UsageError, match=r"has train\.corpus\.csv and train\.csv: give the path of one of them"
     ):
         read_splits(tmp_path)
     (tmp_path / "csl2020ct_v2.pkl").write_bytes(b"x")
-    with pytest.raises(
-        DataError, match=r"csl2020ct_v2\.pkl is a pickle, which can run any program"
-    ):
+    with pytest.raises(DataError, match=r"csl2020ct_v2\.pkl is a pickle and is not opened"):
         read_splits(tmp_path / "csl2020ct_v2.pkl")
 
 
@@ -280,7 +263,8 @@ def test_annotations_that_are_not_clear_or_not_there(tmp_path):
         ("MORGEN WIE AUSSEHEN", "MORGEN WIE-AUSSEHEN"),
         ("A B C SONNE K SCH+NN", "A+B+C SONNE K+SCH+NN"),
         ("REGEN REGEN REGEN loc-REGEN WIND", "REGEN WIND"),
-        ("REGEN REGEN __PU__ REGEN", "REGEN REGEN"),  # what is dropped still parts
+        # A removed gloss still separates its neighbours
+        ("REGEN REGEN __PU__ REGEN", "REGEN REGEN"),
         ("IN-KOMMEND IN-KOMMEND __OFF__ __OFF__", "IN-KOMMEND IN-KOMMEND __OFF__ __OFF__"),
         ("__EMOTION__ __LEFTHAND__", ""),
     ],
@@ -290,15 +274,15 @@ def test_the_clean_up_of_phoenix2014(raw, cleaned):
 
 
 def test_only_train_is_cleaned():
-    raw = TranscribedSentence("s", "anna", ("loc-SUN", "SUN"), frames=9, footage="s/*.png")
+    raw = TranscribedSentence("s", "anna", ("loc-SUN", "SUN"), frames=9, recording="s/*.png")
     splits = {"train": [raw], "dev": [raw], "test": [raw]}
     clean_train(splits, Path("train.csv"))
     (cleaned,) = splits["train"]
     assert (cleaned.id, cleaned.signer, cleaned.glosses) == ("s", "anna", ("SUN",))
-    assert (cleaned.frames, cleaned.footage) == (9, "s/*.png")
+    assert (cleaned.frames, cleaned.recording) == (9, "s/*.png")
     assert splits["dev"] == splits["test"] == [raw]
     splits["train"] = [TranscribedSentence("s", "anna", ("__PU__",))]
     with pytest.raises(
-        DataError, match=r"train\.csv: the clean-up leaves nothing of 's' in train; remove its line"
+        DataError, match=r"train\.csv: after the clean-up, 's' in train has no glosses"
     ):
         clean_train(splits, Path("train.csv"))

@@ -1,13 +1,21 @@
-"""Which recording is whose, and in which order frames come: no picture is read here."""
+"""Recordings: which one belongs to which sentence, and the order of their video frames."""
 
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data.sources.transcripts import TranscribedSentence
-from data.sources.video_files import find_recording_files, frame_files, match_recording_files
+from data.sources.video_files import (
+    RecordingFile,
+    find_recording_files,
+    frame_files,
+    match_recording_files,
+    open_video_frames,
+)
 from errors import DataError
+from tests.data.sources.conftest import panned, write_video
 
 
 def make(root: Path, *files: str) -> Path:
@@ -17,12 +25,12 @@ def make(root: Path, *files: str) -> Path:
     return root
 
 
-def sentence(id: str, footage: str = "") -> TranscribedSentence:
-    return TranscribedSentence(id, "anna", ("A",), footage=footage)
+def sentence(id: str, recording: str = "") -> TranscribedSentence:
+    return TranscribedSentence(id, "anna", ("A",), recording=recording)
 
 
 def matched(root: Path, **splits: list[TranscribedSentence]) -> tuple[dict[str, str], list[str]]:
-    """What match_footage says, as {'split id': place} and places."""
+    """The result of match_recording_files as {'split id': place} and unused places."""
     found, unused = match_recording_files(splits, find_recording_files(root))
     return (
         {" ".join(key): str(recording.path.relative_to(root)) for key, recording in found.items()},
@@ -60,6 +68,21 @@ def test_a_link_in_a_circle_ends(tmp_path):
     assert [one.path.name for one in find_recording_files(tmp_path)] == ["x.mp4"]
 
 
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_link_does_not_lead_out_of_the_input(what, tmp_path):
+    features = make(tmp_path / "features", "train/s1.npy", "dev/d1.npy")
+    make(tmp_path / "secret", "s9.npy")
+    link = features / ("train/s9.npy" if what == "file" else "more")
+    link.symlink_to(tmp_path / "secret" / ("s9.npy" if what == "file" else ""))
+    with pytest.raises(
+        DataError, match=r"is a link out of .*features, to .*secret.*, and is not followed"
+    ):
+        find_recording_files(features, (".npy",), ())
+    link.unlink()
+    link.symlink_to(features / ("train/s1.npy" if what == "file" else "dev"))
+    find_recording_files(features, (".npy",), ())
+
+
 @pytest.mark.parametrize("frames", ["s1/1/s1_fn{:06d}-0.png", "s1/images{:04d}.png"])
 @pytest.mark.parametrize("below", ["", "train/", "features/fullFrame-210x260px/train/"])
 def test_phoenix_in_its_own_layout_and_flat(tmp_path, frames, below):
@@ -75,7 +98,7 @@ def test_the_folder_of_the_split_decides_between_equal_names(tmp_path):
     assert (found, unused) == ({"train s1": "train/s1.mp4", "dev s1": "dev/s1.mp4"}, [])
 
 
-def test_the_table_may_say_another_name_a_longer_path_or_one_that_is_not_there(tmp_path):
+def test_the_annotation_file_may_give_another_name_or_path(tmp_path):
     make(tmp_path, "clips/1.mp4", "clips/2.mp4", "s3.mov", "left.webm")
     rows = [
         sentence("s1", "clips/1.mp4"),
@@ -99,12 +122,12 @@ def test_two_sentences_of_one_recording(tmp_path):
     make(tmp_path, "s1.mp4")
     with pytest.raises(
         DataError,
-        match=r"train sentence 's1' and dev sentence 's9' are the same recording .*s1\.mp4",
+        match=r"train sentence 's1' and dev sentence 's9' have the same recording .*s1\.mp4",
     ):
         matched(tmp_path, train=[sentence("s1")], dev=[sentence("s9", "s1.mp4")])
 
 
-def test_no_footage(tmp_path):
+def test_an_input_without_recordings_is_refused(tmp_path):
     with pytest.raises(
         DataError,
         match=r"has no recordings in it: expected files \.mp4, .* or folders of frames \(\.png",
@@ -145,3 +168,20 @@ def test_frames_come_in_the_order_of_their_numbers(tmp_path):
 def test_frames_that_cannot_be_ordered(tmp_path, files, message):
     with pytest.raises(DataError, match=re.escape(message)):
         frame_files(make(tmp_path, *files))
+
+
+def test_frames_that_change_or_end_early(cv2, tmp_path):
+    for number, shape in enumerate([(8, 6), (8, 6), (6, 8)]):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((*shape, 3), np.uint8))
+    with pytest.raises(DataError, match="frame 2 has 8x6 pixels, the frames before it have 6x8"):
+        list(open_video_frames(RecordingFile(tmp_path, ("x",))).frames)
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"2\.png is not a readable image"):
+        list(open_video_frames(RecordingFile(tmp_path, ("x",))).frames)
+    video = tmp_path / "x.avi"
+    write_video(cv2, video, [panned(number) for number in range(20)], "MJPG")
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    with pytest.raises(
+        DataError, match=r"ends after \d+ of 20 frames: the file is damaged or was not copied"
+    ):
+        list(open_video_frames(RecordingFile(video, ("x",))).frames)

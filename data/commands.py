@@ -1,0 +1,247 @@
+"""What each command of prepare_data.py is asked for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from settings import Settings, setting
+
+_OUTPUT = "the corpus folder to make"
+_SEED = "random seed: the same seed makes the same bytes"
+_ANNOTATIONS = (
+    "train file with dev and test beside it, or their folder: PHOENIX-2014 (also SI5), 2014T, "
+    "CSL-Daily, Isharah, or your own train.csv, dev.csv (id|video|signer|annotation)"
+)
+
+
+def folder(help: str, **declaration: Any) -> Any:
+    """A setting that is a required folder."""
+    return setting(help=help, metavar="DIR", **declaration)
+
+
+@dataclass(frozen=True)
+class SynthesizeCommand(Settings):
+    """Make a corpus of simulated signers."""
+
+    prefix: ClassVar[str] = "--"
+    _grammar: ClassVar[str] = "sentences from the built-in grammar"
+    _real: ClassVar[str] = "sentences of a real corpus"
+
+    output: Path = folder(_OUTPUT)
+    seed: int = setting(0, _SEED, low=0)
+    # None: not given. The defaults are those of data/simulation/corpora.py.
+    sentences: int | None = setting(
+        None, "sentences of train", low=0, group=_grammar, default_text="600"
+    )
+    dev_sentences: int | None = setting(
+        None, "sentences of dev", low=0, group=_grammar, default_text="100"
+    )
+    test_sentences: int | None = setting(
+        None, "sentences of test", low=0, group=_grammar, default_text="0"
+    )
+    unseen_dev_signers: int | None = setting(
+        None, "signers of dev that are not in train", low=0, group=_grammar, default_text="0"
+    )
+    transcripts: Path | None = setting(
+        None,
+        "train.corpus.csv (id|folder|signer|annotation) or its folder; dev and test beside it are "
+        "used as well",
+        group=_real,
+        metavar="FILE",
+        default_text="none",
+    )
+    frames: Path | None = setting(
+        None,
+        "train.frames.csv (id|frames) or its folder: the real lengths of the sentences",
+        group=_real,
+        metavar="FILE",
+        default_text="none",
+    )
+    fraction: float | None = setting(
+        None,
+        "keep this share of each split, such as 0.1 for a tenth",
+        above=0,
+        high=1,
+        group=_real,
+        default_text="all",
+    )
+
+    def conflicts(self) -> list[str]:
+        counts = ("sentences", "dev_sentences", "test_sentences", "unseen_dev_signers")
+        if self.transcripts is None:
+            needing = [name for name in ("frames", "fraction") if getattr(self, name) is not None]
+            return [f"--{name} needs --transcripts FILE" for name in needing]
+        given = [name for name in counts if getattr(self, name) is not None]
+        return [
+            f"--{name} has no effect with --transcripts, which have the sentences and signers: "
+            "leave it out"
+            for name in given
+        ]
+
+
+@dataclass(frozen=True)
+class ExtractCommand(Settings):
+    """Make a corpus from videos or folders of frames, with MediaPipe Holistic."""
+
+    prefix: ClassVar[str] = "--"
+
+    input: Path = folder("folder of the videos or frame folders")
+    annotations: Path = setting(help=_ANNOTATIONS)
+    output: Path = folder(_OUTPUT)
+    normalize: str | None = setting(
+        None,
+        "clean up the annotations of train by the official rules of this corpus",
+        choices=("phoenix2014",),
+        default_text="none",
+    )
+    workers: int | None = setting(
+        None, "worker processes, 400 MB each", low=1, default_text="one per core"
+    )
+    max_frames: int | None = setting(
+        None, "leave out longer videos", low=1, default_text="no limit"
+    )
+    fps: float = setting(25.0, "frames per second of folders of frames", low=1, high=1000)
+    model_complexity: int = setting(
+        1, "of the pose model, 0 to 2; 0 and 2 need model files of their own", low=0, high=2
+    )
+
+
+@dataclass(frozen=True)
+class MergeCommand(Settings):
+    """Make one corpus from the shards of an extraction."""
+
+    prefix: ClassVar[str] = "--"
+
+    input: tuple[Path, ...] = folder("the folders <output>.extracting of all shards")
+    output: Path = folder(_OUTPUT)
+
+
+@dataclass(frozen=True)
+class ImportCommand(Settings):
+    """Make a corpus from landmarks that exist as files."""
+
+    prefix: ClassVar[str] = "--"
+    _mp_data: ClassVar[str] = "mp_data: <gloss>/<repetition>/<frame>.npy of 1662 or 258 values"
+    _sentences: ClassVar[str] = "npy, pose, parquet: one file per sentence"
+
+    format: str = setting(
+        help="layout of the recordings", choices=("mp_data", "npy", "pose", "parquet")
+    )
+    input: Path = folder("folder of the recordings")
+    output: Path = folder(_OUTPUT)
+    fps: float | None = setting(
+        None,
+        "frames per second of the recordings",
+        low=1,
+        high=1000,
+        default_text="25; .pose files have their own",
+    )
+    aspect_ratio: float | None = setting(
+        None,
+        "image width / height of the recordings",
+        low=0.2,
+        high=5,
+        fraction=True,
+        metavar="W/H",
+        default_text="4/3 for mp_data, 210/260 for npy, 3/4 for parquet",
+    )
+    skip_bad: bool = setting(
+        False, "leave out train sentences that cannot be read, and list them, instead of stopping"
+    )
+    repetitions_per_session: int | None = setting(
+        None,
+        "repetitions of a gloss that were recorded in one session",
+        low=1,
+        group=_mp_data,
+        default_text="30",
+    )
+    recorders: int | None = setting(
+        None,
+        "people who recorded in turn, one session each",
+        low=1,
+        group=_mp_data,
+        default_text="1",
+    )
+    annotations: Path | None = setting(
+        None,
+        "train file with dev and test beside it, or their folder",
+        group=_sentences,
+        default_text="none",
+    )
+    normalize: str | None = setting(
+        None,
+        "clean up the annotations of train by the official rules of this corpus",
+        choices=("phoenix2014",),
+        group=_sentences,
+        default_text="none",
+    )
+
+    def conflicts(self) -> list[str]:
+        mp_data_only = ("repetitions_per_session", "recorders")
+        useless: tuple[str, ...] = (
+            ("annotations", "normalize") if self.format == "mp_data" else mp_data_only
+        )
+        if self.format == "pose":
+            useless = (*useless, "fps", "aspect_ratio")
+        wrong = [
+            f"--{name} has no effect with --format {self.format}: leave it out"
+            for name in useless
+            if getattr(self, name) is not None
+        ]
+        if not wrong and self.format != "mp_data" and self.annotations is None:
+            wrong = [
+                f"--format {self.format} needs --annotations PATH, the train file or its folder"
+            ]
+        return wrong
+
+
+@dataclass(frozen=True)
+class ComposeCommand(Settings):
+    """Make sentences from recordings of isolated signs."""
+
+    prefix: ClassVar[str] = "--"
+    _sentences: ClassVar[str] = "sentences"
+    _dev: ClassVar[str] = "what dev is made of"
+
+    input: Path = folder("corpus made by import --format mp_data")
+    output: Path = folder(_OUTPUT)
+    seed: int = setting(0, _SEED, low=0)
+    sentences: int = setting(400, "sentences of train", low=1, group=_sentences)
+    dev_sentences: int = setting(80, "sentences of dev", low=0, group=_sentences)
+    test_sentences: int = setting(0, "sentences of test", low=0, group=_sentences)
+    min_glosses: int = setting(3, "glosses of the shortest sentence", low=1, group=_sentences)
+    max_glosses: int = setting(7, "glosses of the longest sentence", low=1, group=_sentences)
+    split_by: str = setting(
+        "repetition",
+        "repetition: the last fifth of each gloss's repetitions in each session; signer: whole "
+        "signers",
+        choices=("repetition", "signer"),
+        group=_dev,
+    )
+    heldout_signers: tuple[str, ...] | None = setting(
+        None,
+        "signers of dev, with --split_by signer",
+        group=_dev,
+        metavar="NAME",
+        default_text="the last one in sorted order",
+    )
+
+    def conflicts(self) -> list[str]:
+        if self.min_glosses > self.max_glosses:
+            return [f"--min_glosses {self.min_glosses} is above --max_glosses {self.max_glosses}"]
+        return []
+
+
+@dataclass(frozen=True)
+class CheckCommand(Settings):
+    """Verify a corpus and print what is in it."""
+
+    prefix: ClassVar[str] = "--"
+
+    corpus: Path = setting(help="the corpus folder", metavar="DIR", positional=True)
+    html: Path | None = setting(
+        None,
+        "write a page with plots and skeletons as well",
+        metavar="FILE",
+        default_text="none",
+    )

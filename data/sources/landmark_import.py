@@ -1,0 +1,148 @@
+"""One landmark file per sentence, with annotations → a corpus folder.
+
+data/sources/landmark_files.py describes the formats npy, pose and parquet. The annotations are
+those of data/sources/transcripts.py. The file of a sentence is found in the same way as a video
+(data/sources/video_files.py), for example `<split>/<id>.npy`.
+"""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data.corpus_writer import CorpusWriter, check_output
+from data.sources.import_failures import ImportFailures
+from data.sources.landmark_files import READERS, check_image_coordinates, readable_recordings
+from data.sources.recording_facts import commonest, to_aspect_ratio
+from data.sources.transcripts import TranscribedSentence, clean_train, read_splits
+from data.sources.video_files import RecordingFile, find_recording_files, match_recording_files
+from errors import DataError
+
+PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
+MAX_NAMES = 10  # sentences or files in one message; the others are only counted
+
+
+def import_landmark_files(
+    source: Path,
+    annotations: Path,
+    output: Path,
+    *,
+    format: str,
+    fps: float = 25.0,
+    aspect_ratio: float = 210 / 260,
+    normalize: str | None = None,
+    skip_bad: bool = False,
+    progress: bool = False,
+) -> None:
+    """Write the corpus `output` from the landmark files in `source`.
+
+    Args:
+        source: folder of the landmark files, one per sentence.
+        annotations: annotation files of any format of data/sources/transcripts.py.
+        output: the corpus folder to write.
+        format: 'npy', 'pose' or 'parquet'.
+        fps, aspect_ratio: frames per second and width / height of the recordings. With .pose files,
+            which contain both, the corpus gets the most common values.
+        normalize: 'phoenix2014' cleans the train annotations.
+        skip_bad: leave train sentences with unreadable files out, instead of refusing the import.
+            The failures are printed in both cases.
+        progress: show a progress bar.
+
+    Raises DataError for an unreadable file, for sentences without a file, for files without an
+    annotation, and for coordinates that are not fractions of the image: standardised or centred
+    features cannot be converted back. Raises UsageError when `output` is not empty.
+    """
+    check_output(output)
+    suffixes, read = READERS[format]
+    splits = read_splits(annotations)
+    if normalize == "phoenix2014":
+        clean_train(splits, annotations)
+    _refuse_pickles(source)
+    files = _match_files(splits, find_recording_files(source, suffixes, ()), source, annotations)
+    check_image_coordinates(list(files.values()), read)
+    if format == "pose":
+        facts = [
+            (each.fps, each.aspect_ratio) for each in readable_recordings(files.values(), read)
+        ]
+        fps = commonest(Counter(rate for rate, _ in facts if rate is not None))
+        aspect_ratio = commonest(Counter(ratio for _, ratio in facts if ratio is not None))
+    failures = ImportFailures()
+    made_by = {
+        "command": "import",
+        "format": format,
+        "input": source.resolve().name,
+        "normalize": normalize,
+    }
+    with (
+        CorpusWriter(
+            output, name=output.name, fps=fps, aspect_ratio=aspect_ratio, made_by=made_by
+        ) as writer,
+        tqdm(total=len(files), desc="import", disable=None if progress else True) as bar,
+    ):
+        for split, sentences in splits.items():
+            for sentence in sentences:
+                with failures.collect(split, sentence.id):
+                    recording = read(files[split, sentence.id])
+                    landmarks = to_aspect_ratio(
+                        recording.landmarks, recording.aspect_ratio or aspect_ratio, aspect_ratio
+                    )
+                    writer.split(split).add(
+                        sentence.id,
+                        sentence.signer,
+                        sentence.glosses,
+                        landmarks,
+                        recording.detected,
+                    )
+                bar.update()
+        failures.report(skip_bad)
+
+
+def _refuse_pickles(source: Path) -> None:
+    for folder, _, files in os.walk(source):
+        for file in sorted(files):
+            if Path(file).suffix.lower() in PICKLES:
+                raise DataError(
+                    f"{Path(folder, file)} is a pickle and is not opened, because a pickle can run "
+                    "any program; open it where you trust it, save each sentence's landmarks with "
+                    "numpy.save, and move the pickle out of the input folder"
+                )
+
+
+def _match_files(
+    splits: dict[str, list[TranscribedSentence]],
+    recordings: list[RecordingFile],
+    source: Path,
+    annotations: Path,
+) -> dict[tuple[str, str], Path]:
+    """The file of each sentence, by (split, id).
+
+    Raises DataError when sentences have no file or files have no annotation.
+    """
+    matched, unused = match_recording_files(splits, recordings)
+    without_file = [
+        f"{split} {sentence.id}"
+        for split, sentences in splits.items()
+        for sentence in sentences
+        if (split, sentence.id) not in matched
+    ]
+    without_annotation = [str(recording.path.relative_to(source)) for recording in unused]
+    problems = []
+    if without_file:
+        count = sum(map(len, splits.values()))
+        problems.append(
+            f"{len(without_file)} of {count} sentences have no file in {source}: "
+            f"{_name_list(without_file)}"
+        )
+    if without_annotation:
+        problems.append(
+            f"{len(without_annotation)} files have no annotation in {annotations}: "
+            f"{_name_list(without_annotation)}"
+        )
+    if problems:
+        raise DataError("; ".join(problems))
+    return {key: recording.path for key, recording in matched.items()}
+
+
+def _name_list(names: list[str]) -> str:
+    return ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")

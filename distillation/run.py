@@ -1,0 +1,140 @@
+"""A student's run: open the teacher, check that it fits the settings, and train."""
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+
+from distillation.config import DistillationConfig, StudentConfig
+from distillation.student_trainer import StudentTrainer
+from distillation.teachers import OnlineTeacher, StoredTeacher
+from errors import DataError, UsageError
+from models.i3d_teacher import count_parameters
+from settings import Overrides
+from training.config import TrainingCommand
+from training.distributed import Ranks
+from training.resume import StartPlan
+from training.run import train
+from training.setup import Run, prepare_run
+
+
+def train_student(command: TrainingCommand, given: Overrides) -> int:
+    """Train a student. `given` are the settings of the command line. Returns the exit code."""
+
+    def prepare(plan: StartPlan, ranks: Ranks) -> Run:
+        return prepare_student(plan, command.extend_vocabulary, ranks)
+
+    return train("distill_student.py", command, given, StudentConfig(), prepare)
+
+
+def prepare_student(
+    plan: StartPlan,
+    extend_vocabulary: bool = False,
+    ranks: Ranks | None = None,
+) -> Run:
+    """Open and check the teacher or the soft targets, and prepare the student's run.
+
+    Args:
+        plan: what was asked for, with a `StudentConfig`.
+        extend_vocabulary, ranks: as in `prepare_run`.
+
+    Writes nothing. Raises UsageError and DataError.
+    """
+    config = plan.config
+    assert isinstance(config, StudentConfig)
+    options, overrides = config.distillation, plan.overrides
+    _check_one_teacher(options, overrides)
+    source: OnlineTeacher | StoredTeacher | None = None
+    if options.soft_weight:
+        source = _open_source(options)
+        if isinstance(source, StoredTeacher):
+            config = _with_stored_settings(config, source, overrides)
+        if config.training.data_dir is None and Path(source.corpus_path).is_dir():
+            config = config.updated({"training": {"data_dir": source.corpus_path}})
+    plan = dataclasses.replace(plan, config=config)
+    if plan.checkpoint is not None and not plan.changed:
+        _check_same_teacher(plan, source)
+    run = prepare_run(
+        plan,
+        extend_vocabulary,
+        make_trainer=partial(StudentTrainer, source=source),
+        vocabulary=source.vocabulary if source is not None else None,
+        ranks=ranks,
+        extra_landmarks=source.model.input_landmarks if isinstance(source, OnlineTeacher) else (),
+    )
+    if source is not None:
+        print(_describe_teacher(source, count_parameters(run.trainer.model)))
+    return run
+
+
+def _check_one_teacher(options: DistillationConfig, overrides: Overrides) -> None:
+    """Raise UsageError unless the settings name exactly one teacher, or none with soft_weight 0."""
+    if options.teacher and options.soft_targets:
+        raise UsageError("--teacher and --soft_targets both name a teacher: give one of them")
+    if not (options.teacher or options.soft_targets) and options.soft_weight:
+        raise UsageError(
+            "no teacher: give --teacher CHECKPOINT or --soft_targets DIR; "
+            "--soft_weight 0 trains without a teacher"
+        )
+    if not options.soft_weight:
+        for name in ("teacher", "soft_targets"):
+            if overrides.get("distillation", {}).get(name):
+                raise UsageError(
+                    f"--{name} has no effect with --soft_weight 0: leave one of them out"
+                )
+
+
+def _open_source(options: DistillationConfig) -> OnlineTeacher | StoredTeacher:
+    if options.teacher:
+        return OnlineTeacher(Path(options.teacher))
+    assert options.soft_targets is not None
+    return StoredTeacher(Path(options.soft_targets))
+
+
+def _with_stored_settings(
+    config: StudentConfig, source: StoredTeacher, overrides: Overrides
+) -> StudentConfig:
+    """The configuration with the settings that the soft targets fix.
+
+    Raises UsageError where the user gave another value for one of them.
+    """
+    updated = config.updated(source.settings())
+    asked, fixed = config.to_dict(), updated.to_dict()
+    for section in source.settings():
+        for name in overrides.get(section, {}):
+            if asked[section][name] != fixed[section][name]:
+                raise UsageError(
+                    f"{section}.{name} {asked[section][name]}: the soft targets "
+                    f"{source.targets.path} were exported with {fixed[section][name]}; "
+                    "leave the option out, export other soft targets, or use --teacher"
+                )
+    return updated
+
+
+def _check_same_teacher(plan: StartPlan, source: OnlineTeacher | StoredTeacher | None) -> None:
+    """Raise DataError when a run would continue with another teacher."""
+    assert plan.checkpoint is not None
+    before = plan.checkpoint.get("teacher") or {}
+    now = source.identity if source is not None else {}
+    if before.get("sha256") != now.get("sha256"):
+        raise DataError(
+            f"the teacher has changed: {plan.path} was trained with "
+            f"{_name(before)}, now it is {_name(now)}: "
+            "put that checkpoint back, or train a new student"
+        )
+
+
+def _name(identity: dict[str, str]) -> str:
+    """The teacher in an error message."""
+    if not identity:
+        return "no teacher"
+    return f"{identity.get('path')} (SHA-256 {identity.get('sha256', '')[:8]})"
+
+
+def _describe_teacher(source: OnlineTeacher | StoredTeacher, student_parameters: int) -> str:
+    if source.parameters is None:
+        return f"teacher: {source.identity['path']}, stored soft targets"
+    share = 100 * student_parameters / source.parameters
+    return (
+        f"teacher: {source.identity['path']}, {source.parameters / 1e6:.1f} M parameters "
+        f"(the student has {share:.1f} %)"
+    )

@@ -1,0 +1,197 @@
+"""Write a folder of soft targets sentence by sentence; an interrupted export can continue."""
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from data.corpus import sha256_of
+from distillation.soft_targets import (
+    FORMAT_VERSION,
+    INDEX_HEADERS,
+    INDEX_LINE,
+    SoftTargetDescription,
+)
+from errors import DataError, UsageError
+
+_HEADER_BYTES = 128  # numpy pads its header so that the number of rows can grow in place
+_LOWEST = -60000.0  # smallest log-posterior that is stored; float16 ends at -65504
+
+
+def to_stored(log_probs: Tensor) -> np.ndarray:
+    """float32 (steps, V) → float16 (steps, V). -inf becomes a finite number."""
+    return log_probs.clamp(min=_LOWEST).numpy().astype("<f2")
+
+
+def _npy_header(classes: int, rows: int) -> bytes:
+    """The header of a .npy file float16 (rows, classes), 128 bytes."""
+    buffer = io.BytesIO()
+    description = {"descr": "<f2", "fortran_order": False, "shape": (rows, classes)}
+    np.lib.format.write_array_header_1_0(buffer, description)
+    assert buffer.tell() == _HEADER_BYTES, buffer.tell()
+    return buffer.getvalue()
+
+
+class SoftTargetWriter:
+    """Writes a folder of soft targets.
+
+    The files are written to `<name>.partial`. The folder gets its name when it is complete. A
+    sentence is complete when its line of the index is complete; a later run cuts off everything
+    after the last such line and continues there.
+
+    Args:
+        path: the folder to make. Raises UsageError when it exists and is not empty.
+        description: the inputs and settings of the soft targets.
+        splits: the names of the splits.
+    """
+
+    def __init__(self, path: Path, description: SoftTargetDescription, splits: Sequence[str]):
+        if (path.exists() and (not path.is_dir() or any(path.iterdir()))) or not path.name:
+            raise UsageError(
+                f"{path} already exists: choose another --output_dir or remove it first"
+            )
+        self.path, self.description = path, description
+        self.partial = path.with_name(path.name + ".partial")
+        self._splits = {
+            name: _SplitFiles(self.partial, name, description.classes) for name in splits
+        }
+
+    def begin(self) -> int:
+        """Make the partial folder, or continue an interrupted one.
+
+        Returns the number of (sentence, view) pairs that it already has. Raises DataError when
+        another program's files are in the way or writing fails.
+        """
+        plan = json.dumps(
+            {"request": self.description.to_dict(), "splits": list(self._splits)}, sort_keys=True
+        )
+        plan_file = self.partial / "request.json"
+        try:
+            if not (
+                plan_file.is_file()
+                and plan_file.read_text(encoding="utf-8", errors="replace") == plan
+            ):
+                self._make_partial_folder(plan_file, plan)
+            return sum(split.open() for split in self._splits.values())
+        except OSError as error:
+            raise DataError(
+                f"cannot write soft targets to {self.partial}: {error.strerror}"
+            ) from error
+
+    def _make_partial_folder(self, plan_file: Path, plan: str) -> None:
+        if self.partial.exists() and not plan_file.is_file() and any(self.partial.iterdir()):
+            raise DataError(
+                f"{self.partial} exists and is not an interrupted export: remove or rename it"
+            )
+        if plan_file.is_file():
+            print(
+                f"{self.partial} was started with other options or another checkpoint: "
+                "starting again from the beginning"
+            )
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir(parents=True)
+        plan_file.write_text(plan, encoding="utf-8")
+
+    def done(self, split: str) -> set[tuple[str, int]]:
+        """The (id, view) pairs that are complete."""
+        return self._splits[split].done
+
+    def add(self, split: str, id: str, view: int, log_probs: Tensor) -> None:
+        """Append one sentence's log-posteriors, float32 (steps, V), at the folder's temperature.
+
+        Raises DataError when writing fails.
+        """
+        try:
+            self._splits[split].add(id, view, to_stored(log_probs))
+        except OSError as error:
+            raise DataError(
+                f"cannot write soft targets to {self.partial}: {error.strerror}; the files so far "
+                "are kept, and the same command continues from them"
+            ) from error
+
+    def finish(self) -> dict[str, Any]:
+        """Close and hash the files, rename the folder. Returns soft_targets.json's content."""
+        splits: dict[str, Any] = {}
+        facts = {"format_version": FORMAT_VERSION, **self.description.to_dict(), "splits": splits}
+        try:
+            for name, split in self._splits.items():
+                split.close()
+                splits[name] = {
+                    "sentences": len(split.done),
+                    "rows": split.rows,
+                    "sha256": {
+                        file.name: sha256_of(file) for file in (split.index_file, split.values_file)
+                    },
+                }
+            text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+            (self.partial / "soft_targets.json").write_text(text, encoding="utf-8")
+            (self.partial / "request.json").unlink()
+            if self.path.exists():
+                self.path.rmdir()  # empty, as checked at the start
+            self.partial.rename(self.path)
+        except OSError as error:
+            raise DataError(
+                f"cannot write soft targets to {self.path}: {error.strerror}"
+            ) from error
+        return facts
+
+
+class _SplitFiles:
+    """The two files of one split during writing."""
+
+    def __init__(self, folder: Path, name: str, classes: int):
+        self.classes = classes
+        self.index_file = folder / f"{name}.index.csv"
+        self.values_file = folder / f"{name}.log_probs.npy"
+        self.done: set[tuple[str, int]] = set()
+        self.rows = 0
+
+    def _bytes_of(self, rows: int) -> int:
+        """Size of the array file with so many rows."""
+        return _HEADER_BYTES + rows * self.classes * np.dtype("<f2").itemsize
+
+    def open(self) -> int:
+        """Keep the complete sentences on disk, cut off the rest. Returns the number kept."""
+        kept = [INDEX_HEADERS[FORMAT_VERSION]]
+        size = self.values_file.stat().st_size if self.values_file.is_file() else 0
+        if self.index_file.is_file():
+            text = self.index_file.read_text(encoding="utf-8", errors="replace")
+            *lines, _ = text.split("\n")  # the last one has no line end: it is not complete
+            for line in lines[1:]:
+                if not (fields := INDEX_LINE.fullmatch(line)):
+                    break
+                id, view, steps = fields.groups()
+                if size < self._bytes_of(self.rows + int(steps)):
+                    break
+                kept.append(line)
+                self.done.add((id, int(view)))
+                self.rows += int(steps)
+        self.index_file.write_text("\n".join([*kept, ""]), encoding="utf-8")
+        if size < _HEADER_BYTES:
+            self.values_file.write_bytes(_npy_header(self.classes, 0))
+        os.truncate(self.values_file, self._bytes_of(self.rows))
+        self._values = open(self.values_file, "ab")
+        self._index = open(self.index_file, "a", encoding="utf-8", newline="\n")
+        return len(self.done)
+
+    def add(self, id: str, view: int, values: np.ndarray) -> None:
+        """Append float16 (steps, V). The index line comes last: it marks the rows as complete."""
+        self._values.write(values.tobytes())
+        self._values.flush()
+        self._index.write(f"{id}|{view}|{len(values)}\n")
+        self._index.flush()
+        self.done.add((id, view))
+        self.rows += len(values)
+
+    def close(self) -> None:
+        """Close both files and write the number of rows into the array's header."""
+        self._index.close()
+        self._values.close()
+        with open(self.values_file, "r+b") as file:
+            file.write(_npy_header(self.classes, self.rows))

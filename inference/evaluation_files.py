@@ -1,0 +1,98 @@
+"""The files of an evaluation: written at its end, and read again to compare with a later one."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data.corpus import Split
+from data.ctc_lengths import TIME_STRIDE
+from decoding.sclite import write_ctm, write_stm
+from decoding.scoring import SentenceErrors, align
+from errors import DataError, UsageError
+from reports.result_files import write_hypotheses, write_json
+
+
+def write_results(
+    folder: Path,
+    split: Split,
+    hypotheses: list[list[str]],
+    times: list[list[tuple[float, float]]],
+    fps: float,
+    aligned: Sequence[SentenceErrors],
+    result: dict[str, Any],
+    session: dict[str, Any],
+) -> None:
+    """Write all files of an evaluation except its report. Raises DataError.
+
+    Args:
+        folder: exists already.
+        hypotheses: the glosses of each sentence of the split.
+        times: start and end of these glosses, in seconds.
+        fps: frames per second of the corpus.
+        aligned: the errors of each sentence.
+        result: content of result.json.
+        session: how this evaluation was run, for environment.json.
+    """
+    sentences = split.sentences
+    ids = [sentence.id for sentence in sentences]
+    try:
+        write_hypotheses(folder / "hypotheses.csv", sentences, hypotheses)
+        _write_sentences(folder / "sentences.csv", split, aligned)
+        write_json(folder / "result.json", result)
+        write_json(folder / "environment.json", {"sessions": [session]})
+    except OSError as error:
+        raise DataError(f"cannot write to {folder}: {error.strerror}") from error
+    write_ctm(folder / "hypotheses.ctm", ids, hypotheses, times)
+    seconds = [-(-sentence.frames // TIME_STRIDE) * TIME_STRIDE / fps for sentence in sentences]
+    write_stm(
+        folder / "references.stm",
+        ids,
+        [sentence.signer for sentence in sentences],
+        seconds,
+        [sentence.glosses for sentence in sentences],
+    )
+
+
+def _write_sentences(path: Path, split: Split, aligned: Sequence[SentenceErrors]) -> None:
+    """`id|signer|glosses|substitutions|deletions|insertions`: how many of each, one sentence per
+    line, UTF-8."""
+    lines = ["id|signer|glosses|substitutions|deletions|insertions"]
+    for sentence, errors in zip(split.sentences, aligned, strict=True):
+        counts = (
+            errors.reference_glosses,
+            len(errors.substitutions),
+            len(errors.deletions),
+            len(errors.insertions),
+        )
+        lines.append("|".join([sentence.id, sentence.signer, *map(str, counts)]))
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+
+def read_baseline(folder: Path, split: Split) -> list[SentenceErrors]:
+    """The errors of another evaluation of the same sentences, in the split's order.
+
+    folder: of that evaluation. Raises UsageError if its hypotheses.csv cannot be read, or is not of
+    these sentences.
+    """
+    path = folder / "hypotheses.csv"
+    other_sentences = UsageError(
+        f"--compare_with {folder}: {path.name} is not an evaluation of the same sentences"
+    )
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = {
+                row["id"]: row
+                for row in csv.DictReader(file, delimiter="|", quoting=csv.QUOTE_NONE)
+            }
+        references = [tuple(rows[sentence.id]["reference"].split()) for sentence in split.sentences]
+        hypotheses = [rows[sentence.id]["hypothesis"].split() for sentence in split.sentences]
+    except OSError as error:
+        raise UsageError(
+            f"--compare_with {folder}: {path.name} there cannot be read: {error.strerror}"
+        ) from None
+    except (KeyError, AttributeError, UnicodeDecodeError):
+        raise other_sentences from None
+    if references != [sentence.glosses for sentence in split.sentences] or len(rows) != len(split):
+        raise other_sentences
+    return align(references, hypotheses)

@@ -1,0 +1,122 @@
+"""A checkpoint's model together with a corpus: predicts the splits and makes the decoders."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from data.corpus import Corpus
+from data.ctc_targets import PreparedSplit, prepare_split
+from data.pipeline import FeaturePipeline
+from data.vocabulary import Vocabulary
+from decoding.batches import Decoder
+from decoding.decoders import describe_decoder, make_decoder, read_decoder_entry
+from decoding.language_model import LanguageModel, read_arpa, train_language_model
+from decoding.length_normalization import tune
+from errors import DataError
+from inference.opened_checkpoint import open_checkpoint
+from inference.posteriors import compute_posteriors
+from models.build import is_causal
+from models.devices import Precision
+
+# Weight and gloss bonus for a beam search with a language model that was not tuned on dev. Chosen
+# by hand on the dev split of one weak model: a starting point for other models, not a tuned value.
+# --decoder adaptive tunes its own on dev.
+_LM_WEIGHT, _LM_BONUS = 0.25, 1.5
+
+
+@dataclass(frozen=True)
+class ModelOnCorpus:
+    """The model of a checkpoint, in evaluation mode, and the corpus that it predicts.
+
+    It computes in fp32, whatever precision it was trained in: an evaluation then needs no special
+    hardware, and the WER does not depend on it. The log-probabilities of a split are computed once
+    and kept. `checkpoint` is the content as `load_checkpoint` returns it.
+    """
+
+    checkpoint: dict[str, Any]
+    vocabulary: Vocabulary
+    corpus: Corpus
+    model: nn.Module
+    device: torch.device
+    _posteriors: dict[str, list[torch.Tensor]] = field(default_factory=dict)
+
+    def prepared(self, split: str) -> PreparedSplit:
+        """The split with its CTC targets in the checkpoint's vocabulary. Raises DataError if the
+        corpus has no such split."""
+        return prepare_split(self.corpus.split(split), self.vocabulary)
+
+    def posteriors(self, split: str) -> list[torch.Tensor]:
+        """Log-probabilities float32 (T', V) of each sentence of the split, on the CPU. Raises
+        DataError if some are not finite."""
+        if split not in self._posteriors:
+            causal = is_causal(self.model.config)
+            pipeline = FeaturePipeline(self.corpus.aspect_ratio, self.device, causal)
+            self._posteriors[split] = compute_posteriors(
+                self.model, pipeline, self.corpus.split(split), Precision("fp32", self.device)
+            )
+        return self._posteriors[split]
+
+    def decoder(self, name: str, language_model_name: str | None) -> tuple[Decoder, str]:
+        """A decoder, and its settings in words.
+
+        `adaptive` uses the checkpoint's settings. Without any, or with another language model, it
+        tunes them on dev.
+
+        Args:
+            name: 'greedy', 'adaptive' or 'beam'.
+            language_model_name: 'none', 'train' (bigrams of the corpus's train split), the path of
+                an ARPA file, or None for the checkpoint's own language model, if it has one.
+        """
+        settings, language_model, tuned_on = read_decoder_entry(self.checkpoint["decoder"])
+        if language_model_name is not None:
+            language_model = _language_model(language_model_name, self.corpus, self.vocabulary)
+        if name == "adaptive" and (tuned_on is None or language_model_name is not None):
+            posteriors, references = self.posteriors("dev"), self.prepared("dev").references
+            settings = tune(
+                posteriors, references, self.vocabulary, settings.steps_per_gloss, language_model
+            )
+            tuned_on = f"dev of {self.corpus.name}, now"
+        elif language_model is not None and not settings.lm_weight:
+            settings = replace(settings, lm_weight=_LM_WEIGHT, gloss_bonus=_LM_BONUS)
+            tuned_on = None
+        return make_decoder(name, settings, language_model), describe_decoder(
+            name, settings, language_model, tuned_on
+        )
+
+
+def open_model_on_corpus(path: Path, data_dir: str | None, device: str) -> ModelOnCorpus:
+    """Load a checkpoint and open a corpus.
+
+    Args:
+        data_dir: corpus folder; None for the corpus that the checkpoint was trained on.
+        device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+
+    Raises UsageError and DataError.
+    """
+    opened = open_checkpoint(path, device)
+    if not data_dir:
+        data_dir = opened.content["corpus"]["path"]
+        if not Path(data_dir).exists():
+            raise DataError(
+                f"{path} was trained on the corpus {data_dir}, which does not exist here: give its "
+                "folder with --data_dir"
+            )
+    corpus = Corpus(data_dir)
+    return ModelOnCorpus(opened.content, opened.vocabulary, corpus, opened.model, opened.device)
+
+
+def _language_model(name: str, corpus: Corpus, vocabulary: Vocabulary) -> LanguageModel | None:
+    """See `ModelOnCorpus.decoder` for the names."""
+    if name == "none":
+        return None
+    if name != "train":
+        return read_arpa(Path(name), vocabulary)
+    sentences = [sentence.glosses for sentence in corpus.split("train").sentences]
+    known = [glosses for glosses in sentences if not vocabulary.unknown([glosses])]
+    if len(known) < len(sentences):
+        left_out = f"{len(sentences) - len(known)} of {len(sentences)} train sentences"
+        print(f"language model: {left_out} have glosses outside the vocabulary and are left out")
+    return train_language_model(known, vocabulary)

@@ -1,0 +1,125 @@
+"""Overlays: a recording's video with the skeleton and the glosses of its transcript.
+
+The captions need the whole transcript, and it is complete only at the recording's end. So the
+landmarks are kept in a temporary file meanwhile, and the pictures are decoded a second time.
+"""
+
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import numpy as np
+
+from data.landmarks import NUM_COORDINATES, NUM_LANDMARKS, PARTS
+from data.sources.video_files import RecordingFile, open_video_frames
+from decoding.timed_gloss import TimedGloss
+from inference.recordings import Frame
+from reports.video_overlay import OverlayWriter
+
+CAPTION_SECONDS = 2.0  # that a gloss stays in the caption after its end
+MAX_CAPTION_GLOSSES = 20  # more than fit into a caption
+CAMERA_OVERLAY_FPS = 25.0
+_LANDMARKS_BYTES = NUM_LANDMARKS * NUM_COORDINATES * 2  # float16
+
+
+class VideoOverlay:
+    """Draws the overlay of a video or a folder of frames after it was transcribed.
+
+    Use it in a `with`: `keep` each frame, then `draw`.
+    """
+
+    def __init__(self, path: Path, recording: RecordingFile, note: str):
+        """note: is drawn in the corner of each picture."""
+        self._path, self._recording, self._note = path, recording, note
+        self._landmarks: IO[bytes] = tempfile.TemporaryFile()
+
+    def __enter__(self) -> "VideoOverlay":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._landmarks.close()
+
+    def keep(self, frame: Frame) -> None:
+        """Keep the landmarks of the next frame, on disk."""
+        self._landmarks.write(frame.landmarks.tobytes() + frame.detected.tobytes())
+
+    def draw(self, fps: float, glosses: Sequence[TimedGloss]) -> None:
+        """Write the overlay with the transcript's glosses. Raises DataError."""
+        with OverlayWriter(self._path, fps, self._note) as writer:
+            first = 0
+            for frame in self._frames(fps):
+                while first < len(glosses) and glosses[first].end + CAPTION_SECONDS < frame.time:
+                    first += 1
+                caption = []
+                for gloss in glosses[first : first + 100]:
+                    if gloss.start > frame.time:
+                        break
+                    caption.append((gloss.gloss, frame.time < gloss.end))
+                _write(writer, frame, caption)
+        _warn_of_missing_characters(writer)
+        print(f"overlay: {self._path}", file=sys.stderr)
+
+    def _frames(self, fps: float) -> Iterator[Frame]:
+        """The recording's pictures again, with the landmarks that were kept."""
+        self._landmarks.seek(0)
+        for number, picture in enumerate(open_video_frames(self._recording).frames):
+            values = self._landmarks.read(_LANDMARKS_BYTES + len(PARTS))
+            landmarks = np.frombuffer(values[:_LANDMARKS_BYTES], "<f2")
+            yield Frame(
+                number / fps,
+                landmarks.reshape(NUM_LANDMARKS, NUM_COORDINATES),
+                np.frombuffer(values[_LANDMARKS_BYTES:], bool),
+                picture,
+            )
+
+
+class CameraOverlay:
+    """Draws the overlay of a camera while it runs: the captions are the last emitted glosses.
+
+    Use it in a `with`.
+    """
+
+    def __init__(self, path: Path, note: str):
+        """note: is drawn in the corner of each picture."""
+        self._writer = OverlayWriter(path, CAMERA_OVERLAY_FPS, note)
+        self._recent: deque[TimedGloss] = deque(maxlen=MAX_CAPTION_GLOSSES)
+
+    def __enter__(self) -> "CameraOverlay":
+        self._writer.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._writer.__exit__(kind, error, traceback)
+        if kind is None:
+            _warn_of_missing_characters(self._writer)
+
+    def draw(self, frame: Frame, emitted: Sequence[TimedGloss]) -> None:
+        """Draw the next frame. emitted: the glosses that are emitted at it. Raises DataError."""
+        self._recent.extend(emitted)
+        _write(self._writer, frame, [(gloss.gloss, False) for gloss in self._recent])
+
+
+def _write(writer: OverlayWriter, frame: Frame, caption: Sequence[tuple[str, bool]]) -> None:
+    assert frame.picture is not None, "landmark files have no overlay"
+    writer.write(frame.time, frame.picture, frame.landmarks, frame.detected, caption)
+
+
+def _warn_of_missing_characters(writer: OverlayWriter) -> None:
+    """Print which characters no installed font has; the overlay has boxes in their place."""
+    if writer.missing:
+        shown = " ".join(sorted(writer.missing)[:10])
+        print(
+            f"warning: no installed font has {len(writer.missing)} characters of the glosses "
+            f"({shown}): {writer.path} shows boxes for them, the transcript is complete; on Debian "
+            "and Ubuntu apt-get install fonts-noto-cjk installs Chinese characters",
+            file=sys.stderr,
+        )

@@ -1,0 +1,244 @@
+"""The options of evaluate.py, transcribe.py and export_model.py. No torch in here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from decoding import DECODERS
+from inference.transcript_files import FORMATS
+from inference.windows import LOOKAHEAD, OVERLAP, WHOLE_RECORDING, WINDOW, Windows
+from settings import Settings, setting
+
+DEVICES = "auto, cpu, cuda or cuda:N"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest(Settings):
+    """The options of evaluate.py."""
+
+    prefix: ClassVar[str] = "--"
+    _what: ClassVar[str] = "what is evaluated"
+    _how: ClassVar[str] = "decoding and scoring"
+    _files: ClassVar[str] = "results"
+
+    checkpoint: Path = setting(help="best_model.pth of a run", group=_what)
+    data_dir: str | None = setting(
+        None,
+        "corpus folder",
+        group=_what,
+        default_text="the corpus that the checkpoint was trained on",
+    )
+    split: str = setting(
+        "dev", "split of the corpus", choices=("train", "dev", "test"), group=_what
+    )
+    decoder: str = setting(
+        "adaptive",
+        "decoder; adaptive: with the settings that were chosen on dev",
+        choices=DECODERS,
+        group=_how,
+    )
+    language_model: str | None = setting(
+        None,
+        "bigram language model: an ARPA file, train for the train transcripts of the corpus, or "
+        "none",
+        group=_how,
+        option="lm",
+        metavar="PATH|train|none",
+        default_text="the checkpoint's, if one was chosen on dev",
+    )
+    scoring: str = setting(
+        "plain",
+        "phoenix2014: the official clean-up of the corpus is applied to hypotheses; references "
+        "stay as they are",
+        choices=("plain", "phoenix2014"),
+        group=_how,
+    )
+    device: str = setting("auto", DEVICES, group=_how)
+    output_dir: Path | None = setting(
+        None,
+        "folder of the results",
+        group=_files,
+        metavar="DIR",
+        default_text="evaluation_<split>_<decoder> beside the checkpoint",
+    )
+    compare_with: Path | None = setting(
+        None,
+        "folder of another evaluation, for a paired test",
+        group=_files,
+        metavar="DIR",
+        default_text="none",
+    )
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the results: by default evaluation_<split>_<decoder> beside the checkpoint,
+        with _lm_<name> and _phoenix2014 where those were given."""
+        if self.output_dir is not None:
+            return self.output_dir
+        words = ["evaluation", self.split, self.decoder]
+        if self.language_model is not None:
+            words += ["lm", Path(self.language_model).stem]
+        if self.scoring != "plain":
+            words.append(self.scoring)
+        return self.checkpoint.parent / "_".join(words)
+
+    @property
+    def cleans_up(self) -> bool:
+        """Whether hypotheses pass the official clean-up of PHOENIX-2014 before they are scored."""
+        return self.scoring == "phoenix2014"
+
+    def conflicts(self) -> list[str]:
+        if self.decoder == "greedy" and self.language_model is not None:
+            return ["--lm has no effect on --decoder greedy: use adaptive or beam"]
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscriptionRequest(Settings):
+    """The options of transcribe.py."""
+
+    prefix: ClassVar[str] = "--"
+    _model: ClassVar[str] = "model and decoder"
+    _results: ClassVar[str] = "results"
+    _online: ClassVar[str] = "online: long recordings and the camera"
+    _assumed: ClassVar[str] = "facts that recordings do not have"
+
+    inputs: tuple[str, ...] = setting(
+        (),
+        "files, folders, or patterns such as 'videos/*.mp4'",
+        metavar="RECORDING",
+        positional=True,
+    )
+    camera: int | None = setting(
+        None, "transcribe camera N instead; 0 is the first", low=0, default_text="none"
+    )
+    checkpoint: Path = setting(
+        help="best_model.pth of a run, or an exported .onnx file", group=_model
+    )
+    decoder: str | None = setting(
+        None,
+        "decoder",
+        choices=DECODERS,
+        group=_model,
+        default_text="the one chosen on dev, else greedy",
+    )
+    device: str = setting("auto", DEVICES, group=_model)
+    format: str = setting("text", "srt, vtt: subtitles; eaf: ELAN", choices=FORMATS, group=_results)
+    output: Path | None = setting(
+        None, "file, or folder for several recordings", group=_results, default_text="the screen"
+    )
+    overlay: Path | None = setting(
+        None,
+        "video with skeleton and glosses (.mp4), or folder for several recordings",
+        group=_results,
+        default_text="none",
+    )
+    online: bool = setting(
+        False,
+        "short recordings as well: a causal student with the greedy decoder transcribes frame by "
+        "frame, all other models use windows",
+        group=_online,
+    )
+    window: float = setting(
+        WINDOW, "seconds of a window", low=0, high=3600, group=_online, metavar="S"
+    )
+    overlap: float = setting(
+        OVERLAP,
+        "seconds by which a window overlaps the next",
+        low=0,
+        high=3600,
+        group=_online,
+        metavar="S",
+    )
+    lookahead: float = setting(
+        LOOKAHEAD,
+        "seconds after a gloss that must be seen before it is printed",
+        low=0,
+        high=3600,
+        group=_online,
+        metavar="S",
+    )
+    whole: float = setting(
+        WHOLE_RECORDING,
+        "recordings up to this many seconds are transcribed as a whole",
+        low=0,
+        high=3600,
+        group=_online,
+        metavar="S",
+    )
+    fps: float | None = setting(
+        None,
+        "frames per second of folders of frames and landmark files",
+        low=1,
+        high=1000,
+        group=_assumed,
+        default_text="the model's",
+    )
+    aspect_ratio: float | None = setting(
+        None,
+        "image width / height of .npy, .npz and .parquet files",
+        low=0.2,
+        high=5,
+        fraction=True,
+        group=_assumed,
+        metavar="W/H",
+        default_text="the model's",
+    )
+
+    @property
+    def windows(self) -> Windows:
+        """The windows of long recordings, of all recordings with --online, and of a camera."""
+        whole = 0.0 if self.online else self.whole
+        live = self.camera is not None
+        return Windows(self.window, self.overlap, self.lookahead, whole, live)
+
+    def conflicts(self) -> list[str]:
+        if (self.camera is None) == (not self.inputs):
+            return ["give recordings or --camera N, one of the two (see transcribe.py --help)"]
+        useless = {
+            "online": self.online,
+            "whole": self.whole != WHOLE_RECORDING,
+            "fps": self.fps,
+            "aspect_ratio": self.aspect_ratio,
+        }
+        if self.camera is not None and any(useless.values()):
+            name = next(name for name, value in useless.items() if value)
+            return [
+                f"--{name} has no effect on a camera, which is always transcribed online, by the "
+                "clock: leave it out"
+            ]
+        if self.overlap >= self.window:
+            return [f"--overlap {self.overlap:g} must be less than --window {self.window:g}"]
+        if self.lookahead >= self.overlap:
+            return [
+                f"--lookahead {self.lookahead:g} must be less than --overlap {self.overlap:g}: a "
+                "gloss that one window leaves open must be in the next"
+            ]
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxExportRequest(Settings):
+    """The options of export_model.py."""
+
+    prefix: ClassVar[str] = "--"
+    _files: ClassVar[str] = "files"
+    _kind: ClassVar[str] = "what is written"
+
+    checkpoint: Path = setting(help="best_model.pth of a teacher or a student", group=_files)
+    output: Path = setting(help="file to write; it must not exist yet", group=_files)
+    data_dir: str | None = setting(
+        None,
+        "corpus on which the file is compared with torch",
+        group=_files,
+        default_text="the corpus that the checkpoint was trained on",
+    )
+    format: str = setting(
+        "onnx", "format of the file", choices=("onnx", "torchscript"), group=_kind
+    )
+    int8: bool = setting(False, "onnx: weights in 8 bits (dynamic quantisation)", group=_kind)
+
+    def conflicts(self) -> list[str]:
+        if self.int8 and self.format != "onnx":
+            return ["--int8 quantises ONNX files: use it with --format onnx"]
+        return []

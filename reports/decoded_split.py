@@ -1,0 +1,52 @@
+"""A split with the predictions of one decoder: the input of the reports."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from data.corpus import Corpus, Split
+from data.vocabulary import BLANK, Vocabulary
+from decoding.scoring import SentenceErrors, align
+
+
+@dataclass(frozen=True)
+class DecodedSplit:
+    """A split with the predictions of one decoder. The sequences have one element per sentence.
+
+    Args:
+        posteriors: log-probabilities float32 (T', V).
+        predictions: the decoder's class indices.
+        hypotheses: the glosses that are scored: those of `predictions`, or what a clean-up such as
+            PHOENIX-2014's leaves of them.
+    """
+
+    corpus: Corpus
+    split: Split
+    vocabulary: Vocabulary
+    posteriors: Sequence[Tensor]
+    predictions: Sequence[Sequence[int]]
+    hypotheses: Sequence[Sequence[str]]
+
+    @property
+    def references(self) -> list[tuple[str, ...]]:
+        """The reference glosses of each sentence."""
+        return [sentence.glosses for sentence in self.split.sentences]
+
+    @property
+    def signers(self) -> list[str]:
+        """The signer of each sentence."""
+        return [sentence.signer for sentence in self.split.sentences]
+
+    @cached_property
+    def aligned(self) -> list[SentenceErrors]:
+        """The errors of each sentence."""
+        return align(self.references, self.hypotheses)
+
+    @property
+    def blank_share(self) -> float:
+        """Share of the steps whose most probable class is the blank, 0 to 1."""
+        best = torch.cat([log_probs.argmax(-1) for log_probs in self.posteriors])
+        return float((best == BLANK).double().mean())

@@ -1,0 +1,22 @@
+"""Every benchmark has the option --json and ends with `finish`."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = sorted(
+    path.stem
+    for path in (ROOT / "benchmarks").glob("*.py")
+    if "__main__" in path.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_benchmark_has_json_and_ends_with_finish(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"benchmarks.{name}").main(["--help"])
+    assert ended.value.code == 0
+    assert "--json FILE" in capsys.readouterr().out
+    assert "    finish(" in (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")

@@ -1,0 +1,72 @@
+"""The worker processes of an extraction: which recordings they extract, and what happens when one
+dies."""
+
+import os
+import shutil
+import signal
+
+import pytest
+
+from data.corpus import Corpus
+from data.sources import extraction_workers
+from data.sources.extraction import extract
+from tests.data.sources.conftest import annotate, three_videos
+
+
+def test_only_a_replaced_recording_is_extracted_again(tmp_path, fake_workers):
+    places = three_videos(tmp_path)
+    extract(*places, tmp_path / "out", workers=1)
+    assert fake_workers.extracted == ["a", "b"]
+    # First a new length, then only a new modification time
+    for number, content in enumerate((b"123", b"456")):
+        path = tmp_path / "input/b.mp4"
+        path.write_bytes(content)
+        os.utime(path, ns=(number, number))
+        shutil.rmtree(tmp_path / "out")
+        extract(*places, tmp_path / "out", workers=1)
+        assert fake_workers.extracted == ["a", "b"] + ["b"] * (number + 1)
+        assert [s.frames for s in Corpus(tmp_path / "out").split("train").sentences] == [2, 3]
+
+
+@pytest.mark.parametrize(("deadly", "started"), [("a", 2), ("b", 1)])
+def test_a_worker_is_replaced_only_while_videos_wait(tmp_path, fake_workers, deadly, started):
+    places = three_videos(tmp_path)
+    (places[0] / f"{deadly}.mp4").write_bytes(b"kill")
+    report = extract(*places, tmp_path / "out", workers=1)
+    assert fake_workers.started == started
+    assert list(report.failed) == [f"train '{deadly}'", "train 'c'"]
+    assert report.sentences == 1
+
+
+def test_a_worker_that_dies_fails_one_recording_and_the_others_continue(
+    cv2, recordings, tmp_path, monkeypatch
+):
+    """The worker of the first job is killed as soon as it has the job."""
+    annotations = annotate(
+        tmp_path / "annotations",
+        {"train": ["first|first.mp4|anna|SUN", "second|frames/second/1/*.png|ben|RAIN"]},
+    )
+    killed = []
+
+    class Killing(extraction_workers.Worker):
+        """A worker that is killed at its first job."""
+
+        def __setattr__(self, name, value):
+            super().__setattr__(name, value)
+            if name == "job" and value is not None and value.id == "first":
+                os.kill(self.process.pid, signal.SIGKILL)
+                killed.append(self)
+
+    monkeypatch.setattr(extraction_workers, "Worker", Killing)
+    report = extract(recordings / "input", annotations, tmp_path / "out", workers=1)
+    assert len(killed) == 1
+    assert report.failed == {
+        "train 'first'": "its worker process ended with signal SIGKILL; "
+        "out of memory? Try fewer --workers"
+    }
+    assert [sentence.id for sentence in Corpus(tmp_path / "out").split("train").sentences] == [
+        "second"
+    ]
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "out")  # as the report advises, to try only this one again
+    assert extract(recordings / "input", annotations, tmp_path / "out", workers=1).sentences == 2

@@ -1,0 +1,55 @@
+"""Sentences that an import cannot read: all are listed, and only train may go without them."""
+
+import numpy as np
+import pytest
+
+from data.corpus import read_sentences
+from data.sources.landmark_import import import_landmark_files
+from data.sources.mp_data import import_mp_data
+from errors import DataError
+
+
+def test_sentences_that_cannot_be_read_are_listed_once_and_left_out_of_train_alone(
+    four_sentences, tmp_path, capsys
+):
+    np.save(four_sentences[0] / "train/s1.npy", np.zeros((4, 1000), "f4"))  # of unknown width
+    (four_sentences[0] / "train/s3.npy").write_bytes(b"gone")
+    with pytest.raises(
+        DataError,
+        match=r"s1\.npy holds an array of shape \(4, 1000\).*and 1 more sentences.*--skip_bad",
+    ):
+        import_landmark_files(*four_sentences, tmp_path / "out", format="npy")
+    output = capsys.readouterr().out
+    assert (
+        output.count("bad sentence: train sentence s1: ")
+        == output.count("bad sentence: train sentence s3: ")
+        == 1
+    )
+    assert not (tmp_path / "out").exists()
+    import_landmark_files(*four_sentences, tmp_path / "out", format="npy", skip_bad=True)
+    assert [sentence.id for sentence in read_sentences(tmp_path / "out" / "train.csv")] == ["s2"]
+    (four_sentences[0] / "dev/d1.npy").write_bytes(b"gone")
+    with pytest.raises(
+        DataError,
+        match=r"d1\.npy is not a readable \.npy file.*--skip_bad leaves no dev sentences out",
+    ):
+        import_landmark_files(*four_sentences, tmp_path / "again", format="npy", skip_bad=True)
+    assert not (tmp_path / "again").exists()
+
+
+def test_isolated_recordings_that_cannot_be_read(tmp_path, capsys):
+    for repetition in range(3):
+        folder = tmp_path / "MP_Data" / "HELLO" / str(repetition)
+        folder.mkdir(parents=True)
+        np.save(folder / "0.npy", np.full(1662, np.nan if repetition == 1 else 0.5))
+    with pytest.raises(
+        DataError,
+        match=r"1/0\.npy has NaN or infinite values.*--skip_bad leaves such sentences out",
+    ):
+        import_mp_data(tmp_path / "MP_Data", tmp_path / "out")
+    import_mp_data(tmp_path / "MP_Data", tmp_path / "out", skip_bad=True)
+    assert [sentence.id for sentence in read_sentences(tmp_path / "out" / "train.csv")] == [
+        "HELLO-0",
+        "HELLO-2",
+    ]
+    assert "bad sentence: train sentence HELLO-1: " in capsys.readouterr().out

@@ -1,0 +1,195 @@
+"""The MP_Data layout: recordings become sentences, and anything outside the layout is named."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.corpus import Corpus
+from data.sources.mp_data import find_mp_data_recordings, import_mp_data
+from errors import DataError, UsageError
+
+
+def save_recording(root: Path, gloss: str, repetition: object, vectors, first: int = 0) -> Path:
+    folder = root / gloss / str(repetition)
+    folder.mkdir(parents=True)
+    for number, vector in enumerate(vectors, start=first):
+        np.save(folder / f"{number}.npy", vector)
+    return folder
+
+
+def tiny_vectors(frames: int, width: int = 258, value: float = 0.5) -> np.ndarray:
+    return np.full((frames, width), value)
+
+
+def test_visibility_alone_is_no_pose(tmp_path):
+    vectors = tiny_vectors(2)
+    vectors[1, :132] = 0
+    vectors[1, 3:132:4] = 0.9
+    save_recording(tmp_path / "in", "hello", 0, vectors)
+    import_mp_data(tmp_path / "in", tmp_path / "out")
+    assert Corpus(tmp_path / "out").split("train").read(0)[1][:, 0].tolist() == [True, False]
+
+
+def test_recordings_become_sentences_in_numeric_order(tmp_path):
+    for repetition in (0, 2, 10, 1):
+        vectors = tiny_vectors(12) + np.arange(12)[:, None] / 16 + repetition
+        save_recording(tmp_path / "in", "thank you", repetition, vectors)
+    save_recording(tmp_path / "in", "a", 7, tiny_vectors(3), first=1)  # counts from 1
+    import_mp_data(tmp_path / "in", tmp_path / "out")
+    corpus = Corpus(tmp_path / "out")
+    train = corpus.split("train")
+    assert [sentence.id for sentence in train.sentences] == [
+        "a-7",
+        "thank-you-0",
+        "thank-you-1",
+        "thank-you-2",
+        "thank-you-10",
+    ]
+    assert [sentence.glosses for sentence in train.sentences[:2]] == [("a",), ("thank-you",)]
+    assert [sentence.frames for sentence in train.sentences[:2]] == [3, 12]
+    landmarks, detected = train.read(4)
+    # The frames are in numeric order: 9 comes before 10
+    np.testing.assert_array_equal(
+        landmarks[:, 0, 0], np.float16(10.5) + np.arange(12, dtype=np.float16) / 16
+    )
+    assert detected.tolist() == [[True, False, True, True]] * 12
+    assert (corpus.fps, corpus.aspect_ratio, corpus.composed) == (25.0, 4 / 3, False)
+
+
+def test_recorders_take_turns_in_blocks(tmp_path):
+    for repetition in range(9):
+        save_recording(tmp_path / "in", "x", repetition, tiny_vectors(1))
+    import_mp_data(
+        tmp_path / "in",
+        tmp_path / "out",
+        repetitions_per_session=2,
+        recorders=3,
+        fps=30,
+        aspect_ratio=1.5,
+    )
+    corpus = Corpus(tmp_path / "out")
+    signers = [sentence.signer[-1] for sentence in corpus.split("train").sentences]
+    assert "".join(signers) == "112233112"
+    assert corpus.facts["made_by"]["repetitions_per_session"] == 2
+    assert corpus.facts["made_by"]["recorders"] == 3
+    assert (corpus.fps, corpus.aspect_ratio) == (30.0, 1.5)
+
+
+def test_hidden_files_are_ignored(tmp_path):
+    folder = save_recording(tmp_path / "in", "x", 0, tiny_vectors(2))
+    for place in (folder, folder.parent, folder.parent.parent):
+        (place / ".DS_Store").write_bytes(b"\0")
+        (place / "._0.npy").write_bytes(b"\0")
+    import_mp_data(tmp_path / "in", tmp_path / "out")
+    assert Corpus(tmp_path / "out").split("train").sentences[0].frames == 2
+
+
+def test_the_same_bytes_each_time(tmp_path):
+    save_recording(tmp_path / "in", "x", 0, tiny_vectors(2))
+    for name in ("a", "b"):
+        import_mp_data(tmp_path / "in", tmp_path / name / "out")
+    for file in ("corpus.json", "train.csv", "train.landmarks.npy", "train.detected.npy"):
+        assert (tmp_path / "a/out" / file).read_bytes() == (tmp_path / "b/out" / file).read_bytes()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_frame_missing_from_the_numbering_is_named(tmp_path, first):
+    folder = save_recording(tmp_path / "in", "x", 0, tiny_vectors(5), first=first)
+    (folder / f"{first + 2}.npy").unlink()
+    with pytest.raises(DataError, match=re.escape(f"{folder}: frame {first + 2} is missing")):
+        import_mp_data(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_recording_that_begins_late_is_refused(tmp_path):
+    save_recording(tmp_path / "in", "x", 0, tiny_vectors(3), first=5)
+    with pytest.raises(DataError, match="frame 1 is missing"):
+        import_mp_data(tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda x: np.save(x / "0/1.npy", np.zeros(1662)),
+            "0/1.npy has 1662 values, the files before it have 258",
+        ),
+        (
+            lambda x: np.save(x / "1/0.npy", np.zeros(1662)),
+            "1/0.npy has 1662 values, the files before it have 258",
+        ),
+        (lambda x: np.save(x / "0/1.npy", np.zeros(300)), "0/1.npy holds an array of shape (300,)"),
+        (
+            lambda x: np.save(x / "0/1.npy", np.zeros((1, 258))),
+            "0/1.npy holds an array of shape (1, 258)",
+        ),
+        (
+            lambda x: np.save(x / "0/1.npy", np.zeros((258, 1))),
+            "0/1.npy holds an array of shape (258, 1)",
+        ),
+        (
+            lambda x: np.save(x / "0/1.npy", np.full(258, np.nan)),
+            "0/1.npy has NaN or infinite values",
+        ),
+        (
+            lambda x: np.save(x / "0/1.npy", np.zeros(258, int)),
+            "0/1.npy holds int64 values, expected float16",
+        ),
+        (lambda x: np.save(x / "0/1.npy", np.array([None] * 258)), "0/1.npy holds Python objects"),
+        (
+            lambda x: (x / "0/1.npy").write_bytes(b"\x93NUMPY\x01\x00v"),
+            "0/1.npy is not a readable .npy file",
+        ),
+        (lambda x: (x / "0/1.npy").write_bytes((x / "0/1.npy").read_bytes()[:-1]), "0/1.npy has"),
+        (
+            lambda x: (x / "0/notes.txt").write_text(""),
+            "0/notes.txt: expected only <frame number>.npy",
+        ),
+        (
+            lambda x: (x / "0/first.npy").write_text(""),
+            "0/first.npy: expected only <frame number>.npy",
+        ),
+        (lambda x: (x / "0/01.npy").write_text(""), "are the same frame 1"),
+        (lambda x: (x / "2").mkdir(), "2 is empty: expected the recording's frames"),
+        (lambda x: (x / "01").mkdir(), "are the same repetition 1"),
+        (
+            lambda x: (x / "second").mkdir(),
+            "expected a repetition number as the folder's name, found 'second'",
+        ),
+        (lambda x: (x / "video.mp4").write_text(""), "video.mp4 is a file"),
+        (lambda x: (x.parent / "labels.npy").write_text(""), "labels.npy is a file"),
+        (
+            lambda x: (x.parent / "empty").mkdir(),
+            "empty is empty: it should hold one folder per repetition",
+        ),
+        (
+            lambda x: (x.parent / "thank  you/0").mkdir(parents=True),
+            "would both be the gloss 'thank-you'",
+        ),
+        (lambda x: x.rename(x.parent / "a|b"), "'a|b-0'"),
+    ],
+)
+def test_anything_outside_the_layout_is_named(tmp_path, change, message):
+    for repetition in (0, 1):
+        save_recording(tmp_path / "in", "thank you", repetition, tiny_vectors(3))
+    change(tmp_path / "in/thank you")
+    with pytest.raises(DataError, match=re.escape(message)) as caught:
+        import_mp_data(tmp_path / "in", tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_missing_empty_and_unsuitable_inputs(tmp_path):
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        find_mp_data_recordings(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty is empty: it should hold one folder per gloss"):
+        find_mp_data_recordings(tmp_path / "empty")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="file cannot be read: Not a directory"):
+        find_mp_data_recordings(tmp_path / "file")
+    save_recording(tmp_path / "in", "x", 0, tiny_vectors(1))
+    with pytest.raises(UsageError, match="in already exists"):
+        import_mp_data(tmp_path / "in", tmp_path / "in")

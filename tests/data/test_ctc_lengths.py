@@ -1,0 +1,34 @@
+from itertools import pairwise
+
+import pytest
+
+from data.ctc_lengths import ctc_steps, min_frames, required_steps
+
+
+@pytest.mark.parametrize(("frames", "steps"), [(1, 1), (4, 1), (5, 2), (8, 2), (9, 3), (140, 35)])
+def test_output_steps_are_frames_over_four_rounded_up(frames, steps):
+    assert ctc_steps(frames) == steps
+
+
+@pytest.mark.parametrize(
+    ("glosses", "steps"),
+    [
+        ((), 0),
+        (("A",), 1),
+        (("A", "B"), 2),
+        (("A", "A"), 3),
+        (("A", "B", "A"), 3),
+        (("A", "A", "A", "B", "B"), 8),
+    ],
+)
+def test_equal_neighbours_need_a_blank_step_between_them(glosses, steps):
+    assert required_steps(glosses) == steps
+
+
+@pytest.mark.parametrize("glosses", ["A", "A B", "A A", "A A A", "A B B C", ""])
+def test_min_frames_is_the_fewest_frames_that_can_be_aligned(glosses):
+    glosses = tuple(glosses.split())
+    needed = len(glosses) + sum(left == right for left, right in pairwise(glosses))
+    fewest = min_frames(glosses)
+    assert ctc_steps(fewest) >= needed
+    assert fewest == 1 or ctc_steps(fewest - 1) < needed

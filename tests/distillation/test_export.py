@@ -1,0 +1,134 @@
+"""Exported soft targets have the right values, and an interrupted export can continue."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import distillation.export
+from data.augmentation import draw_augmentation
+from data.augmentation_config import AugmentationConfig
+from data.corpus import Corpus
+from distillation.soft_targets import SoftTargets
+from errors import DataError, UsageError
+from inference.model_on_corpus import open_model_on_corpus
+
+# ---------------------------------------------------------------- values
+
+
+def test_they_are_the_teachers_log_posteriors_at_the_temperature(exported, finished_run):
+    targets = SoftTargets(exported)
+    teacher = open_model_on_corpus(finished_run / "best_model.pth", None, "cpu")
+    for split in ("train", "dev"):
+        sentences = teacher.corpus.split(split).sentences
+        for sentence, expected in zip(sentences, teacher.posteriors(split), strict=True):
+            stored = targets.read(split, sentence.id, 0)
+            assert torch.allclose(stored, (expected / 3).log_softmax(-1), atol=0.01)
+            assert torch.allclose(stored.exp().sum(-1), torch.ones(len(expected)), atol=0.01)
+    assert targets.description.corpus["fingerprint"] == teacher.corpus.fingerprint
+
+
+def test_a_view_has_the_augmentation_of_its_epoch(export, tmp_path, tiny_corpus):
+    facts = export(tmp_path / "views", views=2, temperature=1.0)
+    targets = SoftTargets(tmp_path / "views")
+    sentences = Corpus(tiny_corpus).split("train").sentences
+    for sentence in sentences:
+        for view in (1, 2):
+            times = draw_augmentation(
+                AugmentationConfig(), 5, view, sentence.id, sentence.frames, 1
+            ).times
+            steps = len(targets.read("train", sentence.id, view))
+            assert abs(steps - math.ceil(len(times) / 4)) <= 1
+    assert facts["splits"]["train"]["sentences"] == 2 * len(sentences)
+    assert targets.read("dev", "dev-00", 0).shape[1] == 6, "dev is never augmented"
+    with pytest.raises(DataError, match="no view 0 of train sentence train-00"):
+        targets.read("train", "train-00", 0)
+
+
+def test_the_size_is_printed(export, tmp_path, capsys):
+    facts = export(tmp_path / "dev", splits=("dev",))
+    printed = capsys.readouterr().out
+    rows = facts["splits"]["dev"]["rows"]
+    assert f"dev {rows:,} steps, 6 classes: {rows * 6 * 2 / 2**20:,.1f} MiB" in printed
+    assert (tmp_path / "dev" / "dev.log_probs.npy").stat().st_size - 128 == rows * 6 * 2
+
+
+# ---------------------------------------------------------------- interrupted exports
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("damage", ["none", "incomplete line", "incomplete rows", "more rows"])
+def test_an_interrupted_export_continues_and_gives_the_same_files(
+    export, tmp_path, monkeypatch, exported, damage, capsys
+):
+    path = tmp_path / "killed"
+    predict, partial = distillation.export._predict, tmp_path / "killed.partial"
+
+    def interrupted(*args):
+        for number, values in enumerate(predict(*args)):
+            if number == 5:
+                raise KeyboardInterrupt
+            yield values
+
+    monkeypatch.setattr(distillation.export, "_predict", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export(path)
+    monkeypatch.setattr(distillation.export, "_predict", predict)
+    index, rows = partial / "train.index.csv", partial / "train.log_probs.npy"
+    if damage == "incomplete line":
+        index.write_bytes(index.read_bytes()[:-3])
+    elif damage == "incomplete rows":
+        rows.write_bytes(rows.read_bytes()[:-7])
+    elif damage == "more rows":
+        rows.write_bytes(rows.read_bytes() + b"\1" * 30)
+    assert not path.exists()
+    capsys.readouterr()
+    export(path)
+    complete = 4 if damage.startswith("incomplete") else 5
+    assert f"continuing {partial}: {complete} sentences" in capsys.readouterr().out
+    assert content(path) == content(exported)
+    assert not partial.exists()
+
+
+def test_an_export_with_other_options_starts_from_the_beginning(export, tmp_path, capsys):
+    partial = tmp_path / "other.partial"
+    partial.mkdir()
+    (partial / "request.json").write_text("{}")
+    (partial / "dev.index.csv").write_text("id|view|steps\ndev-00|0|9\n")
+    export(tmp_path / "other", splits=("dev",))
+    printed = capsys.readouterr().out
+    assert "continuing" not in printed
+    assert "other.partial was started with other options" in printed
+
+
+def test_a_folder_with_other_files_is_not_removed(export, tmp_path):
+    partial = tmp_path / "other.partial"
+    partial.mkdir()
+    (partial / "thesis.txt").write_text("x")
+    with pytest.raises(DataError, match=r"other\.partial exists and is not an interrupted export"):
+        export(tmp_path / "other", splits=("dev",))
+    assert (partial / "thesis.txt").exists()
+
+
+# ---------------------------------------------------------------- refused options
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": 0.0}, "--temperature 0.0: expected a number above 0"),
+        ({"views": -1}, "--views -1: expected 0 to 10000"),
+    ],
+)
+def test_impossible_options_are_refused(export, tmp_path, options, message):
+    with pytest.raises(UsageError, match=message):
+        export(tmp_path / "x", **options)
+
+
+def test_nothing_is_overwritten(export, exported):
+    with pytest.raises(UsageError, match="already exists"):
+        export(exported)

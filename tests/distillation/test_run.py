@@ -1,0 +1,76 @@
+"""Settings, corpora and checkpoints that do not fit are refused before anything is trained."""
+
+import pytest
+
+from errors import DataError, UsageError
+from models.checkpoint import load_checkpoint, save_checkpoint
+from training.resume import plan_start
+from training.run import execute
+
+
+def test_exactly_one_teacher_must_be_given(settings, prepare):
+    with pytest.raises(UsageError, match="no teacher: give --teacher CHECKPOINT or"):
+        prepare(settings(distillation={"soft_weight": 0.7}))
+    with pytest.raises(UsageError, match="both name a teacher"):
+        prepare(settings(distillation={"teacher": "a", "soft_targets": "b"}))
+    with pytest.raises(UsageError, match="--teacher has no effect with --soft_weight 0"):
+        prepare(settings(distillation={"teacher": "a", "soft_weight": 0.0}))
+
+
+def test_stored_targets_fix_temperature_and_augmentation(settings, prepare, stored):
+    overrides = settings(distillation={"soft_targets": str(stored(0))})
+    config = prepare(overrides).config
+    assert config.distillation.temperature == 2.0 and not config.augmentation.enabled
+    with_views = settings(distillation={"soft_targets": str(stored(2))})
+    assert prepare(with_views).config.augmentation.enabled
+    message = r"distillation.temperature 3.0: the soft targets .* were exported with 2.0"
+    with pytest.raises(UsageError, match=message):
+        prepare(settings(distillation={"soft_targets": str(stored(0)), "temperature": 3.0}))
+    message = r"augmentation.enabled True: the soft targets .* were exported with False"
+    with pytest.raises(UsageError, match=message):
+        prepare({**overrides, "augmentation": {"enabled": True}})
+
+
+def test_soft_targets_of_another_corpus(settings, prepare, stored, make_corpus, tmp_path):
+    splits = {"train": ["HOUSE RAIN SUN TOMORROW WIND"], "dev": ["SUN RAIN"]}
+    other = make_corpus(tmp_path / "other", splits)
+    distillation = {"soft_targets": str(stored(0))}
+    with pytest.raises(DataError, match=r"exported from another corpus than .*: export .* again"):
+        prepare(settings(distillation=distillation, data_dir=str(other)))
+
+
+def test_soft_targets_without_the_train_split(settings, prepare, export, tmp_path):
+    export(tmp_path / "dev_only", splits=("dev",))
+    with pytest.raises(DataError, match=r"no soft targets of the train split \(it has: dev\)"):
+        prepare(settings(distillation={"soft_targets": str(tmp_path / "dev_only")}))
+
+
+def test_glosses_that_the_teacher_does_not_know(settings, prepare, make_corpus, tmp_path):
+    splits = {"train": ["HOUSE RAIN", "SUN SNOW"], "dev": ["SUN RAIN"]}
+    other = make_corpus(tmp_path / "other", splits)
+    message = r"1 glosses that its teacher does not know \(SNOW\): fine-tune the teacher"
+    with pytest.raises(DataError, match=message):
+        prepare(settings(data_dir=str(other)))
+
+
+def test_a_run_does_not_continue_with_a_changed_teacher(settings, prepare, tmp_path, run_copy):
+    overrides = settings(distillation={"teacher": str(run_copy / "best_model.pth")}, epochs=1)
+    execute(prepare(overrides))
+    changed = load_checkpoint(run_copy / "best_model.pth")
+    changed["model"]["head.weight"] += 1
+    changed.pop("format_version")
+    save_checkpoint(run_copy / "best_model.pth", changed)
+    with pytest.raises(DataError, match=r"the teacher has changed: .*put that checkpoint back"):
+        prepare(overrides, tmp_path / "student" / "last.pth")
+
+
+def test_a_teacher_does_not_continue_as_a_student_nor_a_student_as_a_teacher(
+    settings, prepare, finished_run, tmp_path
+):
+    message = r"a checkpoint of a teacher, not of a student; use train_teacher.py"
+    with pytest.raises(UsageError, match=message):
+        prepare(settings(), finished_run / "last.pth")
+    execute(prepare(settings(epochs=1)))
+    message = r"a checkpoint of a student, not of a teacher; use distill_student.py"
+    with pytest.raises(UsageError, match=message):
+        plan_start(str(tmp_path / "student" / "last.pth"), {})

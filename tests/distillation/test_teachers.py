@@ -1,0 +1,84 @@
+"""The teacher predicts the same augmented sentences that the student sees."""
+
+import pytest
+import torch
+
+from data.device_cache import CachedSplit
+from distillation.saved_config import read_saved_config
+from distillation.teachers import TaughtBatch
+from models.checkpoint import load_checkpoint
+from models.i3d_teacher import I3DTeacher
+
+
+@pytest.fixture
+def load_teacher(finished_run):
+    """load_teacher(selection): the finished run's model, built without the code under test."""
+
+    def load(selection) -> I3DTeacher:
+        checkpoint = load_checkpoint(finished_run / "best_model.pth")
+        teacher = I3DTeacher(read_saved_config(checkpoint, "").model, 6).eval()
+        teacher.load_state_dict(checkpoint["model"])
+        teacher.set_input_selection(selection)
+        return teacher
+
+    return load
+
+
+def test_the_online_teacher_predicts_the_students_batch(settings, prepare, load_teacher):
+    trainer = prepare(settings()).trainer
+    teacher = load_teacher(trainer.pipeline.selection)
+    weights = trainer.source.model.state_dict()
+    before = {name: tensor.clone() for name, tensor in weights.items()}
+    for batch in trainer.batches(trainer.plan.begin(1)[0]):
+        assert isinstance(batch, TaughtBatch)
+        expected = teacher(batch.features, batch.lengths, batch.detected).log_probs
+        assert torch.allclose(expected, batch.teacher_log_probs, atol=1e-5)
+        trainer.update([batch])
+        trainer.finish_pending_update()
+    after = trainer.source.model.state_dict()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in after.items())
+
+
+def test_the_teacher_of_a_causal_student_still_looks_ahead(settings, prepare):
+    """The same draws give as many steps, but the teacher gets features of its kind."""
+    causal, full = (prepare(settings(model={"causal": flag})).trainer for flag in (True, False))
+    plan = causal.plan.begin(1)[0]
+    for batch, other in zip(causal.batches(plan), full.batches(plan), strict=True):
+        assert torch.equal(batch.teacher_log_probs, other.teacher_log_probs)
+        assert torch.equal(batch.lengths, other.lengths)
+        assert not torch.equal(batch.features, other.features)
+
+
+def test_the_teacher_of_a_causal_student_uses_resident_landmarks(settings, prepare, monkeypatch):
+    trainer = prepare(settings(model={"causal": True})).trainer
+    plan = trainer.plan.begin(1)[0]
+    expected = [batch.teacher_log_probs for batch in trainer.batches(plan)]
+    trainer.pipeline.resident = [
+        CachedSplit(trainer.train.split, torch.device("cpu"), trainer.pipeline.selection)
+    ]
+    monkeypatch.setattr("data.pipeline.load_batch", None)
+    for batch, log_probs in zip(trainer.batches(plan), expected, strict=True):
+        assert torch.equal(batch.teacher_log_probs, log_probs)
+
+
+@pytest.mark.parametrize("views", [0, 2])
+def test_stored_targets_belong_to_the_students_batch(
+    settings, prepare, stored, load_teacher, views
+):
+    """In each epoch's view the teacher, run on the student's features, gives what was stored."""
+    trainer = prepare(settings(distillation={"soft_targets": str(stored(views))})).trainer
+    teacher = load_teacher(trainer.pipeline.selection)
+    lengths = []
+    for epoch in (1, 2, 3):
+        trainer.progress.epoch = epoch
+        batch = next(iter(trainer.batches(trainer.plan.begin(1)[0])))
+        predicted = teacher(batch.features, batch.lengths, batch.detected).log_probs
+        expected = (predicted / 2).log_softmax(-1)
+        for row, steps in enumerate(-(-batch.lengths // 4)):
+            found = batch.teacher_log_probs[row, :steps] / 2
+            assert torch.allclose(found, expected[row, :steps], atol=0.02)
+        augmented = trainer.plan.augmented_lengths(trainer.plan.split, epoch)[batch.indices]
+        assert batch.lengths.tolist() == augmented.tolist()
+        lengths.append(batch.lengths.tolist())
+    assert lengths[0] == lengths[2], "the epochs repeat the views"
+    assert (lengths[0] == lengths[1]) == (views == 0)

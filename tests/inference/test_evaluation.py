@@ -1,0 +1,197 @@
+"""Evaluation: hypotheses, times, scoring, and the comparison of two evaluations."""
+
+import pytest
+import torch
+
+from data.corpus import Corpus
+from data.pipeline import FeaturePipeline
+from errors import DataError, UsageError
+from inference.evaluation import clean_hypothesis
+from inference.opened_checkpoint import open_checkpoint
+from inference.posteriors import compute_posteriors
+from models.checkpoint import load_checkpoint, save_checkpoint
+from models.devices import Precision
+
+
+def test_times_are_inside_the_sentence_and_in_order(
+    run_evaluate, adaptive_run, tiny_corpus, tmp_path
+):
+    run_evaluate(adaptive_run / "best_model.pth", tmp_path / "out")
+    seconds = {s.id: -(-s.frames // 4) * 4 / 25 for s in Corpus(tiny_corpus).split("dev").sentences}
+    rows = [line.split() for line in (tmp_path / "out" / "hypotheses.ctm").read_text().splitlines()]
+    ends = dict.fromkeys(seconds, 0.0)
+    for id, _, begin, duration, gloss in rows:
+        if gloss != "@":
+            assert ends[id] - 1e-6 <= float(begin) and float(duration) >= 4 / 25 - 1e-6
+            ends[id] = float(begin) + float(duration)
+            assert ends[id] <= seconds[id] + 1e-6
+    hypotheses = [
+        line.split("|")
+        for line in (tmp_path / "out" / "hypotheses.csv").read_text().splitlines()[1:]
+    ]
+    assert [gloss for *_, gloss in rows if gloss != "@"] == " ".join(
+        row[3] for row in sorted(hypotheses)
+    ).split()
+    assert any(row[3] for row in hypotheses)
+    references = [
+        line.split() for line in (tmp_path / "out" / "references.stm").read_text().splitlines()
+    ]
+    assert {row[0]: (row[3], row[4]) for row in references} == {
+        id: ("0.000", f"{end:.3f}") for id, end in seconds.items()
+    }
+
+
+def test_errors_of_each_sentence_add_up(run_evaluate, finished_run, tmp_path):
+    result = run_evaluate(
+        finished_run / "best_model.pth", tmp_path, "--decoder", "beam", "--split", "train"
+    )
+    texts = [
+        (tmp_path / name).read_text().splitlines() for name in ("sentences.csv", "hypotheses.csv")
+    ]
+    (header, *rows), (_, *hypotheses) = ([line.split("|") for line in lines] for lines in texts)
+    kinds = ["substitutions", "deletions", "insertions"]
+    assert header == ["id", "signer", "glosses", *kinds]
+    assert [sum(int(row[3 + n]) for row in rows) for n in range(3)] == [
+        result[kind] for kind in kinds
+    ]
+    for (id, signer, glosses, _, deletions, insertions), (*names, reference, hypothesis) in zip(
+        rows, hypotheses, strict=True
+    ):
+        assert [id, signer] == names and int(glosses) == len(reference.split())
+        assert int(insertions) - int(deletions) == len(hypothesis.split()) - int(glosses)
+
+
+def test_every_rate_has_its_interval(run_evaluate, finished_run, tmp_path):
+    result = run_evaluate(
+        finished_run / "best_model.pth", tmp_path / "a", "--decoder", "greedy", "--split", "train"
+    )
+    options = ("--decoder", "beam", "--split", "train", "--compare_with", tmp_path / "a")
+    compared = run_evaluate(finished_run / "best_model.pth", tmp_path / "b", *options)[
+        "compared_with"
+    ]
+    assert (compared["wer"], compared["wer_interval"]) == (result["wer"], result["wer_interval"])
+    assert (
+        set(result["by_length"]) == {"1-5"}
+        and result["by_length"]["1-5"]["wer_interval"] == result["wer_interval"]
+    )
+    assert result["by_signer"]["anna"]["wer_interval"] == result["wer_interval"]
+    low, high = result["wer_interval"]
+    assert low < result["wer"] < high
+
+
+def test_a_hypothesis_does_not_depend_on_the_other_sentences(
+    run_evaluate, make_corpus, adaptive_run, tmp_path
+):
+    """Posteriors are equal to the bit, with other sentences in the split; so are hypotheses and
+    times."""
+    annotations = ["SUN RAIN", "WIND WIND HOUSE TOMORROW SUN RAIN", "HOUSE", "RAIN SUN WIND"]
+    model = open_checkpoint(adaptive_run / "best_model.pth", "cpu").model
+    cpu = torch.device("cpu")
+    found = {}
+    for count in (4, 2):
+        path = make_corpus(
+            tmp_path / f"corpus{count}", {"train": ["SUN"], "dev": annotations[:count]}
+        )
+        corpus = Corpus(path)
+        pipeline = FeaturePipeline(corpus.aspect_ratio, cpu)
+        posteriors = compute_posteriors(
+            model, pipeline, corpus.split("dev"), Precision("fp32", cpu)
+        )
+        run_evaluate(
+            adaptive_run / "best_model.pth",
+            tmp_path / f"out{count}",
+            "--data_dir",
+            path,
+            "--decoder",
+            "beam",
+        )
+        ctm = (tmp_path / f"out{count}" / "hypotheses.ctm").read_text().splitlines()
+        found[count] = posteriors, [line for line in ctm if line.split()[0] in ("dev-00", "dev-01")]
+    assert all(torch.equal(few, many) for few, many in zip(found[2][0], found[4][0], strict=False))
+    assert found[2][1] == found[4][1] and found[2][1]
+
+
+def test_the_official_clean_up_keeps_times():
+    spans = [(0.0, 0.1), (0.2, 0.3), (0.4, 0.5), (0.6, 0.7), (0.8, 0.9), (1.0, 1.1), (1.2, 1.3)]
+    glosses = ["loc-NORD", "WIE", "AUSSEHEN", "REGEN", "REGEN", "A", "B"]
+    assert clean_hypothesis(glosses, spans) == (
+        ["NORD", "WIE-AUSSEHEN", "REGEN", "A+B"],
+        [(0.0, 0.1), (0.2, 0.5), (0.6, 0.9), (1.0, 1.3)],
+    )
+    assert clean_hypothesis([], []) == ([], [])
+    assert clean_hypothesis(["__PU__"], [(0.0, 1.0)]) == ([], [])
+
+
+def test_phoenix_scoring_cleans_hypotheses_and_not_references(
+    run_evaluate, adaptive_run, make_corpus, tmp_path
+):
+    checkpoint = load_checkpoint(adaptive_run / "best_model.pth")
+    checkpoint["vocabulary"] = [f"loc-{gloss}" for gloss in checkpoint["vocabulary"]]
+    save_checkpoint(tmp_path / "best_model.pth", checkpoint)
+    corpus = checkpoint["corpus"]["path"]
+    options = ("--data_dir", corpus, "--decoder", "greedy")
+    plain = run_evaluate(tmp_path / "best_model.pth", tmp_path / "plain", *options)
+    assert plain["wer"] >= 100 or plain["deletions"] == plain["reference_glosses"], (
+        "not a gloss is right"
+    )
+    cleaned = run_evaluate(
+        tmp_path / "best_model.pth", tmp_path / "cleaned", *options, "--scoring", "phoenix2014"
+    )
+    assert cleaned["wer"] < plain["wer"]
+    assert "loc-" not in (tmp_path / "cleaned" / "hypotheses.ctm").read_text()
+    assert (tmp_path / "cleaned" / "references.stm").read_text() == (
+        tmp_path / "plain" / "references.stm"
+    ).read_text()
+
+
+def test_two_evaluations_compared(run_evaluate, adaptive_run, finished_run, tmp_path, capsys):
+    run_evaluate(finished_run / "best_model.pth", tmp_path / "weak", "--decoder", "greedy")
+    options = ("--decoder", "greedy", "--compare_with")
+    against_itself = run_evaluate(
+        finished_run / "best_model.pth", tmp_path / "same", *options, tmp_path / "weak"
+    )
+    assert against_itself["compared_with"]["p_value"] == 1.0
+    result = run_evaluate(
+        adaptive_run / "best_model.pth", tmp_path / "strong", *options, tmp_path / "weak"
+    )
+    assert (
+        0 < result["compared_with"]["p_value"] <= 1
+        and result["compared_with"]["wer"] == against_itself["wer"]
+    )
+    assert "p = " in capsys.readouterr().out
+    with pytest.raises(UsageError, match="not an evaluation of the same sentences"):
+        run_evaluate(
+            finished_run / "best_model.pth",
+            tmp_path / "x",
+            *options,
+            tmp_path / "weak",
+            "--split",
+            "train",
+        )
+    with pytest.raises(UsageError, match="cannot be read"):
+        run_evaluate(
+            finished_run / "best_model.pth", tmp_path / "x", *options, tmp_path / "nowhere"
+        )
+
+
+def test_a_checkpoint_trained_in_another_precision_is_evaluated_in_fp32(
+    run_evaluate, finished_run, tmp_path
+):
+    checkpoint = load_checkpoint(finished_run / "best_model.pth")
+    checkpoint["config"]["training"]["precision"] = "fp16"
+    save_checkpoint(tmp_path / "half.pth", checkpoint)
+    half = run_evaluate(tmp_path / "half.pth", tmp_path / "half", "--decoder", "greedy")
+    assert (
+        half["wer"]
+        == run_evaluate(finished_run / "best_model.pth", tmp_path / "full", "--decoder", "greedy")[
+            "wer"
+        ]
+    )
+
+
+def test_values_that_are_not_finite_are_an_error(run_evaluate, finished_run, tmp_path):
+    checkpoint = load_checkpoint(finished_run / "best_model.pth")
+    checkpoint["model"]["head.weight"][1] = torch.nan
+    save_checkpoint(tmp_path / "broken.pth", checkpoint)
+    with pytest.raises(DataError, match="dev-00: the model's log-probabilities are not finite"):
+        run_evaluate(tmp_path / "broken.pth", tmp_path / "out", "--decoder", "greedy")

@@ -1,0 +1,164 @@
+"""A checkpoint's model with a corpus: its decoders, their settings and language models."""
+
+import json
+
+import pytest
+import torch
+
+from data.corpus import Corpus
+from data.vocabulary import Vocabulary
+from decoding.language_model import train_language_model, write_arpa
+from decoding.length_normalization import LengthNormalization
+from errors import DataError
+from models.checkpoint import load_checkpoint, save_checkpoint
+
+
+def test_settings_tuned_on_dev_are_stored_and_used(run_evaluate, adaptive_run, tmp_path, capsys):
+    entry = load_checkpoint(adaptive_run / "best_model.pth")["decoder"]
+    assert entry["tuned_on"] == "dev of tiny" and entry["readings"] in (
+        "greedy",
+        "filtered",
+        "beam",
+    )
+    of_run = json.loads((adaptive_run / "result.json").read_text())
+    assert of_run["best_dev_wer"] <= of_run["greedy_dev_wer"]
+    result = run_evaluate(adaptive_run / "best_model.pth", tmp_path / "out")
+    assert (
+        result["wer"] == of_run["best_dev_wer"]
+        and result["wer_interval"] == of_run["best_dev_wer_interval"]
+    )
+    assert "(chosen on dev of tiny)" in result["decoder_settings"]
+    assert f"decoder: {result['decoder_settings']}" in capsys.readouterr().out
+
+
+def test_stored_settings_are_not_tuned_again(run_evaluate, adaptive_run, tmp_path):
+    checkpoint = load_checkpoint(adaptive_run / "best_model.pth")
+    checkpoint["decoder"] |= {
+        "readings": "beam",
+        "strength": 0.0,
+        "gloss_bonus": 30.0,
+        "lm_weight": 0.0,
+    }
+    save_checkpoint(tmp_path / "talkative.pth", checkpoint)
+    talkative = run_evaluate(tmp_path / "talkative.pth", tmp_path / "out")
+    assert "gloss bonus 30" in talkative["decoder_settings"]
+    assert (
+        talkative["insertions"]
+        > run_evaluate(tmp_path / "talkative.pth", tmp_path / "g", "--decoder", "greedy")[
+            "insertions"
+        ]
+    )
+
+
+def test_without_stored_settings_the_decoder_is_tuned_on_dev(run_evaluate, finished_run, tmp_path):
+    result = run_evaluate(finished_run / "best_model.pth", tmp_path / "out", "--split", "train")
+    assert (
+        "(chosen on dev of tiny, now)" in result["decoder_settings"] and result["sentences"] == 12
+    )
+    greedy = run_evaluate(
+        finished_run / "best_model.pth", tmp_path / "greedy", "--decoder", "greedy"
+    )
+    assert run_evaluate(finished_run / "best_model.pth", tmp_path / "dev")["wer"] <= greedy["wer"]
+
+
+def test_the_beam_with_each_language_model(run_evaluate, adaptive_run, tiny_corpus, tmp_path):
+    best = adaptive_run / "best_model.pth"
+    vocabulary = Vocabulary(load_checkpoint(best)["vocabulary"])
+    train = [sentence.glosses for sentence in Corpus(tiny_corpus).split("train").sentences]
+    write_arpa(train_language_model(train, vocabulary), vocabulary, tmp_path / "train.arpa")
+    results = {}
+    for name in ("none", "train", tmp_path / "train.arpa"):
+        results[name] = run_evaluate(best, tmp_path / "out", "--decoder", "beam", "--lm", name)
+        results[name]["text"] = (tmp_path / "out" / "hypotheses.csv").read_text()
+    assert results["none"]["decoder_settings"] == "beam, no language model"
+    assert results["train"]["decoder_settings"].startswith("beam, language model weight 0.")
+    assert results["train"]["text"] == results[tmp_path / "train.arpa"]["text"]
+
+
+def test_the_beam_uses_a_language_model_that_was_not_tuned_on_dev(
+    run_evaluate, finished_run, tmp_path, capsys
+):
+    checkpoint = load_checkpoint(finished_run / "best_model.pth")
+    texts = {}
+    for name in ("none", "train"):
+        options = ("--decoder", "beam", "--split", "train", "--lm", name)
+        result = run_evaluate(finished_run / "best_model.pth", tmp_path / name, *options)
+        texts[name] = (tmp_path / name / "hypotheses.csv").read_text()
+    assert (
+        result["decoder_settings"] == "beam, language model weight 0.25, gloss bonus 1.5 (default)"
+    )
+    assert texts["none"] != texts["train"]
+    checkpoint["decoder"] |= {
+        "tuned_on": "dev of elsewhere",
+        "readings": "beam",
+        "gloss_bonus": 2.0,
+        "lm_weight": 0.5,
+    }
+    save_checkpoint(tmp_path / "tuned.pth", checkpoint)
+    result = run_evaluate(
+        tmp_path / "tuned.pth", tmp_path / "out", "--decoder", "beam", "--lm", "train"
+    )
+    described = "beam, language model weight 0.5, gloss bonus 2 (tuned on dev of elsewhere)"
+    assert (
+        result["decoder_settings"] == described
+        and f"decoder: {described}\n" in capsys.readouterr().out
+    )
+
+
+def test_with_another_language_model_adaptive_is_tuned_again(run_evaluate, adaptive_run, tmp_path):
+    for name in ("none", "train"):
+        result = run_evaluate(adaptive_run / "best_model.pth", tmp_path / name, "--lm", name)
+        assert "(chosen on dev of tiny, now)" in result["decoder_settings"]
+
+
+def test_a_run_keeps_the_language_model_of_its_train_split(
+    make_settings, execute_run, tiny_corpus, tmp_path, monkeypatch
+):
+    def chosen(posteriors, references, vocabulary, steps_per_gloss, language_model):
+        return LengthNormalization(steps_per_gloss, lm_weight=0.5)
+
+    monkeypatch.setattr("training.final_evaluation.tune", chosen)
+    execute_run(make_settings(tmp_path / "run", decoder="adaptive", epochs=1))
+    checkpoint = load_checkpoint(tmp_path / "run" / "best_model.pth")
+    train = [sentence.glosses for sentence in Corpus(tiny_corpus).split("train").sentences]
+    expected = train_language_model(train, Vocabulary(checkpoint["vocabulary"]))
+    stored = checkpoint["decoder"]["language_model"]
+    assert (
+        all(torch.equal(stored[name], value) for name, value in vars(expected).items())
+        and len(stored) == 3
+    )
+
+
+def test_train_sentences_with_unknown_glosses_are_counted(
+    run_evaluate, finished_run, make_corpus, tmp_path, capsys
+):
+    path = make_corpus(
+        tmp_path / "corpus", {"train": ["SUN RAIN", "FOG SUN", "RAIN", "ICE"], "dev": ["SUN"]}
+    )
+    run_evaluate(
+        finished_run / "best_model.pth",
+        tmp_path / "out",
+        "--data_dir",
+        path,
+        "--decoder",
+        "beam",
+        "--lm",
+        "train",
+    )
+    expected = (
+        "language model: 2 of 4 train sentences have glosses outside the vocabulary and are left "
+        "out\n"
+    )
+    assert expected in capsys.readouterr().out
+
+
+def test_a_missing_corpus_is_named_with_the_checkpoint_and_a_remedy(
+    run_evaluate, finished_run, tmp_path
+):
+    checkpoint = load_checkpoint(finished_run / "best_model.pth")
+    checkpoint["corpus"]["path"] = str(tmp_path / "gone")
+    save_checkpoint(tmp_path / "moved.pth", checkpoint)
+    with pytest.raises(
+        DataError, match=r"moved\.pth was trained on the corpus .*gone.* not exist here.*--data_dir"
+    ):
+        run_evaluate(tmp_path / "moved.pth", tmp_path / "out")

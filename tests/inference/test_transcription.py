@@ -1,0 +1,358 @@
+"""Transcription of files and cameras, from the command to transcripts and overlays."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pympi import Eaf
+
+from data.sources.holistic import missing_library
+from errors import DataError
+from inference.recognizer import open_recognizer
+from inference.recordings import Frame, Recording
+from models.checkpoint import load_checkpoint, save_checkpoint
+
+
+def without_speed(line: str) -> dict:
+    return {
+        key: value for key, value in json.loads(line).items() if key not in ("frames_per_second",)
+    }
+
+
+def test_online_and_offline_are_equal_if_one_window_is_enough(
+    run_transcribe, checkpoint, sentences, capsys
+):
+    run_transcribe(checkpoint, sentences, "--format", "json")
+    offline = [without_speed(line) for line in capsys.readouterr().out.splitlines()]
+    run_transcribe(checkpoint, sentences, "--format", "json", "--online")
+    assert [without_speed(line) for line in capsys.readouterr().out.splitlines()] == offline
+
+
+def test_a_long_recording_is_transcribed_in_windows(
+    run_transcribe, checkpoint, sentences, tmp_path, capsys
+):
+    long = np.concatenate([np.load(path) for path in sorted(sentences.glob("*.npy"))] * 2)
+    np.save(tmp_path / "long.npy", long)
+    online = ["--online", "--window", 2, "--overlap", 1.5, "--lookahead", 0.25]
+    assert run_transcribe(checkpoint, tmp_path / "long.npy", *online, "--format", "json") == 0
+    captured = capsys.readouterr()
+    row = json.loads(captured.out)
+    assert row["read"] == "in windows" and row["glosses"]
+    assert 0 < row["mean_latency"] <= row["largest_latency"] < 2.1
+    times = [time for gloss in row["glosses"] for time in (gloss["start"], gloss["end"])]
+    assert times == sorted(times) and times[-1] <= row["seconds"]
+    assert (
+        "transcribed in windows" in captured.err and "s after their end on average" in captured.err
+    )
+    run_transcribe(checkpoint, tmp_path / "long.npy", *online)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[3] for line in lines] == [gloss["gloss"] for gloss in row["glosses"]]
+    run_transcribe(
+        checkpoint,
+        tmp_path / "long.npy",
+        "--whole",
+        1,
+        "--window",
+        2,
+        "--overlap",
+        1.5,
+        "--lookahead",
+        0.25,
+    )
+    # Longer than --whole: the same without --online
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_several_recordings_get_a_file_each_and_failures_are_listed(
+    run_transcribe, checkpoint, sentences, tmp_path, capsys
+):
+    shutil.copytree(sentences, tmp_path / "in")
+    (tmp_path / "in" / "broken.npy").write_bytes(b"no landmarks")
+    words = [
+        tmp_path / "in",
+        tmp_path / "gone.mp4",
+        "--format",
+        "srt",
+        "--output",
+        tmp_path / "a b" / "out",
+    ]
+    assert run_transcribe(checkpoint, *words) == 3
+    err = capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "a b" / "out").iterdir()) == [
+        f"dev-0{n}.srt" for n in range(4)
+    ]
+    failed = [line for line in err.splitlines() if line.startswith("failed: ")]
+    assert failed[0].startswith(f"failed: {tmp_path}/gone.mp4: does not exist")
+    assert failed[1].startswith(f"failed: {tmp_path}/in/broken.npy: is not a readable .npy file")
+    assert "2 of 6 recordings failed" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("format", ["text", "json", "srt", "vtt", "eaf"])
+def test_formats_to_a_file_and_to_the_screen(
+    run_transcribe, format, checkpoint, sentences, tmp_path, capsys
+):
+    path = tmp_path / "new" / f"x.{format}"
+    assert (
+        run_transcribe(checkpoint, sentences / "dev-00.npy", "--format", format, "--output", path)
+        == 0
+    )
+    assert not capsys.readouterr().out
+    assert run_transcribe(checkpoint, sentences / "dev-00.npy", "--format", format) == 0
+    shown, written = capsys.readouterr().out, path.read_text(encoding="utf-8")
+    if format == "eaf":
+        assert Eaf(str(path)).get_annotation_data_for_tier("gloss")
+        assert "<ANNOTATION_VALUE>" in shown
+    elif format == "json":
+        assert without_speed(shown) == without_speed(written)
+    else:
+        assert shown == written
+    assert [name.name for name in path.parent.iterdir()] == [path.name]
+
+
+def test_text_of_several_recordings_has_their_names(run_transcribe, checkpoint, sentences, capsys):
+    run_transcribe(checkpoint, sentences)
+    heads = [line for line in capsys.readouterr().out.splitlines() if line.endswith(":")]
+    assert heads == [f"dev-0{number}:" for number in range(4)]
+
+
+def test_a_model_trained_on_simulated_signers_comes_with_a_note(
+    run_transcribe, checkpoint, sentences, tmp_path, capsys
+):
+    content = load_checkpoint(checkpoint)
+    content["corpus"]["simulated"] = True
+    save_checkpoint(tmp_path / "simulated.pth", content)
+    run_transcribe(tmp_path / "simulated.pth", sentences / "dev-00.npy", "--format", "json")
+    captured = capsys.readouterr()
+    row = json.loads(captured.out)
+    assert row["simulated"] is True and row["trained_on"] == "tiny (simulated signers)"
+    assert (
+        captured.err.count(
+            "trained on tiny (simulated signers): do not rely on it for real signers"
+        )
+        == 1
+    )
+
+
+def test_a_recording_at_another_rate_keeps_its_times(
+    run_transcribe, checkpoint, sentences, tmp_path, capsys
+):
+    frames = np.load(sentences / "dev-00.npy")
+    np.save(tmp_path / "twice.npy", np.repeat(frames, 2, axis=0))
+    run_transcribe(checkpoint, sentences / "dev-00.npy", "--format", "json")
+    run_transcribe(checkpoint, tmp_path / "twice.npy", "--fps", 50, "--format", "json")
+    slow, fast = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (
+        fast["seconds"] == pytest.approx(slow["seconds"], abs=0.021)
+        and fast["frames"] == 2 * slow["frames"]
+    )
+    assert [gloss["gloss"] for gloss in fast["glosses"]] == [
+        gloss["gloss"] for gloss in slow["glosses"]
+    ]
+    for one, other in zip(fast["glosses"], slow["glosses"], strict=True):
+        assert one["start"] == pytest.approx(other["start"], abs=0.17)
+
+
+def camera(sentences: Path) -> Recording:
+    """A camera that shows all sentences, one after the other, until Ctrl-C."""
+    landmarks = np.concatenate([np.load(path) for path in sorted(sentences.glob("*.npy"))])
+
+    def frames():
+        for number, points in enumerate(landmarks):
+            yield Frame(number / 25, points, np.ones(4, bool), np.zeros((120, 96, 3), np.uint8))
+        raise KeyboardInterrupt
+
+    return Recording(frames(), None, True, 0, 0.8)
+
+
+def test_a_camera_until_ctrl_c(
+    run_transcribe, checkpoint, sentences, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(
+        "inference.transcription.open_camera", lambda number, tracker: camera(sentences)
+    )
+    frames = sum(len(np.load(path)) for path in sentences.glob("*.npy"))
+    overlay = ["--overlay", tmp_path / "seen.mp4"]
+    try:
+        import cv2  # noqa: F401
+    except ImportError:  # the transcript does not need it
+        overlay = []
+    assert (
+        run_transcribe(
+            checkpoint,
+            "--camera",
+            2,
+            "--output",
+            tmp_path / "seen.json",
+            "--format",
+            "json",
+            *overlay,
+        )
+        == 0
+    )
+    row = json.loads((tmp_path / "seen.json").read_text())
+    assert (row["name"], row["file"], row["fps"], row["frames"]) == (
+        "camera 2",
+        None,
+        None,
+        frames,
+    )
+    assert row["glosses"] and row["read"] == "in windows"
+    assert "camera 2: stop with Ctrl-C" in capsys.readouterr().err
+    assert not overlay or (tmp_path / "seen.mp4").stat().st_size > 0
+
+
+def test_a_causal_student_transcribes_a_camera_frame_by_frame(
+    run_transcribe, student_checkpoints, sentences, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(
+        "inference.transcription.open_camera", lambda number, tracker: camera(sentences)
+    )
+    assert run_transcribe(student_checkpoints["causal"], "--camera", 0, "--format", "json") == 0
+    captured = capsys.readouterr()
+    row = json.loads(captured.out)
+    assert row["read"] == "frame by frame" and row["glosses"]
+    assert "streaming: a gloss is final 12 frames (0.48 s) after it is signed\n" in captured.err
+    assert "transcribed frame by frame" in captured.err
+    recognizer = open_recognizer(student_checkpoints["causal"], None, "cpu")
+    landmarks = np.concatenate([frame.landmarks[None] for frame in until_ctrl_c(camera(sentences))])
+    expected = recognizer.transcribe(landmarks, np.ones((len(landmarks), 4), bool), 25)
+    assert [(gloss["gloss"], gloss["start"]) for gloss in row["glosses"]] == [
+        (gloss.gloss, pytest.approx(gloss.start, abs=1e-4)) for gloss in expected
+    ]
+
+
+def until_ctrl_c(recording: Recording) -> list[Frame]:
+    frames = []
+    try:
+        for frame in recording.frames:
+            frames.append(frame)
+    except KeyboardInterrupt:
+        return frames
+    raise AssertionError("the camera ended by itself")
+
+
+def test_a_causal_student_streams_files_with_online(
+    run_transcribe, student_checkpoints, sentences, capsys
+):
+    words = (student_checkpoints["causal"], sentences, "--format", "json")
+    run_transcribe(*words)
+    captured = capsys.readouterr()
+    whole = [json.loads(line) for line in captured.out.splitlines()]
+    assert "streaming" not in captured.err
+    run_transcribe(*words, "--online")
+    captured = capsys.readouterr()
+    streamed = [json.loads(line) for line in captured.out.splitlines()]
+    assert captured.err.count("streaming: a gloss is final 12 frames (0.48 s)") == 1
+    assert any(row["glosses"] for row in streamed)
+    for one, other in zip(whole, streamed, strict=True):
+        assert (one["read"], other["read"]) == ("whole", "frame by frame")
+        for gloss in (*one["glosses"], *other["glosses"]):
+            gloss["confidence"] = pytest.approx(gloss["confidence"], abs=2e-4)
+        assert one["glosses"] == other["glosses"]
+    run_transcribe(*words, "--online", "--window", 8)
+    assert "--window, --overlap and --lookahead have no effect\n" in capsys.readouterr().err
+
+
+def test_without_streaming_the_reason_is_printed(
+    run_transcribe, student_checkpoints, checkpoint, sentences, capsys
+):
+    words = (sentences / "dev-00.npy", "--online")
+    run_transcribe(student_checkpoints["causal"], *words, "--decoder", "beam")
+    expected = (
+        "windows of 6 s: a gloss is final when the model has seen 0.5 s after its end; no "
+        "streaming: the beam decoder needs the whole window (--decoder greedy does not)\n"
+    )
+    assert expected in capsys.readouterr().err
+    run_transcribe(checkpoint, *words)  # a teacher cannot stream anyway
+    expected = "windows of 6 s: a gloss is final when the model has seen 0.5 s after its end\n"
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("gone.npy", None, "gone.npy: does not exist"),
+        ("x.npy", b"", "x.npy is not a readable .npy file"),
+        ("x.txt", b"x", "x.txt: is not a recording: expected .mp4"),
+        ("x.pose", b"x", "x.pose is not a readable .pose file"),
+    ],
+)
+def test_one_recording_that_cannot_be_read(
+    run_transcribe, name, content, message, checkpoint, tmp_path
+):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as raised:
+        run_transcribe(checkpoint, tmp_path / name)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_an_output_that_cannot_be_written(run_transcribe, checkpoint, sentences, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match="cannot write"):
+        run_transcribe(
+            checkpoint, sentences / "dev-00.npy", "--output", tmp_path / "file" / "x.txt"
+        )
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory) -> Path:
+    """14 frames of scikit-image's astronaut moving, 30 a second; 400x512."""
+    try:
+        import cv2
+        import mediapipe  # noqa: F401
+    except ImportError as error:
+        pytest.skip(missing_library(error))
+    from skimage.data import astronaut
+
+    path = tmp_path_factory.mktemp("transcribe") / "a clip.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 30, (400, 512))
+    for number in range(14):
+        writer.write(np.ascontiguousarray(astronaut()[:, 5 * number : 5 * number + 400, ::-1]))
+    writer.release()
+    return path
+
+
+def test_a_video_with_its_overlay(run_transcribe, video, checkpoint, tmp_path, capsys):
+    import cv2
+
+    drawn = tmp_path / "drawn.mp4"
+    assert run_transcribe(checkpoint, video, "--format", "json", "--overlay", drawn) == 0
+    captured = capsys.readouterr()
+    row = json.loads(captured.out)
+    assert (row["frames"], row["fps"], row["name"]) == (14, 30.0, "a clip")
+    assert f"overlay: {drawn}" in captured.err and "XNNPACK" not in captured.err
+    capture, frames = cv2.VideoCapture(str(drawn)), []
+    while (read := capture.read())[0]:
+        frames.append(read[1])
+    assert len(frames) == 14 and capture.get(cv2.CAP_PROP_FPS) == 30
+    before = cv2.VideoCapture(str(video)).read()[1]
+    changed = np.abs(frames[0].astype(int) - before).max(2) > 60
+    assert 200 < changed.sum() < 0.2 * changed.size  # a skeleton, and no more
+
+
+def test_videos_without_opencvs_libraries(
+    run_transcribe, checkpoint, sentences, tmp_path, monkeypatch, capsys
+):
+    class Missing:
+        def find_spec(self, name, path=None, target=None):
+            if name in ("cv2", "mediapipe"):
+                raise ImportError(
+                    "libGL.so.1: cannot open shared object file: No such file or directory"
+                )
+
+    for name in [name for name in sys.modules if name.split(".")[0] in ("cv2", "mediapipe")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    with pytest.raises(
+        DataError, match=r"a\.mp4: .*libGL\.so\.1: install it.*apt-get install libgl1"
+    ):
+        run_transcribe(checkpoint, tmp_path / "a.mp4")
+    with pytest.raises(DataError, match=r"libGL\.so\.1: install it"):
+        run_transcribe(checkpoint, "--camera", 0)
+    assert run_transcribe(checkpoint, sentences / "dev-00.npy") == 0  # landmarks need no OpenCV
+    assert "1 recording" not in capsys.readouterr().err

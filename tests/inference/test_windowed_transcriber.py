@@ -1,0 +1,95 @@
+"""A recording as a whole or in windows: the same glosses, bounded memory, emitted when final."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from inference.recording_transcription import transcribe_recording
+from inference.windowed_transcriber import WindowedTranscriber
+from inference.windows import Windows
+
+SEEN = np.ones(4, bool)
+ONLINE = Windows(length=4.0, overlap=3.0, lookahead=0.5)
+WHOLE = Windows(length=4.0, overlap=3.0, lookahead=0.5, whole_up_to=1000.0)
+
+
+def test_what_fits_into_one_window_is_transcribed_as_a_whole(toy):
+    for frames in (1, 3, 50, 99, 100):  # a window is 100 frames
+        classes = toy.signing("-AB-CCA-B")[:frames]
+        online, summary = toy.transcribe(classes, ONLINE)
+        assert online == toy.transcribe(classes, WHOLE)[0]
+        assert not summary.in_windows
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_windows_give_the_glosses_of_the_whole_recording(toy, seed):
+    letters = np.random.default_rng(seed).choice(list("ABC---"), size=60)
+    classes = toy.signing("".join(letters))
+    online, summary = toy.transcribe(classes, ONLINE)
+    assert summary.in_windows and summary.most_held <= 101
+    assert toy.names(online) == toy.names(toy.transcribe(classes, WHOLE)[0])
+
+
+def test_glosses_are_emitted_when_they_are_final(toy):
+    reader, came, emitted = WindowedTranscriber(toy.recognizer, 25.0, ONLINE), {}, []
+    classes = toy.signing("-A-B--C-" * 4)
+    for number, signed in enumerate(classes, start=1):
+        for gloss in reader.push(np.full((543, 3), signed, np.float16), SEEN):
+            came[len(emitted)] = number / 25
+            emitted.append(gloss)
+    rest = reader.finish()
+    assert toy.names(emitted + rest) == "ABC" * 4
+    assert len(emitted) > 8 and reader.finish() == []
+    for number, gloss in enumerate(emitted):
+        lag = came[number] - gloss.end
+        # Seen for 0.5 s, then at most one hop of 1 s; only the first window is waited for.
+        assert lag + 1e-6 >= 0.5 and (lag <= 1.5 + 0.16 or came[number] <= 4.04)
+
+
+def test_live_does_not_wait_for_the_first_window(toy):
+    live = Windows(length=4.0, overlap=3.0, lookahead=0.5, live=True)
+    classes = toy.signing("-A-B--C-" * 4)
+    glosses, summary = toy.transcribe(classes, live)
+    assert toy.names(glosses) == "ABC" * 4 == toy.names(toy.transcribe(classes, ONLINE)[0])
+    assert summary.largest_latency <= 0.5 + 1.0 + 0.17  # lookahead, hop, a step
+    assert toy.transcribe(classes, ONLINE)[1].largest_latency > 3.0
+    assert summary.most_held <= 101
+    short, _ = toy.transcribe(classes[:30], live)  # less than a window
+    assert short == toy.transcribe(classes[:30], WHOLE)[0]
+
+
+def test_a_short_recording_is_transcribed_as_a_whole_and_a_long_one_in_windows(toy):
+    windows = Windows(length=4.0, overlap=3.0, lookahead=0.5, whole_up_to=6.0)
+    classes = toy.signing("-AB-CCA-B--AC-B-A")
+    short, summary = toy.transcribe(classes[:150], windows)
+    assert not summary.in_windows and summary.most_held == 150
+    assert short == toy.transcribe(classes[:150], WHOLE)[0]
+    long, summary = toy.transcribe(classes, windows)
+    assert summary.in_windows and summary.most_held == 151
+    assert toy.names(long) == toy.names(toy.transcribe(classes, WHOLE)[0])
+
+
+@pytest.mark.parametrize("windows", [ONLINE, Windows(4.0, 3.0, 0.5, whole_up_to=8.0)])
+def test_ten_times_the_length_needs_no_more_memory(toy, windows):
+    def peak(length: int) -> int:
+        classes = np.tile(toy.signing("-A-B--C-"), length)
+        tracemalloc.start()
+        count = [0]
+        transcribe_recording(
+            toy.recording(classes),
+            toy.recognizer,
+            windows,
+            on_glosses=lambda found: count.__setitem__(0, count[0] + len(found)),
+        )
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert count[0] == 3 * length
+        return used
+
+    peak(3)  # what is imported on first use
+    assert peak(30) < 1.1 * peak(3)
+
+
+def test_a_recording_without_a_frame_has_no_gloss(toy):
+    assert WindowedTranscriber(toy.recognizer, 25.0, ONLINE).finish() == []

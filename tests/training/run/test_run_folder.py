@@ -1,0 +1,148 @@
+"""The folder of a run: made, locked, and an earlier run moved aside."""
+
+import fcntl
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+import train_teacher
+from errors import DataError, UsageError
+from models.checkpoint import (
+    save_checkpoint,
+)
+from training.run_folder import RunLock
+from training.stop_signals import InterruptedRunError
+from training.trainer import Trainer
+
+
+def test_a_fresh_run_moves_an_earlier_run_aside(make_settings, execute_run, run_copy, capsys):
+    before = {path.name: path.read_bytes() for path in run_copy.iterdir() if path.is_file()}
+    for number in (1, 2):
+        execute_run(make_settings(run_copy, epochs=1))
+        kept = run_copy.with_name(f"{run_copy.name}.earlier-{number}")
+        assert f"has an earlier run: moved to {kept}" in capsys.readouterr().out
+        assert kept.is_dir()
+    first = run_copy.with_name(f"{run_copy.name}.earlier-1")
+    assert {path.name: path.read_bytes() for path in first.iterdir() if path.is_file()} == before
+    assert len((run_copy / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_fresh_run_in_the_current_folder_moves_an_earlier_run_aside(
+    run_copy, tiny_yaml, monkeypatch
+):
+    monkeypatch.chdir(run_copy)
+    before = (run_copy / "result.json").read_text()
+    assert (
+        train_teacher.main(["--config", str(tiny_yaml), "--output_dir", ".", "--epochs", "1"]) == 0
+    )
+    assert (run_copy.with_name("copy.earlier-1") / "result.json").read_text() == before
+    assert (run_copy / "result.json").read_text() != before
+
+
+def test_a_run_continued_in_another_folder_moves_that_folders_run_aside(
+    tiny_settings, execute_run, run_copy, tmp_path
+):
+    settings = {
+        **tiny_settings,
+        "training": {**tiny_settings["training"], "output_dir": str(tmp_path / "first")},
+    }
+    original = Trainer.update
+
+    def save_and_stop(self, batches):
+        original(self, batches)
+        save_checkpoint(self.folder / "last.pth", self.state())
+        raise InterruptedRunError(15)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(InterruptedRunError):
+        patch.setattr(Trainer, "update", save_and_stop)
+        execute_run(settings)
+    earlier = (run_copy / "best_model.pth").read_bytes()
+    execute_run({"training": {"output_dir": str(run_copy)}}, tmp_path / "first" / "last.pth")
+    assert (run_copy.with_name("copy.earlier-1") / "best_model.pth").read_bytes() == earlier
+
+
+def test_a_folder_with_other_files_stays_where_it_is(tiny_settings, execute_run, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    execute_run(tiny_settings)
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["run"]
+
+
+@pytest.mark.parametrize("output", ["a file", "inside a file"])
+def test_an_output_folder_that_cannot_be_made(tiny_settings, execute_run, tmp_path, output):
+    (tmp_path / "file").write_text("in the way")
+    path = tmp_path / "file" if output == "a file" else tmp_path / "file" / "run"
+    tiny_settings["training"]["output_dir"] = str(path)
+    with pytest.raises(DataError, match=r"file"):
+        execute_run(tiny_settings)
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "metrics.jsonl", "result.json", "dev_hypotheses.csv"]
+)
+def test_a_full_disk_is_one_line_for_every_file(name, tiny_yaml, tmp_path):
+    blocked = tmp_path / "run" / name
+    original = Path.write_text
+
+    def write_or_fail(path, *arguments, **options):
+        if path == blocked:
+            raise OSError(28, "No space left on device")
+        return original(path, *arguments, **options)
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(DataError, match=r"cannot write to .*No space left"),
+    ):
+        patch.setattr(Path, "write_text", write_or_fail)
+        train_teacher.main(["--config", str(tiny_yaml), "--epochs", "1"])
+
+
+def test_a_second_run_in_a_folder_is_refused_until_the_first_has_ended(tmp_path, tiny_yaml):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    reader, writer = os.pipe()
+    holder = os.fork()
+    if holder == 0:
+        lock = RunLock(folder)
+        os.write(writer, b"held")
+        time.sleep(60)
+        del lock
+        os._exit(0)
+    try:
+        assert os.read(reader, 4) == b"held"
+        with pytest.raises(
+            UsageError,
+            match=rf"another run is working in .*run \(process {holder} on .*--output_dir",
+        ):
+            train_teacher.main(["--config", str(tiny_yaml)])
+        assert [path.name for path in folder.iterdir()] == ["run.lock"], "nothing has changed"
+    finally:
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+        os.close(reader)
+        os.close(writer)
+    assert (folder / "run.lock").exists(), "a kill leaves the file but releases the lock"
+    assert train_teacher.main(["--config", str(tiny_yaml), "--epochs", "1"]) == 0
+    assert not (folder / "run.lock").exists()
+
+
+def test_a_lock_also_excludes_the_same_process_and_is_released(tmp_path):
+    with RunLock(tmp_path), pytest.raises(UsageError):
+        RunLock(tmp_path)
+    with RunLock(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == ["run.lock"]
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_a_file_system_without_locks_is_reported(tmp_path, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with RunLock(tmp_path):
+        assert "cannot be locked (No locks available)" in capsys.readouterr().out

@@ -1,0 +1,64 @@
+"""The first signal waits for the end of the update, the second one ends the process at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+import train_teacher
+from models.checkpoint import load_checkpoint
+from training.stop_signals import InterruptedRunError, StopSignals
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_is_recorded_and_the_second_acts(signum, capsys):
+    acted = []
+    previous = signal.signal(signum, lambda *_: acted.append(1))
+    try:
+        with StopSignals() as signals:
+            assert signals.received is None
+            os.kill(os.getpid(), signum)
+            assert signals.received == signum and not acted
+            os.kill(os.getpid(), signum)
+            assert acted == [1]
+        os.kill(os.getpid(), signum)
+        assert acted == [1, 1], "the earlier handler is restored"
+    finally:
+        signal.signal(signum, previous)
+    assert "finishing this update, then saving" in capsys.readouterr().out
+    assert InterruptedRunError(signum).exit_code == 128 + signum
+
+
+def test_a_second_signal_ends_the_process_at_once(make_settings, tmp_path):
+    """The first SIGTERM waits for the update. The second one does not."""
+    (tmp_path / "config.yaml").write_text(
+        yaml.safe_dump(make_settings(tmp_path / "run", epochs=500, patience=500))
+    )
+    code = (
+        "import sys, time, train_teacher, training.trainer as t\n"
+        "update = t.Trainer.update\n"
+        "def slow(self, batches):\n    print('updating', flush=True); time.sleep(60)\n"
+        "t.Trainer.update = slow\n"
+        "train_teacher.main(sys.argv[1:])"
+    )
+    root = Path(train_teacher.__file__).parent
+    command = [sys.executable, "-c", code, "--config", str(tmp_path / "config.yaml")]
+    process = subprocess.Popen(
+        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    while "updating" not in process.stdout.readline():
+        assert process.poll() is None
+    for _ in range(2):
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+    assert process.wait(20) == -signal.SIGTERM and time.monotonic() - started < 20
+    assert (
+        load_checkpoint(tmp_path / "run" / "last.pth")["training"]["progress"]["gradient_norms"]
+        == []
+    )

@@ -1,0 +1,147 @@
+"""What a run does at its end: evaluate the best model on dev, and write result.json and report."""
+
+import time
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from decoding.batches import Decoder, decode_split
+from decoding.decoders import decoder_entry, make_decoder
+from decoding.language_model import train_language_model
+from decoding.length_normalization import LengthNormalization, tune
+from decoding.scoring import Score, align, bootstrap_interval, total
+from inference.posteriors import compute_posteriors
+from models.checkpoint import BEST, load_checkpoint, save_checkpoint
+from models.i3d_teacher import count_parameters
+from reports.decoded_split import DecodedSplit
+from reports.result_files import write_hypotheses, write_json
+from reports.run_report import FinishedRun, write_run_report
+from training.setup import Run
+
+
+def evaluate_best_model(run: Run, session: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate best_model.pth on dev with the decoder of the configuration.
+
+    Writes result.json, dev_hypotheses.csv, MODEL_CARD.md and report.html.
+
+    Args:
+        run: a run that has been trained.
+        session: what environment.json records of this session.
+
+    Returns the content of result.json.
+    """
+    trainer, options = run.trainer, run.config.training
+    checkpoint = load_checkpoint(run.folder / BEST)
+    trainer.model.load_state_dict(checkpoint["model"])
+    posteriors = compute_posteriors(
+        trainer.model, trainer.pipeline, trainer.dev.split, trainer.precision
+    )
+    settings = trainer.decoder_settings
+    if options.decoder == "adaptive":
+        settings, decoder = _tune_decoder(run, checkpoint, posteriors)
+    else:
+        decoder = make_decoder(options.decoder, settings)
+    started = time.perf_counter()
+    classes = decode_split(posteriors, decoder)
+    milliseconds = 1000 * (time.perf_counter() - started) / len(classes)
+    hypotheses = [trainer.vocabulary.decode(row) for row in classes]
+    aligned = align(trainer.dev.references, hypotheses)
+    found, interval = total(aligned), bootstrap_interval(aligned)
+    result = _result(run, found, list(interval))
+    write_json(run.folder / "result.json", result)
+    write_hypotheses(run.folder / "dev_hypotheses.csv", trainer.dev.split.sentences, hypotheses)
+    _print_result(run, found, interval, hypotheses)
+    decoded = DecodedSplit(
+        run.corpus, trainer.dev.split, trainer.vocabulary, posteriors, classes, hypotheses
+    )
+    finished = FinishedRun(
+        folder=run.folder,
+        history=trainer.progress.history,
+        result=result,
+        settings=run.config.to_dict(),
+        session=session,
+        loaded_wer=trainer.progress.loaded_wer,
+        decoder_settings=settings,
+        milliseconds=milliseconds,
+    )
+    write_run_report(finished, decoded)
+    print(f"run folder: {run.folder}")
+    return result
+
+
+def _tune_decoder(
+    run: Run, checkpoint: dict[str, Any], posteriors: list[Tensor]
+) -> tuple[LengthNormalization, Decoder]:
+    """Choose the settings of the adaptive decoder on dev, and store them in the best checkpoint."""
+    trainer = run.trainer
+    language_model = train_language_model(trainer.train.references, trainer.vocabulary)
+    settings = tune(
+        posteriors,
+        trainer.dev.references,
+        trainer.vocabulary,
+        trainer.decoder_settings.steps_per_gloss,
+        language_model,
+    )
+    entry = decoder_entry(settings, language_model, f"dev of {run.corpus.name}")
+    if {**entry, "language_model": None} != {**checkpoint["decoder"], "language_model": None}:
+        save_checkpoint(run.folder / BEST, {**checkpoint, "decoder": entry})
+    print(f"decoder settings chosen on dev: {settings}")
+    return settings, make_decoder("adaptive", settings, language_model)
+
+
+def _result(run: Run, found: Score, interval: list[float]) -> dict[str, Any]:
+    """The content of result.json."""
+    trainer, progress, corpus = run.trainer, run.trainer.progress, run.corpus
+    seconds = progress.total_seconds
+    result = {
+        "best_dev_wer": found.wer,
+        "best_dev_wer_interval": interval,
+        "best_epoch": trainer.stopping.best_epoch,
+        "epochs_run": len(progress.history),
+        "parameters": count_parameters(trainer.model),
+        "seconds": seconds,
+        "frames_per_second": progress.total_frames / seconds if seconds else 0.0,
+        # Epochs that an earlier version trained do not have it.
+        "peak_memory_gb": max(row.get("peak_memory_gb", 0.0) for row in progress.history),
+        "decoder": run.config.training.decoder,
+        "greedy_dev_wer": trainer.stopping.best_wer,
+        "substitutions": found.substitutions,
+        "deletions": found.deletions,
+        "insertions": found.insertions,
+        "reference_glosses": found.reference_glosses,
+        "skipped_updates": sum(row["skipped_updates"] for row in progress.history),
+        "train_sentences_left_out": len(trainer.train.split) - len(trainer.plan.trainable),
+        "dev_glosses_unknown": len(trainer.dev.unknown_glosses),
+        "corpus": corpus.name,
+        "corpus_path": str(corpus.path),
+        "corpus_fingerprint": corpus.fingerprint,
+        "simulated": corpus.simulated,
+        "composed": corpus.composed,
+    }
+    if trainer.teacher is not None:
+        result["teacher"] = trainer.teacher
+    if progress.loaded_wer is not None:
+        result["loaded_dev_wer"] = progress.loaded_wer
+    return result
+
+
+def _print_result(
+    run: Run, found: Score, interval: tuple[float, float], hypotheses: list[list[str]]
+) -> None:
+    """Print the WER and three sentences spread over dev."""
+    trainer, stopping = run.trainer, run.trainer.stopping
+    print(f"\nbest epoch {stopping.best_epoch}, dev greedy WER {stopping.best_wer:.2f} %")
+    if (loaded := trainer.progress.loaded_wer) is not None:
+        verdict = "better than" if stopping.best_wer < loaded else "not better than"
+        print(f"fine-tuning is {verdict} the loaded model ({loaded:.2f} %)")
+    decoder, (low, high) = run.config.training.decoder, interval
+    print(
+        f"dev of {run.corpus.describe()}, {decoder} decoder: {found}, 95 % interval {low:.2f} to "
+        f"{high:.2f}"
+    )
+    sentences = trainer.dev.split.sentences
+    for index in np.linspace(0, len(sentences) - 1, min(3, len(sentences))).astype(int):
+        print(f"  {sentences[index].id}")
+        print(f"    reference   {' '.join(sentences[index].glosses)}")
+        print(f"    hypothesis  {' '.join(hypotheses[index]) or '(empty)'}")
