@@ -84,7 +84,7 @@ def _draw_kept(
     random: np.random.Generator, config: AugmentationConfig, frames: int, min_frames: int
 ) -> tuple[np.ndarray, int]:
     """Draw the frames to keep, and the number of frames that they become."""
-    speed = _log_uniform(random, config.speed)
+    speed = float(_log_uniform(random, config.speed))
     drop = random.uniform(0, config.frame_drop)
     keep = random.random(frames) >= drop
     start, stop = _span(random, frames, config.frame_cut)

@@ -56,7 +56,7 @@ class HostCopies:
         self._copies = [tensor.detach().to("cpu", non_blocking=True) for tensor in tensors]
         self._copied: torch.cuda.Event | None = None
         if cuda_devices := [tensor.device for tensor in tensors if tensor.is_cuda]:
-            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._copied = torch.cuda.Event()
             # Name the stream of the tensors' device: it need not be the current device, and the
             # current stream of another device would report at once that the copies are done.
             self._copied.record(torch.cuda.current_stream(cuda_devices[0]))

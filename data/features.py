@@ -262,7 +262,7 @@ def can_branch_on(x: Tensor) -> bool:
     False on a GPU, where looking at a value waits for all queued work. False while a graph is
     traced for export, because the trace would keep one branch only.
     """
-    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    tracing = torch.jit.is_tracing()
     return x.device.type == "cpu" and not tracing
 
 

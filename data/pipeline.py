@@ -59,7 +59,7 @@ class FeatureBatch:
     lengths: Tensor
     indices: np.ndarray
     frames: int
-    global_indices: np.ndarray = field(default=None, kw_only=True)  # type: ignore[assignment]
+    global_indices: np.ndarray = field(default=None, kw_only=True)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         if self.global_indices is None:

@@ -1,4 +1,4 @@
-"""Every configuration that is shipped can be used."""
+"""Every YAML file in configs/ can be used."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_the_configurations_are_there():
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_it_is_read_and_its_teacher_is_built(path):
+def test_its_teacher_can_be_built(path):
     config = Config().updated(read_overrides(path, Config))
     size = parameters(config, 48)
     assert 3e6 < size < 6e6 if path.stem == "demo" else 45e6 <= size <= 55e6
@@ -73,11 +73,11 @@ def test_student_yaml_has_the_defaults_of_the_model_and_the_loss():
     )
 
 
-def test_teacher_yaml_is_the_defaults_written_out():
+def test_teacher_yaml_has_the_default_settings():
     assert read("teacher.yaml") == Config()
 
 
-def test_overfit_yaml_is_the_overfit_column():
+def test_overfit_yaml_has_the_settings_for_memorising():
     config = read("overfit.yaml")
     assert (config.training.epochs, config.training.learning_rate) == (2000, 0.0004)
     assert config.training.warmup_epochs <= 50 and config.training.weight_decay == 0
@@ -91,7 +91,7 @@ def test_finetune_yaml_changes_what_a_fine_tune_changes():
     }
 
 
-def test_each_configuration_has_a_folder_of_its_own():
+def test_no_two_configurations_share_a_run_folder():
     folders = [
         Config().updated(read_overrides(path, Config)).training.output_dir
         for path in CONFIGS

@@ -1,5 +1,6 @@
-"""Every command in docs/phoenix2014.md runs, in the page's order, on a miniature of the corpus's
-layout."""
+"""The pages in docs/ are right: every command in docs/phoenix2014.md runs, on a miniature of the
+corpus's layout; options, files and links of all pages exist. The commands of docs/data.md and
+docs/speed.md run in test_readme.py."""
 
 import importlib
 import json
@@ -19,14 +20,21 @@ from data.sources.holistic import missing_library
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "phoenix2014.md"
+MADE_BY_A_RUN = {"config.yaml"}
 IDS = {
     "train": [f"01April_2010_heute-{n}" for n in range(3)],
     "dev": ["02May_2010_heute-0"],
     "test": ["03June_2010-5"],
 }
 ANNOTATIONS = {"train": "loc-REGEN  REGEN SONNE", "dev": "REGEN", "test": "SONNE REGEN"}
-# What is put behind a command, by how it begins, so that it ends in seconds. One that is not listed
-# fails the test.
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "checkpoints" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+# Options that make a command end in seconds, by the beginning of the command. A command that is not
+# listed here fails the test.
 MADE_SMALL = {
     "python prepare_data.py extract": "--workers 1",
     "python prepare_data.py check": "",
@@ -42,14 +50,14 @@ MADE_SMALL = {
 
 
 def page_commands() -> list[str]:
-    """The lines of the page's bash blocks."""
+    """The lines of the bash blocks of docs/phoenix2014.md."""
     blocks = re.findall(r"```bash\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
 
 
 @pytest.fixture(scope="module")
-def mediapipe_is_there() -> str | None:
-    """Why footage cannot be read here, None where it can."""
+def why_no_videos() -> str | None:
+    """None if videos can be read here; if not, the reason."""
     try:
         import cv2  # noqa: F401
         import mediapipe  # noqa: F401
@@ -59,11 +67,10 @@ def mediapipe_is_there() -> str | None:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, make_corpus, mediapipe_is_there) -> Path:
-    """A folder with the configurations, made to ask for a small model, and beside it the archive as
-    it unpacks.
+def project(tmp_path_factory, make_corpus, why_no_videos) -> Path:
+    """A folder with the configurations, changed to a small model, beside the unpacked archive.
 
-    Where MediaPipe cannot be used the corpus that extraction would make is put there.
+    If MediaPipe cannot be used, the corpus that extraction would make is there already.
     """
     root = tmp_path_factory.mktemp("phoenix")
     copy = root / "my project"
@@ -90,13 +97,13 @@ def project(tmp_path_factory, make_corpus, mediapipe_is_there) -> Path:
         (manual / f"{split}.corpus.csv").write_text(
             "\n".join(["id|folder|signer|annotation", *rows, ""])
         )
-        if mediapipe_is_there is None:
+        if why_no_videos is None:
             for number, id in enumerate(ids):
                 start = 5 * number + {"train": 0, "dev": 20, "test": 30}[split]
                 _write_frames(
                     release / "features" / "fullFrame-210x260px" / split / id / "1", id, start
                 )
-    if mediapipe_is_there is not None:
+    if why_no_videos is not None:
         sentences = {
             split: [ANNOTATIONS[split].replace("loc-REGEN ", "")] * len(ids)
             for split, ids in IDS.items()
@@ -106,8 +113,8 @@ def project(tmp_path_factory, make_corpus, mediapipe_is_there) -> Path:
 
 
 def _write_frames(folder: Path, id: str, start: int) -> None:
-    """13 frames of scikit-image's astronaut moving to the side, of the corpus's size and with its
-    names."""
+    """13 frames in which scikit-image's astronaut moves to the side. Size and file names are those
+    of PHOENIX-2014."""
     import cv2
     from skimage.data import astronaut
 
@@ -119,20 +126,21 @@ def _write_frames(folder: Path, id: str, start: int) -> None:
 
 
 def run(words: list[str]) -> int:
-    """The exit code of a command; a script runs in this process, which saves it the start."""
+    """The exit code of a command. A script runs in this process, which saves the time to start
+    another one."""
     if words[0] == "python":
         return importlib.import_module(words[1].removesuffix(".py")).main(words[2:])
     return subprocess.run(words, stdout=subprocess.DEVNULL, timeout=60).returncode
 
 
-def test_the_page_leads_from_the_archive_to_a_test_wer(project, mediapipe_is_there, monkeypatch):
+def test_the_page_leads_from_the_archive_to_a_test_wer(project, why_no_videos, monkeypatch):
     monkeypatch.chdir(project)
     ran = []
     for command in page_commands():
         beginnings = [beginning for beginning in MADE_SMALL if command.startswith(beginning)]
         assert beginnings, f"a command without a test: {command}"
         reads_footage = "extract" in command or "transcribe.py" in command
-        if (reads_footage and mediapipe_is_there is not None) or (
+        if (reads_footage and why_no_videos is not None) or (
             command[:4] == "sctk" and not shutil.which("sctk")
         ):
             continue
@@ -155,9 +163,9 @@ def test_the_page_leads_from_the_archive_to_a_test_wer(project, mediapipe_is_the
     assert (project / "checkpoints/phoenix2014/best_model.pth").is_file()
 
 
-def test_extraction_made_the_corpus_that_the_page_describes(project, mediapipe_is_there):
-    if mediapipe_is_there is not None:
-        pytest.skip(mediapipe_is_there)
+def test_extraction_made_the_corpus_that_the_page_describes(project, why_no_videos):
+    if why_no_videos is not None:
+        pytest.skip(why_no_videos)
     corpus = Corpus(project / "data/corpora/phoenix2014")
     assert corpus.fps == 25 and corpus.aspect_ratio == 210 / 260
     assert {name: len(split) for name, split in corpus.splits.items()} == {
@@ -171,28 +179,76 @@ def test_extraction_made_the_corpus_that_the_page_describes(project, mediapipe_i
     assert (project / "sentence.mp4").stat().st_size > 0
 
 
-def test_the_bytes_a_frame_takes(tiny_corpus):
-    """The page's 3,262."""
+def test_a_frame_takes_as_many_bytes_as_the_pages_claim(tiny_corpus):
+    """docs/phoenix2014.md and docs/scaling.md calculate disk space from it."""
     corpus = Corpus(tiny_corpus)
     size = sum(
         (tiny_corpus / f"train.{name}.npy").stat().st_size - 128
         for name in ("landmarks", "detected")
     )
     assert size == 3262 * int(corpus.split("train").offsets[-1])
-    assert "3,262 bytes" in PAGE.read_text(encoding="utf-8").replace("\n", " ")
+    for page in (PAGE, ROOT / "docs" / "scaling.md"):
+        assert "3,262 bytes" in page.read_text(encoding="utf-8").replace("\n", " ")
 
 
-def test_no_figure_is_claimed():
-    assert "No WER on PHOENIX-2014 is claimed" in PAGE.read_text(encoding="utf-8")
+def test_no_wer_on_phoenix_is_claimed():
+    for page in (PAGE, ROOT / "docs" / "results.md", ROOT / "README.md"):
+        text = page.read_text(encoding="utf-8").replace("\n", " ")
+        assert "No WER on PHOENIX-2014 is claimed" in text, page
 
 
-def test_the_options_of_the_page_on_speed_and_of_the_script_s_help_are_known():
-    texts = [(ROOT / "docs" / "speed.md").read_text(encoding="utf-8"), train_teacher.__doc__]
+def test_the_training_commands_of_pages_and_help_have_known_options():
+    pages = [ROOT / "docs" / name for name in ("speed.md", "scaling.md")]
+    texts = [*(page.read_text(encoding="utf-8") for page in pages), train_teacher.__doc__]
     commands = [
-        line
+        line.removesuffix("…")
         for text in texts
         for line in re.findall(r"^ *(?:python|torchrun .*?) (train_teacher.py .*)$", text, re.M)
     ]
-    assert len(commands) > 6
+    assert len(commands) > 9
     for command in commands:
         train_teacher.make_parser().parse_args(shlex.split(command)[1:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_files_that_a_page_names_exist(page):
+    """Links, and paths of Python files, YAML files and shell scripts. A path may start at the
+    project's folder or at the page's folder."""
+    text = page.read_text(encoding="utf-8")
+    if page.name == "code_map.md":  # its tables are tested below
+        text = re.sub(r"^\| `[^`]+` \|", "|", text, flags=re.M)
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+    paths = re.findall(r"(?<![\w./…-])[\w/]+\.(?:py|yaml|sh)\b", text)
+    assert links or paths
+    for path in [*links, *paths]:
+        exists = (ROOT / path).exists() or (page.parent / path).exists()
+        assert exists or path in MADE_BY_A_RUN, path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_headings_that_a_page_links_to_exist(page):
+    text = page.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.M)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    for anchor in re.findall(r"\]\(#([^)]+)\)", text):
+        assert anchor in anchors
+
+
+def test_the_code_map_names_every_file():
+    text = (ROOT / "docs" / "code_map.md").read_text(encoding="utf-8")
+    for init in [*ROOT.glob("*/__init__.py"), *ROOT.glob("data/*/__init__.py")]:
+        folder = init.parent.relative_to(ROOT)
+        section = text.split(f"## `{folder}/`")[1].split("\n## ")[0]
+        listed = set(re.findall(r"^\| `([\w/.]+)` \|", section, flags=re.M))
+        there = {path.name for path in init.parent.glob("*.py")} - {"__init__.py"}
+        assert listed == there, folder
+
+
+def test_prose_wraps_at_100():
+    for page in PAGES:
+        if page.name == "settings.md":  # written by docs/write_settings.py
+            continue
+        code = False
+        for line in page.read_text(encoding="utf-8").splitlines():
+            code ^= line.startswith("```")
+            assert code or len(line) <= 100 or line.startswith(("|", "```")), f"{page}: {line}"

@@ -1,4 +1,5 @@
-"""Every command in the README runs: in a copy of the project, at a tiny size."""
+"""Every command in the README, docs/data.md and docs/speed.md runs: in a copy of the project, at a
+tiny size. The commands of the other pages are tested in test_docs.py."""
 
 import re
 import shlex
@@ -14,16 +15,20 @@ import yaml
 from data.sources.holistic import missing_library
 
 ROOT = Path(__file__).resolve().parent.parent
-# What is put behind a command, by how it begins, so that it ends in seconds. One that is not listed
-# fails the test.
+PAGES = ("README.md", "docs/data.md", "docs/speed.md")
+MAX_README_WORDS = 1000  # all words: prose, tables, commands and the file map
+MAX_PICTURE_BYTES = 200_000
+# Options that make a command end in seconds, by the beginning of the command. A command that is not
+# listed here fails the test.
+ONE_EPOCH = "--config tiny.yaml --epochs 1"
 MADE_SMALL = {
     "python overfit_test.py": "--config tiny.yaml --epochs 5",
-    "python train_teacher.py --batch_size 8": "--config tiny.yaml --epochs 1",
-    "python train_teacher.py --data_dir data/corpora/mine --output_dir": "--config tiny.yaml --epochs 1",
-    "python train_teacher.py --data_dir data/corpora/mine --dry_run": "--config tiny.yaml",
+    "python train_teacher.py --batch_size 8": ONE_EPOCH,
+    "python train_teacher.py --data_dir data/corpora/mine --output_dir": ONE_EPOCH,
+    "python train_teacher.py --data_dir data/corpora/mine --frames_per_batch": ONE_EPOCH,
     "python train_teacher.py --resume auto": "",
     "python train_teacher.py --resume checkpoints/teacher/best_model.pth": "--epochs 1",
-    "python train_teacher.py --config configs/demo.yaml": "--config tiny.yaml --epochs 1",
+    "python train_teacher.py --config configs/demo.yaml": ONE_EPOCH,
     "python evaluate.py --checkpoint checkpoints/mine/best_model.pth": "--device cpu",
     "python transcribe.py": "--device cpu",
     "python distill_student.py": "--config tiny_student.yaml --epochs 1",
@@ -31,26 +36,27 @@ MADE_SMALL = {
     "python export_soft_targets.py": "--device cpu",
     "python prepare_data.py extract": "--workers 1",
     "python prepare_data.py import": "",
-    "python prepare_data.py compose": "--sentences 8 --dev_sentences 4 --min_glosses 2 --max_glosses 3",
+    "python prepare_data.py compose": (
+        "--sentences 8 --dev_sentences 4 --min_glosses 2 --max_glosses 3"
+    ),
     "python prepare_data.py synthesize": "",
     "python prepare_data.py check": "",
 }
 
 
-def readme_commands() -> list[str]:
-    """The lines of the README's bash blocks, without comments."""
-    blocks = re.findall(
-        r"```bash\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL
-    )
+def bash_commands(*pages: str) -> list[str]:
+    """The lines of the bash blocks of the pages, without comments; each command once."""
+    text = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in pages)
+    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
     lines = [re.sub(r"\s+#.*", "", line).strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line]
+    return list(dict.fromkeys(line for line in lines if line))
 
 
 def commands_of_make(target: str, tmp_path: Path) -> list[str]:
     """The python commands that `make <target>` would run."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     dry = subprocess.run(["make", "-n", target], cwd=tmp_path, capture_output=True, text=True)
-    # The requirements are not there in tmp_path: say that they are installed.
+    # tmp_path has no requirements files. Empty ones satisfy make.
     if dry.returncode:
         (tmp_path / "requirements.txt").touch()
         (tmp_path / "requirements-dev.txt").touch()
@@ -63,8 +69,8 @@ def commands_of_make(target: str, tmp_path: Path) -> list[str]:
 
 @pytest.fixture
 def project(tmp_path: Path, make_corpus, make_sentence) -> Path:
-    """A copy of the project, in a folder with a space, with tiny inputs where the README's commands
-    look for them."""
+    """A copy of the project, in a folder whose name has a space. The inputs that the commands need
+    are there, at a tiny size."""
     copy = tmp_path / "my project"
     for name in (
         "data",
@@ -133,42 +139,42 @@ def project(tmp_path: Path, make_corpus, make_sentence) -> Path:
 
 def run(command: str, project: Path) -> subprocess.CompletedProcess:
     beginnings = [beginning for beginning in MADE_SMALL if command.startswith(beginning)]
-    assert beginnings, f"README command without a test: {command}"
+    assert beginnings, f"a command without a test: {command}"
     words = shlex.split(f"{command} {MADE_SMALL[max(beginnings, key=len)]}")
     return subprocess.run(
         [sys.executable, *words[1:]], cwd=project, capture_output=True, text=True, timeout=120
     )
 
 
-def test_every_readme_command_runs(project: Path, tmp_path: Path):
-    commands = readme_commands()
+def test_every_command_runs(project: Path, tmp_path: Path):
+    commands = bash_commands(*PAGES)
     for command in [command for command in commands if command.startswith("make ")]:
         inner = commands_of_make(command.split()[1], tmp_path)
         assert inner, command
         commands += [line for line in inner if "pytest" not in line]
     commands = [command for command in commands if command.split()[0] not in ("make", "source")]
-    # Those that need MediaPipe have a test of their own.
+    # The commands that need MediaPipe are tested below.
     commands = [
         command
         for command in commands
         if not re.match(r"python (prepare_data.py extract|transcribe.py)", command)
     ]
-    # The README trains before it tells about data
+    # The README trains before it describes data. Here the corpora come first.
     commands.sort(key=lambda command: "prepare_data.py" not in command)
     for command in commands:
         ended = run(command, project)
-        # After five epochs the overfit check may say no; that, too, it must say properly.
+        # After five epochs the overfit check may fail. It must still end without a traceback.
         allowed = (0, 1) if "overfit_test" in command else (0,)
         assert ended.returncode in allowed, f"{command}\n{ended.stdout}\n{ended.stderr}"
         assert "Traceback" not in ended.stderr, f"{command}\n{ended.stderr}"
         trained = project / "checkpoints" / "teacher_v1"
         if trained.is_dir() and not (project / "checkpoints" / "teacher").exists():
             shutil.copytree(trained, project / "checkpoints" / "teacher")
-    for run_folder in ("overfit", "teacher_v1", "mine", "teacher_finetune"):
+    for run_folder in ("overfit", "teacher_v1", "mine", "teacher_finetune", "by_frames"):
         assert (project / "checkpoints" / run_folder / "result.json").is_file(), run_folder
 
 
-def test_the_readme_s_commands_for_footage_run(project: Path):
+def test_the_commands_that_use_videos_run(project: Path):
     try:
         import cv2
         import mediapipe  # noqa: F401
@@ -184,7 +190,9 @@ def test_the_readme_s_commands_for_footage_run(project: Path):
             cv2.imwrite(str(project / "videos" / split / f"frame{number}.png"), picture[:, :400])
         rows = f"id|video|signer|annotation\n{split}1|{split}|anna|SUN\n"
         (project / "transcripts" / f"{split}.csv").write_text(rows)
-    commands = [command for command in readme_commands() if "prepare_data.py extract" in command]
+    commands = [
+        command for command in bash_commands(*PAGES) if "prepare_data.py extract" in command
+    ]
     assert commands
     for command in commands:
         ended = run(command, project)
@@ -201,9 +209,9 @@ def test_the_readme_s_commands_for_footage_run(project: Path):
         "prepare_data.py import --format npy",
         "train_teacher.py --data_dir data/corpora/mine --output_dir",
     ):
-        (command,) = (command for command in readme_commands() if needed in command)
+        (command,) = (command for command in bash_commands(*PAGES) if needed in command)
         assert run(command, project).returncode == 0, command
-    commands = [command for command in readme_commands() if "transcribe.py" in command]
+    commands = [command for command in bash_commands(*PAGES) if "transcribe.py" in command]
     assert len(commands) == 2
     for command in commands:
         ended = run(command, project)
@@ -216,16 +224,37 @@ def test_the_readme_s_commands_for_footage_run(project: Path):
     }
 
 
-def test_the_users_two_commands_stand_in_the_readme_as_written():
-    commands = readme_commands()
+def test_the_readme_has_the_two_training_commands_unchanged():
+    commands = bash_commands("README.md")
     assert (
         "python train_teacher.py --batch_size 8 --learning_rate 0.0003 --dropout 0.3 --epochs 150 "
         "--output_dir checkpoints/teacher_v1" in commands
     )
     assert (
-        "python train_teacher.py --resume checkpoints/teacher/best_model.pth --learning_rate 0.00005 --epochs 50"
-        in commands
+        "python train_teacher.py --resume checkpoints/teacher/best_model.pth "
+        "--learning_rate 0.00005 --epochs 50" in commands
     )
+
+
+def test_the_readme_is_short():
+    words = len((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert words <= MAX_README_WORDS
+
+
+def test_the_picture_of_the_readme_is_small():
+    (picture,) = re.findall(
+        r"!\[[^]]+\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8")
+    )
+    assert picture == "docs/report.png"
+    assert (ROOT / picture).stat().st_size < MAX_PICTURE_BYTES
+
+
+def test_the_file_map_of_the_readme_names_every_folder_and_every_shared_file():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for init in [*ROOT.glob("*/__init__.py"), *ROOT.glob("data/*/__init__.py")]:
+        assert f"{init.parent.name}/" in text, init.parent
+    for file in ROOT.glob("*.py"):
+        assert file.name in text, file.name
 
 
 def test_no_figure_is_left_to_be_filled_in():
@@ -235,4 +264,4 @@ def test_no_figure_is_left_to_be_filled_in():
 def test_ci_runs_what_the_readme_says():
     text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "make test" in text and "make lint" in text
-    assert "make test" in readme_commands()
+    assert "make test" in bash_commands("README.md")

@@ -49,6 +49,7 @@ def checkpoint(finished_run) -> Path:
             ["a.npy", "c/a.npy", "--output", "out"],
             "c/a.npy would be written to out/a.txt, which belongs to a.npy",
         ),
+        (["a.npy", "--fps", "0"], "--fps 0.0: expected 1 to 1000"),
         (["a.npy", "--device", "gpu"], "--device gpu: expected auto, cpu, cuda or cuda:N"),
     ],
 )
@@ -67,7 +68,6 @@ def test_wrong_options(words, message, checkpoint, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "words",
     [
-        ["--fps", "0"],
         ["--window", "x"],
         ["--decoder", "best"],
         ["--format", "ass"],

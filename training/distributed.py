@@ -2,29 +2,37 @@
 
     torchrun --nproc_per_node 4 train_teacher.py --batch_size 32 --output_dir checkpoints/mine
 
-`Ranks` is a run of one process. Its subclass `ProcessGroup` (training/process_group.py) does the
-same over torch.distributed, so that the trainer is written once. Each rank computes its share of
-every batch. No torch in here, so that command lines parse fast.
+`Ranks` is a run of one process. Its subclass `ProcessGroup` does the same over torch.distributed,
+so that the trainer is written once. Each batch is shared by the ranks, and its batch normalisation
+statistics are reduced over all of them: an update equals the one that a single process makes of the
+same batches, up to rounding. gloo transfers decisions, hypotheses and CPU tensors, NCCL transfers
+GPU tensors.
 """
 
 import contextlib
 import os
+import signal
+import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, TypeVar
+from datetime import timedelta
+from typing import Any, NoReturn, TypeVar
 
-from errors import UsageError
+import numpy as np
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor, nn
+from errors import ProjectError, UsageError
+from models.masking import MaskedBatchNorm
 
 # The environment variables of torchrun: rank, number of ranks, and rank on this machine.
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 _ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
 
 Value = TypeVar("Value")
-Rows = TypeVar("Rows", "np.ndarray", list)
+Rows = TypeVar("Rows", np.ndarray, list)
 
 
 class Ranks:
@@ -63,17 +71,17 @@ class Ranks:
                 "start fewer processes"
             )
 
-    def wrap_model(self, model: "nn.Module") -> "nn.Module":
+    def wrap_model(self, model: nn.Module) -> nn.Module:
         """The model for the forward passes of training: its gradients and batch normalisation
         statistics are those of all ranks."""
         return model
 
-    def accumulating(self, model: "nn.Module", last: bool) -> AbstractContextManager:
+    def accumulating(self, model: nn.Module, last: bool) -> AbstractContextManager:
         """Context of the forward and backward pass of one batch of an update: gradients are reduced
         over the ranks with the last batch only."""
         return contextlib.nullcontext()
 
-    def join_losses(self, values: Sequence["Tensor"], sizes: Sequence[int]) -> "Tensor":
+    def join_losses(self, values: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
         """The losses of all sentences of an update, in the order of the batches.
 
         Args:
@@ -82,8 +90,6 @@ class Ranks:
 
         Returns (sum of sizes,).
         """
-        import torch
-
         return torch.cat(list(values))
 
     def gather(self, value: Value) -> list[Value]:
@@ -148,6 +154,178 @@ def read_environment(environment: Mapping[str, str]) -> tuple[int, int, int]:
     return rank, world, local
 
 
+# When another rank died, the files are complete and the run can be continued, as after a signal.
+LOST_EXIT_CODE = 128 + signal.SIGTERM
+TIMEOUT = timedelta(minutes=20)  # of waiting for other ranks; a rank that died is noticed at once
+# Words in errors of a lost connection that have no type of their own.
+_LOST = ("gloo", "NCCL", "Connection closed", "Connection reset", "TCPStore")
+
+
+class ProcessGroup(Ranks):
+    """One of several ranks. Inside its context, ranks other than 0 print only their own errors."""
+
+    def __init__(self, rank: int, world: int, local_rank: int):
+        self.rank, self.world, self.local_rank = rank, world, local_rank
+        self._quiet = contextlib.ExitStack()
+
+    def __enter__(self) -> "ProcessGroup":
+        """Connect. Raises UsageError when the other ranks cannot be reached."""
+        backend = (
+            "cpu:gloo,cuda:nccl"
+            if torch.cuda.is_available() and distributed.is_nccl_available()
+            else "gloo"
+        )
+        try:
+            distributed.init_process_group(
+                backend, rank=self.rank, world_size=self.world, timeout=TIMEOUT
+            )
+        except (RuntimeError, ValueError) as error:
+            address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+            raise UsageError(
+                f"process {self.rank} of {self.world} cannot reach the others at {address}: "
+                f"{str(error).splitlines()[0]}"
+            ) from None
+        if not self.is_rank_0:
+            nowhere = self._quiet.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            self._quiet.enter_context(contextlib.redirect_stdout(nowhere))
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        self._quiet.close()
+        if error is None:
+            self.disconnect()
+        elif isinstance(error, ProjectError):  # of this rank alone
+            print(f"error: {error}", file=sys.stderr)
+            _leave_at_once(error.exit_code)
+        elif isinstance(error, RuntimeError) and is_lost(error):
+            if self.is_rank_0:
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                print(
+                    "error: another process of this run has ended (see its messages above, if "
+                    f"any) or does not answer ({reason}): start again with --resume auto and the "
+                    "same --output_dir",
+                    file=sys.stderr,
+                )
+            _leave_at_once(LOST_EXIT_CODE)
+
+    def device(self, name: str) -> str:
+        if name not in ("auto", "cuda"):
+            if name.startswith("cuda:"):
+                raise UsageError(
+                    f"--device {name}: each process of torchrun uses its own GPU; give cuda, auto "
+                    "or cpu"
+                )
+            return name
+        count = torch.cuda.device_count()
+        if name == "auto" and not count:
+            return name
+        if self.local_rank >= count:
+            raise UsageError(
+                f"torchrun started process {self.local_rank + 1} on a machine with {count} CUDA "
+                f"devices: give --nproc_per_node {max(count, 1)}"
+                + ("" if count else " or --device cpu")
+            )
+        return f"cuda:{self.local_rank}"
+
+    def wrap_model(self, model: nn.Module) -> nn.Module:
+        for module in model.modules():
+            if isinstance(module, MaskedBatchNorm):
+                module.over_processes = True
+        device = next(model.parameters()).device
+        with warnings.catch_warnings():
+            # Newer versions of torch have another name for broadcast_buffers.
+            warnings.simplefilter("ignore", FutureWarning)
+            return DistributedDataParallel(
+                model,
+                device_ids=[device.index] if device.type == "cuda" else None,
+                # All ranks compute the running statistics from the same numbers.
+                broadcast_buffers=False,
+                gradient_as_bucket_view=True,
+            )
+
+    def accumulating(self, model: nn.Module, last: bool) -> AbstractContextManager:
+        assert isinstance(model, DistributedDataParallel)
+        return contextlib.nullcontext() if last else model.no_sync()
+
+    def join_losses(self, values: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
+        whole = [value.new_zeros(size) for value, size in zip(values, sizes, strict=True)]
+        for all_of_it, own in zip(whole, values, strict=True):
+            all_of_it[self.rank :: self.world] = own
+        joined = torch.cat(whole)
+        distributed.all_reduce(joined)  # for each value, all summands but one are zero
+        return joined
+
+    def gather(self, value: Value) -> list[Value]:
+        values: list[Any] = [None] * self.world
+        distributed.all_gather_object(values, value)
+        return values
+
+    def gather_on_rank_0(self, value: Value) -> list[Value]:
+        values: list[Any] | None = [None] * self.world if self.is_rank_0 else None
+        distributed.gather_object(value, values)
+        return values or []
+
+    def from_rank_0(self, make: Callable[[], Value]) -> Value:
+        outcome: list[Any] = [None, None]  # the result and the error of rank 0
+        if self.is_rank_0:
+            try:
+                outcome[0] = make()
+            except ProjectError as error:
+                outcome[1] = error
+        distributed.broadcast_object_list(outcome)
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]
+
+    def maximum(self, value: int) -> int:
+        highest = torch.tensor(int(value))  # on the CPU: no GPU is waited for
+        distributed.all_reduce(highest, distributed.ReduceOp.MAX)
+        return int(highest)
+
+    @contextlib.contextmanager
+    def all_must_succeed(self) -> Iterator[None]:
+        failure = None
+        try:
+            yield
+        except ProjectError as error:
+            failure = error
+        failures = self.gather(failure)
+        failed = [error for error in failures if error is not None]
+        if not failed:
+            return
+        if self.is_rank_0:
+            for message in dict.fromkeys(map(str, failed)):
+                print(f"error: {message}", file=sys.stderr)
+        # The errors are printed before a rank ends: then torchrun ends the others.
+        self.disconnect()
+        _leave_at_once(failed[0].exit_code)
+
+    def disconnect(self) -> None:
+        if distributed.is_initialized():
+            self.maximum(0)  # wait until all ranks are here
+            distributed.destroy_process_group()
+
+    def end(self, code: int) -> NoReturn:
+        self.disconnect()
+        _leave_at_once(code)
+
+
+def _leave_at_once(code: int) -> NoReturn:
+    """End the process without the interpreter's shutdown.
+
+    There the threads of connections can block or abort the process, when the other ranks have ended
+    and sometimes when they have not.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def is_lost(error: RuntimeError) -> bool:
+    """Whether the error means that another rank has ended or does not answer."""
+    return isinstance(error, distributed.DistError) or any(word in str(error) for word in _LOST)
+
+
 @contextlib.contextmanager
 def connect_processes() -> Iterator[Ranks]:
     """Context with the ranks of this run, connected. Raises UsageError when they cannot connect."""
@@ -155,7 +333,5 @@ def connect_processes() -> Iterator[Ranks]:
     if world == 1:
         yield Ranks()
         return
-    from training.process_group import ProcessGroup
-
     with ProcessGroup(rank, world, local) as ranks:
         yield ranks

@@ -1,7 +1,14 @@
-"""What a diverged run leaves behind: the batches of its last update, as the model got them."""
+"""Loss spikes and divergence: when a loss is too high, and what a diverged run leaves behind.
+
+A loss spike is an update whose loss is far above that of the updates just before. The usual loss is
+described by median and median absolute deviation (MAD) of a short window. Unlike mean and standard
+deviation they hardly change when a spike enters the window (Rousseeuw & Croux, Alternatives to the
+Median Absolute Deviation, 1993).
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -68,3 +75,25 @@ def highest_losses(ids: Sequence[str], losses: Sequence[float], count: int = 3) 
     """[id, loss] of the sentences with the highest losses of an update."""
     pairs = sorted(zip(ids, losses, strict=True), key=lambda pair: -pair[1])
     return [[id, loss] for id, loss in pairs[:count]]
+
+
+WINDOW = 64  # updates
+FEWEST = 16  # updates in the window before a loss can be a spike
+DEVIATIONS = 6.0  # in units of 1.4826 MAD, the standard deviation of normally distributed values
+# A spike is also at least this many times the median: a loss that hardly varies has no spikes.
+_RISE = 1.3
+
+
+def is_spike(loss: float, recent: Sequence[float]) -> bool:
+    """Whether a loss is far above the recent ones. NaN is no spike."""
+    if len(recent) < FEWEST:
+        return False
+    usual = median(recent)
+    spread = 1.4826 * median(abs(one - usual) for one in recent)
+    return loss > max(usual + DEVIATIONS * spread, _RISE * usual)
+
+
+def remember(loss: float, recent: list[float]) -> None:
+    """Add a loss to the window, in place."""
+    recent.append(loss)
+    del recent[:-WINDOW]

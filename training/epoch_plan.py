@@ -14,7 +14,7 @@ from data.ctc_targets import PreparedSplit, prepare_split
 from data.sentence_mixing import mix_sentences
 from data.vocabulary import Vocabulary
 from training.config import Config
-from training.schedule import learning_rate
+from training.optimizer import learning_rate
 
 Groups = list[list[np.ndarray]]  # for each update its batches, each the indices of its sentences
 

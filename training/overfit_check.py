@@ -30,10 +30,9 @@ from reports.verdict import Verdict
 from training.config import Config
 from training.corpus_checks import find_bad_sentences
 from training.losses import make_loss
-from training.optimizer import make_optimizer
+from training.optimizer import learning_rate, make_optimizer
 from training.run_folder import claim_run_folder, run_folder
 from training.run_log import write_config
-from training.schedule import learning_rate
 from training.setup import make_model, open_corpus
 from training.validation import ValidationResult, validate
 

@@ -1,17 +1,22 @@
-"""Where a run stands, and what is recorded of each update."""
+"""Where a run stands, what is recorded of each update, and how a checkpoint stores it."""
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 from tqdm import tqdm
 
+from data.corpus import Corpus
 from data.device_transfer import HostCopies
 from data.pipeline import FeatureBatch
+from errors import DataError
 from training.distributed import Ranks
-from training.divergence import highest_losses
-from training.loss_spikes import is_spike, remember
+from training.divergence import highest_losses, is_spike, remember
+from training.early_stopping import EarlyStopping
 
 MAX_EVENTS = 50  # skipped updates and loss spikes per epoch that metrics.jsonl keeps
 
@@ -165,3 +170,61 @@ class TrainingProgress:
             left = (self.total_seconds + self.seconds) / done * (epochs - done)
             words.append(f"ETA {tqdm.format_interval(left)}")
         return ", ".join(words)
+
+
+def corpus_entry(corpus: Corpus) -> dict[str, Any]:
+    """The `corpus` of a checkpoint: which corpus the model was trained on."""
+    return {
+        "name": corpus.name,
+        "path": str(corpus.path),
+        "fingerprint": corpus.fingerprint,
+        "simulated": corpus.simulated,
+        "composed": corpus.composed,
+        "fps": corpus.fps,
+        "aspect_ratio": corpus.aspect_ratio,
+    }
+
+
+def training_entry(
+    progress: TrainingProgress,
+    stopping: EarlyStopping,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> dict[str, Any]:
+    """The `training` of a checkpoint: what continuing the run exactly needs."""
+    return {
+        "progress": dataclasses.asdict(progress),
+        "stopping": dataclasses.asdict(stopping),
+        "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
+    }
+
+
+def load_training_entry(
+    entry: dict[str, Any], optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+) -> tuple[TrainingProgress, EarlyStopping]:
+    """Load the state of optimiser and scaler in place; return progress and early stopping.
+
+    Raises DataError when the entry is not one of this version.
+    """
+    try:
+        names = {field.name for field in dataclasses.fields(TrainingProgress)}
+        if absent := names - set(entry["progress"]):
+            raise KeyError(f"no {', '.join(sorted(absent))}")
+        progress = TrainingProgress(**entry["progress"])
+        stopping = EarlyStopping(**entry["stopping"])
+        optimizer.load_state_dict(entry["optimizer"])
+        scaler.load_state_dict(entry["scaler"])
+    except (
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+    ) as error:
+        raise DataError(
+            f"the checkpoint's training state does not fit this version ({error}): you can "
+            "fine-tune from it, with a setting that shapes training, but not continue it"
+        ) from None
+    return progress, stopping

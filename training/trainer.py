@@ -31,10 +31,10 @@ from errors import DivergenceError
 from models.checkpoint import LAST
 from models.devices import Precision, peak_memory, reset_peak_memory
 from models.i3d_teacher import I3DTeacher, TeacherOutput
+from reports.diagnosis import diagnose
 from training.batchnorm_calibration import calibrate
 from training.checkpoint_writer import CheckpointWriter
 from training.config import Config
-from training.diagnosis import diagnose
 from training.distributed import Ranks
 from training.divergence import DUMP, dump_batches
 from training.early_stopping import EarlyStopping
@@ -42,9 +42,14 @@ from training.epoch_plan import EpochPlan
 from training.losses import make_loss
 from training.optimizer import make_optimizer
 from training.part_masking import draw_part_masks
-from training.progress import PendingUpdate, TrainingProgress
+from training.progress import (
+    PendingUpdate,
+    TrainingProgress,
+    corpus_entry,
+    load_training_entry,
+    training_entry,
+)
 from training.run_log import RunLog, epoch_row, heading
-from training.saved_state import corpus_entry, load_training_entry, training_entry
 from training.stop_signals import InterruptedRunError, StopSignals
 from training.validation import ValidationResult, validate
 from version import VERSION

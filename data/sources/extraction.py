@@ -251,7 +251,7 @@ def _warnings(job: Job, facts: dict[str, Any]) -> Iterator[str]:
         share = facts["hands"] / facts["frames"]
         yield (
             f"{job}: hands are found in only {100 * share:.0f} % of its frames; "
-            "check that the signer is in the picture"
+            "check that the hands are in the image"
         )
     if facts["is_video"] and not facts["fps_is_known"]:
         yield (

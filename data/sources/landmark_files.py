@@ -84,7 +84,8 @@ def read_npy(path: Path) -> LandmarkRecording:
     ):
         raise DataError(
             f"{path} holds an array of shape {shape}, expected (T, {BLOCK_SIZE}), "
-            f"(T, {MP_DATA_FULL}), (T, {NUM_FEATURES}) or (T, {NUM_LANDMARKS}, 3 or 4) with at least one frame"
+            f"(T, {MP_DATA_FULL}), (T, {NUM_FEATURES}) or (T, {NUM_LANDMARKS}, 3 or 4) "
+            "with at least one frame"
         )
     values = np.array(array if array.shape[1] == MP_DATA_FULL else array[:, :BLOCK_SIZE])
     frames, columns = np.nonzero(~np.isfinite(values))

@@ -37,11 +37,11 @@ def test_equal_figures_from_the_command_to_the_last_line(tmp_path, run_script, r
 
 def test_a_difference_in_the_last_digit_is_named(tmp_path, capsys):
     after = json.loads(json.dumps(FIGURES))
-    after["train"][0]["train_loss"] = 14.918812616666158
+    after["train"][0]["train_loss"] = 14.918812616666159
     after["evaluate"]["greedy"]["hypotheses"][1] = "dev-00|RAIN"
     assert compare(tmp_path, after) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "train.0.train_loss: 14.918812616666157 before, 14.918812616666158 after",
+        "train.0.train_loss: 14.918812616666157 before, 14.918812616666159 after",
         "evaluate.greedy.hypotheses.1: 'dev-00|RAIN SUN' before, 'dev-00|RAIN' after",
         "differences: 2",
     ]

@@ -11,7 +11,7 @@ from data.ctc_targets import pad_targets
 from distillation.student_trainer import soft_loss
 from distillation.teachers import TaughtBatch
 from inference.model_on_corpus import open_model_on_corpus
-from models.checkpoint import load_checkpoint, save_checkpoint
+from models.checkpoint import load_checkpoint
 from models.i3d_teacher import I3DTeacher
 from models.student import Student
 from training.run import execute
@@ -123,7 +123,7 @@ def test_an_interrupted_run_continues_to_the_same_weights(
 
     def stop(*_, **__):
         if part.trainer.progress.epoch == 2 and part.trainer.progress.group == 1:
-            save_checkpoint(tmp_path / "interrupted" / "last.pth", part.trainer.state())
+            part.trainer.save()
             raise KeyboardInterrupt
 
     part.trainer._stop_if_asked = stop

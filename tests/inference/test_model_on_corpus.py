@@ -38,6 +38,7 @@ def test_stored_settings_are_not_tuned_again(run_evaluate, adaptive_run, tmp_pat
         "strength": 0.0,
         "gloss_bonus": 30.0,
         "lm_weight": 0.0,
+        "language_model": None,
     }
     save_checkpoint(tmp_path / "talkative.pth", checkpoint)
     talkative = run_evaluate(tmp_path / "talkative.pth", tmp_path / "out")

@@ -27,10 +27,10 @@ def test_times_are_those_of_the_recording(toy):
         gloss.confidence == pytest.approx(np.exp(5) / (np.exp(5) + 3), rel=1e-4)
         for gloss in glosses
     )
-    assert (summary.frames, summary.seconds, summary.in_windows) == (
+    assert (summary.frames, summary.seconds, summary.method) == (
         60,
         pytest.approx(2.4),
-        False,
+        "whole",
     )
 
 
@@ -73,13 +73,13 @@ def test_the_summary_has_the_latency(toy):
     assert summary.glosses == 12
     assert 0 < summary.total_latency / 12 <= summary.largest_latency <= 4.04
     text = str(summary)
-    assert "read in windows" in text and "frames/s; glosses came" in text
+    assert "transcribed in windows" in text and "frames/s; glosses came" in text
     facts = summary.facts()
     assert facts["read"] == "in windows" and facts["largest_latency"] == round(
         summary.largest_latency, 2
     )
     _, whole = toy.transcribe(toy.signing("-A-"), WHOLE)
-    assert "mean_latency" not in whole.facts() and "read as a whole" in str(whole)
+    assert "mean_latency" not in whole.facts() and "transcribed as a whole" in str(whole)
 
 
 def test_a_camera_is_timed_by_the_clock_and_ends_with_ctrl_c(toy):

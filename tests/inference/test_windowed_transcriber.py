@@ -19,7 +19,7 @@ def test_what_fits_into_one_window_is_transcribed_as_a_whole(toy):
         classes = toy.signing("-AB-CCA-B")[:frames]
         online, summary = toy.transcribe(classes, ONLINE)
         assert online == toy.transcribe(classes, WHOLE)[0]
-        assert not summary.in_windows
+        assert summary.method == "whole"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -27,7 +27,7 @@ def test_windows_give_the_glosses_of_the_whole_recording(toy, seed):
     letters = np.random.default_rng(seed).choice(list("ABC---"), size=60)
     classes = toy.signing("".join(letters))
     online, summary = toy.transcribe(classes, ONLINE)
-    assert summary.in_windows and summary.most_held <= 101
+    assert summary.method == "in windows" and summary.most_held <= 101
     assert toy.names(online) == toy.names(toy.transcribe(classes, WHOLE)[0])
 
 
@@ -63,10 +63,10 @@ def test_a_short_recording_is_transcribed_as_a_whole_and_a_long_one_in_windows(t
     windows = Windows(length=4.0, overlap=3.0, lookahead=0.5, whole_up_to=6.0)
     classes = toy.signing("-AB-CCA-B--AC-B-A")
     short, summary = toy.transcribe(classes[:150], windows)
-    assert not summary.in_windows and summary.most_held == 150
+    assert summary.method == "whole" and summary.most_held == 150
     assert short == toy.transcribe(classes[:150], WHOLE)[0]
     long, summary = toy.transcribe(classes, windows)
-    assert summary.in_windows and summary.most_held == 151
+    assert summary.method == "in windows" and summary.most_held == 151
     assert toy.names(long) == toy.names(toy.transcribe(classes, WHOLE)[0])
 
 

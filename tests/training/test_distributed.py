@@ -18,8 +18,7 @@ import yaml
 from errors import UsageError
 from models.checkpoint import load_checkpoint
 from tests.conftest import random_annotations
-from training.distributed import Ranks, read_environment
-from training.process_group import ProcessGroup
+from training.distributed import ProcessGroup, Ranks, read_environment
 from training.stop_signals import InterruptedRunError
 from training.trainer import Trainer
 
@@ -59,7 +58,7 @@ from pathlib import Path
 import training.trainer
 import train_teacher
 from errors import run_script
-from training.process_group import ProcessGroup
+from training.distributed import ProcessGroup
 
 original, disconnect = training.trainer.Trainer.losses, ProcessGroup.disconnect
 
@@ -237,7 +236,7 @@ def test_two_processes_train_like_one_and_a_killed_process_ends_the_run(
     assert ended.returncode == 1, ended.stderr
     assert "exitcode  : -9" in ended.stderr  # in torchrun's summary
     assert ended.stderr.count("error: another process of this run has ended") <= 1
-    assert "process_group.py" not in ended.stderr  # the only traceback is torchrun's
+    assert "distributed.py" not in ended.stderr  # the only traceback is torchrun's
     for epoch in range(EPOCHS - 1):
         assert read[epoch] == list(range(TRAIN))
     rows = [line for line in ended.stdout.splitlines() if re.match(r" +\d+ ", line)]
@@ -283,7 +282,7 @@ def test_two_processes_continue_a_run_of_one_and_stop_together(
 
 def test_torchs_message_about_a_lost_process_is_printed(monkeypatch, capsys):
     left = []
-    monkeypatch.setattr("training.process_group._leave_at_once", left.append)
+    monkeypatch.setattr("training.distributed._leave_at_once", left.append)
     lost = RuntimeError("NCCL error: invalid usage, Duplicate GPU detected\nand more of it")
     for rank in range(2):
         ProcessGroup(rank, 2, rank).__exit__(RuntimeError, lost, None)

@@ -70,6 +70,15 @@ def test_a_sentence_does_not_depend_on_the_others_or_their_order(tmp_path):
             assert np.array_equal(left, right)
 
 
+def test_several_processes_write_the_same_bytes(tmp_path):
+    rows = [TranscribedSentence(f"s{i}", f"signer{i % 2}", ("A", "B"), 20) for i in range(9)]
+    for name, workers in (("one", 1), ("two", 2)):
+        synthesize_transcripts(tmp_path / name, {"train": rows}, workers=workers)
+    for file in split_files("train"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+    assert len(Corpus(tmp_path / "two").split("train")) == 9
+
+
 def test_built_in_splits_share_signers_but_no_sentence(corpus):
     train, dev = corpus.split("train").sentences, corpus.split("dev").sentences
     assert (len(train), len(dev)) == (90, 24)

@@ -51,8 +51,8 @@ def test_videos_and_folders_of_frames_are_found_hidden_ones_are_not(tmp_path):
         "empty/readme",
     )
     found = [
-        (str(one.path.relative_to(tmp_path)), one.parts, one.is_video)
-        for one in find_recording_files(tmp_path)
+        (str(file.path.relative_to(tmp_path)), file.parts, file.is_video)
+        for file in find_recording_files(tmp_path)
     ]
     assert found == [
         ("a.mp4", ("a",), True),
@@ -65,7 +65,7 @@ def test_videos_and_folders_of_frames_are_found_hidden_ones_are_not(tmp_path):
 def test_a_link_in_a_circle_ends(tmp_path):
     make(tmp_path, "a/x.mp4")
     (tmp_path / "a/again").symlink_to(tmp_path)
-    assert [one.path.name for one in find_recording_files(tmp_path)] == ["x.mp4"]
+    assert [file.path.name for file in find_recording_files(tmp_path)] == ["x.mp4"]
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])

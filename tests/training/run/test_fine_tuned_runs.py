@@ -78,7 +78,7 @@ def test_a_fine_tune_without_a_better_wer_keeps_the_loaded_model(
     assert result["best_epoch"] == 0 and result["best_dev_wer"] == pytest.approx(
         result["loaded_dev_wer"]
     )
-    assert "fine-tuning is no better than the loaded model" in capsys.readouterr().out
+    assert "fine-tuning is not better than the loaded model" in capsys.readouterr().out
 
 
 def test_a_fine_tune_that_was_interrupted_can_be_continued(execute_run, run_copy, monkeypatch):

@@ -5,9 +5,6 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import training.trainer
-from benchmarks.launches import as_on_cuda
-from data.device_cache import CachedSplit
 from tests.training.conftest import prepare_trainer, run_update
 
 
@@ -103,32 +100,6 @@ def test_nothing_in_an_update_waits_for_the_device(tiny_settings, monkeypatch, s
     record(*read_afterwards)
     trainer.finish_pending_update()
     assert len(trainer.progress.gradient_norms) == 2 and len(trainer.progress.hypotheses) == 10
-
-
-@pytest.mark.parametrize("resident", [False, True])
-def test_an_update_runs_on_a_device_without_values(tiny_settings, monkeypatch, resident):
-    """Tensors on torch's device 'meta' have shapes but no values, and cannot be combined with
-    tensors on the CPU. Reading a value or a tensor on the wrong device fails. This covers all from
-    the landmarks to the gradient's norm. The optimiser does not support the device."""
-    meta = torch.device("meta")
-    tiny_settings["augmentation"] = EVERYTHING
-    trainer = prepare_trainer(tiny_settings, part_mask=0.3, label_smoothing=0.1)
-    trainer.model.to(meta).train()
-    trainer.device = trainer.pipeline.device = meta
-    if resident:
-        trainer.pipeline.resident = [
-            CachedSplit(trainer.train.split, torch.device("cpu"), trainer.pipeline.selection)
-        ]
-        trainer.pipeline.resident[0].landmarks = trainer.pipeline.resident[0].landmarks.to(meta)
-        trainer.pipeline.resident[0].detected = trainer.pipeline.resident[0].detected.to(meta)
-    asked = []
-    monkeypatch.setattr(training.trainer, "HostCopies", asked.append)
-    monkeypatch.setattr(trainer.optimizer, "step", lambda: None)
-    with as_on_cuda():
-        trainer.update(list(trainer.batches(trainer.plan.begin(1)[0])))
-    ((losses, norm, *paths),) = asked
-    assert losses.is_meta and losses.shape == (10,) and norm.shape == () and len(paths) == 4
-    assert all(parameter.grad.is_meta for parameter in trainer.model.parameters())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -9,7 +9,7 @@ from tests.training.conftest import (
     prepare_trainer,
     run_update,
 )
-from training.loss_spikes import FEWEST, WINDOW, is_spike, remember
+from training.divergence import FEWEST, WINDOW, is_spike, remember
 
 
 def spikes_in(losses) -> list[int]:

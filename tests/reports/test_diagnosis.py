@@ -1,4 +1,4 @@
-from training.diagnosis import diagnose
+from reports.diagnosis import diagnose
 
 
 def run(*rows: tuple, empty: float = 0.0) -> list[dict]:

@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from training.schedule import learning_rate
+from training.optimizer import learning_rate
 
 
 def rate(step: int, **options) -> float:

@@ -1,0 +1,21 @@
+"""The version of the project is the same wherever it is written."""
+
+from pathlib import Path
+
+import yaml
+
+from version import VERSION
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_the_citation_has_the_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == VERSION
+
+
+def test_the_newest_entry_of_the_changelog_is_the_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = next(line for line in changelog.splitlines() if line.startswith("## ["))
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert newest == f"## [{VERSION}] - {citation['date-released']}"
