@@ -43,7 +43,7 @@ def make_log_probs(sharpness: float) -> torch.Tensor:
 def decode_with_beam_search(log_probs: torch.Tensor) -> list[list[int]]:
     """The best hypothesis of each sentence; log_probs (B, T, V)."""
     result = beam_search(log_probs, torch.full((BATCH,), STEPS), WIDTH, TOKENS)
-    return [result.readings(sentence)[0][0] for sentence in range(BATCH)]
+    return [result.hypotheses(sentence)[0][0] for sentence in range(BATCH)]
 
 
 def decode_with_flashlight(log_probs: list[np.ndarray]) -> list[list[int]]:

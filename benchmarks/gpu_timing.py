@@ -205,7 +205,7 @@ def time_between_epochs(trainer: Trainer, work: Path) -> tuple[dict[str, float],
 
 
 def peak_memory(device: torch.device) -> float:
-    """Peak memory in GB since `forget_peak_memory`.
+    """Peak memory in GB since `reset_peak_memory`.
 
     On CUDA what torch reserved on the device, cache included; on a CPU the memory of the process.
     """
@@ -227,7 +227,7 @@ def measure_cost(trainer: Trainer, updates: int, peak: float, work: Path) -> Tra
     if device.type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()
-    devices.forget_peak_memory(device)
+    devices.reset_peak_memory(device)
     times = time_phases(trainer, updates)
     update = time_updates(trainer, updates)
     batch = next(trainer.batches([times.batch]))

@@ -87,8 +87,8 @@ class Step:
     def __init__(self, device: torch.device, precision: str = "fp32"):
         self.device, self.precision = device, Precision(precision, device)
         self.model = I3DTeacher(ModelConfig(), CLASSES).to(device).train()
-        selection = LandmarkSelection(self.model.landmarks_read)
-        self.model.read_from(selection)
+        selection = LandmarkSelection(self.model.input_landmarks)
+        self.model.set_input_selection(selection)
         self.optimizer, self.loss = (
             make_optimizer(self.model, TrainingConfig()),
             TeacherLoss(1.0, 1.0, 8.0),

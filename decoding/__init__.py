@@ -1,4 +1,16 @@
-"""From CTC log-probabilities to gloss indices, and scoring. Knows only log-probabilities and a
-vocabulary."""
+"""From CTC log-probabilities to glosses, and scoring. Decoding knows only log-probabilities and a
+vocabulary, no model and no corpus.
 
-DECODERS = ("greedy", "adaptive", "beam")
+    decoders              name -> decoder; the decoder settings that a checkpoint holds
+    batches               decode all sentences of a split
+    greedy                best class of each step, repeats merged, blanks removed
+    beam_search           CTC prefix beam search of a whole batch
+    length_normalization  the adaptive decoder: compares hypotheses of different lengths; its tuning
+    language_model        bigram model of glosses (Kneser-Ney); ARPA files
+    alignment             CTC alignment: when each gloss begins and ends
+    timed_gloss           a gloss with its times and confidence (no torch)
+    scoring               word error rate, its interval and its breakdown (no torch)
+    sclite                files for NIST's sclite: ctm and stm (no torch)
+"""
+
+DECODERS = ("greedy", "adaptive", "beam")  # names that `make_decoder` accepts

@@ -1,4 +1,4 @@
-"""A gloss with its times and how sure the model is of it."""
+"""CTC alignment: when each gloss of a hypothesis begins and ends, and how probable it is there."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,17 @@ from decoding.timed_gloss import TimedGloss
 def gloss_spans(
     log_probs: Tensor, lengths: Tensor, glosses: Tensor, counts: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """First step and the step after the last one of each gloss, int64 (B, L) each, 0 behind a
-    reading's end.
+    """The first step of each gloss and the step after its last one, int64 (B, L) each.
 
-    log_probs (B, T, V) with the blank at 0, lengths int (B,), glosses int64 (B, L), counts int
-    (B,). Viterbi over the readings' CTC states (blank, gloss, blank, …); a reading must have at
-    least one alignment of probability above 0, else ValueError.
+    This is the Viterbi path through the CTC states of a hypothesis (blank, gloss, blank, …).
+
+    Args:
+        log_probs: float (B, T, V), with the blank at class 0.
+        lengths: int (B,), steps of each sentence.
+        glosses: int64 (B, L), class indices of each hypothesis, padded.
+        counts: int (B,), glosses of each hypothesis. Behind them both results are 0.
+
+    Raises ValueError if a hypothesis has no alignment of probability above 0.
     """
     device = log_probs.device
     lengths, counts = lengths.to(device), counts.to(device)
@@ -28,7 +33,7 @@ def gloss_spans(
     labels[:, 1::2] = glosses
     emitted = log_probs.double().gather(2, labels[:, None].expand(-1, steps, -1))  # (B, T, S)
     impossible = torch.full((batch, 2), -torch.inf, dtype=torch.float64, device=device)
-    # Over the blank between two different glosses
+    # Between two different glosses the blank can be skipped
     skips = torch.zeros_like(labels, dtype=torch.bool)
     skips[:, 3::2] = labels[:, 3::2] != labels[:, 1:-2:2]
     score = torch.full_like(emitted[:, 0], -torch.inf)
@@ -36,51 +41,60 @@ def gloss_spans(
     choices = []
     for step in range(1, steps):
         shifted = torch.cat([impossible, score], 1)
-        # (3, B, S)
-        ways = torch.stack([score, shifted[:, 1:-1], shifted[:, :-2].where(skips, -torch.inf)])
-        best, choice = ways.max(0)
+        # The state stays, or comes from one or two states before: (3, B, S)
+        origins = torch.stack([score, shifted[:, 1:-1], shifted[:, :-2].where(skips, -torch.inf)])
+        best, choice = origins.max(0)
         running = (step < lengths)[:, None]
         score = torch.where(running, best + emitted[:, step], score)
         choices.append(choice.where(running, 0))
-    # A last blank, or the last gloss
+    # A path ends in the last blank or in the last gloss
     ends = torch.stack([2 * counts, (2 * counts - 1).clamp(min=0)], 1)
     final, which = score.gather(1, ends).max(1)
     if not final.isfinite().all():
-        raise ValueError("a reading has no alignment with these log-probabilities")
+        raise ValueError("a hypothesis has no alignment with these log-probabilities")
     state = ends.gather(1, which[:, None])
-    path = [state]
+    states = [state]
     for choice in reversed(choices):
         state = state - choice.gather(1, state)
-        path.append(state)
-    path = torch.cat(path[::-1], 1)  # (B, T)
+        states.append(state)
+    path = torch.cat(states[::-1], 1)  # (B, T)
     inside = torch.arange(steps, device=device) < lengths[:, None]
-    # (B, T, L)
-    spoken = (path[..., None] == torch.arange(number, device=device) * 2 + 1) & inside[..., None]
-    begins = spoken.to(torch.uint8).argmax(1)
-    return begins, begins + spoken.sum(1)
+    gloss_states = torch.arange(number, device=device) * 2 + 1
+    in_gloss = (path[..., None] == gloss_states) & inside[..., None]  # (B, T, L)
+    begins = in_gloss.to(torch.uint8).argmax(1)
+    return begins, begins + in_gloss.sum(1)
 
 
 def timed_glosses(
-    log_probs: Tensor, reading: Sequence[int], vocabulary: Vocabulary, step: float, until: float
+    log_probs: Tensor,
+    hypothesis: Sequence[int],
+    vocabulary: Vocabulary,
+    step_seconds: float,
+    duration: float,
 ) -> list[TimedGloss]:
-    """The glosses of a reading at their places in its most probable CTC alignment.
+    """The glosses of a hypothesis with their times in its most probable CTC alignment.
 
-    log_probs (T', V) with the blank at 0; reading: class indices, with at least one alignment
-    (else ValueError); step: seconds of a step; until: seconds of the recording, which the last step
-    can run over.
+    Args:
+        log_probs: float (T', V), with the blank at class 0.
+        hypothesis: class indices.
+        vocabulary: names of the classes.
+        step_seconds: seconds of one step.
+        duration: seconds of the recording. The last step may be longer than what is left of it.
+
+    Raises ValueError if the hypothesis has no alignment.
     """
-    if not reading:
+    if not hypothesis:
         return []
-    indices = torch.tensor([list(reading)])
     begins, ends = gloss_spans(
-        log_probs[None], torch.tensor([len(log_probs)]), indices, torch.tensor([len(reading)])
+        log_probs[None],
+        torch.tensor([len(log_probs)]),
+        torch.tensor([list(hypothesis)]),
+        torch.tensor([len(hypothesis)]),
     )
     timed = []
-    for index, begin, end in zip(reading, begins[0].tolist(), ends[0].tolist(), strict=True):
+    for index, begin, end in zip(hypothesis, begins[0].tolist(), ends[0].tolist(), strict=True):
+        (gloss,) = vocabulary.decode([index])
         confidence = float(log_probs[begin:end, index].double().exp().mean())
-        timed.append(
-            TimedGloss(
-                vocabulary.decode([index])[0], begin * step, min(end * step, until), confidence
-            )
-        )
+        stop = min(end * step_seconds, duration)
+        timed.append(TimedGloss(gloss, begin * step_seconds, stop, confidence))
     return timed

@@ -1,13 +1,14 @@
-"""CTC prefix beam search (Graves 2006; Hannun et al. 2014, arXiv:1408.2873) of a whole batch as one
-tensor program.
+"""CTC prefix beam search (Graves 2006; Hannun et al. 2014, arXiv:1408.2873) of a whole batch, with
+tensor operations only.
 
-A beam holds `width` different prefixes (gloss sequences) of each sentence, each with the
-probability of all its alignments so far, those that end in a blank apart from those that end in its
-last gloss. Each step keeps a prefix as it is or puts one of the step's most probable glosses behind
-it; where that makes a prefix that the beam already holds, the two are added up. Only `steps` is a
-Python loop. Probabilities are float64 and rescaled at each step, so that no logarithm is taken
-inside the loop and sums and products round alike in any batch: neighbours and padding never change
-a sentence's readings.
+The beam of a sentence holds `width` different prefixes (gloss sequences). Each prefix has two
+probabilities: of all its alignments up to this step that end in a blank, and of those that end in
+its last gloss. A step keeps a prefix, or appends one of the most probable glosses of the step. If
+the result is a prefix that the beam already holds, the probabilities are added.
+
+The only Python loop is over the steps. Probabilities are float64 and are rescaled at each step, so
+the loop takes no logarithms. Sums and products are rounded in the same way in every batch: other
+sentences and padding never change the hypotheses of a sentence, to the last bit.
 """
 
 from dataclasses import dataclass
@@ -17,29 +18,29 @@ from torch import Tensor
 
 from decoding.language_model import END, LanguageModel
 
-WIDTH = 30
-TOKENS = 20
-# Two prefixes are the same when the 64-bit hashes of their glosses are: `_hash`, from the parent's
-# hash and the last gloss.
-_STIR = -7046029254386353131
-_NONE, _DEAD = -1, -2  # the empty prefix's parent; a slot of the beam that holds no prefix
+WIDTH = 30  # prefixes of a beam
+TOKENS = 20  # glosses that a step can append
+# Prefixes are compared by 64-bit hashes of their glosses, see `_hash`
+_HASH_MULTIPLIER = -7046029254386353131
+_NO_PARENT, _NO_PREFIX = -1, -2  # parent of the empty prefix; a place of the beam without a prefix
 
 
 @dataclass(frozen=True)
 class BeamResult:
-    """The best readings of each sentence, best first.
+    """The N best hypotheses of each sentence, best first.
 
-    glosses int64 (B, N, L), zero behind a reading's end; counts int64 (B, N); scores float64
-    (B, N): log-probability of all alignments that the beam kept, plus what language model and bonus
-    added; -inf where a sentence has no N-th reading.
+    glosses: int64 (B, N, L), class indices, 0 behind the end of a hypothesis.
+    counts: int64 (B, N), glosses of each hypothesis.
+    scores: float64 (B, N), log-probability of all alignments that the beam kept, plus the language
+        model and the gloss bonus; -inf if a sentence has fewer hypotheses.
     """
 
     glosses: Tensor
     counts: Tensor
     scores: Tensor
 
-    def readings(self, sentence: int) -> list[tuple[list[int], float]]:
-        """(class indices, score) of a sentence's readings."""
+    def hypotheses(self, sentence: int) -> list[tuple[list[int], float]]:
+        """(class indices, score) of each hypothesis of a sentence, best first."""
         rows = zip(
             self.glosses[sentence].tolist(),
             self.counts[sentence].tolist(),
@@ -59,13 +60,21 @@ def beam_search(
     lm_weight: float = 1.0,
     gloss_bonus: float = 0.0,
 ) -> BeamResult:
-    """The `width` most probable readings. log_probs (B, T, V) with the blank at 0, lengths int
-    (B,), each 1 to T.
+    """The `width` best hypotheses of each sentence. The score of a hypothesis of n glosses is
+    log P + lm_weight * log P_lm + gloss_bonus * n.
 
-    tokens: glosses that can be said at a step, the most probable ones (the blank always can). A
-    reading of n glosses is worth log P + lm_weight * log P_lm + gloss_bonus * n. -inf log-probs are
-    fine. Runs where log_probs are. Raises ValueError on NaN, on a step without any possible class,
-    and on impossible arguments.
+    Args:
+        log_probs: float (B, T, V) with the blank at class 0; -inf is allowed. The search runs on
+            their device.
+        lengths: int (B,), steps of each sentence, 1 to T.
+        width: prefixes that the beam of a sentence holds.
+        tokens: glosses that can be appended at a step: the most probable ones of the step.
+        language_model: bigrams of the same classes; None: without one.
+        lm_weight: weight of the language model.
+        gloss_bonus: added for each gloss.
+
+    Raises ValueError for NaN, for a step in which no class is possible, and for impossible
+    arguments.
     """
     batch, steps, classes = log_probs.shape
     device = log_probs.device
@@ -79,15 +88,15 @@ def beam_search(
     steps, tokens = longest, min(tokens, classes - 1)
     inside = torch.arange(steps, device=device) < lengths.to(device)[:, None]  # (B, T)
     blank, (top, token_ids) = log_probs[:, :steps, 0], log_probs[:, :steps, 1:].topk(tokens)
-    best = torch.maximum(blank, top[..., 0])  # NaN where any class of the step is
+    best = torch.maximum(blank, top[..., 0])  # NaN if any class of the step is NaN
     if (bad := ~best.isfinite() & inside).any():
         sentence, step = bad.nonzero()[0].tolist()
         raise ValueError(
             f"sentence {sentence}, step {step}: log-probabilities that are NaN, +inf, or all -inf"
         )
     best = best.where(inside, 0.0).double()
-    # Relative to the step's best class. Steps behind a sentence's end leave every prefix what it
-    # is.
+    # Probabilities relative to the step's best class. Behind the end of a sentence the blank has
+    # probability 1 and the glosses 0: these steps change no prefix.
     blank = (blank.double() - best).exp().where(inside, 1.0)
     token_probs, token_ids = (
         (top.double() - best[..., None]).exp().where(inside[..., None], 0.0),
@@ -99,8 +108,9 @@ def beam_search(
     ends_blank[:, 0] = 1.0
     ends_gloss = torch.zeros_like(ends_blank)
     last = torch.zeros(batch, width, dtype=torch.int64, device=device)
-    own, parent = torch.full_like(last, _DEAD), torch.full_like(last, _NONE)
-    own[:, 0] = 0
+    # Hashes of each prefix and of its parent, the prefix without its last gloss
+    hashes, parent = torch.full_like(last, _NO_PREFIX), torch.full_like(last, _NO_PARENT)
+    hashes[:, 0] = 0
     slots = torch.arange(width, device=device).expand(batch, width)
     nothing = torch.zeros(batch, 1, dtype=torch.float64, device=device)
     came_from, added, scales = [], [], []
@@ -113,17 +123,17 @@ def beam_search(
         if follows is not None:
             extended = extended * follows[last[..., None], ids[:, None]]
         extended = torch.cat([extended.flatten(1), nothing], 1)  # (B, K * k + 1)
-        # Prefix i put before prefix j's last gloss is prefix j: that extension moves from the
-        # candidates to j.
-        grown, i = (parent[..., None] == own[:, None]).max(-1)
-        speakable, token = repeats.max(-1)
-        joins = torch.where(grown & speakable, i * tokens + token, width * tokens)
-        again = probs.gather(1, token).where(speakable, 0.0)  # the last gloss goes on
+        # If prefix j is prefix i plus one gloss, the extension of i by this gloss is j: its
+        # probability is added to j, and it is no candidate of its own.
+        parent_in_beam, i = (parent[..., None] == hashes[:, None]).max(-1)
+        is_token, token = repeats.max(-1)  # is the last gloss of the prefix a token of this step?
+        joins = torch.where(parent_in_beam & is_token, i * tokens + token, width * tokens)
+        repeat_prob = probs.gather(1, token).where(is_token, 0.0)  # the last gloss continues
         stays_blank = total * blank[:, step, None]
-        stays_gloss = ends_gloss * again + extended.gather(1, joins)
+        stays_gloss = ends_gloss * repeat_prob + extended.gather(1, joins)
         extended.scatter_(1, joins, 0.0)
         value, chosen = torch.cat([stays_blank + stays_gloss, extended[:, :-1]], 1).topk(width)
-        if step >= shortest:  # a sentence that has ended keeps its beam in its order
+        if step >= shortest:  # a sentence that has ended keeps its beam, in the same order
             running = inside[:, step, None]
             chosen = chosen.where(running, slots)
         scale = value[:, :1] if step < shortest else value[:, :1].where(running, 1.0)
@@ -136,9 +146,9 @@ def beam_search(
         added.append(gloss)
         ends_blank = stays_blank.gather(1, slot).where(stays, 0.0) / scale
         ends_gloss = stays_gloss.gather(1, slot).where(stays, value) / scale
-        alive, before = value > 0, own.gather(1, slot)
-        parent = torch.where(stays, parent.gather(1, slot), before).where(alive, _NONE)
-        own = torch.where(stays, before, _hash(before, gloss)).where(alive, _DEAD)
+        possible, before = value > 0, hashes.gather(1, slot)
+        parent = torch.where(stays, parent.gather(1, slot), before).where(possible, _NO_PARENT)
+        hashes = torch.where(stays, before, _hash(before, gloss)).where(possible, _NO_PREFIX)
         last = torch.where(stays, last.gather(1, slot), gloss)
 
     total = ends_blank + ends_gloss
@@ -146,7 +156,7 @@ def beam_search(
         total = total * (lm_weight * language_model.table[:, END].to(device).double()).exp()[last]
     total, order = total.sort(dim=1, descending=True, stable=True)
     glosses, counts = _trace_back(came_from, added, order)
-    # Running sums add up in one order, however long the batch is.
+    # cumsum adds in the same order however long the batch is; sum does not
     log_scale = (torch.cat(scales, 1).log() + best).cumsum(1)[:, -1:]
     return BeamResult(glosses, counts, total.log() + log_scale)
 
@@ -158,28 +168,31 @@ def _follow_table(
     bonus: float,
     device: torch.device,
 ) -> Tensor | None:
-    """float64 (V, V) that an extension's probability is multiplied by, row: what it follows; None
-    when that is 1."""
+    """Factors float64 (V, V) of an extension's probability; row: the last gloss of the prefix,
+    column: the appended gloss. None if all factors are 1."""
     if language_model is None:
         if bonus == 0.0:
             return None
         return torch.full((classes, classes), bonus, dtype=torch.float64, device=device).exp()
     if language_model.table.shape != (classes, classes):
         raise ValueError(
-            f"the language model knows {len(language_model.table)} classes, the log-probabilities have {classes}"
+            f"the language model knows {len(language_model.table)} classes, "
+            f"the log-probabilities have {classes}"
         )
     return (weight * language_model.table.to(device).double() + bonus).exp()
 
 
 def _hash(parent: Tensor, gloss: Tensor) -> Tensor:
-    stirred = (parent ^ (gloss * _STIR)) * _STIR
-    return stirred ^ (stirred >> 31)
+    """The hash of a prefix, from the hash of its parent and its last gloss; int64."""
+    mixed = (parent ^ (gloss * _HASH_MULTIPLIER)) * _HASH_MULTIPLIER
+    return mixed ^ (mixed >> 31)
 
 
 def _trace_back(
     came_from: list[Tensor], added: list[Tensor], slot: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Glosses (B, N, L) and their counts (B, N) of the prefixes that end in `slot` (B, N)."""
+    """Glosses (B, N, L) and their counts (B, N) of the prefixes that are at `slot` (B, N) of the
+    last beam. came_from, added: (B, K) of each step, the slot before it and the appended gloss."""
     steps = []
     for previous, gloss in zip(reversed(came_from), reversed(added), strict=True):
         steps.append(gloss.gather(1, slot))

@@ -1,6 +1,7 @@
 """Decoders by name, and the decoder settings that a checkpoint holds."""
 
 from dataclasses import asdict
+from typing import Any
 
 from decoding.batches import Decoder
 from decoding.greedy import greedy_decode
@@ -12,40 +13,47 @@ from errors import DataError
 def make_decoder(
     name: str, settings: LengthNormalization, language_model: LanguageModel | None = None
 ) -> Decoder:
-    """(log_probs, lengths) -> class indices of each sentence, for 'greedy', 'adaptive' or 'beam'.
+    """A function from (log_probs (B, T, V), lengths (B,)) to class indices of each sentence.
 
-    'beam' is the most probable reading of the beam, without any length normalization; where there
-    is a language model it weighs in as the settings say, with their gloss bonus, as it would
-    otherwise drop glosses.
+    Args:
+        name: one of `decoding.DECODERS`.
+            'greedy': the best class of each step; settings and language model have no effect.
+            'adaptive': as the settings say.
+            'beam': the most probable hypothesis of a beam search, without length normalization. If
+            there is a language model, its weight and the gloss bonus are those of the settings:
+            without the bonus a language model drops glosses.
+        settings: of the adaptive decoder.
+        language_model: of glosses; None: without one.
     """
     if name == "greedy":
         return greedy_decode
     if name == "beam":
-        weight, bonus = (
-            (settings.lm_weight, settings.gloss_bonus) if language_model is not None else (0.0, 0.0)
-        )
-        settings = LengthNormalization(
-            settings.steps_per_gloss, "beam", 0.0, bonus if weight else 0.0, weight
-        )
+        weight = settings.lm_weight if language_model is not None else 0.0
+        bonus = settings.gloss_bonus if weight else 0.0
+        settings = LengthNormalization(settings.steps_per_gloss, "beam", 0.0, bonus, weight)
     return lambda log_probs, lengths: adaptive_decode(log_probs, lengths, settings, language_model)
 
 
 def decoder_entry(
     settings: LengthNormalization, language_model: LanguageModel | None, tuned_on: str
-) -> dict:
-    """What a checkpoint holds of a tuned decoder: its settings, where they come from, and the
-    language model if it counts."""
-    model = vars(language_model) if language_model is not None and settings.lm_weight else None
-    return {**asdict(settings), "tuned_on": tuned_on, "language_model": model and dict(model)}
+) -> dict[str, Any]:
+    """The `decoder` entry of a checkpoint for a tuned decoder: its settings, the language model if
+    they give it a weight, and `tuned_on`, the split in words."""
+    used = language_model is not None and settings.lm_weight != 0
+    tables = dict(vars(language_model)) if used else None
+    return {**asdict(settings), "tuned_on": tuned_on, "language_model": tables}
 
 
-def read_decoder_entry(entry: dict) -> tuple[LengthNormalization, LanguageModel | None, str | None]:
-    """Settings, language model and what they were tuned on (None: not tuned) of a checkpoint's
-    `decoder` entry."""
-    known = dict(entry)
-    tuned_on, model = known.pop("tuned_on", None), known.pop("language_model", None)
+def read_decoder_entry(
+    entry: dict[str, Any],
+) -> tuple[LengthNormalization, LanguageModel | None, str | None]:
+    """The settings, the language model and the split that they were tuned on (None: not tuned) of a
+    checkpoint's `decoder` entry. Raises DataError for unknown keys."""
+    values = dict(entry)
+    tuned_on, tables = values.pop("tuned_on", None), values.pop("language_model", None)
     try:
-        return LengthNormalization(**known), model and LanguageModel(**model), tuned_on
+        language_model = LanguageModel(**tables) if tables else None
+        return LengthNormalization(**values), language_model, tuned_on
     except TypeError as error:
         raise DataError(
             f"the checkpoint's decoder settings are not those of this version: {error}"
@@ -53,15 +61,15 @@ def read_decoder_entry(entry: dict) -> tuple[LengthNormalization, LanguageModel 
 
 
 def describe_decoder(
-    decoder: str,
+    name: str,
     settings: LengthNormalization,
     language_model: LanguageModel | None,
     tuned_on: str | None,
 ) -> str:
-    """The decoder's settings in words, and where they come from."""
-    if decoder == "greedy":
+    """The settings of the decoder `name` in words, with the split that they were tuned on."""
+    if name == "greedy":
         return "greedy"
-    if decoder == "beam":
+    if name == "beam":
         if language_model is None:
             return "beam, no language model"
         weights = (

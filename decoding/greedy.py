@@ -1,5 +1,4 @@
-"""Greedy CTC decoding: the best class of every step, repeats merged, blanks removed; the whole
-batch at once."""
+"""Greedy CTC decoding: the best class of each step, repeats merged, blanks removed."""
 
 import torch
 from torch import Tensor
@@ -8,8 +7,8 @@ BLANK = 0
 
 
 def best_path(log_probs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Best class of each step int64 (B, T), blank outside the lengths, and bool (B, T): a gloss
-    begins here.
+    """The best class of each step, int64 (B, T), with blanks outside the lengths; and whether a
+    gloss begins at the step, bool (B, T).
 
     log_probs (B, T, V), lengths int (B,).
     """
@@ -20,7 +19,10 @@ def best_path(log_probs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def greedy_decode(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
-    """Class indices of each sentence's best path. log_probs (B, T, V), lengths int (B,) >= 0."""
+    """The glosses of each sentence's best path, as class indices.
+
+    log_probs (B, T, V), lengths int (B,) >= 0.
+    """
     path, begins = best_path(log_probs, lengths)
     path, begins = path.cpu(), begins.cpu()
     return [row[begin].tolist() for row, begin in zip(path, begins, strict=True)]

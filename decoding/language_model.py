@@ -1,15 +1,16 @@
-"""A bigram model of glosses: interpolated Kneser–Ney smoothing of the train transcripts, as a dense
-table.
+"""A bigram model of glosses, as a dense table: interpolated Kneser-Ney smoothing of the train
+transcripts.
 
-Kneser and Ney 1995, in the interpolated form of Chen and Goodman 1999 with one discount D = n1 /
-(n1 + 2 n2) an order:
+The method is that of Kneser and Ney 1995, in the interpolated form of Chen and Goodman 1999, with
+one discount D = n1 / (n1 + 2 n2) per order:
 
     P(w | v) = max(c(v w) - D, 0) / c(v) + D * N(v .) / c(v) * P(w)
     P(w)     = max(N(. w) - D', 0) / N(. .) + D' * |seen| / N(. .) / |all|
 
-c counts bigrams, N counts distinct ones. The uniform last term gives glosses of the vocabulary that
-train never says a chance. Sentence start and end are the tables' index 0, the class that is the
-blank elsewhere: row 0 is what begins a sentence, column 0 what ends one, so every row sums to 1.
+c counts bigrams, N counts distinct bigrams. The last term is uniform over the vocabulary, so a
+gloss that train lacks has a probability above 0. Index 0 of the tables, which is the blank
+elsewhere, is the start and the end of a sentence: row 0 holds the first glosses of sentences,
+column 0 the probability that a sentence ends. Each row sums to 1.
 """
 
 import math
@@ -26,15 +27,17 @@ from errors import DataError
 
 START = END = 0
 _LOG10 = math.log(10)
-# Log10 probability of a vocabulary gloss that an ARPA file has neither itself nor as <unk>
+# Log10 probability of a gloss that an ARPA file lacks, if the file has no <unk> either
 _UNSEEN = -7.0
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """Natural logarithms, float32: table (V, V), row the previous gloss, column the next; unigram
-    (V,); backoff (V,), with table[v, w] = backoff[v] + unigram[w] where the bigram v w is not
-    listed."""
+    """Natural logarithms of probabilities, float32.
+
+    table: (V, V), row: previous gloss, column: next gloss. unigram: (V,). backoff: (V,);
+    table[v, w] = backoff[v] + unigram[w] for a bigram v w that train lacks.
+    """
 
     table: Tensor
     unigram: Tensor
@@ -44,8 +47,8 @@ class LanguageModel:
 def train_language_model(
     sentences: Sequence[Sequence[str]], vocabulary: Vocabulary
 ) -> LanguageModel:
-    """Kneser–Ney bigrams of the (train) sentences. Raises DataError when there is no sentence, or a
-    gloss is unknown."""
+    """The Kneser-Ney bigrams of the sentences, which should be those of train. Raises DataError if
+    there is no sentence, or a gloss is outside the vocabulary."""
     unknown = vocabulary.unknown(sentences)
     if unknown or not sentences:
         found = (
@@ -56,7 +59,9 @@ def train_language_model(
         raise DataError(f"cannot train a language model on transcripts with {found}")
     counts = np.zeros((vocabulary.size, vocabulary.size))
     for sentence in sentences:
-        path = [START, *vocabulary.encode(sentence), END]
+        classes = vocabulary.encode(sentence)
+        assert classes is not None, "all glosses are in the vocabulary"
+        path = [START, *classes, END]
         np.add.at(counts, (path[:-1], path[1:]), 1)
     continuations = (counts > 0).sum(0)  # N(. w)
     kinds = continuations.sum()
@@ -65,18 +70,21 @@ def train_language_model(
         np.maximum(continuations - lower, 0) + lower * np.count_nonzero(continuations) / len(counts)
     ) / kinds
     discount = _discount(counts)
-    # C(v); 0 for a gloss that train never says: it falls back to P(w)
-    following = counts.sum(1, keepdims=True)
-    heard = np.maximum(following, 1)
-    backoff = np.where(following > 0, discount * (counts > 0).sum(1, keepdims=True) / heard, 1.0)
-    table = np.maximum(counts - discount, 0) / heard + backoff * unigram
-    return LanguageModel(
-        *(torch.from_numpy(np.log(values)).float() for values in (table, unigram, backoff[:, 0]))
-    )
+    following = counts.sum(1, keepdims=True)  # c(v)
+    context = np.maximum(following, 1)
+    # A gloss that train lacks has no bigrams: it falls back to P(w)
+    backoff = np.where(following > 0, discount * (counts > 0).sum(1, keepdims=True) / context, 1.0)
+    table = np.maximum(counts - discount, 0) / context + backoff * unigram
+    return LanguageModel(_logs(table), _logs(unigram), _logs(backoff[:, 0]))
+
+
+def _logs(probabilities: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.log(probabilities)).float()
 
 
 def _discount(counts: np.ndarray) -> float:
-    """n1 / (n1 + 2 n2); one half where the counts are too few to tell."""
+    """n1 / (n1 + 2 n2), with n1 and n2 the numbers of counts that are 1 and 2; one half if one of
+    them is zero."""
     once, twice = np.count_nonzero(counts == 1), np.count_nonzero(counts == 2)
     return once / (once + 2 * twice) if once and twice else 0.5
 
@@ -84,10 +92,11 @@ def _discount(counts: np.ndarray) -> float:
 def perplexity(
     model: LanguageModel, vocabulary: Vocabulary, sentences: Sequence[Sequence[str]]
 ) -> tuple[float, int]:
-    """Perplexity a token, sentence ends included, and the number of glosses left out as outside the
+    """Perplexity per token, with sentence ends as tokens, and the number of glosses outside the
     vocabulary.
 
-    Those cannot be predicted and are not counted; what follows one is predicted by its unigram.
+    A gloss outside the vocabulary cannot be predicted and is not counted. The gloss after it is
+    predicted by its unigram probability.
     """
     total, tokens, outside = 0.0, 0, 0
     for sentence in sentences:
@@ -96,7 +105,9 @@ def perplexity(
             if gloss is not None and gloss not in vocabulary:
                 outside, previous = outside + 1, None
                 continue
-            index = END if gloss is None else vocabulary.encode([gloss])[0]
+            classes = [END] if gloss is None else vocabulary.encode([gloss])
+            assert classes is not None, "the gloss is in the vocabulary"
+            index = classes[0]
             total += float(
                 model.unigram[index] if previous is None else model.table[previous, index]
             )
@@ -105,8 +116,8 @@ def perplexity(
 
 
 def write_arpa(model: LanguageModel, vocabulary: Vocabulary, path: Path) -> None:
-    """As an ARPA file of order 2 (log10), for other tools: kenlm, SRILM, flashlight. Raises
-    DataError."""
+    """Write an ARPA file of order 2 (log10) for other tools: kenlm, SRILM, flashlight. Raises
+    DataError when it cannot be written."""
     listed = (model.table - (model.backoff[:, None] + model.unigram)) > 1e-6
     listed[START, END] = False  # an empty sentence; kenlm does not expect one
     unigram, backoff, table = (
@@ -136,19 +147,19 @@ def write_arpa(model: LanguageModel, vocabulary: Vocabulary, path: Path) -> None
 
 
 def read_arpa(path: Path, vocabulary: Vocabulary) -> LanguageModel:
-    """The unigrams and bigrams of an ARPA file (log10) over the vocabulary; higher orders are
-    passed over.
+    """The unigrams and bigrams of an ARPA file (log10) over the vocabulary.
 
-    Words outside the vocabulary are left out (rows then sum to less than 1, which does not change
-    what wins). A gloss that the file lacks has the probability of its <unk>. Raises DataError
-    naming the line.
+    Higher orders are ignored. Words outside the vocabulary are left out: rows then sum to less than
+    1, which does not change the best hypothesis. A gloss that the file lacks gets the probability
+    of <unk>. Raises DataError, which names the line.
     """
     index = {gloss: number for number, gloss in enumerate(vocabulary.glosses, start=1)}
     left, right = index | {"<s>": START}, index | {"</s>": END}
     size = vocabulary.size
     unigram, backoff = np.full(size, np.nan), np.zeros(size)
     bigrams: dict[tuple[int, int], float] = {}
-    unseen, order = _UNSEEN, None
+    unseen = _UNSEEN
+    order: int | None = None  # of the section that the line is in; None: another section
     for number, line in enumerate(_lines(path), start=1):
         if line.startswith("\\"):
             order = {"\\1-grams:": 1, "\\2-grams:": 2}.get(line)
@@ -175,18 +186,17 @@ def read_arpa(path: Path, vocabulary: Vocabulary) -> LanguageModel:
             unigram[right[words[0]]] = value
         if words[0] in left:
             backoff[left[words[0]]] = weight
-    known = np.isfinite(unigram[1:]).sum()
-    if not known:
+    if not np.isfinite(unigram[1:]).any():
         raise DataError(
-            f"{path} has no unigram for any of the {len(index)} glosses of the vocabulary: not their model?"
+            f"{path} has no unigram for any of the {len(index)} glosses of the vocabulary: "
+            "is it a model of other glosses?"
         )
     unigram[np.isnan(unigram)] = unseen
     table = backoff[:, None] + unigram
     for pair, value in bigrams.items():
         table[pair] = value
-    return LanguageModel(
-        *(torch.from_numpy(values * _LOG10).float() for values in (table, unigram, backoff))
-    )
+    natural = [torch.from_numpy(values * _LOG10).float() for values in (table, unigram, backoff)]
+    return LanguageModel(table=natural[0], unigram=natural[1], backoff=natural[2])
 
 
 def _lines(path: Path) -> list[str]:

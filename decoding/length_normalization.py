@@ -1,28 +1,33 @@
-"""Adaptive length normalization: several readings of one sentence compared at lengths that differ.
+"""Adaptive length normalization: compare hypotheses of one sentence that differ in length.
 
-A CTC model's best path drops glosses that it hesitates over, and sometimes hangs spurious ones onto
-a sentence. The readings compared here are a beam search's best ones. Each reading h is scored by
-its log-probability, summed over its alignments and with the language model's where there is one,
-normalised by a length term whose strength adapts to the sentence:
+A CTC model's best path drops glosses of which the model is unsure, and sometimes appends spurious
+ones. Here the best hypotheses of a beam search are compared. The score of a hypothesis h is its
+log-probability, summed over its alignments, plus that of the language model if there is one,
+normalised by a power of its length. The power adapts to the sentence:
 
     score(h) = (log P(h | x) + lm_weight * log P_lm(h)) / (|h| + 1) ** alpha + gloss_bonus * |h|
     alpha    = strength * (1 - confidence) * shortfall
 
-|h| + 1 because a reading is also the decision to stop. `confidence` is the mean probability of the best path's steps;
-`shortfall`, -1 to 1, is how far the best path falls short of (below 0: exceeds) the glosses expected from the sentence's steps
-and the train split's steps a gloss. Where the model is sure, or its best path is as long as expected, alpha is 0 and the most
-probable reading wins. Where it is unsure and short, longer readings win and long sentences are not cut; where it is unsure
-and long, shorter ones win and spurious glosses are lost. Normalising by a power of the length is that of Wu et al. 2016
-(arXiv:1609.08144, section 7); its adaptation is this project's.
+The length is |h| + 1 because the end of a hypothesis is a decision, too. `confidence` is the mean
+probability of the best path's steps. `shortfall`, from -1 to 1, compares the best path with the
+number of glosses that is expected from the sentence's steps and the train split's steps per gloss.
+It is above 0 if the best path is too short, and below 0 if it is too long.
 
-Two cheap special cases look at the best path alone: as it is (greedy), or without its
-low-confidence trailing glosses (filtered). `tune` chooses between all of them, and their
-parameters, by the word error rate on a dev split.
+If the model is sure, or its best path is as long as expected, alpha is 0 and the most probable
+hypothesis wins. If the model is unsure and the best path is short, longer hypotheses win, so long
+sentences are not cut. If it is unsure and the best path is long, shorter hypotheses win, without
+the spurious glosses. Normalization by a power of the length is that of Wu et al. 2016
+(arXiv:1609.08144, section 7); its adaptation to the sentence is this project's.
+
+Two cheap special cases use only the best path: unchanged (greedy), or without its trailing glosses
+of low confidence (filtered). `tune` chooses between all of them, and chooses their parameters, by
+the word error rate on a dev split.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,14 +35,13 @@ from torch import Tensor
 from data.vocabulary import Vocabulary
 from decoding.batches import batches_by_length, decode_split
 from decoding.beam_search import BeamResult, beam_search
-from decoding.greedy import best_path, greedy_decode
+from decoding.greedy import BLANK, best_path, greedy_decode
 from decoding.language_model import LanguageModel
 from decoding.scoring import align
 
-MAX_GLOSSES = 50
-_PROTECTED = 2  # the first glosses are never trimmed
-# What `tune` tries, the simplest first: of settings that are equally good on dev the first one is
-# taken.
+MAX_GLOSSES = 50  # of a hypothesis
+_PROTECTED = 2  # so many first glosses are never trimmed
+# The values that `tune` tries, the simplest first: of equally good settings it takes the first.
 LM_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0)
 GLOSS_BONUSES = (0.0, 0.5, -0.5, 1.0, 1.5, 2.0, 3.0)
@@ -45,8 +49,11 @@ GLOSS_BONUSES = (0.0, 0.5, -0.5, 1.0, 1.5, 2.0, 3.0)
 
 @dataclass(frozen=True)
 class LengthNormalization:
-    """Settings of the adaptive decoder, as a checkpoint holds them. steps_per_gloss comes from the
-    train split; of the others only `readings` counts unless it is 'beam'."""
+    """Settings of the adaptive decoder. A checkpoint holds them under these names.
+
+    steps_per_gloss: of the train split. readings: where the hypotheses come from, 'beam', 'greedy'
+    or 'filtered'. The other settings have an effect only with 'beam'; see the module's docstring.
+    """
 
     steps_per_gloss: float
     readings: str = "beam"
@@ -58,22 +65,25 @@ class LengthNormalization:
         if self.readings != "beam":
             return {"greedy": "greedy", "filtered": "greedy with confidence filter"}[self.readings]
         return (
-            f"beam, strength {self.strength:g}, gloss bonus {self.gloss_bonus:g}, language model weight "
-            f"{self.lm_weight:g}, {self.steps_per_gloss:.2f} steps a gloss expected"
+            f"beam, strength {self.strength:g}, gloss bonus {self.gloss_bonus:g}, "
+            f"language model weight {self.lm_weight:g}, "
+            f"{self.steps_per_gloss:.2f} steps per gloss expected"
         )
 
 
 def confidence_threshold(confidences: list[float]) -> float:
-    """mean - k * std of a reading's gloss confidences; k falls as it grows: 0.5 up to 5 glosses,
-    0.3 up to 15, then 0.2."""
+    """mean - k * std of the gloss confidences of a hypothesis.
+
+    k is smaller for longer hypotheses: 0.5 up to 5 glosses, 0.3 up to 15, then 0.2.
+    """
     k = 0.5 if len(confidences) <= 5 else 0.3 if len(confidences) <= 15 else 0.2
     values = torch.tensor(confidences, dtype=torch.float64)
     return float(values.mean() - k * values.std(unbiased=False))
 
 
 def trim_trailing(glosses: list[int], confidences: list[float]) -> list[int]:
-    """Without the trailing glosses below `confidence_threshold`; the first two stay, and at most 50
-    are kept."""
+    """The glosses without the trailing ones below `confidence_threshold`. The first two always
+    stay, and at most 50 are kept."""
     keep = len(glosses)
     if keep > _PROTECTED:
         threshold = confidence_threshold(confidences)
@@ -83,21 +93,21 @@ def trim_trailing(glosses: list[int], confidences: list[float]) -> list[int]:
 
 
 def filtered_decode(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
-    """The best path of each sentence without its low-confidence trailing glosses. log_probs
-    (B, T, V), lengths int (B,)."""
+    """The best path of each sentence without its trailing glosses of low confidence, as class
+    indices. log_probs (B, T, V), lengths int (B,)."""
     path, begins = (tensor.cpu().tolist() for tensor in best_path(log_probs, lengths))
-    probability = log_probs.amax(-1).exp().cpu().tolist()
-    readings = []
+    probabilities = log_probs.amax(-1).exp().cpu().tolist()
+    hypotheses = []
     for row in range(len(path)):
         glosses, confidences = [], []
-        for index, begin, value in zip(path[row], begins[row], probability[row], strict=True):
+        for index, begin, value in zip(path[row], begins[row], probabilities[row], strict=True):
             if begin:
                 glosses.append(index)
                 confidences.append(value)
-            elif index != 0:
+            elif index != BLANK:  # the gloss continues; its highest probability counts
                 confidences[-1] = max(confidences[-1], value)
-        readings.append(trim_trailing(glosses, confidences))
-    return readings
+        hypotheses.append(trim_trailing(glosses, confidences))
+    return hypotheses
 
 
 def adaptive_decode(
@@ -106,17 +116,17 @@ def adaptive_decode(
     settings: LengthNormalization,
     language_model: LanguageModel | None = None,
 ) -> list[list[int]]:
-    """Class indices of each sentence. log_probs (B, T, V), lengths int (B,) >= 1. Raises ValueError
-    as `beam_search`."""
+    """The hypothesis of each sentence, as class indices.
+
+    log_probs (B, T, V), lengths int (B,) >= 1. The language model is used if the settings give it a
+    weight. Raises ValueError as `beam_search` does.
+    """
     if settings.readings == "greedy":
         return greedy_decode(log_probs, lengths)
     if settings.readings == "filtered":
         return filtered_decode(log_probs, lengths)
-    return _choose(
-        _search(log_probs, lengths, settings, language_model),
-        _length_evidence(log_probs, lengths),
-        settings,
-    )
+    result = _search(log_probs, lengths, settings, language_model)
+    return _choose(result, _length_evidence(log_probs, lengths), settings)
 
 
 def _search(
@@ -125,33 +135,40 @@ def _search(
     settings: LengthNormalization,
     language_model: LanguageModel | None,
 ) -> BeamResult:
-    model = language_model if settings.lm_weight else None
     return beam_search(
         log_probs,
         lengths,
-        language_model=model,
+        language_model=language_model if settings.lm_weight else None,
         lm_weight=settings.lm_weight,
         gloss_bonus=settings.gloss_bonus,
     )
 
 
-def _length_evidence(log_probs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each sentence: mean probability of the best path's steps float64 (B,), its glosses and the
-    steps int64 (B,)."""
+class _LengthEvidence(NamedTuple):
+    """What alpha depends on. confidence: float64 (B,), mean probability of the best path's steps;
+    glosses: int64 (B,), length of the best path; steps: int64 (B,), of the sentence."""
+
+    confidence: Tensor
+    glosses: Tensor
+    steps: Tensor
+
+
+def _length_evidence(log_probs: Tensor, lengths: Tensor) -> _LengthEvidence:
     lengths = lengths.to(log_probs.device)
     inside = torch.arange(log_probs.shape[1], device=log_probs.device) < lengths[:, None]
     probability = log_probs.amax(-1).double().exp().where(inside, 0.0)
-    # A running sum adds up in one order, however long the batch is.
-    return probability.cumsum(1)[:, -1] / lengths, best_path(log_probs, lengths)[1].sum(1), lengths
+    # cumsum adds in the same order however long the batch is; sum does not
+    confidence = probability.cumsum(1)[:, -1] / lengths
+    return _LengthEvidence(confidence, best_path(log_probs, lengths)[1].sum(1), lengths)
 
 
 def _choose(
-    result: BeamResult, evidence: tuple[Tensor, Tensor, Tensor], settings: LengthNormalization
+    result: BeamResult, evidence: _LengthEvidence, settings: LengthNormalization
 ) -> list[list[int]]:
-    confidence, spoken, steps = evidence
-    shortfall = (1 - spoken * settings.steps_per_gloss / steps).clamp(-1, 1)
-    alpha = settings.strength * (1 - confidence) * shortfall
-    # Part of the search, so that it counts when prefixes are pruned
+    """The hypothesis with the best normalised score for each sentence, as class indices."""
+    shortfall = (1 - evidence.glosses * settings.steps_per_gloss / evidence.steps).clamp(-1, 1)
+    alpha = settings.strength * (1 - evidence.confidence) * shortfall
+    # The scores of the search include the bonus, so that it has an effect when prefixes are pruned
     bonus = settings.gloss_bonus * result.counts
     scores = (result.scores - bonus) / (result.counts + 1) ** alpha[:, None] + bonus
     best = scores.argmax(1).tolist()
@@ -168,23 +185,30 @@ def tune(
     steps_per_gloss: float,
     language_model: LanguageModel | None,
 ) -> LengthNormalization:
-    """The settings with the lowest word error rate on a dev split, the simplest of equally good
-    ones.
+    """The settings with the lowest word error rate on a dev split; of equally good settings, the
+    simplest.
 
-    posteriors: log-probs float (T, V) of each sentence. Plain greedy is among what is tried, so on
-    this split the chosen settings are never worse than it. Without a language model, its weight is
-    0.
+    Greedy decoding is among the settings that are tried. So on this split the result is never worse
+    than greedy.
+
+    Args:
+        posteriors: log-probs float (T, V) of each sentence.
+        references: glosses of each sentence.
+        vocabulary: names of the classes.
+        steps_per_gloss: of the train split.
+        language_model: None: only settings with the language model weight 0 are tried.
     """
     known_errors: dict[tuple[int, tuple[int, ...]], int] = {}
 
-    def errors(index: int, reading: list[int]) -> int:
-        key = index, tuple(reading)
+    def errors(index: int, hypothesis: list[int]) -> int:
+        key = index, tuple(hypothesis)
         if key not in known_errors:
-            known_errors[key] = align([references[index]], [vocabulary.decode(reading)])[0].errors
+            glosses = vocabulary.decode(hypothesis)
+            known_errors[key] = align([references[index]], [glosses])[0].errors
         return known_errors[key]
 
-    def total(readings: list[list[int]]) -> int:
-        return sum(errors(index, reading) for index, reading in enumerate(readings))
+    def total(hypotheses: list[list[int]]) -> int:
+        return sum(errors(index, hypothesis) for index, hypothesis in enumerate(hypotheses))
 
     best = LengthNormalization(steps_per_gloss, "greedy", 0.0)
     fewest = total(decode_split(posteriors, greedy_decode))
@@ -192,23 +216,23 @@ def tune(
     if filtered < fewest:
         best, fewest = replace(best, readings="filtered"), filtered
     batches = [
-        (indices, *batch, _length_evidence(*batch))
-        for indices, *batch in batches_by_length(posteriors)
+        (indices, log_probs, lengths, _length_evidence(log_probs, lengths))
+        for indices, log_probs, lengths in batches_by_length(posteriors)
     ]
     weights = LM_WEIGHTS if language_model is not None else LM_WEIGHTS[:1]
     for weight, bonus in product(weights, GLOSS_BONUSES):
-        searching = LengthNormalization(steps_per_gloss, "beam", 0.0, bonus, weight)
-        searched = [
-            (indices, _search(log_probs, lengths, searching, language_model), evidence)
+        # The search does not depend on the strength, so one search serves all of them
+        search = LengthNormalization(steps_per_gloss, "beam", 0.0, bonus, weight)
+        results = [
+            (indices, _search(log_probs, lengths, search, language_model), evidence)
             for indices, log_probs, lengths, evidence in batches
         ]
         for strength in STRENGTHS:
-            settings = replace(searching, strength=strength)
-            found = sum(
-                errors(index, reading)
-                for indices, result, evidence in searched
-                for index, reading in zip(indices, _choose(result, evidence, settings), strict=True)
-            )
-            if found < fewest:
-                best, fewest = settings, found
+            settings = replace(search, strength=strength)
+            count = 0
+            for indices, result, evidence in results:
+                chosen = _choose(result, evidence, settings)
+                count += sum(map(errors, indices, chosen))
+            if count < fewest:
+                best, fewest = settings, count
     return best

@@ -1,9 +1,9 @@
-"""The files that sclite (NIST's sctk) scores: hypotheses with times as ctm, references as stm.
+"""Files for sclite, the scorer of NIST's sctk: hypotheses with times as ctm, references as stm.
 
-sclite -s -r references.stm stm -h hypotheses.ctm ctm -o sum stdout
+    sclite -s -r references.stm stm -h hypotheses.ctm ctm -o sum stdout
 
-Without -s it takes 'Regen' and 'REGEN' for the same gloss. Its columns are cut at white space: that
-of ids and signers is '_'.
+Without -s sclite treats 'Regen' and 'REGEN' as the same gloss. White space separates its columns,
+so white space in ids and signers becomes '_'.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from errors import DataError
 
-# Sclite's null word: a sentence without a gloss still needs a line, this one is no insertion
+# sclite's null word: a sentence without a gloss needs a line too, and this one is no insertion
 _EMPTY = "@"
 
 
@@ -21,14 +21,17 @@ def write_ctm(
     hypotheses: Sequence[Sequence[str]],
     spans: Sequence[Sequence[tuple[float, float]]],
 ) -> None:
-    """`id 1 begin duration gloss` a gloss; spans[i][n]: begin and end in seconds of sentence i's
-    gloss n. Raises DataError."""
+    """Write one line `id 1 begin duration gloss` for each gloss.
+
+    spans[i][n]: begin and end, in seconds, of gloss n of sentence i. Raises DataError when the file
+    cannot be written.
+    """
     lines = []
     for id, hypothesis, times in zip(ids, hypotheses, spans, strict=True):
         for gloss, (begin, end) in zip(hypothesis, times, strict=True):
-            lines.append(f"{_joined(id)} 1 {begin:.3f} {end - begin:.3f} {gloss}")
+            lines.append(f"{_one_column(id)} 1 {begin:.3f} {end - begin:.3f} {gloss}")
         if not hypothesis:
-            lines.append(f"{_joined(id)} 1 0.000 0.000 {_EMPTY}")
+            lines.append(f"{_one_column(id)} 1 0.000 0.000 {_EMPTY}")
     _write(path, lines)
 
 
@@ -39,21 +42,24 @@ def write_stm(
     seconds: Sequence[float],
     references: Sequence[Sequence[str]],
 ) -> None:
-    """`id 1 signer 0.000 seconds glosses` a sentence. Raises DataError."""
+    """Write one line `id 1 signer 0.000 seconds glosses` for each sentence.
+
+    seconds: duration of each sentence. Raises DataError when the file cannot be written.
+    """
     rows = zip(ids, signers, seconds, references, strict=True)
     lines = [
-        f"{_joined(id)} 1 {_joined(who)} 0.000 {end:.3f} {' '.join(said)}".rstrip()
-        for id, who, end, said in rows
+        f"{_one_column(id)} 1 {_one_column(signer)} 0.000 {end:.3f} {' '.join(glosses)}".rstrip()
+        for id, signer, end, glosses in rows
     ]
     _write(path, lines)
 
 
-def _joined(name: str) -> str:
+def _one_column(name: str) -> str:
     return "_".join(name.split())
 
 
 def _write(path: Path, lines: list[str]) -> None:
-    # sclite wants both files in the same order of ids; a sort by id gives it one.
+    # sclite needs the same order of ids in both files
     lines.sort(key=lambda line: line.split()[0])
     try:
         path.write_text("\n".join([*lines, ""]), encoding="utf-8")

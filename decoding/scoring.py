@@ -1,22 +1,22 @@
-"""Word error rate over glosses: substitutions, deletions and insertions of all sentences over all
-reference glosses."""
+"""Word error rate (WER) over glosses: substitutions, deletions and insertions of all sentences,
+divided by the number of reference glosses."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any
 
 import jiwer
 import numpy as np
 
 _RESAMPLES, _RESAMPLES_AT_ONCE = 10_000, 250
-_BANDS = ((1, 5), (6, 10), (11, 15), (16, None))  # reference glosses a sentence
+_BANDS = ((1, 5), (6, 10), (11, 15), (16, None))  # reference glosses per sentence
 
 
 @dataclass(frozen=True)
 class Score:
-    """Counts over a split. `wer` is in percent, micro-averaged and not capped: above 100 with many
-    insertions."""
+    """Counts over all sentences of a split."""
 
     substitutions: int
     deletions: int
@@ -30,20 +30,25 @@ class Score:
 
     @property
     def wer(self) -> float:
+        """In percent, micro-averaged. It is not capped: many insertions give more than 100."""
         return 100.0 * self.errors / self.reference_glosses
 
     def __str__(self) -> str:
         share = 100.0 / self.reference_glosses
         return (
-            f"WER {self.wer:.2f} % (sub {self.substitutions * share:.2f}, del {self.deletions * share:.2f}, "
-            f"ins {self.insertions * share:.2f}) over {self.sentences} sentences"
+            f"WER {self.wer:.2f} % (sub {self.substitutions * share:.2f}, "
+            f"del {self.deletions * share:.2f}, ins {self.insertions * share:.2f}) "
+            f"over {self.sentences} sentences"
         )
 
 
 @dataclass(frozen=True)
 class SentenceErrors:
-    """One sentence aligned with its hypothesis: (reference, hypothesis) pairs, glosses left out,
-    glosses too many."""
+    """The errors of one sentence.
+
+    substitutions: (reference gloss, hypothesis gloss) pairs. deletions: reference glosses that the
+    hypothesis lacks. insertions: hypothesis glosses that the reference lacks.
+    """
 
     substitutions: tuple[tuple[str, str], ...]
     deletions: tuple[str, ...]
@@ -58,57 +63,65 @@ class SentenceErrors:
 def align_pairs(
     references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]
 ) -> list[list[tuple[str | None, str | None]]]:
-    """Each sentence's glosses side by side, in order, with the fewest errors (jiwer):
-    (reference, hypothesis) pairs, None where the other side has nothing. Either may be empty.
+    """Align each hypothesis with its reference, with the fewest errors (by jiwer).
 
-    Raises ValueError when the numbers of sentences differ.
+    Returns (reference gloss, hypothesis gloss) pairs for each sentence, in order; None stands where
+    one of them lacks a gloss. References and hypotheses may be empty. Raises ValueError when the
+    numbers of sentences differ.
     """
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references for {len(hypotheses)} hypotheses")
-    # jiwer refuses empty references; all that is said for one of those is an insertion.
-    spoken = [index for index, reference in enumerate(references) if len(reference)]
+    # jiwer refuses empty references: there, each gloss of the hypothesis is an insertion
+    not_empty = [index for index, reference in enumerate(references) if len(reference)]
     pairs: list[list[tuple[str | None, str | None]]] = [
-        [(None, heard) for heard in each] for each in hypotheses
+        [(None, gloss) for gloss in hypothesis] for hypothesis in hypotheses
     ]
-    if not spoken:
+    if not not_empty:
         return pairs
     words = jiwer.process_words(
-        [" ".join(references[i]) for i in spoken], [" ".join(hypotheses[i]) for i in spoken]
+        [" ".join(references[i]) for i in not_empty], [" ".join(hypotheses[i]) for i in not_empty]
     )
-    for index, chunks in zip(spoken, words.alignments, strict=True):
+    for index, chunks in zip(not_empty, words.alignments, strict=True):
         pairs[index] = []
         for chunk in chunks:
-            said = references[index][chunk.ref_start_idx : chunk.ref_end_idx]
-            heard = hypotheses[index][chunk.hyp_start_idx : chunk.hyp_end_idx]
-            # One of them is empty where a gloss was left out or added
-            pairs[index] += zip_longest(said, heard)
+            expected = references[index][chunk.ref_start_idx : chunk.ref_end_idx]
+            found = hypotheses[index][chunk.hyp_start_idx : chunk.hyp_end_idx]
+            # One of both is empty in a chunk of deletions or insertions
+            pairs[index] += zip_longest(expected, found)
     return pairs
 
 
 def align(
     references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]
 ) -> list[SentenceErrors]:
-    """The errors of each hypothesis against its reference, as `align_pairs` finds them; either may
-    be empty.
+    """The errors of each hypothesis, by `align_pairs`. References and hypotheses may be empty.
 
     Raises ValueError when the numbers of sentences differ.
     """
     aligned = []
     for pairs in align_pairs(references, hypotheses):
-        both = [(said, heard) for said, heard in pairs if said is not None and heard is not None]
+        substitutions, deletions, insertions = [], [], []
+        for expected, found in pairs:
+            if expected is None:
+                assert found is not None, "a pair has at least one gloss"
+                insertions.append(found)
+            elif found is None:
+                deletions.append(expected)
+            elif expected != found:
+                substitutions.append((expected, found))
         aligned.append(
             SentenceErrors(
-                substitutions=tuple((said, heard) for said, heard in both if said != heard),
-                deletions=tuple(said for said, heard in pairs if heard is None),
-                insertions=tuple(heard for said, heard in pairs if said is None),
-                reference_glosses=sum(said is not None for said, _ in pairs),
+                substitutions=tuple(substitutions),
+                deletions=tuple(deletions),
+                insertions=tuple(insertions),
+                reference_glosses=len(pairs) - len(insertions),
             )
         )
     return aligned
 
 
 def total(aligned: Sequence[SentenceErrors]) -> Score:
-    """The counts of all sentences together."""
+    """The sum of the counts of all sentences."""
     return Score(
         substitutions=sum(len(sentence.substitutions) for sentence in aligned),
         deletions=sum(len(sentence.deletions) for sentence in aligned),
@@ -119,10 +132,10 @@ def total(aligned: Sequence[SentenceErrors]) -> Score:
 
 
 def score(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> Score:
-    """Align each hypothesis with its reference and add up the errors; an empty hypothesis is all
-    deletions.
+    """Align each hypothesis with its reference and sum the errors.
 
-    Raises ValueError when the numbers of sentences differ or there is no reference gloss at all.
+    An empty hypothesis is a deletion of all reference glosses. Raises ValueError when the numbers
+    of sentences differ, or when there is no reference gloss at all.
     """
     if not any(len(reference) for reference in references):
         raise ValueError(f"{len(references)} references without a single gloss")
@@ -130,11 +143,13 @@ def score(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str
 
 
 def by_group(
-    aligned: Sequence[SentenceErrors], groups: Sequence[Hashable]
-) -> dict[Hashable, list[SentenceErrors]]:
-    """Sentences of each group (a signer, say), in the groups' sorted order; groups[i] is sentence
-    i's. Groups without any reference gloss are left out: they have no WER."""
-    members: dict[Hashable, list[SentenceErrors]] = {}
+    aligned: Sequence[SentenceErrors], groups: Sequence[str]
+) -> dict[str, list[SentenceErrors]]:
+    """The sentences of each group, such as a signer; groups[i] is the group of sentence i.
+
+    The groups are sorted. A group without a reference gloss is left out: it has no WER.
+    """
+    members: dict[str, list[SentenceErrors]] = {}
     for sentence, group in zip(aligned, groups, strict=True):
         members.setdefault(group, []).append(sentence)
     return {
@@ -145,14 +160,17 @@ def by_group(
 
 
 def by_length(aligned: Sequence[SentenceErrors]) -> dict[str, list[SentenceErrors]]:
-    """The sentences of 1 to 5, 6 to 10, 11 to 15 and 16 or more reference glosses, where there are
-    any."""
+    """The sentences with 1 to 5, 6 to 10, 11 to 15, and 16 or more reference glosses.
+
+    The keys are '1-5', '6-10', '11-15' and '16+'. A band without sentences is left out.
+    """
     bands = {}
     for low, high in _BANDS:
         band = [
-            one
-            for one in aligned
-            if low <= one.reference_glosses and (high is None or one.reference_glosses <= high)
+            sentence
+            for sentence in aligned
+            if low <= sentence.reference_glosses
+            and (high is None or sentence.reference_glosses <= high)
         ]
         if band:
             bands[f"{low}-{high}" if high else f"{low}+"] = band
@@ -162,31 +180,34 @@ def by_length(aligned: Sequence[SentenceErrors]) -> dict[str, list[SentenceError
 def most_common_errors(
     aligned: Sequence[SentenceErrors], count: int = 20
 ) -> dict[str, list[tuple[str, int]]]:
-    """The most frequent 'REFERENCE -> HYPOTHESIS' substitutions, deleted and inserted glosses, with
-    how often."""
+    """The most frequent substitutions ('REFERENCE -> HYPOTHESIS'), deleted glosses and inserted
+    glosses, each with its count. count: how many of each kind."""
     substitutions = Counter(
-        f"{said} -> {heard}" for sentence in aligned for said, heard in sentence.substitutions
+        f"{expected} -> {found}"
+        for sentence in aligned
+        for expected, found in sentence.substitutions
     )
     deletions = Counter(gloss for sentence in aligned for gloss in sentence.deletions)
     insertions = Counter(gloss for sentence in aligned for gloss in sentence.insertions)
     kinds = {"substitutions": substitutions, "deletions": deletions, "insertions": insertions}
     return {
-        kind: sorted(c.items(), key=lambda item: (-item[1], item[0]))[:count]
-        for kind, c in kinds.items()
+        kind: sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:count]
+        for kind, counter in kinds.items()
     }
 
 
 def bootstrap_interval(aligned: Sequence[SentenceErrors], seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the WER in percent: sentences drawn anew with replacement
-    (Bisani and Ney 2004), 10,000 times."""
+    """95 % confidence interval of the WER in percent, by the bootstrap: 10,000 samples of the
+    sentences, drawn with replacement (Bisani and Ney 2004)."""
     errors = np.array([sentence.errors for sentence in aligned])
     glosses = np.array([sentence.reference_glosses for sentence in aligned])
     random = np.random.default_rng(seed)
     drawn_rates = []
     for _ in range(0, _RESAMPLES, _RESAMPLES_AT_ONCE):
         drawn = random.integers(0, len(errors), (_RESAMPLES_AT_ONCE, len(errors)))
-        wrong, said = errors[drawn].sum(1), glosses[drawn].sum(1)
-        drawn_rates.append(100.0 * wrong[said > 0] / said[said > 0])
+        wrong, total_glosses = errors[drawn].sum(1), glosses[drawn].sum(1)
+        valid = total_glosses > 0
+        drawn_rates.append(100.0 * wrong[valid] / total_glosses[valid])
     low, high = np.percentile(np.concatenate(drawn_rates), (2.5, 97.5))
     return float(low), float(high)
 
@@ -194,13 +215,14 @@ def bootstrap_interval(aligned: Sequence[SentenceErrors], seed: int = 0) -> tupl
 def paired_p_value(
     first: Sequence[SentenceErrors], second: Sequence[SentenceErrors], seed: int = 0
 ) -> float:
-    """How likely two runs on the same sentences differ this much in errors, or more, by chance
-    (two-sided).
+    """The two-sided p-value of the difference in errors between two runs on the same sentences: how
+    probable a difference of this size or larger is by chance.
 
-    Approximate randomisation: in each of 10,000 trials every sentence's two hypotheses are swapped
-    or not by a coin. Raises ValueError when the runs do not have the same sentences.
+    Approximate randomisation (Noreen 1989): in each of 10,000 trials the two hypotheses of each
+    sentence are swapped with probability one half. Raises ValueError when the runs do not have the
+    same sentences.
     """
-    if [one.reference_glosses for one in first] != [one.reference_glosses for one in second]:
+    if [a.reference_glosses for a in first] != [b.reference_glosses for b in second]:
         raise ValueError("the two runs were not scored on the same sentences")
     difference = np.array([a.errors - b.errors for a, b in zip(first, second, strict=True)])
     difference = difference[difference != 0]
@@ -212,9 +234,9 @@ def paired_p_value(
     return (extreme + 1) / (_RESAMPLES + 1)
 
 
-def breakdown(aligned: Sequence[SentenceErrors], signers: Sequence[str]) -> dict:
-    """WER with its interval and counts, the same by signer and by sentence length, and the most
-    common errors."""
+def breakdown(aligned: Sequence[SentenceErrors], signers: Sequence[str]) -> dict[str, Any]:
+    """`rates` of all sentences, of each signer and of each band of lengths, and the most common
+    errors. signers[i] is the signer of sentence i."""
     return {
         **rates(aligned),
         "by_signer": {signer: rates(part) for signer, part in by_group(aligned, signers).items()},
@@ -223,15 +245,15 @@ def breakdown(aligned: Sequence[SentenceErrors], signers: Sequence[str]) -> dict
     }
 
 
-def rates(aligned: Sequence[SentenceErrors]) -> dict:
-    """WER in percent with its 95 % interval, and the counts, as result.json holds them."""
-    whole = total(aligned)
+def rates(aligned: Sequence[SentenceErrors]) -> dict[str, Any]:
+    """WER in percent with its 95 % interval, and the counts, with the keys of result.json."""
+    counts = total(aligned)
     return {
-        "wer": whole.wer,
+        "wer": counts.wer,
         "wer_interval": list(bootstrap_interval(aligned)),
-        "substitutions": whole.substitutions,
-        "deletions": whole.deletions,
-        "insertions": whole.insertions,
-        "reference_glosses": whole.reference_glosses,
-        "sentences": whole.sentences,
+        "substitutions": counts.substitutions,
+        "deletions": counts.deletions,
+        "insertions": counts.insertions,
+        "reference_glosses": counts.reference_glosses,
+        "sentences": counts.sentences,
     }

@@ -1,12 +1,15 @@
-"""A gloss with its times and how sure the model is of it."""
+"""A gloss with its times and its confidence. No torch in here."""
 
 from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class TimedGloss:
-    """start and end in seconds of the recording; confidence, 0 to 1: the gloss's mean probability
-    over its steps."""
+    """One gloss of a hypothesis.
+
+    start, end: seconds from the beginning of the recording.
+    confidence: 0 to 1, the mean probability of the gloss over its steps.
+    """
 
     gloss: str
     start: float
@@ -15,7 +18,9 @@ class TimedGloss:
 
     @property
     def middle(self) -> float:
+        """Seconds, halfway between start and end."""
         return (self.start + self.end) / 2
 
     def moved(self, seconds: float) -> "TimedGloss":
+        """The same gloss, later by so many seconds."""
         return replace(self, start=self.start + seconds, end=self.end + seconds)

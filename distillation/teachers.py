@@ -83,7 +83,7 @@ class OnlineTeacher:
     ) -> Generator[TaughtBatch, None, None]:
         """The plan's batches with this epoch's augmentation, and the teacher's predictions."""
         pipeline = trainer.pipeline
-        self.model.to(pipeline.device).read_from(pipeline.selection)
+        self.model.to(pipeline.device).set_input_selection(pipeline.selection)
         draw = (
             trainer.plan.split,
             plan,

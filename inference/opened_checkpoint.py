@@ -8,12 +8,9 @@ from torch import device as Device
 from torch import nn
 
 from data.vocabulary import Vocabulary
-from errors import DataError, UsageError
-from models.build import load_model, model_kind
+from models.build import load_model, read_model_config
 from models.checkpoint import load_checkpoint
-from models.config import ModelConfig
 from models.devices import choose_device
-from models.student_config import StudentModelConfig
 
 
 @dataclass(frozen=True)
@@ -41,26 +38,3 @@ def open_checkpoint(path: Path, device: str) -> OpenedCheckpoint:
     chosen = choose_device(device)
     model = load_model(content, path, config, vocabulary, seed=0)  # all weights are loaded
     return OpenedCheckpoint(content, vocabulary, model.to(chosen).eval(), chosen)
-
-
-def read_model_config(
-    checkpoint: dict[str, Any], path: Path | str
-) -> ModelConfig | StudentModelConfig:
-    """The configuration of the checkpoint's model. Raises DataError if this version does not know
-    it."""
-    kinds: dict[str, type[ModelConfig] | type[StudentModelConfig]] = {
-        "teacher": ModelConfig,
-        "student": StudentModelConfig,
-    }
-    kind = model_kind(checkpoint)
-    if kind not in kinds:
-        known = ", ".join(kinds)
-        raise DataError(
-            f"checkpoint {path} holds a model of kind {kind!r}, this version knows {known}"
-        )
-    try:
-        return kinds[kind](**checkpoint["config"].get("model", {}))
-    except (UsageError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(
-            f"checkpoint {path} has a configuration that this version does not know: {error}"
-        ) from None

@@ -113,7 +113,7 @@ class StreamingStudent:
             lengths = torch.tensor([frames + 2], device=self._device)
             features = feature_blocks(body, lengths)[:, 1:-1]
             parts = torch.from_numpy(np.stack(detected[:frames])).to(self._device)[None]
-            output, state = self.model.read_on(features, parts, state, last)
+            output, state = self.model.forward_chunk(features, parts, state, last)
             log_probs = output[0].float().cpu()
             bodies, detected = bodies[frames:], detected[frames:]
         self._bodies, self._detected, self._state = bodies, detected, state

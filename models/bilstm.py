@@ -1,4 +1,4 @@
-"""A bidirectional LSTM over padded batches, exact and without packing."""
+"""A bidirectional LSTM over padded batches: exact, without packed sequences."""
 
 import torch
 from torch import Tensor, nn
@@ -7,17 +7,17 @@ from models.cpu_kernels import Dropout
 
 
 def flip_index(lengths: Tensor, steps: int) -> Tensor:
-    """int64 (B, steps): the index that reverses each sentence inside its own length and leaves
-    padding in place."""
+    """int64 (B, steps): the index that reverses each sentence inside its length; padding stays in
+    place. lengths: int (B,)."""
     time = torch.arange(steps, device=lengths.device)
     return torch.where(time < lengths[:, None], lengths[:, None] - 1 - time, time)
 
 
 class BiLSTM(nn.Module):
-    """Layers of two LSTMs, one reading forward, one reading each sentence from its own end.
+    """Layers of two LSTMs: one runs forward, one runs backward from the end of each sentence.
 
-    The second direction reads a per-sentence flip, so its first input is the sentence's last step,
-    never padding: the output inside the lengths equals that of nn.LSTM(bidirectional=True) on a
+    The backward LSTM gets each sentence reversed, so its first input is the sentence's last step
+    and never padding. Inside the lengths the output equals that of nn.LSTM(bidirectional=True) on a
     packed sequence, which takes about four times as long on a CPU (benchmarks/speed.py).
     (B, T, in_width) -> (B, T, 2 * hidden).
     """
@@ -35,15 +35,15 @@ class BiLSTM(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """x (B, T, in_width), lengths int (B,) -> (B, T, 2 * hidden); steps outside the lengths are
-        not meaningful."""
+        """x (B, T, in_width), lengths int (B,) -> (B, T, 2 * hidden). The output has no meaning
+        outside the lengths."""
         index = flip_index(lengths, x.shape[1])[:, :, None]
-        for layer, (ahead, back) in enumerate(
+        for layer, (forward_lstm, backward_lstm) in enumerate(
             zip(self.forward_layers, self.backward_layers, strict=True)
         ):
             if layer > 0:
                 x = self.dropout(x)
             reversed_x = x.gather(1, index.expand(x.shape))
-            seen_ahead, seen_back = ahead(x)[0], back(reversed_x)[0]
-            x = torch.cat([seen_ahead, seen_back.gather(1, index.expand(seen_back.shape))], dim=2)
+            ahead, back = forward_lstm(x)[0], backward_lstm(reversed_x)[0]
+            x = torch.cat([ahead, back.gather(1, index.expand(back.shape))], dim=2)
         return x

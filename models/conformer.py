@@ -1,8 +1,8 @@
-"""A conformer with windowed attention over the teacher's steps.
+"""A conformer with windowed attention.
 
-Blocks as in Gulati et al., Interspeech 2020 (half feed-forward, attention, convolution, half
-feed-forward), with attention inside a window about each step and a learned bias for each distance,
-and layer norm in place of batch norm.
+The blocks follow Gulati et al. (Interspeech 2020, arXiv:2005.08100): half feed-forward, attention,
+convolution, half feed-forward. Two things differ. A step attends only to a window around it, with a
+learned bias for each distance. Layer norm replaces batch norm in the convolution.
 """
 
 import torch
@@ -13,13 +13,12 @@ from models.config import CONFORMER_HEADS as HEADS
 from models.cpu_kernels import Dropout, Linear
 from models.masking import sentence_mask
 
-CONTEXT = 16  # steps to each side: 64 frames, about 2.5 s
-KERNEL = 7  # steps of the convolution
+CONTEXT = 16  # steps on each side that a step attends to: 64 frames, about 2.5 s
+KERNEL = 7  # steps of the depthwise convolution
 
 
 class Conformer(nn.Module):
-    """(B, T, in_width) -> (B, T, width); what stands outside the lengths changes nothing inside
-    them."""
+    """(B, T, in_width) -> (B, T, width). Steps outside the lengths never change steps inside."""
 
     def __init__(self, in_width: int, width: int, blocks: int, dropout: float):
         super().__init__()
@@ -28,7 +27,8 @@ class Conformer(nn.Module):
         self.blocks = nn.ModuleList(ConformerBlock(width, dropout) for _ in range(blocks))
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """x (B, T, in_width), lengths int (B,); steps outside the lengths are not meaningful."""
+        """x (B, T, in_width), lengths int (B,) -> (B, T, width). The output has no meaning outside
+        the lengths."""
         inside = sentence_mask(lengths, x.shape[1])  # (B, 1, T)
         window = _Window(inside)
         x = self.enter(x)
@@ -38,20 +38,23 @@ class Conformer(nn.Module):
 
 
 class _Window:
-    """Which steps each step attends to: `distance` int64 (T, T) from 0 to twice the window, and
-    `barred` bool (B, 1, T, T)."""
+    """The steps that each step attends to; made from inside (B, 1, T), see `ConformerBlock`.
+
+    distance: int64 (T, T), 0 to 2 * CONTEXT: which learned bias two steps have.
+    forbidden: bool (B, 1, T, T), True where a step (row) must not attend to another (column).
+    """
 
     def __init__(self, inside: Tensor):
         time = torch.arange(inside.shape[2], device=inside.device)
         distance = time - time[:, None]
         self.distance = distance.clamp(-CONTEXT, CONTEXT) + CONTEXT
-        # A step outside the sentence attends to itself, so that no row of the softmax is empty.
+        # Each step attends to itself, also in the padding, so that no row of the softmax is empty.
         allowed = ((distance.abs() <= CONTEXT) & (inside > 0)) | (distance == 0)
-        self.barred = ~allowed[:, None]
+        self.forbidden = ~allowed[:, None]
 
 
 class ConformerBlock(nn.Module):
-    """One block; `inside` float (B, 1, T) is 1 on the steps of the sentence."""
+    """One block, (B, T, width) -> (B, T, width)."""
 
     def __init__(self, width: int, dropout: float):
         super().__init__()
@@ -69,6 +72,7 @@ class ConformerBlock(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, inside: Tensor, window: _Window) -> Tensor:
+        """x (B, T, width); inside float (B, 1, T) is 1 on the steps of the sentence."""
         x = x + 0.5 * self.feed[0](x)
         x = x + self.dropout(self._attend(self.attention_norm(x), window))
         x = x + self.dropout(self._convolve(self.convolution_norm(x), inside))
@@ -81,11 +85,11 @@ class ConformerBlock(nn.Module):
             self.queries_keys_values(x).view(batch, steps, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
         )
         bias = self.distance_bias[:, window.distance]  # (heads, T, T)
-        bias = bias[None].masked_fill(window.barred, float("-inf"))
-        seen = functional.scaled_dot_product_attention(
+        bias = bias[None].masked_fill(window.forbidden, float("-inf"))
+        attended = functional.scaled_dot_product_attention(
             queries, keys, values, attn_mask=bias.to(queries.dtype)
         )
-        return self.attention_out(seen.transpose(1, 2).reshape(batch, steps, width))
+        return self.attention_out(attended.transpose(1, 2).reshape(batch, steps, width))
 
     def _convolve(self, x: Tensor, inside: Tensor) -> Tensor:
         x = functional.glu(self.convolution_in(x), dim=-1).transpose(1, 2) * inside

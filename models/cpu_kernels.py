@@ -1,20 +1,26 @@
-"""Linear layers and dropout that are fast on a CPU."""
+"""Linear layers and dropout that are fast on a CPU.
+
+On other devices, and in every case that is not written here, both are torch's own layers.
+"""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-LARGE = 2**23  # multiply-adds from which oneDNN is faster, going there and back included
+# Multiply-adds of a product from which oneDNN is faster, with the conversion to its layout and back
+LARGE = 2**23
+LEVELS = 2**16  # values of a random number of 16 bits
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """functional.linear; on a CPU in float32 by oneDNN, as torch's convolutions are, in place of
-    BLAS.
+    """functional.linear; large products in float32 on a CPU run in oneDNN.
 
-    The BLAS that torch comes with (MKL) leaves half of an AMD processor unused: there forward and
-    backward take half as long (benchmarks/step.py). Small products, which the way to oneDNN and
-    back would slow down, are torch's own; so are all under autocast, in other types and where a
-    graph is traced or compiled. x (…, in), weight (out, in), bias (out,) -> (…, out).
+    torch computes linear layers with MKL, which uses only half of an AMD processor. With oneDNN,
+    which torch uses for convolutions, forward and backward take half as long there
+    (benchmarks/step.py). Torch's own product is used for small products, under autocast, in other
+    types, and where a graph is traced or compiled.
+
+    x (…, in), weight (out, in), bias (out,) -> (…, out).
     """
     if not _by_onednn(x, weight):
         return functional.linear(x, weight, bias)
@@ -22,39 +28,35 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """nn.Linear by `linear`. (…, in_features) -> (…, out_features)."""
+    """nn.Linear computed by `linear`. (…, in_features) -> (…, out_features)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
 
 
 def _by_onednn(x: Tensor, weight: Tensor) -> bool:
-    if torch.jit.is_tracing() or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+    tracing = torch.jit.is_tracing()
+    if tracing or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
     float32 = x.dtype is torch.float32 and weight.dtype is torch.float32
-    # OneDNN knows neither a single vector nor no rows
+    # oneDNN supports neither a single vector nor zero rows
     large = x.dim() > 1 and x.numel() * len(weight) >= LARGE
-    return float32 and large and x.device.type == "cpu" and torch.backends.mkldnn.is_available()
-
-
-LEVELS = 2**16  # of a random number of 16 bits
+    has_onednn: bool = torch.backends.mkldnn.is_available()
+    return float32 and large and x.device.type == "cpu" and has_onednn
 
 
 class Dropout(nn.Dropout):
-    """nn.Dropout; on a CPU, where torch draws one number of 64 bits a value on one thread, four
-    values share one.
+    """nn.Dropout; on a CPU four values share one random number of 64 bits.
 
-    There the probability is rounded to 1/65536, and what is kept is scaled by the rounded one's
-    inverse, so that the expectation stays exact. The draws follow torch.manual_seed. (…) -> (…).
+    torch draws one number of 64 bits for each value, on one thread. With 16 bits for each value the
+    probability is rounded to a multiple of 1/65536. The kept values are scaled by the inverse of
+    the rounded probability to keep a value, so the expectation is exact. The draws follow
+    torch.manual_seed. (…) -> (…).
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if (
-            not self.training
-            or not self.p
-            or x.device.type != "cpu"
-            or torch.compiler.is_compiling()
-        ):
+        on_cpu = x.device.type == "cpu" and not torch.compiler.is_compiling()
+        if not self.training or not self.p or not on_cpu:
             return super().forward(x)
         dropped = min(round(self.p * LEVELS), LEVELS - 1)
         words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)

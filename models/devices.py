@@ -1,4 +1,4 @@
-"""The device and the number format that a run computes in."""
+"""The device and the number format that a run computes in, and the memory that it takes."""
 
 import contextlib
 import ctypes
@@ -16,11 +16,14 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's mallopt
 
 
 def choose_device(name: str, deterministic: bool = False) -> torch.device:
-    """The torch device for 'auto', 'cpu', 'cuda' or 'cuda:N'. Raises UsageError when it is not
-    there.
+    """The torch device that --device names, with torch set up for it.
 
-    'auto' is CUDA where there is one; where there is none, it says so. A GPU that is named becomes
-    the current one.
+    Args:
+        name: 'cpu', 'cuda', 'cuda:N', or 'auto': CUDA if there is a CUDA device, else the CPU, with
+            a note. A GPU with a number becomes the current one.
+        deterministic: let torch use deterministic algorithms only.
+
+    Raises UsageError for another name and for a device that this machine does not have.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -36,67 +39,76 @@ def choose_device(name: str, deterministic: bool = False) -> torch.device:
         raise UsageError(
             f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices"
         )
-    # Else events and NCCL would be those of the first GPU
     if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)
+        torch.cuda.set_device(device)  # else events and NCCL would use the first GPU
     if device.type == "cpu":
         _keep_freed_memory()
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(min(torch.get_num_threads(), cores_allowed()))
     if deterministic:
-        # What cuBLAS asks for to be deterministic
+        # cuBLAS is deterministic only with this setting
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        # Warn_only lets it run, and torch names each kernel of the kind once
         if device.type == "cuda":
             print(
-                "--deterministic: where CUDA has no deterministic kernel torch names it, and runs may differ in their last bits"
+                "--deterministic: torch warns about each CUDA kernel that has no deterministic "
+                "version; runs may then differ in their last bits"
             )
+        # With warn_only torch warns about such a kernel, and does not stop the run
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
     return device
 
 
 def cores_allowed(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores that this process may use: those it is bound to, and of those what a container's quota
-    pays for. torch knows the former alone; threads beyond the latter wait for each other at every
-    kernel."""
+    """Number of CPU cores that this process can use: those that it is bound to, and not more than
+    the quota of its container.
+
+    torch does not know the quota. With more threads than that, the threads wait for each other in
+    every kernel. quota: the file of Linux's cgroup v2, '<microseconds or max> <period>'.
+    """
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    with contextlib.suppress(OSError, ValueError):  # no quota, or none that is known
-        share, period = quota.read_text().split()
-        cores = min(cores, max(math.ceil(int(share) / int(period)), 1))
+    with contextlib.suppress(OSError, ValueError):  # no such file, or 'max': no quota
+        allowed, period = quota.read_text().split()
+        cores = min(cores, max(math.ceil(int(allowed) / int(period)), 1))
     return cores
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc reuse freed blocks of many megabytes instead of returning them: each return costs
-    page faults on the next allocation, which take longer than the arithmetic (benchmarks/speed.py:
-    two to three times the features a second)."""
+    """Let glibc reuse freed blocks of many megabytes and not return them to the system.
+
+    After a return, the next allocation has page faults, which take longer than the arithmetic.
+    Without them two to three times as many features are computed per second (benchmarks/speed.py).
+    """
     if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # another C library
+        with contextlib.suppress(OSError, AttributeError):  # another C library has no mallopt
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
             libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def peak_memory(device: torch.device) -> float:
-    """GB that tensors took at most on the CUDA device since `forget_peak_memory`; on the CPU, the
-    process since it began."""
+    """Peak memory in GB: on a CUDA device, of all tensors since `reset_peak_memory`; on the CPU, of
+    the whole process since it started."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
-def forget_peak_memory(device: torch.device) -> None:
-    """Begin to measure anew, where the peak can be forgotten."""
+def reset_peak_memory(device: torch.device) -> None:
+    """Let `peak_memory` count from now on; has no effect on the CPU."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 class Precision:
-    """Autocast and gradient scaling. 'auto' is bf16 on CUDA and fp32 on the CPU; fp16 needs CUDA."""
+    """The number format of a run: autocast and gradient scaling.
+
+    name: 'fp32', 'bf16', 'fp16' (CUDA only), or 'auto': bf16 on a GPU that has it, else fp32.
+    Raises UsageError for fp16 on the CPU.
+    """
 
     def __init__(self, name: str, device: torch.device):
         if name == "auto":
@@ -109,13 +121,13 @@ class Precision:
             raise UsageError("--precision fp16 needs a CUDA device: use fp32 or bf16 on the CPU")
         self.name, self.device = name, device
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
-        # What was asked for in float32 stays float32; beside bf16 or fp16 TF32 loses nothing
+        # TF32 is less exact than fp32, but not than bf16 and fp16
         if device.type == "cuda":
             torch.set_float32_matmul_precision("highest" if name == "fp32" else "high")
             torch.backends.cudnn.allow_tf32 = name != "fp32"
 
     def describe(self) -> str:
-        """In words, e.g. 'bf16 (TF32 where float32 stays)'."""
+        """The format in words, such as 'bf16 (TF32 where float32 stays)'."""
         if self.device.type != "cuda":
             return self.name
         return (
@@ -125,6 +137,6 @@ class Precision:
         )
 
     def autocast(self) -> torch.autocast:
-        """Context for forward passes; CTC and log-probabilities stay float32 inside it."""
+        """The context for forward passes. CTC and log-probabilities are float32 inside it, too."""
         dtype = torch.float16 if self.name == "fp16" else torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.name != "fp32")

@@ -1,42 +1,49 @@
-"""The student: the teacher's features in, CTC log-probabilities out, at a tenth of its size or
-less.
+"""The student: the teacher's features in, CTC log-probabilities out. It has at most a tenth of the
+teacher's parameters.
 
-features (B, T, 6516) ─ standardise ─► part encoders ─► gated fusion ─► inverted residual blocks, stride 4 in all
-    ─┬─► conformer (causal: LSTM) ─► cosine head ─► log_probs
-     └─► cosine head ─► conv_log_probs
+    features (B, T, 6516), detected (B, T, 4)
+        │  standardise, part encoders, gated fusion, as in the teacher   (B, 192, T)
+        │  five inverted residual blocks, stride 4 in all                (B, 384, T')
+        ├──► cosine head ─► conv_log_probs                               (B, T', V)
+        │  conformer (in the causal student: an LSTM)                    (B, T', 256)
+        └──► cosine head ─► log_probs                                    (B, T', V)
 
-The blocks are MobileNetV3's (Howard et al., ICCV 2019) over time: expand 1x1, depthwise
-convolution, project 1x1, hard-swish. Its squeeze-and-excitation is left out: it reads the whole
-sentence, which a stream does not have.
+The blocks are those of MobileNetV3 (Howard et al., ICCV 2019, arXiv:1905.02244), over time: expand
+1x1, depthwise convolution, project 1x1, hard-swish. Squeeze-and-excitation is left out: it needs
+the whole sentence, and a stream has no end yet.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data.landmarks import NUM_FEATURES, PARTS, feature_columns, subset
+from data.landmarks import PARTS, feature_columns, subset
 from models.conformer import Conformer
 from models.cpu_kernels import Dropout
 from models.ctc_head import CosineHead
-from models.i3d_teacher import MIN_STD, TeacherOutput
+from models.fusion import GatedFusion
+from models.i3d_teacher import TeacherOutput
 from models.masking import MaskedBatchNorm, sentence_mask
-from models.part_encoder import GatedFusion, PartEncoder, PartEncoderModel
+from models.part_encoder import PartEncoder, PartEncoderModel
 from models.student_config import StudentModelConfig
 
-KERNEL = 5
-# Steps that each depthwise convolution of the causal student looks ahead, at its own rate
+KERNEL = 5  # steps of the depthwise convolutions
+# Steps, at its own rate, that each depthwise convolution of the causal student looks ahead
 CAUSAL_RIGHT = 1
 FEATURE_LOOKAHEAD = 1  # frames: velocity and acceleration are central differences
-_STRIDES = (1, 2, 1, 2, 1)  # of the blocks
+_STRIDES = (1, 2, 1, 2, 1)  # of the five blocks
 
 
 class InvertedResidual(nn.Module):
     """Expand, depthwise convolution over time, project; with a shortcut where the shape stays.
 
-    (B, in_width, T) -> (B, out_width, ceil(T / stride)). `right`: steps that the kernel reads
-    ahead; the rest lies behind.
+    (B, in_width, T) -> (B, out_width, ceil(T / stride)).
+
+    Args:
+        expansion: channels inside the block, as a multiple of in_width.
+        right: steps after the current one that the kernel covers; the others lie before it.
     """
 
     def __init__(self, in_width: int, out_width: int, expansion: int, stride: int, right: int):
@@ -52,8 +59,8 @@ class InvertedResidual(nn.Module):
         self.shortcut = stride == 1 and in_width == out_width
 
     def forward(self, x: Tensor, mask: Tensor, out_mask: Tensor) -> Tensor:
-        """x (B, in_width, T) with zeros outside the sentences, mask (B, 1, T), out_mask (B, 1,
-        ceil(T / stride))."""
+        """x (B, in_width, T) with zeros outside the sentences, mask (B, 1, T), out_mask
+        (B, 1, ceil(T / stride)) -> (B, out_width, ceil(T / stride))."""
         inner = functional.hardswish(self.expand_norm(self.expand(x), mask))
         inner = functional.hardswish(
             self.depthwise_norm(self.depthwise(functional.pad(inner, self.padding)), out_mask)
@@ -61,19 +68,24 @@ class InvertedResidual(nn.Module):
         out = self.project_norm(self.project(inner), out_mask)
         return x + out if self.shortcut else out
 
-    def read_on(
+    def forward_chunk(
         self, x: Tensor, state: "BlockState | None", last: bool
     ) -> tuple[Tensor, "BlockState"]:
-        """The next steps of a stream, in evaluation: x (B, in_width, n) -> the outputs that no
-        later step changes, and what the next call needs. `last`: nothing follows. All calls'
-        outputs together are those of `forward`."""
+        """Compute the next steps of a stream, in evaluation. The outputs of all chunks, joined,
+        equal those of `forward`.
+
+        x: (B, in_width, n), the next n steps, maybe 0. state: from the previous chunk, None before
+        the first one. last: no chunk follows. Returns the outputs (B, out_width, m) that no later
+        step can change, and the state for the next chunk.
+        """
         inner = x.new_zeros(len(x), self.expand.out_channels, 0)
         if x.shape[2]:
             inner = functional.hardswish(
                 self.expand_norm(self.expand(x), x.new_ones(len(x), 1, x.shape[2]))
             )
-        before, waiting = state or (inner.new_zeros(*inner.shape[:2], self.padding[0]), x[:, :, :0])
-        inner, x = torch.cat([before, inner], 2), torch.cat([waiting, x], 2)
+        if state is None:
+            state = BlockState(inner.new_zeros(*inner.shape[:2], self.padding[0]), x[:, :, :0])
+        inner, x = torch.cat([state.inner, inner], 2), torch.cat([state.waiting, x], 2)
         if last:
             inner = functional.pad(inner, (0, self.padding[1]))
         count = max((inner.shape[2] - KERNEL) // self.stride + 1, 0)
@@ -92,15 +104,18 @@ class InvertedResidual(nn.Module):
 
 
 class BlockState(NamedTuple):
-    """inner: what the next outputs' kernels read of the expanded input; waiting: input whose
-    shortcut is to come."""
+    """State of an `InvertedResidual` between two chunks of a stream.
+
+    inner: (B, inner width, k), the expanded steps that the kernels of the next outputs cover.
+    waiting: (B, in_width, m), the input steps that the shortcut adds to the next outputs.
+    """
 
     inner: Tensor
     waiting: Tensor
 
 
 class ForwardLSTM(nn.Module):
-    """Layers of LSTM that read forward only. (B, T, in_width) -> (B, T, hidden)."""
+    """A unidirectional LSTM. (B, T, in_width) -> (B, T, hidden)."""
 
     def __init__(self, in_width: int, hidden: int, layers: int, dropout: float):
         super().__init__()
@@ -110,27 +125,26 @@ class ForwardLSTM(nn.Module):
         )
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Padding lies behind the sentence's end, so that its steps never see it."""
-        return self.lstm(x)[0]
+        """x (B, T, in_width) -> (B, T, hidden). `lengths` has no effect: the padding comes after
+        the sentence, so no step of the sentence sees it."""
+        out: Tensor = self.lstm(x)[0]
+        return out
 
 
 class StreamState(NamedTuple):
-    """What a causal student remembers of a stream: of each block, and of the LSTM."""
+    """State of a causal student between two chunks of a stream: of each block, and of the LSTM
+    (hidden state and cell state; None before its first step)."""
 
     blocks: list[BlockState]
-    memory: tuple[Tensor, Tensor] | None
+    lstm: tuple[Tensor, Tensor] | None
 
 
 class Student(PartEncoderModel):
-    """The whole model. `classes` counts the blank (index 0). The convolution head only helps to
-    train."""
+    """The whole model. `classes` counts the blank (index 0)."""
 
     def __init__(self, config: StudentModelConfig, classes: int):
         super().__init__()
         self.config, self.classes = config, classes
-        # Statistics of the train split; `set_statistics` fills them, the checkpoint carries them.
-        self.register_buffer("feature_mean", torch.zeros(NUM_FEATURES))
-        self.register_buffer("feature_std", torch.ones(NUM_FEATURES))
         part_widths = [config.pose_width, config.face_width, config.hand_width, config.hand_width]
         names = [getattr(config, f"{part}_subset") for part in PARTS]
         self.parts = nn.ModuleList(
@@ -145,6 +159,7 @@ class Student(PartEncoderModel):
             InvertedResidual(widths[i], widths[i + 1], config.expansion, stride, right)
             for i, stride in enumerate(_STRIDES)
         )
+        self.sequence: ForwardLSTM | Conformer
         if config.causal:
             self.sequence = ForwardLSTM(
                 quarter, config.lstm_hidden, config.lstm_layers, config.dropout
@@ -159,11 +174,10 @@ class Student(PartEncoderModel):
 
     @property
     def lookahead(self) -> int | None:
-        """Output step s, which begins with frame 4 s, is known once frame 4 s + lookahead is; None:
-        once all frames are.
+        """Frames that an output step waits for, in a causal student; None: for the whole sentence.
 
-        No frame waits longer than this for its own step, so this, over the frame rate, is the
-        latency that streaming adds.
+        Output step s covers the frames from 4 s on. It is final as soon as frame 4 s + lookahead
+        has arrived. So lookahead / frame rate is the latency in seconds that streaming adds.
         """
         if not self.config.causal:
             return None
@@ -172,62 +186,65 @@ class Student(PartEncoderModel):
             reach = stride * reach + CAUSAL_RIGHT
         return reach + FEATURE_LOOKAHEAD
 
-    def _fuse(
-        self, features: Tensor, detected: Tensor, mask: Tensor, shown: Tensor | None = None
-    ) -> Tensor:
-        """(B, widths[0], T)"""
-        inverse_std = 1 / self.feature_std.clamp(min=MIN_STD)
-        parts = [
-            encode(features, self.feature_mean, inverse_std, detected, mask)
-            for encode in self.parts
-        ]
-        if shown is not None:
-            parts = [part * shown[:, i, None, None] for i, part in enumerate(parts)]
-        return self.dropout(self.fusion(parts, mask))
-
-    def read_on(
-        self, features: Tensor, detected: Tensor, state: "StreamState | None", last: bool
-    ) -> tuple[Tensor, "StreamState"]:
-        """The next frames of a stream, of a causal student in evaluation: features (B, n, 6516),
-        detected bool (B, n, 4) -> the log-probs (B, steps, V) that no later frame changes, and what
-        the next call needs. `last`: nothing follows."""
-        blocks, memory = state or ([None] * len(self.blocks), None)
-        x = self._fuse(features, detected, features.new_ones(len(features), 1, features.shape[1]))
-        after = []
-        for block, before in zip(self.blocks, blocks, strict=True):
-            x, kept = block.read_on(x, before, last)
-            after.append(kept)
-        if x.shape[2] == 0:
-            return x.new_zeros(len(x), 0, self.classes), StreamState(after, memory)
-        seen, memory = self.sequence.lstm(x.transpose(1, 2), memory)
-        return self.head(seen).log_softmax(-1), StreamState(after, memory)
-
     def forward(
         self,
         features: Tensor,
         lengths: Tensor,
         detected: Tensor | None = None,
-        shown: Tensor | None = None,
+        visible: Tensor | None = None,
     ) -> TeacherOutput:
-        """features (B, T, 6516), or (B, T, 12 K) of the landmarks of `read_from`; lengths int (B,)
-        with 1 <= length <= T; detected bool (B, T, 4) or None for all seen.
-
-        shown: bool (B, 4), False for a part that the model is not to see in the whole sentence;
-        None shows all.
-        """
+        """Log-probabilities of a padded batch. Arguments as in `I3DTeacher.forward`."""
         if detected is None:
             detected = torch.ones(
                 *features.shape[:2], len(PARTS), dtype=torch.bool, device=features.device
             )
         mask = sentence_mask(lengths, features.shape[1])
-        x = self._fuse(features, detected, mask, shown)
+        x = self._fused_parts(features, detected, mask, visible)
         for block, stride in zip(self.blocks, _STRIDES, strict=True):
-            before = mask
+            in_mask = mask
             if stride == 2:
                 lengths = (lengths + 1) // 2
                 mask = sentence_mask(lengths, (mask.shape[2] + 1) // 2)
-            x = block(x, before, mask)
+            x = block(x, in_mask, mask)
         x = x.transpose(1, 2)  # (B, T', widths[2])
         conv_logits = self.conv_head(x)
         logits = self.head(self.dropout(self.sequence(self.dropout(x), lengths)))
         return TeacherOutput(logits.log_softmax(-1), conv_logits.log_softmax(-1), lengths)
+
+    def forward_chunk(
+        self, features: Tensor, detected: Tensor, state: StreamState | None, last: bool
+    ) -> tuple[Tensor, StreamState]:
+        """Compute the next frames of a stream with a causal student in evaluation. The outputs of
+        all chunks, joined, equal `log_probs` of `forward`.
+
+        Args:
+            features: float (B, n, 6516), the next n frames, n >= 1.
+            detected: bool (B, n, 4).
+            state: from the previous chunk; None before the first one.
+            last: no chunk follows.
+
+        Returns the log-probs (B, steps, V) that no later frame can change (0 steps or more), and
+        the state for the next chunk.
+        """
+        assert isinstance(self.sequence, ForwardLSTM), "only a causal student can stream"
+        mask = features.new_ones(len(features), 1, features.shape[1])
+        x = self._fused_parts(features, detected, mask, None)
+        lstm_state = None if state is None else state.lstm
+        block_states: list[BlockState] = []
+        for i, block in enumerate(cast(list[InvertedResidual], list(self.blocks))):
+            x, block_state = block.forward_chunk(
+                x, None if state is None else state.blocks[i], last
+            )
+            block_states.append(block_state)
+        if x.shape[2] == 0:
+            return x.new_zeros(len(x), 0, self.classes), StreamState(block_states, lstm_state)
+        out, lstm_state = self.sequence.lstm(x.transpose(1, 2), lstm_state)
+        log_probs: Tensor = self.head(out).log_softmax(-1)
+        return log_probs, StreamState(block_states, lstm_state)
+
+    def _fused_parts(
+        self, features: Tensor, detected: Tensor, mask: Tensor, visible: Tensor | None
+    ) -> Tensor:
+        """Inputs as in `encode_parts` -> (B, widths[0], T)."""
+        fused: Tensor = self.fusion(self.encode_parts(features, detected, mask, visible), mask)
+        return self.dropout(fused)

@@ -1,4 +1,4 @@
-"""The temporal inception stack: parallel kernels over time, each stage ending in a pooling by two."""
+"""Temporal inception: parallel convolutions over time, with max pooling by 2 after each stage."""
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +9,11 @@ from models.masking import MaskedBatchNorm
 
 
 class TemporalInception(nn.Module):
-    """Parallel convolutions of several kernel sizes and a pooled branch, joined and normalised
-    (after Szegedy et al. 2015 and Carreira & Zisserman 2017, in one dimension).
+    """Parallel convolutions with kernels of several sizes and a pooled branch, joined and
+    normalised: an inception block (Szegedy et al. 2015; Carreira & Zisserman 2017) over time.
 
-    Most of the width goes to kernel 5; 3 and 9 see faster and slower movement, and the pooled
-    branch keeps what holds still. (B, in_width, T) -> (B, out_width, T).
+    Most of the width goes to kernel 5. Kernels 3 and 9 see faster and slower movement, and the
+    pooled branch keeps what does not move. (B, in_width, T) -> (B, out_width, T).
     """
 
     def __init__(self, in_width: int, out_width: int):
@@ -28,9 +28,9 @@ class TemporalInception(nn.Module):
         self.norm = MaskedBatchNorm(out_width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (B, in_width, T) >= 0 with zeros outside the sentences, mask (B, 1, T)."""
-        # x is not negative, so zeros from padding never win the maximum over a sentence's own
-        # frames.
+        """x (B, in_width, T) >= 0 with zeros outside the sentences, mask (B, 1, T) ->
+        (B, out_width, T)."""
+        # x is not negative, so the zeros of the padding never win the maximum.
         pooled = self.pooled(functional.max_pool1d(x, 3, stride=1, padding=1))
         x = torch.cat([*(branch(x) for branch in self.branches), pooled], dim=1)
         return torch.relu(self.norm(x, mask))
@@ -39,7 +39,7 @@ class TemporalInception(nn.Module):
 class InceptionStack(nn.Module):
     """Two inception stages, each followed by max pooling by 2: time stride exactly 4.
 
-    A sentence of T frames leaves with ceil(T / 4) steps whatever it is padded to.
+    A sentence of T frames becomes ceil(T / 4) steps, however much padding it has.
     """
 
     def __init__(self, in_width: int, widths: tuple[int, int], dropout: float):
@@ -52,9 +52,8 @@ class InceptionStack(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, C, T), lengths (B,) -> x (B, widths[1], ceil(T / 4)), lengths (B,)."""
         for stage in self.stages:
-            mask = (torch.arange(x.shape[2], device=x.device) < lengths[:, None]).to(x.dtype)[
-                :, None
-            ]
+            inside = torch.arange(x.shape[2], device=x.device) < lengths[:, None]
+            mask = inside.to(x.dtype)[:, None]  # in x's type, so in 16 bit under autocast
             x = functional.max_pool1d(self.dropout(stage(x, mask)), 2, ceil_mode=True)
             lengths = (lengths + 1) // 2
         return x, lengths

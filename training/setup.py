@@ -87,8 +87,8 @@ def prepare_run(
     if not any(dev.references):
         raise DataError(f"{corpus.path}: the dev split has no glosses to score")
     model = _model_of(start, vocabulary, device)
-    selection = LandmarkSelection({*model.landmarks_read, *extra_landmarks})
-    model.read_from(selection)
+    selection = LandmarkSelection({*model.input_landmarks, *extra_landmarks})
+    model.set_input_selection(selection)
     pipeline = FeaturePipeline(corpus.aspect_ratio, device, is_causal(config.model), selection)
     trainer = make_trainer(
         config,

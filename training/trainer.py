@@ -29,7 +29,7 @@ from decoding.length_normalization import LengthNormalization
 from decoding.scoring import score
 from errors import DivergenceError
 from models.checkpoint import LAST
-from models.devices import Precision, forget_peak_memory, peak_memory
+from models.devices import Precision, peak_memory, reset_peak_memory
 from models.i3d_teacher import I3DTeacher, TeacherOutput
 from reports.diagnosis import diagnose
 from training.batchnorm_calibration import calibrate
@@ -126,7 +126,7 @@ class Trainer:
     def train_epoch(self, signals: StopSignals) -> None:
         """Make the updates of the epoch that are left."""
         options, progress = self.config.training, self.progress
-        forget_peak_memory(self.device)
+        reset_peak_memory(self.device)
         groups = self.plan.begin(progress.epoch)[progress.group :]
         batches = self.feed(groups)
         bar = tqdm(

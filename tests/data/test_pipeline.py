@@ -189,8 +189,8 @@ def test_a_model_predicts_the_same_from_a_selection_of_its_landmarks(train, sett
     }
     config = ModelConfig(**sizes, conformer_width=8, **settings)
     model = I3DTeacher(config, 6).eval()
-    selection = LandmarkSelection(model.landmarks_read)
-    model.read_from(selection)
+    selection = LandmarkSelection(model.input_landmarks)
+    model.set_input_selection(selection)
     outputs = []
     for pipeline in (FeaturePipeline(0.8, CPU), FeaturePipeline(0.8, CPU, selection=selection)):
         (batch,) = pipeline.batches(train.split, [np.arange(5)])

@@ -1,4 +1,4 @@
-"""What the tests of decoding share."""
+"""Fixtures of the tests of decoding."""
 
 from collections.abc import Callable
 
@@ -8,18 +8,17 @@ import torch
 
 @pytest.fixture(scope="session")
 def ctc_log_probability() -> Callable[[torch.Tensor, list[list[int]]], torch.Tensor]:
-    """(log_probs, readings) -> log P of each reading by torch's own CTC loss."""
+    """(log_probs, hypotheses) -> log P of each hypothesis, by torch's own CTC loss."""
 
-    def log_probability(log_probs: torch.Tensor, readings: list[list[int]]) -> torch.Tensor:
-        """log P(reading) summed over all alignments, by torch's CTC loss: float64 (N,), -inf where
-        there is no alignment."""
+    def log_probability(log_probs: torch.Tensor, hypotheses: list[list[int]]) -> torch.Tensor:
+        """float64 (N,), summed over all alignments; -inf if a hypothesis has no alignment."""
         values = []
-        for reading in readings:
+        for hypothesis in hypotheses:
             loss = torch.nn.functional.ctc_loss(
                 log_probs.double()[:, None],
-                torch.tensor([reading], dtype=torch.int64).reshape(1, -1),
+                torch.tensor([hypothesis], dtype=torch.int64).reshape(1, -1),
                 torch.tensor([len(log_probs)]),
-                torch.tensor([len(reading)]),
+                torch.tensor([len(hypothesis)]),
                 reduction="none",
             )
             values.append(-loss[0])

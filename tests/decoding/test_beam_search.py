@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.vocabulary import Vocabulary
-from decoding.alignment import gloss_spans
 from decoding.beam_search import beam_search
 from decoding.language_model import LanguageModel, train_language_model
 
@@ -22,20 +21,20 @@ def random_log_probs(steps: int, classes: int, seed: int, sharpness: float = 1.5
     )
 
 
-def read(log_probs: torch.Tensor, **options) -> list[tuple[list[int], float]]:
-    return beam_search(log_probs[None], torch.tensor([len(log_probs)]), **options).readings(0)
+def search(log_probs: torch.Tensor, **options) -> list[tuple[list[int], float]]:
+    return beam_search(log_probs[None], torch.tensor([len(log_probs)]), **options).hypotheses(0)
 
 
-def enumerate_readings(log_probs: torch.Tensor) -> dict[tuple[int, ...], float]:
-    """Probability of every reading: each of the V ** T paths counted by itself."""
-    readings: dict[tuple[int, ...], float] = {}
+def enumerate_hypotheses(log_probs: torch.Tensor) -> dict[tuple[int, ...], float]:
+    """The probability of each hypothesis, summed over all V ** T paths one by one."""
+    hypotheses: dict[tuple[int, ...], float] = {}
     for path in itertools.product(range(log_probs.shape[1]), repeat=len(log_probs)):
-        reading = tuple(index for index, _ in itertools.groupby(path) if index)
+        hypothesis = tuple(index for index, _ in itertools.groupby(path) if index)
         probability = math.exp(
             sum(float(log_probs[step, index]) for step, index in enumerate(path))
         )
-        readings[reading] = readings.get(reading, 0.0) + probability
-    return readings
+        hypotheses[hypothesis] = hypotheses.get(hypothesis, 0.0) + probability
+    return hypotheses
 
 
 def slow_beam(
@@ -46,7 +45,7 @@ def slow_beam(
     weight=0.0,
     bonus=0.0,
 ):
-    """Prefix beam search as the textbooks have it: a dict of prefixes."""
+    """Prefix beam search as in textbooks, with a dictionary of prefixes."""
     beam = {(): (1.0, 0.0)}
     for row in log_probs.double():
         likely = (row[1:].argsort(descending=True)[:tokens] + 1).tolist()
@@ -70,23 +69,26 @@ def slow_beam(
         for p, v in beam.items()
     }
     return sorted(
-        ((list(prefix), score) for prefix, score in final.items()), key=lambda reading: -reading[1]
+        ((list(prefix), score) for prefix, score in final.items()),
+        key=lambda hypothesis: -hypothesis[1],
     )
 
 
 @pytest.mark.parametrize(
     ("steps", "classes"), [(1, 2), (1, 5), (2, 2), (5, 2), (4, 3), (6, 3), (5, 4)]
 )
-def test_a_wide_beam_finds_every_reading_with_the_sum_of_all_alignments(steps, classes):
+def test_a_wide_beam_finds_every_hypothesis_with_the_sum_of_all_alignments(steps, classes):
     for seed in range(4):
         log_probs = random_log_probs(steps, classes, seed)
-        expected = enumerate_readings(log_probs)
-        found = read(log_probs, width=2 * len(expected))
-        assert {tuple(reading) for reading, _ in found} == set(expected) and len(found) == len(
-            expected
-        )
-        for reading, score in found:
-            assert math.exp(score) == pytest.approx(expected[tuple(reading)], rel=1e-5), reading
+        expected = enumerate_hypotheses(log_probs)
+        found = search(log_probs, width=2 * len(expected))
+        assert {tuple(hypothesis) for hypothesis, _ in found} == set(expected) and len(
+            found
+        ) == len(expected)
+        for hypothesis, score in found:
+            assert math.exp(score) == pytest.approx(expected[tuple(hypothesis)], rel=1e-5), (
+                hypothesis
+            )
         assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
 
 
@@ -110,8 +112,8 @@ def test_equals_the_slow_reference_at_any_width(steps, classes, width, tokens, s
             (table, 0.7, 0.4),
         )
     expected = slow_beam(log_probs, width, tokens, *arguments)
-    found = read(log_probs, width=width, tokens=tokens, **options)
-    assert [reading for reading, _ in found] == [reading for reading, _ in expected]
+    found = search(log_probs, width=width, tokens=tokens, **options)
+    assert [hypothesis for hypothesis, _ in found] == [hypothesis for hypothesis, _ in expected]
     assert [score for _, score in found] == pytest.approx(
         [score for _, score in expected], rel=1e-9, abs=1e-9
     )
@@ -125,39 +127,46 @@ def test_equals_the_slow_reference_at_any_width(steps, classes, width, tokens, s
     st.integers(0, 10_000),
     st.floats(0.5, 8),
 )
-def test_a_score_is_never_above_the_readings_probability(
+def test_a_score_is_never_above_the_probability_of_the_hypothesis(
     ctc_log_probability, steps, classes, width, seed, sharpness
 ):
     log_probs = random_log_probs(steps, classes, seed, sharpness)
-    found = read(log_probs, width=width, tokens=classes)
-    exact = ctc_log_probability(log_probs, [reading for reading, _ in found]).tolist()
+    found = search(log_probs, width=width, tokens=classes)
+    exact = ctc_log_probability(log_probs, [hypothesis for hypothesis, _ in found]).tolist()
     assert all(score <= limit + 1e-6 for (_, score), limit in zip(found, exact, strict=True))
-    assert len({tuple(reading) for reading, _ in found}) == len(found) <= width, "each reading once"
+    assert len({tuple(hypothesis) for hypothesis, _ in found}) == len(found) <= width, (
+        "each hypothesis once"
+    )
 
 
 def flashlight_best(log_probs: torch.Tensor, width: int, tokens: int) -> list[int]:
     emissions = np.ascontiguousarray(log_probs.numpy(), dtype=np.float32)
     options = flashlight.LexiconFreeDecoderOptions(
-        beam_size=width, beam_size_token=tokens, beam_threshold=1e9, lm_weight=0.0, sil_score=0.0, log_add=True,
+        beam_size=width,
+        beam_size_token=tokens,
+        beam_threshold=1e9,
+        lm_weight=0.0,
+        sil_score=0.0,
+        log_add=True,
         criterion_type=flashlight.CriterionType.CTC,
-    )  # fmt: skip
+    )
     decoder = flashlight.LexiconFreeDecoder(options, flashlight.ZeroLM(), -1, 0, [])
     best = decoder.decode(emissions.ctypes.data, *emissions.shape)[0].tokens
     return [index for index, _ in itertools.groupby(best) if index > 0]
 
 
-def test_the_best_reading_is_flashlights_in_99_of_100_cases():
+def test_the_best_hypothesis_is_that_of_flashlight_in_99_of_100_cases():
     random = np.random.default_rng(0)
     cases = []
-    # Flat: everything is likely, so few steps and classes for what a beam of 50 can hold
+    # Flat distributions: few steps and classes, so that a beam of 50 holds every prefix
     for _ in range(500):
         cases.append((int(random.integers(1, 6)), int(random.integers(2, 5)), 1.0, 50))
-    for _ in range(500):  # peaky, as trained models are, mostly blank
+    for _ in range(500):  # peaky ones, mostly blank, like those of trained models
         cases.append((int(random.integers(2, 51)), int(random.integers(2, 200)), 8.0, 10))
     same = 0
     for seed, (steps, classes, sharpness, width) in enumerate(cases):
         log_probs = random_log_probs(steps, classes, seed, sharpness)
-        same += read(log_probs, width=width, tokens=20)[0][0] == flashlight_best(
+        same += search(log_probs, width=width, tokens=20)[0][0] == flashlight_best(
             log_probs, width, 20
         )
     assert same >= 990
@@ -170,10 +179,10 @@ def test_neighbours_and_padding_change_nothing_to_the_bit():
         [],
         torch.randn(len(lengths), 45, 40, generator=torch.Generator().manual_seed(1)) * 30,
     )
-    batch[:, 40:] = torch.nan  # nothing behind an end is looked at
+    batch[:, 40:] = torch.nan  # steps behind the end have no effect
     for row, length in enumerate(lengths):
         batch[row, :length] = random_log_probs(length, 40, row)
-        alone.append(read(batch[row, :length], language_model=model, lm_weight=0.5, tokens=8))
+        alone.append(search(batch[row, :length], language_model=model, lm_weight=0.5, tokens=8))
     for order in (range(7), [4, 1], [6, 0, 3], [2, 2, 2, 5, 1]):
         order = list(order)
         result = beam_search(
@@ -183,21 +192,21 @@ def test_neighbours_and_padding_change_nothing_to_the_bit():
             lm_weight=0.5,
             tokens=8,
         )
-        assert [result.readings(row) for row in range(len(order))] == [
+        assert [result.hypotheses(row) for row in range(len(order))] == [
             alone[index] for index in order
         ]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_reads_the_same():
+def test_a_gpu_finds_the_same_hypotheses():
     log_probs = torch.stack([random_log_probs(30, 50, seed, 4.0) for seed in range(16)])
     lengths = torch.arange(15, 31)
     model = LanguageModel(table := random_log_probs(50, 50, 5), table[0], torch.zeros(50))
     here = beam_search(log_probs, lengths, language_model=model, lm_weight=0.3)
     there = beam_search(log_probs.cuda(), lengths.cuda(), language_model=model, lm_weight=0.3)
     for row in range(16):
-        assert there.readings(row)[0][0] == here.readings(row)[0][0]
-        assert there.readings(row)[0][1] == pytest.approx(here.readings(row)[0][1], abs=1e-6)
+        assert there.hypotheses(row)[0][0] == here.hypotheses(row)[0][0]
+        assert there.hypotheses(row)[0][1] == pytest.approx(here.hypotheses(row)[0][1], abs=1e-6)
 
 
 def rows(*values: list[float]) -> torch.Tensor:
@@ -205,31 +214,31 @@ def rows(*values: list[float]) -> torch.Tensor:
 
 
 def test_edge_cases():
-    assert read(rows([0.9, 0.1])) == [
+    assert search(rows([0.9, 0.1])) == [
         ([], pytest.approx(math.log(0.9))),
         ([1], pytest.approx(math.log(0.1))),
     ]
-    assert read(rows(*[[1.0, 0.0, 0.0]] * 3)) == [([], pytest.approx(0))], (
-        "all blank: one reading, an empty one"
+    assert search(rows(*[[1.0, 0.0, 0.0]] * 3)) == [([], pytest.approx(0))], (
+        "all blank: only the empty hypothesis"
     )
-    found = read(rows([0.0, 1.0], [1.0, 0.0], [0.0, 1.0]))
+    found = search(rows([0.0, 1.0], [1.0, 0.0], [0.0, 1.0]))
     assert found == [([1, 1], pytest.approx(0))], "a repeat across a blank is two glosses"
-    assert read(rows([0.0, 1.0], [0.0, 1.0]))[0][0] == [1], "a repeat without a blank is one"
-    assert read(rows([0.5, 0.3, 0.2]), width=1) == [([], pytest.approx(math.log(0.5)))]
-    longest = read(rows(*[[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]] * 40))
+    assert search(rows([0.0, 1.0], [0.0, 1.0]))[0][0] == [1], "a repeat without a blank is one"
+    assert search(rows([0.5, 0.3, 0.2]), width=1) == [([], pytest.approx(math.log(0.5)))]
+    longest = search(rows(*[[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]] * 40))
     assert longest == [([1, 2] * 40, pytest.approx(0))]
 
 
-def test_scores_that_are_no_distribution_and_tiny_ones():
+def test_unnormalised_and_tiny_probabilities():
     log_probs = random_log_probs(6, 4, 0)
-    plain, shifted = read(log_probs), read(log_probs - 5000)
-    assert [reading for reading, _ in shifted] == [reading for reading, _ in plain]
+    plain, shifted = search(log_probs), search(log_probs - 5000)
+    assert [hypothesis for hypothesis, _ in shifted] == [hypothesis for hypothesis, _ in plain]
     assert shifted[0][1] == pytest.approx(plain[0][1] - 6 * 5000, rel=1e-5)
     flat = torch.full((2000, 3), -math.log(3))
-    assert math.isfinite(read(flat)[0][1])
+    assert math.isfinite(search(flat)[0][1])
 
 
-def test_what_cannot_be_decoded_is_refused():
+def test_invalid_log_probabilities_and_arguments_are_refused():
     log_probs = random_log_probs(4, 3, 0)[None].repeat(2, 1, 1)
     lengths = torch.tensor([4, 3])
     for value, column in ((math.nan, 0), (math.nan, 2), (math.inf, 1)):
@@ -243,7 +252,9 @@ def test_what_cannot_be_decoded_is_refused():
         beam_search(broken, lengths)
     broken = log_probs.clone()
     broken[1, 3] = math.nan  # behind the end
-    assert beam_search(broken, lengths).readings(1) == beam_search(log_probs, lengths).readings(1)
+    assert beam_search(broken, lengths).hypotheses(1) == beam_search(log_probs, lengths).hypotheses(
+        1
+    )
     for options, message in (({"width": 0}, "width 0"), ({"tokens": 0}, "tokens 0")):
         with pytest.raises(ValueError, match=message):
             beam_search(log_probs, lengths, **options)
@@ -255,79 +266,11 @@ def test_what_cannot_be_decoded_is_refused():
         beam_search(log_probs, lengths, language_model=other)
 
 
-def test_the_language_model_decides_what_sounds_alike(ctc_log_probability):
+def test_the_language_model_decides_between_equally_probable_glosses(ctc_log_probability):
     alike = rows([0.02, 0.49, 0.49, 0.0], [0.98, 0.01, 0.01, 0.0], [0.02, 0.0, 0.0, 0.98])
     model = train_language_model([["B", "C"], ["B", "C"], ["A"]], Vocabulary(["A", "B", "C"]))
-    assert read(alike, language_model=model)[0][0] == [2, 3]
-    _, score = read(alike, language_model=model, lm_weight=0.5, gloss_bonus=1.0)[0]
+    assert search(alike, language_model=model)[0][0] == [2, 3]
+    _, score = search(alike, language_model=model, lm_weight=0.5, gloss_bonus=1.0)[0]
     plain = ctc_log_probability(alike, [[2, 3]]).item()
-    said = model.table[0, 2] + model.table[2, 3] + model.table[3, 0]
-    assert score == pytest.approx(plain + 0.5 * float(said) + 2.0, rel=1e-6)
-
-
-# ---------------------------------------------------------------- spans
-
-
-def spans(log_probs: torch.Tensor, reading: list[int]) -> list[tuple[int, int]]:
-    begins, ends = gloss_spans(
-        log_probs[None],
-        torch.tensor([len(log_probs)]),
-        torch.tensor([reading]),
-        torch.tensor([len(reading)]),
-    )
-    return list(zip(begins[0].tolist(), ends[0].tolist(), strict=True))
-
-
-def best_alignment(log_probs: torch.Tensor, reading: list[int]) -> float:
-    """The highest log-probability of a path that collapses to the reading, over all paths."""
-    paths = itertools.product(range(log_probs.shape[1]), repeat=len(log_probs))
-    good = (path for path in paths if [i for i, _ in itertools.groupby(path) if i] == reading)
-    return max(
-        sum(float(log_probs[step, index]) for step, index in enumerate(path)) for path in good
-    )
-
-
-def test_spans_by_hand():
-    path = [0, 2, 2, 0, 2, 1, 1, 0]
-    log_probs = torch.nn.functional.one_hot(torch.tensor(path), 3).float().mul(5).log_softmax(-1)
-    assert spans(log_probs, [2, 2, 1]) == [(1, 3), (4, 5), (5, 7)]
-    assert spans(log_probs[1:2], [2]) == [(0, 1)]
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_spans_are_those_of_the_best_alignment(seed):
-    log_probs = random_log_probs(6, 3, seed)
-    for reading in ([1], [2, 1], [1, 1], [1, 2, 1], [2, 2, 1]):
-        found = spans(log_probs, reading)
-        assert all(begin < end for begin, end in found)
-        assert all(left[1] <= right[0] for left, right in itertools.pairwise(found))
-        path = [0] * 6
-        for gloss, (begin, end) in zip(reading, found, strict=True):
-            path[begin:end] = [gloss] * (end - begin)
-        assert [i for i, _ in itertools.groupby(path) if i] == reading
-        value = sum(float(log_probs[step, index]) for step, index in enumerate(path))
-        assert value == pytest.approx(best_alignment(log_probs, reading), abs=1e-5)
-
-
-def test_spans_of_a_batch_are_those_of_each_sentence():
-    lengths, readings = [9, 1, 4, 6], [[1, 3, 3], [2], [], [3, 1]]
-    log_probs = torch.full((4, 9, 4), torch.nan)
-    for row, length in enumerate(lengths):
-        log_probs[row, :length] = random_log_probs(length, 4, row)
-    padded = torch.tensor([reading + [0] * (3 - len(reading)) for reading in readings])
-    begins, ends = gloss_spans(
-        log_probs,
-        torch.tensor(lengths),
-        padded,
-        torch.tensor([len(reading) for reading in readings]),
-    )
-    for row, reading in enumerate(readings):
-        count = len(reading)
-        found = list(zip(begins[row].tolist(), ends[row].tolist(), strict=True))
-        assert found[:count] == (spans(log_probs[row, : lengths[row]], reading) if reading else [])
-        assert all(begin == end for begin, end in found[count:])
-
-
-def test_a_reading_without_an_alignment_is_refused():
-    with pytest.raises(ValueError, match="no alignment"):
-        spans(random_log_probs(2, 3, 0), [1, 1])
+    language = model.table[0, 2] + model.table[2, 3] + model.table[3, 0]
+    assert score == pytest.approx(plain + 0.5 * float(language) + 2.0, rel=1e-6)

@@ -6,9 +6,8 @@ from decoding.greedy import best_path, greedy_decode
 
 
 def log_probs_of(paths: list[list[int]], classes: int = 5) -> torch.Tensor:
-    """(B, T, V) whose best classes are the given paths, zero-padded."""
+    """(B, T, V) in which the given paths are the best classes; behind their ends it is a gloss."""
     longest = max(map(len, paths))
-    # A gloss behind the end
     padded = torch.tensor([path + [1] * (longest - len(path)) for path in paths])
     return torch.nn.functional.one_hot(padded, classes).float().mul(3).log_softmax(-1)
 
@@ -32,13 +31,13 @@ def test_equals_the_slow_reference(paths):
     assert greedy_decode(log_probs_of(paths), lengths) == [slow_decode(path) for path in paths]
 
 
-def test_by_hand():
+def test_greedy_hypotheses_by_hand():
     paths = [[0, 0, 0], [2], [3, 3, 0, 3, 3, 1], [1, 2, 1], [0, 4, 4, 0]]
     lengths = torch.tensor([len(path) for path in paths])
     assert greedy_decode(log_probs_of(paths), lengths) == [[], [2], [3, 3, 1], [1, 2, 1], [4]]
 
 
-def test_nothing_is_read_behind_the_end():
+def test_steps_behind_the_end_have_no_effect():
     log_probs = log_probs_of([[1, 2, 3]])
     assert greedy_decode(log_probs, torch.tensor([2])) == [[1, 2]]
     assert greedy_decode(log_probs, torch.tensor([0])) == [[]]

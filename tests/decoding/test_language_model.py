@@ -25,7 +25,7 @@ VOCABULARY = Vocabulary(["RAIN", "SNOW", "SUN", "WIND"])  # SNOW is in no senten
 def plain_probability(
     sentences: list[list[str]], words: list[str], before: str, word: str
 ) -> float:
-    """Interpolated Kneser–Ney from the formula, with dictionaries and loops."""
+    """Interpolated Kneser-Ney from the formula, with dictionaries and loops."""
     bigrams: dict[tuple[str, str], int] = {}
     for sentence in sentences:
         path = ["<s>", *sentence, "</s>"]
@@ -61,14 +61,16 @@ def test_every_probability_equals_the_formula():
     assert model.table.dtype == torch.float32
 
 
-def test_by_hand():
-    """Two sentences A, A B: bigrams <s>A 2, A</s> 1, AB 1, B</s> 1; D = 3 / (3 + 2) = 0.6, lower D
-    = 2 / (2 + 2) = 0.5."""
+def test_probabilities_by_hand():
+    """Two sentences, A and A B. The bigrams are <s>A (2 times), A</s>, AB and B</s> (once each). So
+    D = 3 / (3 + 2) = 0.6 for bigrams and D' = 2 / (2 + 2) = 0.5 for unigrams."""
     model = train_language_model([["A"], ["A", "B"]], Vocabulary(["A", "B"]))
     unigram_a = 0.5 / 4 + 0.5 * 3 / 4 / 3
     assert math.exp(model.unigram[1]) == pytest.approx(unigram_a)
     assert math.exp(model.table[0, 1]) == pytest.approx((2 - 0.6) / 2 + 0.6 * 1 / 2 * unigram_a)
-    assert math.exp(model.table[2, 1]) == pytest.approx(0.6 * unigram_a), "B A was never said"
+    assert math.exp(model.table[2, 1]) == pytest.approx(0.6 * unigram_a), (
+        "B A is not in the sentences"
+    )
     unigram_end = (2 - 0.5) / 4 + 0.5 * 3 / 4 / 3
     assert math.exp(model.table[1, 0]) == pytest.approx((1 - 0.6) / 2 + 0.6 * 2 / 2 * unigram_end)
 
@@ -77,14 +79,15 @@ def test_perplexity_equals_a_plain_computation_and_leaves_unknown_glosses_out():
     model = train_language_model(TRAIN, VOCABULARY)
     words = ["</s>", *VOCABULARY.glosses]
     sentences = [["SUN", "WIND"], ["RAIN", "FOG", "SUN"], []]
-    logs = [math.log(plain_probability(TRAIN, words, *pair)) for pair in (
-        ("<s>", "SUN"), ("SUN", "WIND"), ("WIND", "</s>"), ("<s>", "RAIN"), ("SUN", "</s>"), ("<s>", "</s>"))]  # fmt: skip
-    logs.append(float(model.unigram[VOCABULARY.encode(["SUN"])[0]]))  # behind FOG
+    pairs = [("<s>", "SUN"), ("SUN", "WIND"), ("WIND", "</s>")]
+    pairs += [("<s>", "RAIN"), ("SUN", "</s>"), ("<s>", "</s>")]
+    logs = [math.log(plain_probability(TRAIN, words, *pair)) for pair in pairs]
+    logs.append(float(model.unigram[VOCABULARY.encode(["SUN"])[0]]))  # after FOG
     found, outside = perplexity(model, VOCABULARY, sentences)
     assert found == pytest.approx(math.exp(-sum(logs) / 7), rel=1e-5) and outside == 1
 
 
-def test_arpa_there_and_back(tmp_path):
+def test_an_arpa_file_holds_the_model(tmp_path):
     model = train_language_model(TRAIN, VOCABULARY)
     write_arpa(model, VOCABULARY, tmp_path / "model.arpa")
     again = read_arpa(tmp_path / "model.arpa", VOCABULARY)
@@ -124,7 +127,7 @@ ngram 3=1
 """
 
 
-def test_a_larger_models_bigrams_are_taken_and_the_rest_left(tmp_path):
+def test_only_unigrams_and_bigrams_of_the_vocabulary_are_read_from_a_larger_model(tmp_path):
     path = tmp_path / "larger.arpa"
     path.write_text(LARGER)
     model = read_arpa(path, Vocabulary(["RAIN", "SNOW", "SUN"]))
@@ -148,7 +151,7 @@ def test_a_larger_models_bigrams_are_taken_and_the_rest_left(tmp_path):
         ),
     ],
 )
-def test_broken_files_are_refused_in_one_line(tmp_path, text, message):
+def test_a_broken_file_is_refused_in_one_line(tmp_path, text, message):
     path = tmp_path / "broken.arpa"
     path.write_text(text)
     with pytest.raises(DataError, match=message.replace("\\", "\\\\")) as error:
@@ -156,7 +159,7 @@ def test_broken_files_are_refused_in_one_line(tmp_path, text, message):
     assert "\n" not in str(error.value)
 
 
-def test_missing_file_and_impossible_transcripts(tmp_path):
+def test_a_missing_file_and_unusable_transcripts_are_refused(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         read_arpa(tmp_path / "none.arpa", VOCABULARY)
     with pytest.raises(DataError, match="1 glosses outside the vocabulary, first 'FOG'"):

@@ -74,7 +74,7 @@ def test_no_more_than_50_glosses():
     st.floats(0.5, 8),
     st.integers(0, 1000),
 )
-def test_where_the_model_is_sure_the_reading_is_the_greedy_one(path, steps_per_gloss, seed):
+def test_if_the_model_is_sure_the_hypothesis_is_the_greedy_one(path, steps_per_gloss, seed):
     logits = torch.nn.functional.one_hot(torch.tensor(path), 4).float() * 15
     logits += torch.randn(logits.shape, generator=torch.Generator().manual_seed(seed))
     log_probs = logits.log_softmax(-1)[None]
@@ -86,10 +86,10 @@ def test_where_the_model_is_sure_the_reading_is_the_greedy_one(path, steps_per_g
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 4), st.integers(0, 10_000), st.floats(0.3, 4))
-def test_without_normalisation_no_reading_is_less_probable_than_the_greedy_one(
+def test_without_normalisation_the_hypothesis_is_at_least_as_probable_as_the_greedy_one(
     ctc_log_probability, steps, seed, sharpness
 ):
-    # three classes and at most four steps: the beam holds every reading
+    # three classes and at most four steps: the beam holds every hypothesis
     log_probs = (
         torch.randn(steps, 3, generator=torch.Generator().manual_seed(seed))
         .mul(sharpness)
@@ -109,29 +109,30 @@ SPURIOUS = [
     [0.02, 0.01, 0.96, 0.01],
     [0.96, 0.01, 0.02, 0.01],
     [0.01, 0.97, 0.01, 0.01],
-    [0.35, 0.20, 0.05, 0.40],  # the best class is a 3, yet 1 going on or blank is likelier: 0.55
+    # The best class is 3, but "1 continues" and blank together are more probable: 0.55
+    [0.35, 0.20, 0.05, 0.40],
 ]
 
 
-def test_a_spurious_gloss_at_the_end_is_taken_away(ctc_log_probability):
+def test_a_spurious_gloss_at_the_end_is_removed(ctc_log_probability):
     settings = LengthNormalization(steps_per_gloss=2.0)
     assert greedy(SPURIOUS) == [1, 2, 1, 3]
-    readings = ctc_log_probability(log_probs_of(SPURIOUS), [[1, 2, 1], [1, 2, 1, 3]])
-    assert readings[0] > readings[1], "so says the sum over alignments"
+    hypotheses = ctc_log_probability(log_probs_of(SPURIOUS), [[1, 2, 1], [1, 2, 1, 3]])
+    assert hypotheses[0] > hypotheses[1], "summed over all alignments"
     assert decode(SPURIOUS, settings) == [1, 2, 1]
 
 
 def test_a_low_confidence_gloss_at_the_end_is_trimmed():
-    """The trailing 3 beats blank by more than a nat, so no blank penalty takes it away; its
-    confidence does."""
+    """The trailing 3 is more probable than blank by more than a nat, so no penalty for glosses
+    removes it. Its low confidence does."""
     rows = [*SPURIOUS[:-1], [0.12, 0.42, 0.01, 0.45]]
     assert greedy(rows) == [1, 2, 1, 3]
     assert decode(rows, LengthNormalization(steps_per_gloss=2.0)) == [1, 2, 1]
 
 
 def test_a_glosss_confidence_is_the_highest_of_its_run():
-    """The first three glosses come in weakly and rise to 0.96: measured where they begin, the last
-    would not stand out."""
+    """The first three glosses begin with a low probability and rise to 0.96. With the probability
+    at the first step, the last gloss would not differ from them."""
     rows = [
         [0.10, 0.40, 0.25, 0.25],
         [0.02, 0.96, 0.01, 0.01],
@@ -148,7 +149,7 @@ def test_a_glosss_confidence_is_the_highest_of_its_run():
 HESITANT = [
     [0.04, 0.94, 0.02],
     [0.90, 0.05, 0.05],
-    [0.60, 0.02, 0.38],  # a 2 that never wins a step
+    [0.60, 0.02, 0.38],  # a 2 that is never the best class of a step
     [0.55, 0.02, 0.43],
     [0.60, 0.02, 0.38],
     [0.90, 0.05, 0.05],
@@ -156,15 +157,15 @@ HESITANT = [
 ]
 
 
-def test_a_gloss_that_greedy_drops_is_brought_back():
+def test_a_gloss_that_greedy_drops_is_recovered():
     settings = LengthNormalization(steps_per_gloss=2.0)
     assert greedy(HESITANT) == [1, 1]
     assert decode(HESITANT, settings) == [1, 2, 1]
 
 
 def test_the_score_by_hand():
-    """Two readings whose scores cross between strengths: log P / (glosses + 1) ** alpha."""
-    rows = [[0.55, 0.45], [0.9, 0.1]]  # readings () and (1,): the empty one is greedy
+    """Two hypotheses whose order changes with the strength: log P / (glosses + 1) ** alpha."""
+    rows = [[0.55, 0.45], [0.9, 0.1]]  # hypotheses () and (1,); greedy finds the empty one
     empty = math.log(0.55 * 0.9)
     one = math.log(0.45 * 0.9 + 0.45 * 0.1 + 0.55 * 0.1)
     assert greedy(rows) == [] and one > empty, (
@@ -174,13 +175,16 @@ def test_the_score_by_hand():
     empty, one = math.log(0.7 * 0.9), math.log(1 - 0.7 * 0.9)
     confidence = (0.7 + 0.9) / 2
     # score(1) = one / 2 ** alpha passes score(()) = empty where 2 ** alpha = one / empty
-    crossing = math.log2(one / empty) / (1 - confidence)  # the shortfall is 1: nothing was read
+    crossing = math.log2(one / empty) / (
+        1 - confidence
+    )  # the shortfall is 1: the best path is empty
     for strength, expected in ((crossing * 0.98, []), (crossing * 1.02, [1])):
         assert decode(rows, LengthNormalization(steps_per_gloss=1.0, strength=strength)) == expected
 
 
-def test_the_strength_falls_with_confidence_and_with_how_little_is_missing(ctc_log_probability):
-    """As above, behind a 1 that is read for sure: (1,) or (1, 2), of `expected` glosses."""
+def test_alpha_falls_with_confidence_and_rises_with_the_shortfall(ctc_log_probability):
+    """As above, after a certain 1: the hypotheses are (1,) and (1, 2), `expected` glosses are
+    expected."""
     rows = [
         [0.0005, 0.999, 0.0005],
         [0.999, 0.0005, 0.0005],
@@ -194,9 +198,9 @@ def test_the_strength_falls_with_confidence_and_with_how_little_is_missing(ctc_l
         shortfall = 1 - 1 / expected
         # long / 3 ** alpha passes short / 2 ** alpha where (3 / 2) ** alpha = long / short
         crossing = math.log(long / short) / math.log(3 / 2) / (1 - confidence) / shortfall
-        for strength, reading in ((crossing * 0.99, [1]), (crossing * 1.01, [1, 2])):
+        for strength, hypothesis in ((crossing * 0.99, [1]), (crossing * 1.01, [1, 2])):
             settings = LengthNormalization(steps_per_gloss=4 / expected, strength=strength)
-            assert decode(rows, settings) == reading
+            assert decode(rows, settings) == hypothesis
 
 
 def test_a_best_path_of_the_expected_length_is_not_lengthened(ctc_log_probability):
@@ -235,7 +239,7 @@ def test_a_best_path_longer_than_expected_is_shortened():
 
 def test_the_gloss_bonus_by_hand():
     rows = [[0.7, 0.3], [0.9, 0.1]]
-    needed = math.log(0.7 * 0.9) - math.log(1 - 0.7 * 0.9)  # what the empty reading is ahead by
+    needed = math.log(0.7 * 0.9) - math.log(1 - 0.7 * 0.9)  # what the empty hypothesis is ahead by
     for bonus, expected in ((needed - 0.01, []), (needed + 0.01, [1])):
         assert (
             decode(rows, LengthNormalization(steps_per_gloss=1.0, strength=0.0, gloss_bonus=bonus))
@@ -277,14 +281,14 @@ def test_the_confidence_filter_by_hand():
 @pytest.mark.parametrize(
     "settings", [LengthNormalization(2.0, strength=3.0, gloss_bonus=0.5), LengthNormalization(5.0)]
 )
-def test_neighbours_and_padding_never_change_a_reading(settings):
+def test_other_sentences_and_padding_never_change_a_hypothesis(settings):
     generator = torch.Generator().manual_seed(3)
     posteriors = [
         torch.randn(steps, 30, generator=generator).mul(2).log_softmax(-1)
         for steps in (1, 40, 7, 40, 19, 3)
     ]
     alone = [
-        adaptive_decode(one[None], torch.tensor([len(one)]), settings)[0] for one in posteriors
+        adaptive_decode(rows[None], torch.tensor([len(rows)]), settings)[0] for rows in posteriors
     ]
     assert decode_split(posteriors, lambda *batch: adaptive_decode(*batch, settings)) == alone
     few = [posteriors[index] for index in (4, 0)]
@@ -294,13 +298,13 @@ def test_neighbours_and_padding_never_change_a_reading(settings):
     ]
 
 
-def split_of(readings: list[list[int]], drop: float) -> list[torch.Tensor]:
-    """Posteriors in which every gloss is heard, but a blank is a little likelier where `drop` is
-    above one half."""
+def split_of(hypotheses: list[list[int]], drop: float) -> list[torch.Tensor]:
+    """Posteriors in which each gloss has a high probability, and blank has a higher one if `drop`
+    is above one half."""
     posteriors = []
-    for reading in readings:
+    for hypothesis in hypotheses:
         rows = []
-        for index in reading:
+        for index in hypothesis:
             gloss = torch.full((4,), 0.01)
             gloss[0], gloss[index] = drop - 0.01, 0.99 - drop
             rows += [gloss, torch.tensor([0.97, 0.01, 0.01, 0.01])]
@@ -309,29 +313,29 @@ def split_of(readings: list[list[int]], drop: float) -> list[torch.Tensor]:
 
 
 def errors_of(posteriors, references, vocabulary, settings, model=None) -> int:
-    readings = decode_split(posteriors, lambda *batch: adaptive_decode(*batch, settings, model))
-    return score(references, [vocabulary.decode(reading) for reading in readings]).errors
+    hypotheses = decode_split(posteriors, lambda *batch: adaptive_decode(*batch, settings, model))
+    return score(references, [vocabulary.decode(hypothesis) for hypothesis in hypotheses]).errors
 
 
-def test_tuning_brings_hesitant_glosses_back_and_is_never_worse_than_greedy():
+def test_tuning_recovers_uncertain_glosses_and_is_never_worse_than_greedy():
     vocabulary = Vocabulary(["A", "B", "C"])
-    readings = [[1, 2], [3, 1, 2], [2], [2, 3, 1, 3], [1, 3]]
-    references = [vocabulary.decode(reading) for reading in readings]
-    hesitant = split_of(readings, drop=0.6)
+    hypotheses = [[1, 2], [3, 1, 2], [2], [2, 3, 1, 3], [1, 3]]
+    references = [vocabulary.decode(hypothesis) for hypothesis in hypotheses]
+    hesitant = split_of(hypotheses, drop=0.6)
     plain = LengthNormalization(2.0, "greedy")
-    assert errors_of(hesitant, references, vocabulary, plain) == 12, "greedy hears nothing"
+    assert errors_of(hesitant, references, vocabulary, plain) == 12, "greedy finds nothing"
     tuned = tune(hesitant, references, vocabulary, 2.0, None)
     assert tuned.readings == "beam" and tuned.lm_weight == 0.0
     assert errors_of(hesitant, references, vocabulary, tuned) == 0
-    clear = split_of(readings, drop=0.2)
+    clear = split_of(hypotheses, drop=0.2)
     assert tune(clear, references, vocabulary, 2.0, None) == LengthNormalization(
         2.0, "greedy", 0.0
     ), "the simplest wins"
 
 
 def test_tuning_finds_that_only_a_strength_helps():
-    """The same hesitant step ends both sentences; a gloss is due in the one that is short of
-    glosses, not in the other. A bonus of 0.41 or more brings it to both."""
+    """The same uncertain step ends both sentences. Only the sentence with too few glosses has a
+    gloss there. A bonus of 0.41 or more adds the gloss to both."""
     hesitant = [0.6, 0.001, 0.399]
     short, complete = [hesitant], [[0.01, 0.98, 0.01], [0.98, 0.01, 0.01], hesitant]
     posteriors, references = [log_probs_of(short), log_probs_of(complete)], [["B"], ["A"]]

@@ -18,7 +18,7 @@ def load_teacher(finished_run):
         checkpoint = load_checkpoint(finished_run / "best_model.pth")
         teacher = I3DTeacher(read_saved_config(checkpoint, "").model, 6).eval()
         teacher.load_state_dict(checkpoint["model"])
-        teacher.read_from(selection)
+        teacher.set_input_selection(selection)
         return teacher
 
     return load

@@ -79,7 +79,7 @@ def test_an_image_of_another_aspect_ratio_has_the_same_outputs(exported, tiny_co
 
 
 def test_exported_files_are_no_checkpoints(exported):
-    with pytest.raises(DataError, match=r"is an exported model, which transcribe\.py alone reads"):
+    with pytest.raises(DataError, match=r"is an exported model: only transcribe\.py can use it"):
         load_checkpoint(exported("student"))
     with pytest.raises(DataError, match="is a TorchScript file"):
         load_checkpoint(exported("student", "torchscript"))

@@ -134,7 +134,7 @@ def test_ctrl_c_in_the_middle_of_a_frame_leaves_a_stream_that_can_be_finished(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(model, "read_on", interrupted)
+        patch.setattr(model, "forward_chunk", interrupted)
         with pytest.raises(KeyboardInterrupt):
             stream.push(landmarks[30:31], detected[30:31])
     found.append(stream.finish())

@@ -48,7 +48,7 @@ def test_equals_a_packed_bidirectional_lstm(layers):
             )
 
 
-def test_padding_is_never_read():
+def test_padding_has_no_effect():
     torch.manual_seed(0)
     lstm = BiLSTM(3, 4, 2, dropout=0.0)
     x = torch.randn(3, 7, 3)
@@ -57,7 +57,7 @@ def test_padding_is_never_read():
     assert torch.equal(lstm(torch.where(inside, x, 99.0), LENGTHS) * inside, expected)
 
 
-def test_dropout_is_between_layers_only():
+def test_dropout_is_only_between_layers():
     torch.manual_seed(0)
     one, two = BiLSTM(3, 4, 1, dropout=0.9), BiLSTM(3, 4, 2, dropout=0.9)
     x = torch.randn(3, 7, 3)

@@ -1,13 +1,123 @@
-"""From a checkpoint to a model: an extended vocabulary, weights that do not fit."""
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from data.vocabulary import Vocabulary
 from errors import DataError
-from models.build import load_model
+from models.build import build_model, is_causal, load_model, model_kind, read_model_config
 from models.checkpoint import load_checkpoint
+from models.config import ModelConfig
+from models.i3d_teacher import I3DTeacher
+from models.student import Student
+from models.student_config import StudentModelConfig
 from training.config import Config
+
+SIZES = {"pose_width": 8, "face_width": 8, "hand_width": 8, "conformer_width": 16}
+TEACHER = ModelConfig(**SIZES, fusion_width=16, inception_widths=(16, 24))
+STUDENT = StudentModelConfig(**SIZES, widths=(8, 12, 16), causal=True)
+
+
+def checkpoint_with(model_section: object, **others: object) -> dict:
+    return {"config": {"model": model_section}, **others}
+
+
+def plain(config: ModelConfig | StudentModelConfig) -> dict:
+    """The values of a configuration as a checkpoint holds them: lists for tuples."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(config).items()
+    }
+
+
+def test_a_checkpoint_without_a_kind_holds_a_teacher():
+    assert model_kind({}) == "teacher"
+    assert model_kind({"kind": "student"}) == "student"
+
+
+@pytest.mark.parametrize(("kind", "config"), [("teacher", TEACHER), ("student", STUDENT)])
+def test_a_model_configuration_is_read_from_a_checkpoint(kind, config):
+    found = read_model_config(checkpoint_with(plain(config), kind=kind), "best.pth")
+    assert found == config and type(found) is type(config)
+
+
+def test_values_that_a_checkpoint_lacks_are_the_defaults():
+    assert read_model_config(checkpoint_with({}), "best.pth") == ModelConfig()
+
+
+def test_an_integer_is_a_number_too():
+    found = read_model_config(checkpoint_with({"head_scale": 16}), "best.pth")
+    assert found.head_scale == 16
+
+
+def test_a_retired_key_is_dropped_only_with_its_supported_value():
+    section = {**plain(TEACHER), "part_encoder": "linear"}
+    assert read_model_config(checkpoint_with(section), "best.pth") == TEACHER
+    section["part_encoder"] = "graph"
+    with pytest.raises(DataError, match=r"best\.pth was trained with model\.part_encoder"):
+        read_model_config(checkpoint_with(section), "best.pth")
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(
+        DataError, match=r"best\.pth holds a model of kind 'dog', .* knows teacher, student"
+    ):
+        read_model_config(checkpoint_with({}, kind="dog"), "best.pth")
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (None, "config section 'model': expected"),
+        ([1, 2], "config section 'model': expected"),
+        ({"momentum": 1}, "unknown config key 'model.momentum'"),
+        ({10**5000: 1}, ""),
+        ({"pose_width": "wide"}, "'model.pose_width': expected int"),
+        ({"pose_width": True}, "'model.pose_width': expected int"),
+        ({"pose_width": 10**5000}, "'model.pose_width': expected a number of at most"),
+        ({"inception_widths": 8}, "'model.inception_widths': expected a list"),
+        ({"inception_widths": [8, "x"]}, "'model.inception_widths': expected int"),
+        ({"pose_width": 0}, "model.pose_width 0: expected 1 or more"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "section",
+)
+def test_a_configuration_that_this_version_does_not_know_is_refused(section, message):
+    with pytest.raises(
+        DataError,
+        match=rf"best\.pth has a configuration that this version does not know: .*{message}",
+    ):
+        read_model_config(checkpoint_with(section), "best.pth")
+
+
+@pytest.mark.parametrize(("config", "kind"), [(TEACHER, I3DTeacher), (STUDENT, Student)])
+def test_a_loaded_model_has_the_checkpoints_weights(config, kind):
+    torch.manual_seed(0)
+    trained = build_model(config, 3)
+    vocabulary = Vocabulary(["RAIN", "SUN"])
+    loaded = load_model({"model": trained.state_dict()}, "best.pth", config, vocabulary)
+    assert type(loaded) is type(trained) is kind
+    for name, value in trained.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
+def test_the_heads_get_new_rows_for_new_glosses():
+    torch.manual_seed(0)
+    trained = build_model(TEACHER, 3)
+    vocabulary = Vocabulary(["RAIN", "SUN", "WIND"])
+    checkpoint = {"model": trained.state_dict()}
+    first, again = (
+        load_model(checkpoint, "best.pth", TEACHER, vocabulary, seed=5) for _ in range(2)
+    )
+    for head in ("head", "conv_head"):
+        weight = getattr(first, head).weight
+        assert torch.equal(weight[:3], getattr(trained, head).weight)
+        assert weight.shape[0] == 4 and weight[3].abs().sum() > 0
+        assert torch.equal(weight, getattr(again, head).weight), "new rows follow the seed"
+
+
+def test_only_a_student_for_streaming_is_causal():
+    assert is_causal(STUDENT)
+    assert not is_causal(TEACHER) and not is_causal(StudentModelConfig())
 
 
 def test_an_extended_head_keeps_the_rows_of_known_glosses(run_copy):

@@ -41,19 +41,19 @@ def names(folder) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_round_trip(tmp_path):
+def test_a_loaded_checkpoint_has_the_saved_content(tmp_path):
     path = tmp_path / "last.pth"
     save_checkpoint(path, content())
     loaded = load_checkpoint(path)
     assert torch.equal(loaded["model"]["weight"], torch.ones(50, 50))
     for key in ("vocabulary", "config", "corpus", "decoder"):
         assert loaded[key] == content()[key]
-    assert loaded["training"]["progress"]["hypotheses"] == {4: [1, 2]}, "keys stay numbers"
+    assert loaded["training"]["progress"]["hypotheses"] == {4: [1, 2]}, "keys are still numbers"
     assert names(tmp_path) == ["last.pth", "last.pth.sha256"]
     assert torch.load(path, weights_only=True)["vocabulary"] == ["HAUS", "ÜBEN"]
 
 
-def test_the_hash_is_one_that_sha256sum_checks(tmp_path, run_script):
+def test_the_hash_file_has_the_format_of_sha256sum(tmp_path):
     save_checkpoint(tmp_path / "last.pth", content())
     digest, name = (tmp_path / "last.pth.sha256").read_text().split()
     assert (digest, name) == (
@@ -62,7 +62,7 @@ def test_the_hash_is_one_that_sha256sum_checks(tmp_path, run_script):
     )
 
 
-def test_saving_again_replaces_it(tmp_path):
+def test_saving_again_replaces_the_checkpoint(tmp_path):
     path = tmp_path / "last.pth"
     save_checkpoint(path, content(1.0))
     save_checkpoint(path, content(2.0))
@@ -70,7 +70,7 @@ def test_saving_again_replaces_it(tmp_path):
     assert names(tmp_path) == ["last.pth", "last.pth.sha256"]
 
 
-def test_a_copy_stands_when_the_source_is_replaced(tmp_path):
+def test_a_copy_stays_when_the_source_is_replaced(tmp_path):
     last, best = tmp_path / "last.pth", tmp_path / "best_model.pth"
     save_checkpoint(last, content(1.0))
     copy_checkpoint(last, best)
@@ -86,7 +86,7 @@ def test_a_copy_stands_when_the_source_is_replaced(tmp_path):
     ]
 
 
-def test_a_copy_without_hard_links(tmp_path, monkeypatch):
+def test_a_copy_works_without_hard_links(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.EPERM, "no links here")
 
@@ -97,7 +97,7 @@ def test_a_copy_without_hard_links(tmp_path, monkeypatch):
     assert load_checkpoint(best)["model"]["weight"].unique().tolist() == [1.0]
 
 
-def test_one_damaged_byte_is_found(tmp_path):
+def test_a_damaged_byte_is_found(tmp_path):
     path = tmp_path / "last.pth"
     save_checkpoint(path, content())
     data = bytearray(path.read_bytes())
@@ -140,7 +140,7 @@ class Payload:
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("how", ["torch", "pickle"])
-def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, how):
+def test_code_in_a_checkpoint_is_refused_and_never_run(tmp_path, how):
     path, trace = tmp_path / "evil.pth", tmp_path / "was-run"
     evil = {"format_version": 1, **content(), "model": Payload(str(trace))}
     if how == "torch":
@@ -253,7 +253,7 @@ except DataError as error:
 """
 
 
-def test_a_write_that_the_system_cuts_short(tmp_path, run_script):
+def test_a_write_above_the_systems_size_limit_keeps_the_previous_checkpoint(tmp_path, run_script):
     result = run_script("-c", LIMITED_WRITE, tmp_path / "last.pth")
     assert result.returncode == 0, result.stderr
     assert "cannot write" in result.stdout and result.stdout.count("\n") == 1
@@ -261,7 +261,7 @@ def test_a_write_that_the_system_cuts_short(tmp_path, run_script):
     assert names(tmp_path) == ["last.pth", "last.pth.sha256"]
 
 
-def test_a_crash_between_checkpoint_and_hash_leaves_one_that_loads(tmp_path, monkeypatch):
+def test_a_crash_between_checkpoint_and_hash_leaves_a_checkpoint_that_loads(tmp_path, monkeypatch):
     path = tmp_path / "last.pth"
     save_checkpoint(path, content(1.0))
 
@@ -286,10 +286,10 @@ def test_a_crash_between_checkpoint_and_hash_leaves_one_that_loads(tmp_path, mon
                 assert survived < 3  # hash file with both, checkpoint, hash file with the new one
         expected = 1.0 if survived < 2 else 2.0 + survived
         assert load_checkpoint(path)["model"]["weight"].unique().tolist() == [expected]
-        assert (tmp_path / "last.pth.sha256").exists(), "a hash stands beside it at every moment"
+        assert (tmp_path / "last.pth.sha256").exists(), "the hash file exists at every moment"
 
 
-def test_a_folder_that_cannot_be_written_to(tmp_path):
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"cannot write .*last\.pth"):
         save_checkpoint(tmp_path / "absent" / "last.pth", content())
     (tmp_path / "last.pth").mkdir()

@@ -67,7 +67,7 @@ def test_a_file_that_reads_back_different_does_not_replace_the_checkpoint(tmp_pa
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", failing_disk)
         with pytest.raises(
-            DataError, match=r"does not read back the same.*previous checkpoint is untouched"
+            DataError, match=r"differs from what was written.*previous checkpoint is untouched"
         ):
             save_checkpoint(path, checkpoint_content(2.0))
     assert weight_in(path) == 1.0 and len(file_names(tmp_path)) == 2

@@ -6,7 +6,7 @@ from models.config import ModelConfig
 from models.conformer import CONTEXT, HEADS, Conformer, ConformerBlock, _Window
 
 
-def test_padding_changes_nothing_inside_the_sentence():
+def test_padding_never_changes_a_step_of_the_sentence():
     torch.manual_seed(0)
     model = Conformer(12, 16, 2, dropout=0.0).double().eval()
     for block in model.blocks:
@@ -48,11 +48,11 @@ def slow_attention(block: ConformerBlock, x: torch.Tensor, length: int) -> torch
     return block.attention_out(torch.stack(rows))
 
 
-def test_attention_equals_the_slow_reference_inside_the_window_only():
+def test_attention_equals_the_slow_reference():
     torch.manual_seed(1)
     block = ConformerBlock(8, dropout=0.0).double().eval()
     torch.nn.init.normal_(block.distance_bias)
-    steps = CONTEXT + 7  # the ends do not see each other
+    steps = CONTEXT + 7  # the first and the last step do not attend to each other
     x = torch.randn(1, steps, 8, dtype=torch.float64)
     inside = (torch.arange(steps) < steps - 2).double()[None, None]
     found = block._attend(x, _Window(inside))[0, : steps - 2]
@@ -65,7 +65,7 @@ def test_any_length_keeps_its_shape(steps):
     assert model(torch.randn(3, steps, 6), torch.tensor([steps, 1, 1])).shape == (3, steps, 8)
 
 
-def test_a_width_that_the_heads_cannot_share_is_refused():
+def test_a_width_that_is_no_multiple_of_the_heads_is_refused():
     with pytest.raises(
         UsageError,
         match=r"model\.conformer_width 98: a conformer has 4 heads, expected a multiple of 4",

@@ -15,7 +15,7 @@ def test_logits_are_scaled_cosines_by_hand():
     assert logits[0, 0].tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def test_logits_stay_within_the_scale_and_ignore_lengths():
+def test_logits_stay_within_the_scale_and_ignore_the_lengths_of_vectors():
     torch.manual_seed(0)
     head = CosineHead(8, 30, scale=32.0)
     x = torch.randn(4, 9, 8) * 100

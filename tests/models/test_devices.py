@@ -19,7 +19,7 @@ from models.devices import choose_device, cores_allowed, peak_memory
         ("", 3),
     ],
 )
-def test_cores_are_those_a_container_pays_for(quota, expected, tmp_path, monkeypatch):
+def test_cores_are_limited_by_the_quota_of_the_container(quota, expected, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 5})
     (tmp_path / "cpu.max").write_text(quota)
     assert cores_allowed(tmp_path / "cpu.max") == expected
@@ -34,13 +34,13 @@ def test_one_thread_ends_with_as_many_as_before():
     assert torch.get_num_threads() == before
 
 
-def test_the_peak_of_memory_grows_with_what_is_taken():
+def test_peak_memory_grows_with_an_allocation():
     before = peak_memory(torch.device("cpu"))
     held = torch.ones(int(before * 1e9) // 4 + 10**7)
     assert peak_memory(torch.device("cpu")) >= before + 0.03 and held.numel()
 
 
-def test_a_gpu_that_is_named_becomes_the_current_one(monkeypatch):
+def test_a_gpu_with_a_number_becomes_the_current_one(monkeypatch):
     current = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", current.append)

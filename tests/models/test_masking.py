@@ -27,7 +27,7 @@ def two_norms(channels: int = 4) -> tuple[MaskedBatchNorm, nn.BatchNorm1d]:
     return masked, plain
 
 
-def test_frame_mask():
+def test_a_sentence_mask_is_one_inside_each_sentence():
     assert sentence_mask(torch.tensor([2, 3]), 3).tolist() == [[[1.0, 1.0, 0.0]], [[1.0, 1.0, 1.0]]]
 
 
@@ -35,7 +35,7 @@ def test_training_equals_batch_norm_of_the_joined_frames():
     masked, plain = two_norms()
     mask = sentence_mask(torch.tensor(LENGTHS), 5)
     x = padded_input()
-    for step in range(3):  # running statistics, too, over several updates
+    for step in range(3):  # several updates, for the running statistics
         ours, theirs = x.clone().add_(step).requires_grad_(), x.clone().add_(step).requires_grad_()
         found, expected = masked(ours, mask), plain(joined(theirs))
         torch.testing.assert_close(joined(found), expected, atol=1e-5, rtol=1e-5)
@@ -55,7 +55,7 @@ def test_training_equals_batch_norm_of_the_joined_frames():
         )
 
 
-def test_evaluation_equals_batch_norm_behind_the_mask():
+def test_evaluation_equals_batch_norm_followed_by_the_mask():
     masked, plain = two_norms()
     x, mask = padded_input(), sentence_mask(torch.tensor(LENGTHS), 5)
     masked(x, mask)
@@ -65,7 +65,7 @@ def test_evaluation_equals_batch_norm_behind_the_mask():
     torch.testing.assert_close(masked(x, mask), plain(x) * mask, atol=1e-5, rtol=1e-5)
 
 
-def test_what_stands_in_the_padding_does_not_count():
+def test_values_in_the_padding_have_no_effect():
     norm = MaskedBatchNorm(4)
     mask = sentence_mask(torch.tensor(LENGTHS), 5)
     x = padded_input()
@@ -73,7 +73,7 @@ def test_what_stands_in_the_padding_does_not_count():
     assert torch.equal(norm(x * mask + 1e3 * (1 - mask), mask), expected)
 
 
-def test_statistics_are_taken_in_float32_and_the_type_is_kept():
+def test_statistics_are_float32_and_the_output_has_the_inputs_type():
     norm = MaskedBatchNorm(2)
     x = torch.full((1, 2, 5000), 20.0, dtype=torch.bfloat16)
     x[:, :, ::2] = 24.0
@@ -84,13 +84,11 @@ def test_statistics_are_taken_in_float32_and_the_type_is_kept():
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
-def test_gradients_of_16_bit_inputs_are_added_up_in_float32(kind):
-    """As under autocast, where the mask is 16 bit, too, and fp16's gradients are scaled: their sum
-    is beyond 65504."""
-    x, mask = (
-        torch.randn(4, 3, 96, generator=torch.Generator().manual_seed(1)).to(kind),
-        torch.ones(4, 1, 96, dtype=kind),
-    )
+def test_gradients_of_16_bit_inputs_are_summed_in_float32(kind):
+    """Under autocast the mask has 16 bits, too, and the gradients of fp16 are scaled: their sum
+    exceeds 65504, the largest number of fp16."""
+    x = torch.randn(4, 3, 96, generator=torch.Generator().manual_seed(1)).to(kind)
+    mask = torch.ones(4, 1, 96, dtype=kind)
     mask[3, :, 50:] = 0
     gradient = torch.rand(x.shape, generator=torch.Generator().manual_seed(2)).to(kind) * 1000
     found = []

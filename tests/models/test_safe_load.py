@@ -56,8 +56,8 @@ def test_values_that_torch_allows_but_no_checkpoint_contains_are_refused(tmp_pat
     for _ in range(60):
         lists = [lists, lists]
     for value, message in (
-        (bytearray(10), "no PyTorch file of tensors and plain values"),
-        (lists, "stands in two places"),
+        (bytearray(10), "not a PyTorch file of tensors and plain values"),
+        (lists, "occurs in it twice"),
         (torch.zeros(1).expand(10**12), "larger than what is stored"),
         ({1, 2}, "plain values"),
     ):

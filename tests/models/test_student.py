@@ -1,5 +1,3 @@
-"""The student: shapes, padding, stride, its lookahead, and how little it is."""
-
 import pytest
 import torch
 from torch import nn
@@ -20,7 +18,8 @@ SMALL = {
 
 
 def small(causal: bool = False, classes: int = 6) -> Student:
-    """A student whose batch norms have seen something, in evaluation."""
+    """A student in evaluation. The running statistics of its batch norms are not the initial
+    ones."""
     torch.manual_seed(0)
     model = Student(StudentModelConfig(causal=causal, **SMALL), classes)
     for _ in range(3):
@@ -29,7 +28,7 @@ def small(causal: bool = False, classes: int = 6) -> Student:
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_a_quarter_of_the_frames_and_probabilities(causal):
+def test_outputs_are_log_probabilities_at_a_quarter_of_the_frames(causal):
     model = small(causal)
     for frames in (1, 2, 3, 4, 5, 8, 9, 21):
         output = model(torch.randn(2, frames, 6516), torch.tensor([frames, max(frames - 3, 1)]))
@@ -42,8 +41,8 @@ def test_a_quarter_of_the_frames_and_probabilities(causal):
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("training", [False, True])
-def test_padding_changes_nothing(causal, training):
-    """A sentence alone, and beside a longer one whose frames and padding hold anything."""
+def test_padding_never_changes_a_sentence(causal, training):
+    """A sentence without padding, and with padding of large values."""
     model = small(causal).train(training)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
@@ -61,8 +60,8 @@ def test_padding_changes_nothing(causal, training):
     assert torch.allclose(alone.conv_log_probs, behind.conv_log_probs[:, :5], atol=1e-5)
 
 
-def test_the_block_is_three_convolutions():
-    """Against nn.Conv1d and nn.BatchNorm1d put together by hand, without padding."""
+def test_a_block_equals_three_convolutions():
+    """Compared with nn.Conv1d and nn.BatchNorm1d one after the other, without padding."""
     torch.manual_seed(0)
     block = InvertedResidual(6, 6, 2, 1, KERNEL // 2).eval()
     for norm in (block.expand_norm, block.depthwise_norm, block.project_norm):
@@ -84,29 +83,29 @@ def test_the_block_is_three_convolutions():
     assert torch.allclose(block(x, ones, ones), expected, atol=1e-6)
 
 
-def reads(model: Student, step: int, frames: int = 96) -> list[int]:
-    """The frames of features whose change changes an output step, by its gradient."""
+def frames_used(model: Student, step: int, frames: int = 96) -> list[int]:
+    """The frames whose features change this output step: those with a gradient."""
     x = torch.randn(1, frames, 6516, requires_grad=True)
     model(x, torch.tensor([frames])).log_probs[0, step].pow(2).sum().backward()
     return x.grad[0].abs().sum(-1).nonzero()[:, 0].tolist()
 
 
-def test_the_causal_student_reads_exactly_as_far_ahead_as_it_says():
+def test_the_causal_student_looks_ahead_exactly_its_lookahead():
     model = small(causal=True)
     assert model.lookahead == 11
     for step in (0, 3, 9):
-        # The features themselves look one frame further.
-        assert max(reads(model, step)) == 4 * step + model.lookahead - 1
+        # The features of a frame depend on one more frame
+        assert max(frames_used(model, step)) == 4 * step + model.lookahead - 1
     assert model.lookahead / 25 < 0.5, "seconds of latency at 25 frames a second"
 
 
-def test_the_other_student_reads_the_whole_sentence():
+def test_the_other_student_uses_the_whole_sentence():
     model = small()
     assert model.lookahead is None
-    assert reads(model, 2) == list(range(96))
+    assert frames_used(model, 2) == list(range(96))
 
 
-def test_at_most_a_tenth_of_the_teacher():
+def test_a_student_has_at_most_a_tenth_of_the_teachers_parameters():
     widths = {
         "pose_width": 96,
         "face_width": 48,
@@ -123,9 +122,9 @@ def test_at_most_a_tenth_of_the_teacher():
             (ModelConfig(), StudentModelConfig(), 1233),
             (demo, tiny, 500),
         ):
-            own = count_parameters(Student(student, classes))
-            assert own <= 0.1 * count_parameters(I3DTeacher(teacher, classes))
-            assert 4 * own < 20e6, "bytes"
+            parameters = count_parameters(Student(student, classes))
+            assert parameters <= 0.1 * count_parameters(I3DTeacher(teacher, classes))
+            assert 4 * parameters < 20e6, "bytes"
 
 
 def test_gradients_reach_every_parameter():

@@ -6,7 +6,7 @@ from models.temporal_inception import InceptionStack, TemporalInception
 
 
 @pytest.mark.parametrize("width", [8, 24, 27])
-def test_branches_fill_the_width_and_kernel_5_takes_most_of_it(width):
+def test_the_branches_fill_the_width_and_kernel_5_has_most_of_it(width):
     block = TemporalInception(6, width)
     widths = {branch.kernel_size[0]: branch.out_channels for branch in block.branches}
     assert set(widths) == {3, 5, 9}
@@ -41,7 +41,7 @@ def test_a_block_equals_its_convolutions_written_out():
     torch.testing.assert_close(block(x, torch.ones(1, 1, 11, dtype=torch.float64))[0], expected)
 
 
-def test_the_stride_is_four_rounded_up():
+def test_the_stride_is_four_and_lengths_are_rounded_up():
     stack = InceptionStack(4, (8, 16), dropout=0.0).eval()
     for frames in range(1, 14):
         x, steps = stack(torch.rand(1, 4, frames), torch.tensor([frames]))

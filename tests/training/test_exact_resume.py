@@ -156,9 +156,9 @@ PLACES = {
     "dev batch": "training.validation._losses",
     "epoch end": "training.progress.TrainingProgress.start_next_epoch",
     "save": "training.checkpoint_writer.save_checkpoint",
-    "half written": "models.checkpoint._HashedFile.write",  # many times per save
-    "exchange": "models.checkpoint._exchange",  # for the previous checkpoint, then for the last one
-    "hash": "models.checkpoint._write_digests",
+    "half written": "models.safe_write.HashedFile.write",  # many times per save
+    "exchange": "models.checkpoint.replace_file",  # for the previous checkpoint, then for the last one
+    "hash": "models.safe_write._write_digests",
     "best": "training.checkpoint_writer.copy_checkpoint",
 }
 STOPS = [  # two updates per epoch: one from two batches, one from a single batch

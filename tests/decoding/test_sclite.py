@@ -1,0 +1,57 @@
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from decoding.sclite import write_ctm, write_stm
+from decoding.scoring import score
+
+
+def test_the_lines_of_ctm_and_stm(tmp_path):
+    write_ctm(tmp_path / "h.ctm", ["s2", "s1"], [["A", "B"], []], [[(0.16, 0.32), (0.4, 1.0)], []])
+    assert (
+        tmp_path / "h.ctm"
+    ).read_text() == "s1 1 0.000 0.000 @\ns2 1 0.160 0.160 A\ns2 1 0.400 0.600 B\n"
+    write_stm(tmp_path / "r.stm", ["s2", "s1"], ["eva", "adam"], [2.0, 0.5], [["A"], ["B", "C"]])
+    assert (tmp_path / "r.stm").read_text() == "s1 1 adam 0.000 0.500 B C\ns2 1 eva 0.000 2.000 A\n"
+
+
+def test_ids_and_signers_with_white_space_stay_one_column(tmp_path):
+    write_ctm(tmp_path / "h.ctm", ["day 1  a", "day 2"], [["A"], []], [[(0.0, 0.5)], []])
+    assert (tmp_path / "h.ctm").read_text() == "day_1_a 1 0.000 0.500 A\nday_2 1 0.000 0.000 @\n"
+    write_stm(tmp_path / "r.stm", ["day 1  a"], ["Eva M."], [0.5], [["A"]])
+    assert (tmp_path / "r.stm").read_text() == "day_1_a 1 Eva_M. 0.000 0.500 A\n"
+
+
+@pytest.mark.skipif(
+    shutil.which("sctk") is None, reason="sclite is not installed (Debian: apt-get install sctk)"
+)
+def test_sclite_prints_the_same_wer(tmp_path):
+    random = np.random.default_rng(7)
+    words = ["A", "a", "B", "C", "D", "IX", "__ON__", "WIE-AUSSEHEN", "A+B"]
+    references = [list(random.choice(words, random.integers(1, 14))) for _ in range(80)]
+    hypotheses = [
+        [
+            str(random.choice(words)) if random.random() < 0.2 else gloss
+            for gloss in reference
+            if random.random() > 0.15
+        ]
+        + list(random.choice(words, random.integers(0, 2)))
+        for reference in references
+    ]
+    hypotheses[3], hypotheses[4] = [], list(references[4])
+    ids = [f"sentence {number}" for number in range(80)]
+    spans = [[(0.2 * n, 0.2 * n + 0.16) for n in range(len(glosses))] for glosses in hypotheses]
+    write_ctm(tmp_path / "h.ctm", ids, hypotheses, spans)
+    write_stm(tmp_path / "r.stm", ids, ["Eva M."] * 80, [10.0] * 80, references)
+    files = ["-r", "r.stm", "stm", "-h", "h.ctm", "ctm"]
+    command = ["sctk", "sclite", "-s", *files, "-o", "sum", "stdout"]
+    printed = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    summary = re.search(r"Sum/Avg *\|(.*)", printed).group(1).replace("|", " ").split()
+    found = score(references, hypotheses)
+    assert (int(summary[0]), int(summary[1])) == (80, found.reference_glosses)
+    assert summary[6] == f"{found.wer:.1f}"

@@ -1,0 +1,136 @@
+import pytest
+import torch
+from torch import nn
+
+from models.cpu_kernels import Dropout, Linear
+
+
+@pytest.fixture
+def layouts(monkeypatch) -> list[torch.layout]:
+    """The layout of each input of torch's linear function. Products of any size may use oneDNN."""
+    recorded, torch_linear = [], nn.functional.linear
+    monkeypatch.setattr("models.cpu_kernels.LARGE", 1)
+    monkeypatch.setattr(
+        "models.cpu_kernels.functional.linear",
+        lambda x, *rest: (recorded.append(x.layout), torch_linear(x, *rest))[1],
+    )
+    return recorded
+
+
+@pytest.mark.parametrize(
+    ("shape", "by_onednn"),
+    [((5,), False), ((0, 5), False), ((1, 5), True), ((2, 7, 5), True), ((2, 3, 4, 5), True)],
+)
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_has_the_outputs_and_gradients_of_torch(shape, by_onednn, bias, layouts):
+    torch.manual_seed(0)
+    ours, theirs = Linear(5, 3, bias=bias), nn.Linear(5, 3, bias=bias)
+    ours.load_state_dict(theirs.state_dict())
+    x, weights = torch.randn(shape), torch.randn(*shape[:-1], 3)
+    found = []
+    for layer in (ours, theirs):
+        given = x.clone().requires_grad_()
+        out = layer(given)
+        (out * weights).sum().backward()
+        found.append(
+            [out.detach(), given.grad, *(parameter.grad for parameter in layer.parameters())]
+        )
+    assert layouts == [torch._mkldnn if by_onednn else torch.strided, torch.strided]
+    assert all(tensor.layout == torch.strided for tensor in found[0])
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
+
+
+def test_small_products_use_torchs_own_linear(layouts, monkeypatch):
+    monkeypatch.setattr("models.cpu_kernels.LARGE", 7 * 5 * 3)
+    layer = Linear(5, 3)
+    layer(torch.randn(1, 6, 5))
+    layer(torch.randn(1, 7, 5))
+    assert layouts == [torch.strided, torch._mkldnn]
+
+
+def test_linear_accepts_a_transposed_input(layouts):
+    torch.manual_seed(0)
+    layer, x = Linear(5, 3), torch.randn(2, 5, 7).transpose(1, 2)
+    torch.testing.assert_close(
+        layer(x), nn.functional.linear(x, layer.weight, layer.bias), atol=1e-5, rtol=1e-5
+    )
+    assert layouts[0] is torch._mkldnn
+
+
+def test_other_types_use_torchs_own_linear(layouts):
+    torch.manual_seed(0)
+    layer, x = Linear(5, 3).double(), torch.randn(2, 5, dtype=torch.float64)
+    assert torch.equal(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert Linear(5, 3)(x.float()).dtype is torch.bfloat16
+
+
+def test_a_traced_linear_layer_is_torchs_own(layouts):
+    traced = torch.jit.trace(Linear(5, 3), torch.randn(2, 5))
+    assert "aten::linear" in str(traced.inlined_graph) and "mkldnn" not in str(traced.inlined_graph)
+
+
+def test_a_compiled_linear_layer_gives_the_same_output(monkeypatch):
+    """The backend aot_eager takes every step of compilation but generates no code. It does not know
+    tensors of oneDNN."""
+    monkeypatch.setattr("models.cpu_kernels.LARGE", 1)
+    torch.manual_seed(0)
+    layer, x = Linear(5, 3), torch.randn(2, 7, 5)
+    torch.testing.assert_close(
+        torch.compile(layer, backend="aot_eager")(x), layer(x), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_dropout_drops_with_the_probability_and_keeps_the_mean():
+    torch.manual_seed(0)
+    drop = Dropout(0.3)
+    x = torch.full((4, 50, 1001), 2.0)
+    y = drop(x)
+    kept = y != 0
+    assert (~kept).float().mean().item() == pytest.approx(0.3, abs=5e-3)  # five standard deviations
+    torch.testing.assert_close(y[kept], torch.full_like(y[kept], 2 / 0.7), rtol=1e-4, atol=0)
+    assert y.mean().item() == pytest.approx(2.0, abs=0.02)
+
+
+def test_draws_of_neighbours_are_independent():
+    """Four neighbours share a random number of 64 bits. Their draws must not be correlated."""
+    torch.manual_seed(0)
+    kept = (Dropout(0.5)(torch.ones(100_000, 4)) != 0).double()
+    assert (torch.corrcoef(kept.T) - torch.eye(4)).abs().max() < 0.016  # five standard deviations
+    assert (kept.mean(0) - 0.5).abs().max() < 0.008
+
+
+def test_the_gradient_of_dropout_is_its_mask_and_draws_follow_the_seed():
+    drop = Dropout(0.4)
+    x = torch.ones(3, 7, 5, dtype=torch.float64, requires_grad=True)
+    torch.manual_seed(3)
+    y = drop(x)
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())
+    torch.manual_seed(3)
+    assert torch.equal(drop(x), y)
+    assert not torch.equal(drop(x), y)
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (5,), (2, 3, 4)])
+def test_dropout_accepts_any_shape_and_type(shape):
+    for dtype in (torch.float32, torch.bfloat16, torch.float64):
+        y = Dropout(0.5)(torch.ones(shape, dtype=dtype))
+        assert y.shape == shape and y.dtype == dtype
+        assert set(y.flatten().tolist()) <= {0.0, 2.0}
+
+
+def test_nothing_is_dropped_in_evaluation_or_with_probability_zero():
+    x = torch.randn(4, 5)
+    assert torch.equal(Dropout(0.9).eval()(x), x)
+    assert torch.equal(Dropout(0.0)(x), x)
+
+
+def test_a_probability_near_one_gives_finite_outputs():
+    assert Dropout(1 - 1e-9)(torch.ones(1000)).isfinite().all()
+
+
+def test_another_device_uses_torchs_own_dropout():
+    """The meta device stands for CUDA here: both call the same operator."""
+    x = torch.ones(3, device="meta")
+    assert Dropout(0.5)(x).device == nn.Dropout(0.5)(x).device == x.device
