@@ -19,7 +19,7 @@ class StreamingTranscriber:
     """Frames in, glosses out when they are final.
 
     Memory and time per frame do not grow. `most_held` is the largest number of frames whose
-    landmarks were in memory at a time.
+    landmarks were kept from one call to the next.
     """
 
     method = "frame by frame"
