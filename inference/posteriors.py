@@ -1,6 +1,6 @@
 """Log-probabilities of every sentence of a split."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ def model_outputs(
     split: Split,
     precision: Precision,
     plan: Sequence[np.ndarray],
-) -> Iterator[tuple[np.ndarray, TeacherOutput]]:
+) -> Generator[tuple[np.ndarray, TeacherOutput], None, None]:
     """Sentence indices and model output of each batch of the plan, in evaluation mode. The model's
     mode is restored at the end.
 

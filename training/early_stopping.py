@@ -27,3 +27,7 @@ class EarlyStopping:
     @property
     def should_stop(self) -> bool:
         return self.epochs_since_best >= self.patience
+
+    def forget_best(self) -> None:
+        """The best model is lost: the best of the epochs to come is kept."""
+        self.best_wer, self.best_epoch = math.inf, 0

@@ -22,6 +22,7 @@ from errors import DataError, DivergenceError
 from inference.posteriors import compute_posteriors
 from models.devices import Precision, choose_device
 from models.i3d_teacher import I3DTeacher, count_parameters
+from models.student import Student
 from reports.decoded_split import DecodedSplit
 from reports.evaluation_report import EvaluationReport, write_evaluation_report
 from reports.provenance import describe_session, environment_facts, record_session
@@ -130,7 +131,7 @@ def _memorise(
     config: Config,
     samples: PreparedSplit,
     vocabulary: Vocabulary,
-    model: I3DTeacher,
+    model: I3DTeacher | Student,
     pipeline: FeaturePipeline,
     precision: Precision,
 ) -> tuple[OverfitResult, list[dict[str, Any]]]:
@@ -138,7 +139,7 @@ def _memorise(
     options = config.training
     loss, optimizer = make_loss(options), make_optimizer(model, options)
     (batch,) = pipeline.batches(samples.split, [np.arange(len(samples.split))])
-    targets = pad_targets(samples.targets, pipeline.device)
+    targets = pad_targets([t for t in samples.targets if t is not None], pipeline.device)
     history: list[dict[str, Any]] = []
     in_a_row, started = 0, time.perf_counter()
     bar = tqdm(
@@ -200,7 +201,10 @@ def _memorise(
 
 
 def _step(
-    model: I3DTeacher, optimizer: torch.optim.Optimizer, precision: Precision, limit: float
+    model: I3DTeacher | Student,
+    optimizer: torch.optim.Optimizer,
+    precision: Precision,
+    limit: float,
 ) -> float:
     """One step with clipped gradients. Returns the gradient norm before clipping."""
     precision.scaler.unscale_(optimizer)
@@ -216,7 +220,7 @@ def _write_results(
     config: Config,
     corpus: Corpus,
     samples: PreparedSplit,
-    model: I3DTeacher,
+    model: I3DTeacher | Student,
     result: OverfitResult,
 ) -> None:
     """Write result.json and hypotheses.csv. Raises OSError."""

@@ -157,7 +157,7 @@ def keep_best_model(trainer: "Trainer", checkpoint: Path) -> None:
         print(
             f"warning: {error}; the best model of the epochs up to {len(progress.history)} is lost"
         )
-        trainer.forget_best()
+        stopping.forget_best()
     else:
         if source.resolve() != best.resolve():
             copy_checkpoint(source, best)

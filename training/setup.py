@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from data.corpus import Corpus
 from data.ctc_lengths import ctc_steps
@@ -19,7 +18,8 @@ from decoding.length_normalization import LengthNormalization
 from errors import DataError, UsageError
 from models.build import build_model, is_causal, load_model
 from models.devices import Precision, choose_device
-from models.i3d_teacher import count_parameters
+from models.i3d_teacher import I3DTeacher, count_parameters
+from models.student import Student
 from training.config import Config, TrainingConfig
 from training.corpus_checks import check_splits, warn_of_changed_files
 from training.distributed import Ranks
@@ -181,16 +181,18 @@ def choose_vocabulary(
     return known.extended(sentences)
 
 
-def _model_of(start: Start, vocabulary: Vocabulary, device: torch.device) -> nn.Module:
+def _model_of(start: Start, vocabulary: Vocabulary, device: torch.device) -> I3DTeacher | Student:
     """The model of a run, on the device. Raises UsageError and DataError."""
     config = start.config
+    model: I3DTeacher | Student
     if start.checkpoint is None:
         model = make_model(config, vocabulary, device)
     else:
+        assert start.path is not None
         seed = config.training.seed
         model = load_model(start.checkpoint, start.path, config.model, vocabulary, seed).to(device)
     if config.training.compile:
-        if not hasattr(model, "compile_front"):
+        if not isinstance(model, I3DTeacher):
             raise UsageError(
                 "training.compile: only the front of the teacher can be compiled, not that of a "
                 f"{config.kind}"
@@ -199,7 +201,9 @@ def _model_of(start: Start, vocabulary: Vocabulary, device: torch.device) -> nn.
     return model
 
 
-def make_model(config: Config, vocabulary: Vocabulary, device: torch.device) -> nn.Module:
+def make_model(
+    config: Config, vocabulary: Vocabulary, device: torch.device
+) -> I3DTeacher | Student:
     """A new teacher or student. Its weights depend on the seed alone.
 
     Raises UsageError when the memory is too small.

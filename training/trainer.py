@@ -31,6 +31,7 @@ from errors import DivergenceError
 from models.checkpoint import LAST
 from models.devices import Precision, peak_memory, reset_peak_memory
 from models.i3d_teacher import I3DTeacher, TeacherOutput
+from models.student import Student
 from reports.diagnosis import diagnose
 from training.batchnorm_calibration import calibrate
 from training.checkpoint_writer import CheckpointWriter
@@ -66,7 +67,7 @@ class Trainer:
     config: Config
     corpus: Corpus
     vocabulary: Vocabulary
-    model: I3DTeacher
+    model: I3DTeacher | Student
     train: PreparedSplit
     dev: PreparedSplit
     pipeline: FeaturePipeline
@@ -135,8 +136,7 @@ class Trainer:
             desc=f"epoch {progress.epoch}/{options.epochs}",
             bar_format=BAR,
             leave=False,
-            # None: no bar in a pipe or a file, where the rows of the epochs are enough.
-            disable=None if self.ranks.is_rank_0 else True,
+            disable=None if self.ranks.is_rank_0 else True,  # None: no bar in a pipe or a file
             dynamic_ncols=True,
         )
         bar.set_postfix_str(progress.status(options.epochs, self.plan.updates))
@@ -382,10 +382,6 @@ class Trainer:
         self.stopping.best_wer = self.progress.loaded_wer = loaded.score.wer
         print(f"loaded model on dev (greedy): {loaded.score}")
         self.save(best=True)
-
-    def forget_best(self) -> None:
-        """The best model is lost: the best of the epochs to come is kept."""
-        self.stopping.best_wer, self.stopping.best_epoch = math.inf, 0
 
     def save(self, best: bool = False, wait: bool = True) -> None:
         """Write last.pth, and keep the last.pth before as previous.pth. All ranks call it.

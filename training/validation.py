@@ -17,6 +17,7 @@ from decoding.scoring import Score, score
 from inference.posteriors import model_outputs
 from models.devices import Precision
 from models.i3d_teacher import I3DTeacher, TeacherOutput
+from models.student import Student
 from training.distributed import Ranks
 from training.losses import TeacherLoss
 
@@ -42,7 +43,7 @@ class ValidationResult:
 
 @torch.inference_mode()
 def validate(
-    model: I3DTeacher,
+    model: I3DTeacher | Student,
     pipeline: FeaturePipeline,
     prepared: PreparedSplit,
     vocabulary: Vocabulary,
@@ -113,11 +114,11 @@ def validate(
 def _losses(
     loss: TeacherLoss, output: TeacherOutput, targets: list[list[int] | None]
 ) -> list[float]:
-    rows = [row for row, target in enumerate(targets) if target is not None]
-    if not rows:
+    """The losses of the sentences that have targets."""
+    known = {row: target for row, target in enumerate(targets) if target is not None}
+    if not known:
         return []
-    index = torch.tensor(rows, device=output.lengths.device)
+    device = output.lengths.device
+    index = torch.tensor(list(known), device=device)
     chosen = TeacherOutput(*(tensor.index_select(0, index) for tensor in output))
-    return loss(
-        chosen, *pad_targets([targets[row] for row in rows], output.lengths.device)
-    ).total.tolist()
+    return loss(chosen, *pad_targets(list(known.values()), device)).total.tolist()

@@ -157,7 +157,7 @@ PLACES = {
     "epoch end": "training.progress.TrainingProgress.start_next_epoch",
     "save": "training.checkpoint_writer.save_checkpoint",
     "half written": "models.safe_write.HashedFile.write",  # many times per save
-    "exchange": "models.checkpoint.replace_file",  # for the previous checkpoint, then for the last one
+    "exchange": "models.checkpoint.replace_file",  # for previous.pth, then last.pth
     "hash": "models.safe_write._write_digests",
     "best": "training.checkpoint_writer.copy_checkpoint",
 }
