@@ -6,7 +6,6 @@ one step of the optimiser.
 
 import contextlib
 import dataclasses
-import math
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -55,8 +54,7 @@ from training.stop_signals import InterruptedRunError, StopSignals
 from training.validation import ValidationResult, validate
 from version import VERSION
 
-# Fits into 80 columns, with hours to go.
-BAR = "{desc} |{bar:8}| {n_fmt}/{total_fmt} <{remaining}{postfix}"
+BAR = "{desc} |{bar:8}| {n_fmt}/{total_fmt} <{remaining}{postfix}"  # fits into 80 columns
 MAX_BAD_UPDATES = 10  # in a row, with a loss or gradient that is not finite
 
 
