@@ -22,9 +22,11 @@ def run(*arguments: object) -> int:
 
 
 def usage_error(capsys, *arguments: object) -> str:
-    """The message for a wrong option."""
-    with pytest.raises(SystemExit) as caught:
+    """The message for a wrong option: of argparse, or of the checks of values behind it."""
+    with pytest.raises((SystemExit, UsageError)) as caught:
         run(*arguments)
+    if isinstance(caught.value, UsageError):
+        return str(caught.value)
     assert caught.value.code == 2
     return capsys.readouterr().err
 
@@ -57,7 +59,7 @@ def test_import_compose_and_check(tmp_path, mp_data, capsys):
         in output
     )
     assert (
-        "30 repetitions a sitting (--repetitions_per_session), 1 recorder in turn (--recorders)"
+        "30 repetitions per session (--repetitions_per_session), 1 recorder in turn (--recorders)"
         in output
     )
     assert "train 50 sentences 300 frames 1 signers 5 glosses" in " ".join(output.split())
@@ -106,7 +108,7 @@ def test_compose_by_signer_names_the_glosses_that_train_does_not_have(tmp_path, 
         tmp_path / "in",
     )
     assert run(*compose, "--output", tmp_path / "out") == 0
-    assert "warning: glosses of dev that train never shows: hello" in capsys.readouterr().err
+    assert "warning: glosses of dev that are not in train: hello" in capsys.readouterr().err
     corpus = Corpus(tmp_path / "out")
     assert {sentence.signer for sentence in corpus.split("dev").sentences} == {"recorder02"}
     heldout = "--heldout_signers recorder01"
@@ -122,7 +124,7 @@ def test_recordings_that_are_left_out_are_reported(tmp_path, mp_data, capsys):
     folders = ("--input", tmp_path / "two", "--output", tmp_path / "out")
     run("compose --sentences 5 --dev_sentences 2", *folders)
     assert (
-        "left out of train: 1 recordings, in sessions of fewer than 3 different glosses"
+        "left out of train: 1 recordings, from sessions with fewer than 3 different glosses"
         in capsys.readouterr().out
     )
 
@@ -165,8 +167,8 @@ def test_synthesize_built_in_and_from_transcripts(tmp_path, capsys):
     frames = ("--frames", tmp_path / "train.frames.csv")
     assert run("synthesize --fraction 0.5 --output", tmp_path / "b", *transcripts, *frames) == 0
     output = capsys.readouterr().out
-    assert "found train: 4 sentences, 2 to be signed" in output
-    assert "found dev: 2 sentences, 1 to be signed" in output
+    assert "train: 4 sentences found, 2 used" in output
+    assert "dev: 2 sentences found, 1 used" in output
     corpus = Corpus(tmp_path / "b")
     assert {name: len(split) for name, split in corpus.splits.items()} == {"train": 2, "dev": 1}
     assert {(s.frames, s.signer, s.glosses) for s in corpus.split("train").sentences} == {
@@ -177,33 +179,33 @@ def test_synthesize_built_in_and_from_transcripts(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("synthesize --output x --fraction 0.1", "--fraction goes with --transcripts"),
-        ("synthesize --output x --frames f.csv", "--frames goes with --transcripts"),
+        ("synthesize --output x --fraction 0.1", "--fraction needs --transcripts FILE"),
+        ("synthesize --output x --frames f.csv", "--frames needs --transcripts FILE"),
         (
             "synthesize --output x --transcripts t --sentences 3",
-            "--sentences does not go with",
+            "--sentences has no effect with --transcripts",
         ),
         ("import --format npy --input x --output y", "--format npy needs --annotations"),
         ("import --format pose --input x --output y", "--format pose needs --annotations"),
         (
             "import --format pose --input x --output y --annotations z --fps 30",
-            "--fps does not go with --format pose",
+            "--fps has no effect with --format pose",
         ),
         (
             "import --format npy --input x --output y --annotations z --recorders 2",
-            "--recorders does not go with --format npy",
+            "--recorders has no effect with --format npy",
         ),
         (
             "import --format mp_data --input x --output y --annotations z",
-            "--annotations does not go with --format mp_data",
+            "--annotations has no effect with --format mp_data",
         ),
         (
             "import --format mp_data --input x --output y --normalize phoenix2014",
-            "--normalize does not go with --format mp_data",
+            "--normalize has no effect with --format mp_data",
         ),
         (
             "compose --input x --output y --min_glosses 5 --max_glosses 4",
-            "--min_glosses 5 is more than --max_glosses 4",
+            "--min_glosses 5 is above --max_glosses 4",
         ),
     ],
 )
@@ -235,17 +237,13 @@ def test_an_output_folder_that_exists_does_not_change(tmp_path, isolated):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--fps 0", "argument --fps: expected a number from 1 to 1000, or W/H, found '0'"),
-        ("--fps nan", "argument --fps: expected a number"),
-        ("--aspect_ratio 4/0", "argument --aspect_ratio: expected a number from 0.2 to 5"),
-        (
-            "--recorders 0",
-            "argument --recorders: expected a whole number of at least 1, found '0'",
-        ),
-        (
-            "--recorders -1",
-            "argument --recorders: expected a whole number of at least 1, found '-1'",
-        ),
+        ("--fps 0", "--fps 0.0: expected 1 to 1000"),
+        ("--fps nan", "--fps nan: expected 1 to 1000"),
+        ("--aspect_ratio 6/1", "--aspect_ratio 6.0: expected 0.2 to 5"),
+        ("--aspect_ratio 4/0", "expected a number or a fraction such as 4/3, found '4/0'"),
+        ("--recorders 0", "--recorders 0: expected 1 or more"),
+        ("--recorders -1", "--recorders -1: expected 1 or more"),
+        ("--recorders 1.5", "argument --recorders: invalid int value: '1.5'"),
         ("--speed 2", "unknown option --speed 2"),
         ("--recorder 2", "unknown option --recorder 2: did you mean --recorders?"),
         ("--format bvh", "invalid choice: 'bvh'"),
@@ -256,10 +254,18 @@ def test_values_out_of_range(capsys, options, message):
     assert message in usage_error(capsys, command, options)
 
 
-@pytest.mark.parametrize("fraction", ["0", "1.5", "nan", "half"])
-def test_fractions_out_of_range(capsys, fraction):
-    error = usage_error(capsys, "synthesize --output x --transcripts y --fraction", fraction)
-    assert f"expected a share above 0 and at most 1, found '{fraction}'" in error
+@pytest.mark.parametrize(
+    ("fraction", "message"),
+    [
+        ("0", "--fraction 0.0: expected a number above 0 and at most 1"),
+        ("1.5", "--fraction 1.5: expected a number above 0 and at most 1"),
+        ("nan", "--fraction nan: expected a number above 0 and at most 1"),
+        ("half", "argument --fraction: invalid float value: 'half'"),
+    ],
+)
+def test_fractions_out_of_range(capsys, fraction, message):
+    words = "synthesize --output x --transcripts y --fraction"
+    assert message in usage_error(capsys, words, fraction)
 
 
 def test_a_command_is_needed(capsys):
@@ -346,7 +352,7 @@ def test_extract_and_merge_have_exit_code_3_when_sentences_failed(tmp_path, monk
         extraction, "extract", lambda *places, **options: asked.update(options) or report
     )
     monkeypatch.setattr(extraction, "merge_shards", lambda *places: report)
-    monkeypatch.setattr(prepare_data, "_show", lambda path: None)
+    monkeypatch.setattr(prepare_data, "print_corpus", lambda path: None)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "3")
     places = ["--input", tmp_path, "--output", tmp_path / "out"]
