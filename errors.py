@@ -68,19 +68,20 @@ def run_script(main: Callable[[], int]) -> None:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         code = 130
-    except BrokenPipeError:  # `prepare_data.py check DIR | head` has read enough
+    except BrokenPipeError:  # the reader of a pipe has ended, as in `prepare_data.py check | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except OSError as error:  # what no one closer to it could name better
+    except OSError as error:  # an error that no other place has turned into a ProjectError
         print(f"error: {error}", file=sys.stderr)
         code = DataError.exit_code
     sys.exit(code)
 
 
 def _ensure_utf8() -> None:
-    """Start anew in Python's UTF-8 mode where the locale knows ASCII only
-    (LC_ALL=C with PYTHONUTF8=0): paths with other letters could be opened, but not written into any
-    file, neither here nor in the libraries."""
+    """Restart in Python's UTF-8 mode where the locale has ASCII only (LC_ALL=C, PYTHONUTF8=0).
+
+    There, paths with other letters can be opened, but not written into a file.
+    """
     if sys.getfilesystemencoding() == "ascii":
         sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])

@@ -1,4 +1,4 @@
-"""Writing checkpoints in the background, while training goes on.
+"""Writing checkpoints in the background, while training continues.
 
 A checkpoint of the full-size teacher has 0.6 GB. Writing, hashing and reading it back takes
 seconds, about the time of an epoch on a GPU.

@@ -130,7 +130,7 @@ class TrainingProgress:
             self.events.append({"kind": kind, "group": group, "loss": loss, "sentences": sentences})
 
     def start_next_epoch(self) -> None:
-        """Add this epoch to the totals and start to count anew."""
+        """Add this epoch to the totals and reset its counts."""
         self.total_seconds += self.seconds
         self.total_frames += self.frames
         self.epoch += 1

@@ -23,7 +23,7 @@ class RunLock:
 
     The file in the folder names the process that has the lock; only the kernel's lock on it counts,
     so a killed run leaves none behind. Where the file system has no locks (some network file
-    systems) a note says so and the run goes on.
+    systems) a note is printed and the run continues.
 
     Raises UsageError when another run has the lock, OSError when the file cannot be made.
     """

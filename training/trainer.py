@@ -386,7 +386,7 @@ class Trainer:
 
         Args:
             best: the model is the best so far: write best_model.pth as well.
-            wait: return when all is written. Otherwise training goes on meanwhile, and the next
+            wait: return when all is written. Otherwise training continues meanwhile; the next
                 `save` and the end of `fit` wait.
 
         Raises DataError, also for the checkpoint before.
