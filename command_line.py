@@ -33,8 +33,8 @@ Request = TypeVar("Request", bound=Settings)
 class Parser(argparse.ArgumentParser):
     """An argument parser with readable help and one-line errors that name the nearest option.
 
-    Indented lines of the description are commands to copy: they stay lines of their own, folded
-    where they are too long. All other lines are filled. The default stands behind each help text.
+    Indented lines of the description are commands to copy: each stays on its own line, and a long
+    one is split with a backslash. All other lines are filled. Each help text ends with the default.
     """
 
     def __init__(self, **options: Any):

@@ -4,13 +4,15 @@
     python distill_student.py --teacher checkpoints/demo/best_model.pth --config configs/student_demo.yaml
     python distill_student.py --teacher checkpoints/teacher/best_model.pth --causal --output_dir checkpoints/streaming
 
-From the soft targets of export_soft_targets.py; without a teacher, to compare; and to continue an interrupted run:
+Learn from the files of export_soft_targets.py; learn without a teacher, to compare; continue an
+interrupted run:
     python distill_student.py --soft_targets soft_targets
     python distill_student.py --soft_weight 0 --data_dir data/corpora/mine --output_dir checkpoints/untaught
     python distill_student.py --resume auto --output_dir checkpoints/student
 
 The loss is soft_weight * T^2 KL(teacher || student at temperature T, glosses without blank as in VAC) + ctc_weight * the loss
-of train_teacher.py. evaluate.py, transcribe.py and export_model.py take the student's checkpoint like a teacher's.
+of train_teacher.py. evaluate.py, transcribe.py and export_model.py also accept a student's
+checkpoint.
 Settings: default < checkpoint (with --resume) < YAML (--config) < command line. docs/settings.md lists all of them.
 Exit codes: 0 done, 2 usage, 3 data, 4 diverged, 130 / 143 stopped by Ctrl-C / SIGTERM with a checkpoint to resume from.
 """

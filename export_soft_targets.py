@@ -4,8 +4,9 @@
     python export_soft_targets.py --checkpoint checkpoints/teacher/best_model.pth --views 8 --output_dir soft_targets
     python distill_student.py --soft_targets soft_targets
 
-Stored are log softmax(logits / temperature) in float16, one row every four frames. After a kill, the same command continues.
-distill_student.py --teacher needs no such files: it runs the teacher beside the student.
+The stored values are log softmax(logits / temperature) in float16, one row for every four frames.
+If the command was stopped, repeat it: it continues. distill_student.py --teacher does not need
+these files: it runs the teacher beside the student.
 
 Exit codes: 0 done, 2 usage, 3 data.
 """

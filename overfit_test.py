@@ -5,8 +5,8 @@
 
 Run this first on any new corpus: a teacher that cannot memorise five sentences will not learn five
 thousand. The settings are those of configs/overfit.yaml (no augmentation, no weight decay, one
-batch) with the full-size teacher; --config and options change them. When the check fails, it says
-what to look at.
+batch) with the full-size teacher. --config and options change these settings. If the check fails,
+it prints what to check.
 
 Exit codes: 0 memorised, 1 not memorised, 2 usage, 3 data, 4 diverged.
 """
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if result.reached:
         print(f"memorised: {outcome}; run folder: {config.training.output_dir}")
         return 0
-    print(f"not memorised: {outcome}; look at")
+    print(f"not memorised: {outcome}; check:")
     for line in advice(result):
         print(f"  - {line}")
     return 1

@@ -59,7 +59,8 @@ The sentences come from a small grammar, or with --transcripts from a real corpu
     ExtractCommand: """\
     python prepare_data.py extract --input videos --annotations annotations --output data/corpora/mine
 
-Finished videos are kept in <output>.extracting: after a kill, repeat the command and it continues with the others.
+Finished videos are kept in <output>.extracting. If the command was stopped, repeat it: it continues
+with the other videos.
 Videos that fail are listed at the end with the reason. The exit code is then 3; all other videos are in the corpus.
 
 Several machines share the work by RANK and WORLD_SIZE, as torchrun sets them; merge makes one corpus of their shards:
@@ -69,8 +70,9 @@ Several machines share the work by RANK and WORLD_SIZE, as torchrun sets them; m
     MergeCommand: """\
     python prepare_data.py merge --input SHARD_0/ours.extracting SHARD_1/ours.extracting --output data/corpora/ours
 
-The corpus equals the one that a single machine makes. All shards must be finished. Failed videos are listed; the exit code is
-then 3, and all others are in the corpus. Give a folder that several shards share once.""",
+The corpus equals the one that a single machine makes. All shards must be finished. Failed videos
+are listed, and the exit code is then 3; all other videos are in the corpus. If several shards wrote
+into the same folder, give this folder only once.""",
     ImportCommand: """\
     python prepare_data.py import --format mp_data --input MP_Data --output data/corpora/isolated
     python prepare_data.py import --format npy --input FEATURES_DIR --annotations ANNOTATIONS_DIR --output data/corpora/mine

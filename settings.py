@@ -265,10 +265,10 @@ def _typed(where: str, value: object, kind: Any) -> object:
 
 
 class _Loader(yaml.SafeLoader):
-    """yaml.safe_load without what no settings file needs.
+    """yaml.safe_load that refuses two things, because no settings file needs them.
 
-    Values of thousands of characters are refused (Python refuses to print such numbers), and so are
-    anchors: with them a short file of lists that repeat each other stands for endless ones.
+    It refuses values of thousands of characters: Python refuses to print such numbers. It refuses
+    references to anchors (*name): with them a short file can describe endless lists.
     """
 
     def compose_node(self, parent: Any, index: Any) -> Any:

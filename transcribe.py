@@ -11,19 +11,19 @@ their times and confidences.
 
 A recording is a video (mp4, avi, mov, mkv, webm), a folder of numbered png or
 jpg, or a landmark file (.pose, .npy, .npz, .parquet as for prepare_data.py
-import). Each line is start and end in seconds, confidence (0 to 1), gloss; json
-has one recording per line. With several recordings (also a folder or pattern)
-each gets a file in the folder --output. A recording that fails is listed with
-the reason, and the others are transcribed.
+import). A line of text has start and end in seconds, confidence (0 to 1) and
+gloss. A line of json has one recording. With several recordings (also a folder
+or a pattern), --output is a folder and gets a file for each. If a recording
+fails, the reason is printed, and the others are transcribed.
 
 Short recordings are transcribed as a whole. Longer ones and the camera are
-transcribed in overlapping windows of bounded memory: a gloss is printed once
-the model has seen what follows it, and is never changed. A causal student with
-the greedy decoder needs no windows: with --camera or --online it transcribes
-frame by frame, and a gloss is printed as soon as no later frame can change it,
-about half a second after it is signed. A line on stderr tells which way is used.
-Recordings of another frame rate than the model's are resampled; times are
-those of the recording. Ctrl-C ends the transcript of a camera.
+transcribed in overlapping windows, which limit the memory. A gloss is printed
+when the model has seen what follows it. It is never changed later. A causal
+student with the greedy decoder needs no windows. With --camera or --online it
+transcribes frame by frame: a gloss is printed as soon as no later frame can
+change it, about half a second after it is signed. A line on stderr shows which
+way is used. Recordings with another frame rate than the model's are resampled.
+Times are those of the recording. Ctrl-C ends the transcript of a camera.
 
 Exit codes: 0 done, 2 usage, 3 data (a recording failed).
 """

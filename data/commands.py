@@ -1,4 +1,4 @@
-"""What each command of prepare_data.py is asked for."""
+"""The options of each command of prepare_data.py."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -170,9 +170,9 @@ def feature_columns(
 class LandmarkSelection:
     """K of the 543 landmarks, in their order.
 
-    A model uses about a sixth of the landmarks. Work on the others is saved by computing the
-    features of a selection only. A selection has the landmarks that are asked for, and those that
-    their features need: the points that coordinates are measured from, all points of both hands
+    A model uses about a sixth of the landmarks. To save work, only the features of a selection are
+    computed. A selection has the landmarks that the model uses, and the landmarks that their
+    features need: the points that coordinates are measured from, all points of both hands
     (the augmentation folds fingers), and the mirror image of every landmark.
 
     landmarks: int64 (K,), indices into the 543 landmarks, rising.

@@ -87,11 +87,11 @@ def mix_sentences(
 
     Every draw is keyed by (seed, epoch, sentence id).
 
-    No joined sentence is longer than the longest usable sentence: the partner is drawn from those
-    that are short enough. A sentence stays single when no partner is short enough, when it draws
-    itself, or when the joined sentence has fewer frames than CTC needs for its glosses (two
-    sentences can have just enough frames apart and too few together). Fewer sentences are therefore
-    joined than `probability`, the fewer the more similar the lengths are.
+    No joined sentence is longer than the longest usable sentence: the partner is drawn from the
+    sentences that are short enough. A sentence stays single in three cases: no partner is short
+    enough, it draws itself, or the joined sentence has fewer frames than CTC needs for its glosses.
+    (Two sentences can have just enough frames separately, and too few together.) Therefore the
+    share of joined sentences is below `probability`. It is lowest when all lengths are similar.
 
     Args:
         split: the train split.

@@ -69,7 +69,7 @@ class StudentConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class SoftTargetExportRequest(Settings):
-    """What export_soft_targets.py is asked for."""
+    """The options of export_soft_targets.py."""
 
     prefix: ClassVar[str] = "--"
     _source: ClassVar[str] = "what is predicted"

@@ -30,7 +30,8 @@ from data.safe_npy import open_array
 from errors import DataError
 
 FORMAT_VERSION = 2
-# Format 1 also stored the information that storing lost, and optionally the k best classes alone.
+# Format 1 had one more column, `lost`: the information that was lost by storing. Optionally it
+# stored only the k best classes.
 INDEX_HEADERS = {1: "id|view|steps|lost", 2: "id|view|steps"}
 INDEX_LINE = re.compile(r"([^|]+)\|([0-9]{1,5})\|([1-9][0-9]{0,8})")
 _INDEX_LINES = {1: re.compile(INDEX_LINE.pattern + r"\|[0-9.e+-]{1,20}"), 2: INDEX_LINE}

@@ -3,13 +3,13 @@
 `OnlineTeacher` runs the teacher on the batch that the student trains on. It needs no files, and its
 augmentation never repeats.
 
-`StoredTeacher` reads what export_soft_targets.py stored of a number of augmented views; the epochs
-repeat these views in turn. It is for teachers that are slow or not available. The targets must be
-of the same augmented sentence that the student sees: targets of the sentence without augmentation,
-stretched to the augmented length, are not what the teacher predicts for that input.
+`StoredTeacher` loads the files of export_soft_targets.py. They have soft targets for a number of
+augmented views, and the epochs use these views in turn. It is for teachers that are slow or not
+available. Targets and student must have the same augmented sentence. The targets of the sentence
+without augmentation, stretched to the augmented length, would differ from the teacher's prediction.
 
-Measured on recorded signs before calibration (10 epochs, one seed): 8 stored views teach as well as
-the teacher itself, 2.3 % WER each.
+Measured on recorded signs before calibration (10 epochs, one seed): the student has 2.3 % WER with
+8 stored views, and the same with the teacher itself.
 """
 
 from collections.abc import Generator, Sequence

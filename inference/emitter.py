@@ -1,9 +1,10 @@
 """The hypotheses of overlapping windows, joined: every gloss is emitted once and never taken back.
 
-The model transcribes each window as if it were a whole recording. Near the window's end a gloss may
-still change when the model sees more, so only glosses that end some time before it are emitted. The
-next window contains most of the same glosses again, sometimes a few steps earlier or later. Those
-up to the last emitted gloss are found by its name and place, and are skipped.
+The model transcribes each window as if it were a whole recording. A gloss near the window's end may
+still change when the model sees more. Therefore only glosses that end some time before the window's
+end are emitted. The next window contains most of these glosses again, sometimes a few steps earlier
+or later. The last emitted gloss is found there by its name and time. All glosses up to it are
+skipped.
 """
 
 import math

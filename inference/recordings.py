@@ -72,10 +72,12 @@ def is_landmark_file(recording: RecordingFile) -> bool:
 
 
 def find_recordings(words: Sequence[str]) -> tuple[list[RecordingFile], dict[str, str]]:
-    """The recordings that command line words name; and {word: reason} of the words that name none.
+    """Find the recordings that the words of the command line name.
 
-    A word is a file, a folder (all recordings below it, but no pictures that lie beside videos) or
-    a pattern such as '*.mp4'.
+    A word is a file, a pattern such as '*.mp4', or a folder. A folder means all recordings below
+    it, but pictures beside videos are ignored.
+
+    Returns the recordings, and {word: reason} for the words that name no recording.
     """
     found: list[RecordingFile] = []
     failed: dict[str, str] = {}

@@ -39,8 +39,8 @@ class EvaluationRequest(Settings):
     )
     language_model: str | None = setting(
         None,
-        "bigram language model: an ARPA file, train for the train transcripts of the corpus, or "
-        "none",
+        "bigram language model: the path of an ARPA file; train: estimated from the train "
+        "transcripts of the corpus; none: no language model",
         group=_how,
         option="lm",
         metavar="PATH|train|none",

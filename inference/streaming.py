@@ -103,8 +103,8 @@ class StreamingStudent:
     def _predict(self, bodies: list[np.ndarray], detected: list[np.ndarray], last: bool) -> Tensor:
         """bodies: of the frame before, of the frames to predict, and of the frame after them.
 
-        The stream's state changes in one assignment at the end, so that Ctrl-C at any place before
-        it loses a frame but leaves a stream that `finish` can end.
+        The stream's state changes in one assignment at the end. If Ctrl-C comes before it, a frame
+        is lost, but `finish` can still end the stream.
         """
         frames = len(bodies) - 2  # with known features
         state, log_probs = self._state, torch.empty(0, self.model.classes)

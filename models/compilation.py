@@ -26,11 +26,11 @@ Front = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
 def compile_front(front: Front, **options: Any) -> Front:
     """`front` compiled with torch.compile (its options), with the same inputs and outputs.
 
-    Each padded length is compiled separately: for training, calibration and evaluation, and in each
-    of them for one sentence, for some and for many. The length is static and the number of
-    sentences is dynamic from the first batch on. So the kernels do not depend on the batches that
-    came before, and a run that is continued repeats an uninterrupted one. Kernels for all lengths
-    are no option: torch 2.13 compiles every length again anyway, and gives up after eight.
+    Each padded length is compiled separately for training, for calibration and for evaluation; in
+    each of these for one sentence, for some sentences and for many. From the first batch on, the
+    length is static and the number of sentences is dynamic. So the kernels do not depend on earlier
+    batches, and a continued run equals an uninterrupted one. One kernel for all lengths is not
+    possible: torch 2.13 compiles every length again anyway, and gives up after eight.
     """
     config = torch._dynamo.config
     config.recompile_limit = max(config.recompile_limit, MAX_COMPILED)

@@ -20,9 +20,9 @@ def collapsed(history: Sequence[dict], warmup_epochs: float) -> str | None:
         return None
     return (
         f"collapsed to blanks: in epoch {row['epoch']} {100 * row['dev_empty_share']:.0f} % of the "
-        f"dev hypotheses are empty (blank share {100 * row['dev_blank_share']:.0f} %), which is "
-        "usual in the first epochs only: lower --learning_rate or raise --warmup_epochs, and check "
-        "whether overfit_test.py passes on this corpus"
+        f"dev hypotheses are empty (blank share {100 * row['dev_blank_share']:.0f} %). This is "
+        "normal in the first epochs only. Lower --learning_rate or raise --warmup_epochs, and "
+        "check that overfit_test.py passes on this corpus"
     )
 
 
@@ -63,16 +63,16 @@ def plateau(history: Sequence[dict], warmup_epochs: float) -> str | None:
         return None
     return (
         f"plateau: for {len(since) - 1} epochs neither train loss ({row['train_loss']:.3f}) nor "
-        f"dev WER has improved, at train WER {row['train_wer']:.1f} %: lower --learning_rate, or "
-        "use a larger model if it is low already"
+        f"dev WER has improved; train WER is {row['train_wer']:.1f} %. Lower --learning_rate. If "
+        "it is low already, use a larger model"
     )
 
 
 def diagnose(history: Sequence[dict], warmup_epochs: float) -> list[str]:
-    """The warnings that the last epoch gives rise to, one line each.
+    """The warnings after the last epoch, one line each.
 
-    history: the rows of the epochs (metrics.jsonl), oldest first. A warning that held after the
-    epoch before is not repeated.
+    history: the rows of the epochs (metrics.jsonl), oldest first. A warning that was also true
+    after the previous epoch is not repeated.
     """
     lines = []
     for condition in (collapsed, memorising, plateau):

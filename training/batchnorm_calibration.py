@@ -1,9 +1,9 @@
-"""Measuring the statistics of batch normalisation again before the model is evaluated.
+"""Measure the statistics of batch normalisation again before the model is evaluated.
 
-The running statistics of training are those of augmented sentences with dropout, and dropout before
-a normalisation changes the variance (Li et al., CVPR 2019). With them a model makes far more errors
-than its weights deserve (docs/results.md). So before each evaluation of dev the statistics are
-measured on train sentences without augmentation and dropout.
+During training, the running statistics come from augmented sentences with dropout. Dropout before
+a normalisation changes the variance (Li et al., CVPR 2019). With these statistics the model makes
+far more errors than with calibrated ones (docs/results.md). Therefore the statistics are measured
+again before each evaluation of dev, on train sentences without augmentation and dropout.
 """
 
 import numpy as np

@@ -18,8 +18,8 @@ from models.checkpoint import BEST, LAST, PREVIOUS, copy_checkpoint, save_checkp
 class CheckpointWriter:
     """Writes last.pth, and best_model.pth for the best model, one after the other.
 
-    A failure is raised as DataError by the next call after it. At the end of a `with` all files are
-    written; if that fails while another error is raised, the failure is printed.
+    If a write fails, the next call raises DataError. The end of a `with` block waits for all
+    writes. If a write fails while another error is being raised, the failure is only printed.
     """
 
     def __init__(self) -> None:

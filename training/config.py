@@ -31,8 +31,8 @@ class TrainingConfig(Settings):
     )
     output_dir: str = setting(
         "checkpoints/teacher",
-        "run folder; to continue a run: by default the folder of its checkpoint; to fine-tune: by "
-        "default a folder beside it, with _finetune",
+        "run folder; by default, a continued run uses the folder of its checkpoint, and a "
+        "fine-tune uses a folder beside it, with _finetune behind the name",
         group=_FILES,
         shapes_training=False,
     )
@@ -119,8 +119,8 @@ class TrainingConfig(Settings):
     )
     label_smoothing: float = setting(
         0.02,
-        "weight of the cross-entropy of the uniform distribution against both heads; it keeps "
-        "every gloss possible",
+        "label smoothing: weight of the cross-entropy between the uniform distribution and both "
+        "heads; with it every gloss stays possible",
         low=0,
         below=1,
     )
@@ -151,7 +151,7 @@ class Config(SettingsFile):
 
 @dataclass(frozen=True)
 class TrainingCommand(Settings):
-    """What a training script is asked for beside the settings of the run."""
+    """The options of a training script that are not settings of the run."""
 
     config: Path | None = setting(
         None,
@@ -178,7 +178,7 @@ class TrainingCommand(Settings):
 
 @dataclass(frozen=True)
 class OverfitCommand(Settings):
-    """What overfit_test.py is asked for beside the settings of the run."""
+    """The options of overfit_test.py that are not settings of the run."""
 
     prefix: ClassVar[str] = "--"
 

@@ -79,14 +79,14 @@ def check_splits(
         train, dev: the two splits.
         skip_bad: leave out bad train sentences instead of raising DataError.
 
-    Returns the train split without the sentences that are left out. All dev sentences count: one
-    without a CTC loss is scored, one that cannot be read is an error. Raises DataError that names
-    the sentences.
+    Returns the train split without the sentences that are left out. No dev sentence is left out: a
+    sentence without a CTC loss is still scored, a sentence that cannot be read is an error. Raises
+    DataError that names the sentences.
     """
     bad = {prepared.split.name: find_bad_sentences(prepared.split) for prepared in (train, dev)}
     for name, found in bad.items():
         for one in found:
-            scored = "; it is scored all the same" if name == "dev" and not one.unreadable else ""
+            scored = "; it is still scored" if name == "dev" and not one.unreadable else ""
             print(f"bad sentence: {name} sentence {one.id}: {one.reason}{scored}")
     for line in dev.warnings():
         print(f"warning: {line}")

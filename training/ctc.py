@@ -1,10 +1,10 @@
-"""CTC loss in plain tensor operations, for devices that run ahead of the CPU.
+"""CTC loss in plain tensor operations, for devices that compute asynchronously, such as GPUs.
 
-torch's native CTC waits for a CUDA device twice per call, to copy lengths; cuDNN's CTC ignores
+torch's native CTC waits for a CUDA device twice per call, to copy lengths. cuDNN's CTC ignores
 targets that cannot be aligned. Here the forward and backward variables (Graves et al., ICML 2006)
-are one recursion over all sentences and heads at once: the backward variables are the forward
-variables of the reversed sentence. It launches four small kernels per step. On the CPU torch's own
-CTC is used; both take about as long there (benchmarks/step.py).
+are computed in one recursion, over all sentences and heads at once: the backward variables are the
+forward variables of the reversed sentence. Each step launches four small kernels. On the CPU,
+torch's own CTC is used; both need about the same time there (benchmarks/step.py).
 """
 
 import torch

@@ -103,7 +103,7 @@ class Ranks:
     def from_rank_0(self, make: Callable[[], Value]) -> Value:
         """Call `make` on rank 0 and return its result on all ranks.
 
-        A ProjectError of it is raised on all ranks.
+        If `make` raises a ProjectError, all ranks raise it.
         """
         return make()
 
@@ -157,7 +157,7 @@ def read_environment(environment: Mapping[str, str]) -> tuple[int, int, int]:
 # When another rank died, the files are complete and the run can be continued, as after a signal.
 LOST_EXIT_CODE = 128 + signal.SIGTERM
 TIMEOUT = timedelta(minutes=20)  # of waiting for other ranks; a rank that died is noticed at once
-# Words in errors of a lost connection that have no type of their own.
+# Some errors of a lost connection have no error class. These words in the message identify them.
 _LOST = ("gloo", "NCCL", "Connection closed", "Connection reset", "TCPStore")
 
 
@@ -313,8 +313,8 @@ class ProcessGroup(Ranks):
 def _leave_at_once(code: int) -> NoReturn:
     """End the process without the interpreter's shutdown.
 
-    There the threads of connections can block or abort the process, when the other ranks have ended
-    and sometimes when they have not.
+    During that shutdown, the threads of connections can block or abort the process. This happens
+    when the other ranks have ended, and sometimes when they have not.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,9 +1,9 @@
-"""Loss spikes and divergence: when a loss is too high, and what a diverged run leaves behind.
+"""Loss spikes and divergence: find losses that are too high; save the batches of a diverged update.
 
-A loss spike is an update whose loss is far above that of the updates just before. The usual loss is
-described by median and median absolute deviation (MAD) of a short window. Unlike mean and standard
-deviation they hardly change when a spike enters the window (Rousseeuw & Croux, Alternatives to the
-Median Absolute Deviation, 1993).
+A loss spike is an update whose loss is far above the losses of the last updates. Their median and
+median absolute deviation (MAD) over a short window describe the usual loss. Unlike mean and
+standard deviation, both hardly change when a spike enters the window (Rousseeuw & Croux,
+Alternatives to the Median Absolute Deviation, 1993).
 """
 
 from collections.abc import Sequence

@@ -26,8 +26,8 @@ class EpochPlan:
         split: the train split of the epoch under way; with `augmentation.mix`, other sentences are
             joined to some of its sentences.
         updates: updates of the epoch under way.
-        updates_per_epoch: updates of the first epoch. The learning rate is scheduled by it: batches
-            filled by frames are not equally many in every epoch.
+        updates_per_epoch: updates of the first epoch. The learning rate schedule uses this number
+            for every epoch. (With a frame budget, the number of batches differs between epochs.)
         trainable: indices of the sentences that have a CTC loss.
     """
 
@@ -89,10 +89,10 @@ class EpochPlan:
         return np.array(frames, dtype=np.int64)
 
     def step(self, epoch: int, group: int) -> float:
-        """Where an update stands on the learning rate schedule.
+        """The step of the learning rate schedule at which an update is made.
 
-        A fraction where its epoch has another number of updates than the first one. Skipped updates
-        count, so that they do not shift the schedule.
+        It can be a fraction, if the epoch has another number of updates than the first epoch.
+        Skipped updates count, so that they do not shift the schedule.
         """
         return (epoch - 1) * self.updates_per_epoch + group * self.updates_per_epoch / self.updates
 

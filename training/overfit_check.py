@@ -278,8 +278,8 @@ def advice(result: OverfitResult) -> list[str]:
     lines = [
         f"blank share {100 * check.blank_share:.0f} %: near 100 % the model has collapsed to "
         "blanks; try a longer warm-up or a lower --learning_rate",
-        f"gradient norm {result.gradient_norm:.3g} before clipping: near 0 nothing reaches the "
-        "weights; not finite means a lower --learning_rate or --precision fp32",
+        f"gradient norm {result.gradient_norm:.3g} before clipping: if it is near 0, the weights "
+        "do not change; if it is not finite, use a lower --learning_rate or --precision fp32",
         "data: only sentences that CTC can align were used; run prepare_data.py check on the "
         "corpus to see whether landmarks are detected and differ between sentences",
     ]

@@ -39,9 +39,9 @@ class PendingUpdate:
 
 @dataclass
 class TrainingProgress:
-    """Everything besides weights and optimiser that continuing a run exactly needs.
+    """What is needed to continue a run exactly, besides weights and optimiser.
 
-    Plain values only: a checkpoint stores it. "This epoch" is the epoch under way.
+    It has plain values only, so that a checkpoint can store it. "This epoch" is the current epoch.
     """
 
     epoch: int = 1  # the epoch under way, from 1

@@ -1,7 +1,7 @@
-"""How a run starts: fresh, continuing a checkpoint exactly, or fine-tuning from it.
+"""How a run starts: fresh, exact continuation of a checkpoint, or fine-tune from it.
 
-`plan_start` reads what was asked for and the checkpoint; `StartPlan.decide` decides, once the
-corpus is known. No other place decides.
+`plan_start` collects the settings and loads the checkpoint. `StartPlan.decide` chooses how to start
+when the corpus is known. No other code makes this choice.
 """
 
 import dataclasses
@@ -52,7 +52,7 @@ class StartPlan:
     """What was asked for, and the checkpoint to start from.
 
     Attributes:
-        config: the settings in force, by the precedence of training/config.py.
+        config: the settings of the run, by the precedence of training/config.py.
         checkpoint, path: the checkpoint and its file; None for a fresh run.
         changed: settings that shape training and differ from the checkpoint's, in words.
         reason: why there is no checkpoint.
@@ -98,13 +98,13 @@ class StartPlan:
 def plan_start(
     resume: str | None, overrides: Overrides, default: Config | None = None
 ) -> StartPlan:
-    """Find the checkpoint of `--resume` and put the settings in force together.
+    """Find the checkpoint of `--resume` and merge the settings.
 
     Args:
         resume: a path, or 'last', 'best' or 'auto' in the output folder; None for a fresh run.
         overrides: the settings given in the YAML file and on the command line. All others come
             from the checkpoint, or are the defaults.
-        default: the defaults, of the kind of run that was asked for (default: a teacher's).
+        default: the default settings of this kind of run; None: those of a teacher.
 
     Raises UsageError for unknown or impossible settings, DataError for an unusable checkpoint.
     """
@@ -193,8 +193,8 @@ def read_config(checkpoint: dict, path: Path | str, default: Config) -> Config:
 
 
 def _with_fitting_minimum(overrides: Overrides, trained: Config) -> Overrides:
-    """A learning rate given below the checkpoint's minimum lowers the minimum as well, at the
-    checkpoint's ratio."""
+    """If the given learning rate is below the checkpoint's minimum, lower the minimum, too. The
+    ratio of learning rate and minimum stays that of the checkpoint."""
     given, known = overrides.get("training", {}), trained.training
     rate = given.get("learning_rate")
     if rate is None or "min_learning_rate" in given:

@@ -21,9 +21,9 @@ LOCK = "run.lock"
 class RunLock:
     """Locks a folder from the moment it is made until `release` or the end of a `with`.
 
-    The file in the folder names the process that has the lock; only the kernel's lock on it counts,
-    so a killed run leaves none behind. Where the file system has no locks (some network file
-    systems) a note is printed and the run continues.
+    The file in the folder names the process that has the lock. Only the kernel's lock on this file
+    counts, so a killed run leaves no lock. If the file system has no locks (some network file
+    systems), a note is printed and the run continues.
 
     Raises UsageError when another run has the lock, OSError when the file cannot be made.
     """
@@ -75,9 +75,9 @@ class RunLock:
 
 
 def run_folder(output_dir: str) -> Path:
-    """The folder of a run, by a name that stays right when an earlier run is moved aside.
+    """The path of a run's folder. It stays valid when an earlier run is moved aside.
 
-    The name '.' would not: it follows the folder that is moved.
+    '.' would not stay valid, because it follows the folder that is moved. It becomes a full path.
     """
     folder = Path(output_dir)
     return folder if folder.name else folder.resolve()
@@ -127,9 +127,9 @@ def move_aside(folder: Path) -> bool:
 def keep_best_model(trainer: "Trainer", checkpoint: Path) -> None:
     """Make sure that the folder of a continued run has its best model.
 
-    The run may be continued in another folder, or it was killed between writing last.pth and
-    best_model.pth. A damaged best model is named and given up: then the best of the epochs to come
-    is kept.
+    The model can be missing: the run is continued in another folder, or it was killed after it
+    wrote last.pth and before it wrote best_model.pth. If the best model is damaged, a warning names
+    it, and the best model of the following epochs is kept instead.
 
     Args:
         trainer: of the continued run.

@@ -17,10 +17,11 @@ class InterruptedRunError(Exception):
 
 
 class StopSignals:
-    """Context in which the first SIGTERM or Ctrl-C is recorded and the second acts at once.
+    """Context that only records the first SIGTERM or Ctrl-C. A second one stops the run at once.
 
-    insistent: later signals are ignored. A run under torchrun can get one signal twice, from its
-    starter and from torchrun, which ends the processes itself after 30 seconds.
+    insistent: ignore the later signals. Under torchrun a process can get the same signal twice:
+    from the program that started the run, and from torchrun. After 30 seconds torchrun ends the
+    processes itself.
     """
 
     def __init__(self, insistent: bool = False):

@@ -169,7 +169,7 @@ class Trainer:
         update before.
         """
         options, progress = self.config.training, self.progress
-        # By the place in the run: whether the update before was skipped is not known yet.
+        # Skipped updates count, too: it is not known yet whether the previous one was skipped.
         rate = self.plan.learning_rate(self.plan.step(progress.epoch, progress.group))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -204,8 +204,8 @@ class Trainer:
     ) -> tuple[TeacherOutput, Tensor]:
         """The model's output for a batch and the loss of each of its sentences, float32 (B,).
 
-        A rank whose share has no sentence (B = 0) takes part in the statistics and gradients of all
-        ranks all the same.
+        A rank whose share has no sentence (B = 0) still takes part in the statistics and gradients
+        that all ranks compute together.
         """
         ids = [self.train.split.sentences[index].id for index in batch.indices]
         visible = draw_part_masks(self.config.training, self.progress.epoch, ids)
