@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
+import signal
 import subprocess
 import sys
 import traceback
@@ -19,6 +20,11 @@ from markupsafe import Markup
 from data.corpus_writer import CorpusWriter
 from data.keyed_random import generator
 from data.landmarks import LEFT_SHOULDER, LEFT_WRIST, NOSE, PART_SLICES, RIGHT_SHOULDER, RIGHT_WRIST
+
+# A shell ignores SIGINT in processes that it starts in the background, and Python then installs no
+# handler for it. Tests of Ctrl-C need the handler.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 GLOSSES = ("HOUSE", "RAIN", "SUN", "TOMORROW", "WIND")

@@ -73,7 +73,9 @@ def test_each_option_has_help_and_a_default(run_main, monkeypatch, command):
     for entry in entries[1:]:
         words = " ".join(entry.split())
         assert (
-            "(default: " in words or words.startswith("--checkpoint PATH") or "--help" in words
+            "(default: " in words
+            or words.startswith(("--checkpoint PATH", "--version"))
+            or "--help" in words
         ), entry
     groups = re.findall(r"^([a-z].*):$", shown.split("\n\n", 1)[1], flags=re.MULTILINE)
     assert len([name for name in groups if name != "options"]) >= 2, "options are in groups"

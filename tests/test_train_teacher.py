@@ -10,16 +10,16 @@ import pytest
 import yaml
 
 import train_teacher
+from command_line import parse_training_command
 from data.corpus import Corpus
 from models.checkpoint import load_checkpoint
 from models.devices import choose_device
-from settings import given_settings
-from training.config import Config
+from training.config import Config, TrainingCommand
 
 
 def settings_given(*argv: str) -> dict:
     """{section: {key: value}} of the options of a command line."""
-    return given_settings(vars(train_teacher.make_parser().parse_args(argv)), Config)
+    return parse_training_command(train_teacher.make_parser(), argv, TrainingCommand, Config)[1]
 
 
 # ---------------------------------------------------------------- options
@@ -167,7 +167,10 @@ def test_a_note_says_that_cuda_may_lack_deterministic_kernels(monkeypatch, capsy
     monkeypatch.setattr("torch.use_deterministic_algorithms", lambda *_, **__: None)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     choose_device("cuda", deterministic=True)
-    assert "where CUDA has no deterministic kernel torch names it" in capsys.readouterr().out
+    assert (
+        "torch warns about each CUDA kernel that has no deterministic version"
+        in capsys.readouterr().out
+    )
     choose_device("cpu", deterministic=True)
     assert capsys.readouterr().out == ""
 

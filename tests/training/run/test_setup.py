@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import train_teacher
+from distillation.config import StudentConfig
 from errors import DataError, UsageError
 from models.checkpoint import (
     bytes_needed,
@@ -141,9 +142,9 @@ def test_only_a_teacher_can_be_compiled(tiny_settings, monkeypatch):
     tiny_settings["training"]["compile"] = True
     run = prepare_run(plan_start(None, tiny_settings))
     assert asked == [run.trainer.model]
-    monkeypatch.delattr("models.i3d_teacher.I3DTeacher.compile_front")
+    tiny_settings["model"] = {"widths": [8, 8, 8], "conformer_width": 16}
     with pytest.raises(UsageError, match="only the front of the teacher can be compiled"):
-        prepare_run(plan_start(None, tiny_settings))
+        prepare_run(plan_start(None, tiny_settings, StudentConfig()))
 
 
 @pytest.mark.parametrize("act", [dry_run, execute])
