@@ -60,7 +60,7 @@ def test_evaluations_do_not_overwrite_each_other(finished_run, tmp_path):
     }
 
 
-def test_errors_are_one_line(run_script, finished_run, tmp_path):
+def test_errors_are_one_line(run_script, run_main, finished_run, tmp_path):
     best = finished_run / "best_model.pth"
     cases = [
         (("--checkpoint", tmp_path / "none.pth"), 3, "none.pth does not exist"),
@@ -74,8 +74,9 @@ def test_errors_are_one_line(run_script, finished_run, tmp_path):
         (("--checkpoint", best, "--decoder", "viterbi"), 2, "invalid choice: 'viterbi'"),
         ((), 2, "--checkpoint"),
     ]
-    for options, code, message in cases:
-        ended = run_script("evaluate.py", "--device", "cpu", *options)
+    first = run_script("evaluate.py", "--device", "cpu", *cases[0][0])  # the script as a process
+    others = [run_main(evaluate.main, "--device", "cpu", *options) for options, *_ in cases[1:]]
+    for ended, (_, code, message) in zip([first, *others], cases, strict=True):
         assert ended.returncode == code and message in ended.stderr, ended.stderr
         assert ended.stderr.count("\n") == 1 and ended.stderr.startswith("error: ")
 
