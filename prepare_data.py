@@ -265,7 +265,9 @@ def run_compose(command: ComposeCommand) -> int:
 def run_check(command: CheckCommand) -> int:
     """`check`: print the report. Returns 0 when the corpus is fine and 3 when it is broken."""
     from data.corpus_check import check_corpus
+    from reports.result_files import refuse_existing
 
+    refuse_existing([command.html] if command.html else [], command.overwrite)
     report = check_corpus(command.corpus, progress=True)
     print("\n".join(report.lines()))
     if command.html is not None:

@@ -245,3 +245,4 @@ class CheckCommand(Settings):
         metavar="FILE",
         default_text="none",
     )
+    overwrite: bool = setting(False, "replace a page that exists already")

@@ -22,14 +22,14 @@ from decoding.scoring import (
     total,
 )
 from errors import DataError
-from inference.evaluation_files import read_baseline, write_results
+from inference.evaluation_files import FILES, read_baseline, write_results
 from inference.model_on_corpus import ModelOnCorpus, open_model_on_corpus
 from inference.requests import EvaluationRequest
 from reports.decoded_split import DecodedSplit
 from reports.decoder_comparison import compare_decoders
 from reports.evaluation_report import EvaluationReport, write_evaluation_report
 from reports.provenance import describe_session, environment_facts
-from reports.result_files import make_folder, try_to_write
+from reports.result_files import make_folder, refuse_existing, try_to_write
 from reports.verdict import evaluation_verdict
 
 
@@ -39,6 +39,7 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
 
     Returns the content of result.json. Raises UsageError and DataError.
     """
+    refuse_existing((request.folder / name for name in FILES), request.overwrite)
     model = open_model_on_corpus(request.checkpoint, request.data_dir, request.device)
     corpus, vocabulary, prepared = model.corpus, model.vocabulary, model.prepared(request.split)
     split = prepared.split

@@ -12,6 +12,16 @@ from decoding.scoring import SentenceErrors, align
 from errors import DataError, UsageError
 from reports.result_files import write_hypotheses, write_json
 
+FILES = (
+    "hypotheses.csv",
+    "sentences.csv",
+    "result.json",
+    "environment.json",
+    "hypotheses.ctm",
+    "references.stm",
+    "report.html",
+)
+
 
 def write_results(
     folder: Path,

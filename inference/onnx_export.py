@@ -33,6 +33,7 @@ from inference.onnx_model import FORMAT_VERSION, INPUTS, OUTPUTS, ExportedModel,
 from inference.opened_checkpoint import OpenedCheckpoint, open_checkpoint
 from inference.requests import OnnxExportRequest
 from models.build import is_causal, model_kind
+from reports.result_files import refuse_existing
 
 OPSET = 17
 TOLERANCE = 1e-4  # largest allowed difference of log-probabilities between torch and the file
@@ -70,10 +71,9 @@ def export_model(request: OnnxExportRequest) -> bool:
     Returns whether they agree to TOLERANCE. For int8 it is always True; what int8 costs in WER is
     printed. Raises UsageError and DataError.
     """
-    if request.output.exists():
-        raise UsageError(
-            f"{request.output} already exists: choose another --output or remove it first"
-        )
+    refuse_existing([request.output], request.overwrite)
+    if request.output.is_dir():
+        raise UsageError(f"--output {request.output} is a folder: expected a file to write")
     opened = open_checkpoint(request.checkpoint, "cpu")
     corpus = _open_corpus(request, opened.content)
     model = LandmarkModel(opened.model, corpus.aspect_ratio).eval()

@@ -7,6 +7,7 @@ from pathlib import Path
 from data.sources.video_files import RecordingFile
 from errors import UsageError
 from inference.recordings import is_landmark_file
+from reports.result_files import refuse_existing
 
 _SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt", "eaf": ".eaf"}
 
@@ -25,6 +26,7 @@ def choose_output_paths(
     output: Path | None,
     overlay: Path | None,
     several: bool,
+    overwrite: bool = False,
 ) -> list[OutputPaths]:
     """The output paths of each recording.
 
@@ -35,9 +37,10 @@ def choose_output_paths(
         format: one of transcript_files.FORMATS.
         output, overlay: as given on the command line.
         several: whether the command line names several recordings, also ones that cannot be read.
+        overwrite: replace files that exist already.
 
-    Raises UsageError if two outputs have the same path, an output would overwrite a recording, or
-    an overlay is not possible.
+    Raises UsageError if two outputs have the same path, an output would overwrite a recording, a
+    file exists already and `overwrite` is not given, or an overlay is not possible.
     """
     if several and output is None and format not in ("text", "json"):
         raise UsageError(
@@ -64,6 +67,8 @@ def choose_output_paths(
                     "choose another place"
                 )
         chosen.append(paths)
+    written = [path for paths in chosen for path in (paths.transcript, paths.overlay) if path]
+    refuse_existing(written, overwrite)
     return chosen
 
 

@@ -61,6 +61,9 @@ class EvaluationRequest(Settings):
         metavar="DIR",
         default_text="evaluation_<split>_<decoder> beside the checkpoint",
     )
+    overwrite: bool = setting(
+        False, "replace the results of an earlier evaluation in that folder", group=_files
+    )
     compare_with: Path | None = setting(
         None,
         "folder of another evaluation, for a paired test",
@@ -133,6 +136,7 @@ class TranscriptionRequest(Settings):
         group=_results,
         default_text="none",
     )
+    overwrite: bool = setting(False, "replace files that exist already", group=_results)
     online: bool = setting(
         False,
         "short recordings as well: a causal student with the greedy decoder transcribes frame by "
@@ -226,7 +230,8 @@ class OnnxExportRequest(Settings):
     _kind: ClassVar[str] = "what is written"
 
     checkpoint: Path = setting(help="best_model.pth of a teacher or a student", group=_files)
-    output: Path = setting(help="file to write; it must not exist yet", group=_files)
+    output: Path = setting(help="file to write", group=_files)
+    overwrite: bool = setting(False, "replace a file that exists already", group=_files)
     data_dir: str | None = setting(
         None,
         "corpus on which the file is compared with torch",

@@ -28,6 +28,7 @@ from inference.requests import TranscriptionRequest
 from inference.streaming_transcriber import StreamingTranscriber
 from inference.transcript_files import Transcript, render, text_line
 from inference.windows import LOOKAHEAD, OVERLAP, WINDOW, Windows
+from reports.result_files import refuse_existing
 
 
 def transcribe(request: TranscriptionRequest) -> int:
@@ -40,13 +41,21 @@ def transcribe(request: TranscriptionRequest) -> int:
     failed: dict[str, str] = {}
     if request.camera is None:
         recordings, failed = find_recordings(request.inputs)
-    elif request.overlay is not None:
-        check_overlay(request.overlay)
+    else:
+        if request.overlay is not None:
+            check_overlay(request.overlay)
+        written = [path for path in (request.output, request.overlay) if path is not None]
+        refuse_existing(written, request.overwrite)
     count = len(recordings) + len(failed)
     if failed and not recordings:
         raise DataError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
     paths = choose_output_paths(
-        recordings, request.format, request.output, request.overlay, count > 1
+        recordings,
+        request.format,
+        request.output,
+        request.overlay,
+        several=count > 1,
+        overwrite=request.overwrite,
     )
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for transcripts
         recognizer = open_recognizer(request.checkpoint, request.decoder, request.device)

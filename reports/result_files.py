@@ -5,12 +5,12 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from data.corpus import Sentence
-from errors import DataError
+from errors import DataError, UsageError
 
 
 def json_line(row: dict[str, Any]) -> str:
@@ -60,6 +60,26 @@ def write_hypotheses(
         for sentence, hypothesis in zip(sentences, hypotheses, strict=True)
     ]
     path.write_text("id|signer|reference|hypothesis\n" + "".join(rows), encoding="utf-8")
+
+
+def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
+    """Refuse to replace files that exist already. Called before work starts.
+
+    Devices and pipes, such as /dev/stdout, are no files in this sense.
+
+    Args:
+        paths: the files that will be written.
+        overwrite: the user allows to replace them.
+
+    Raises UsageError that names the first such file and how many there are.
+    """
+    existing = [] if overwrite else [path for path in paths if path.is_file()]
+    if existing:
+        more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
+        raise UsageError(
+            f"{existing[0]} already exists{more}: choose another place, or give --overwrite to "
+            "replace it"
+        )
 
 
 def make_folder(folder: Path) -> None:

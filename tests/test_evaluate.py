@@ -60,6 +60,19 @@ def test_evaluations_do_not_overwrite_each_other(finished_run, tmp_path):
     }
 
 
+def test_an_earlier_evaluation_is_replaced_only_with_overwrite(finished_run, run_main, tmp_path):
+    best, folder = finished_run / "best_model.pth", tmp_path / "evaluation"
+    run_evaluate(best, folder, "--decoder", "beam")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    words = ("--checkpoint", best, "--output_dir", folder, "--device", "cpu")
+    refused = run_main(evaluate.main, *words, "--decoder", "greedy")
+    assert refused.returncode == 2 and refused.stdout == ""
+    assert f"{folder / 'hypotheses.csv'} already exists (and 6 more)" in refused.stderr
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    result = run_evaluate(best, folder, "--decoder", "greedy", "--overwrite")
+    assert result["decoder"] == "greedy"
+
+
 def test_errors_are_one_line(run_script, run_main, finished_run, tmp_path):
     best = finished_run / "best_model.pth"
     cases = [

@@ -339,6 +339,11 @@ def test_check_also_writes_a_page(tmp_path, isolated, capsys):
     assert run("check", isolated, "--html", tmp_path / "page.html") == 0
     assert "train: shortest " in capsys.readouterr().out
     assert (tmp_path / "page.html").read_text().startswith("<!DOCTYPE html>")
+    (tmp_path / "page.html").write_text("notes")
+    with pytest.raises(UsageError, match=r"page\.html already exists"):
+        run("check", isolated, "--html", tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text() == "notes"
+    assert run("check", isolated, "--html", tmp_path / "page.html", "--overwrite") == 0
 
 
 def test_extract_and_merge_have_exit_code_3_when_sentences_failed(tmp_path, monkeypatch, capsys):

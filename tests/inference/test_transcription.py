@@ -10,7 +10,7 @@ import pytest
 from pympi import Eaf
 
 from data.sources.holistic import missing_library
-from errors import DataError
+from errors import DataError, UsageError
 from inference.recognizer import open_recognizer
 from inference.recordings import Frame, Recording
 from models.checkpoint import load_checkpoint, save_checkpoint
@@ -88,6 +88,34 @@ def test_several_recordings_get_a_file_each_and_failures_are_listed(
     assert failed[0].startswith(f"failed: {tmp_path}/gone.mp4: does not exist")
     assert failed[1].startswith(f"failed: {tmp_path}/in/broken.npy: is not a readable .npy file")
     assert "2 of 6 recordings failed" in err and "Traceback" not in err
+
+
+def test_a_hand_made_annotation_is_kept_unless_overwrite_is_given(
+    run_transcribe, checkpoint, sentences, tmp_path
+):
+    """ELAN puts clip.eaf beside the clip. It is refused before the model is loaded: the checkpoint
+    of the first calls does not exist."""
+    folder = Path(shutil.copytree(sentences, tmp_path / "videos"))
+    annotation = folder / "dev-02.eaf"
+    annotation.write_text("three weeks of work")
+    to_folder = (folder, "--format", "eaf", "--output", folder)
+    to_file = (folder / "dev-02.npy", "--format", "eaf", "--output", annotation)
+    from_camera = ("--camera", 0, "--output", annotation)
+    for words in (to_folder, to_file, from_camera):
+        with pytest.raises(UsageError, match=r"dev-02\.eaf already exists: choose another place"):
+            run_transcribe(tmp_path / "none.pth", *words)
+    assert annotation.read_text() == "three weeks of work"
+    assert len(list(folder.glob("*.eaf"))) == 1
+    assert run_transcribe(checkpoint, *to_folder, "--overwrite") == 0
+    assert "<ANNOTATION_DOCUMENT" in annotation.read_text()
+
+
+def test_an_overlay_replaces_no_video(run_transcribe, sentences, tmp_path):
+    video = tmp_path / "seen.mp4"
+    video.write_bytes(b"a video")
+    with pytest.raises(UsageError, match=r"seen\.mp4 already exists"):
+        run_transcribe(tmp_path / "none.pth", "--camera", 0, "--overlay", video)
+    assert video.read_bytes() == b"a video"
 
 
 @pytest.mark.parametrize("format", ["text", "json", "srt", "vtt", "eaf"])
