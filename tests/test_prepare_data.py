@@ -291,7 +291,7 @@ def test_help_of_extract_explains_kills_shards_and_failures(capsys):
         run("extract --help")
     shown = " ".join(capsys.readouterr().out.split())
     for text in (
-        "after a kill, repeat the command",
+        "If the command was stopped, repeat it",
         "RANK=0 WORLD_SIZE=2 python",
         "prepare_data.py merge",
         "is then 3",
