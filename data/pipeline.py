@@ -109,6 +109,12 @@ class FeaturePipeline:
         self._augmenter: Augmenter | None = None
         self.resident: list[CachedSplit] = []
 
+    def with_causal(self, causal: bool) -> "FeaturePipeline":
+        """The same pipeline, with causal features or not. It shares the landmarks on the device."""
+        other = FeaturePipeline(self.aspect_ratio, self.device, causal, self.selection)
+        other.resident = self.resident
+        return other
+
     def keep_resident(self, splits: Sequence[Split]) -> str:
         """Copy the landmarks of the splits to a GPU if they need at most half of its free memory.
 

@@ -25,7 +25,7 @@ from data.augmentation import augmented_frames
 from data.corpus import Corpus, sha256_of
 from data.ctc_lengths import ctc_steps, min_frames
 from data.device_transfer import on_device
-from data.pipeline import FeatureBatch, FeaturePipeline
+from data.pipeline import FeatureBatch
 from data.vocabulary import Vocabulary
 from distillation.saved_config import read_saved_config
 from distillation.soft_targets import SoftTargets
@@ -97,11 +97,7 @@ class OnlineTeacher:
                 yield _taught(batch, self._predict(batch, trainer.precision))
             return
         # Causal and other features differ. The same draws give the same number of frames.
-        teacher_pipeline = FeaturePipeline(
-            pipeline.aspect_ratio, pipeline.device, self.causal, pipeline.selection
-        )
-        teacher_pipeline.resident = pipeline.resident
-        teacher_batches = teacher_pipeline.augmented_batches(*draw)
+        teacher_batches = pipeline.with_causal(self.causal).augmented_batches(*draw)
         for batch, teacher_batch in zip(student_batches, teacher_batches, strict=True):
             yield _taught(batch, self._predict(teacher_batch, trainer.precision))
 

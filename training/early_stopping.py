@@ -28,6 +28,10 @@ class EarlyStopping:
     def should_stop(self) -> bool:
         return self.epochs_since_best >= self.patience
 
+    def start_from(self, wer: float) -> None:
+        """Start from a loaded model with this dev WER: an epoch must beat it to be the best."""
+        self.best_wer = wer
+
     def forget_best(self) -> None:
         """The best model is lost: the best of the epochs to come is kept."""
         self.best_wer, self.best_epoch = math.inf, 0

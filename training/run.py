@@ -89,34 +89,45 @@ def execute(run: Run) -> dict[str, Any]:
     DivergenceError, DataError on a full disk, and UsageError when the memory is too small or
     torch.compile fails.
     """
+    trainer = run.trainer
     try:
-        with enough_memory(run.config.training), able_to_compile(run.config.training):
-            return _execute(run)
+        with (
+            enough_memory(run.config.training),
+            able_to_compile(run.config.training),
+            contextlib.ExitStack() as held,
+        ):
+            _claim_folder(run, held)
+            trainer.connect_ranks()
+            session = _record_start(run)
+            if trainer.progress.finished:
+                _complete_folder(run)
+            else:
+                trainer.fit()
+            trainer.ranks.disconnect()
+            return evaluate_best_model(run, session) if trainer.ranks.is_rank_0 else {}
     except BrokenPipeError:  # the reader of the screen has gone: not an error of the folder
         raise
     except OSError as error:
         raise DataError(f"cannot write to {run.folder}: {error.strerror or error}") from error
 
 
-def _execute(run: Run) -> dict[str, Any]:
+def _claim_folder(run: Run, held: contextlib.ExitStack) -> None:
+    """Lock the folder of the run on rank 0, until `held` is closed, and see that the best model of
+    a continued run is in it."""
     trainer, start = run.trainer, run.start
     path = start.path if start.kind == CONTINUE else None
     in_place = path is not None and path.parent.resolve() == run.folder.resolve()
-    with contextlib.ExitStack() as held:
-        with trainer.ranks.all_must_succeed():
-            if trainer.ranks.is_rank_0:
-                check_space(run.folder, count_parameters(trainer.model), reuse=in_place)
-                held.enter_context(claim_run_folder(run.folder, aside=not in_place))
-                if path is not None:
-                    keep_best_model(trainer, path)
-        trainer.connect_ranks()
-        session = _train(run)
-        trainer.ranks.disconnect()
-        return evaluate_best_model(run, session) if trainer.ranks.is_rank_0 else {}
+    with trainer.ranks.all_must_succeed():
+        if trainer.ranks.is_rank_0:
+            check_space(run.folder, count_parameters(trainer.model), reuse=in_place)
+            held.enter_context(claim_run_folder(run.folder, aside=not in_place))
+            if path is not None:
+                keep_best_model(trainer, path)
 
 
-def _train(run: Run) -> dict[str, Any]:
-    """Train, and return what environment.json records of this session."""
+def _record_start(run: Run) -> dict[str, Any]:
+    """Write config.yaml and environment.json, and the first checkpoint of a run that is not
+    continued. Returns what environment.json records of this session."""
     trainer, start = run.trainer, run.start
     session = describe_session(
         run.corpus,
@@ -134,14 +145,16 @@ def _train(run: Run) -> dict[str, Any]:
         trainer.save()  # a good state before the first epoch, in a folder that is writable
     if start.kind == FINE_TUNE:
         trainer.start_from_loaded_model()
-    if trainer.progress.finished:
-        epochs = len(trainer.progress.history)
-        print(f"this run is complete ({epochs} epochs): nothing left to train")
-        absent = not (trainer.folder / LAST).exists()
-        if trainer.ranks.from_rank_0(lambda: absent):  # the run is continued in another folder
-            if trainer.ranks.is_rank_0:
-                RunLog(trainer.folder, trainer.progress.history).close()
-            trainer.save()
-    else:
-        trainer.fit()
     return session
+
+
+def _complete_folder(run: Run) -> None:
+    """A complete run is continued: in another folder, write the files that are missing there."""
+    trainer = run.trainer
+    epochs = len(trainer.progress.history)
+    print(f"this run is complete ({epochs} epochs): nothing left to train")
+    absent = not (trainer.folder / LAST).exists()
+    if trainer.ranks.from_rank_0(lambda: absent):
+        if trainer.ranks.is_rank_0:
+            RunLog(trainer.folder, trainer.progress.history).close()
+        trainer.save()

@@ -239,8 +239,6 @@ class Trainer:
             del optimizer.grad_scale, optimizer.found_inf
         return norm
 
-    # ---------------------------------------------------------------------------- the batches
-
     def feed(
         self, groups: Sequence[Sequence[np.ndarray]]
     ) -> Generator[list[FeatureBatch], None, None]:
@@ -377,7 +375,8 @@ class Trainer:
     def start_from_loaded_model(self) -> None:
         """Evaluate the loaded model of a fine-tune on dev: an epoch must beat it to be the best."""
         loaded = self.validate()
-        self.stopping.best_wer = self.progress.loaded_wer = loaded.score.wer
+        self.progress.loaded_wer = loaded.score.wer
+        self.stopping.start_from(loaded.score.wer)
         print(f"loaded model on dev (greedy): {loaded.score}")
         self.save(best=True)
 
