@@ -2,6 +2,7 @@
 
 import json
 import resource
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -76,7 +77,9 @@ def test_each_option_sets_the_key_of_its_section():
     }
 
 
-def test_from_a_teacher_to_an_exported_student(run_script, finished_run, tiny_corpus, tmp_path):
+def test_from_a_teacher_to_an_exported_student(
+    run_script, run_main, finished_run, tiny_corpus, tmp_path
+):
     """The commands of a user: soft targets, student, ONNX, and glosses without torch."""
     teacher, soft, run, file = (
         finished_run / "best_model.pth",
@@ -122,8 +125,8 @@ def test_from_a_teacher_to_an_exported_student(run_script, finished_run, tiny_co
         ),
         ("export_model.py", "--checkpoint", run / "best_model.pth", "--output", file),
     )
-    for step in steps:
-        result = run_script(*step)
+    for script, *options in steps:  # in this process: a start of Python and torch takes seconds
+        result = run_main(import_module(script.removesuffix(".py")).main, *options)
         assert result.returncode == 0, result.stderr
     assert "greedy WER" in result.stdout
 

@@ -69,8 +69,9 @@ def test_the_beam_with_each_language_model(run_evaluate, adaptive_run, tiny_corp
     write_arpa(train_language_model(train, vocabulary), vocabulary, tmp_path / "train.arpa")
     results = {}
     for name in ("none", "train", tmp_path / "train.arpa"):
-        results[name] = run_evaluate(best, tmp_path / "out", "--decoder", "beam", "--lm", name)
-        results[name]["text"] = (tmp_path / "out" / "hypotheses.csv").read_text()
+        folder = tmp_path / f"out{len(results)}"
+        results[name] = run_evaluate(best, folder, "--decoder", "beam", "--lm", name)
+        results[name]["text"] = (folder / "hypotheses.csv").read_text()
     assert results["none"]["decoder_settings"] == "beam, no language model"
     assert results["train"]["decoder_settings"].startswith("beam, language model weight 0.")
     assert results["train"]["text"] == results[tmp_path / "train.arpa"]["text"]
