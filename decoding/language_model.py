@@ -89,32 +89,6 @@ def _discount(counts: np.ndarray) -> float:
     return once / (once + 2 * twice) if once and twice else 0.5
 
 
-def perplexity(
-    model: LanguageModel, vocabulary: Vocabulary, sentences: Sequence[Sequence[str]]
-) -> tuple[float, int]:
-    """Perplexity per token, with sentence ends as tokens, and the number of glosses outside the
-    vocabulary.
-
-    A gloss outside the vocabulary cannot be predicted and is not counted. The gloss after it is
-    predicted by its unigram probability.
-    """
-    total, tokens, outside = 0.0, 0, 0
-    for sentence in sentences:
-        previous: int | None = START
-        for gloss in [*sentence, None]:
-            if gloss is not None and gloss not in vocabulary:
-                outside, previous = outside + 1, None
-                continue
-            classes = [END] if gloss is None else vocabulary.encode([gloss])
-            assert classes is not None, "the gloss is in the vocabulary"
-            index = classes[0]
-            total += float(
-                model.unigram[index] if previous is None else model.table[previous, index]
-            )
-            tokens, previous = tokens + 1, index
-    return math.exp(-total / tokens), outside
-
-
 def write_arpa(model: LanguageModel, vocabulary: Vocabulary, path: Path) -> None:
     """Write an ARPA file of order 2 (log10) for other tools: kenlm, SRILM, flashlight. Raises
     DataError when it cannot be written."""

@@ -27,10 +27,9 @@ from data.ctc_lengths import ctc_steps, min_frames
 from data.device_transfer import on_device
 from data.pipeline import FeatureBatch
 from data.vocabulary import Vocabulary
-from distillation.saved_config import read_saved_config
 from distillation.soft_targets import SoftTargets
 from errors import DataError
-from models.build import is_causal, load_model
+from models.build import is_causal, load_model, read_model_config
 from models.checkpoint import load_checkpoint
 from models.devices import Precision
 from models.part_encoder import PartEncoderModel
@@ -59,14 +58,14 @@ class OnlineTeacher:
 
     def __init__(self, path: Path):
         checkpoint = load_checkpoint(path)
-        config = read_saved_config(checkpoint, path)
+        model_config = read_model_config(checkpoint, path)
         self.vocabulary = Vocabulary(checkpoint["vocabulary"])
         self.corpus_path = checkpoint["corpus"]["path"]
         self.identity = {"path": str(path), "sha256": sha256_of(path)}
-        model = load_model(checkpoint, path, config.model, self.vocabulary, 0)
+        model = load_model(checkpoint, path, model_config, self.vocabulary, 0)
         assert isinstance(model, PartEncoderModel)
         self.model = model.eval().requires_grad_(False)
-        self.causal = is_causal(config.model)
+        self.causal = is_causal(model_config)
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
 
     def check(self, corpus: Corpus, vocabulary: Vocabulary) -> None:

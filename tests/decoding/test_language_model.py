@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from data.vocabulary import Vocabulary
-from decoding.language_model import perplexity, read_arpa, train_language_model, write_arpa
+from decoding.language_model import read_arpa, train_language_model, write_arpa
 from errors import DataError
 
 TRAIN = [
@@ -73,18 +73,6 @@ def test_probabilities_by_hand():
     )
     unigram_end = (2 - 0.5) / 4 + 0.5 * 3 / 4 / 3
     assert math.exp(model.table[1, 0]) == pytest.approx((1 - 0.6) / 2 + 0.6 * 2 / 2 * unigram_end)
-
-
-def test_perplexity_equals_a_plain_computation_and_leaves_unknown_glosses_out():
-    model = train_language_model(TRAIN, VOCABULARY)
-    words = ["</s>", *VOCABULARY.glosses]
-    sentences = [["SUN", "WIND"], ["RAIN", "FOG", "SUN"], []]
-    pairs = [("<s>", "SUN"), ("SUN", "WIND"), ("WIND", "</s>")]
-    pairs += [("<s>", "RAIN"), ("SUN", "</s>"), ("<s>", "</s>")]
-    logs = [math.log(plain_probability(TRAIN, words, *pair)) for pair in pairs]
-    logs.append(float(model.unigram[VOCABULARY.encode(["SUN"])[0]]))  # after FOG
-    found, outside = perplexity(model, VOCABULARY, sentences)
-    assert found == pytest.approx(math.exp(-sum(logs) / 7), rel=1e-5) and outside == 1
 
 
 def test_an_arpa_file_holds_the_model(tmp_path):

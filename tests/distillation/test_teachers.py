@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from data.device_cache import CachedSplit
-from distillation.saved_config import read_saved_config
 from distillation.teachers import TaughtBatch
+from models.build import read_model_config
 from models.checkpoint import load_checkpoint
 from models.i3d_teacher import I3DTeacher
 
@@ -16,7 +16,7 @@ def load_teacher(finished_run):
 
     def load(selection) -> I3DTeacher:
         checkpoint = load_checkpoint(finished_run / "best_model.pth")
-        teacher = I3DTeacher(read_saved_config(checkpoint, "").model, 6).eval()
+        teacher = I3DTeacher(read_model_config(checkpoint, ""), 6).eval()
         teacher.load_state_dict(checkpoint["model"])
         teacher.set_input_selection(selection)
         return teacher

@@ -22,6 +22,11 @@ from training.distributed import ProcessGroup, Ranks, read_environment
 from training.stop_signals import InterruptedRunError
 from training.trainer import Trainer
 
+TWO_PROCESSES = [
+    *(sys.executable, "-m", "torch.distributed.run"),
+    *("--standalone", "--nproc_per_node", "2"),
+]
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 ADDRESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 # Batches of 3, 3, 3, 3 and 1, two per update: one process has no sentence of the last batch
@@ -190,17 +195,13 @@ def launch(
         words[:3] == ["torchrun", "--standalone", "--nproc_per_node"]
         and words[4] == "train_teacher.py"
     )
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        str(script),
-    ]
     ended = subprocess.run(
-        launcher + words[5:], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120
+        [*TWO_PROCESSES, str(script), *words[5:]],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert time.time() - float((notes / "signalled").read_text()) < 60, (
         "rank 0 must not wait for a process that has ended"
@@ -329,17 +330,8 @@ def test_an_update_that_is_not_finite_in_one_process_is_skipped_by_both(tmp_path
     given = settings(folder, accumulation_steps=3, epochs=20, patience=20)
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(given))
     script.write_text(INFINITE_LOSSES)
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        str(script),
-    ]
     ended = subprocess.run(
-        [*launcher, "--config", str(tmp_path / "run.yaml")],
+        [*TWO_PROCESSES, str(script), "--config", str(tmp_path / "run.yaml")],
         env={**os.environ, "NOTES": str(tmp_path), "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         capture_output=True,
