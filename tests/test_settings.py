@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import inspect
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +17,7 @@ from command_line import (
     parse_training_command,
 )
 from data.commands import CheckCommand, ComposeCommand, ImportCommand, SynthesizeCommand
+from data.simulation.corpora import synthesize
 from distillation.config import StudentConfig
 from docs import write_settings
 from errors import UsageError
@@ -124,6 +126,13 @@ def test_options_without_effect_are_refused():
         SynthesizeCommand(Path("out"), fraction=0.1)
     with pytest.raises(UsageError, match="--sentences has no effect with --transcripts"):
         SynthesizeCommand(Path("out"), sentences=3, transcripts=Path("t"))
+
+
+def test_the_help_of_synthesize_shows_the_defaults_that_are_used():
+    declared = declarations(SynthesizeCommand)
+    used = inspect.signature(synthesize).parameters
+    for name in ("sentences", "dev_sentences", "test_sentences", "unseen_dev_signers"):
+        assert declared[name].default_text == str(used[name].default), name
 
 
 @pytest.mark.parametrize("config", [Config, StudentConfig])
