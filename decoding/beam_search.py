@@ -102,7 +102,13 @@ def beam_search(
         (top.double() - best[..., None]).exp().where(inside[..., None], 0.0),
         token_ids + 1,
     )
-    follows = _follow_table(language_model, classes, lm_weight, gloss_bonus, device)
+    if language_model is not None and language_model.table.shape != (classes, classes):
+        raise ValueError(
+            f"the language model knows {len(language_model.table)} classes, "
+            f"the log-probabilities have {classes}"
+        )
+    table = language_model.table.to(device) if language_model is not None else None
+    bonus = torch.tensor(gloss_bonus, dtype=torch.float64, device=device)
 
     ends_blank = torch.zeros(batch, width, dtype=torch.float64, device=device)
     ends_blank[:, 0] = 1.0
@@ -120,8 +126,12 @@ def beam_search(
         total = ends_blank + ends_gloss
         repeats = ids[:, None] == last[..., None]  # (B, K, k)
         extended = torch.where(repeats, ends_blank[..., None], total[..., None]) * probs[:, None]
-        if follows is not None:
-            extended = extended * follows[last[..., None], ids[:, None]]
+        # The factor of an appended gloss: only the bigrams that this step needs are looked up
+        if table is not None:
+            bigrams = table[last[..., None], ids[:, None]].double()  # (B, K, k)
+            extended = extended * (lm_weight * bigrams + bonus).exp()
+        elif gloss_bonus:
+            extended = extended * bonus.exp()
         extended = torch.cat([extended.flatten(1), nothing], 1)  # (B, K * k + 1)
         # If prefix j is prefix i plus one gloss, the extension of i by this gloss is j: its
         # probability is added to j, and it is no candidate of its own.
@@ -152,34 +162,13 @@ def beam_search(
         last = torch.where(stays, last.gather(1, slot), gloss)
 
     total = ends_blank + ends_gloss
-    if language_model is not None:
-        total = total * (lm_weight * language_model.table[:, END].to(device).double()).exp()[last]
+    if table is not None:
+        total = total * (lm_weight * table[last, END].double()).exp()
     total, order = total.sort(dim=1, descending=True, stable=True)
     glosses, counts = _trace_back(came_from, added, order)
     # cumsum adds in the same order however long the batch is; sum does not
     log_scale = (torch.cat(scales, 1).log() + best).cumsum(1)[:, -1:]
     return BeamResult(glosses, counts, total.log() + log_scale)
-
-
-def _follow_table(
-    language_model: LanguageModel | None,
-    classes: int,
-    weight: float,
-    bonus: float,
-    device: torch.device,
-) -> Tensor | None:
-    """Factors float64 (V, V) of an extension's probability; row: the last gloss of the prefix,
-    column: the appended gloss. None if all factors are 1."""
-    if language_model is None:
-        if bonus == 0.0:
-            return None
-        return torch.full((classes, classes), bonus, dtype=torch.float64, device=device).exp()
-    if language_model.table.shape != (classes, classes):
-        raise ValueError(
-            f"the language model knows {len(language_model.table)} classes, "
-            f"the log-probabilities have {classes}"
-        )
-    return (weight * language_model.table.to(device).double() + bonus).exp()
 
 
 def _hash(parent: Tensor, gloss: Tensor) -> Tensor:

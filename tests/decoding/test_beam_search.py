@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from data.vocabulary import Vocabulary
 from decoding.beam_search import beam_search
@@ -117,6 +118,40 @@ def test_equals_the_slow_reference_at_any_width(steps, classes, width, tokens, s
     assert [score for _, score in found] == pytest.approx(
         [score for _, score in expected], rel=1e-9, abs=1e-9
     )
+
+
+class LargestTensor(TorchDispatchMode):
+    """The number of elements of the largest tensor that an operation makes."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return made
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+def test_bonus_and_language_model_make_no_table_of_all_pairs_of_classes(with_model):
+    classes = 400
+    log_probs = random_log_probs(3, classes, 0)
+    table = random_log_probs(classes, classes, 1)
+    options = {"language_model": LanguageModel(table, table[0], torch.zeros(classes))}
+    with LargestTensor() as largest:
+        found = search(log_probs, gloss_bonus=0.4, **(options if with_model else {}))
+    assert found and largest.elements < classes**2 / 10
+
+
+@pytest.mark.parametrize("bonus", [-0.7, 0.0, 0.4, 3.0])
+def test_the_bonus_alone_equals_the_slow_reference(bonus):
+    for seed in range(20):
+        log_probs = random_log_probs(9, 6, seed)
+        expected = slow_beam(log_probs, 8, 5, bonus=bonus)
+        found = search(log_probs, width=8, tokens=5, gloss_bonus=bonus)
+        assert [hypothesis for hypothesis, _ in found] == [hypothesis for hypothesis, _ in expected]
+        assert [score for _, score in found] == pytest.approx([score for _, score in expected])
 
 
 @settings(max_examples=40, deadline=None)
