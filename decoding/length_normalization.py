@@ -39,7 +39,6 @@ from decoding.greedy import BLANK, best_path, greedy_decode
 from decoding.language_model import LanguageModel
 from decoding.scoring import align
 
-MAX_GLOSSES = 50  # of a hypothesis
 _PROTECTED = 2  # so many first glosses are never trimmed
 # The values that `tune` tries, the simplest first: of equally good settings it takes the first.
 LM_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
@@ -83,13 +82,13 @@ def confidence_threshold(confidences: list[float]) -> float:
 
 def trim_trailing(glosses: list[int], confidences: list[float]) -> list[int]:
     """The glosses without the trailing ones below `confidence_threshold`. The first two always
-    stay, and at most 50 are kept."""
+    stay."""
     keep = len(glosses)
     if keep > _PROTECTED:
         threshold = confidence_threshold(confidences)
         while keep > _PROTECTED and confidences[keep - 1] < threshold:
             keep -= 1
-    return glosses[: min(keep, MAX_GLOSSES)]
+    return glosses[:keep]
 
 
 def filtered_decode(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
@@ -172,10 +171,7 @@ def _choose(
     bonus = settings.gloss_bonus * result.counts
     scores = (result.scores - bonus) / (result.counts + 1) ** alpha[:, None] + bonus
     best = scores.argmax(1).tolist()
-    return [
-        result.glosses[row, n, : result.counts[row, n]].tolist()[:MAX_GLOSSES]
-        for row, n in enumerate(best)
-    ]
+    return [result.glosses[row, n, : result.counts[row, n]].tolist() for row, n in enumerate(best)]
 
 
 def tune(

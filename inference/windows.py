@@ -9,7 +9,7 @@ from dataclasses import dataclass
 # best WER, with little more than a second of latency.
 WINDOW, OVERLAP, LOOKAHEAD = 6.0, 5.0, 0.5
 # Seconds. A recording up to this length is transcribed as a whole. The sentences of training
-# corpora are shorter, and the adaptive decoder outputs at most 50 glosses.
+# corpora are shorter.
 WHOLE_RECORDING = 20.0
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from data.vocabulary import Vocabulary
 from decoding.batches import decode_split
+from decoding.decoders import make_decoder
 from decoding.greedy import greedy_decode
 from decoding.language_model import LanguageModel
 from decoding.length_normalization import (
@@ -57,15 +58,17 @@ def test_trimming_by_hand():
     assert trim_trailing([], []) == []
 
 
-def test_no_more_than_50_glosses():
-    many = list(range(1, 61))
-    assert trim_trailing(many, [0.5] * 60) == many[:50]
-    classes = 62
-    path = torch.arange(1, 61)
-    log_probs = torch.nn.functional.one_hot(path, classes).float().mul(30).log_softmax(-1)
-    assert (
-        len(adaptive_decode(log_probs[None], torch.tensor([60]), LengthNormalization(1.0))[0]) == 50
-    )
+@pytest.mark.parametrize("name", ["greedy", "adaptive", "beam"])
+@pytest.mark.parametrize("readings", ["greedy", "filtered", "beam"])
+def test_a_long_sentence_keeps_all_its_glosses(name, readings):
+    """80 and 400 glosses, each as clear as the other: no decoder has a limit."""
+    for count in (80, 400):
+        path = torch.arange(count) % 61 + 1
+        log_probs = torch.nn.functional.one_hot(path, 62).float().mul(30).log_softmax(-1)
+        decoder = make_decoder(name, LengthNormalization(1.0, readings))
+        assert decoder(log_probs[None], torch.tensor([count])) == [path.tolist()]
+    many = list(range(1, 81))
+    assert trim_trailing(many, [0.5] * 80) == many
 
 
 @settings(max_examples=60, deadline=None)
