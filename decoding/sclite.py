@@ -23,13 +23,15 @@ def write_ctm(
 ) -> None:
     """Write one line `id 1 begin duration gloss` for each gloss.
 
-    spans[i][n]: begin and end, in seconds, of gloss n of sentence i. Raises DataError when the file
-    cannot be written.
+    spans[i][n]: begin and end, in seconds, of gloss n of sentence i. All begins have as many digits
+    as the largest: the evaluation script of RWTH-PHOENIX-Weather 2014 sorts them as text. Raises
+    DataError when the file cannot be written.
     """
     lines = []
+    digits = max((len(f"{begin:.3f}") for times in spans for begin, _ in times), default=0)
     for id, hypothesis, times in zip(ids, hypotheses, spans, strict=True):
         for gloss, (begin, end) in zip(hypothesis, times, strict=True):
-            lines.append(f"{_one_column(id)} 1 {begin:.3f} {end - begin:.3f} {gloss}")
+            lines.append(f"{_one_column(id)} 1 {begin:0{digits}.3f} {end - begin:.3f} {gloss}")
         if not hypothesis:
             lines.append(f"{_one_column(id)} 1 0.000 0.000 {_EMPTY}")
     _write(path, lines)

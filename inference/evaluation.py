@@ -10,7 +10,7 @@ from torch import Tensor
 
 from data.corpus import sha256_of
 from data.ctc_lengths import TIME_STRIDE
-from data.sources.transcripts import normalize_phoenix2014
+from data.sources.phoenix_cleanup import normalize_gloss_phoenix2014
 from decoding.alignment import gloss_spans
 from decoding.batches import batches_by_length, decode_split
 from decoding.scoring import (
@@ -123,16 +123,19 @@ def clean_hypothesis(
 ) -> tuple[list[str], list[tuple[float, float]]]:
     """A hypothesis after the official clean-up of PHOENIX-2014, and the times of its glosses.
 
-    The clean-up drops and joins glosses. A cleaned gloss starts with the first gloss that produces
-    it, and ends with the last gloss before the next cleaned one.
+    The clean-up renames and removes single glosses. It joins none, and a gloss that is there twice
+    stays there twice: see `data.sources.phoenix_cleanup`.
     """
-    cleaned = list(normalize_phoenix2014(glosses))
-    sizes = [len(normalize_phoenix2014(glosses[: n + 1])) for n in range(len(glosses))]
-    cleaned_times = []
-    for number in range(1, len(cleaned) + 1):
-        members = [n for n, size in enumerate(sizes) if size == number]
-        cleaned_times.append((times[members[0]][0], times[members[-1]][1]))
-    return cleaned, cleaned_times
+    cleaned, kept = [], []
+    for gloss, span in zip(glosses, times, strict=True):
+        if name := normalize_gloss_phoenix2014(gloss):
+            cleaned.append(name)
+            kept.append(span)
+    return cleaned, kept
+
+
+def _cleaned_glosses(glosses: Sequence[str]) -> list[str]:
+    return [name for gloss in glosses if (name := normalize_gloss_phoenix2014(gloss))]
 
 
 def _comparison(
@@ -188,7 +191,7 @@ def _report(
             decoded,
             [(name, settings, decoder) for name, (decoder, settings) in others.items()],
             (request.decoder, result["decoder_settings"], milliseconds),
-            normalize_phoenix2014 if request.cleans_up else list,
+            _cleaned_glosses if request.cleans_up else list,
         ),
         decoders_note=f"All decoders on {request.split}, from the same log-probabilities. A "
         "decoder looks a little better on the dev split that it was tuned on than on new data.",

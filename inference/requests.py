@@ -48,8 +48,8 @@ class EvaluationRequest(Settings):
     )
     scoring: str = setting(
         "plain",
-        "phoenix2014: the official clean-up of the corpus is applied to hypotheses; references "
-        "stay as they are",
+        "phoenix2014: the official clean-up of the corpus is applied to hypotheses, gloss by "
+        "gloss; references stay as they are",
         choices=("plain", "phoenix2014"),
         group=_how,
     )

@@ -3,6 +3,7 @@
 A recording is the video, the folder of video frames or the landmark file of one sentence.
 
     transcripts          annotation files → sentences with their glosses, by split
+    phoenix_cleanup      the official clean-up of RWTH-PHOENIX-Weather 2014
     video_files          which recording belongs to which sentence; the video frames of a recording
     holistic             MediaPipe Holistic: video frames → landmarks
     extraction           videos and folders of frames → a corpus; shards → one corpus

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from data.keyed_random import key
+from data.sources.phoenix_cleanup import normalize_phoenix2014
 from errors import DataError, UsageError
 
 SPLITS = ("train", "dev", "test")
@@ -35,7 +36,6 @@ SPLIT_FILES = (
     "{}.txt",
 )
 CSL_TABLE, CSL_SPLITS = "video_map.txt", "split_1.txt"
-_SPELLED = re.compile(r"(?:[A-Z]|SCH|NN)(?:\+(?:[A-Z]|SCH|NN))*")  # letters of the finger alphabet
 
 
 @dataclass(frozen=True)
@@ -191,42 +191,6 @@ def read_splits(
     return splits
 
 
-def normalize_phoenix2014(glosses: Sequence[str]) -> tuple[str, ...]:
-    """Clean glosses as RWTH-PHOENIX-Weather 2014 does for train transcripts and hypotheses.
-
-    References are never cleaned. The rules:
-
-    - A plain gloss that repeats is kept once.
-    - WIE AUSSEHEN and spelled letters are joined: A B → A+B.
-    - Variants of one sign get its name.
-    - Prefixes and suffixes that describe how a sign is made are removed.
-    - __EMOTION__, __PU__ and __LEFTHAND__ are removed last: REGEN __PU__ REGEN stays two glosses.
-
-    No glosses give no glosses. The rules are those of the corpus's evaluation script, written
-    anew. A train split cleaned this way equals the official train.stm.
-    """
-    cleaned: list[str] = []
-    for gloss in glosses:
-        for prefix in ("loc-", "cl-", "qu-", "poss-", "lh-"):
-            gloss = gloss.replace(prefix, "")
-        gloss = gloss.replace("S0NNE", "SONNE").replace("HABEN2", "HABEN").replace("-PLUSPLUS", "")
-        gloss = re.sub("(?<=[A-Z][A-Z])RAUM$", "", gloss)
-        if gloss.endswith("ZEIGEN"):
-            gloss += "-BILDSCHIRM"
-        if cleaned and (cleaned[-1], gloss) == ("WIE", "AUSSEHEN"):
-            cleaned[-1] = "WIE-AUSSEHEN"
-        elif cleaned and _SPELLED.fullmatch(cleaned[-1]) and _SPELLED.fullmatch(gloss):
-            cleaned[-1] += f"+{gloss}"
-        elif gloss:
-            cleaned.append(gloss)
-    once = [
-        gloss
-        for gloss, before in zip(cleaned, [None, *cleaned], strict=False)
-        if not _repeats(gloss, before)
-    ]
-    return tuple(gloss for gloss in once if gloss not in ("__EMOTION__", "__PU__", "__LEFTHAND__"))
-
-
 def clean_train(splits: dict[str, list[TranscribedSentence]], annotations: Path) -> None:
     """Clean the train sentences of `splits` in place with `normalize_phoenix2014`.
 
@@ -241,12 +205,6 @@ def clean_train(splits: dict[str, list[TranscribedSentence]], annotations: Path)
                 "remove its line"
             )
         splits["train"][index] = replace(sentence, glosses=glosses)
-
-
-def _repeats(gloss: str, before: str | None) -> bool:
-    """Whether a cleaned gloss repeats the one before it. Compounds such as A+B and IN-KOMMEND may
-    be signed twice."""
-    return gloss == before and re.fullmatch("[A-Z]+", gloss) is not None
 
 
 def keep_fraction(

@@ -25,6 +25,15 @@ def test_ids_and_signers_with_white_space_stay_one_column(tmp_path):
     assert (tmp_path / "r.stm").read_text() == "day_1_a 1 Eva_M. 0.000 0.500 A\n"
 
 
+def test_begins_sort_as_text_like_numbers(tmp_path):
+    """As `sort -k1,1 -k3,3` of the evaluation script of RWTH-PHOENIX-Weather 2014 does."""
+    spans = [(0.4, 0.5), (2.4, 2.5), (10.24, 10.4), (100.0, 101.0)]
+    write_ctm(tmp_path / "h.ctm", ["s1"], [["A", "B", "C", "D"]], [spans])
+    lines = (tmp_path / "h.ctm").read_text().splitlines()
+    assert [line.split()[2] for line in lines] == ["000.400", "002.400", "010.240", "100.000"]
+    assert sorted(lines) == lines
+
+
 @pytest.mark.skipif(
     shutil.which("sctk") is None, reason="sclite is not installed (Debian: apt-get install sctk)"
 )

@@ -6,7 +6,6 @@ import torch
 from data.corpus import Corpus
 from data.pipeline import FeaturePipeline
 from errors import DataError, UsageError
-from inference.evaluation import clean_hypothesis
 from inference.opened_checkpoint import open_checkpoint
 from inference.posteriors import compute_posteriors
 from models.checkpoint import load_checkpoint, save_checkpoint
@@ -109,17 +108,6 @@ def test_a_hypothesis_does_not_depend_on_the_other_sentences(
         found[count] = posteriors, [line for line in ctm if line.split()[0] in ("dev-00", "dev-01")]
     assert all(torch.equal(few, many) for few, many in zip(found[2][0], found[4][0], strict=False))
     assert found[2][1] == found[4][1] and found[2][1]
-
-
-def test_the_official_clean_up_keeps_times():
-    spans = [(0.0, 0.1), (0.2, 0.3), (0.4, 0.5), (0.6, 0.7), (0.8, 0.9), (1.0, 1.1), (1.2, 1.3)]
-    glosses = ["loc-NORD", "WIE", "AUSSEHEN", "REGEN", "REGEN", "A", "B"]
-    assert clean_hypothesis(glosses, spans) == (
-        ["NORD", "WIE-AUSSEHEN", "REGEN", "A+B"],
-        [(0.0, 0.1), (0.2, 0.5), (0.6, 0.9), (1.0, 1.3)],
-    )
-    assert clean_hypothesis([], []) == ([], [])
-    assert clean_hypothesis(["__PU__"], [(0.0, 1.0)]) == ([], [])
 
 
 def test_phoenix_scoring_cleans_hypotheses_and_not_references(

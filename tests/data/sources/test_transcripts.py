@@ -9,7 +9,6 @@ from data.sources.transcripts import (
     TranscribedSentence,
     clean_train,
     keep_fraction,
-    normalize_phoenix2014,
     read_frames,
     read_splits,
     read_transcript,
@@ -248,29 +247,6 @@ def test_annotations_that_are_ambiguous_or_missing(tmp_path):
     (tmp_path / "csl2020ct_v2.pkl").write_bytes(b"x")
     with pytest.raises(DataError, match=r"csl2020ct_v2\.pkl is a pickle and is not opened"):
         read_splits(tmp_path / "csl2020ct_v2.pkl")
-
-
-@pytest.mark.parametrize(
-    ("raw", "cleaned"),
-    [
-        ("", ""),
-        ("__ON__ loc-NORD cl-KOMMEN qu-IX poss-SEIN lh-GEBEN", "__ON__ NORD KOMMEN IX SEIN GEBEN"),
-        ("NORDRAUM RAUM WEHEN-PLUSPLUS", "NORD RAUM WEHEN"),
-        (
-            "S0NNE HABEN2 ZEIGEN ZEIGEN-BILDSCHIRM",
-            "SONNE HABEN ZEIGEN-BILDSCHIRM ZEIGEN-BILDSCHIRM",
-        ),
-        ("MORGEN WIE AUSSEHEN", "MORGEN WIE-AUSSEHEN"),
-        ("A B C SONNE K SCH+NN", "A+B+C SONNE K+SCH+NN"),
-        ("REGEN REGEN REGEN loc-REGEN WIND", "REGEN WIND"),
-        # A removed gloss still separates its neighbours
-        ("REGEN REGEN __PU__ REGEN", "REGEN REGEN"),
-        ("IN-KOMMEND IN-KOMMEND __OFF__ __OFF__", "IN-KOMMEND IN-KOMMEND __OFF__ __OFF__"),
-        ("__EMOTION__ __LEFTHAND__", ""),
-    ],
-)
-def test_the_clean_up_of_phoenix2014(raw, cleaned):
-    assert normalize_phoenix2014(raw.split()) == tuple(cleaned.split())
 
 
 def test_only_train_is_cleaned():
