@@ -50,6 +50,8 @@ def read_decoder_entry(
     """The settings, the language model and the split that they were tuned on (None: not tuned) of a
     checkpoint's `decoder` entry. Raises DataError for unknown keys."""
     values = dict(entry)
+    if "strength" in values:  # chosen by version 0.2 or earlier, if it does not name its measure
+        values.setdefault("measure", "steps")
     tuned_on, tables = values.pop("tuned_on", None), values.pop("language_model", None)
     try:
         language_model = LanguageModel(**tables) if tables else None

@@ -5,23 +5,27 @@ ones. Here the best hypotheses of a beam search are compared. The score of a hyp
 log-probability, summed over its alignments, plus that of the language model if there is one,
 normalised by a power of its length. The power adapts to the sentence:
 
-    score(h) = (log P(h | x) + lm_weight * log P_lm(h)) / (|h| + 1) ** alpha + gloss_bonus * |h|
-    alpha    = strength * (1 - confidence) * shortfall
+    score(h)     = (log P(h | x) + lm_weight * log P_lm(h)) / closeness(h) ** alpha
+                   + gloss_bonus * |h|
+    closeness(h) = min(|h| + 1, expected + 1) / max(|h| + 1, expected + 1)
+    alpha        = strength * doubt
 
-The length is |h| + 1 because the end of a hypothesis is a decision, too. `confidence` is the mean
-probability of the best path's steps. `shortfall`, from -1 to 1, compares the best path with the
-number of glosses that is expected from the sentence's steps and the train split's steps per gloss.
-It is above 0 if the best path is too short, and below 0 if it is too long.
+`expected` is the number of glosses that is expected: the sentence's steps divided by the train
+split's steps per gloss. The lengths are plus 1 because the end of a hypothesis is a decision, too.
+`doubt`, from 0 to 1, is the probability that the most probable hypothesis of the beam is not the
+right one: 1 minus its share of the probability of all hypotheses of the beam. (It does not count
+steps: a model can be sure of most steps, which are blank, and unsure of the glosses.)
 
-If the model is sure, or its best path is as long as expected, alpha is 0 and the most probable
-hypothesis wins. If the model is unsure and the best path is short, longer hypotheses win, so long
-sentences are not cut. If it is unsure and the best path is long, shorter hypotheses win, without
-the spurious glosses. Normalization by a power of the length is that of Wu et al. 2016
-(arXiv:1609.08144, section 7); its adaptation to the sentence is this project's.
+If the model is sure, alpha is 0 and the most probable hypothesis wins. If it is unsure, hypotheses
+of about the expected length win: long sentences are not cut, and short ones get no spurious
+glosses. For hypotheses shorter than expected this is the normalization of Wu et al. 2016
+(arXiv:1609.08144, section 7), which divides by a power of the length. Its adaptation to the
+sentence, and its reverse for longer hypotheses, are this project's.
 
 Two cheap special cases use only the best path: unchanged (greedy), or without its trailing glosses
 of low confidence (filtered). `tune` chooses between all of them, and chooses their parameters, by
-the word error rate on a dev split.
+the word error rate on a dev split. benchmarks/adaptive.py compares the result with greedy decoding
+and with a beam search without normalization.
 """
 
 from collections.abc import Sequence
@@ -42,7 +46,7 @@ from decoding.scoring import align
 _PROTECTED = 2  # so many first glosses are never trimmed
 # The values that `tune` tries, the simplest first: of equally good settings it takes the first.
 LM_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
-STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0)
+STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 GLOSS_BONUSES = (0.0, 0.5, -0.5, 1.0, 1.5, 2.0, 3.0)
 
 
@@ -52,6 +56,10 @@ class LengthNormalization:
 
     steps_per_gloss: of the train split. readings: where the hypotheses come from, 'beam', 'greedy'
     or 'filtered'. The other settings have an effect only with 'beam'; see the module's docstring.
+    measure: 'hypotheses', or 'steps' for settings that version 0.2 or earlier chose. There `doubt`
+    is 1 minus the mean probability of the best path's steps, blanks included. The lengths are
+    |h| + 1, and alpha has a third factor, the shortfall: 1 - glosses of the best path / expected,
+    from -1 to 1.
     """
 
     steps_per_gloss: float
@@ -59,6 +67,7 @@ class LengthNormalization:
     strength: float = 1.0
     gloss_bonus: float = 0.0
     lm_weight: float = 0.0
+    measure: str = "hypotheses"
 
     def __str__(self) -> str:
         if self.readings != "beam":
@@ -67,6 +76,7 @@ class LengthNormalization:
             f"beam, strength {self.strength:g}, gloss bonus {self.gloss_bonus:g}, "
             f"language model weight {self.lm_weight:g}, "
             f"{self.steps_per_gloss:.2f} steps per gloss expected"
+            + (", doubt measured on steps" if self.measure == "steps" else "")
         )
 
 
@@ -144,8 +154,9 @@ def _search(
 
 
 class _LengthEvidence(NamedTuple):
-    """What alpha depends on. confidence: float64 (B,), mean probability of the best path's steps;
-    glosses: int64 (B,), length of the best path; steps: int64 (B,), of the sentence."""
+    """What alpha depends on, beside the search. confidence: float64 (B,), mean probability of the
+    best path's steps; glosses: int64 (B,), length of the best path; steps: int64 (B,), of the
+    sentence."""
 
     confidence: Tensor
     glosses: Tensor
@@ -165,11 +176,17 @@ def _choose(
     result: BeamResult, evidence: _LengthEvidence, settings: LengthNormalization
 ) -> list[list[int]]:
     """The hypothesis with the best normalised score for each sentence, as class indices."""
-    shortfall = (1 - evidence.glosses * settings.steps_per_gloss / evidence.steps).clamp(-1, 1)
-    alpha = settings.strength * (1 - evidence.confidence) * shortfall
+    lengths: Tensor = result.counts + 1
+    if settings.measure == "steps":
+        shortfall = (1 - evidence.glosses * settings.steps_per_gloss / evidence.steps).clamp(-1, 1)
+        alpha = settings.strength * (1 - evidence.confidence) * shortfall
+    else:
+        expected = evidence.steps.double()[:, None] / settings.steps_per_gloss + 1
+        lengths = lengths.minimum(expected) / lengths.maximum(expected)
+        alpha = settings.strength * (1 - result.scores.softmax(1)[:, 0])
     # The scores of the search include the bonus, so that it has an effect when prefixes are pruned
     bonus = settings.gloss_bonus * result.counts
-    scores = (result.scores - bonus) / (result.counts + 1) ** alpha[:, None] + bonus
+    scores = (result.scores - bonus) / lengths ** alpha[:, None] + bonus
     best = scores.argmax(1).tolist()
     return [result.glosses[row, n, : result.counts[row, n]].tolist() for row, n in enumerate(best)]
 
@@ -180,6 +197,7 @@ def tune(
     vocabulary: Vocabulary,
     steps_per_gloss: float,
     language_model: LanguageModel | None,
+    strengths: Sequence[float] = STRENGTHS,
 ) -> LengthNormalization:
     """The settings with the lowest word error rate on a dev split; of equally good settings, the
     simplest.
@@ -193,6 +211,7 @@ def tune(
         vocabulary: names of the classes.
         steps_per_gloss: of the train split.
         language_model: None: only settings with the language model weight 0 are tried.
+        strengths: the strengths to try.
     """
     known_errors: dict[tuple[int, tuple[int, ...]], int] = {}
 
@@ -223,7 +242,7 @@ def tune(
             (indices, _search(log_probs, lengths, search, language_model), evidence)
             for indices, log_probs, lengths, evidence in batches
         ]
-        for strength in STRENGTHS:
+        for strength in strengths:
             settings = replace(search, strength=strength)
             count = 0
             for indices, result, evidence in results:

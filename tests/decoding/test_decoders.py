@@ -47,6 +47,17 @@ def test_an_untuned_entry_has_no_split_and_no_language_model():
     assert read_decoder_entry({"steps_per_gloss": 3.0}) == (LengthNormalization(3.0), None, None)
 
 
+def test_settings_of_version_0_2_keep_their_measure():
+    old = {"steps_per_gloss": 3.0, "readings": "beam", "strength": 4.0, "gloss_bonus": 0.5}
+    old |= {"lm_weight": 0.0, "tuned_on": "dev of tiny", "language_model": None}
+    settings = LengthNormalization(3.0, "beam", 4.0, 0.5, measure="steps")
+    assert read_decoder_entry(old) == (settings, None, "dev of tiny")
+    assert str(settings).endswith("3.00 steps per gloss expected, doubt measured on steps")
+    now = decoder_entry(LengthNormalization(3.0, "beam", 4.0, 0.5), None, "dev of tiny")
+    assert read_decoder_entry(now)[0].measure == "hypotheses"
+    assert read_decoder_entry(decoder_entry(settings, None, "dev"))[0] == settings
+
+
 def test_unknown_decoder_settings_are_refused():
     with pytest.raises(DataError, match=r"not those of this version: .*temperature"):
         read_decoder_entry({"steps_per_gloss": 3.0, "temperature": 2.0})

@@ -167,7 +167,7 @@ def test_a_gloss_that_greedy_drops_is_recovered():
 
 
 def test_the_score_by_hand():
-    """Two hypotheses whose order changes with the strength: log P / (glosses + 1) ** alpha."""
+    """Two hypotheses whose order changes with the strength: log P / closeness ** alpha."""
     rows = [[0.55, 0.45], [0.9, 0.1]]  # hypotheses () and (1,); greedy finds the empty one
     empty = math.log(0.55 * 0.9)
     one = math.log(0.45 * 0.9 + 0.45 * 0.1 + 0.55 * 0.1)
@@ -176,16 +176,23 @@ def test_the_score_by_hand():
     )
     rows = [[0.7, 0.3], [0.9, 0.1]]
     empty, one = math.log(0.7 * 0.9), math.log(1 - 0.7 * 0.9)
-    confidence = (0.7 + 0.9) / 2
-    # score(1) = one / 2 ** alpha passes score(()) = empty where 2 ** alpha = one / empty
-    crossing = math.log2(one / empty) / (
-        1 - confidence
-    )  # the shortfall is 1: the best path is empty
+    # The doubt is the share of (1,). With two glosses expected () and (1,) have the closeness 1 / 3
+    # and 2 / 3; with half a gloss expected, 1 / 1.5 and 1.5 / 2
+    for steps_per_gloss, ratio in ((1.0, 2.0), (4.0, 0.75 * 1.5)):
+        crossing = math.log(one / empty) / math.log(ratio) / (1 - 0.7 * 0.9)
+        for strength, expected in ((crossing * 0.98, []), (crossing * 1.02, [1])):
+            settings = LengthNormalization(steps_per_gloss, strength=strength)
+            assert decode(rows, settings) == expected
+    # Settings of version 0.2: the doubt is 1 minus the mean probability of the steps, the lengths
+    # are 1 and 2, the shortfall is 1
+    crossing = math.log2(one / empty) / (1 - (0.7 + 0.9) / 2)
     for strength, expected in ((crossing * 0.98, []), (crossing * 1.02, [1])):
-        assert decode(rows, LengthNormalization(steps_per_gloss=1.0, strength=strength)) == expected
+        settings = LengthNormalization(1.0, strength=strength, measure="steps")
+        assert decode(rows, settings) == expected
 
 
-def test_alpha_falls_with_confidence_and_rises_with_the_shortfall(ctc_log_probability):
+@pytest.mark.parametrize("measure", ["hypotheses", "steps"])
+def test_alpha_rises_with_the_doubt(ctc_log_probability, measure):
     """As above, after a certain 1: the hypotheses are (1,) and (1, 2), `expected` glosses are
     expected."""
     rows = [
@@ -195,21 +202,33 @@ def test_alpha_falls_with_confidence_and_rises_with_the_shortfall(ctc_log_probab
         [0.9, 0.0005, 0.0995],
     ]
     short, long = ctc_log_probability(log_probs_of(rows), [[1], [1, 2]]).tolist()
-    confidence = (0.999 + 0.999 + 0.7 + 0.9) / 4
+    doubt = {"hypotheses": 1 - math.exp(short), "steps": 1 - (0.999 + 0.999 + 0.7 + 0.9) / 4}
     assert greedy(rows) == [1] and short > long
     for expected in (2.0, 4.0):
-        shortfall = 1 - 1 / expected
+        # Settings of version 0.2 have a shortfall: alpha rises with it, too
+        shortfall = {"hypotheses": 1, "steps": 1 - 1 / expected}[measure]
         # long / 3 ** alpha passes short / 2 ** alpha where (3 / 2) ** alpha = long / short
-        crossing = math.log(long / short) / math.log(3 / 2) / (1 - confidence) / shortfall
+        crossing = math.log(long / short) / math.log(3 / 2) / doubt[measure] / shortfall
         for strength, hypothesis in ((crossing * 0.99, [1]), (crossing * 1.01, [1, 2])):
-            settings = LengthNormalization(steps_per_gloss=4 / expected, strength=strength)
+            settings = LengthNormalization(4 / expected, strength=strength, measure=measure)
             assert decode(rows, settings) == hypothesis
 
 
+def test_blanks_of_which_the_model_is_sure_do_not_hide_its_doubt():
+    """60 blanks make the steps sure on average. The hypotheses stay as unsure as without them."""
+    blank = [0.9999, 0.00005, 0.00005]
+    rows = [*[blank] * 30, [0.01, 0.98, 0.01], blank, [0.62, 0.01, 0.37], *[blank] * 30]
+    assert greedy(rows) == [1]
+    two_expected = len(rows) / 2
+    for measure, hypothesis in (("hypotheses", [1, 2]), ("steps", [1])):
+        settings = LengthNormalization(two_expected, strength=16.0, measure=measure)
+        assert decode(rows, settings) == hypothesis
+
+
 def test_a_best_path_of_the_expected_length_is_not_lengthened(ctc_log_probability):
-    # 7 steps: two glosses, as greedy reads
+    # 7 steps: two glosses, as greedy reads; or three. A fourth gloss gains nothing
     long_enough = LengthNormalization(steps_per_gloss=3.5, strength=100.0)
-    too_short = LengthNormalization(steps_per_gloss=1.0, strength=30.0)
+    too_short = LengthNormalization(steps_per_gloss=7 / 3, strength=30.0)
     rows = [[0.04, 0.94, 0.02], *[[0.72, 0.02, 0.26]] + [[0.9, 0.05, 0.05]] * 4, [0.04, 0.94, 0.02]]
     plain = ctc_log_probability(log_probs_of(rows), [[1, 1], [1, 2, 1]])
     assert greedy(rows) == [1, 1] and plain[0] > plain[1]
@@ -230,14 +249,21 @@ def test_sentences_of_a_batch_do_not_touch_each_other():
 
 
 def test_a_best_path_longer_than_expected_is_shortened():
-    """alpha below 0 where greedy says more than expected: () gains on (1,) by 2 ** alpha."""
+    """alpha below 0 where greedy finds more glosses than expected: () gains on (1,)."""
     rows = [[0.4, 0.6], [0.9, 0.1]]
     empty, one = math.log(0.4 * 0.9), math.log(1 - 0.4 * 0.9)
     assert greedy(rows) == [1]
-    # 1 gloss where 2 / 8 are expected: the shortfall is clamped to -1, confidence is 0.75
-    crossing = math.log2(empty / one) / (1 - 0.75)
+    # 2 / 8 glosses are expected: () and (1,) have the closeness 1 / 1.25 and 1.25 / 2. The doubt is
+    # the share of ()
+    crossing = math.log(empty / one) / math.log(0.8 / 0.625) / (0.4 * 0.9)
     for strength, expected in ((crossing * 0.98, [1]), (crossing * 1.02, [])):
         assert decode(rows, LengthNormalization(steps_per_gloss=8.0, strength=strength)) == expected
+    # Settings of version 0.2: the shortfall is clamped to -1, the lengths are 1 and 2, and the mean
+    # probability of the steps is 0.75
+    crossing = math.log2(empty / one) / (1 - 0.75)
+    for strength, expected in ((crossing * 0.98, [1]), (crossing * 1.02, [])):
+        settings = LengthNormalization(8.0, strength=strength, measure="steps")
+        assert decode(rows, settings) == expected
 
 
 def test_the_gloss_bonus_by_hand():
@@ -282,7 +308,12 @@ def test_the_confidence_filter_by_hand():
 
 
 @pytest.mark.parametrize(
-    "settings", [LengthNormalization(2.0, strength=3.0, gloss_bonus=0.5), LengthNormalization(5.0)]
+    "settings",
+    [
+        LengthNormalization(2.0, strength=3.0, gloss_bonus=0.5),
+        LengthNormalization(5.0),
+        LengthNormalization(2.0, strength=3.0, gloss_bonus=0.5, measure="steps"),
+    ],
 )
 def test_other_sentences_and_padding_never_change_a_hypothesis(settings):
     generator = torch.Generator().manual_seed(3)
@@ -337,17 +368,19 @@ def test_tuning_recovers_uncertain_glosses_and_is_never_worse_than_greedy():
 
 
 def test_tuning_finds_that_only_a_strength_helps():
-    """The same uncertain step ends both sentences. Only the sentence with too few glosses has a
-    gloss there. A bonus of 0.41 or more adds the gloss to both."""
-    hesitant = [0.6, 0.001, 0.399]
-    short, complete = [hesitant], [[0.01, 0.98, 0.01], [0.98, 0.01, 0.01], hesitant]
+    """The same uncertain step ends both sentences, which are long enough for one gloss. Only the
+    sentence without another gloss has one there. A bonus of 0.41 or more adds it to both."""
+    blank, hesitant = [0.98, 0.01, 0.01], [0.6, 0.001, 0.399]
+    short, complete = [blank, blank, hesitant], [[0.01, 0.98, 0.01], blank, hesitant]
     posteriors, references = [log_probs_of(short), log_probs_of(complete)], [["B"], ["A"]]
     vocabulary = Vocabulary(["A", "B"])
     tuned = tune(posteriors, references, vocabulary, 3.0, None)
-    # alone in its sentence 'B' wins where 2 ** (strength * 0.4) > log 0.399 / log 0.6 = 1.80: from
-    # 2.12 on
-    assert tuned == LengthNormalization(3.0, "beam", strength=4.0, gloss_bonus=0.0, lm_weight=0.0)
+    # () has the probability 0.576 and the closeness 1 / 2; 'B' has about 0.40 and 1. 'B' wins where
+    # 2 ** (strength * 0.42) > log 0.40 / log 0.576 = 1.66: from 1.7 on
+    assert tuned == LengthNormalization(3.0, "beam", strength=2.0, gloss_bonus=0.0, lm_weight=0.0)
     assert errors_of(posteriors, references, vocabulary, tuned) == 0
+    without = tune(posteriors, references, vocabulary, 3.0, None, strengths=(0.0,))
+    assert without.strength == 0 and errors_of(posteriors, references, vocabulary, without) == 1
 
 
 def test_tuning_finds_that_only_the_language_model_helps():

@@ -1,0 +1,116 @@
+"""Compare the adaptive decoder with greedy decoding and with a beam search without it.
+
+    python benchmarks/adaptive.py --checkpoints RUN/best_model.pth [...] --split test
+
+Models of different WER show where the decoder helps: copies of last.pth after early epochs, or runs
+with few --epochs. The sentences of the split are divided into two random halves. Each decoder is
+tuned on one half and decodes the other one, so every sentence is decoded with settings from
+sentences that are not itself. Three decoders:
+
+    greedy     the best class of each step
+    beam       beam search; its gloss bonus and language model weight are tuned, the strength is 0
+    adaptive   as `train_teacher.py` tunes it: greedy, filtered, or beam with any strength
+
+Prints the WER of each, the number of sentences whose hypotheses differ between beam and adaptive,
+and p-values of paired tests.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+
+from benchmarks.results import add_json_option, describe_machine, figure_name, finish
+from command_line import Parser
+from decoding.batches import decode_split
+from decoding.decoders import make_decoder
+from decoding.language_model import train_language_model
+from decoding.length_normalization import STRENGTHS, LengthNormalization, tune
+from decoding.scoring import align, bootstrap_interval, paired_p_value, total
+from errors import run_script
+from inference.model_on_corpus import ModelOnCorpus, open_model_on_corpus
+
+DECODERS = {"greedy": None, "beam": STRENGTHS[:1], "adaptive": STRENGTHS}
+
+
+def decode_halves(model: ModelOnCorpus, split: str, seed: int) -> dict[str, list[list[str]]]:
+    """The hypotheses of each decoder, for all sentences of the split."""
+    posteriors, references = model.posteriors(split), model.prepared(split).references
+    train = [sentence.glosses for sentence in model.corpus.split("train").sentences]
+    language_model = train_language_model(train, model.vocabulary)
+    expected = model.checkpoint["decoder"]["steps_per_gloss"]
+    order = torch.randperm(len(posteriors), generator=torch.Generator().manual_seed(seed)).tolist()
+    halves = order[::2], order[1::2]
+    hypotheses: dict[str, list[list[str]]] = {name: [[]] * len(order) for name in DECODERS}
+    for half, other in (halves, halves[::-1]):
+        for name, strengths in DECODERS.items():
+            settings = LengthNormalization(expected, "greedy")
+            if strengths is not None:
+                settings = tune(
+                    [posteriors[index] for index in other],
+                    [references[index] for index in other],
+                    model.vocabulary,
+                    expected,
+                    language_model,
+                    strengths,
+                )
+            print(f"  {name}, tuned on {len(other)} sentences: {settings}")
+            decoder = make_decoder("adaptive", settings, language_model)
+            found = decode_split([posteriors[index] for index in half], decoder)
+            for index, classes in zip(half, found, strict=True):
+                hypotheses[name][index] = model.vocabulary.decode(classes)
+    return hypotheses
+
+
+def compare(name: str, model: ModelOnCorpus, split: str, seed: int) -> dict[str, float]:
+    """Decode with all decoders, print the comparison, and return its figures."""
+    hypotheses = decode_halves(model, split, seed)
+    references = model.prepared(split).references
+    aligned = {decoder: align(references, found) for decoder, found in hypotheses.items()}
+    figures = {}
+    for decoder, errors in aligned.items():
+        low, high = bootstrap_interval(errors)
+        wer = figures[figure_name(name, decoder, "wer")] = total(errors).wer
+        print(f"{name} {decoder}: {wer:.2f} % WER, 95 % interval {low:.2f} to {high:.2f}")
+    differ = sum(
+        beam != adaptive
+        for beam, adaptive in zip(hypotheses["beam"], hypotheses["adaptive"], strict=True)
+    )
+    for other in ("greedy", "beam"):
+        p = paired_p_value(aligned["adaptive"], aligned[other])
+        figures[figure_name(name, "adaptive_against", other, "p")] = p
+        print(f"{name} adaptive against {other}: p = {p:.4f}")
+    print(f"{name}: {differ} of {len(references)} hypotheses differ between beam and adaptive")
+    return figures
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(prog="adaptive.py", description=__doc__)
+    parser.add_argument("--checkpoints", type=Path, nargs="+", required=True, metavar="CHECKPOINT")
+    parser.add_argument(
+        "--data_dir", metavar="DIR", help="corpus folder (default: the checkpoints' own)"
+    )
+    parser.add_argument("--split", default="test", help="split to divide (default: test)")
+    parser.add_argument("--seed", type=int, default=0, help="how it is divided (default: 0)")
+    add_json_option(parser)
+    options = parser.parse_args(argv)
+    print(describe_machine())
+    figures: dict[str, float] = {}
+    for path in options.checkpoints:
+        model = open_model_on_corpus(path, options.data_dir, "auto")
+        name = f"{path.parent.name}/{path.stem}"
+        figures |= compare(name, model, options.split, options.seed)
+    gains = [
+        figures[key.replace("_adaptive_wer", "_beam_wer")] - wer
+        for key, wer in figures.items()
+        if key.endswith("_adaptive_wer")
+    ]
+    figures["gain_over_beam"] = sum(gains) / len(gains)
+    finish(options, figures, "gain_over_beam")
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)
