@@ -227,6 +227,25 @@ def run_script():
 
 
 @pytest.fixture
+def sclite(tmp_path):
+    """() -> sclite's totals for h.ctm and r.stm of the test's folder: sentences, glosses, then
+    percent correct, sub, del, ins, errors. The test is skipped without sclite."""
+    if shutil.which("sctk") is None:
+        pytest.skip("sclite is not installed (Debian: apt-get install sctk)")
+
+    def totals() -> list[str]:
+        files = ["-r", "r.stm", "stm", "-h", "h.ctm", "ctm"]
+        command = ["sctk", "sclite", "-s", *files, "-o", "sum", "stdout"]
+        printed = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+        (line,) = [line for line in printed.splitlines() if "Sum/Avg" in line]
+        return line.split("Sum/Avg")[1].replace("|", " ").split()
+
+    return totals
+
+
+@pytest.fixture
 def run_main(capsys):
     """run_main(main, *arguments) -> CompletedProcess with exit code and output of a script's
     `main`. It runs in this process, which saves a start of Python and torch."""
