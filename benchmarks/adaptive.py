@@ -12,14 +12,17 @@ sentences that are not itself. Three decoders:
     adaptive   as `train_teacher.py` tunes it: greedy, filtered, or beam with any strength
 
 Prints the WER of each, the number of sentences whose hypotheses differ between beam and adaptive,
-and p-values of paired tests.
+and p-values of paired tests; and how well the length of a sentence predicts its number of glosses,
+because the adaptive decoder relies on that.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import numpy as np
 import torch
 
 from benchmarks.results import add_json_option, describe_machine, figure_name, finish
@@ -35,11 +38,15 @@ from inference.model_on_corpus import ModelOnCorpus, open_model_on_corpus
 DECODERS = {"greedy": None, "beam": STRENGTHS[:1], "adaptive": STRENGTHS}
 
 
-def decode_halves(model: ModelOnCorpus, split: str, seed: int) -> dict[str, list[list[str]]]:
+def decode_halves(
+    model: ModelOnCorpus, split: str, seed: int, with_language_model: bool = True
+) -> dict[str, list[list[str]]]:
     """The hypotheses of each decoder, for all sentences of the split."""
     posteriors, references = model.posteriors(split), model.prepared(split).references
-    train = [sentence.glosses for sentence in model.corpus.split("train").sentences]
-    language_model = train_language_model(train, model.vocabulary)
+    language_model = None
+    if with_language_model:
+        train = [sentence.glosses for sentence in model.corpus.split("train").sentences]
+        language_model = train_language_model(train, model.vocabulary)
     expected = model.checkpoint["decoder"]["steps_per_gloss"]
     order = torch.randperm(len(posteriors), generator=torch.Generator().manual_seed(seed)).tolist()
     halves = order[::2], order[1::2]
@@ -64,10 +71,10 @@ def decode_halves(model: ModelOnCorpus, split: str, seed: int) -> dict[str, list
     return hypotheses
 
 
-def compare(name: str, model: ModelOnCorpus, split: str, seed: int) -> dict[str, float]:
-    """Decode with all decoders, print the comparison, and return its figures."""
-    hypotheses = decode_halves(model, split, seed)
-    references = model.prepared(split).references
+def compare(
+    name: str, hypotheses: dict[str, list[list[str]]], references: Sequence[Sequence[str]]
+) -> dict[str, float]:
+    """Print the comparison of all decoders, and return its figures."""
     aligned = {decoder: align(references, found) for decoder, found in hypotheses.items()}
     figures = {}
     for decoder, errors in aligned.items():
@@ -93,6 +100,12 @@ def main(argv: list[str] | None = None) -> int:
         "--data_dir", metavar="DIR", help="corpus folder (default: the checkpoints' own)"
     )
     parser.add_argument("--split", default="test", help="split to divide (default: test)")
+    parser.add_argument(
+        "--lm",
+        choices=("train", "none"),
+        default="train",
+        help="language model: bigrams of the train split, or none (default: train)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="how it is divided (default: 0)")
     add_json_option(parser)
     options = parser.parse_args(argv)
@@ -101,7 +114,14 @@ def main(argv: list[str] | None = None) -> int:
     for path in options.checkpoints:
         model = open_model_on_corpus(path, options.data_dir, "auto")
         name = f"{path.parent.name}/{path.stem}"
-        figures |= compare(name, model, options.split, options.seed)
+        with_language_model = options.lm == "train"
+        found = decode_halves(model, options.split, options.seed, with_language_model)
+        references = model.prepared(options.split).references
+        steps = [len(rows) for rows in model.posteriors(options.split)]
+        correlation = float(np.corrcoef(steps, [len(glosses) for glosses in references])[0, 1])
+        print(f"{name}: correlation of steps and glosses {correlation:.2f}")
+        figures[figure_name(name, "length_correlation")] = correlation
+        figures |= compare(name, found, references)
     gains = [
         figures[key.replace("_adaptive_wer", "_beam_wer")] - wer
         for key, wer in figures.items()

@@ -9,13 +9,15 @@ from decoding.length_normalization import STRENGTHS, LengthNormalization
 
 
 @pytest.fixture
-def tuned_on(monkeypatch) -> list[tuple[list[int], tuple[float, ...]]]:
-    """(addresses of the posteriors, strengths) of each tuning, which chooses greedy."""
+def tuned_on(monkeypatch) -> list[tuple[list[int], tuple[float, ...], bool]]:
+    """(addresses of the posteriors, strengths, whether there is a language model) of each tuning,
+    which chooses greedy."""
     calls = []
 
     def tune(posteriors, references, vocabulary, steps_per_gloss, language_model, strengths):
-        assert len(posteriors) == len(references) and language_model is not None
-        calls.append(([rows.data_ptr() for rows in posteriors], tuple(strengths)))
+        assert len(posteriors) == len(references)
+        addresses = [rows.data_ptr() for rows in posteriors]
+        calls.append((addresses, tuple(strengths), language_model is not None))
         return LengthNormalization(steps_per_gloss, "greedy", 0.0)
 
     monkeypatch.setattr(adaptive, "tune", tune)
@@ -35,13 +37,15 @@ def test_the_halves_are_disjoint_and_complete(finished_run, monkeypatch, tuned_o
     found = adaptive.decode_halves(model, "train", seed=0)
     everything = {rows.data_ptr() for rows in model.posteriors("train")}
     # In each half: greedy without tuning, then beam and adaptive
-    assert [strengths for _, strengths in tuned_on] == [(0.0,), STRENGTHS] * 2
+    assert [call[1:] for call in tuned_on] == [((0.0,), True), (STRENGTHS, True)] * 2
     for half in (0, 1):
         sentences, others = set(decoded[3 * half]), set(tuned_on[2 * half][0])
         assert sentences | others == everything and not sentences & others
         assert all(set(rows) == sentences for rows in decoded[3 * half : 3 * half + 3])
     assert found["greedy"] == found["beam"] == found["adaptive"]
     assert len(found["greedy"]) == len(everything)
+    adaptive.decode_halves(model, "train", seed=0, with_language_model=False)
+    assert [with_model for *_, with_model in tuned_on[4:]] == [False] * 4
 
 
 def test_the_figures(finished_run, tmp_path, capsys):
