@@ -22,6 +22,7 @@ from data.sources.landmark_files import (
     map_floats,
     mp_data_landmarks,
 )
+from data.sources.recording_facts import at_rate, frame_times
 from errors import DataError
 
 
@@ -39,6 +40,7 @@ def import_mp_data(
     output: Path,
     *,
     fps: float = 25.0,
+    resample_fps: float | None = None,
     aspect_ratio: float = 4 / 3,
     repetitions_per_session: int = 30,
     recorders: int = 1,
@@ -53,6 +55,7 @@ def import_mp_data(
         source: the mp_data folder.
         output: the corpus folder to write.
         fps, aspect_ratio: frames per second and width / height of the recordings.
+        resample_fps: frames per second of the corpus; None: as the recordings.
         repetitions_per_session: repetitions of a gloss in one recording session. Repetition r
             belongs to session r // repetitions_per_session.
         recorders: number of people who took turns, one session each. Session s belongs to recorder
@@ -71,11 +74,13 @@ def import_mp_data(
         "input": source.resolve().name,
         "repetitions_per_session": repetitions_per_session,
         "recorders": recorders,
+        "resample_fps": resample_fps,
     }
+    corpus_fps = resample_fps or fps
     width: int | None = None
     failures = ImportFailures()
     with CorpusWriter(
-        output, name=output.name, fps=fps, aspect_ratio=aspect_ratio, made_by=made_by
+        output, name=output.name, fps=corpus_fps, aspect_ratio=aspect_ratio, made_by=made_by
     ) as writer:
         split = writer.split("train")
         for recording in tqdm(
@@ -86,13 +91,19 @@ def import_mp_data(
                 frames = _read_frames(recording, width)
                 width = frames.shape[1]
                 landmarks = mp_data_landmarks(frames)
+                landmarks, detected = at_rate(
+                    frame_times(len(landmarks), fps),
+                    landmarks,
+                    detected_parts(landmarks),
+                    corpus_fps,
+                )
                 recorder = recording.repetition // repetitions_per_session % recorders
                 split.add(
                     id=id,
                     signer=f"recorder{recorder + 1:02d}",
                     annotation=[recording.gloss],
                     landmarks=landmarks,
-                    detected=detected_parts(landmarks),
+                    detected=detected,
                 )
         failures.report(skip_bad)
 
