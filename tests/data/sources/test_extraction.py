@@ -278,13 +278,13 @@ def test_recordings_of_another_rate_and_of_uneven_times_are_resampled(tmp_path):
     # 10 pauses of 0.08 s are 20 of 0.04 s; 11 pauses of 0.04 s fill the gap
     assert [sentence.frames for sentence in train.sentences] == [21, 12, 9, 1]
     np.testing.assert_allclose(train.read(1)[0][:, 0, 0], np.arange(12) / 25, atol=1e-3)
-    (warning,) = report.warnings
+    (warning,) = (text for text in report.warnings if text.startswith("frame rates"))
     assert warning.startswith("frame rates differ (12.5 in 1, 25 in 3; uneven times in 1)")
     assert "2 recordings are resampled" in warning
 
     report = merge_shards([folder], tmp_path / "fast", resample_fps=50)
     corpus = Corpus(tmp_path / "fast")
-    assert corpus.fps == 50 and report.warnings == []
+    assert corpus.fps == 50 and "frame rates" not in " ".join(report.warnings)
     assert [s.frames for s in corpus.split("train").sentences] == [41, 23, 17, 1]
     assert corpus.facts["made_by"]["resample_fps"] == 50
 
