@@ -20,7 +20,7 @@ Landmarks that exist as files:
 Sentences from isolated recordings; a corpus at the frame rate of a model; a check of a corpus:
 
     python prepare_data.py compose --input data/corpora/isolated --output data/corpora/composed --sentences 400
-    python prepare_data.py resample --input data/corpora/mine --output data/corpora/mine_25fps --fps 25
+    python prepare_data.py resample --input data/corpora/mine --output data/corpora/mine_30fps --fps 30
     python prepare_data.py check data/corpora/composed
 
 Exit codes: 0 done, 2 a wrong option, 3 wrong or broken data.
@@ -89,7 +89,7 @@ Coordinates must be fractions of the image, as MediaPipe gives them.""",
 
 A sentence joins recordings of one signer in one session by short movements. No recording is in two splits.""",
     ResampleCommand: """\
-    python prepare_data.py resample --input data/corpora/mine --output data/corpora/mine_25fps --fps 25
+    python prepare_data.py resample --input data/corpora/mine --output data/corpora/mine_30fps --fps 30
 
 A model needs a corpus of the frame rate that it was trained on. The landmarks are interpolated between the frames.""",
     CheckCommand: """\

@@ -41,6 +41,7 @@ MADE_SMALL = {
     ),
     "python prepare_data.py synthesize": "",
     "python prepare_data.py check": "",
+    "python prepare_data.py resample": "",
 }
 
 
