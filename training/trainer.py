@@ -230,15 +230,13 @@ class Trainer:
         scaler.unscale_(optimizer)
         limit = self.config.training.max_grad_norm
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        if scaler.is_enabled():
-            scaler.step(optimizer)  # skips the update and lowers the scale after an overflow
-            scaler.update()
-        else:
-            # What a scaler sets: where found_inf is 1, the fused optimiser changes nothing.
-            finite = losses.isfinite().all() & norm.isfinite()
-            optimizer.grad_scale, optimizer.found_inf = None, (~finite).float()
-            optimizer.step()
-            del optimizer.grad_scale, optimizer.found_inf
+        # As in `scaler.step`: where found_inf is 1, the fused optimiser changes nothing. A loss can
+        # overflow where its gradient does not; `record_update` counts that as skipped, too.
+        finite = losses.isfinite().all() & norm.isfinite()
+        optimizer.grad_scale, optimizer.found_inf = None, (~finite).float()
+        optimizer.step()
+        del optimizer.grad_scale, optimizer.found_inf
+        scaler.update()  # lowers the scale after an overflow
         return norm
 
     def feed(
