@@ -1,4 +1,4 @@
-"""Make, import, compose and check corpora: folders of landmarks and annotations for the other scripts.
+"""Make, import, compose, split and check corpora: folders of landmarks and annotations for the other scripts.
 
 The built-in corpus of simulated signers, or one with the sentences and lengths of a real corpus:
 
@@ -17,10 +17,14 @@ Landmarks that exist as files:
     python prepare_data.py import --format npy --input FEATURES_DIR --annotations ANNOTATIONS_DIR --output data/corpora/mine
     python prepare_data.py import --format pose --input POSE_DIR --annotations ANNOTATIONS_DIR --output data/corpora/poses
 
-Sentences from isolated recordings; a corpus at the frame rate of a model; a check of a corpus:
+Sentences from isolated recordings, and a dev split for a corpus without one:
 
     python prepare_data.py compose --input data/corpora/isolated --output data/corpora/composed --sentences 400
-    python prepare_data.py resample --input data/corpora/mine --output data/corpora/mine_30fps --fps 30
+    python prepare_data.py split data/corpora/isolated --output data/corpora/isolated_split --by random
+
+A corpus at the frame rate of a model, and a check of a corpus:
+
+    python prepare_data.py resample data/corpora/mine --output data/corpora/mine_30fps --fps 30
     python prepare_data.py check data/corpora/composed
 
 Exit codes: 0 done, 2 a wrong option, 3 wrong or broken data.
@@ -40,6 +44,7 @@ from data.commands import (
     ImportCommand,
     MergeCommand,
     ResampleCommand,
+    SplitCommand,
     SynthesizeCommand,
 )
 from errors import run_script
@@ -89,9 +94,16 @@ Coordinates must be fractions of the image, as MediaPipe gives them.""",
 
 A sentence joins recordings of one signer in one session by short movements. No recording is in two splits.""",
     ResampleCommand: """\
-    python prepare_data.py resample --input data/corpora/mine --output data/corpora/mine_30fps --fps 30
+    python prepare_data.py resample data/corpora/mine --output data/corpora/mine_30fps --fps 30
 
 A model needs a corpus of the frame rate that it was trained on. The landmarks are interpolated between the frames.""",
+    SplitCommand: """\
+    python prepare_data.py split data/corpora/mine --output data/corpora/mine_split --by signer
+    python prepare_data.py split data/corpora/mine --output data/corpora/mine_split --by sentence --dev 0.1 --test 0.1
+
+signer: no signer of dev or test is in train. sentence: no gloss sequence is in two of these splits.
+random: signers and gloss sequences of dev are usually in train. No recording is in two of these splits.
+A dev or test split that the corpus has already is copied as it is. The landmarks are written once.""",
     CheckCommand: """\
     python prepare_data.py check data/corpora/composed --html report.html
 
@@ -281,7 +293,31 @@ def run_resample(command: ResampleCommand) -> int:
     """`resample`: a corpus at another frame rate."""
     from data.sources.corpus_resampling import resample_corpus
 
-    resample_corpus(command.input, command.output, command.fps, progress=True)
+    resample_corpus(command.corpus, command.output, command.fps, progress=True)
+    print_corpus(command.output)
+    return 0
+
+
+def run_split(command: SplitCommand) -> int:
+    """`split`: dev, and test if asked for, split off from train."""
+    from data.sources.splitting import HeldOut, split_corpus
+
+    asked = {
+        name: HeldOut(share or 0, signers or ())
+        for name, share, signers in (
+            ("dev", command.dev, command.dev_signers),
+            ("test", command.test, command.test_signers),
+        )
+        if share or signers
+    }
+    found = split_corpus(
+        command.corpus, command.output, by=command.by, seed=command.seed, progress=True, **asked
+    )
+    for facts in found:
+        print("\n".join(facts.lines()))
+    for facts in found:
+        for line in facts.warnings():
+            print(f"warning: {line}", file=sys.stderr)
     print_corpus(command.output)
     return 0
 
@@ -324,6 +360,7 @@ COMMANDS: dict[str, tuple[type[Settings], Callable[[Any], int]]] = {
     "import": (ImportCommand, run_import),
     "compose": (ComposeCommand, run_compose),
     "resample": (ResampleCommand, run_resample),
+    "split": (SplitCommand, run_split),
     "check": (CheckCommand, run_check),
 }
 

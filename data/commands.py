@@ -254,9 +254,54 @@ class ResampleCommand(Settings):
 
     prefix: ClassVar[str] = "--"
 
-    input: Path = folder("the corpus")
+    corpus: Path = setting(help="the corpus folder", metavar="DIR", positional=True)
     output: Path = folder(_OUTPUT)
     fps: float = setting(help="frames per second of the new corpus", low=5, high=240)
+
+
+@dataclass(frozen=True)
+class SplitCommand(Settings):
+    """Split off dev, and test if asked for, from the train split of a corpus."""
+
+    prefix: ClassVar[str] = "--"
+    _signers: ClassVar[str] = "with --by signer"
+
+    corpus: Path = setting(help="the corpus folder", metavar="DIR", positional=True)
+    output: Path = folder(_OUTPUT)
+    by: str = setting(
+        help="what is new in dev. signer: whole signers are held out; sentence: whole gloss "
+        "sequences; random: single sentences",
+        choices=("signer", "sentence", "random"),
+    )
+    dev: float | None = setting(
+        None,
+        "share of the train sentences for dev",
+        above=0,
+        below=1,
+        default_text="0.1; a corpus that has dev keeps it",
+    )
+    test: float | None = setting(
+        None, "share of the train sentences for test", above=0, below=1, default_text="none"
+    )
+    seed: int = setting(0, _SEED, low=0)
+    dev_signers: tuple[str, ...] | None = setting(
+        None, "the signers of dev", group=_signers, metavar="NAME", default_text="by share"
+    )
+    test_signers: tuple[str, ...] | None = setting(
+        None, "the signers of test", group=_signers, metavar="NAME", default_text="by share"
+    )
+
+    def conflicts(self) -> list[str]:
+        wrong = []
+        for name in ("dev", "test"):
+            signers, share = getattr(self, f"{name}_signers"), getattr(self, name)
+            if signers and self.by != "signer":
+                wrong.append(f"--{name}_signers has no effect with --by {self.by}: leave it out")
+            elif signers and share is not None:
+                wrong.append(f"--{name} {share:g} and --{name}_signers: give one of them")
+        if both := {*(self.dev_signers or ())} & {*(self.test_signers or ())}:
+            wrong.append(f"signer {min(both)} is in --dev_signers and in --test_signers")
+        return wrong
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ are enough to look into them.
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -253,12 +254,26 @@ class Corpus:
     def split(self, name: str) -> Split:
         """The split of this name. Raises DataError when it is missing or has no sentences."""
         if name not in self.splits:
-            raise DataError(
-                f"{self.path} has no split '{name}' (it has: {', '.join(self.splits) or 'none'})"
-            )
+            known = ", ".join(self.splits) or "none"
+            raise DataError(f"{self.path} has no split '{name}' (it has: {known}){self._way(name)}")
         if len(self.splits[name]) == 0:
-            raise DataError(f"{self.path}: split '{name}' is empty")
+            raise DataError(f"{self.path}: split '{name}' is empty{self._way(name)}")
         return self.splits[name]
+
+    def _way(self, name: str) -> str:
+        """The end of a message: the command that makes a split which is missing."""
+        train = self.splits.get("train")
+        if train is None or not len(train) or name not in ("dev", "test"):
+            return ""
+        several = len({sentence.signer for sentence in train.sentences}) > 1
+        if self.composed and not several:
+            return f"; compose it again with --{name}_sentences"
+        output = self.path.parent / f"{self.path.name or self.path.resolve().name}_split"
+        return (
+            "; before you train, split it off from train: python prepare_data.py split "
+            f"{shlex.quote(str(self.path))} --output {shlex.quote(str(output))} "
+            f"--by {'signer' if several else 'random'}{' --test 0.1' if name == 'test' else ''}"
+        )
 
     def verify(self, names: Iterable[str]) -> list[str]:
         """Compare the SHA-256 of each file of the given splits with corpus.json.

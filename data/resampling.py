@@ -59,7 +59,7 @@ def refuse_other_rate(corpus: Path, corpus_fps: float, model: Path | str, model_
     if not same_rate(corpus_fps, model_fps):
         raise DataError(
             f"{corpus} has {corpus_fps:g} frames/s, but {model} was trained on {model_fps:g}: make "
-            f"a corpus of that rate with `prepare_data.py resample --input {corpus} --output "
+            f"a corpus of that rate with `prepare_data.py resample {corpus} --output "
             f"{corpus}_{model_fps:g}fps --fps {model_fps:g}`, and give it as --data_dir"
         )
 

@@ -269,11 +269,12 @@ def test_fractions_out_of_range(capsys, fraction, message):
 
 
 def test_a_command_is_needed(capsys):
-    assert "synthesize,extract,merge,import,compose,resample,check" in usage_error(capsys)
+    commands = "synthesize,extract,merge,import,compose,resample,split,check"
+    assert commands in usage_error(capsys)
 
 
 @pytest.mark.parametrize(
-    "command", ["synthesize", "extract", "merge", "import", "compose", "check"]
+    "command", ["synthesize", "extract", "merge", "import", "compose", "split", "check"]
 )
 def test_help_shows_each_command(capsys, command):
     with pytest.raises(SystemExit) as caught:

@@ -96,14 +96,11 @@ def check_splits(
         [one for one in bad["dev"] if one.unreadable],
         "every dev sentence counts: repair or extract it",
     )
-    if not skip_bad:
-        _refuse(
-            corpus,
-            "train",
-            bad["train"],
-            "repair it, or give --skip_bad to leave such sentences out",
-        )
     left_out = {one.index for one in bad["train"]}
+    if not skip_bad:
+        other_way = ", or give --skip_bad to leave such sentences out"
+        some_are_good = len(left_out) < len(train.split)
+        _refuse(corpus, "train", bad["train"], f"repair it{other_way if some_are_good else ''}")
     if len(left_out) == len(train.split):
         raise DataError(
             f"{corpus.path}: none of the {len(train.split)} train sentences can be trained on"

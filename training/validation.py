@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -33,12 +33,14 @@ class ValidationResult:
         score: WER and counts of errors.
         loss: mean over the sentences that have a CTC loss; NaN without any.
         blank_share: share of output steps whose best class is blank, 0 to 1.
+        without_loss: how many sentences have no finite loss, by the reason.
     """
 
     hypotheses: list[list[str]]
     score: Score
     loss: float
     blank_share: float
+    without_loss: dict[str, int] = field(default_factory=dict)
 
 
 @torch.inference_mode()
@@ -108,6 +110,7 @@ def validate(
         score(prepared.references, hypotheses),
         float(np.mean(losses)) if losses else float("nan"),
         blanks / steps,
+        {**prepared.without_loss, "not finite": int((~np.isfinite(losses)).sum())},
     )
 
 

@@ -301,11 +301,22 @@ def _assemble(folders: list[Path], output: Path, resample_fps: float | None) -> 
         for job, path, facts in _outcomes(folders, plan["jobs"])
         if path is not None and facts is not None
     ]
-    if not results:
+    extracted, planned = (
+        Counter(job.split for job in jobs)
+        for jobs in ([job for job, _, _ in results], plan["jobs"])
+    )
+    if not extracted["train"]:
         reasons = [f"{job}: {reason}" for job, reason in report.failed.items()] + report.warnings
+        first = next((reason for reason in reasons if reason.startswith("train ")), "none is there")
         raise DataError(
-            f"none of {len(plan['jobs'])} sentences could be extracted, first {reasons[0]}"
+            f"none of the {planned['train']} train sentences could be extracted, so there is no "
+            f"corpus to make: repair them and repeat the command; first {first}"
         )
+    report.warnings += [
+        f"the corpus has no split '{split}': none of its {count} sentences could be extracted"
+        for split, count in planned.items()
+        if not extracted[split]
+    ]
     rates = Counter(float(facts["fps"]) for _, _, facts in results)
     even_rates = Counter(float(facts["fps"]) for _, _, facts in results if facts["even"])
     shapes = Counter(facts["width"] / facts["height"] for _, _, facts in results)

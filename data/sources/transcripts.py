@@ -27,6 +27,7 @@ from data.keyed_random import key
 from errors import DataError, UsageError
 
 SPLITS = ("train", "dev", "test")
+UNKNOWN_SIGNER = "unknown"  # of a sentence whose annotation does not name the signer
 SPLIT_FILES = (
     "{}.corpus.csv",
     "{}.SI5.corpus.csv",
@@ -118,7 +119,7 @@ def _signer_of(id: str) -> str:
     """The signer that an id names: P0003 in CSL-Daily's S000007_P0003_T00, 02 in Isharah's
     02_0001."""
     csl = re.fullmatch("S[0-9]+_(P[0-9]+)_T[0-9]+", id)
-    return csl[1] if csl else id.split("_")[0] if "_" in id else "unknown"
+    return csl[1] if csl else id.split("_")[0] if "_" in id else UNKNOWN_SIGNER
 
 
 def read_frames(path: Path) -> dict[str, int]:
@@ -306,6 +307,11 @@ def _csl_splits(table: Path) -> dict[str, list[TranscribedSentence]]:
     splits: dict[str, list[TranscribedSentence]] = {}
     for sentence in read_transcript(table):
         splits.setdefault(split_of.get(sentence.id, "train"), []).append(sentence)
+    if "train" not in splits:
+        raise DataError(
+            f"{table}: {assignment.name} puts all of its sentences into dev or test, "
+            "but a corpus needs train sentences: add their rows"
+        )
     return {split: splits[split] for split in SPLITS if split in splits}
 
 

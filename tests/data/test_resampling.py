@@ -113,6 +113,6 @@ def test_rates_that_count_as_the_same_and_rates_that_are_refused():
     with pytest.raises(
         DataError,
         match=r"corpus has 50 frames/s, but model\.pth was trained on 25: .*"
-        r"resample --input corpus --output corpus_25fps --fps 25",
+        r"resample corpus --output corpus_25fps --fps 25",
     ):
         refuse_other_rate("corpus", 50, "model.pth", 25)

@@ -16,8 +16,10 @@ from data.corpus import Corpus
 from data.sources import extraction, holistic
 from data.sources.extraction import extract, merge_shards, shard_of
 from data.sources.extraction_folder import (
+    Job,
     prepare_folder,
     read_facts,
+    record_failure,
     result_name,
     write_result,
 )
@@ -242,10 +244,40 @@ def test_a_damaged_result_counts_as_not_extracted(tmp_path):
 
 def test_without_any_result_there_is_no_corpus(tmp_path):
     with pytest.raises(
-        DataError, match="none of 1 sentences could be extracted, first train 'a': the reason"
+        DataError,
+        match=r"none of the 1 train sentences could be extracted, .*; first train 'a': the reason",
     ):
         merge_shards([working_folder(tmp_path / "0", {"a": "the reason"})], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_corpus_without_a_train_or_dev_sentence(tmp_path):
+    """Without train there is no corpus; a dev split that is gone is a warning."""
+    landmarks, detected = np.full((2, 543, 3), 0.25, "<f2"), np.ones((2, 4), bool)
+    facts = {"frames": 2, "width": 3, "height": 4, "fps": 25.0, "hands": 2}
+    facts |= {"is_video": True, "fps_is_known": True}
+    jobs = [
+        Job(split, split, "anna", "SUN", result_name(split, split)) for split in ("train", "dev")
+    ]
+    for kept, lost in (jobs, jobs[::-1]):
+        folder = tmp_path / lost.split
+        prepare_folder(folder, folder, {"extractor": {}}, jobs)
+        write_result(
+            folder / f"{kept.file}.npz", np.arange(len(landmarks)) / 25, landmarks, detected, facts
+        )
+        record_failure(folder, lost, "longer than --max_frames 9", left_out=True)
+    report = merge_shards([tmp_path / "dev"], tmp_path / "out")
+    assert report.warnings == [
+        "dev 'dev' is left out: longer than --max_frames 9",
+        "the corpus has no split 'dev': none of its 1 sentences could be extracted",
+    ]
+    assert list(Corpus(tmp_path / "out").splits) == ["train"]
+    with pytest.raises(
+        DataError,
+        match=r"none of the 1 train sentences could be .*; first train 'train' is left out: longer",
+    ):
+        merge_shards([tmp_path / "train"], tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_corpus_gets_the_commonest_shape_and_frame_rate(tmp_path):

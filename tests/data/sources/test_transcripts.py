@@ -225,6 +225,10 @@ def test_csl_daily_takes_its_splits_from_split_1(tmp_path):
         match=r"split_1\.txt line 2: expected one of train, dev, test as the split, found 'valid'",
     ):
         read_splits(tmp_path)
+    held_out = [f"{name}|dev" for name in names]
+    table(tmp_path / "split_1.txt", *held_out, header="name|split\n")
+    with pytest.raises(DataError, match=r"split_1\.txt puts all of its sentences into dev or test"):
+        read_splits(tmp_path)
 
 
 def test_the_corpus_s_own_folder_is_enough(tmp_path):
