@@ -255,7 +255,7 @@ def test_a_corpus_without_a_train_or_dev_sentence(tmp_path):
     """Without train there is no corpus; a dev split that is gone is a warning."""
     landmarks, detected = np.full((2, 543, 3), 0.25, "<f2"), np.ones((2, 4), bool)
     facts = {"frames": 2, "width": 3, "height": 4, "fps": 25.0, "hands": 2}
-    facts |= {"is_video": True, "fps_is_known": True}
+    facts |= {"is_video": True, "fps_is_known": True, "even": True}
     jobs = [
         Job(split, split, "anna", "SUN", result_name(split, split)) for split in ("train", "dev")
     ]
