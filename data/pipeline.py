@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.augmentation import AugmentationDraw, Augmenter, draw_augmentation, hide_parts
+from data.augmentation import Augmenter, hide_parts
 from data.augmentation_config import AugmentationConfig
+from data.augmentation_draws import AugmentationDraw, draw_augmentations
 from data.batching import LandmarkBatch, load_batch, plan_evaluation
 from data.corpus import Split
 from data.ctc_lengths import min_frames
@@ -179,10 +180,14 @@ class FeaturePipeline:
             indices: np.ndarray,
         ) -> tuple[LandmarkBatch | CachedBatch, list[AugmentationDraw]]:
             sentences = [prepared.split.sentences[index] for index in indices]
-            draws = [
-                draw_augmentation(config, seed, epoch, s.id, s.frames, min_frames(s.glosses))
-                for s in sentences
-            ]
+            draws = draw_augmentations(
+                config,
+                seed,
+                epoch,
+                [sentence.id for sentence in sentences],
+                [sentence.frames for sentence in sentences],
+                [min_frames(sentence.glosses) for sentence in sentences],
+            )
             return self._load(prepared.split, indices), draws
 
         for loaded, draws in self._prepare_ahead(load_and_draw, plan):

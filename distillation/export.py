@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from data.augmentation import draw_augmentation
+from data.augmentation_draws import augmented_lengths
 from data.augmentation_config import AugmentationConfig
 from data.corpus import sha256_of
 from data.ctc_lengths import ctc_steps, min_frames
@@ -122,17 +122,16 @@ def _print_size(
 
 def _steps(split: PreparedSplit, views: Sequence[int], augmentation: _Augmentation) -> int:
     """Output steps of all views together."""
+    sentences = split.split.sentences
+    ids = [sentence.id for sentence in sentences]
+    shortest = [min_frames(sentence.glosses) for sentence in sentences]
     total = 0
-    for sentence in split.split.sentences:
-        for view in views:
-            frames = sentence.frames
-            if view:
-                shortest = min_frames(sentence.glosses)
-                drawn = draw_augmentation(
-                    augmentation.ranges, augmentation.seed, view, sentence.id, frames, shortest
-                )
-                frames = len(drawn.times)
-            total += ctc_steps(frames)
+    for view in views:
+        ranges = dataclasses.replace(augmentation.ranges, enabled=view > 0)
+        frames = augmented_lengths(
+            ranges, augmentation.seed, view, ids, split.split.lengths, shortest
+        )
+        total += sum(map(ctc_steps, frames.tolist()))
     return total
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.augmentation import augmented_frames
+from data.augmentation_draws import augmented_lengths
 from data.corpus import Corpus, sha256_of
 from data.ctc_lengths import ctc_steps, min_frames
 from data.device_transfer import on_device
@@ -161,10 +161,15 @@ class StoredTeacher:
         ):
             sentences = [split.sentences[index] for index in batch.indices]
             rows = [self.targets.read(split.name, sentence.id, view) for sentence in sentences]
-            for sentence, row in zip(sentences, rows, strict=True):
-                frames = augmented_frames(
-                    ranges, seed, view, sentence.id, sentence.frames, min_frames(sentence.glosses)
-                )
+            lengths = augmented_lengths(
+                ranges,
+                seed,
+                view,
+                [sentence.id for sentence in sentences],
+                [sentence.frames for sentence in sentences],
+                [min_frames(sentence.glosses) for sentence in sentences],
+            )
+            for sentence, row, frames in zip(sentences, rows, lengths.tolist(), strict=True):
                 if len(row) != ctc_steps(frames):
                     raise DataError(
                         f"{self.targets.path}: sentence {sentence.id} has {ctc_steps(frames)} "
