@@ -23,8 +23,11 @@ from data.corpus import Split
 from data.ctc_lengths import min_frames
 from data.ctc_targets import PreparedSplit
 from data.device_cache import MAX_SHARE_OF_FREE_MEMORY, CachedBatch, CachedSplit, cached_bytes
+from data.device_transfer import on_device
 from data.features import feature_blocks, normalize_landmarks
-from data.landmarks import ALL_LANDMARKS, NUM_FEATURES, PARTS, LandmarkSelection
+from data.landmarks import ALL_LANDMARKS, BY_SIGNER, NUM_FEATURES, PARTS, LandmarkSelection
+from data.leading_hand import ALWAYS
+from data.signer_votes import signer_votes
 
 READ_AHEAD = 2  # batches that the thread prepares in advance; 0 prepares each one when it is needed
 _STATISTICS_FRAMES = 200_000
@@ -88,6 +91,7 @@ class FeaturePipeline:
     """Makes the feature batches of a corpus on one device.
 
     resident: the splits whose landmarks stay on the device.
+    left: whether the left hand leads in all sentences; None: `leading_hand` decides for each.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class FeaturePipeline:
         device: torch.device,
         causal: bool = False,
         selection: LandmarkSelection = ALL_LANDMARKS,
+        leading_hand: str = BY_SIGNER,
     ):
         """
         Args:
@@ -104,16 +109,22 @@ class FeaturePipeline:
             causal: compute them for streaming recognition, see `body_coordinates`.
             selection: compute the features of these landmarks only. The model must be set to
                 the same selection.
+            leading_hand: the rule that decides which hand leads, see `data/leading_hand.py`.
         """
+        self.leading_hand = leading_hand
+        self.left: bool | None = None
         self.aspect_ratio, self.device = aspect_ratio, device
         self.causal, self.selection = causal, selection
         self._augmenter: Augmenter | None = None
         self.resident: list[CachedSplit] = []
+        self._votes: list[tuple[np.ndarray, np.ndarray]] = []  # landmarks of a split, and its votes
 
-    def with_causal(self, causal: bool) -> "FeaturePipeline":
-        """The same pipeline, with causal features or not. It shares the landmarks on the device."""
-        other = FeaturePipeline(self.aspect_ratio, self.device, causal, self.selection)
-        other.resident = self.resident
+    def variant(self, causal: bool, leading_hand: str) -> "FeaturePipeline":
+        """The same pipeline with other features. It shares the landmarks on the device."""
+        other = FeaturePipeline(
+            self.aspect_ratio, self.device, causal, self.selection, leading_hand
+        )
+        other.resident, other._votes = self.resident, self._votes
         return other
 
     def keep_resident(self, splits: Sequence[Split]) -> str:
@@ -145,7 +156,7 @@ class FeaturePipeline:
         """The batches of a plan, without augmentation. plan: the indices of each batch."""
         for loaded in self._prepare_ahead(partial(self._load, split), plan):
             batch = loaded.to(self.device)
-            body, detected = self._normalize(batch, batch.detected)
+            body, detected = self._normalize(split, batch, batch.detected)
             yield FeatureBatch(
                 feature_blocks(body, batch.lengths, self.selection),
                 detected,
@@ -192,7 +203,9 @@ class FeaturePipeline:
 
         for loaded, draws in self._prepare_ahead(load_and_draw, plan):
             batch = loaded.to(self.device)
-            body, detected = self._normalize(batch, hide_parts(batch.detected, draws))
+            body, detected = self._normalize(
+                prepared.split, batch, hide_parts(batch.detected, draws)
+            )
             body, detected, lengths = self._augmenter(body, detected, draws)
             frames = sum(len(draw.times) for draw in draws)
             yield FeatureBatch(
@@ -203,10 +216,36 @@ class FeaturePipeline:
                 frames,
             )
 
-    def _normalize(self, batch: LandmarkBatch, detected: Tensor) -> tuple[Tensor, Tensor]:
+    def _normalize(
+        self, split: Split, batch: LandmarkBatch, detected: Tensor
+    ) -> tuple[Tensor, Tensor]:
         return normalize_landmarks(
-            batch.landmarks, detected, batch.lengths, self.aspect_ratio, self.causal, self.selection
+            batch.landmarks,
+            detected,
+            batch.lengths,
+            self.aspect_ratio,
+            self.causal,
+            self.selection,
+            self.leading_hand,
+            self._votes_of(split, batch.indices),
+            batch.detected,
         )
+
+    def _votes_of(self, split: Split, indices: np.ndarray) -> Tensor | None:
+        """The votes of the signers of some sentences, int64 (B,) on the device; None for none."""
+        if self.causal or self.leading_hand != BY_SIGNER:
+            return None
+        if self.left is not None:
+            vote = ALWAYS if self.left else -ALWAYS
+            return on_device(np.full(len(indices), vote), self.device)
+        for landmarks, votes in self._votes:
+            if landmarks is split.landmarks:
+                return on_device(votes[indices], self.device)
+        found = signer_votes(split.single, self.aspect_ratio)
+        if found is None:  # quick to find out, so it need not be kept
+            return None
+        self._votes.append((split.landmarks, found))
+        return on_device(found[indices], self.device)
 
     def _load(self, split: Split, indices: np.ndarray) -> LandmarkBatch | CachedBatch:
         """A batch of landmarks; its method `to` gives it on the device."""

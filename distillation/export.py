@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from data.augmentation_draws import augmented_lengths
 from data.augmentation_config import AugmentationConfig
+from data.augmentation_draws import augmented_lengths
 from data.corpus import sha256_of
 from data.ctc_lengths import ctc_steps, min_frames
 from data.ctc_targets import PreparedSplit
@@ -23,7 +23,7 @@ from distillation.soft_target_writer import SoftTargetWriter
 from distillation.soft_targets import SoftTargetDescription
 from errors import DataError
 from inference.model_on_corpus import ModelOnCorpus, open_model_on_corpus
-from models.build import is_causal
+from models.build import is_causal, leading_hand_rule
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,12 @@ def _predict(
     Each sentence is a separate batch, so that its values do not depend on its neighbours.
     """
     model = teacher.model.eval()
-    pipeline = FeaturePipeline(teacher.corpus.aspect_ratio, teacher.device, is_causal(model.config))
+    pipeline = FeaturePipeline(
+        teacher.corpus.aspect_ratio,
+        teacher.device,
+        is_causal(model.config),
+        leading_hand=leading_hand_rule(model.config),
+    )
     plan = [np.array([index]) for index in indices]
     ranges = dataclasses.replace(augmentation.ranges, enabled=view > 0)
     for batch in pipeline.augmented_batches(prepared, plan, ranges, augmentation.seed, view):

@@ -65,7 +65,7 @@ class OnlineTeacher:
         model = load_model(checkpoint, path, model_config, self.vocabulary, 0)
         assert isinstance(model, PartEncoderModel)
         self.model = model.eval().requires_grad_(False)
-        self.causal = is_causal(model_config)
+        self.causal, self.leading_hand = is_causal(model_config), model_config.leading_hand
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
 
     def check(self, corpus: Corpus, vocabulary: Vocabulary) -> None:
@@ -91,12 +91,14 @@ class OnlineTeacher:
             trainer.progress.epoch,
         )
         student_batches = pipeline.augmented_batches(*draw)
-        if self.causal == pipeline.causal:
+        rules = self.causal or self.leading_hand, pipeline.causal or pipeline.leading_hand
+        if rules[0] == rules[1]:
             for batch in student_batches:
                 yield _taught(batch, self._predict(batch, trainer.precision))
             return
-        # Causal and other features differ. The same draws give the same number of frames.
-        teacher_batches = pipeline.with_causal(self.causal).augmented_batches(*draw)
+        # The features differ. The same draws give the same number of frames.
+        of_teacher = pipeline.variant(self.causal, self.leading_hand)
+        teacher_batches = of_teacher.augmented_batches(*draw)
         for batch, teacher_batch in zip(student_batches, teacher_batches, strict=True):
             yield _taught(batch, self._predict(teacher_batch, trainer.precision))
 
