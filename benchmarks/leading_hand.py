@@ -75,7 +75,7 @@ def count(split: Split, aspect_ratio: float) -> Counter[str]:
         left, right = (seen[:, PARTS.index(f"{side}_hand")] for side in ("left", "right"))
         only_left, only_right = (left >= 0.5) & (right < 0.1), (right >= 0.5) & (left < 0.1)
         totals = hand_totals(body, batch.detected, inside, POINTS)
-        wrists_alone = totals * torch.tensor([1.0, 1.0, 0.0, 0.0, 1.0])
+        wrists_alone = totals * torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0])
         own = None if votes is None else torch.from_numpy(votes[indices])
         mirrored = {
             "earlier": left_hand_higher_and_moving(body, inside, POINTS),

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.augmentation_config import AugmentationConfig
+from data.corpus import Sentence
+from data.ctc_lengths import min_frames
 from data.keyed_random import Rekeyed, first_numbers, keys, uniform, whole_number
 from data.landmarks import FINGERS, PARTS
 
@@ -83,13 +85,22 @@ class AugmentationDraw:
     drift: np.ndarray | None = None
 
 
+def ids_and_lengths(sentences: Sequence[Sentence]) -> tuple[list[str], list[int], list[int]]:
+    """The last arguments of `draw_augmentations`: ids, frames, and frames that CTC needs."""
+    return (
+        [sentence.id for sentence in sentences],
+        [sentence.frames for sentence in sentences],
+        [min_frames(sentence.glosses) for sentence in sentences],
+    )
+
+
 def draw_augmentations(
     config: AugmentationConfig,
     seed: int,
     epoch: int,
     ids: Sequence[str],
     frames: Sequence[int] | np.ndarray,
-    min_frames: Sequence[int] | np.ndarray,
+    fewest: Sequence[int] | np.ndarray,
 ) -> list[AugmentationDraw]:
     """Draw the augmentation of each of N sentences.
 
@@ -97,11 +108,11 @@ def draw_augmentations(
         config: ranges to draw from.
         seed, epoch, ids: keys of the draws.
         frames: the lengths of the sentences, 1 or more each.
-        min_frames: each new sentence has at least so many frames. With the frames that CTC needs
+        fewest: each new sentence has at least so many frames. With the frames that CTC needs
             for the glosses, no augmented sentence becomes impossible to align.
     """
     numbers = _Numbers(seed, epoch, ids, frames)
-    kept, sizes, counts = _draw_kept(config, numbers, np.asarray(min_frames))
+    kept, sizes, counts = _draw_kept(config, numbers, np.asarray(fewest))
     times = np.split(_times(kept, sizes, counts), np.cumsum(counts)[:-1])
     linear, scale = _draw_linear(config, numbers)
     shift = numbers.uniform("shift", -config.shift, config.shift).astype(np.float32)
@@ -135,10 +146,10 @@ def draw_augmentations(
 
 
 def draw_augmentation(
-    config: AugmentationConfig, seed: int, epoch: int, id: str, frames: int, min_frames: int
+    config: AugmentationConfig, seed: int, epoch: int, id: str, frames: int, fewest: int
 ) -> AugmentationDraw:
     """`draw_augmentations` of one sentence."""
-    (draw,) = draw_augmentations(config, seed, epoch, [id], [frames], [min_frames])
+    (draw,) = draw_augmentations(config, seed, epoch, [id], [frames], [fewest])
     return draw
 
 
@@ -148,13 +159,13 @@ def augmented_lengths(
     epoch: int,
     ids: Sequence[str],
     frames: Sequence[int] | np.ndarray,
-    min_frames: Sequence[int] | np.ndarray,
+    fewest: Sequence[int] | np.ndarray,
 ) -> np.ndarray:
     """Frames of each sentence after augmentation, int64 (N,): the lengths of `draw_augmentations`
     without the rest of it. The arguments are the same."""
     if not config.enabled or not len(ids):
         return np.array(frames, dtype=np.int64)
-    return _draw_kept(config, _Numbers(seed, epoch, ids, frames), np.asarray(min_frames))[2]
+    return _draw_kept(config, _Numbers(seed, epoch, ids, frames), np.asarray(fewest))[2]
 
 
 class _Numbers:
@@ -223,7 +234,7 @@ def ramps(counts: np.ndarray) -> np.ndarray:
 
 
 def _draw_kept(
-    config: AugmentationConfig, numbers: _Numbers, min_frames: np.ndarray
+    config: AugmentationConfig, numbers: _Numbers, fewest: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw the frames to keep.
 
@@ -239,12 +250,13 @@ def _draw_kept(
     place = ramps(frames)
     keep &= (place < np.repeat(start, frames)) | (place >= np.repeat(stop, frames))
     ends = np.cumsum(frames)
-    left = np.add.reduceat(keep, ends - frames, dtype=np.int64)
+    so_far = np.concatenate([[0], np.cumsum(keep)])
+    left = so_far[ends] - so_far[ends - frames]
     keep |= np.repeat(left < 2, frames)  # fewer than two frames are left: keep them all
     left = np.where(left < 2, frames, left)
     # A dropped frame shortens the sentence, like a frame that a camera skips. The speed then
     # stretches or shortens what is left.
-    counts = np.maximum(np.rint(left / speed).astype(np.int64), np.maximum(min_frames, 1))
+    counts = np.maximum(np.rint(left / speed).astype(np.int64), np.maximum(fewest, 1))
     return place[keep], left, counts
 
 

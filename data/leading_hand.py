@@ -12,6 +12,7 @@ Features are made as if the right hand led, so a sentence in which the left hand
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from data.landmarks import ALL_LANDMARKS, PARTS, LandmarkSelection
@@ -26,7 +27,7 @@ SEEN, HARDLY_SEEN = 0.5, 0.2
 # Votes of a signer for the left hand: for all sentences, or for those without evidence. Negative
 # for the right hand; 0 is no vote.
 ALWAYS, WITHOUT_EVIDENCE = 2, 1
-_HAND_COLUMNS = (PARTS.index("left_hand"), PARTS.index("right_hand"))
+_HANDS = slice(PARTS.index("left_hand"), PARTS.index("right_hand") + 1)
 
 
 def hand_totals(
@@ -40,21 +41,18 @@ def hand_totals(
         counted: bool (B, T), the frames to sum over.
         selection: the landmarks that `body` holds.
 
-    Returns float (B, 5). The height of the wrists above the hips and the length of their paths,
-    left minus right, in shoulder widths; the frames in which the left hand was detected; the same
-    of the right hand; and the number of frames.
+    Returns float (B, 7), left and right of each: height of the wrist above the hips, path of the
+    wrist (both in shoulder widths), frames in which the hand was detected; and the number of
+    frames.
     """
-    height, movement = [], []
-    for wrist in (selection.left_wrist, selection.right_wrist):
-        path = body[:, :, wrist, :2]
-        height.append((HIPS_Y - path[..., 1]).clamp(min=0))
-        # The step to the first frame is not known
-        step = torch.linalg.vector_norm(path[:, 1:] - path[:, :-1], dim=-1)
-        movement.append(torch.cat([torch.zeros_like(path[:, :1, 0]), step], dim=1))
-    wrists = [height[0] - height[1], movement[0] - movement[1]]
-    seen = [detected[..., column].to(body.dtype) for column in _HAND_COLUMNS]
-    each = torch.stack([*wrists, *seen, torch.ones_like(wrists[0])], dim=-1)
-    return (each * counted[..., None]).sum(1)
+    wrists = (selection.left_wrist, selection.right_wrist)
+    paths = torch.stack([body[:, :, wrist, :2] for wrist in wrists], dim=2)  # (B, T, 2, 2)
+    height = (HIPS_Y - paths[..., 1]).clamp(min=0)
+    step = torch.linalg.vector_norm(paths[:, 1:] - paths[:, :-1], dim=-1)
+    movement = F.pad(step, (0, 0, 1, 0))  # the step to the first frame is not known
+    each = torch.cat([height, movement, detected[..., _HANDS].to(body.dtype)], dim=-1)
+    inside = counted[..., None].to(body.dtype)
+    return torch.cat([(each * inside).sum(1), inside.sum(1)], dim=1)
 
 
 def hand_evidence(totals: Tensor) -> Tensor:
@@ -64,18 +62,16 @@ def hand_evidence(totals: Tensor) -> Tensor:
     A hand leads if the other one was hardly detected. Otherwise the hand leads whose wrist is
     clearly higher and moves more, or is much higher.
 
-    totals: float (B, 5), see `hand_totals`. Returns float (B,).
+    totals: float (B, 7), see `hand_totals`. Returns float (B,).
     """
-    higher, moves, seen_left, seen_right, count = totals.unbind(1)
-    count = count.clamp(min=1)
-    higher, seen_left, seen_right = higher / count, seen_left / count, seen_right / count
-    left = (higher > MARGIN) & ((moves > 0) | (higher > RAISED))
-    right = (higher < -MARGIN) & ((moves < 0) | (higher < -RAISED))
-    by_wrists = left.to(totals.dtype) - right.to(totals.dtype)
-    left_alone = (seen_left >= SEEN) & (seen_right < HARDLY_SEEN)
-    right_alone = (seen_right >= SEEN) & (seen_left < HARDLY_SEEN)
-    alone = left_alone.to(totals.dtype) - right_alone.to(totals.dtype)
-    return torch.where(alone == 0, by_wrists, alone)
+    shares = totals[:, :6] / totals[:, 6:].clamp(min=1)
+    left, right = shares[:, 0::2], shares[:, 1::2]
+    higher, moves, more = (left - right).unbind(1)
+    margin = higher.abs()
+    raised = (margin > RAISED) | ((margin > MARGIN) & (higher * moves > 0))
+    seen = shares[:, 4:]
+    alone = (seen.amax(1) >= SEEN) & (seen.amin(1) < HARDLY_SEEN)
+    return torch.where(alone, more.sign(), higher.sign() * raised)
 
 
 def left_hand_leads(
@@ -112,5 +108,7 @@ def left_hand_higher_and_moving(
     The arguments are those of `left_hand_leads`. Returns bool (B,).
     """
     detected = torch.zeros(*inside.shape, len(PARTS), dtype=torch.bool, device=body.device)
-    totals = hand_totals(body, detected, inside, selection)
-    return (totals[:, 0] > MARGIN * totals[:, 4]) & (totals[:, 1] > 0)
+    left_height, right_height, left_path, right_path, *_, frames = hand_totals(
+        body, detected, inside, selection
+    ).unbind(1)
+    return (left_height - right_height > MARGIN * frames) & (left_path > right_path)

@@ -8,7 +8,6 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -17,10 +16,9 @@ from torch import Tensor
 
 from data.augmentation import Augmenter, hide_parts
 from data.augmentation_config import AugmentationConfig
-from data.augmentation_draws import AugmentationDraw, draw_augmentations
+from data.augmentation_draws import AugmentationDraw, draw_augmentations, ids_and_lengths
 from data.batching import LandmarkBatch, load_batch, plan_evaluation
 from data.corpus import Split
-from data.ctc_lengths import min_frames
 from data.ctc_targets import PreparedSplit
 from data.device_cache import MAX_SHARE_OF_FREE_MEMORY, CachedBatch, CachedSplit, cached_bytes
 from data.device_transfer import on_device
@@ -154,9 +152,13 @@ class FeaturePipeline:
         self, split: Split, plan: Sequence[np.ndarray]
     ) -> Generator[FeatureBatch, None, None]:
         """The batches of a plan, without augmentation. plan: the indices of each batch."""
-        for loaded in self._prepare_ahead(partial(self._load, split), plan):
+
+        def load(indices: np.ndarray) -> tuple[LandmarkBatch | CachedBatch, np.ndarray | None]:
+            return self._load(split, indices), self._votes_of(split, indices)
+
+        for loaded, votes in self._prepare_ahead(load, plan):
             batch = loaded.to(self.device)
-            body, detected = self._normalize(split, batch, batch.detected)
+            body, detected = self._normalize(batch, batch.detected, votes)
             yield FeatureBatch(
                 feature_blocks(body, batch.lengths, self.selection),
                 detected,
@@ -189,23 +191,16 @@ class FeaturePipeline:
 
         def load_and_draw(
             indices: np.ndarray,
-        ) -> tuple[LandmarkBatch | CachedBatch, list[AugmentationDraw]]:
+        ) -> tuple[LandmarkBatch | CachedBatch, np.ndarray | None, list[AugmentationDraw]]:
             sentences = [prepared.split.sentences[index] for index in indices]
-            draws = draw_augmentations(
-                config,
-                seed,
-                epoch,
-                [sentence.id for sentence in sentences],
-                [sentence.frames for sentence in sentences],
-                [min_frames(sentence.glosses) for sentence in sentences],
-            )
-            return self._load(prepared.split, indices), draws
+            draws = draw_augmentations(config, seed, epoch, *ids_and_lengths(sentences))
+            votes = self._votes_of(prepared.split, indices)
+            return self._load(prepared.split, indices), votes, draws
 
-        for loaded, draws in self._prepare_ahead(load_and_draw, plan):
+        for loaded, votes, draws in self._prepare_ahead(load_and_draw, plan):
             batch = loaded.to(self.device)
-            body, detected = self._normalize(
-                prepared.split, batch, hide_parts(batch.detected, draws)
-            )
+            hidden = hide_parts(batch.detected, draws)
+            body, detected = self._normalize(batch, hidden, votes)
             body, detected, lengths = self._augmenter(body, detected, draws)
             frames = sum(len(draw.times) for draw in draws)
             yield FeatureBatch(
@@ -217,7 +212,7 @@ class FeaturePipeline:
             )
 
     def _normalize(
-        self, split: Split, batch: LandmarkBatch, detected: Tensor
+        self, batch: LandmarkBatch, detected: Tensor, votes: np.ndarray | None
     ) -> tuple[Tensor, Tensor]:
         return normalize_landmarks(
             batch.landmarks,
@@ -227,25 +222,24 @@ class FeaturePipeline:
             self.causal,
             self.selection,
             self.leading_hand,
-            self._votes_of(split, batch.indices),
+            None if votes is None else on_device(votes, self.device),
             batch.detected,
         )
 
-    def _votes_of(self, split: Split, indices: np.ndarray) -> Tensor | None:
-        """The votes of the signers of some sentences, int64 (B,) on the device; None for none."""
+    def _votes_of(self, split: Split, indices: np.ndarray) -> np.ndarray | None:
+        """The votes of the signers of some sentences, int64 (B,); None for none."""
         if self.causal or self.leading_hand != BY_SIGNER:
             return None
         if self.left is not None:
-            vote = ALWAYS if self.left else -ALWAYS
-            return on_device(np.full(len(indices), vote), self.device)
+            return np.full(len(indices), ALWAYS if self.left else -ALWAYS)
         for landmarks, votes in self._votes:
             if landmarks is split.landmarks:
-                return on_device(votes[indices], self.device)
+                return votes[indices]
         found = signer_votes(split.single, self.aspect_ratio)
         if found is None:  # quick to find out, so it need not be kept
             return None
         self._votes.append((split.landmarks, found))
-        return on_device(found[indices], self.device)
+        return found[indices]
 
     def _load(self, split: Split, indices: np.ndarray) -> LandmarkBatch | CachedBatch:
         """A batch of landmarks; its method `to` gives it on the device."""

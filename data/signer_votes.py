@@ -68,8 +68,10 @@ def sentence_evidence(split: Split, indices: list[int], aspect_ratio: float) -> 
         chosen, recordings = [], []
         for index in indices[start : start + _BATCH]:
             landmarks, detected = split.read(index)
+            if not len(landmarks):
+                continue
             picked = _POINTS.pick(landmarks)
-            if len(picked) and np.isfinite(picked).all():
+            if np.isfinite(picked).all():
                 chosen.append(index)
                 recordings.append((torch.from_numpy(picked), torch.from_numpy(detected.copy())))
         if chosen:
@@ -98,7 +100,7 @@ class RecordingVote:
 
     def __init__(self, aspect_ratio: float):
         self._aspect_ratio = aspect_ratio
-        self._totals = torch.zeros(1, 5)
+        self._totals = torch.zeros(1, 7)
 
     def add(self, landmarks: np.ndarray, detected: np.ndarray, new: int) -> None:
         """Count the last `new` frames of a window.

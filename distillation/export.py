@@ -12,9 +12,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data.augmentation_config import AugmentationConfig
-from data.augmentation_draws import augmented_lengths
+from data.augmentation_draws import augmented_lengths, ids_and_lengths
 from data.corpus import sha256_of
-from data.ctc_lengths import ctc_steps, min_frames
+from data.ctc_lengths import ctc_steps
 from data.ctc_targets import PreparedSplit
 from data.pipeline import FeaturePipeline
 from distillation.config import SoftTargetExportRequest
@@ -122,15 +122,11 @@ def _print_size(
 
 def _steps(split: PreparedSplit, views: Sequence[int], augmentation: _Augmentation) -> int:
     """Output steps of all views together."""
-    sentences = split.split.sentences
-    ids = [sentence.id for sentence in sentences]
-    shortest = [min_frames(sentence.glosses) for sentence in sentences]
+    drawn_from = ids_and_lengths(split.split.sentences)
     total = 0
     for view in views:
         ranges = dataclasses.replace(augmentation.ranges, enabled=view > 0)
-        frames = augmented_lengths(
-            ranges, augmentation.seed, view, ids, split.split.lengths, shortest
-        )
+        frames = augmented_lengths(ranges, augmentation.seed, view, *drawn_from)
         total += sum(map(ctc_steps, frames.tolist()))
     return total
 

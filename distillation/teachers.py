@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.augmentation_draws import augmented_lengths
+from data.augmentation_draws import augmented_lengths, ids_and_lengths
 from data.corpus import Corpus, sha256_of
-from data.ctc_lengths import ctc_steps, min_frames
+from data.ctc_lengths import ctc_steps
 from data.device_transfer import on_device
 from data.pipeline import FeatureBatch
 from data.vocabulary import Vocabulary
@@ -163,14 +163,7 @@ class StoredTeacher:
         ):
             sentences = [split.sentences[index] for index in batch.indices]
             rows = [self.targets.read(split.name, sentence.id, view) for sentence in sentences]
-            lengths = augmented_lengths(
-                ranges,
-                seed,
-                view,
-                [sentence.id for sentence in sentences],
-                [sentence.frames for sentence in sentences],
-                [min_frames(sentence.glosses) for sentence in sentences],
-            )
+            lengths = augmented_lengths(ranges, seed, view, *ids_and_lengths(sentences))
             for sentence, row, frames in zip(sentences, rows, lengths.tolist(), strict=True):
                 if len(row) != ctc_steps(frames):
                     raise DataError(

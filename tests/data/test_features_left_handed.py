@@ -96,7 +96,7 @@ def test_totals_of_two_halves_add_up_and_padding_adds_nothing():
     torch.testing.assert_close(
         whole[1:], hand_totals(body[1:, :6], detected[1:, :6], inside[1:, :6])
     )
-    assert whole[:, 4].tolist() == [9, 6]
+    assert whole.shape == (2, 7) and whole[:, 6].tolist() == [9, 6]
 
 
 def test_a_vote_decides_for_all_or_where_a_sentence_has_no_evidence():
@@ -155,6 +155,20 @@ def test_hidden_parts_do_not_change_which_hand_leads():
     assert torch.equal(body[:, :, 16, 0], -plain[:, :, 15, 0])
     body, _ = normalize_landmarks(landmarks, hidden, lengths, ASPECT)
     assert torch.equal(body, plain), "without them the right hand is detected more often"
+
+
+def test_a_hidden_body_does_not_change_which_hand_leads():
+    """Augmentation hides the frames in which the left hand is raised."""
+    landmarks, detected = random_sentence(20, 8)
+    landmarks[:, 11, :2], landmarks[:, 12, :2] = (0.8, 0.4), (0.2, 0.4)
+    landmarks[:, 15:17, 1] = 0.9
+    landmarks[2:6, 15, 1] = 0.0
+    landmarks, detected, lengths = batch_of([(landmarks, detected)])
+    hidden = detected.clone()
+    hidden[0, 2:6] = False
+    body, _ = normalize_landmarks(landmarks, hidden, lengths, ASPECT, recorded=detected)
+    plain = body_coordinates(landmarks, hidden, lengths, ASPECT)
+    assert torch.equal(body[:, :, 16, 0], -plain[:, :, 15, 0])
 
 
 def test_sentences_of_a_batch_are_mirrored_independently():

@@ -72,6 +72,9 @@ def test_broken_sentences_are_not_asked():
     split = split_of(("anna", "left"), ("anna", "left"), ("anna", "right"))
     split.landmarks[0:2] = np.nan  # half of the first sentence
     assert sentence_evidence(split, [0, 1, 2], 1.0) == {0: 0, 1: 1, 2: -1}
+    rows = [*split.sentences, Sentence("empty", "anna", 0, ("X",))]
+    split = Split("train", rows, split.landmarks, split.detected)
+    assert sentence_evidence(split, [3, 1], 1.0) == {3: 0, 1: 1}
 
 
 def test_of_many_sentences_some_are_asked(monkeypatch):

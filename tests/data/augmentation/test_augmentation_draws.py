@@ -55,6 +55,14 @@ def test_without_augmentation_the_lengths_stay():
     assert augmented_lengths(EVERYTHING, 0, 1, [], [], []).tolist() == []
 
 
+def test_a_broken_sentence_without_frames_does_not_change_the_lengths_of_others():
+    one, other = augmented_lengths(EVERYTHING, 0, 1, ["a", "b"], [40, 50], [1, 1])
+    found = augmented_lengths(
+        EVERYTHING, 0, 1, ["x", "a", "y", "b", "z"], [0, 40, 0, 50, 0], [3] * 5
+    )
+    assert found.tolist() == [3, one, 3, other, 3]
+
+
 def test_a_draw_is_keyed_by_seed_epoch_and_id():
     config = AugmentationConfig()
 
