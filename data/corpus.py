@@ -29,6 +29,7 @@ from errors import DataError
 
 FORMAT_VERSION = 1
 CSV_HEADER = "id|signer|frames|annotation"
+UNKNOWN_SIGNER = "unknown"  # the signer of a sentence whose annotation file does not name one
 ARRAYS = {  # of each split: dtype and shape of one frame
     "landmarks": (np.dtype("<f2"), (NUM_LANDMARKS, 3)),
     "detected": (np.dtype("bool"), (len(PARTS),)),
@@ -43,6 +44,12 @@ class Sentence:
     signer: str
     frames: int
     glosses: tuple[str, ...]
+
+    @property
+    def signer_is_known(self) -> bool:
+        """Whether `signer` names a person. Sentences with the same unknown signer can be of
+        different people."""
+        return self.signer not in ("", UNKNOWN_SIGNER)
 
 
 def describe_corpus(name: str, simulated: bool, composed: bool) -> str:
@@ -147,6 +154,11 @@ class Split:
         """
         rows = slice(self.offsets[index], self.offsets[index + 1])
         return self.landmarks[rows], self.detected[rows]
+
+    @property
+    def single(self) -> "Split":
+        """The split without joined sentences: itself; see `MixedSplit`."""
+        return self
 
     def segments(self, index: int) -> list[slice | tuple[np.ndarray, np.ndarray]]:
         """The segments of one sentence, in order.

@@ -19,7 +19,7 @@ from decoding.length_normalization import tune
 from errors import DataError
 from inference.opened_checkpoint import open_checkpoint
 from inference.posteriors import compute_posteriors
-from models.build import is_causal
+from models.build import is_causal, leading_hand_rule
 from models.devices import Precision
 
 # Weight and gloss bonus for a beam search with a language model that was not tuned on dev. Chosen
@@ -53,8 +53,12 @@ class ModelOnCorpus:
         """Log-probabilities float32 (T', V) of each sentence of the split, on the CPU. Raises
         DataError if some are not finite."""
         if split not in self._posteriors:
-            causal = is_causal(self.model.config)
-            pipeline = FeaturePipeline(self.corpus.aspect_ratio, self.device, causal)
+            pipeline = FeaturePipeline(
+                self.corpus.aspect_ratio,
+                self.device,
+                is_causal(self.model.config),
+                leading_hand=leading_hand_rule(self.model.config),
+            )
             self._posteriors[split] = compute_posteriors(
                 self.model, pipeline, self.corpus.split(split), Precision("fp32", self.device)
             )

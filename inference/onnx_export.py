@@ -32,7 +32,7 @@ from errors import DataError, UsageError
 from inference.onnx_model import FORMAT_VERSION, INPUTS, OUTPUTS, ExportedModel, pack_decoder
 from inference.opened_checkpoint import OpenedCheckpoint, open_checkpoint
 from inference.requests import OnnxExportRequest
-from models.build import is_causal, model_kind
+from models.build import is_causal, leading_hand_rule, model_kind
 from reports.result_files import refuse_existing
 
 OPSET = 17
@@ -53,13 +53,19 @@ class LandmarkModel(nn.Module):
         super().__init__()
         self.model, self.aspect_ratio = model.requires_grad_(False), aspect_ratio
         self.causal = is_causal(model.config)
+        self.leading_hand = leading_hand_rule(model.config)
 
     def forward(
         self, landmarks: Tensor, detected: Tensor, lengths: Tensor
     ) -> tuple[Tensor, Tensor]:
         """landmarks float32 (B, T, 543, 3), detected bool (B, T, 4), lengths int64 (B,)."""
         body, detected = normalize_landmarks(
-            landmarks, detected, lengths, self.aspect_ratio, self.causal
+            landmarks,
+            detected,
+            lengths,
+            self.aspect_ratio,
+            self.causal,
+            leading_hand=self.leading_hand,
         )
         output = self.model(feature_blocks(body, lengths), lengths, detected)
         return output.log_probs, output.lengths

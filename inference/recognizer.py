@@ -14,6 +14,7 @@ from torch import Tensor
 
 from data.corpus import Corpus, Sentence, Split, describe_corpus
 from data.ctc_lengths import TIME_STRIDE
+from data.landmarks import BY_SIGNER
 from data.pipeline import FeaturePipeline
 from data.vocabulary import Vocabulary
 from decoding.alignment import timed_glosses
@@ -23,7 +24,7 @@ from decoding.timed_gloss import TimedGloss
 from errors import DataError, UsageError
 from inference.opened_checkpoint import open_checkpoint
 from inference.posteriors import compute_posteriors
-from models.build import is_causal
+from models.build import is_causal, leading_hand_rule
 from models.devices import Precision
 from models.student import Student
 
@@ -45,13 +46,17 @@ class Recognizer:
         trained_on: that corpus in words.
         simulated: whether that corpus is of simulated signers.
         format_is_assumed: whether `fps` and `aspect_ratio` are unknown and only assumed.
+        recording_decides: whether `log_probs` takes a third argument: whether the left hand leads,
+            as decided for the recording as a whole; None: by the frames given. Of causal models,
+            older models and exported files it does not: they decide by the frames given, or never
+            mirror.
         streaming_student: a causal student with greedy decoding, which can transcribe frame by
             frame; None for all other models and decoders.
         streaming_obstacle: why a causal student cannot transcribe frame by frame; None where
             it can, and for other models.
     """
 
-    log_probs: Callable[[np.ndarray, np.ndarray], Tensor]
+    log_probs: Callable[..., Tensor]
     vocabulary: Vocabulary
     decoder: Decoder
     decoder_description: str
@@ -60,11 +65,16 @@ class Recognizer:
     trained_on: str
     simulated: bool
     format_is_assumed: bool = False
+    recording_decides: bool = False
     streaming_student: Student | None = None
     streaming_obstacle: str | None = None
 
     def transcribe(
-        self, landmarks: np.ndarray, detected: np.ndarray, rate: float
+        self,
+        landmarks: np.ndarray,
+        detected: np.ndarray,
+        rate: float,
+        left: bool | None = None,
     ) -> list[TimedGloss]:
         """The glosses of a recording, or of a window of one, with times from its first frame on.
 
@@ -72,8 +82,10 @@ class Recognizer:
             landmarks: float16 (T, 543, 3), T >= 1.
             detected: bool (T, 4).
             rate: frames per second, for the times.
+            left: whether the left hand leads; None: not decided. Only if `recording_decides`.
         """
-        log_probs = self.log_probs(landmarks, detected)
+        decided = () if left is None else (left,)
+        log_probs = self.log_probs(landmarks, detected, *decided)
         (hypothesis,) = self.decoder(log_probs[None], torch.tensor([len(log_probs)]))
         return timed_glosses(
             log_probs, hypothesis, self.vocabulary, TIME_STRIDE / rate, len(landmarks) / rate
@@ -100,10 +112,12 @@ def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
     model, corpus = opened.model, opened.content["corpus"]
     fps, aspect_ratio, assumed = _frame_format(corpus)
     causal = is_causal(model.config)
-    pipeline = FeaturePipeline(aspect_ratio, opened.device, causal)
+    rule = leading_hand_rule(model.config)
+    pipeline = FeaturePipeline(aspect_ratio, opened.device, causal, leading_hand=rule)
     precision = Precision("fp32", opened.device)
 
-    def log_probs(landmarks: np.ndarray, detected: np.ndarray) -> Tensor:
+    def log_probs(landmarks: np.ndarray, detected: np.ndarray, left: bool | None = None) -> Tensor:
+        pipeline.left = left
         split = Split("recording", [Sentence("", "", len(landmarks), ())], landmarks, detected)
         return compute_posteriors(model, pipeline, split, precision, progress=False)[0]
 
@@ -124,6 +138,7 @@ def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
         describe_corpus(corpus["name"], corpus["simulated"], corpus["composed"]),
         bool(corpus["simulated"]),
         assumed,
+        not causal and rule == BY_SIGNER,
         student,
         obstacle,
     )

@@ -93,7 +93,13 @@ def prepare_run(
     model = _model_of(start, vocabulary, device)
     selection = LandmarkSelection({*model.input_landmarks, *extra_landmarks})
     model.set_input_selection(selection)
-    pipeline = FeaturePipeline(corpus.aspect_ratio, device, is_causal(config.model), selection)
+    pipeline = FeaturePipeline(
+        corpus.aspect_ratio,
+        device,
+        is_causal(config.model),
+        selection,
+        config.model.leading_hand,
+    )
     trainer = make_trainer(
         config,
         corpus,

@@ -82,7 +82,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, options)
         self.progress = TrainingProgress()
         self.stopping = EarlyStopping(options.patience)
-        self.plan = EpochPlan(self.config, self.train, self.vocabulary, self.draw_key)
+        self.plan = EpochPlan(self.config, self.train, self.draw_key, self.corpus.aspect_ratio)
         self._pending: PendingUpdate | None = None
         self._writer = CheckpointWriter()
         self._saved_at = time.monotonic()

@@ -23,11 +23,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from data.corpus import UNKNOWN_SIGNER
 from data.keyed_random import key
 from errors import DataError, UsageError
 
 SPLITS = ("train", "dev", "test")
-UNKNOWN_SIGNER = "unknown"  # of a sentence whose annotation does not name the signer
 SPLIT_FILES = (
     "{}.corpus.csv",
     "{}.SI5.corpus.csv",
@@ -117,9 +117,10 @@ def read_transcript(path: Path) -> list[TranscribedSentence]:
 
 def _signer_of(id: str) -> str:
     """The signer that an id names: P0003 in CSL-Daily's S000007_P0003_T00, 02 in Isharah's
-    02_0001."""
+    02_0001, signer3 in signer3_0001. Other ids, such as clip_0001, name none."""
     csl = re.fullmatch("S[0-9]+_(P[0-9]+)_T[0-9]+", id)
-    return csl[1] if csl else id.split("_")[0] if "_" in id else UNKNOWN_SIGNER
+    named = csl or re.match("((?:signer|person|p)?[0-9]+)_", id, re.IGNORECASE)
+    return named[1] if named else UNKNOWN_SIGNER
 
 
 def read_frames(path: Path) -> dict[str, int]:

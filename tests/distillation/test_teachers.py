@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from data.device_cache import CachedSplit
+from data.landmarks import BY_SENTENCE
 from data.sources.corpus_resampling import resample_corpus
 from distillation.teachers import TaughtBatch
 from errors import DataError
@@ -49,6 +50,27 @@ def test_the_teacher_of_a_causal_student_still_looks_ahead(settings, prepare):
         assert torch.equal(batch.teacher_log_probs, other.teacher_log_probs)
         assert torch.equal(batch.lengths, other.lengths)
         assert not torch.equal(batch.features, other.features)
+
+
+def test_a_teacher_with_the_earlier_rule_for_the_leading_hand_keeps_it(
+    settings, prepare, monkeypatch
+):
+    """The student mirrors by the rule of today, its teacher by the one that it was trained with."""
+    trainer = prepare(settings()).trainer
+    plan, rules = trainer.plan.begin(1)[0], []
+    monkeypatch.setattr(
+        "data.features.left_hand_higher_and_moving",
+        lambda body, inside, selection: torch.ones(len(body), dtype=torch.bool),
+    )
+    same = [batch.teacher_log_probs for batch in trainer.batches(plan)]
+    trainer.source.leading_hand = BY_SENTENCE
+    for batch, log_probs in zip(trainer.batches(plan), same, strict=True):
+        rules.append(torch.equal(batch.teacher_log_probs, log_probs))
+        (own,) = trainer.pipeline.augmented_batches(
+            trainer.plan.split, [batch.indices], trainer.config.augmentation, 0, 1
+        )
+        assert torch.equal(batch.features, own.features)
+    assert rules == [False] * len(plan), "here the earlier rule mirrors every sentence"
 
 
 def test_the_teacher_of_a_causal_student_uses_resident_landmarks(settings, prepare, monkeypatch):

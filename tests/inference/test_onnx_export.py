@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from data.corpus import Corpus
-from data.features import body_coordinates, left_hand_leads
+from data.features import body_coordinates, frame_mask
 from data.landmarks import MIRRORED
+from data.leading_hand import left_hand_leads
 from errors import DataError
 from inference.model_on_corpus import open_model_on_corpus
 from inference.onnx_export import LandmarkModel, export_model
@@ -37,13 +38,21 @@ def inputs(
     return torch.rand(batch, frames, 543, 3, generator=random), detected, lengths
 
 
+def left_hands(
+    landmarks: torch.Tensor, detected: torch.Tensor, lengths: torch.Tensor, aspect_ratio: float
+) -> list[bool]:
+    """Whether the left hand leads in each sentence."""
+    body = body_coordinates(landmarks, detected, lengths, aspect_ratio)
+    return left_hand_leads(body, detected, frame_mask(lengths, body.shape[1])).tolist()
+
+
 @pytest.mark.parametrize("name", ["teacher", "student", "causal"])
 def test_onnx_outputs_are_those_of_torch_for_any_batch_and_length(checkpoints, exported, name):
     model, file = landmark_model(checkpoints[name]), ExportedModel(exported(name), threads=1)
     left = []
     for seed, (batch, frames) in enumerate([(1, 1), (1, 2), (2, 9), (3, 40), (5, 7), (1, 133)]):
         given = inputs(batch, frames, seed)
-        left += left_hand_leads(body_coordinates(*given, model.aspect_ratio), given[2]).tolist()
+        left += left_hands(*given, model.aspect_ratio)
         with torch.inference_mode():
             log_probs, steps = model(*given)
         found, found_steps = file(*(tensor.numpy() for tensor in given))
@@ -64,7 +73,7 @@ def test_torchscript_outputs_are_those_of_torch(checkpoints, exported, name):
     left = []
     for batch, frames in ((1, 1), (2, 9), (3, 40), (5, 7), (1, 133)):
         given = inputs(batch, frames, seed=4)
-        left += left_hand_leads(body_coordinates(*given, model.aspect_ratio), given[2]).tolist()
+        left += left_hands(*given, model.aspect_ratio)
         with torch.inference_mode():
             log_probs, steps = model(*given)
             found, found_steps = file(*given)
@@ -100,12 +109,9 @@ def test_a_mirrored_recording_has_the_outputs_of_the_recording(exported, tiny_co
         seen = detected[:, [0, 1, 3, 2]]
         given, other = (landmarks[None], detected[None]), (mirrored[None], seen[None])
         lengths = np.array([len(landmarks)])
-        bodies = [
-            body_coordinates(*map(torch.from_numpy, (*one, lengths)), file.aspect_ratio)
-            for one in (given, other)
-        ]
         # In others both hands do about as much
-        if left_hand_leads(bodies[1], torch.from_numpy(lengths)).item():
+        tensors = map(torch.from_numpy, (*other, lengths))
+        if left_hands(*tensors, file.aspect_ratio) == [True]:
             assert np.abs(file(*given, lengths)[0] - file(*other, lengths)[0]).max() < 1e-3
             compared += 1
     assert compared

@@ -1,5 +1,6 @@
 """A recording as a whole or in windows: the same glosses, bounded memory, emitted when final."""
 
+import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -93,3 +94,30 @@ def test_ten_times_the_length_needs_no_more_memory(toy, windows):
 
 def test_a_recording_without_a_frame_has_no_gloss(toy):
     assert WindowedTranscriber(toy.recognizer, 25.0, ONLINE).finish() == []
+
+
+def raising(hand: str, frames: int) -> list[np.ndarray]:
+    """Landmarks of a signer who raises one hand, or "none"."""
+    landmarks = np.full((543, 3), 0.5, dtype=np.float16)
+    landmarks[11, :2], landmarks[12, :2] = (0.6, 0.4), (0.4, 0.4)
+    landmarks[15, 1] = 0.2 if hand == "left" else 0.8
+    landmarks[16, 1] = 0.2 if hand == "right" else 0.8
+    return [landmarks] * frames
+
+
+@pytest.mark.parametrize("decides", [True, False])
+def test_which_hand_leads_is_decided_for_the_recording_and_not_for_a_window(toy, decides):
+    """The left hand signs for 8 s, then both hands rest for 6 s: whole windows without evidence."""
+    decided = []
+
+    def log_probs(landmarks, detected, *left):
+        decided.append(left)
+        return toy.log_probs(np.zeros_like(landmarks), detected)
+
+    recognizer = dataclasses.replace(toy.recognizer, log_probs=log_probs, recording_decides=decides)
+    for windows in (ONLINE, WHOLE):
+        transcriber = WindowedTranscriber(recognizer, 25.0, windows)
+        for landmarks in [*raising("left", 200), *raising("none", 150)]:
+            transcriber.push(landmarks, SEEN)
+        transcriber.finish()
+    assert len(decided) == 13 and set(decided) == {(True,) if decides else ()}

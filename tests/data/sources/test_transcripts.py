@@ -231,6 +231,26 @@ def test_csl_daily_takes_its_splits_from_split_1(tmp_path):
         read_splits(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "id, signer",
+    [
+        ("02_0001", "02"),
+        ("S000007_P0003_T00", "P0003"),
+        ("signer3_0001", "signer3"),
+        ("P12_hello", "P12"),
+        ("clip_0001", "unknown"),
+        ("train_02_0001", "unknown"),
+        ("sentence7", "unknown"),
+        ("0001", "unknown"),
+    ],
+)
+def test_the_signer_is_taken_from_ids_that_name_one(tmp_path, id, signer):
+    """`id|gloss` files name no signer. A word such as clip is not one."""
+    table(tmp_path / "train.csv", f"{id}|X", header="id|gloss\n")
+    table(tmp_path / "dev.csv", "d|X", header="id|gloss\n")
+    assert [s.signer for s in read_splits(tmp_path)["train"]] == [signer]
+
+
 def test_the_corpus_s_own_folder_is_enough(tmp_path):
     (tmp_path / "annotations/manual").mkdir(parents=True)
     table(tmp_path / "annotations/manual/train.SI5.corpus.csv", "a|f|s|X")
