@@ -5,6 +5,7 @@ import torch
 
 from data.device_cache import CachedSplit
 from distillation.teachers import TaughtBatch
+from errors import DataError
 from models.build import read_model_config
 from models.checkpoint import load_checkpoint
 from models.i3d_teacher import I3DTeacher
@@ -82,3 +83,12 @@ def test_stored_targets_belong_to_the_students_batch(
         lengths.append(batch.lengths.tolist())
     assert lengths[0] == lengths[2], "the epochs repeat the views"
     assert (lengths[0] == lengths[1]) == (views == 0)
+
+
+def test_targets_of_another_length_than_the_sentence_are_refused(settings, prepare, stored):
+    trainer = prepare(settings(distillation={"soft_targets": str(stored(0))})).trainer
+    targets = trainer.source.targets
+    read = targets.read
+    targets.read = lambda *place: read(*place)[1:]
+    with pytest.raises(DataError, match=r"sentence train-\d+ has \d+ steps, its soft targets have"):
+        next(iter(trainer.batches(trainer.plan.begin(1)[0])))

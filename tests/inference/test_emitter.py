@@ -66,6 +66,13 @@ def test_times_never_go_back():
     assert (found.start, found.end) == (2.0, 2.6)
 
 
+def test_a_gloss_inside_the_one_before_it_is_not_emitted():
+    emitter = Emitter()
+    emitter.emit([gloss("A", 1.0, 2.0)], 2.5)
+    # The next window ends A earlier, and has B before the end that A was emitted with.
+    assert names(emitter.emit([gloss("A", 0.9, 1.7), gloss("B", 1.75, 2.0)], 4.0)) == ""
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_windows_that_drift_give_the_signed_sentence(seed):
     random = np.random.default_rng(seed)
