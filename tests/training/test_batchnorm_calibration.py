@@ -119,6 +119,16 @@ def test_only_the_given_sentences_are_used(model, pipeline, split):
         torch.testing.assert_close(value, found[name], msg=name)
 
 
+def test_a_large_split_is_measured_on_evenly_spread_sentences(model, pipeline, split):
+    """With a third of the frames as the limit, every third sentence."""
+    precision, limit = Precision("fp32", CPU), int(split.lengths.sum()) // 3
+    calibrate(model, pipeline, split, precision, all_sentences(split), max_frames=limit)
+    found = buffers(model)
+    calibrate(model, pipeline, split, precision, all_sentences(split)[::3])
+    for name, value in buffers(model).items():
+        torch.testing.assert_close(value, found[name], msg=name, rtol=0, atol=0)
+
+
 def test_the_best_checkpoint_is_calibrated(tiny_settings, execute_run):
     run, _ = execute_run(tiny_settings)
     saved = load_checkpoint(run.folder / "best_model.pth")["model"]
