@@ -67,6 +67,13 @@ def test_ctc_is_computed_in_float32():
     torch.testing.assert_close(found, ctc_per_gloss(half.float(), steps, targets, lengths))
 
 
+def test_a_sentence_without_glosses_has_the_loss_of_blanks_alone():
+    log_probs = random_log_probs(1, 3, 4)
+    none = torch.tensor([0])
+    loss = ctc_per_gloss(log_probs, torch.tensor([3]), torch.zeros(1, 1, dtype=torch.int64), none)
+    assert loss.tolist() == pytest.approx([-log_probs[0, :, 0].sum().item()], rel=1e-5)
+
+
 def test_an_infinite_loss_stays_infinite():
     loss = ctc_per_gloss(
         random_log_probs(1, 2, 3), torch.tensor([2]), torch.tensor([[1, 1]]), torch.tensor([2])
