@@ -29,7 +29,7 @@ class WindowedTranscriber:
         """rate: frames per second."""
         self._recognizer, self._rate = recognizer, rate
         self._length = _whole_steps(windows.length, rate)
-        self._hop = max(_whole_steps(windows.length - windows.overlap, rate), TIME_STRIDE)
+        self._hop = _whole_steps(windows.length - windows.overlap, rate)
         self._lookahead = windows.lookahead
         # The first prediction needs so many frames.
         self._fewest = self._hop if windows.live else self._length

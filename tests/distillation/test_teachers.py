@@ -114,3 +114,12 @@ def test_a_corpus_of_another_frame_rate_than_the_teachers_is_refused(
     resample_corpus(tiny_corpus, tmp_path / "fast", 50)
     with pytest.raises(DataError, match=r"fast has 50 frames/s, but .*best_model\.pth was trained"):
         prepare(settings(data_dir=str(tmp_path / "fast")))
+
+
+def test_targets_of_another_length_than_the_sentence_are_refused(settings, prepare, stored):
+    trainer = prepare(settings(distillation={"soft_targets": str(stored(0))})).trainer
+    targets = trainer.source.targets
+    read = targets.read
+    targets.read = lambda *place: read(*place)[1:]
+    with pytest.raises(DataError, match=r"sentence train-\d+ has \d+ steps, its soft targets have"):
+        next(iter(trainer.batches(trainer.plan.begin(1)[0])))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,6 +59,33 @@ def test_live_does_not_wait_for_the_first_window(toy):
     assert summary.most_held <= 101
     short, _ = toy.transcribe(classes[:30], live)  # less than a window
     assert short == toy.transcribe(classes[:30], WHOLE)[0]
+
+
+@pytest.mark.parametrize(
+    ("windows", "frames", "expected"),
+    [
+        (ONLINE, 200, [101, 124, 148, 172, 196, 200]),
+        (ONLINE, 172, [101, 124, 148, 172]),
+        (replace(ONLINE, overlap=2.0), 200, [101, 148, 196, 200]),
+        (replace(ONLINE, overlap=3.99), 120, [101, 104, 108, 112, 116, 120]),
+        (replace(ONLINE, live=True), 100, [24, 48, 72, 96, 100]),
+    ],
+)
+def test_the_model_predicts_once_per_hop_and_at_the_end(toy, windows, frames, expected):
+    """A window is 100 frames; a hop of 1 s is 24 frames and one of 2 s is 48, in whole steps of
+    the model, of 4 frames. With frame 101 a recording is too long for one window."""
+    seen, predicted = 0, []
+
+    def log_probs(landmarks, detected):
+        predicted.append(seen)
+        return toy.log_probs(landmarks, detected)
+
+    reader = WindowedTranscriber(replace(toy.recognizer, log_probs=log_probs), 25.0, windows)
+    for signed in toy.signing("-A-B--C-" * 3)[:frames]:
+        seen += 1
+        reader.push(np.full((543, 3), signed, np.float16), SEEN)
+    reader.finish()
+    assert predicted == expected
 
 
 def test_a_short_recording_is_transcribed_as_a_whole_and_a_long_one_in_windows(toy):
