@@ -10,7 +10,8 @@ _OUTPUT = "the corpus folder to make"
 _SEED = "random seed: the same seed makes the same bytes"
 _ANNOTATIONS = (
     "train file with dev and test beside it, or their folder: PHOENIX-2014 (also SI5), 2014T, "
-    "CSL-Daily, Isharah, or your own train.csv, dev.csv (id|video|signer|annotation)"
+    "CSL-Daily, Isharah, or your own train.csv, dev.csv (id|video|signer|annotation; with columns "
+    "start_frame|end_frame or start_seconds|end_seconds, sentences are segments of recordings)"
 )
 
 

@@ -7,14 +7,23 @@ those of data/sources/transcripts.py. The file of a sentence is found in the sam
 
 import os
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from data.corpus_writer import CorpusWriter, check_output
 from data.sources.import_failures import ImportFailures
-from data.sources.landmark_files import READERS, check_image_coordinates, readable_recordings
+from data.sources.landmark_files import (
+    READERS,
+    LandmarkRecording,
+    check_image_coordinates,
+    readable_recordings,
+)
 from data.sources.recording_facts import commonest, to_aspect_ratio
+from data.sources.segments import Segment
 from data.sources.transcripts import TranscribedSentence, clean_train, read_splits
 from data.sources.video_files import RecordingFile, find_recording_files, match_recording_files
 from errors import DataError
@@ -60,14 +69,15 @@ def import_landmark_files(
         clean_train(splits, annotations)
     _refuse_pickles(source)
     files = _match_files(splits, find_recording_files(source, suffixes, ()), source, annotations)
-    check_image_coordinates(list(files.values()), read)
+    different_files = list(dict.fromkeys(files.values()))  # sentences may share one
+    check_image_coordinates(different_files, read)
     if format == "pose":
         facts = [
-            (each.fps, each.aspect_ratio) for each in readable_recordings(files.values(), read)
+            (each.fps, each.aspect_ratio) for each in readable_recordings(different_files, read)
         ]
         fps = commonest(Counter(rate for rate, _ in facts if rate is not None))
         aspect_ratio = commonest(Counter(ratio for _, ratio in facts if ratio is not None))
-    failures = ImportFailures()
+    failures, reader = ImportFailures(), _SegmentReader(read, fps)
     made_by = {
         "command": "import",
         "format": format,
@@ -83,7 +93,7 @@ def import_landmark_files(
         for split, sentences in splits.items():
             for sentence in sentences:
                 with failures.collect(split, sentence.id):
-                    recording = read(files[split, sentence.id])
+                    recording = reader.read(files[split, sentence.id], sentence.segment)
                     landmarks = to_aspect_ratio(
                         recording.landmarks, recording.aspect_ratio or aspect_ratio, aspect_ratio
                     )
@@ -96,6 +106,44 @@ def import_landmark_files(
                     )
                 bar.update()
         failures.report(skip_bad)
+
+
+class _SegmentReader:
+    """Reads landmark files, and cuts segments out of them. It keeps the last file, because the
+    sentences of one recording often follow each other."""
+
+    def __init__(self, read: Callable[[Path], LandmarkRecording], fps: float):
+        """fps: frames per second of files that do not give their own."""
+        self._read, self._fps = read, fps
+        self._last: tuple[Path, LandmarkRecording] | None = None
+
+    def read(self, path: Path, segment: Segment | None) -> LandmarkRecording:
+        """Read a segment of a file, or the whole file where `segment` is None.
+
+        Raises DataError when the file cannot be read, or the segment is outside of it or has no
+        frame.
+        """
+        if segment is None:
+            return self._read(path)
+        if self._last is None or self._last[0] != path:
+            self._last = None  # two recordings need not fit into memory
+            self._last = path, self._read(path)
+        recording = self._last[1]
+        fps, first = recording.fps or self._fps, recording.first_frame
+        stop = first + len(recording.landmarks)
+        try:
+            segment.check_inside(first, stop, fps, stop / fps)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        inside = np.array([segment.contains(n, n / fps) for n in range(first, stop)])
+        if not inside.any():
+            raise DataError(
+                f"{path}: no frame is in the segment {segment}, which is shorter than a frame: "
+                "correct it, or remove the sentence from the annotations"
+            )
+        return replace(
+            recording, landmarks=recording.landmarks[inside], detected=recording.detected[inside]
+        )
 
 
 def _refuse_pickles(source: Path) -> None:
