@@ -101,7 +101,8 @@ class _Pass:
         self.recording, self._state = recording, signature(recording)
         self.video = open_video_frames(recording)
         self.fps = self.video.fps or fps
-        self.number, self._next = 0, None
+        self.number = 0
+        self._next: np.ndarray | None = None
 
     @property
     def time(self) -> float:
