@@ -11,7 +11,8 @@ _SEED = "random seed: the same seed makes the same bytes"
 _RESAMPLE = "frames per second of the corpus: recordings with another rate are resampled"
 _ANNOTATIONS = (
     "train file with dev and test beside it, or their folder: PHOENIX-2014 (also SI5), 2014T, "
-    "CSL-Daily, Isharah, or your own train.csv, dev.csv (id|video|signer|annotation)"
+    "CSL-Daily, Isharah, or your own train.csv, dev.csv (id|video|signer|annotation; with columns "
+    "start_frame|end_frame or start_seconds|end_seconds, sentences are segments of recordings)"
 )
 
 

@@ -25,6 +25,7 @@ import numpy as np
 
 from data.landmarks import LAYOUT, NUM_LANDMARKS, PARTS
 from data.safe_npy import open_array
+from data.text_fields import nfc, unusable_character
 from errors import DataError
 
 FORMAT_VERSION = 1
@@ -71,7 +72,7 @@ def sha256_of(path: Path) -> str:
 def check_field(field: str, value: str, where: str) -> None:
     """Raise DataError for a value that a csv row cannot hold.
 
-    Such a value is empty or contains '|', a line break or another unprintable character.
+    Such a value is empty or contains '|', a line break or another unusable character.
 
     Args:
         field: name of the csv column, for the message.
@@ -80,10 +81,11 @@ def check_field(field: str, value: str, where: str) -> None:
     """
     if not value:
         raise DataError(f"{where}: {field} {value!r} is empty")
-    if "|" in value or not value.isprintable():
+    found = "'|'" if "|" in value else unusable_character(value)
+    if found:
         raise DataError(
-            f"{where}: {field} {value!r} has '|', a line break or an unprintable character in it; "
-            "rename it"
+            f"{where}: {field} {value!r} has {found} in it, but '|', line breaks and other "
+            "unprintable characters cannot be stored; remove it"
         )
 
 
@@ -181,7 +183,11 @@ class Split:
 
 
 def read_sentences(path: Path) -> list[Sentence]:
-    """The rows of a split's csv. Raises DataError that names the file and the line."""
+    """The rows of a split's csv, with glosses in the Unicode form NFC.
+
+    Ids stay as they are: files made from the corpus refer to them. Raises DataError that names the
+    file and the line.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -198,15 +204,18 @@ def read_sentences(path: Path) -> list[Sentence]:
         fields = line.split("|")
         if len(fields) != 4 or not re.fullmatch("0|[1-9][0-9]{0,8}", fields[2]):
             raise DataError(f"{path} line {number}: expected {CSV_HEADER} found {line!r}")
-        if not line.isprintable():  # escape sequences must not reach the terminal
+        unusable = unusable_character(line)
+        if unusable:  # escape sequences must not reach the terminal
             raise DataError(
-                f"{path} line {number}: a tab or another unprintable character in {line!r}; "
-                "remove it"
+                f"{path} line {number}: a tab or another unprintable character ({unusable}) in "
+                f"{line!r}; remove it"
             )
         if fields[0] in seen:
             raise DataError(f"{path} line {number}: the id {fields[0]!r} is already in use")
         seen.add(fields[0])
-        sentences.append(Sentence(fields[0], fields[1], int(fields[2]), tuple(fields[3].split())))
+        sentences.append(
+            Sentence(fields[0], fields[1], int(fields[2]), tuple(nfc(fields[3]).split()))
+        )
     return sentences
 
 

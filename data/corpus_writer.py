@@ -16,6 +16,7 @@ import numpy as np
 
 from data.corpus import ARRAYS, CSV_HEADER, FORMAT_VERSION, check_field, sha256_of, split_files
 from data.landmarks import LAYOUT, NUM_LANDMARKS, PART_SLICES, PARTS
+from data.text_fields import nfc
 from errors import DataError, UsageError
 
 # numpy pads the header of an .npy file to this size. A header with 0 rows is therefore as long as
@@ -73,7 +74,7 @@ class SplitWriter:
         """Append one sentence.
 
         Args:
-            id: unique in the split.
+            id: unique in the split. This and the other texts are stored in the Unicode form NFC.
             signer: name of the signer.
             annotation: the glosses, one by one, or as one string that is split at white space.
             landmarks: float (T, 543, 3), finite, T >= 1. The landmarks of a part are stored as
@@ -83,8 +84,10 @@ class SplitWriter:
         Raises DataError when a shape is wrong, a value is not finite or too large for float16, the
         id is already in use, the annotation is empty, or a text cannot be written into a csv row.
         """
+        id, signer = nfc(id), nfc(signer)
         where = f"{self.split_name} sentence {id!r}"
         glosses = annotation.split() if isinstance(annotation, str) else list(annotation)
+        glosses = [nfc(gloss) for gloss in glosses]
         for field, value in (("id", id), ("signer", signer), ("annotation", " ".join(glosses))):
             check_field(field, value, where)
         for gloss in glosses:

@@ -16,6 +16,7 @@ from typing import IO, Any, cast
 import torch
 
 from data.corpus import sha256_of
+from data.text_fields import unusable_character
 from errors import DataError
 from models.safe_load import open_archive
 from models.safe_write import (
@@ -217,7 +218,10 @@ def _check_layout(path: Path, content: Any) -> None:
             raise DataError(_unusable(path, key, f"a {kind.__name__}{with_keys}"))
     if not isinstance(content.get("kind", ""), str):
         raise DataError(_unusable(path, "kind", "a word"))
-    if not all(isinstance(gloss, str) and gloss.isprintable() for gloss in content["vocabulary"]):
+    if not all(
+        isinstance(gloss, str) and unusable_character(gloss) is None
+        for gloss in content["vocabulary"]
+    ):
         raise DataError(_unusable(path, "vocabulary", "glosses"))
 
 

@@ -195,7 +195,7 @@ def _plan_jobs(splits: dict[str, list[TranscribedSentence]], annotations: Path) 
         for sentence in sentences:
             annotation = " ".join(sentence.glosses)
             file = result_name(split, sentence.id)
-            job = Job(split, sentence.id, sentence.signer, annotation, file)
+            job = Job(split, sentence.id, sentence.signer, annotation, file, sentence.segment)
             for name in ("id", "signer", "annotation"):
                 check_field(
                     name, getattr(job, name), f"{split} sentence {job.id!r} in {annotations}"

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from data.sources.safe_npz import read_npz
+from data.sources.segments import Segment, segment_of
 from data.sources.transcripts import SPLITS
 from data.sources.video_files import RecordingFile, signature
 from errors import DataError, UsageError
@@ -37,13 +38,17 @@ _FACTS = {
 
 @dataclass(frozen=True)
 class Job:
-    """The extraction of one sentence. `file`: name of its result, without suffix."""
+    """The extraction of one sentence.
+
+    file: name of its result, without suffix. segment: None for the whole recording.
+    """
 
     split: str
     id: str
     signer: str
     annotation: str
     file: str
+    segment: Segment | None = None
 
     def __str__(self) -> str:
         return f"{self.split} {self.id!r}"
@@ -77,7 +82,7 @@ def prepare_folder(folder: Path, source: Path, settings: dict[str, Any], jobs: l
         plan = {
             "settings": settings,
             "input": source.resolve().name,
-            "jobs": [list(vars(job).values()) for job in jobs],
+            "jobs": [_fields(job) for job in jobs],
         }
         _write_file(folder / "plan.json", json.dumps(plan, ensure_ascii=False).encode())
     except OSError as error:
@@ -92,7 +97,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
     """
     try:
         plan = json.loads((folder / "plan.json").read_bytes())
-        jobs = [Job(*fields) for fields in plan["jobs"]]
+        jobs = [_job(*fields) for fields in plan["jobs"]]
         for job in jobs:
             if job.split not in SPLITS or job.file != result_name(job.split, job.id):
                 raise ValueError(f"{job} is not a sentence's job")
@@ -105,6 +110,17 @@ def read_plan(folder: Path) -> dict[str, Any]:
         raise DataError(
             f"{folder / 'plan.json'} cannot be read ({error!r}): remove {folder} and extract again"
         ) from None
+
+
+def _fields(job: Job) -> list[Any]:
+    """A job in plan.json; `_job` reads it."""
+    *texts, segment = vars(job).values()
+    return texts if segment is None else [*texts, segment.values]
+
+
+def _job(split: str, id: str, signer: str, annotation: str, file: str, segment: Any = None) -> Job:
+    """A job from its fields in plan.json. Raises ValueError and TypeError."""
+    return Job(split, id, signer, annotation, file, segment and segment_of(segment))
 
 
 def write_result(
@@ -144,9 +160,14 @@ def read_facts(path: Path) -> dict[str, Any] | None:
 
 
 def is_finished(folder: Path, job: Job, recording: RecordingFile) -> bool:
-    """Whether a job has a result, made from the recording as it is now. Raises OSError."""
+    """Whether a job has a result, made from its segment of the recording as it is now. Raises
+    OSError."""
     facts = read_facts(folder / f"{job.file}.npz")
-    return facts is not None and facts.get("signature") == signature(recording)
+    return (
+        facts is not None
+        and facts.get("signature") == signature(recording)
+        and facts.get("segment") == (job.segment.values if job.segment else None)
+    )
 
 
 def _write_file(path: Path, content: bytes) -> None:

@@ -50,13 +50,14 @@ class LandmarkRecording:
     """The content of a landmark file.
 
     landmarks: float (T, 543, 3). detected: bool (T, 4). fps, aspect_ratio: of the video, None where
-    the file does not give them.
+    the file does not give them. first_frame: number of the first frame in the video.
     """
 
     landmarks: np.ndarray
     detected: np.ndarray
     fps: float | None = None
     aspect_ratio: float | None = None
+    first_frame: int = 0
 
 
 def detected_parts(landmarks: np.ndarray) -> np.ndarray:
@@ -260,7 +261,9 @@ def read_parquet(path: Path) -> LandmarkRecording:
         [np.isfinite(landmarks[:, PART_SLICES[part]]).any(axis=(1, 2)) for part in PARTS], axis=1
     )
     _refuse_partial_points(path, landmarks, detected)
-    return LandmarkRecording(np.nan_to_num(landmarks, copy=False), detected)
+    return LandmarkRecording(
+        np.nan_to_num(landmarks, copy=False), detected, first_frame=int(frames.min())
+    )
 
 
 def _check_expansion(path: Path, metadata: Any) -> None:

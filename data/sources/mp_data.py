@@ -23,6 +23,7 @@ from data.sources.landmark_files import (
     mp_data_landmarks,
 )
 from data.sources.recording_facts import at_rate, frame_times
+from data.text_fields import nfc
 from errors import DataError
 
 
@@ -117,7 +118,7 @@ def find_mp_data_recordings(source: Path) -> list[MpDataRecording]:
     recordings: list[MpDataRecording] = []
     folder_of: dict[str, Path] = {}
     for gloss_folder in _folders(source, "one folder per gloss (<gloss>/<repetition>/<frame>.npy)"):
-        gloss = "-".join(gloss_folder.name.split())
+        gloss = nfc("-".join(gloss_folder.name.split()))
         if gloss in folder_of:
             raise DataError(
                 f"{gloss_folder} and {folder_of[gloss]} would both be the gloss '{gloss}'; "

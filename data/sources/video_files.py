@@ -12,7 +12,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from data.sources.segments import Segment
 from data.sources.transcripts import TranscribedSentence
+from data.text_fields import nfc
 from errors import DataError
 
 VIDEO_SUFFIXES = (
@@ -99,10 +101,10 @@ def _refuse_link_outside(path: Path, source: Path) -> None:
 
 def _parts(place: str) -> tuple[str, ...]:
     """Names on the path to a recording: ('<id>',) for '<id>/1/*.png', '<id>/1', '<id>' and
-    '<id>.mp4'."""
+    '<id>.mp4'. They are in the Unicode form NFC; the file system may have another."""
     parts = [
         part
-        for part in PurePosixPath(place.replace("\\", "/")).parts
+        for part in PurePosixPath(nfc(place).replace("\\", "/")).parts
         if part not in ("/", ".", "..")
     ]
     if parts and "*" in parts[-1]:
@@ -125,13 +127,13 @@ def match_recording_files(
 
     Returns the recordings by (split, id) and the recordings without a sentence. A sentence without
     a recording is not in the dict. Raises DataError for two recordings of one sentence, and for two
-    sentences of one recording.
+    sentences of one recording that are not different segments of it.
     """
     by_name: dict[str, list[RecordingFile]] = {}
     for recording in recordings:
         by_name.setdefault(recording.parts[-1], []).append(recording)
     matched: dict[tuple[str, str], RecordingFile] = {}
-    sentence_of: dict[RecordingFile, tuple[str, str]] = {}
+    parts_of: dict[RecordingFile, dict[Segment | None, str]] = {}
     for split, sentences in splits.items():
         for sentence in sentences:
             found = _recordings_at(_parts(sentence.recording), split, by_name)
@@ -143,15 +145,20 @@ def match_recording_files(
                     "remove or rename one, or give the folder of the right ones as --input"
                 )
             if found:
-                other = sentence_of.setdefault(found[0], (split, sentence.id))
-                if other != (split, sentence.id):
+                parts = parts_of.setdefault(found[0], {})
+                name, segment = f"{split} sentence {sentence.id!r}", sentence.segment
+                whole = segment is None or None in parts
+                if segment in parts or (whole and parts):
+                    other = parts.get(segment) or next(iter(parts.values()))
+                    same = "recording" if whole else f"segment {segment} of the recording"
                     raise DataError(
-                        f"{other[0]} sentence {other[1]!r} and {split} sentence {sentence.id!r} "
-                        f"have the same recording {found[0].path}: "
-                        "remove one sentence from the annotations"
+                        f"{other} and {name} have the same {same} {found[0].path}: "
+                        "remove one sentence from the annotations, or give each its part of the "
+                        "recording in the columns start_frame and end_frame"
                     )
+                parts[segment] = name
                 matched[split, sentence.id] = found[0]
-    return matched, [recording for recording in recordings if recording not in sentence_of]
+    return matched, [recording for recording in recordings if recording not in parts_of]
 
 
 def _recordings_at(

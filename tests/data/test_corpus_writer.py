@@ -84,6 +84,25 @@ def test_texts_that_a_csv_row_cannot_hold_are_refused(tmp_path, row, message):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_texts_are_stored_in_one_unicode_form(tmp_path):
+    with CorpusWriter(tmp_path / "tiny", **FACTS) as writer:
+        writer.split("train").add("u\u0308", "Zoe\u0308", ["GRU\u0308N"], *recording(3))
+        with pytest.raises(DataError, match="this id is already in the split"):
+            writer.split("train").add("\u00fc", "anna", "X", *recording(3))
+    rows = (tmp_path / "tiny/train.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[1] == "\u00fc|Zo\u00eb|3|GR\u00dcN"
+
+
+def test_the_character_that_a_csv_row_cannot_hold_is_named(tmp_path):
+    with (
+        pytest.raises(
+            DataError, match=r"has U\+202E RIGHT-TO-LEFT OVERRIDE in it, but .* remove it"
+        ),
+        CorpusWriter(tmp_path / "tiny", **FACTS) as writer,
+    ):
+        writer.split("train").add("s1", "anna", "A\u202e", *recording(3))
+
+
 def test_an_id_is_unique_in_a_split_but_not_between_splits(tmp_path):
     with CorpusWriter(tmp_path / "tiny", **FACTS) as writer:
         writer.split("train").add("s1", "anna", "X", *recording(3))

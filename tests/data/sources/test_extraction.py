@@ -154,6 +154,40 @@ def test_a_video_over_the_limit_is_left_out_by_name(cv2, recordings, tmp_path):
         extract(recordings / "input", annotations, tmp_path / "out", max_frames=6, workers=1)
 
 
+def test_segments_of_a_video_are_tracked_as_videos_of_their_own(cv2, recordings, tmp_path):
+    rows = ["a|first.mp4|0|3|anna|SUN", "b|first.mp4|3|7|anna|RAIN", "c|first.mp4|2|5|ben|SUN"]
+    table = tmp_path / "segments.csv"
+    table.write_text("\n".join(["id|video|start|end|signer|annotation", *rows]))
+    report = extract(recordings / "input", table, tmp_path / "cut", workers=1)
+    assert (report.sentences, report.failed) == (3, {})
+    # The same frames as images, each segment in a folder
+    capture = cv2.VideoCapture(str(recordings / "input/first.mp4"))
+    frames = [capture.read()[1] for _ in range(7)]
+    for id, segment in (("a", frames[:3]), ("b", frames[3:]), ("c", frames[2:5])):
+        (tmp_path / "images" / id).mkdir(parents=True)
+        for number, frame in enumerate(segment):
+            cv2.imwrite(str(tmp_path / "images" / id / f"{number}.png"), frame)
+    table.write_text("id|signer|annotation\na|anna|SUN\nb|anna|RAIN\nc|ben|SUN\n")
+    extract(tmp_path / "images", table, tmp_path / "whole", workers=1)
+    cut, whole = (Corpus(tmp_path / name).split("train") for name in ("cut", "whole"))
+    assert cut.sentences == whole.sentences
+    assert [sentence.frames for sentence in cut.sentences] == [3, 4, 3]
+    np.testing.assert_array_equal(cut.landmarks, whole.landmarks)
+
+
+def test_a_segment_outside_of_its_video_fails_by_name(cv2, recordings, tmp_path):
+    table = tmp_path / "segments.csv"
+    rows = ["a|first.mp4|0.0|0.1|anna|SUN", "b|first.mp4|0.1|0.5|anna|RAIN"]
+    table.write_text("\n".join(["id|video|start|end|signer|annotation", *rows]))
+    report = extract(recordings / "input", table, tmp_path / "out", workers=1)
+    assert [s.frames for s in Corpus(tmp_path / "out").split("train").sentences] == [3]
+    assert list(report.failed) == ["train 'b'"]
+    assert (
+        "first.mp4: the segment from 0.1 s to 0.5 s is not inside of the recording, which has "
+        "7 frames, from 0 s to 0.233 s" in report.failed["train 'b'"]
+    )
+
+
 def test_errors_before_the_extraction_starts(tmp_path):
     (tmp_path / "input").mkdir()
     (tmp_path / "input/other.mp4").write_bytes(b"x")

@@ -4,10 +4,21 @@ import errno
 import json
 import os
 
+import numpy as np
 import pytest
 
 from data.sources import extraction_folder
 from data.sources.extraction import extract, merge_shards
+from data.sources.extraction_folder import (
+    Job,
+    is_finished,
+    prepare_folder,
+    read_plan,
+    result_name,
+    write_result,
+)
+from data.sources.segments import FRAMES, SECONDS, Segment
+from data.sources.video_files import RecordingFile, signature
 from errors import DataError
 from tests.data.sources.conftest import three_videos
 
@@ -56,3 +67,40 @@ def test_a_plan_of_another_machine_names_no_paths(split, file, tmp_path):
     with pytest.raises(DataError, match=r"plan\.json cannot be read .* is not a sentence's job"):
         merge_shards([shard], tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.extracting"]
+
+
+def job_of(id, segment):
+    return Job("train", id, "anna", "A", result_name("train", id), segment)
+
+
+def test_a_plan_has_the_segment_of_each_sentence(tmp_path):
+    jobs = [
+        job_of("a", None),
+        job_of("b", Segment(0, 15, FRAMES)),
+        job_of("c", Segment(0.5, 2, SECONDS)),
+    ]
+    prepare_folder(tmp_path / "x", tmp_path, {}, jobs)
+    assert read_plan(tmp_path / "x")["jobs"] == jobs
+    plan = json.loads((tmp_path / "x/plan.json").read_text())
+    assert plan["jobs"][0] == ["train", "a", "anna", "A", result_name("train", "a")]
+    plan["jobs"][1][5] = [15, 0, "frames"]
+    (tmp_path / "x/plan.json").write_text(json.dumps(plan))
+    with pytest.raises(DataError, match=r"plan\.json cannot be read .*is not a segment"):
+        read_plan(tmp_path / "x")
+
+
+def test_a_result_counts_only_for_the_segment_it_was_made_from(tmp_path):
+    recording = RecordingFile(tmp_path / "s.mp4", ("s",))
+    recording.path.write_bytes(b"x")
+    facts = {"frames": 2, "width": 3, "height": 4, "fps": 25.0, "hands": 2, "is_video": True}
+    facts |= {"fps_is_known": True, "signature": signature(recording)}
+    segment = Segment(0, 15, FRAMES)
+    for made_from in (None, segment):
+        if made_from is not None:
+            facts["segment"] = made_from.values
+        job = job_of("a", made_from)
+        arrays = np.zeros((2, 543, 3), "<f2"), np.ones((2, 4), bool)
+        write_result(tmp_path / f"{job.file}.npz", *arrays, facts)
+        for wanted in (None, segment, Segment(0, 16, FRAMES), Segment(0, 15, SECONDS)):
+            finished = is_finished(tmp_path, job_of("a", wanted), recording)
+            assert finished == (wanted == made_from)

@@ -193,3 +193,13 @@ def test_missing_empty_and_unsuitable_inputs(tmp_path):
     save_recording(tmp_path / "in", "x", 0, tiny_vectors(1))
     with pytest.raises(UsageError, match="in already exists"):
         import_mp_data(tmp_path / "in", tmp_path / "in")
+
+
+def test_gloss_folders_are_compared_in_one_unicode_form(tmp_path):
+    """macOS writes GRÜN as a folder name with a letter and a mark."""
+    save_recording(tmp_path / "in", "GRU\u0308N", 0, tiny_vectors(2))
+    (recording,) = find_mp_data_recordings(tmp_path / "in")
+    assert recording.gloss == "GR\u00dcN"
+    save_recording(tmp_path / "in", "GR\u00dcN", 0, tiny_vectors(2))
+    with pytest.raises(DataError, match="would both be the gloss"):
+        find_mp_data_recordings(tmp_path / "in")

@@ -189,6 +189,7 @@ def test_a_fraction_is_keyed_nested_and_in_order():
             ("a", "anna", ("X",)),
             "b/c.mp4",
         ),
+        ("train.tsv", "ID\tSigner\tAnnotation", "7\tanna\tA B", ("7", "anna", ("A", "B")), ""),
         (
             "train.csv",
             "path,participant_id,sequence_id,sign",

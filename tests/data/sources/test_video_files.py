@@ -1,10 +1,13 @@
 """Recordings: which one belongs to which sentence, and the order of their video frames."""
 
 import re
+import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from data.sources.segments import FRAMES, Segment
 from data.sources.transcripts import TranscribedSentence
 from data.sources.video_files import (
     find_recording_files,
@@ -121,6 +124,40 @@ def test_two_sentences_of_one_recording(tmp_path):
         match=r"train sentence 's1' and dev sentence 's9' have the same recording .*s1\.mp4",
     ):
         matched(tmp_path, train=[sentence("s1")], dev=[sentence("s9", "s1.mp4")])
+
+
+def test_different_segments_may_share_a_recording(tmp_path):
+    make(tmp_path, "s1.mp4")
+
+    def cut(id, start, end):
+        return replace(sentence(id, "s1.mp4"), segment=Segment(start, end, FRAMES))
+
+    rows = [cut("a", 0, 15), cut("b", 15, 30)]
+    found, unused = matched(tmp_path, train=rows, dev=[cut("c", 10, 20)])
+    assert found == {"train a": "s1.mp4", "train b": "s1.mp4", "dev c": "s1.mp4"}
+    assert unused == []
+    with pytest.raises(
+        DataError,
+        match=r"train sentence 'a' and dev sentence 'd' have the same segment from frame 0 to "
+        r"before frame 15 of the recording .*s1\.mp4: remove one",
+    ):
+        matched(tmp_path, train=rows, dev=[cut("d", 0, 15)])
+    whole = sentence("w", "s1.mp4")
+    for both in ([*rows, whole], [whole, *rows]):
+        with pytest.raises(DataError, match=r"'[aw]' and train sentence '[aw]' have the same rec"):
+            matched(tmp_path, train=both)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_are_compared_in_one_unicode_form(tmp_path, form):
+    """macOS writes file names in another form than most editors."""
+    names = [unicodedata.normalize(form, name) for name in ("grün.mp4", "über/1/x1.png")]
+    make(tmp_path, *names)
+    other = "NFD" if form == "NFC" else "NFC"
+    rows = [unicodedata.normalize(other, id) for id in ("grün", "über")]
+    found, unused = matched(tmp_path, train=[sentence(id) for id in rows])
+    assert list(found.values()) == [names[0], str(Path(names[1]).parent)]
+    assert unused == []
 
 
 def test_an_input_without_recordings_is_refused(tmp_path):
