@@ -35,6 +35,7 @@ from data.sources.recording_facts import commonest, counts_text, to_aspect_ratio
 from data.sources.safe_npz import read_npz
 from data.sources.transcripts import TranscribedSentence, clean_train, read_splits
 from data.sources.video_files import RecordingFile, find_recording_files, match_recording_files
+from data.tracking_jumps import jump_warning
 from errors import DataError, UsageError
 
 MAX_NAMES = 10  # names of unused recordings in one warning; the others are only counted
@@ -318,6 +319,9 @@ def _assemble(folders: list[Path], output: Path) -> ExtractionReport:
                     f"{path}, the result of {job}, is damaged ({error}): "
                     "remove it and extract again"
                 ) from None
+            jump = jump_warning(landmarks, detected)
+            if jump is not None:
+                report.warnings.append(f"{job}: {jump}")
             landmarks = to_aspect_ratio(landmarks, facts["width"] / facts["height"], ratio)
             writer.split(job.split).add(job.id, job.signer, job.annotation, landmarks, detected)
     return report

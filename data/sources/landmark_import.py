@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data.corpus_writer import CorpusWriter, check_output
+from data.sources.import_checks import ImportChecks, warn_of_unseen_sentences
 from data.sources.import_failures import ImportFailures
 from data.sources.landmark_files import READERS, check_image_coordinates, readable_recordings
 from data.sources.recording_facts import commonest, to_aspect_ratio
@@ -50,8 +51,8 @@ def import_landmark_files(
         progress: show a progress bar.
 
     Raises DataError for an unreadable file, for sentences without a file, for files without an
-    annotation, and for coordinates that are not fractions of the image: standardised or centred
-    features cannot be converted back. Raises UsageError when `output` is not empty.
+    annotation, and for landmarks that are not those of a signer in an image
+    (data/plausibility.py). Raises UsageError when `output` is not empty.
     """
     check_output(output)
     suffixes, read = READERS[format]
@@ -63,11 +64,11 @@ def import_landmark_files(
     check_image_coordinates(list(files.values()), read)
     if format == "pose":
         facts = [
-            (each.fps, each.aspect_ratio) for each in readable_recordings(files.values(), read)
+            (each.fps, each.aspect_ratio) for _, each in readable_recordings(files.values(), read)
         ]
         fps = commonest(Counter(rate for rate, _ in facts if rate is not None))
         aspect_ratio = commonest(Counter(ratio for _, ratio in facts if ratio is not None))
-    failures = ImportFailures()
+    failures, checks = ImportFailures(), ImportChecks(source)
     made_by = {
         "command": "import",
         "format": format,
@@ -87,6 +88,7 @@ def import_landmark_files(
                     landmarks = to_aspect_ratio(
                         recording.landmarks, recording.aspect_ratio or aspect_ratio, aspect_ratio
                     )
+                    checks.add(split, sentence.id, landmarks, recording.detected)
                     writer.split(split).add(
                         sentence.id,
                         sentence.signer,
@@ -96,6 +98,8 @@ def import_landmark_files(
                     )
                 bar.update()
         failures.report(skip_bad)
+        checks.finish()
+    warn_of_unseen_sentences(output)
 
 
 def _refuse_pickles(source: Path) -> None:

@@ -1,0 +1,56 @@
+"""Frames in which the landmarks jump from one person to another.
+
+MediaPipe follows one person. When this person leaves the image and another one is in it, the
+landmarks continue on the other one.
+"""
+
+import numpy as np
+
+from data.landmarks import LEFT_SHOULDER, NOSE, RIGHT_SHOULDER
+
+# Body widths (see data/plausibility.py) by which nose and shoulders must move between two frames.
+# No signer moves so far in a frame.
+MIN_JUMP = 1.5
+SETTLED_FRAMES = 3  # frames on each side whose median counts, so that one bad frame is no jump
+
+
+def find_jump(landmarks: np.ndarray, detected: np.ndarray) -> tuple[int, float] | None:
+    """The largest jump of nose and shoulders that lasts.
+
+    landmarks: float (T, 543, 3), image fractions. detected: bool (T, 4).
+
+    Returns the first frame after the jump and its size in body widths; None without a jump.
+    """
+    frames = np.flatnonzero(detected[:, 0])
+    points = landmarks[:, [NOSE, LEFT_SHOULDER, RIGHT_SHOULDER], :2][frames].astype(np.float64)
+    nose, left, right = points.swapaxes(0, 1)
+    middle = (left + right) / 2
+    body = np.maximum(_length(left - right), _length(nose - middle))
+    places = np.stack([nose, middle], axis=1)  # (frames, 2, 2)
+    steps = _length(places[1:] - places[:-1]).min(axis=1)
+    largest = None
+    for after in np.flatnonzero(steps > MIN_JUMP * np.maximum(body[1:], body[:-1])) + 1:
+        sides = slice(max(0, after - SETTLED_FRAMES), after), slice(after, after + SETTLED_FRAMES)
+        start, end = (np.median(places[side], axis=0) for side in sides)
+        width = max(np.median(body[side]) for side in sides)
+        size = float(_length(end - start).min() / max(width, 1e-6))
+        if size > MIN_JUMP and (largest is None or size > largest[1]):
+            largest = int(frames[after]), size
+    return largest
+
+
+def _length(vectors: np.ndarray) -> np.ndarray:
+    """(..., 2) → (...)."""
+    return np.hypot(vectors[..., 0], vectors[..., 1])
+
+
+def jump_warning(landmarks: np.ndarray, detected: np.ndarray) -> str | None:
+    """What to say of a recording with a jump, after its name; None without a jump."""
+    jump = find_jump(landmarks, detected)
+    if jump is None:
+        return None
+    frame, size = jump
+    return (
+        f"the signer jumps by {size:.1f} body widths at frame {frame}; if another person is in the "
+        "picture, cut the picture to the signer and extract it again"
+    )
