@@ -201,7 +201,7 @@ def check_corpus(path: Path, progress: bool = False) -> CorpusReport:
         for name, split in corpus.splits.items():
             if len(split):
                 report.splits[name].detected = _check_recordings(
-                    name, split, first_seen, report, bar
+                    name, split, corpus.aspect_ratio, first_seen, report, bar
                 )
     return report
 
@@ -283,6 +283,7 @@ def _extremes(split: Split) -> tuple[str, str, str]:
 def _check_recordings(
     name: str,
     split: Split,
+    aspect_ratio: float,
     first_seen: dict[bytes, tuple[str, str]],
     report: CorpusReport,
     bar: "tqdm[Any]",
@@ -291,6 +292,7 @@ def _check_recordings(
 
     Args:
         name, split: the split.
+        aspect_ratio: image width / height.
         first_seen: split and id of the first sentence with each SHA-1 of landmarks; extended here.
         report: gets the problems.
         bar: progress in frames.
@@ -314,7 +316,7 @@ def _check_recordings(
         else:
             if largest > _LARGE_BITS:
                 _check_range(where, landmarks, report)
-            jump = jump_warning(landmarks, detected)
+            jump = jump_warning(landmarks, detected, aspect_ratio)
             if jump is not None:
                 report.warning("jump", f"{where}: {jump}")
             plausibility.add(sentence.id, landmarks, detected)

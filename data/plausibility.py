@@ -32,10 +32,11 @@ ERROR_SHARE = 0.25  # faults in a larger share of the recordings are errors, els
 MIN_RECORDINGS = 5  # for faults that a good recording has now and then
 MAX_NAMES = 3  # recordings named in one line; the others are only counted
 
-# Image fractions that nose and shoulders keep to, also when the head or a side is cut off
-IMAGE_LIMITS = (-0.25, 1.5)
-# Image fractions that the middle of a detected face or hand keeps to: only what is visible is found
-VISIBLE_LIMITS = (-0.2, 1.5)
+# Image fractions that nose, shoulders, face and hands keep to, also when half a body is cut off
+IMAGE_LIMITS = (-0.5, 1.5)
+# Points farther to the left and above at once: only coordinates from -1 to 1 and the like have them
+CORNER = (-0.1, 0.05)
+CENTRE = 0.02  # no nose is so near to the corner (0, 0), but centred features are
 MIN_BODY_WIDTH = 0.02  # image fractions
 MAX_HAND_OFFSET = 1.0  # body widths from the pose's wrist to the hand's wrist
 # The face: largest distance from the pose's nose to the middle of the face, in sizes of the face;
@@ -66,8 +67,9 @@ class Measures:
     """Medians over the frames of one recording, in image fractions if nothing else is named.
 
     nose, shoulders: (x, y) of the nose and of the middle between the shoulders.
-    visible: (x, y) of the middle of the face, of the left hand and of the right hand; NaN for an
-        undetected part.
+    visible: (x, y) of the middle of the face, and of the wrist of the left and of the right hand;
+        NaN for an undetected part.
+    corner: the smallest x and the smallest y of nose and shoulders.
     body_width: the larger one of the shoulder width and the distance from shoulders to nose.
     upright: cosine of the angle between the image's vertical and the line from the shoulders to the
         nose: 1 upright, 0 lying, -1 upside down.
@@ -83,6 +85,7 @@ class Measures:
     nose: np.ndarray
     shoulders: np.ndarray
     visible: np.ndarray
+    corner: np.ndarray
     body_width: float
     upright: float
     facing: float
@@ -134,6 +137,7 @@ def measure(landmarks: np.ndarray, detected: np.ndarray) -> Measures | None:
                 *(_median(points[hand], seen[:, PARTS.index(part)]) for part, hand, *_ in _HANDS),
             ]
         ),
+        corner=np.median(np.minimum(np.minimum(nose, left), right), axis=0),
         body_width=float(np.median(body)),
         upright=float(np.median(-up[:, 1] / np.maximum(height, 1e-6))),
         facing=float(np.median(turn / np.maximum(width * height, 1e-9))),
@@ -157,10 +161,6 @@ def _median(values: np.ndarray, chosen: np.ndarray) -> Any:
     return np.median(values[chosen], axis=0)
 
 
-def _outside(places: np.ndarray, limits: tuple[float, float]) -> bool:
-    return bool(((places < limits[0]) | (places > limits[1])).any())
-
-
 def _hand_is_off(measures: Measures, side: int) -> bool:
     return measures.hand_offsets[side] > MAX_HAND_OFFSET
 
@@ -175,11 +175,13 @@ def _face_is_off(measures: Measures, limits: tuple[float, float, float] = FACE_L
 def _is_outside(measures: Measures) -> bool:
     """Whether a person at this place would not be in the image."""
     references = np.stack([measures.nose, measures.shoulders])
-    inside = ((references > 0.01) & (references < 0.99)).all(axis=1)
+    places = np.concatenate([references, measures.visible])
+    low, high = IMAGE_LIMITS
+    lowest = np.nanmin(np.concatenate([measures.corner[None], places]), axis=0)
     return (
-        _outside(references, IMAGE_LIMITS)
-        or _outside(measures.visible, VISIBLE_LIMITS)
-        or not inside.any()
+        bool(((places < low) | (places > high)).any())
+        or bool((lowest < CORNER).all())
+        or bool((np.abs(references) < CENTRE).all(axis=1).any())
         or measures.body_width < MIN_BODY_WIDTH
     )
 

@@ -319,7 +319,7 @@ def _assemble(folders: list[Path], output: Path) -> ExtractionReport:
                     f"{path}, the result of {job}, is damaged ({error}): "
                     "remove it and extract again"
                 ) from None
-            jump = jump_warning(landmarks, detected)
+            jump = jump_warning(landmarks, detected, facts["width"] / facts["height"])
             if jump is not None:
                 report.warnings.append(f"{job}: {jump}")
             landmarks = to_aspect_ratio(landmarks, facts["width"] / facts["height"], ratio)

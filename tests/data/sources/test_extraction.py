@@ -269,7 +269,7 @@ def test_a_jump_to_another_person_is_a_warning(tmp_path):
     write_result(result, landmarks, np.ones((20, 4), bool), facts)
     report = merge_shards([folder], tmp_path / "out")
     assert report.warnings == [
-        "train 'a': the signer jumps by 2.0 body widths at frame 12; if another person is in the "
+        "train 'a': the signer jumps by 1.8 body widths at frame 12; if another person is in the "
         "picture, cut the picture to the signer and extract it again"
     ]
 
