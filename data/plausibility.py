@@ -210,7 +210,7 @@ class _Fault:
 
     applies: whether a recording has it. text: what is wrong, after "in 3 of 4 recordings ".
     advice: what to do. is_error: False for what also happens in good recordings. least: with fewer
-    such recordings it is no error.
+    such recordings it is no error. error: the start of the message if it is one.
     """
 
     applies: Callable[[Measures], bool]
@@ -218,6 +218,7 @@ class _Fault:
     advice: str
     is_error: bool = True
     least: int = 1
+    error: str = "does not hold image coordinates"
 
 
 _FAULTS = (
@@ -226,6 +227,7 @@ _FAULTS = (
         "the hands are not at the wrists of the pose, or the face does not surround the nose",
         "expected fractions of the image in the order pose, face, left hand, right hand, as "
         "MediaPipe gives them; standardised features cannot be converted back",
+        error="does not hold image coordinates in MediaPipe's order",
     ),
     _Fault(
         _is_outside,
@@ -290,11 +292,11 @@ class Finding:
 
 
 class Plausibility:
-    """Collects the measures of recordings, and says what is wrong with them."""
+    """Measures recordings, and says what is wrong with them. It keeps the faulty ones alone."""
 
     def __init__(self) -> None:
-        self._measures: dict[str, Measures] = {}
-        self._recordings = 0
+        self._recordings = self._measured = 0
+        self._faulty: dict[int, dict[str, Measures]] = {}  # by number of the fault and name
 
     def add(self, name: str, landmarks: np.ndarray, detected: np.ndarray) -> None:
         """Measure a recording.
@@ -306,46 +308,40 @@ class Plausibility:
         """
         self._recordings += 1
         measures = measure(landmarks, detected)
-        if measures is not None:
-            self._measures[name] = measures
+        if measures is None:
+            return
+        self._measured += 1
+        for number, fault in enumerate(_FAULTS):
+            if fault.applies(measures):
+                self._faulty.setdefault(number, {})[name] = measures
+                break
 
     def findings(self) -> list[Finding]:
         """The errors first, then the warnings. A recording counts for its first fault alone."""
-        if not self._recordings:
-            return []
-        if not self._measures:
+        if self._recordings and not self._measured:
             text = f"has no detected pose in any of {self._recordings} recordings"
             advice = "expected recordings of a signer whose nose and shoulders are detected"
             return [Finding(f"{text}: {advice}", True)]
-        faulty: dict[int, list[str]] = {}
-        for name, measures in self._measures.items():
-            for number, fault in enumerate(_FAULTS):
-                if fault.applies(measures):
-                    faulty.setdefault(number, []).append(name)
-                    break
-        wrong = sum(
-            len(names)
-            for number, names in faulty.items()
-            if _FAULTS[number].is_error and len(names) >= _FAULTS[number].least
-        )
-        many = wrong > ERROR_SHARE * len(self._measures)
-        found = [self._finding(_FAULTS[number], faulty[number], many) for number in sorted(faulty)]
-        return sorted(found, key=lambda finding: not finding.is_error)
+        can_be_errors = {
+            number
+            for number, recordings in self._faulty.items()
+            if _FAULTS[number].is_error and len(recordings) >= _FAULTS[number].least
+        }
+        wrong = sum(len(self._faulty[number]) for number in can_be_errors)
+        errors = can_be_errors if wrong > ERROR_SHARE * self._measured else set()
+        ordered = sorted(self._faulty, key=lambda number: (number not in errors, number))
+        return [self._finding(number, number in errors) for number in ordered]
 
-    def _finding(self, fault: _Fault, names: list[str], many: bool) -> Finding:
-        """many: more than ERROR_SHARE of the recordings have a fault that is an error."""
-        count = len(self._measures)
-        shown = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
-        is_error = fault.is_error and many and len(names) >= fault.least
-        kind = "does not hold image coordinates" if is_error else "is unusual"
-        places = [
-            np.median([getattr(self._measures[name], place) for name in names], axis=0)
-            for place in ("nose", "shoulders")
-        ]
-        nose, shoulders = (f"({x:.2f}, {y:.2f})" for x, y in places)
+    def _finding(self, number: int, is_error: bool) -> Finding:
+        fault, recordings = _FAULTS[number], self._faulty[number]
+        shown = ", ".join([*recordings][:MAX_NAMES])
+        shown += ", ..." if len(recordings) > MAX_NAMES else ""
+        places = [[one.nose, one.shoulders] for one in recordings.values()]
+        nose, shoulders = (f"({x:.2f}, {y:.2f})" for x, y in np.median(places, axis=0))
         return Finding(
-            f"{kind}: in {len(names)} of {count} recordings {fault.text} ({shown}; median nose "
-            f"{nose}, middle of the shoulders {shoulders}); {fault.advice}",
+            f"{fault.error if is_error else 'is unusual'}: in {len(recordings)} of "
+            f"{self._measured} recordings {fault.text} ({shown}; median nose {nose}, middle of the "
+            f"shoulders {shoulders}); {fault.advice}",
             is_error,
         )
 

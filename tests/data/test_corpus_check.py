@@ -166,7 +166,9 @@ def test_a_corpus_whose_parts_are_out_of_order(tmp_path):
             order = np.r_[501:543, 33:501, 0:33]  # hands, face, pose
             writer.split("train").add(f"s{number}", "anna", "A", landmarks[:, order], detected)
     (line,) = problems(tmp_path / "odd")
-    assert line.startswith("split 'train' does not hold image coordinates: in 4 of 4 recordings")
+    assert line.startswith(
+        "split 'train' does not hold image coordinates in MediaPipe's order: in 4 of 4 "
+    )
     assert "the order pose, face, left hand, right hand" in line
 
 
