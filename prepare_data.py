@@ -5,7 +5,7 @@ The built-in corpus of simulated signers, or one with the sentences and lengths 
     python prepare_data.py synthesize --output data/corpora/demo
     python prepare_data.py synthesize --output data/corpora/rehearsal --transcripts phoenix2014/train.corpus.csv --frames phoenix2014/train.frames.csv
 
-Videos (mp4, avi, mov, mkv, webm) or folders of frames (png, jpg), with MediaPipe; on several machines, then merged:
+Videos or folders of frames, with MediaPipe; on several machines, then merged:
 
     python prepare_data.py extract --input videos --annotations annotations --output data/corpora/mine
     RANK=0 WORLD_SIZE=2 python prepare_data.py extract --input videos --annotations annotations --output data/corpora/ours
@@ -17,9 +17,10 @@ Landmarks that exist as files:
     python prepare_data.py import --format npy --input FEATURES_DIR --annotations ANNOTATIONS_DIR --output data/corpora/mine
     python prepare_data.py import --format pose --input POSE_DIR --annotations ANNOTATIONS_DIR --output data/corpora/poses
 
-Sentences from isolated recordings, and a check of a corpus:
+Sentences from isolated recordings; a corpus at the frame rate of a model; a check of a corpus:
 
     python prepare_data.py compose --input data/corpora/isolated --output data/corpora/composed --sentences 400
+    python prepare_data.py resample --input data/corpora/mine --output data/corpora/mine_25fps --fps 25
     python prepare_data.py check data/corpora/composed
 
 Exit codes: 0 done, 2 a wrong option, 3 wrong or broken data.
@@ -38,6 +39,7 @@ from data.commands import (
     ExtractCommand,
     ImportCommand,
     MergeCommand,
+    ResampleCommand,
     SynthesizeCommand,
 )
 from errors import run_script
@@ -59,6 +61,8 @@ The sentences come from a small grammar, or with --transcripts from a real corpu
     ExtractCommand: """\
     python prepare_data.py extract --input videos --annotations annotations --output data/corpora/mine
 
+The frames of a video have the times that the video gives them. A recording with another frame rate than most, or with
+uneven times, is resampled. --fps replaces the times that the videos give.
 Finished videos are kept in <output>.extracting. If the command was stopped, repeat it: it continues
 with the other videos.
 Videos that fail are listed at the end with the reason. The exit code is then 3; all other videos are in the corpus.
@@ -84,6 +88,10 @@ Coordinates must be fractions of the image, in the order pose, face, left hand, 
     python prepare_data.py compose --input data/corpora/isolated --output data/corpora/composed --sentences 400
 
 A sentence joins recordings of one signer in one session by short movements. No recording is in two splits.""",
+    ResampleCommand: """\
+    python prepare_data.py resample --input data/corpora/mine --output data/corpora/mine_25fps --fps 25
+
+A model needs a corpus of the frame rate that it was trained on. The landmarks are interpolated between the frames.""",
     CheckCommand: """\
     python prepare_data.py check data/corpora/composed --html report.html
 
@@ -150,6 +158,7 @@ def run_extract(command: ExtractCommand) -> int:
         model_complexity=command.model_complexity,
         normalize=command.normalize,
         fps=command.fps,
+        resample_fps=command.resample_fps,
         rank=rank,
         world_size=world_size,
         progress=True,
@@ -173,7 +182,7 @@ def run_merge(command: MergeCommand) -> int:
     """`merge`: the shards of an extraction to a corpus. Returns 3 when videos failed."""
     from data.sources.extraction import merge_shards
 
-    report = merge_shards(list(command.input), command.output)
+    report = merge_shards(list(command.input), command.output, command.resample_fps)
     print_corpus(command.output)
     return print_failures(report)
 
@@ -195,8 +204,14 @@ def run_import(command: ImportCommand) -> int:
     from data.sources.landmark_import import import_landmark_files
     from data.sources.mp_data import import_mp_data
 
-    common: dict[str, Any] = {"progress": True, "skip_bad": command.skip_bad}
-    if command.format != "pose":  # .pose files have both
+    common: dict[str, Any] = {
+        "progress": True,
+        "skip_bad": command.skip_bad,
+        "resample_fps": command.resample_fps,
+    }
+    if command.format == "pose":  # .pose files have both
+        common["fps"] = command.fps
+    else:
         ratio, camera = ASPECT_RATIOS[command.format]
         fps, ratio = command.fps or 25.0, command.aspect_ratio or ratio
         assumed = "" if command.aspect_ratio else f"; that of {camera}"
@@ -262,6 +277,15 @@ def run_compose(command: ComposeCommand) -> int:
     return 0
 
 
+def run_resample(command: ResampleCommand) -> int:
+    """`resample`: a corpus at another frame rate."""
+    from data.sources.corpus_resampling import resample_corpus
+
+    resample_corpus(command.input, command.output, command.fps, progress=True)
+    print_corpus(command.output)
+    return 0
+
+
 def run_check(command: CheckCommand) -> int:
     """`check`: print the report. Returns 0 when the corpus is fine and 3 when it is broken."""
     from data.corpus_check import check_corpus
@@ -299,6 +323,7 @@ COMMANDS: dict[str, tuple[type[Settings], Callable[[Any], int]]] = {
     "merge": (MergeCommand, run_merge),
     "import": (ImportCommand, run_import),
     "compose": (ComposeCommand, run_compose),
+    "resample": (ResampleCommand, run_resample),
     "check": (CheckCommand, run_check),
 }
 

@@ -8,6 +8,7 @@ from settings import Settings, setting
 
 _OUTPUT = "the corpus folder to make"
 _SEED = "random seed: the same seed makes the same bytes"
+_RESAMPLE = "frames per second of the corpus: recordings with another rate are resampled"
 _ANNOTATIONS = (
     "train file with dev and test beside it, or their folder: PHOENIX-2014 (also SI5), 2014T, "
     "CSL-Daily, Isharah, or your own train.csv, dev.csv (id|video|signer|annotation)"
@@ -100,7 +101,16 @@ class ExtractCommand(Settings):
     max_frames: int | None = setting(
         None, "leave out longer videos", low=1, default_text="no limit"
     )
-    fps: float = setting(25.0, "frames per second of folders of frames", low=1, high=1000)
+    fps: float | None = setting(
+        None,
+        "frames per second of all recordings, in place of what the videos say",
+        low=1,
+        high=1000,
+        default_text="the videos'; 25 for folders of frames",
+    )
+    resample_fps: float | None = setting(
+        None, _RESAMPLE, low=5, high=240, default_text="that of most recordings"
+    )
     model_complexity: int = setting(
         1, "of the pose model, 0 to 2; 0 and 2 need model files of their own", low=0, high=2
     )
@@ -114,6 +124,9 @@ class MergeCommand(Settings):
 
     input: tuple[Path, ...] = folder("the folders <output>.extracting of all shards")
     output: Path = folder(_OUTPUT)
+    resample_fps: float | None = setting(
+        None, _RESAMPLE, low=5, high=240, default_text="that of most recordings"
+    )
 
 
 @dataclass(frozen=True)
@@ -131,10 +144,13 @@ class ImportCommand(Settings):
     output: Path = folder(_OUTPUT)
     fps: float | None = setting(
         None,
-        "frames per second of the recordings",
+        "frames per second of the recordings, in place of what .pose files say",
         low=1,
         high=1000,
         default_text="25; .pose files have their own",
+    )
+    resample_fps: float | None = setting(
+        None, _RESAMPLE, low=5, high=240, default_text="that of most recordings"
     )
     aspect_ratio: float | None = setting(
         None,
@@ -182,7 +198,7 @@ class ImportCommand(Settings):
             ("annotations", "normalize") if self.format == "mp_data" else mp_data_only
         )
         if self.format == "pose":
-            useless = (*useless, "fps", "aspect_ratio")
+            useless = (*useless, "aspect_ratio")
         wrong = [
             f"--{name} has no effect with --format {self.format}: leave it out"
             for name in useless
@@ -230,6 +246,17 @@ class ComposeCommand(Settings):
         if self.min_glosses > self.max_glosses:
             return [f"--min_glosses {self.min_glosses} is above --max_glosses {self.max_glosses}"]
         return []
+
+
+@dataclass(frozen=True)
+class ResampleCommand(Settings):
+    """Make a corpus at another frame rate."""
+
+    prefix: ClassVar[str] = "--"
+
+    input: Path = folder("the corpus")
+    output: Path = folder(_OUTPUT)
+    fps: float = setting(help="frames per second of the new corpus", low=5, high=240)
 
 
 @dataclass(frozen=True)

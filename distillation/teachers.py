@@ -26,6 +26,7 @@ from data.corpus import Corpus, sha256_of
 from data.ctc_lengths import ctc_steps, min_frames
 from data.device_transfer import on_device
 from data.pipeline import FeatureBatch
+from data.resampling import refuse_other_rate
 from data.vocabulary import Vocabulary
 from distillation.soft_targets import SoftTargets
 from errors import DataError
@@ -61,6 +62,7 @@ class OnlineTeacher:
         model_config = read_model_config(checkpoint, path)
         self.vocabulary = Vocabulary(checkpoint["vocabulary"])
         self.corpus_path = checkpoint["corpus"]["path"]
+        self.fps: float | None = checkpoint["corpus"].get("fps")
         self.identity = {"path": str(path), "sha256": sha256_of(path)}
         model = load_model(checkpoint, path, model_config, self.vocabulary, 0)
         assert isinstance(model, PartEncoderModel)
@@ -69,7 +71,9 @@ class OnlineTeacher:
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
 
     def check(self, corpus: Corpus, vocabulary: Vocabulary) -> None:
-        """Raise DataError when the student's glosses differ from the teacher's."""
+        """Raise DataError when the student's glosses or frame rate differ from the teacher's."""
+        if self.fps is not None:
+            refuse_other_rate(corpus.path, corpus.fps, self.identity["path"], self.fps)
         if vocabulary != self.vocabulary:
             raise DataError(
                 f"the student's {len(vocabulary.glosses)} glosses differ from the "

@@ -10,6 +10,7 @@ from torch import nn
 from data.corpus import Corpus
 from data.ctc_targets import PreparedSplit, prepare_split
 from data.pipeline import FeaturePipeline
+from data.resampling import refuse_other_rate
 from data.vocabulary import Vocabulary
 from decoding.batches import Decoder
 from decoding.decoders import describe_decoder, make_decoder, read_decoder_entry
@@ -105,6 +106,9 @@ def open_model_on_corpus(path: Path, data_dir: str | None, device: str) -> Model
                 "folder with --data_dir"
             )
     corpus = Corpus(data_dir)
+    fps = opened.content["corpus"].get("fps")
+    if fps is not None:  # checkpoints of the first versions do not give it
+        refuse_other_rate(corpus.path, corpus.fps, path, fps)
     return ModelOnCorpus(opened.content, opened.vocabulary, corpus, opened.model, opened.device)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from data.resampling import SAME_RATE, Resampler
+from data.resampling import Resampler, same_rate
 from decoding.timed_gloss import TimedGloss
 from inference.recognizer import Recognizer
 from inference.recordings import Frame, Recording, in_aspect_ratio
@@ -131,7 +131,7 @@ def transcribe_recording(
     live = recording.fps is None
     rate, resampler = recognizer.fps, Resampler(recognizer.fps)
     resample = True
-    if recording.fps is not None and abs(recording.fps / recognizer.fps - 1) < SAME_RATE:
+    if recording.fps is not None and recording.even and same_rate(recording.fps, recognizer.fps):
         rate, resample = recording.fps, False
     transcriber: Transcriber = (
         StreamingTranscriber(recognizer, rate)
@@ -139,11 +139,14 @@ def transcribe_recording(
         else WindowedTranscriber(recognizer, rate, windows)
     )
     summary = TranscriptionSummary(recording.fps)
+    start = 0.0  # time of the first frame, from which the transcriber counts
 
-    def emit(glosses: list[TimedGloss], now: float) -> None:
+    def emit(glosses: list[TimedGloss], now: float) -> list[TimedGloss]:
+        glosses = [gloss.moved(start) for gloss in glosses]
         if glosses:
             summary.count(glosses, now)
             on_glosses(glosses)
+        return glosses
 
     started = time.perf_counter()
     with (
@@ -152,9 +155,10 @@ def transcribe_recording(
     ):
         for frame in recording.frames:
             assert recording.aspect_ratio is not None  # known from the first frame on
+            start = start if summary.frames else frame.time
             landmarks = in_aspect_ratio(frame, recording.aspect_ratio, recognizer.aspect_ratio)
             frames = (
-                resampler.push(frame.time, landmarks, frame.detected)
+                resampler.push(frame.time - start, landmarks, frame.detected)
                 if resample
                 else [(landmarks, frame.detected)]
             )
@@ -164,8 +168,8 @@ def transcribe_recording(
             summary.frames += 1
             summary.with_hands += bool(frame.detected[2:].any())
             summary.seconds = frame.time + (1 / recording.fps if recording.fps else 0.0)
-            emit(emitted, time.perf_counter() - started if live else summary.seconds)
-            on_frame(frame, emitted)
+            now = time.perf_counter() - started if live else summary.seconds
+            on_frame(frame, emit(emitted, now))
     emit(transcriber.finish(), summary.seconds)
     summary.method, summary.most_held = transcriber.method, transcriber.most_held
     summary.work_seconds = time.perf_counter() - started

@@ -172,11 +172,11 @@ class TranscriptionRequest(Settings):
     )
     fps: float | None = setting(
         None,
-        "frames per second of folders of frames and landmark files",
+        "frames per second of the recordings, in place of what they say",
         low=1,
         high=1000,
         group=_assumed,
-        default_text="the model's",
+        default_text="the recordings' own; the model's for files without one",
     )
     aspect_ratio: float | None = setting(
         None,

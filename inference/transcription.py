@@ -127,7 +127,6 @@ class _Session:
         self._request, self._recognizer, self._several = request, recognizer, several
         streams = request.windows.online and recognizer.streaming_student is not None
         self._windows = None if streams else request.windows
-        self._fps = request.fps or recognizer.fps
         self._aspect_ratio = request.aspect_ratio or recognizer.aspect_ratio
         self._has_told_assumed_fps = False  # once is enough for a folder of such recordings
         self._note = "trained on simulated signers" if recognizer.simulated else ""
@@ -181,12 +180,14 @@ class _Session:
         self._finish(transcript, summary, self._request.output)
 
     def _open(self, file: RecordingFile) -> Recording:
-        recording = open_recording(file, lambda: self._tracker, self._fps, self._aspect_ratio)
-        if (
-            not recording.fps_is_known
-            and self._request.fps is None
-            and not self._has_told_assumed_fps
-        ):
+        recording = open_recording(
+            file,
+            lambda: self._tracker,
+            self._request.fps,
+            self._recognizer.fps,
+            self._aspect_ratio,
+        )
+        if not recording.fps_is_known and not self._has_told_assumed_fps:
             self._has_told_assumed_fps = True
             print(
                 f"{file.path} does not give its frame rate: {recording.fps:g} frames/s assumed "

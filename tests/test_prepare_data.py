@@ -188,8 +188,8 @@ def test_synthesize_built_in_and_from_transcripts(tmp_path, capsys):
         ("import --format npy --input x --output y", "--format npy needs --annotations"),
         ("import --format pose --input x --output y", "--format pose needs --annotations"),
         (
-            "import --format pose --input x --output y --annotations z --fps 30",
-            "--fps has no effect with --format pose",
+            "import --format pose --input x --output y --annotations z --aspect_ratio 4/3",
+            "--aspect_ratio has no effect with --format pose",
         ),
         (
             "import --format npy --input x --output y --annotations z --recorders 2",
@@ -269,7 +269,7 @@ def test_fractions_out_of_range(capsys, fraction, message):
 
 
 def test_a_command_is_needed(capsys):
-    assert "synthesize,extract,merge,import,compose,check" in usage_error(capsys)
+    assert "synthesize,extract,merge,import,compose,resample,check" in usage_error(capsys)
 
 
 @pytest.mark.parametrize(
@@ -356,18 +356,20 @@ def test_extract_and_merge_have_exit_code_3_when_sentences_failed(tmp_path, monk
     monkeypatch.setattr(
         extraction, "extract", lambda *places, **options: asked.update(options) or report
     )
-    monkeypatch.setattr(extraction, "merge_shards", lambda *places: report)
+    merged = []
+    monkeypatch.setattr(extraction, "merge_shards", lambda *given: merged.append(given) or report)
     monkeypatch.setattr(prepare_data, "print_corpus", lambda path: None)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "3")
     places = ["--input", tmp_path, "--output", tmp_path / "out"]
-    settings = "--workers 2 --max_frames 99 --fps 30 --normalize phoenix2014"
+    settings = "--workers 2 --max_frames 99 --fps 30 --resample_fps 25 --normalize phoenix2014"
     options = ("--annotations", tmp_path, settings)
     assert run("extract", *places, *options) == 3
     assert asked == {
         "workers": 2,
         "max_frames": 99,
         "fps": 30,
+        "resample_fps": 25,
         "normalize": "phoenix2014",
         "model_complexity": 1,
         "rank": 1,

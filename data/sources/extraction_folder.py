@@ -1,8 +1,8 @@
 """The working folder of an extraction, `<output>.extracting`.
 
 It holds `plan.json` (the settings and the job of each sentence), and for each finished job either
-`<file>.npz` (landmarks, detected parts and facts about the video) or `<file>.failed` (the reason
-why there is no result). Each of these files is written completely or not at all.
+`<file>.npz` (times, landmarks, detected parts and facts about the video) or `<file>.failed` (the
+reason why there is no result). Each of these files is written completely or not at all.
 """
 
 import json
@@ -21,14 +21,15 @@ from data.sources.transcripts import SPLITS
 from data.sources.video_files import RecordingFile, signature
 from errors import DataError, UsageError
 
-# The facts in a result file. hands: frames with at least one hand. fps_is_known: the recording
-# gives its frame rate.
+# The facts in a result file. hands: frames with at least one hand. fps_is_known: the recording or
+# the user gives the frame rate. even: the times of the frames are those of a constant rate.
 _FACTS = {
     "frames": int,
     "width": int,
     "height": int,
     "fps": float,
     "fps_is_known": bool,
+    "even": bool,
     "is_video": bool,
     "hands": int,
 }
@@ -107,12 +108,18 @@ def read_plan(folder: Path) -> dict[str, Any]:
 
 
 def write_result(
-    path: Path, landmarks: np.ndarray, detected: np.ndarray, facts: dict[str, Any]
+    path: Path,
+    times: np.ndarray,
+    landmarks: np.ndarray,
+    detected: np.ndarray,
+    facts: dict[str, Any],
 ) -> None:
-    """Write the result of a job: landmarks float16 (T, 543, 3), detected bool (T, 4), and facts."""
+    """Write the result of a job: the times of the frames float64 (T,) in seconds, landmarks float16
+    (T, 543, 3), detected bool (T, 4), and facts."""
 
     def write(file: BinaryIO) -> None:
-        np.savez(file, landmarks=landmarks, detected=detected, facts=np.array(json.dumps(facts)))
+        text = np.array(json.dumps(facts))
+        np.savez(file, times=times, landmarks=landmarks, detected=detected, facts=text)
 
     _write_atomically(path, write)
 

@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from data.sources.extraction_folder import Job, record_failure, write_result
 from data.sources.holistic import Tracker, missing_library
-from data.sources.video_files import RecordingFile, open_video_frames, signature
+from data.sources.video_files import RecordingFile, signature
+from data.sources.video_frames import open_video_frames
 from errors import DataError
 
 REPORT_EVERY = 8  # frames between two progress messages of a worker
@@ -217,16 +218,18 @@ def _extract_recording(
     """Track one recording and write its result. Raises TooLong, DataError and OSError."""
     max_frames = settings["max_frames"]
     state = signature(recording)
-    opened = open_video_frames(recording)
+    opened = open_video_frames(recording, settings["fps"])
     pipe.send(("opened", opened.expected))
     tracker.reset()
+    times: list[float] = []
     landmarks: list[np.ndarray] = []
     detected: list[np.ndarray] = []
     unreported, shape = 0, (0, 0, 0)
-    for frame in opened.frames:
+    for time, frame in opened.frames:
         if max_frames is not None and max(opened.expected, len(landmarks) + 1) > max_frames:
             raise TooLong(f"longer than --max_frames {max_frames}")
         points, parts = tracker.track(frame)
+        times.append(time)
         landmarks.append(points.astype("<f2"))
         detected.append(parts)
         unreported, shape = unreported + 1, frame.shape
@@ -239,11 +242,12 @@ def _extract_recording(
         "frames": len(landmarks),
         "width": shape[1],
         "height": shape[0],
-        "fps": round(opened.fps or settings["frame_folder_fps"], 3),
-        "fps_is_known": opened.fps is not None,
+        "fps": round(opened.fps, 3),
+        "fps_is_known": opened.fps_is_known,
+        "even": opened.even,
         "is_video": recording.is_video,
         "hands": int(stacked[:, 2:].any(axis=1).sum()),
         "signature": state,
     }
-    write_result(folder / f"{job.file}.npz", np.stack(landmarks), stacked, facts)
+    write_result(folder / f"{job.file}.npz", np.array(times), np.stack(landmarks), stacked, facts)
     (folder / f"{job.file}.failed").unlink(missing_ok=True)

@@ -6,16 +6,25 @@ those of data/sources/transcripts.py. The file of a sentence is found in the sam
 """
 
 import os
+import sys
 from collections import Counter
 from pathlib import Path
 
 from tqdm import tqdm
 
 from data.corpus_writer import CorpusWriter, check_output
+from data.resampling import check_rate, is_plausible_rate, same_rate
 from data.sources.import_checks import ImportChecks, warn_of_unseen_sentences
 from data.sources.import_failures import ImportFailures
 from data.sources.landmark_files import READERS, check_image_coordinates, readable_recordings
-from data.sources.recording_facts import commonest, to_aspect_ratio
+from data.sources.recording_facts import (
+    at_rate,
+    common_rate,
+    commonest,
+    counts_text,
+    frame_times,
+    to_aspect_ratio,
+)
 from data.sources.transcripts import TranscribedSentence, clean_train, read_splits
 from data.sources.video_files import RecordingFile, find_recording_files, match_recording_files
 from errors import DataError
@@ -30,7 +39,8 @@ def import_landmark_files(
     output: Path,
     *,
     format: str,
-    fps: float = 25.0,
+    fps: float | None = None,
+    resample_fps: float | None = None,
     aspect_ratio: float = 210 / 260,
     normalize: str | None = None,
     skip_bad: bool = False,
@@ -43,8 +53,11 @@ def import_landmark_files(
         annotations: annotation files of any format of data/sources/transcripts.py.
         output: the corpus folder to write.
         format: 'npy', 'pose' or 'parquet'.
-        fps, aspect_ratio: frames per second and width / height of the recordings. With .pose files,
-            which contain both, the corpus gets the most common values.
+        fps: frames per second of the recordings; None: those that .pose files contain, 25 for
+            other files. Files of other rates than most are resampled.
+        resample_fps: frames per second of the corpus; None: those of most recordings.
+        aspect_ratio: width / height of the recordings. .pose files contain it; the corpus gets the
+            most common one.
         normalize: 'phoenix2014' cleans the train annotations.
         skip_bad: leave train sentences with unreadable files out, instead of refusing the import.
             The failures are printed in both cases.
@@ -62,11 +75,20 @@ def import_landmark_files(
     _refuse_pickles(source)
     files = _match_files(splits, find_recording_files(source, suffixes, ()), source, annotations)
     check_image_coordinates(list(files.values()), read)
+    corpus_fps = resample_fps or fps or 25.0
     if format == "pose":
         facts = [
             (each.fps, each.aspect_ratio) for _, each in readable_recordings(files.values(), read)
         ]
-        fps = commonest(Counter(rate for rate, _ in facts if rate is not None))
+        rates = Counter(rate for rate, _ in facts if rate is not None and is_plausible_rate(rate))
+        if resample_fps is None and fps is None and rates:
+            corpus_fps = common_rate(rates)
+            if not all(same_rate(rate, corpus_fps) for rate in rates):
+                print(
+                    f"warning: frame rates differ ({counts_text(rates)}): the corpus gets "
+                    f"{corpus_fps:g}, the others are resampled to it; --resample_fps gives another",
+                    file=sys.stderr,
+                )
         aspect_ratio = commonest(Counter(ratio for _, ratio in facts if ratio is not None))
     failures, checks = ImportFailures(), ImportChecks(source)
     made_by = {
@@ -74,28 +96,28 @@ def import_landmark_files(
         "format": format,
         "input": source.resolve().name,
         "normalize": normalize,
+        "resample_fps": resample_fps,
     }
     with (
         CorpusWriter(
-            output, name=output.name, fps=fps, aspect_ratio=aspect_ratio, made_by=made_by
+            output, name=output.name, fps=corpus_fps, aspect_ratio=aspect_ratio, made_by=made_by
         ) as writer,
         tqdm(total=len(files), desc="import", disable=None if progress else True) as bar,
     ):
         for split, sentences in splits.items():
             for sentence in sentences:
                 with failures.collect(split, sentence.id):
-                    recording = read(files[split, sentence.id])
+                    file = files[split, sentence.id]
+                    recording = read(file)
+                    if recording.fps is not None and fps is None:
+                        check_rate(recording.fps, str(file))
                     landmarks = to_aspect_ratio(
                         recording.landmarks, recording.aspect_ratio or aspect_ratio, aspect_ratio
                     )
                     checks.add(split, sentence.id, landmarks, recording.detected)
-                    writer.split(split).add(
-                        sentence.id,
-                        sentence.signer,
-                        sentence.glosses,
-                        landmarks,
-                        recording.detected,
-                    )
+                    times = frame_times(len(landmarks), fps or recording.fps or 25.0)
+                    frames = at_rate(times, landmarks, recording.detected, corpus_fps)
+                    writer.split(split).add(sentence.id, sentence.signer, sentence.glosses, *frames)
                 bar.update()
         failures.report(skip_bad)
         checks.finish()

@@ -25,6 +25,7 @@ from data.sources.landmark_files import (
     map_floats,
     mp_data_landmarks,
 )
+from data.sources.recording_facts import at_rate, frame_times
 from data.sources.unseen_parts import find_unseen_parts
 from data.sources.vector_widths import explain_width
 from errors import DataError
@@ -44,6 +45,7 @@ def import_mp_data(
     output: Path,
     *,
     fps: float = 25.0,
+    resample_fps: float | None = None,
     aspect_ratio: float = 4 / 3,
     repetitions_per_session: int = 30,
     recorders: int = 1,
@@ -58,6 +60,7 @@ def import_mp_data(
         source: the mp_data folder.
         output: the corpus folder to write.
         fps, aspect_ratio: frames per second and width / height of the recordings.
+        resample_fps: frames per second of the corpus; None: as the recordings.
         repetitions_per_session: repetitions of a gloss in one recording session. Repetition r
             belongs to session r // repetitions_per_session.
         recorders: number of people who took turns, one session each. Session s belongs to recorder
@@ -79,11 +82,13 @@ def import_mp_data(
         "input": source.resolve().name,
         "repetitions_per_session": repetitions_per_session,
         "recorders": recorders,
+        "resample_fps": resample_fps,
     }
+    corpus_fps = resample_fps or fps
     width: int | None = None
     failures, checks = ImportFailures(), ImportChecks(source)
     with CorpusWriter(
-        output, name=output.name, fps=fps, aspect_ratio=aspect_ratio, made_by=made_by
+        output, name=output.name, fps=corpus_fps, aspect_ratio=aspect_ratio, made_by=made_by
     ) as writer:
         split = writer.split("train")
         for recording in tqdm(
@@ -93,6 +98,8 @@ def import_mp_data(
             with failures.collect("train", id):
                 landmarks, detected, width = _read_recording(recording, width)
                 checks.add("train", id, landmarks, detected)
+                times = frame_times(len(landmarks), fps)
+                landmarks, detected = at_rate(times, landmarks, detected, corpus_fps)
                 recorder = recording.repetition // repetitions_per_session % recorders
                 split.add(
                     id=id,

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from data.device_cache import CachedSplit
+from data.sources.corpus_resampling import resample_corpus
 from distillation.teachers import TaughtBatch
+from errors import DataError
 from models.build import read_model_config
 from models.checkpoint import load_checkpoint
 from models.i3d_teacher import I3DTeacher
@@ -82,3 +84,11 @@ def test_stored_targets_belong_to_the_students_batch(
         lengths.append(batch.lengths.tolist())
     assert lengths[0] == lengths[2], "the epochs repeat the views"
     assert (lengths[0] == lengths[1]) == (views == 0)
+
+
+def test_a_corpus_of_another_frame_rate_than_the_teachers_is_refused(
+    settings, prepare, tiny_corpus, tmp_path
+):
+    resample_corpus(tiny_corpus, tmp_path / "fast", 50)
+    with pytest.raises(DataError, match=r"fast has 50 frames/s, but .*best_model\.pth was trained"):
+        prepare(settings(data_dir=str(tmp_path / "fast")))

@@ -131,10 +131,11 @@ def working_folder(folder: Path, sentences: dict[str, dict | str | None], **sett
                 "hands": 2,
                 "is_video": True,
             }
-            facts |= {"fps_is_known": True, **outcome}
+            facts |= {"fps_is_known": True, "even": True, **outcome}
+            times = np.arange(facts["frames"]) / facts["fps"]
             landmarks = np.full((facts["frames"], 543, 3), 0.25, "<f2")
             detected = np.ones((facts["frames"], 4), bool)
-            write_result(folder / f"{job.file}.npz", landmarks, detected, facts)
+            write_result(folder / f"{job.file}.npz", times, landmarks, detected, facts)
     return folder
 
 
@@ -165,12 +166,14 @@ def fake_workers(monkeypatch):
                 "height": 4,
                 "fps": 25.0,
                 "fps_is_known": True,
+                "even": True,
                 "hands": 9,
             }
             facts |= {"is_video": True, "signature": signature(recording)}
+            times = np.arange(len(content)) / 25
             landmarks = np.zeros((len(content), 543, 3), "<f2")
             detected = np.ones((len(content), 4), bool)
-            write_result(folder / f"{job.file}.npz", landmarks, detected, facts)
+            write_result(folder / f"{job.file}.npz", times, landmarks, detected, facts)
             pipe.send(("ready", None))
 
     def start(folder, settings):

@@ -93,7 +93,8 @@ def test_the_report_names_failures_and_unused_recordings(extracted, recordings):
     for warning in (
         "train 'first': hands are found in only 0 % of its frames",
         "1 recordings have no annotation and are left out: stray.mp4",
-        "frame rates differ (25 in 1, 30 in 2): the corpus gets 30",
+        "frame rates differ (25 in 1, 30 in 2; uneven times in 0): the corpus gets 30, "
+        "1 recordings are resampled to it; --resample_fps gives another",
         "image shapes differ (width/height 0.7812 in 2, 1 in 1): the corpus gets 0.7812",
     ):
         assert warning in warned
@@ -266,12 +267,42 @@ def test_a_jump_to_another_person_is_a_warning(tmp_path):
     landmarks[12:, :, 0] += 0.6
     result = folder / f"{result_name('train', 'a')}.npz"
     facts = read_facts(result)
-    write_result(result, landmarks, np.ones((20, 4), bool), facts)
+    times = np.arange(20) / 25
+    write_result(result, times, landmarks, np.ones((20, 4), bool), facts)
     report = merge_shards([folder], tmp_path / "out")
     assert report.warnings == [
         "train 'a': the signer jumps by 1.8 body widths at frame 12; if another person is in the "
         "picture, cut the picture to the signer and extract it again"
     ]
+
+
+def test_recordings_of_another_rate_and_of_uneven_times_are_resampled(tmp_path):
+    sentences = {
+        "slow": {"frames": 11, "fps": 12.5},
+        "uneven": {"frames": 9, "even": False},
+        "even": {"frames": 9},
+        "short": {"frames": 1},
+    }
+    folder = working_folder(tmp_path / "0", sentences)
+    uneven = folder / f"{result_name('train', 'uneven')}.npz"
+    facts = read_facts(uneven)
+    times = np.array([0, 1, 2, 3, 4, 8, 9, 10, 11]) / 25
+    landmarks = times[:, None, None] * np.ones((9, 543, 3))
+    write_result(uneven, times, landmarks, np.ones((9, 4), bool), facts)
+    report = merge_shards([folder], tmp_path / "out")
+    train = Corpus(tmp_path / "out").split("train")
+    # 10 pauses of 0.08 s are 20 of 0.04 s; 11 pauses of 0.04 s fill the gap
+    assert [sentence.frames for sentence in train.sentences] == [21, 12, 9, 1]
+    np.testing.assert_allclose(train.read(1)[0][:, 0, 0], np.arange(12) / 25, atol=1e-3)
+    (warning,) = report.warnings
+    assert warning.startswith("frame rates differ (12.5 in 1, 25 in 3; uneven times in 1)")
+    assert "2 recordings are resampled" in warning
+
+    report = merge_shards([folder], tmp_path / "fast", resample_fps=50)
+    corpus = Corpus(tmp_path / "fast")
+    assert corpus.fps == 50 and report.warnings == []
+    assert [s.frames for s in corpus.split("train").sentences] == [41, 23, 17, 1]
+    assert corpus.facts["made_by"]["resample_fps"] == 50
 
 
 def test_shards_of_the_environment():

@@ -103,3 +103,15 @@ def test_an_id_does_not_lead_out_of_the_input(id, four_sentences, tmp_path):
         file.write(f"{id}||anna|A\n")
     with pytest.raises(DataError, match=r"1 of 5 sentences have no file in .*features: train .*s9"):
         import_landmark_files(*four_sentences, tmp_path / "out", format="npy")
+
+
+def test_npy_files_are_resampled_when_asked_for(tmp_path, features):
+    moving = standing_signer(1).repeat(9, axis=0)
+    moving[:, 11, 2] = np.arange(9) / 64
+    np.save(features[0] / "train/s1.npy", moving.reshape(9, 1629))
+    import_landmark_files(*features, tmp_path / "out", format="npy", fps=50, resample_fps=25)
+    corpus = Corpus(tmp_path / "out")
+    assert corpus.fps == 25 and corpus.facts["made_by"]["resample_fps"] == 25
+    np.testing.assert_allclose(
+        corpus.split("train").read(0)[0][:, 11, 2], np.arange(0, 9, 2) / 64, atol=1e-3
+    )

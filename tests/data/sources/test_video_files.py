@@ -3,19 +3,15 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from data.sources.transcripts import TranscribedSentence
 from data.sources.video_files import (
-    RecordingFile,
     find_recording_files,
     frame_files,
     match_recording_files,
-    open_video_frames,
 )
 from errors import DataError
-from tests.data.sources.conftest import panned, write_video
 
 
 def make(root: Path, *files: str) -> Path:
@@ -168,20 +164,3 @@ def test_frames_come_in_the_order_of_their_numbers(tmp_path):
 def test_frames_that_cannot_be_ordered(tmp_path, files, message):
     with pytest.raises(DataError, match=re.escape(message)):
         frame_files(make(tmp_path, *files))
-
-
-def test_frames_that_change_or_end_early(cv2, tmp_path):
-    for number, shape in enumerate([(8, 6), (8, 6), (6, 8)]):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((*shape, 3), np.uint8))
-    with pytest.raises(DataError, match="frame 2 has 8x6 pixels, the frames before it have 6x8"):
-        list(open_video_frames(RecordingFile(tmp_path, ("x",))).frames)
-    (tmp_path / "2.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"2\.png is not a readable image"):
-        list(open_video_frames(RecordingFile(tmp_path, ("x",))).frames)
-    video = tmp_path / "x.avi"
-    write_video(cv2, video, [panned(number) for number in range(20)], "MJPG")
-    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
-    with pytest.raises(
-        DataError, match=r"ends after \d+ of 20 frames: the file is damaged or was not copied"
-    ):
-        list(open_video_frames(RecordingFile(video, ("x",))).frames)
