@@ -5,7 +5,7 @@ The check reads the corpus once, sentence by sentence.
 Problems, each of which makes the corpus broken:
 - a file that cannot be read, or whose SHA-256 differs from corpus.json;
 - landmarks that are NaN, infinite or very far outside the image;
-- landmarks that are not those of a signer in an image (data/plausibility.py);
+- landmarks that are not those of a signer in an image (data/checks/plausibility.py);
 - a part whose `detected` contradicts its landmarks;
 - a sentence without frames or with an empty annotation;
 - a sentence that CTC cannot align;
@@ -30,12 +30,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from data.checks.plausibility import Plausibility, find_extremes
+from data.checks.tracking_jumps import jump_warning
+from data.checks.unseen_sentences import UNSEEN, unseen_kind
 from data.corpus import Corpus, Split, sha256_of, split_files
 from data.ctc_lengths import ctc_steps, required_steps
 from data.landmarks import PART_SLICES, PARTS
-from data.plausibility import Plausibility, find_extremes
-from data.tracking_jumps import jump_warning
-from data.unseen_sentences import UNSEEN, unseen_kind
 from errors import DataError
 
 MAX_LINES = 20  # printed lines per kind of problem; the others are only counted

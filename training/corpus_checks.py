@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from data.checks.unseen_sentences import unseen_warnings
 from data.corpus import Corpus, Split
 from data.ctc_lengths import ctc_steps, required_steps
 from data.ctc_targets import PreparedSplit
-from data.unseen_sentences import unseen_warnings
 from errors import DataError
 
 _NOT_FINITE = 0x7C00  # the magnitude bits of a float16 that is infinite; NaN has more

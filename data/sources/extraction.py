@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data.checks.tracking_jumps import jump_warning
 from data.corpus import check_field
 from data.corpus_writer import CorpusWriter, check_output
 from data.resampling import same_rate
@@ -42,7 +43,6 @@ from data.sources.recording_facts import (
 from data.sources.safe_npz import read_npz
 from data.sources.transcripts import TranscribedSentence, clean_train, read_splits
 from data.sources.video_files import RecordingFile, find_recording_files, match_recording_files
-from data.tracking_jumps import jump_warning
 from errors import DataError, UsageError
 
 MAX_NAMES = 10  # names of unused recordings in one warning; the others are only counted

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data.checks.plausibility import Finding, Plausibility, find_extremes
+from data.checks.unseen_sentences import unseen_warnings
 from data.corpus import Corpus
-from data.plausibility import Finding, Plausibility, find_extremes
-from data.unseen_sentences import unseen_warnings
 from errors import DataError
 
 

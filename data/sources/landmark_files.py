@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from data.checks.plausibility import Plausibility
 from data.landmarks import (
     BLOCK_SIZE,
     NUM_COORDINATES,
@@ -30,7 +31,6 @@ from data.landmarks import (
     PART_SLICES,
     PARTS,
 )
-from data.plausibility import Plausibility
 from data.safe_npy import map_array
 from data.sources.import_checks import refuse_error
 from data.sources.safe_npz import FREE_BYTES, MAX_EXPANSION, read_npz
@@ -298,7 +298,7 @@ def readable_recordings(
 def check_image_coordinates(files: list[Path], read: Callable[[Path], LandmarkRecording]) -> None:
     """Raise DataError when a sample of the files is not of a signer in an image.
 
-    data/plausibility.py has the conditions: fractions of the image, the parts in their order.
+    data/checks/plausibility.py has the conditions, such as fractions of the image.
     """
     sample = files[:: max(1, len(files) // SAMPLED_FILES)][:SAMPLED_FILES]
     plausibility = Plausibility()

@@ -65,7 +65,7 @@ def import_landmark_files(
 
     Raises DataError for an unreadable file, for sentences without a file, for files without an
     annotation, and for landmarks that are not those of a signer in an image
-    (data/plausibility.py). Raises UsageError when `output` is not empty.
+    (data/checks/plausibility.py). Raises UsageError when `output` is not empty.
     """
     check_output(output)
     suffixes, read = READERS[format]

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from data.checks.plausibility import Plausibility
 from data.corpus_writer import CorpusWriter, check_output
-from data.plausibility import Plausibility
 from data.sources.import_checks import ImportChecks, refuse_error, warn_of_unseen_sentences
 from data.sources.import_failures import ImportFailures
 from data.sources.landmark_files import (
@@ -70,8 +70,8 @@ def import_mp_data(
         progress: show a progress bar.
 
     Raises DataError with the name of a folder or file that does not fit the layout, and for
-    landmarks that are not those of a signer in an image (data/plausibility.py). Raises UsageError
-    when `output` is not empty.
+    landmarks that are not those of a signer in an image (data/checks/plausibility.py). Raises
+    UsageError when `output` is not empty.
     """
     check_output(output)
     recordings = find_mp_data_recordings(source)

@@ -6,10 +6,11 @@ landmarks continue on the other one.
 
 import numpy as np
 
+from data.checks.plausibility import MIN_BODY_WIDTH
 from data.landmarks import LEFT_SHOULDER, NOSE, RIGHT_SHOULDER
 
-# Body widths (see data/plausibility.py) by which nose and shoulders must move between two frames.
-# No signer moves so far in a frame: the largest step in 7,138 recordings is 1.01.
+# Body widths, as in data/checks/plausibility.py, by which nose and shoulders must move between two
+# frames. No signer moves so far in a frame: the largest step in 7,138 recordings is 1.01.
 MIN_JUMP = 1.2
 SETTLED_FRAMES = 3  # frames on each side whose median counts, so that one bad frame is no jump
 
@@ -33,13 +34,15 @@ def find_jump(
     middle = (left + right) / 2
     body = np.maximum(_length(left - right), _length(nose - middle))
     places = np.stack([nose, middle], axis=1)  # (frames, 2, 2)
+    has_size = body > MIN_BODY_WIDTH
+    frames, body, places = frames[has_size], body[has_size], places[has_size]
     steps = _length(places[1:] - places[:-1]).min(axis=1)
     largest = None
     for after in np.flatnonzero(steps > MIN_JUMP * np.maximum(body[1:], body[:-1])) + 1:
         sides = slice(max(0, after - SETTLED_FRAMES), after), slice(after, after + SETTLED_FRAMES)
         start, end = (np.median(places[side], axis=0) for side in sides)
         width = max(np.median(body[side]) for side in sides)
-        size = float(_length(end - start).min() / max(width, 1e-6))
+        size = float(_length(end - start).min() / width)
         if size > MIN_JUMP and (largest is None or size > largest[1]):
             largest = int(frames[after]), size
     return largest

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.tracking_jumps import find_jump, jump_warning
+from data.checks.tracking_jumps import find_jump, jump_warning
 from tests.data.signers import standing_signer
 
 SEEN = np.ones((20, 4), dtype=bool)
@@ -67,6 +67,12 @@ def test_what_is_no_jump():
     walking = standing_signer(20)
     walking[..., 0] += np.linspace(0, 3, 20)[:, None]
     assert find_jump(walking, SEEN, 1.0) is None
+
+
+def test_frames_whose_points_are_all_in_one_place_do_not_count():
+    landmarks = standing_signer(20)
+    landmarks[12:] = 0.9
+    assert find_jump(landmarks, SEEN, 1.0) is None
 
 
 def test_recordings_with_one_or_no_pose():

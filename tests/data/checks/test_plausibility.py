@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
+from data.checks.plausibility import ERROR_SHARE, Finding, Plausibility, find_extremes, measure
 from data.landmarks import MIRRORED, PART_SLICES, PARTS
-from data.plausibility import ERROR_SHARE, Finding, Plausibility, find_extremes, measure
 from tests.data.signers import standing_signer
 
 

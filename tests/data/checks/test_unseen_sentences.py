@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from data.checks.unseen_sentences import unseen_kind, unseen_warnings
 from data.corpus import Sentence, Split
-from data.unseen_sentences import unseen_kind, unseen_warnings
 
 
 @pytest.mark.parametrize(
