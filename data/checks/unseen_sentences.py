@@ -22,7 +22,7 @@ UNSEEN = {
 
 def unseen_kind(detected: np.ndarray) -> str | None:
     """Which kind of `UNSEEN` a sentence is, if any. detected: bool (T, 4)."""
-    seen = dict(zip(PARTS, detected.any(axis=0), strict=True))
+    seen = {part: bool(detected[:, column].any()) for column, part in enumerate(PARTS)}
     if not any(seen.values()):
         return "nothing detected"
     if not seen["pose"]:
