@@ -119,15 +119,28 @@ def test_people_in_odd_positions_are_a_warning(change, message, count):
     [
         (image(lambda xy: xy * [640, 480]), "divide pixels by the image's width and height"),
         (image(lambda xy: xy * 100), "divide pixels"),
+        (image(lambda xy: xy * 4), "divide pixels"),
         (image(lambda xy: xy * 2 - 1), "not inside the image"),
         (image(lambda xy: xy - middle(xy)), "centred features cannot be converted back"),
+        (image(lambda xy: (xy - middle(xy)) * 0.3), "centred features cannot be converted back"),
         (image(lambda xy: (xy - middle(xy)) / 0.3), "centred features cannot be converted back"),
         (image(lambda xy: xy - xy[:, :1]), "centred features cannot be converted back"),
         (image(lambda xy: [0, 1] + xy * [1, -1]), "replace y by 1 - y"),
         (image(lambda xy: xy[..., ::-1]), "exchange x and y"),
         (image(lambda xy: (xy - xy.mean(0)) / (xy.std(0) + 1e-6)), "cannot be converted back"),
     ],
-    ids=["pixels", "percent", "-1 to 1", "centred", "scaled", "nose", "y up", "x and y", "z-score"],
+    ids=[
+        "pixels",
+        "percent",
+        "times 4",
+        "-1 to 1",
+        "centred",
+        "scaled",
+        "nose",
+        "y up",
+        "x and y",
+        "z-score",
+    ],
 )
 def test_coordinates_that_are_no_fractions_of_the_image_are_refused(change, message, face, count):
     hidden = (lambda landmarks: landmarks) if face else without("face")
