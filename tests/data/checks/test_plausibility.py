@@ -135,6 +135,7 @@ def test_people_in_odd_positions_are_a_warning(change, message, count):
         "times 4",
         "-1 to 1",
         "centred",
+        "small",
         "scaled",
         "nose",
         "y up",
@@ -186,6 +187,14 @@ def test_a_quarter_of_odd_recordings_is_a_warning_and_more_an_error(odd, is_erro
     (finding,) = judge(recordings)
     assert finding.is_error == is_error
     assert f"in {odd} of 8 recordings" in finding.text and "(r0, r1" in finding.text
+
+
+def test_a_body_of_one_point_is_refused():
+    recordings = [moving_signer(number) for number in range(6)]
+    for landmarks in recordings:
+        landmarks[..., :2] = landmarks[..., :2] * 0.01 + 0.5
+    (finding,) = judge(recordings)
+    assert finding.is_error and "not inside the image" in finding.text
 
 
 def test_single_bad_frames_do_not_count():
