@@ -87,8 +87,8 @@ into the same folder, give this folder only once.""",
     python prepare_data.py import --format npy --input FEATURES_DIR --annotations ANNOTATIONS_DIR --output data/corpora/mine
 
 Each file needs an annotation and each annotation a file, found by its id: <split>/<id>.npy. An npy or npz file has
-(T, 1629), (T, 1662), (T, 6516) or (T, 543, 3 or 4) values; pickles are refused.
-Coordinates must be fractions of the image, as MediaPipe gives them.""",
+(T, 1629), (T, 1662), (T, 258), (T, 6516) or (T, 543, 3 or 4) values; pickles are refused.
+Coordinates must be fractions of the image, in the order pose, face, left hand, right hand, as MediaPipe gives them.""",
     ComposeCommand: """\
     python prepare_data.py compose --input data/corpora/isolated --output data/corpora/composed --sentences 400
 

@@ -6,6 +6,7 @@ import pytest
 import prepare_data
 from data.corpus import Corpus
 from errors import DataError, UsageError
+from tests.data.signers import mp_data_vectors, standing_signer
 
 
 def words(*arguments: object) -> list[str]:
@@ -38,8 +39,8 @@ def mp_data(tmp_path):
         for repetition in range(10):
             folder = tmp_path / "mp" / gloss / str(repetition)
             folder.mkdir(parents=True)
-            for frame in range(6):
-                vector = np.full(258, 0.1 + number / 10 + frame / 100 + repetition / 1000)
+            vectors = mp_data_vectors(standing_signer(6, 10 * number + repetition))
+            for frame, vector in enumerate(vectors):
                 np.save(folder / f"{frame}.npy", vector)
     return tmp_path / "mp"
 
@@ -130,8 +131,7 @@ def test_recordings_that_are_left_out_are_reported(tmp_path, mp_data, capsys):
 
 
 def test_npy_import(tmp_path, capsys):
-    landmarks = np.full((6, 543, 3), 0.5)
-    landmarks[:, [0, 11, 12], :2] = [[0.5, 0.3], [0.65, 0.55], [0.35, 0.55]]
+    landmarks = standing_signer(6)
     (tmp_path / "npy/train").mkdir(parents=True)
     np.save(tmp_path / "npy/train/s1.npy", landmarks.reshape(6, 1629))
     (tmp_path / "csv").mkdir()

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data.checks.tracking_jumps import jump_warning
 from data.corpus import check_field
 from data.corpus_writer import CorpusWriter, check_output
 from data.resampling import same_rate
@@ -353,6 +354,9 @@ def _assemble(folders: list[Path], output: Path, resample_fps: float | None) -> 
                     f"{path}, the result of {job}, is damaged ({error}): "
                     "remove it and extract again"
                 ) from None
+            jump = jump_warning(landmarks, detected, facts["width"] / facts["height"])
+            if jump is not None:
+                report.warnings.append(f"{job}: {jump}")
             landmarks = to_aspect_ratio(landmarks, facts["width"] / facts["height"], ratio)
             landmarks, detected = at_rate(times, landmarks, detected, fps)
             writer.split(job.split).add(job.id, job.signer, job.annotation, landmarks, detected)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from data.corpus_writer import CorpusWriter, check_output
 from data.resampling import check_rate, is_plausible_rate, same_rate
+from data.sources.import_checks import ImportChecks, warn_of_unseen_sentences
 from data.sources.import_failures import ImportFailures
 from data.sources.landmark_files import (
     READERS,
@@ -73,8 +74,8 @@ def import_landmark_files(
         progress: show a progress bar.
 
     Raises DataError for an unreadable file, for sentences without a file, for files without an
-    annotation, and for coordinates that are not fractions of the image: standardised or centred
-    features cannot be converted back. Raises UsageError when `output` is not empty.
+    annotation, and for landmarks that are not those of a signer in an image
+    (data/checks/plausibility.py). Raises UsageError when `output` is not empty.
     """
     check_output(output)
     suffixes, read = READERS[format]
@@ -88,7 +89,7 @@ def import_landmark_files(
     corpus_fps = resample_fps or fps or DEFAULT_FPS
     if format == "pose":
         facts = [
-            (each.fps, each.aspect_ratio) for each in readable_recordings(different_files, read)
+            (each.fps, each.aspect_ratio) for _, each in readable_recordings(different_files, read)
         ]
         rates = Counter(rate for rate, _ in facts if rate is not None and is_plausible_rate(rate))
         if resample_fps is None and fps is None and rates:
@@ -100,7 +101,8 @@ def import_landmark_files(
                     file=sys.stderr,
                 )
         aspect_ratio = commonest(Counter(ratio for _, ratio in facts if ratio is not None))
-    failures, reader = ImportFailures(), _SegmentReader(read, fps)
+    failures, checks = ImportFailures(), ImportChecks(source)
+    reader = _SegmentReader(read, fps)
     made_by = {
         "command": "import",
         "format": format,
@@ -121,12 +123,15 @@ def import_landmark_files(
                     landmarks = to_aspect_ratio(
                         recording.landmarks, recording.aspect_ratio or aspect_ratio, aspect_ratio
                     )
+                    checks.add(split, sentence.id, landmarks, recording.detected)
                     assert recording.fps is not None, "the reader sets it"
                     times = frame_times(len(landmarks), recording.fps)
                     frames = at_rate(times, landmarks, recording.detected, corpus_fps)
                     writer.split(split).add(sentence.id, sentence.signer, sentence.glosses, *frames)
                 bar.update()
         failures.report(skip_bad)
+        checks.finish()
+    warn_of_unseen_sentences(output)
 
 
 class _SegmentReader:

@@ -143,7 +143,7 @@ def test_a_landmark_file_needs_no_tracker(tmp_path, make_sentence):
 def test_landmarks_that_are_no_image_coordinates_are_refused(tmp_path):
     np.save(tmp_path / "a.npy", generator("z").normal(size=(20, 543, 3)))
     with pytest.raises(
-        DataError, match=r"a\.npy does not hold image coordinates: in 1 file the median nose is at"
+        DataError, match=r"a\.npy does not hold image coordinates in MediaPipe's order: in 1 of 1"
     ):
         open_recording(RecordingFile(tmp_path / "a.npy", ("a",)), nobody, None, 25.0, 0.8)
 

@@ -22,6 +22,7 @@ from data.sources.extraction_folder import (
 )
 from data.sources.landmark_import import import_landmark_files
 from data.sources.video_files import signature
+from tests.data.signers import standing_signer
 
 ANNOTATIONS = {
     "train": [
@@ -197,13 +198,6 @@ def three_videos(folder: Path) -> tuple[Path, Path]:
     return folder / "input", annotate(
         folder / "annotations", {"train": [f"{id}|{id}.mp4|anna|SUN" for id in "abc"]}
     )
-
-
-def standing_signer(frames: int, seed: int = 0) -> np.ndarray:
-    """Landmarks (T, 543, 3) of a signer who stands in the image: the nose above two shoulders."""
-    landmarks = np.random.default_rng(seed).uniform(0.3, 0.7, (frames, 543, 3))
-    landmarks[:, [0, 11, 12], :2] = [[0.5, 0.3], [0.65, 0.55], [0.35, 0.55]]
-    return landmarks
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from data.sources.extraction_folder import (
     write_result,
 )
 from errors import DataError, UsageError
+from tests.data.signers import standing_signer
 from tests.data.sources.conftest import annotate, working_folder
 
 ROOT = Path(extraction.__file__).parents[2]
@@ -324,6 +325,21 @@ def test_the_corpus_gets_the_commonest_shape_and_frame_rate(tmp_path):
     # A quarter of the wide image to the left of its middle
     assert x[0] == np.float16(0.5 - 0.25 * 2 / 0.75)
     assert len(report.warnings) == 2
+
+
+def test_a_jump_to_another_person_is_a_warning(tmp_path):
+    folder = working_folder(tmp_path / "0", {"a": {"frames": 20, "hands": 20}, "b": {}})
+    landmarks = standing_signer(20).astype("<f2")
+    landmarks[12:, :, 0] += 0.6
+    result = folder / f"{result_name('train', 'a')}.npz"
+    facts = read_facts(result)
+    times = np.arange(20) / 25
+    write_result(result, times, landmarks, np.ones((20, 4), bool), facts)
+    report = merge_shards([folder], tmp_path / "out")
+    assert report.warnings == [
+        "train 'a': the signer jumps by 1.8 body widths at frame 12; if another person is in the "
+        "picture, cut the picture to the signer and extract it again"
+    ]
 
 
 def test_recordings_of_another_rate_and_of_uneven_times_are_resampled(tmp_path):

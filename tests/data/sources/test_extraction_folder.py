@@ -93,13 +93,13 @@ def test_a_result_counts_only_for_the_segment_it_was_made_from(tmp_path):
     recording = RecordingFile(tmp_path / "s.mp4", ("s",))
     recording.path.write_bytes(b"x")
     facts = {"frames": 2, "width": 3, "height": 4, "fps": 25.0, "hands": 2, "is_video": True}
-    facts |= {"fps_is_known": True, "signature": signature(recording)}
+    facts |= {"fps_is_known": True, "even": True, "signature": signature(recording)}
     segment = Segment(0, 15, FRAMES)
     for made_from in (None, segment):
         if made_from is not None:
             facts["segment"] = made_from.values
         job = job_of("a", made_from)
-        arrays = np.zeros((2, 543, 3), "<f2"), np.ones((2, 4), bool)
+        arrays = np.arange(2) / 25, np.zeros((2, 543, 3), "<f2"), np.ones((2, 4), bool)
         write_result(tmp_path / f"{job.file}.npz", *arrays, facts)
         for wanted in (None, segment, Segment(0, 16, FRAMES), Segment(0, 15, SECONDS)):
             finished = is_finished(tmp_path, job_of("a", wanted), recording)

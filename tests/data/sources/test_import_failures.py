@@ -7,6 +7,7 @@ from data.corpus import read_sentences
 from data.sources.landmark_import import import_landmark_files
 from data.sources.mp_data import import_mp_data
 from errors import DataError
+from tests.data.signers import mp_data_vectors, standing_signer
 
 
 def test_sentences_that_cannot_be_read_are_listed_once_and_left_out_of_train_alone(
@@ -41,10 +42,13 @@ def test_isolated_recordings_that_cannot_be_read(tmp_path, capsys):
     for repetition in range(3):
         folder = tmp_path / "MP_Data" / "HELLO" / str(repetition)
         folder.mkdir(parents=True)
-        np.save(folder / "0.npy", np.full(1662, np.nan if repetition == 1 else 0.5))
+        vector = mp_data_vectors(standing_signer(1), face=True)[0]
+        vector[7] = np.nan  # a visibility, which is ignored
+        vector[8] = np.inf if repetition == 1 else vector[8]
+        np.save(folder / "0.npy", vector)
     with pytest.raises(
         DataError,
-        match=r"1/0\.npy has NaN or infinite values.*--skip_bad leaves such sentences out",
+        match=r"1/0\.npy: some points of pose are NaN or infinite.*--skip_bad leaves such",
     ):
         import_mp_data(tmp_path / "MP_Data", tmp_path / "out")
     import_mp_data(tmp_path / "MP_Data", tmp_path / "out", skip_bad=True)

@@ -8,7 +8,8 @@ import pytest
 from data.corpus import Corpus
 from data.sources.landmark_import import import_landmark_files
 from errors import DataError
-from tests.data.sources.conftest import import_npy, standing_signer
+from tests.data.signers import standing_signer
+from tests.data.sources.conftest import import_npy
 from tests.data.sources.test_parquet_files import kaggle_columns, write_parquet
 from tests.data.sources.test_pose_files import write_pose
 

@@ -9,7 +9,7 @@ import pytest
 from data.corpus import Corpus
 from data.sources.landmark_import import import_landmark_files
 from errors import DataError
-from tests.data.sources.conftest import standing_signer
+from tests.data.signers import standing_signer
 
 POSE_PARTS = {
     "POSE_LANDMARKS": 33,
