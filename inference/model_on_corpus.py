@@ -43,6 +43,12 @@ class ModelOnCorpus:
     device: torch.device
     _posteriors: dict[str, list[torch.Tensor]] = field(default_factory=dict)
 
+    @property
+    def is_corpus_of_training(self) -> bool:
+        """Whether the model was trained on this corpus, wherever its folder is."""
+        known: str = self.checkpoint["corpus"]["fingerprint"]
+        return self.corpus.fingerprint == known
+
     def prepared(self, split: str) -> PreparedSplit:
         """The split with its CTC targets in the checkpoint's vocabulary. Raises DataError if the
         corpus has no such split."""
