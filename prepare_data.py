@@ -47,7 +47,7 @@ from data.commands import (
     SplitCommand,
     SynthesizeCommand,
 )
-from errors import run_script
+from errors import UsageError, run_script
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -325,9 +325,12 @@ def run_split(command: SplitCommand) -> int:
 def run_check(command: CheckCommand) -> int:
     """`check`: print the report. Returns 0 when the corpus is fine and 3 when it is broken."""
     from data.corpus_check import check_corpus
-    from reports.result_files import refuse_existing
+    from reports.result_files import check_output_files
 
-    refuse_existing([command.html] if command.html else [], command.overwrite)
+    if command.html is not None:
+        check_output_files([command.html], command.overwrite)
+        if command.html.suffix in (".csv", ".npy", ".json"):  # the files of a corpus
+            raise UsageError(f"--html {command.html}: expected a name that ends in .html")
     report = check_corpus(command.corpus, progress=True)
     print("\n".join(report.lines()))
     if command.html is not None:

@@ -6,6 +6,7 @@ name when it is complete: an interrupted run leaves no half corpus behind.
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,8 +17,9 @@ import numpy as np
 
 from data.corpus import ARRAYS, CSV_HEADER, FORMAT_VERSION, check_field, sha256_of, split_files
 from data.landmarks import LAYOUT, NUM_LANDMARKS, PART_SLICES, PARTS
+from data.output_place import check_new_folder
 from data.text_fields import nfc
-from errors import DataError, UsageError
+from errors import DataError
 
 # numpy pads the header of an .npy file to this size. A header with 0 rows is therefore as long as
 # the final one, which replaces it when all rows are written.
@@ -25,13 +27,28 @@ _HEADER_BYTES = 128
 
 
 def check_output(path: Path) -> None:
-    """Raise UsageError when `path` is a file or a folder that is not empty."""
+    """Raise UsageError or DataError unless a corpus folder can be made at `path`."""
+    leftover = bool(path.name) and _is_leftover(path.with_name(path.name + ".partial"))
+    check_new_folder(path, "--output", leftover)
+
+
+def _is_leftover(folder: Path) -> bool:
+    """Whether a folder is what an interrupted `CorpusWriter` left behind: it has no other files."""
+    if os.path.islink(folder) or not os.path.isdir(folder):
+        return False
     try:
-        occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
-    except OSError as error:
-        raise DataError(f"cannot write the corpus to {path}: {error.strerror}") from error
-    if occupied or not path.name:
-        raise UsageError(f"{path} already exists: choose another --output or remove it first")
+        names = set(os.listdir(folder))
+        tables = [name for name in names if name.endswith(".csv")]
+        known = {"corpus.json", *(file for name in tables for file in split_files(name[:-4]))}
+        return names <= known and all(_is_table(folder / name) for name in tables)
+    except OSError:  # it cannot be read, so it is not known to be ours
+        return False
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a csv is of a corpus; it is empty if the writer was interrupted early."""
+    with open(path, "rb") as file:
+        return CSV_HEADER.encode().startswith(file.read(len(CSV_HEADER)))
 
 
 class SplitWriter:
@@ -150,7 +167,8 @@ class CorpusWriter:
         simulated: the signers are simulated; every output made from the corpus tells so.
         composed: sentences are joined from isolated signs; every output tells so.
 
-    Raises UsageError when the folder exists and is not empty, DataError when it cannot be written.
+    Raises UsageError when the folder exists and is not empty, or `<path>.partial` is not one of an
+    interrupted run; DataError when it cannot be written.
     """
 
     def __init__(

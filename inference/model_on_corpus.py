@@ -44,6 +44,12 @@ class ModelOnCorpus:
     device: torch.device
     _posteriors: dict[str, list[torch.Tensor]] = field(default_factory=dict)
 
+    @property
+    def is_corpus_of_training(self) -> bool:
+        """Whether the model was trained on this corpus, wherever its folder is."""
+        known: str = self.checkpoint["corpus"]["fingerprint"]
+        return self.corpus.fingerprint == known
+
     def prepared(self, split: str) -> PreparedSplit:
         """The split with its CTC targets in the checkpoint's vocabulary. Raises DataError if the
         corpus has no such split."""
@@ -110,9 +116,9 @@ def open_model_on_corpus(path: Path, data_dir: str | None, device: str) -> Model
                 "folder with --data_dir"
             )
     corpus = Corpus(data_dir)
-    fps = opened.content["corpus"].get("fps")
-    if fps is not None:  # checkpoints of the first versions do not give it
-        refuse_other_rate(corpus.path, corpus.fps, path, fps)
+    frames = opened.frame_format()
+    if frames is not None:
+        refuse_other_rate(corpus.path, corpus.fps, path, frames.fps)
     return ModelOnCorpus(opened.content, opened.vocabulary, corpus, opened.model, opened.device)
 
 

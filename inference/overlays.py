@@ -34,51 +34,60 @@ class VideoOverlay:
     Use it in a `with`: `keep` each frame, then `draw`.
     """
 
-    def __init__(self, path: Path, recording: RecordingFile, note: str):
-        """note: is drawn in the corner of each picture."""
-        self._path, self._recording, self._note = path, recording, note
+    def __init__(self, path: Path, recording: RecordingFile, fps: float, note: str):
+        """fps: of the recording. note: is drawn in the corner of each picture."""
+        self._recording, self._writer = recording, OverlayWriter(path, fps, note)
         self._kept: IO[bytes] = tempfile.TemporaryFile()
+        self._has_begun = False
 
     def __enter__(self) -> "VideoOverlay":
+        self._writer.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self._kept.close()
+        self._writer.__exit__(kind, error, traceback)
 
     def keep(self, frame: Frame) -> None:
-        """Keep the time and the landmarks of the next frame, on disk."""
-        time = np.float64(frame.time).tobytes()
-        self._kept.write(time + frame.landmarks.tobytes() + frame.detected.tobytes())
+        """Keep time and landmarks of the next frame, on disk. Raises DataError at the first one if
+        the overlay cannot be written."""
+        assert frame.picture is not None, "landmark files have no overlay"
+        if not self._has_begun:
+            self._writer.begin(frame.picture)
+            self._has_begun = True
+        self._kept.write(
+            np.float64(frame.time).tobytes() + frame.landmarks.tobytes() + frame.detected.tobytes()
+        )
 
-    def draw(self, fps: float, glosses: Sequence[TimedGloss]) -> None:
-        """Write the overlay with the transcript's glosses, at `fps` frames per second. Raises
-        DataError."""
-        with OverlayWriter(self._path, fps, self._note) as writer:
-            first = 0
-            for frame in self._frames():
-                while first < len(glosses) and glosses[first].end + CAPTION_SECONDS < frame.time:
-                    first += 1
-                caption = []
-                for gloss in glosses[first : first + 100]:
-                    if gloss.start > frame.time:
-                        break
-                    caption.append((gloss.gloss, frame.time < gloss.end))
-                _write(writer, frame, caption)
-        _warn_of_missing_characters(writer)
-        print(f"overlay: {self._path}", file=sys.stderr)
+    def draw(self, glosses: Sequence[TimedGloss]) -> None:
+        """Write the overlay with the transcript's glosses. Raises DataError."""
+        first = 0
+        for frame in self._frames():
+            while first < len(glosses) and glosses[first].end + CAPTION_SECONDS < frame.time:
+                first += 1
+            caption = []
+            for gloss in glosses[first : first + 100]:
+                if gloss.start > frame.time:
+                    break
+                caption.append((gloss.gloss, frame.time < gloss.end))
+            _write(self._writer, frame, caption)
+        _warn_of_missing_characters(self._writer)
+        print(f"overlay: {self._writer.path}", file=sys.stderr)
 
     def _frames(self) -> Iterator[Frame]:
         """The recording's pictures again, with the times and landmarks that were kept."""
         self._kept.seek(0)
         for _, picture in open_video_frames(self._recording).frames:
-            values = self._kept.read(_TIME_BYTES + _LANDMARKS_BYTES + len(PARTS))
-            landmarks = np.frombuffer(values[_TIME_BYTES : -len(PARTS)], "<f2")
-            yield Frame(
-                float(np.frombuffer(values[:_TIME_BYTES])[0]),
-                landmarks.reshape(NUM_LANDMARKS, NUM_COORDINATES),
-                np.frombuffer(values[-len(PARTS) :], bool),
-                picture,
-            )
+            time = np.frombuffer(self._kept.read(_TIME_BYTES))
+            landmarks = np.frombuffer(self._kept.read(_LANDMARKS_BYTES), "<f2")
+            detected = np.frombuffer(self._kept.read(len(PARTS)), bool)
+            shape = NUM_LANDMARKS, NUM_COORDINATES
+            yield Frame(float(time[0]), landmarks.reshape(shape), detected, picture)
 
 
 class CameraOverlay:

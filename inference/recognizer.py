@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.corpus import Corpus, Sentence, Split, describe_corpus
+from data.corpus import Sentence, Split, describe_corpus
 from data.ctc_lengths import TIME_STRIDE
 from data.landmarks import BY_SIGNER
 from data.pipeline import FeaturePipeline
@@ -21,15 +21,16 @@ from decoding.alignment import timed_glosses
 from decoding.batches import Decoder
 from decoding.decoders import describe_decoder, make_decoder, read_decoder_entry
 from decoding.timed_gloss import TimedGloss
-from errors import DataError, UsageError
-from inference.opened_checkpoint import open_checkpoint
+from errors import UsageError
+from inference.opened_checkpoint import FrameFormat, open_checkpoint
 from inference.posteriors import compute_posteriors
+from inference.presence import blank_without_pose
 from models.build import is_causal, leading_hand_rule
 from models.devices import Precision
 from models.student import Student
 
-# For a checkpoint that does not give them and whose corpus is not on this machine
-_ASSUMED_FPS, _ASSUMED_ASPECT_RATIO = 25.0, 4 / 3
+# Of a checkpoint that does not give it and whose corpus is not on this machine
+ASSUMED_FRAME_FORMAT = FrameFormat(25.0, 4 / 3)
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Recognizer:
     Args:
         log_probs: landmarks float16 (T, 543, 3) as a corpus stores them, at `fps` and
             `aspect_ratio`, T >= 1, and detected bool (T, 4) -> log-probabilities float32 (T', V) on
-            the CPU, T' = ceil(T / 4).
+            the CPU, T' = ceil(T / 4); the blank where nobody is seen (`blank_without_pose`).
         decoder_description: the decoder's settings in words.
         fps: frames per second of the corpus that the model was trained on.
         aspect_ratio: width / height of that corpus's pictures.
@@ -110,10 +111,12 @@ def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
         return _open_exported(path, decoder)
     opened = open_checkpoint(path, device)
     model, corpus = opened.model, opened.content["corpus"]
-    fps, aspect_ratio, assumed = _frame_format(corpus)
+    frames, assumed = opened.frame_format(), False
+    if frames is None:
+        frames, assumed = ASSUMED_FRAME_FORMAT, True
     causal = is_causal(model.config)
     rule = leading_hand_rule(model.config)
-    pipeline = FeaturePipeline(aspect_ratio, opened.device, causal, leading_hand=rule)
+    pipeline = FeaturePipeline(frames.aspect_ratio, opened.device, causal, leading_hand=rule)
     precision = Precision("fp32", opened.device)
 
     def log_probs(landmarks: np.ndarray, detected: np.ndarray, left: bool | None = None) -> Tensor:
@@ -133,8 +136,8 @@ def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
         opened.vocabulary,
         chosen.decode,
         chosen.description,
-        fps,
-        aspect_ratio,
+        frames.fps,
+        frames.aspect_ratio,
         describe_corpus(corpus["name"], corpus["simulated"], corpus["composed"]),
         bool(corpus["simulated"]),
         assumed,
@@ -153,7 +156,8 @@ def _open_exported(path: Path, decoder: str | None) -> Recognizer:
 
     def log_probs(landmarks: np.ndarray, detected: np.ndarray) -> Tensor:
         output, _ = exported(landmarks[None], detected[None], np.array([len(landmarks)]))
-        return torch.from_numpy(output[0])
+        # Files of earlier versions do not do this themselves
+        return blank_without_pose(torch.from_numpy(output), torch.from_numpy(detected[None]))[0]
 
     chosen = _choose_decoder(exported.decoder, decoder)
     obstacle = None
@@ -194,19 +198,3 @@ def _choose_decoder(entry: dict[str, Any], name: str | None) -> _ChosenDecoder:
         describe_decoder(name, settings, language_model, tuned_on),
         name == "greedy" or (name == "adaptive" and settings.readings == "greedy"),
     )
-
-
-def _frame_format(corpus: dict[str, Any]) -> tuple[float, float, bool]:
-    """Frame rate and aspect ratio of a checkpoint's `corpus` entry, and whether they are assumed.
-
-    An older checkpoint does not give them. Its corpus does, if it is still in its folder.
-    """
-    if "fps" in corpus and "aspect_ratio" in corpus:
-        return corpus["fps"], corpus["aspect_ratio"], False
-    try:
-        found = Corpus(corpus["path"])
-    except DataError:
-        return _ASSUMED_FPS, _ASSUMED_ASPECT_RATIO, True
-    if found.fingerprint != corpus["fingerprint"]:
-        return _ASSUMED_FPS, _ASSUMED_ASPECT_RATIO, True
-    return found.fps, found.aspect_ratio, False

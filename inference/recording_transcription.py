@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from data.landmarks import PARTS
 from data.resampling import Resampler, same_rate
 from decoding.timed_gloss import TimedGloss
 from inference.recognizer import Recognizer
@@ -46,6 +47,7 @@ class TranscriptionSummary:
     Args:
         fps: frames per second of the recording; None for a camera.
         frames: in the recording.
+        with_pose: frames in which the pose was detected.
         with_hands: frames in which a hand was detected.
         seconds: length of the recording.
         method: "whole", "in windows" or "frame by frame".
@@ -59,6 +61,7 @@ class TranscriptionSummary:
 
     fps: float | None
     frames: int = 0
+    with_pose: int = 0
     with_hands: int = 0
     seconds: float = 0.0
     method: str = "whole"
@@ -87,6 +90,7 @@ class TranscriptionSummary:
         facts: dict[str, Any] = {
             "seconds": round(self.seconds, 3),
             "frames": self.frames,
+            "frames_with_pose": self.with_pose,
             "frames_with_hands": self.with_hands,
             "fps": self.fps,
             "read": self.method,
@@ -166,6 +170,7 @@ def transcribe_recording(
             for points, detected in frames:
                 emitted += transcriber.push(points.astype("<f2"), detected)
             summary.frames += 1
+            summary.with_pose += bool(frame.detected[PARTS.index("pose")])
             summary.with_hands += bool(frame.detected[2:].any())
             summary.seconds = frame.time + (1 / recording.fps if recording.fps else 0.0)
             now = time.perf_counter() - started if live else summary.seconds

@@ -7,6 +7,7 @@ are checked before a tensor is made from it.
 
 import contextlib
 import hashlib
+import math
 import os
 import shutil
 import sys
@@ -216,6 +217,10 @@ def _check_layout(path: Path, content: Any) -> None:
         if not usable:
             with_keys = f" with {', '.join(inner)}" if inner else ""
             raise DataError(_unusable(path, key, f"a {kind.__name__}{with_keys}"))
+    for name in ("fps", "aspect_ratio"):  # older checkpoints lack them
+        value = content["corpus"].get(name, 1)
+        if type(value) not in (int, float) or not 0 < value < math.inf:
+            raise DataError(_unusable(path, "corpus", f"{name} to be a number above 0"))
     if not isinstance(content.get("kind", ""), str):
         raise DataError(_unusable(path, "kind", "a word"))
     if not all(

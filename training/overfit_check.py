@@ -79,7 +79,7 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
     corpus = open_corpus(options.data_dir)
     vocabulary, samples = _choose_samples(corpus, num_samples)
     folder = run_folder(options.output_dir)
-    with claim_run_folder(folder, aside=True):
+    with claim_run_folder(folder, aside=True, inputs=[corpus.path]):
         write_config(folder, config)
         start = f"fresh, {num_samples} train sentences"
         session = describe_session(corpus, device, precision.name, options.seed, start)

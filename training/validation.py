@@ -15,6 +15,7 @@ from decoding.batches import Decoder
 from decoding.greedy import greedy_decode
 from decoding.scoring import Score, score
 from inference.posteriors import model_outputs
+from inference.presence import blank_without_pose
 from models.devices import Precision
 from models.i3d_teacher import I3DTeacher, TeacherOutput
 from models.student import Student
@@ -77,14 +78,14 @@ def validate(
     results = []
     outputs = model_outputs(model, pipeline, split, precision, own)
     with contextlib.closing(outputs):
-        for indices, output in outputs:
+        for indices, output, detected in outputs:
             inside = (
                 torch.arange(output.log_probs.shape[1], device=output.lengths.device)
                 < output.lengths[:, None]
             )
             results.append(
                 (
-                    decoder(output.log_probs, output.lengths),
+                    decoder(blank_without_pose(output.log_probs, detected), output.lengths),
                     _losses(loss, output, [prepared.targets[index] for index in indices]),
                     int(((output.log_probs.argmax(-1) == 0) & inside).sum()),
                     int(output.lengths.sum()),

@@ -62,10 +62,15 @@ def result_name(split: str, id: str) -> str:
 def prepare_folder(folder: Path, source: Path, settings: dict[str, Any], jobs: list[Job]) -> None:
     """Make the working folder if it does not exist, and write the plan of this run into it.
 
-    Raises UsageError when the folder was begun with other settings, DataError when it cannot be
-    written.
+    Raises UsageError when the folder was begun with other settings or is not one of an extraction,
+    DataError when it cannot be written.
     """
     try:
+        if not (folder / "plan.json").is_file() and folder.is_dir() and any(folder.iterdir()):
+            raise UsageError(
+                f"{folder} already exists and is not from an extraction, which would write there "
+                "and remove it at the end: rename it, or choose another --output"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "plan.json").is_file():
             earlier = read_plan(folder)["settings"]

@@ -152,7 +152,7 @@ def test_an_interrupted_run_leaves_no_files(tmp_path, error):
 
 def test_files_of_a_killed_run_are_replaced(tmp_path):
     (tmp_path / "tiny.partial").mkdir()
-    (tmp_path / "tiny.partial" / "dev.csv").write_text("half")
+    (tmp_path / "tiny.partial" / "dev.csv").write_text("id|signer|fr")
     write_corpus(tmp_path / "tiny", {"train": [("s1", "anna", "X", 3)]})
     assert not (tmp_path / "tiny.partial").exists()
     assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == [
@@ -161,6 +161,18 @@ def test_files_of_a_killed_run_are_replaced(tmp_path):
         "train.detected.npy",
         "train.landmarks.npy",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("notes.txt", "mine"), ("train.csv", "id|video|signer|annotation\n"), ("x.npy", "mine")],
+)
+def test_a_users_folder_with_the_partial_name_is_kept(tmp_path, name, content):
+    (tmp_path / "tiny.partial").mkdir()
+    (tmp_path / "tiny.partial" / name).write_text(content)
+    with pytest.raises(UsageError, match=r"tiny\.partial already exists and is not from an inter"):
+        write_corpus(tmp_path / "tiny")
+    assert (tmp_path / "tiny.partial" / name).read_text() == content
 
 
 def test_a_full_disk_is_reported_in_one_error(tmp_path, monkeypatch):
@@ -191,11 +203,11 @@ def test_the_output_folder_must_be_empty(tmp_path):
 def test_an_output_folder_that_cannot_be_made_is_reported_in_one_error(tmp_path):
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(DataError, match=r"cannot write the corpus to .*file/inside"),
+        pytest.raises(DataError, match=r"cannot write .*file/inside: .*file is not a folder"),
         CorpusWriter(tmp_path / "file/inside", **FACTS),
     ):
         pass
-    with pytest.raises(DataError, match="cannot write the corpus"):
+    with pytest.raises(DataError, match=r"cannot write to .*long: File name too long"):
         CorpusWriter(tmp_path / ("long" * 100), **FACTS)
 
 

@@ -19,7 +19,7 @@ from data.sources.extraction_folder import (
 )
 from data.sources.segments import FRAMES, SECONDS, Segment
 from data.sources.video_files import RecordingFile, signature
-from errors import DataError
+from errors import DataError, UsageError
 from tests.data.sources.conftest import three_videos
 
 
@@ -36,6 +36,16 @@ def test_a_full_disk_is_one_line(tmp_path, fake_workers, monkeypatch):
         match=r"cannot write to .*out\.extracting: No space left on device; the finished",
     ):
         extract(*three_videos(tmp_path), tmp_path / "out", workers=1)
+
+
+def test_a_users_folder_with_the_name_of_the_working_folder_is_kept(tmp_path, fake_workers):
+    """The working folder is removed at the end."""
+    source = three_videos(tmp_path)
+    (tmp_path / "out.extracting").mkdir()
+    (tmp_path / "out.extracting" / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"out\.extracting already exists and is not from an extr"):
+        extract(*source, tmp_path / "out", workers=1)
+    assert (tmp_path / "out.extracting" / "thesis.txt").read_text() == "mine"
 
 
 def test_machines_that_share_a_folder_write_files_of_different_names(tmp_path, monkeypatch):

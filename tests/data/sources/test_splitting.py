@@ -13,6 +13,7 @@ from data.corpus_writer import CorpusWriter
 from data.keyed_random import generator
 from data.sources.splitting import HeldOut, split_corpus
 from errors import DataError, UsageError
+from tests.data.signers import standing_signer
 from tests.data.small_corpus import FACTS, recording
 
 WORDS = ("A", "B", "C", "D", "E")
@@ -26,7 +27,8 @@ def write(path, rows, **facts):
             target = writer.split(split)
             for number, (id, signer, annotation) in enumerate(part):
                 seed = int(id.removeprefix("same")) if id.startswith("same") else f"{split}{number}"
-                target.add(id, signer, annotation, *recording(17, hash_of(seed)))
+                landmarks = standing_signer(17, hash_of(seed))
+                target.add(id, signer, annotation, landmarks, np.ones((17, 4), bool))
     return path
 
 
