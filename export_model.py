@@ -6,10 +6,12 @@
 
 Inputs: landmarks float32 (B, T, 543, 3) as MediaPipe gives them, detected bool (B, T, 4: pose, face, left hand, right hand),
 lengths int64 (B,). Outputs: log_probs float32 (B, ceil(T / 4), V), steps int64 (B,). Features and standardisation are inside;
-vocabulary, frame rate, aspect ratio and decoder settings are in the file's metadata. If your images
+steps without a pose have the blank. Vocabulary, frame rate, aspect ratio and decoder settings are the checkpoint's, in the
+file's metadata. If your images
 have another aspect ratio, first multiply x and z by (your aspect ratio / the file's aspect ratio).
 docs/exported_model.py shows how to decode with numpy and onnxruntime only. The script compares the
 file with torch on the dev split and prints the WER of both. With --int8 this shows the loss in WER.
+Without a corpus it compares them on made-up recordings.
 
 Exit codes: 0 done, 1 the file differs from torch, 2 usage, 3 data.
 """

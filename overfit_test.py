@@ -2,11 +2,12 @@
 
     python overfit_test.py
     python overfit_test.py --data_dir data/corpora/mine --num_samples 5
+    python overfit_test.py --num_samples 5 --batch_size 5 --dropout 0.1 --weight_decay 0.0 --learning_rate 0.001 --warmup_epochs 50
 
 Run this first on any new corpus: a teacher that cannot memorise five sentences will not learn five
-thousand. The settings are those of configs/overfit.yaml (no augmentation, no weight decay, one
-batch) with the full-size teacher. --config and options change these settings. If the check fails,
-it prints what to check.
+thousand. The settings are those of configs/overfit.yaml (no augmentation, no weight decay, batches
+of five) with the full-size teacher; the last command spells them out. --config and options change
+these settings. If the check fails, it prints what to check.
 
 Exit codes: 0 memorised, 1 not memorised, 2 usage, 3 data, 4 diverged.
 """
@@ -24,8 +25,11 @@ OPTIONS = (
     "data_dir",
     "output_dir",
     "epochs",
+    "batch_size",
     "learning_rate",
     "warmup_epochs",
+    "weight_decay",
+    "dropout",
     "precision",
     "device",
     "seed",

@@ -1,11 +1,11 @@
-"""Make, import, compose and check corpora: folders of landmarks and annotations for the other scripts.
+"""Make, import, compose, split and check corpora: folders of landmarks and annotations for the other scripts.
 
 The built-in corpus of simulated signers, or one with the sentences and lengths of a real corpus:
 
     python prepare_data.py synthesize --output data/corpora/demo
     python prepare_data.py synthesize --output data/corpora/rehearsal --transcripts phoenix2014/train.corpus.csv --frames phoenix2014/train.frames.csv
 
-Videos (mp4, avi, mov, mkv, webm) or folders of frames (png, jpg), with MediaPipe; on several machines, then merged:
+Videos or folders of frames, with MediaPipe; on several machines, then merged:
 
     python prepare_data.py extract --input videos --annotations annotations --output data/corpora/mine
     RANK=0 WORLD_SIZE=2 python prepare_data.py extract --input videos --annotations annotations --output data/corpora/ours
@@ -17,9 +17,14 @@ Landmarks that exist as files:
     python prepare_data.py import --format npy --input FEATURES_DIR --annotations ANNOTATIONS_DIR --output data/corpora/mine
     python prepare_data.py import --format pose --input POSE_DIR --annotations ANNOTATIONS_DIR --output data/corpora/poses
 
-Sentences from isolated recordings, and a check of a corpus:
+Sentences from isolated recordings, and a dev split for a corpus without one:
 
     python prepare_data.py compose --input data/corpora/isolated --output data/corpora/composed --sentences 400
+    python prepare_data.py split data/corpora/isolated --output data/corpora/isolated_split --by random
+
+A corpus at the frame rate of a model, and a check of a corpus:
+
+    python prepare_data.py resample data/corpora/mine --output data/corpora/mine_30fps --fps 30
     python prepare_data.py check data/corpora/composed
 
 Exit codes: 0 done, 2 a wrong option, 3 wrong or broken data.
@@ -38,9 +43,11 @@ from data.commands import (
     ExtractCommand,
     ImportCommand,
     MergeCommand,
+    ResampleCommand,
+    SplitCommand,
     SynthesizeCommand,
 )
-from errors import run_script
+from errors import UsageError, run_script
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -59,6 +66,8 @@ The sentences come from a small grammar, or with --transcripts from a real corpu
     ExtractCommand: """\
     python prepare_data.py extract --input videos --annotations annotations --output data/corpora/mine
 
+The frames of a video have the times that the video gives them. A recording with another frame rate than most, or with
+uneven times, is resampled. --fps replaces the times that the videos give.
 Finished videos are kept in <output>.extracting. If the command was stopped, repeat it: it continues
 with the other videos.
 Videos that fail are listed at the end with the reason. The exit code is then 3; all other videos are in the corpus.
@@ -78,12 +87,23 @@ into the same folder, give this folder only once.""",
     python prepare_data.py import --format npy --input FEATURES_DIR --annotations ANNOTATIONS_DIR --output data/corpora/mine
 
 Each file needs an annotation and each annotation a file, found by its id: <split>/<id>.npy. An npy or npz file has
-(T, 1629), (T, 1662), (T, 6516) or (T, 543, 3 or 4) values; pickles are refused.
-Coordinates must be fractions of the image, as MediaPipe gives them.""",
+(T, 1629), (T, 1662), (T, 258), (T, 6516) or (T, 543, 3 or 4) values; pickles are refused.
+Coordinates must be fractions of the image, in the order pose, face, left hand, right hand, as MediaPipe gives them.""",
     ComposeCommand: """\
     python prepare_data.py compose --input data/corpora/isolated --output data/corpora/composed --sentences 400
 
 A sentence joins recordings of one signer in one session by short movements. No recording is in two splits.""",
+    ResampleCommand: """\
+    python prepare_data.py resample data/corpora/mine --output data/corpora/mine_30fps --fps 30
+
+A model needs a corpus of the frame rate that it was trained on. The landmarks are interpolated between the frames.""",
+    SplitCommand: """\
+    python prepare_data.py split data/corpora/mine --output data/corpora/mine_split --by signer
+    python prepare_data.py split data/corpora/mine --output data/corpora/mine_split --by sentence --dev 0.1 --test 0.1
+
+signer: no signer of dev or test is in train. sentence: no gloss sequence is in two of these splits.
+random: signers and gloss sequences of dev are usually in train. No recording is in two of these splits.
+A dev or test split that the corpus has already is copied as it is. The landmarks are written once.""",
     CheckCommand: """\
     python prepare_data.py check data/corpora/composed --html report.html
 
@@ -150,6 +170,7 @@ def run_extract(command: ExtractCommand) -> int:
         model_complexity=command.model_complexity,
         normalize=command.normalize,
         fps=command.fps,
+        resample_fps=command.resample_fps,
         rank=rank,
         world_size=world_size,
         progress=True,
@@ -173,7 +194,7 @@ def run_merge(command: MergeCommand) -> int:
     """`merge`: the shards of an extraction to a corpus. Returns 3 when videos failed."""
     from data.sources.extraction import merge_shards
 
-    report = merge_shards(list(command.input), command.output)
+    report = merge_shards(list(command.input), command.output, command.resample_fps)
     print_corpus(command.output)
     return print_failures(report)
 
@@ -195,8 +216,14 @@ def run_import(command: ImportCommand) -> int:
     from data.sources.landmark_import import import_landmark_files
     from data.sources.mp_data import import_mp_data
 
-    common: dict[str, Any] = {"progress": True, "skip_bad": command.skip_bad}
-    if command.format != "pose":  # .pose files have both
+    common: dict[str, Any] = {
+        "progress": True,
+        "skip_bad": command.skip_bad,
+        "resample_fps": command.resample_fps,
+    }
+    if command.format == "pose":  # .pose files have both
+        common["fps"] = command.fps
+    else:
         ratio, camera = ASPECT_RATIOS[command.format]
         fps, ratio = command.fps or 25.0, command.aspect_ratio or ratio
         assumed = "" if command.aspect_ratio else f"; that of {camera}"
@@ -262,12 +289,48 @@ def run_compose(command: ComposeCommand) -> int:
     return 0
 
 
+def run_resample(command: ResampleCommand) -> int:
+    """`resample`: a corpus at another frame rate."""
+    from data.sources.corpus_resampling import resample_corpus
+
+    resample_corpus(command.corpus, command.output, command.fps, progress=True)
+    print_corpus(command.output)
+    return 0
+
+
+def run_split(command: SplitCommand) -> int:
+    """`split`: dev, and test if asked for, split off from train."""
+    from data.sources.splitting import HeldOut, split_corpus
+
+    asked = {
+        name: HeldOut(share or 0, signers or ())
+        for name, share, signers in (
+            ("dev", command.dev, command.dev_signers),
+            ("test", command.test, command.test_signers),
+        )
+        if share or signers
+    }
+    found = split_corpus(
+        command.corpus, command.output, by=command.by, seed=command.seed, progress=True, **asked
+    )
+    for facts in found:
+        print("\n".join(facts.lines()))
+    for facts in found:
+        for line in facts.warnings():
+            print(f"warning: {line}", file=sys.stderr)
+    print_corpus(command.output)
+    return 0
+
+
 def run_check(command: CheckCommand) -> int:
     """`check`: print the report. Returns 0 when the corpus is fine and 3 when it is broken."""
     from data.corpus_check import check_corpus
-    from reports.result_files import refuse_existing
+    from reports.result_files import check_output_files
 
-    refuse_existing([command.html] if command.html else [], command.overwrite)
+    if command.html is not None:
+        check_output_files([command.html], command.overwrite)
+        if command.html.suffix in (".csv", ".npy", ".json"):  # the files of a corpus
+            raise UsageError(f"--html {command.html}: expected a name that ends in .html")
     report = check_corpus(command.corpus, progress=True)
     print("\n".join(report.lines()))
     if command.html is not None:
@@ -299,6 +362,8 @@ COMMANDS: dict[str, tuple[type[Settings], Callable[[Any], int]]] = {
     "merge": (MergeCommand, run_merge),
     "import": (ImportCommand, run_import),
     "compose": (ComposeCommand, run_compose),
+    "resample": (ResampleCommand, run_resample),
+    "split": (SplitCommand, run_split),
     "check": (CheckCommand, run_check),
 }
 

@@ -23,7 +23,9 @@ student with the greedy decoder needs no windows. With --camera or --online it
 transcribes frame by frame: a gloss is printed as soon as no later frame can
 change it, about half a second after it is signed. A line on stderr shows which
 way is used. Recordings with another frame rate than the model's are resampled.
-Times are those of the recording. Ctrl-C ends the transcript of a camera.
+Times are those of the recording. Ctrl-C ends the transcript of a camera. There
+is no gloss where nobody is seen; a recording of nobody has no transcript and
+counts as failed.
 
 Exit codes: 0 done, 2 usage, 3 data (a recording failed).
 """

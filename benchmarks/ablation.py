@@ -66,7 +66,7 @@ def clip_centred(landmarks, detected, lengths, aspect_ratio, causal=False, selec
     return x.gather(1, hold[:, :, None, None].expand(x.shape))
 
 
-def as_recorded(body, detected, lengths, selection=ALL_LANDMARKS):
+def as_recorded(body, detected, left, selection=ALL_LANDMARKS):
     """In place of `data.features.mirror_left_handed`: no sentence is mirrored."""
     return body, detected
 

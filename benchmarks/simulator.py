@@ -36,8 +36,9 @@ from benchmarks.results import add_json_option, describe_machine, figure_name, f
 from command_line import Parser
 from data.batching import load_batch
 from data.corpus import Corpus
-from data.features import HIPS_Y, body_coordinates, mirror_left_handed
+from data.features import body_coordinates, frame_mask, mirror_left_handed
 from data.landmarks import LEFT_SHOULDER, NOSE, RIGHT_HAND_WRIST, RIGHT_SHOULDER, RIGHT_WRIST
+from data.leading_hand import HIPS_Y, left_hand_leads
 from errors import run_script
 
 FINGERTIPS = [RIGHT_HAND_WRIST + point for point in (4, 8, 12, 16, 20)]
@@ -80,9 +81,9 @@ def measure(corpus: Corpus, sentences: int) -> dict[str, float]:
     for index in chosen:
         batch = load_batch(split, np.array([index]))
         body = body_coordinates(batch.landmarks, batch.detected, batch.lengths, corpus.aspect_ratio)
-        body, detected = (
-            tensor[0] for tensor in mirror_left_handed(body, batch.detected, batch.lengths)
-        )
+        inside = frame_mask(batch.lengths, body.shape[1])
+        left = left_hand_leads(body, batch.detected, inside)
+        body, detected = (tensor[0] for tensor in mirror_left_handed(body, batch.detected, left))
         sentence, hand = split.sentences[index], detected[:, 3].numpy()
         values["frames"].append(len(body) / len(sentence.glosses))
         if len(body) < 5:

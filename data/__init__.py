@@ -8,6 +8,7 @@ This folder knows no model. Its files:
     corpus                open a corpus folder: memory-mapped landmarks, annotations, corpus.json
     corpus_writer         write a corpus folder
     corpus_check          check a corpus folder for damage and for sentences that CTC cannot align
+    output_place          find out before the work whether an output can be written
     safe_npy              open .npy files without trusting their headers
 
     ctc_lengths           frames, output steps, and the fewest steps that CTC needs

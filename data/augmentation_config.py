@@ -46,7 +46,9 @@ class AugmentationConfig(Settings):
     noise: float = setting(
         0.01, "standard deviation of jitter, drawn from [0, this]; 0 is off", low=0, high=1
     )
-    scale: tuple[float, float] = setting((0.85, 1.15), "scale of the body; [1, 1] is off")
+    scale: tuple[float, float] = setting(
+        (0.85, 1.15), "scale of the body in x, y and z; [1, 1] is off"
+    )
     aspect: tuple[float, float] = setting(
         (0.985, 1.015),
         "scale of x against y, since cameras and croppings differ; [1, 1] is off",

@@ -8,9 +8,11 @@ from settings import Settings, setting
 
 _OUTPUT = "the corpus folder to make"
 _SEED = "random seed: the same seed makes the same bytes"
+_RESAMPLE = "frames per second of the corpus: recordings with another rate are resampled"
 _ANNOTATIONS = (
     "train file with dev and test beside it, or their folder: PHOENIX-2014 (also SI5), 2014T, "
-    "CSL-Daily, Isharah, or your own train.csv, dev.csv (id|video|signer|annotation)"
+    "CSL-Daily, Isharah, or your own train.csv, dev.csv (id|video|signer|annotation; with columns "
+    "start_frame|end_frame or start_seconds|end_seconds, sentences are segments of recordings)"
 )
 
 
@@ -100,7 +102,16 @@ class ExtractCommand(Settings):
     max_frames: int | None = setting(
         None, "leave out longer videos", low=1, default_text="no limit"
     )
-    fps: float = setting(25.0, "frames per second of folders of frames", low=1, high=1000)
+    fps: float | None = setting(
+        None,
+        "frames per second of all recordings, in place of what the videos say",
+        low=1,
+        high=1000,
+        default_text="the videos'; 25 for folders of frames",
+    )
+    resample_fps: float | None = setting(
+        None, _RESAMPLE, low=5, high=240, default_text="that of most recordings"
+    )
     model_complexity: int = setting(
         1, "of the pose model, 0 to 2; 0 and 2 need model files of their own", low=0, high=2
     )
@@ -114,6 +125,9 @@ class MergeCommand(Settings):
 
     input: tuple[Path, ...] = folder("the folders <output>.extracting of all shards")
     output: Path = folder(_OUTPUT)
+    resample_fps: float | None = setting(
+        None, _RESAMPLE, low=5, high=240, default_text="that of most recordings"
+    )
 
 
 @dataclass(frozen=True)
@@ -131,10 +145,13 @@ class ImportCommand(Settings):
     output: Path = folder(_OUTPUT)
     fps: float | None = setting(
         None,
-        "frames per second of the recordings",
+        "frames per second of the recordings, in place of what .pose files say",
         low=1,
         high=1000,
         default_text="25; .pose files have their own",
+    )
+    resample_fps: float | None = setting(
+        None, _RESAMPLE, low=5, high=240, default_text="that of most recordings"
     )
     aspect_ratio: float | None = setting(
         None,
@@ -182,7 +199,7 @@ class ImportCommand(Settings):
             ("annotations", "normalize") if self.format == "mp_data" else mp_data_only
         )
         if self.format == "pose":
-            useless = (*useless, "fps", "aspect_ratio")
+            useless = (*useless, "aspect_ratio")
         wrong = [
             f"--{name} has no effect with --format {self.format}: leave it out"
             for name in useless
@@ -230,6 +247,62 @@ class ComposeCommand(Settings):
         if self.min_glosses > self.max_glosses:
             return [f"--min_glosses {self.min_glosses} is above --max_glosses {self.max_glosses}"]
         return []
+
+
+@dataclass(frozen=True)
+class ResampleCommand(Settings):
+    """Make a corpus at another frame rate."""
+
+    prefix: ClassVar[str] = "--"
+
+    corpus: Path = setting(help="the corpus folder", metavar="DIR", positional=True)
+    output: Path = folder(_OUTPUT)
+    fps: float = setting(help="frames per second of the new corpus", low=5, high=240)
+
+
+@dataclass(frozen=True)
+class SplitCommand(Settings):
+    """Split off dev, and test if asked for, from the train split of a corpus."""
+
+    prefix: ClassVar[str] = "--"
+    _signers: ClassVar[str] = "with --by signer"
+
+    corpus: Path = setting(help="the corpus folder", metavar="DIR", positional=True)
+    output: Path = folder(_OUTPUT)
+    by: str = setting(
+        help="what is new in dev. signer: whole signers are held out; sentence: whole gloss "
+        "sequences; random: single sentences",
+        choices=("signer", "sentence", "random"),
+    )
+    dev: float | None = setting(
+        None,
+        "share of the train sentences for dev",
+        above=0,
+        below=1,
+        default_text="0.1; a corpus that has dev keeps it",
+    )
+    test: float | None = setting(
+        None, "share of the train sentences for test", above=0, below=1, default_text="none"
+    )
+    seed: int = setting(0, _SEED, low=0)
+    dev_signers: tuple[str, ...] | None = setting(
+        None, "the signers of dev", group=_signers, metavar="NAME", default_text="by share"
+    )
+    test_signers: tuple[str, ...] | None = setting(
+        None, "the signers of test", group=_signers, metavar="NAME", default_text="by share"
+    )
+
+    def conflicts(self) -> list[str]:
+        wrong = []
+        for name in ("dev", "test"):
+            signers, share = getattr(self, f"{name}_signers"), getattr(self, name)
+            if signers and self.by != "signer":
+                wrong.append(f"--{name}_signers has no effect with --by {self.by}: leave it out")
+            elif signers and share is not None:
+                wrong.append(f"--{name} {share:g} and --{name}_signers: give one of them")
+        if both := {*(self.dev_signers or ())} & {*(self.test_signers or ())}:
+            wrong.append(f"signer {min(both)} is in --dev_signers and in --test_signers")
+        return wrong
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ are enough to look into them.
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,12 @@ import numpy as np
 
 from data.landmarks import LAYOUT, NUM_LANDMARKS, PARTS
 from data.safe_npy import open_array
+from data.text_fields import nfc, unusable_character
 from errors import DataError
 
 FORMAT_VERSION = 1
 CSV_HEADER = "id|signer|frames|annotation"
+UNKNOWN_SIGNER = "unknown"  # the signer of a sentence whose annotation file does not name one
 ARRAYS = {  # of each split: dtype and shape of one frame
     "landmarks": (np.dtype("<f2"), (NUM_LANDMARKS, 3)),
     "detected": (np.dtype("bool"), (len(PARTS),)),
@@ -42,6 +45,12 @@ class Sentence:
     signer: str
     frames: int
     glosses: tuple[str, ...]
+
+    @property
+    def signer_is_known(self) -> bool:
+        """Whether `signer` names a person. Sentences with the same unknown signer can be of
+        different people."""
+        return self.signer not in ("", UNKNOWN_SIGNER)
 
 
 def describe_corpus(name: str, simulated: bool, composed: bool) -> str:
@@ -63,7 +72,7 @@ def sha256_of(path: Path) -> str:
 def check_field(field: str, value: str, where: str) -> None:
     """Raise DataError for a value that a csv row cannot hold.
 
-    Such a value is empty or contains '|', a line break or another unprintable character.
+    Such a value is empty or contains '|', a line break or another unusable character.
 
     Args:
         field: name of the csv column, for the message.
@@ -72,10 +81,11 @@ def check_field(field: str, value: str, where: str) -> None:
     """
     if not value:
         raise DataError(f"{where}: {field} {value!r} is empty")
-    if "|" in value or not value.isprintable():
+    found = "'|'" if "|" in value else unusable_character(value)
+    if found:
         raise DataError(
-            f"{where}: {field} {value!r} has '|', a line break or an unprintable character in it; "
-            "rename it"
+            f"{where}: {field} {value!r} has {found} in it, but '|', line breaks and other "
+            "unprintable characters cannot be stored; remove it"
         )
 
 
@@ -147,6 +157,11 @@ class Split:
         rows = slice(self.offsets[index], self.offsets[index + 1])
         return self.landmarks[rows], self.detected[rows]
 
+    @property
+    def single(self) -> "Split":
+        """The split without joined sentences: itself; see `MixedSplit`."""
+        return self
+
     def segments(self, index: int) -> list[slice | tuple[np.ndarray, np.ndarray]]:
         """The segments of one sentence, in order.
 
@@ -168,7 +183,11 @@ class Split:
 
 
 def read_sentences(path: Path) -> list[Sentence]:
-    """The rows of a split's csv. Raises DataError that names the file and the line."""
+    """The rows of a split's csv, with glosses in the Unicode form NFC.
+
+    Ids stay as they are: files made from the corpus refer to them. Raises DataError that names the
+    file and the line.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -185,15 +204,18 @@ def read_sentences(path: Path) -> list[Sentence]:
         fields = line.split("|")
         if len(fields) != 4 or not re.fullmatch("0|[1-9][0-9]{0,8}", fields[2]):
             raise DataError(f"{path} line {number}: expected {CSV_HEADER} found {line!r}")
-        if not line.isprintable():  # escape sequences must not reach the terminal
+        unusable = unusable_character(line)
+        if unusable:  # escape sequences must not reach the terminal
             raise DataError(
-                f"{path} line {number}: a tab or another unprintable character in {line!r}; "
-                "remove it"
+                f"{path} line {number}: a tab or another unprintable character ({unusable}) in "
+                f"{line!r}; remove it"
             )
         if fields[0] in seen:
             raise DataError(f"{path} line {number}: the id {fields[0]!r} is already in use")
         seen.add(fields[0])
-        sentences.append(Sentence(fields[0], fields[1], int(fields[2]), tuple(fields[3].split())))
+        sentences.append(
+            Sentence(fields[0], fields[1], int(fields[2]), tuple(nfc(fields[3]).split()))
+        )
     return sentences
 
 
@@ -253,12 +275,26 @@ class Corpus:
     def split(self, name: str) -> Split:
         """The split of this name. Raises DataError when it is missing or has no sentences."""
         if name not in self.splits:
-            raise DataError(
-                f"{self.path} has no split '{name}' (it has: {', '.join(self.splits) or 'none'})"
-            )
+            known = ", ".join(self.splits) or "none"
+            raise DataError(f"{self.path} has no split '{name}' (it has: {known}){self._way(name)}")
         if len(self.splits[name]) == 0:
-            raise DataError(f"{self.path}: split '{name}' is empty")
+            raise DataError(f"{self.path}: split '{name}' is empty{self._way(name)}")
         return self.splits[name]
+
+    def _way(self, name: str) -> str:
+        """The end of a message: the command that makes a split which is missing."""
+        train = self.splits.get("train")
+        if train is None or not len(train) or name not in ("dev", "test"):
+            return ""
+        several = len({sentence.signer for sentence in train.sentences}) > 1
+        if self.composed and not several:
+            return f"; compose it again with --{name}_sentences"
+        output = self.path.parent / f"{self.path.name or self.path.resolve().name}_split"
+        return (
+            "; before you train, split it off from train: python prepare_data.py split "
+            f"{shlex.quote(str(self.path))} --output {shlex.quote(str(output))} "
+            f"--by {'signer' if several else 'random'}{' --test 0.1' if name == 'test' else ''}"
+        )
 
     def verify(self, names: Iterable[str]) -> list[str]:
         """Compare the SHA-256 of each file of the given splits with corpus.json.

@@ -4,7 +4,8 @@ The check reads the corpus once, sentence by sentence.
 
 Problems, each of which makes the corpus broken:
 - a file that cannot be read, or whose SHA-256 differs from corpus.json;
-- landmarks that are NaN, infinite or far outside the image;
+- landmarks that are NaN, infinite or very far outside the image;
+- landmarks that are not those of a signer in an image (data/checks/plausibility.py);
 - a part whose `detected` contradicts its landmarks;
 - a sentence without frames or with an empty annotation;
 - a sentence that CTC cannot align;
@@ -14,7 +15,9 @@ Problems, each of which makes the corpus broken:
 Warnings:
 - glosses of dev or test that are not in train;
 - the same landmarks twice in one split;
-- a sentence in which nothing was detected.
+- a sentence in which nothing, no pose or no hand was detected;
+- landmarks of a few sentences that are outside the image or not in their order;
+- a sentence in which the landmarks jump to another person.
 """
 
 import hashlib
@@ -27,13 +30,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from data.checks.plausibility import Plausibility, find_extremes
+from data.checks.tracking_jumps import jump_warning
+from data.checks.unseen_sentences import UNSEEN, unseen_kind
 from data.corpus import Corpus, Split, sha256_of, split_files
 from data.ctc_lengths import ctc_steps, required_steps
 from data.landmarks import PART_SLICES, PARTS
 from errors import DataError
 
-# x and y of a person in the image stay inside this range, in fractions of the image.
-COORDINATE_RANGE = (-3.0, 4.0)
 MAX_LINES = 20  # printed lines per kind of problem; the others are only counted
 # fmt: off
 COLUMNS = ["split", "sentences", "frames", "hours", "shortest", "mean", "longest", "signers",
@@ -197,7 +201,7 @@ def check_corpus(path: Path, progress: bool = False) -> CorpusReport:
         for name, split in corpus.splits.items():
             if len(split):
                 report.splits[name].detected = _check_recordings(
-                    name, split, first_seen, report, bar
+                    name, split, corpus.aspect_ratio, first_seen, report, bar
                 )
     return report
 
@@ -279,6 +283,7 @@ def _extremes(split: Split) -> tuple[str, str, str]:
 def _check_recordings(
     name: str,
     split: Split,
+    aspect_ratio: float,
     first_seen: dict[bytes, tuple[str, str]],
     report: CorpusReport,
     bar: "tqdm[Any]",
@@ -287,6 +292,7 @@ def _check_recordings(
 
     Args:
         name, split: the split.
+        aspect_ratio: image width / height.
         first_seen: split and id of the first sentence with each SHA-1 of landmarks; extended here.
         report: gets the problems.
         bar: progress in frames.
@@ -294,6 +300,7 @@ def _check_recordings(
     Returns the share of frames in which each part was detected.
     """
     detected_frames = np.zeros(len(PARTS), dtype=np.int64)
+    plausibility = Plausibility()
     for index, sentence in enumerate(split.sentences):
         where = f"{name} sentence {sentence.id!r}"
         landmarks, detected = split.read(index)
@@ -306,8 +313,13 @@ def _check_recordings(
                 "not finite",
                 f"{where} has NaN or infinite landmarks in {_frames(magnitude >= _INFINITY_BITS)}",
             )
-        elif largest > _LARGE_BITS:
-            _check_range(where, landmarks, report)
+        else:
+            if largest > _LARGE_BITS:
+                _check_range(where, landmarks, report)
+            jump = jump_warning(landmarks, detected, aspect_ratio)
+            if jump is not None:
+                report.warning("jump", f"{where}: {jump}")
+            plausibility.add(sentence.id, landmarks, detected)
         filled = np.stack(
             [magnitude[:, PART_SLICES[part]].any(axis=(1, 2)) for part in PARTS], axis=1
         )
@@ -337,27 +349,23 @@ def _check_recordings(
                     "repeated recording",
                     f"{where} has the landmarks of {other!r} in the same split",
                 )
-        else:
-            report.warning(
-                "nothing detected",
-                f"{where}: nothing was detected in any of its {sentence.frames} frames",
-            )
+        unseen = unseen_kind(detected)
+        if unseen is not None:
+            text = f"{UNSEEN[unseen][0]} in any of its {sentence.frames} frames"
+            report.warning(unseen, f"{where}: {text}")
         bar.update(sentence.frames)
+    for finding in plausibility.findings():
+        add = report.problem if finding.is_error else report.warning
+        add("implausible", f"split '{name}' {finding.text}")
     return tuple(detected_frames / max(1, int(split.offsets[-1])))
 
 
 def _check_range(where: str, landmarks: np.ndarray, report: CorpusReport) -> None:
-    """Report x and y outside `COORDINATE_RANGE`; depth may be larger. landmarks: (T, 543, 3)."""
-    low, high = COORDINATE_RANGE
-    image = landmarks[..., :2]
-    outside = (image < low) | (image > high)
-    if outside.any():
-        worst = image[outside][np.abs(image[outside].astype(np.float32)).argmax()]
-        report.problem(
-            "range",
-            f"{where} has x or y far outside the image ({worst:.3g}, expected {low:g} to "
-            f"{high:g}) in {_frames(outside)}",
-        )
+    """Report x and y far outside the image. landmarks: (T, 543, 3)."""
+    extreme = find_extremes(landmarks)
+    if extreme is not None:
+        add = report.problem if extreme.is_error else report.warning
+        add("range", f"{where} {extreme.text}")
 
 
 def _frames(marked: np.ndarray) -> str:

@@ -6,6 +6,7 @@ name when it is complete: an interrupted run leaves no half corpus behind.
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +17,9 @@ import numpy as np
 
 from data.corpus import ARRAYS, CSV_HEADER, FORMAT_VERSION, check_field, sha256_of, split_files
 from data.landmarks import LAYOUT, NUM_LANDMARKS, PART_SLICES, PARTS
-from errors import DataError, UsageError
+from data.output_place import check_new_folder
+from data.text_fields import nfc
+from errors import DataError
 
 # numpy pads the header of an .npy file to this size. A header with 0 rows is therefore as long as
 # the final one, which replaces it when all rows are written.
@@ -24,13 +27,28 @@ _HEADER_BYTES = 128
 
 
 def check_output(path: Path) -> None:
-    """Raise UsageError when `path` is a file or a folder that is not empty."""
+    """Raise UsageError or DataError unless a corpus folder can be made at `path`."""
+    leftover = bool(path.name) and _is_leftover(path.with_name(path.name + ".partial"))
+    check_new_folder(path, "--output", leftover)
+
+
+def _is_leftover(folder: Path) -> bool:
+    """Whether a folder is what an interrupted `CorpusWriter` left behind: it has no other files."""
+    if os.path.islink(folder) or not os.path.isdir(folder):
+        return False
     try:
-        occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
-    except OSError as error:
-        raise DataError(f"cannot write the corpus to {path}: {error.strerror}") from error
-    if occupied or not path.name:
-        raise UsageError(f"{path} already exists: choose another --output or remove it first")
+        names = set(os.listdir(folder))
+        tables = [name for name in names if name.endswith(".csv")]
+        known = {"corpus.json", *(file for name in tables for file in split_files(name[:-4]))}
+        return names <= known and all(_is_table(folder / name) for name in tables)
+    except OSError:  # it cannot be read, so it is not known to be ours
+        return False
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a csv is of a corpus; it is empty if the writer was interrupted early."""
+    with open(path, "rb") as file:
+        return CSV_HEADER.encode().startswith(file.read(len(CSV_HEADER)))
 
 
 class SplitWriter:
@@ -73,7 +91,7 @@ class SplitWriter:
         """Append one sentence.
 
         Args:
-            id: unique in the split.
+            id: unique in the split. This and the other texts are stored in the Unicode form NFC.
             signer: name of the signer.
             annotation: the glosses, one by one, or as one string that is split at white space.
             landmarks: float (T, 543, 3), finite, T >= 1. The landmarks of a part are stored as
@@ -83,8 +101,10 @@ class SplitWriter:
         Raises DataError when a shape is wrong, a value is not finite or too large for float16, the
         id is already in use, the annotation is empty, or a text cannot be written into a csv row.
         """
+        id, signer = nfc(id), nfc(signer)
         where = f"{self.split_name} sentence {id!r}"
         glosses = annotation.split() if isinstance(annotation, str) else list(annotation)
+        glosses = [nfc(gloss) for gloss in glosses]
         for field, value in (("id", id), ("signer", signer), ("annotation", " ".join(glosses))):
             check_field(field, value, where)
         for gloss in glosses:
@@ -147,7 +167,8 @@ class CorpusWriter:
         simulated: the signers are simulated; every output made from the corpus tells so.
         composed: sentences are joined from isolated signs; every output tells so.
 
-    Raises UsageError when the folder exists and is not empty, DataError when it cannot be written.
+    Raises UsageError when the folder exists and is not empty, or `<path>.partial` is not one of an
+    interrupted run; DataError when it cannot be written.
     """
 
     def __init__(

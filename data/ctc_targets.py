@@ -41,6 +41,18 @@ class PreparedSplit:
         """The annotated glosses of each sentence."""
         return [sentence.glosses for sentence in self.split.sentences]
 
+    @property
+    def without_loss(self) -> dict[str, int]:
+        """How many sentences have no CTC loss, by the reason."""
+        unknown = {*self.unknown_glosses}
+        without = [
+            sentence
+            for sentence, target in zip(self.split.sentences, self.targets, strict=True)
+            if target is None
+        ]
+        count = sum(not unknown.isdisjoint(sentence.glosses) for sentence in without)
+        return {"unknown gloss": count, "too short": len(without) - count}
+
     def warnings(self) -> list[str]:
         """Warnings to print when a run starts, one line each: the glosses that are unknown."""
         if not self.unknown_glosses:

@@ -23,11 +23,15 @@ import torch
 from torch import Tensor
 
 from data.device_transfer import cached_constant
-from data.landmarks import ALL_LANDMARKS, MIRRORED_PARTS, PARTS, LandmarkSelection
+from data.landmarks import (
+    ALL_LANDMARKS,
+    BY_SIGNER,
+    MIRRORED_PARTS,
+    PARTS,
+    LandmarkSelection,
+)
+from data.leading_hand import left_hand_higher_and_moving, left_hand_leads
 
-HIPS_Y = 2.0  # shoulder widths from the shoulders down to the hips, roughly
-# Shoulder widths by which the left wrist must be higher, on average, for the left hand to lead
-LEADING_HAND_MARGIN = 0.25
 # Image heights. A signer seen from the side has narrow shoulders; division by a smaller width would
 # blow up the coordinates.
 MIN_SHOULDER_WIDTH = 0.02
@@ -228,34 +232,6 @@ def body_coordinates(
     return torch.cat([pose, others], dim=2) / unit.clamp(min=MIN_SHOULDER_WIDTH)[:, :, None, None]
 
 
-def left_hand_leads(
-    body: Tensor, lengths: Tensor, selection: LandmarkSelection = ALL_LANDMARKS
-) -> Tensor:
-    """Whether the left hand is the dominant hand of each sentence.
-
-    It is when, on average over the sentence, the left wrist is clearly higher than the right one
-    and also moves more. This finds left-handed signers and mirrored cameras. Both conditions must
-    hold, so a right-handed sentence is seldom mistaken for a left-handed one.
-
-    Args:
-        body: float (B, T, 543, 3), the result of `body_coordinates`.
-        lengths: int (B,).
-        selection: the landmarks that `body` holds.
-
-    Returns bool (B,).
-    """
-    inside = frame_mask(lengths, body.shape[1])
-    height, movement = [], []  # of the left and the right wrist, summed over the frames
-    for wrist in (selection.left_wrist, selection.right_wrist):
-        path = body[:, :, wrist, :2]
-        above_hips = (HIPS_Y - path[..., 1]).clamp(min=0)
-        height.append((above_hips * inside).sum(1))
-        # Frames after the end hold the last frame, so they add no movement.
-        movement.append(torch.linalg.vector_norm(path[:, 1:] - path[:, :-1], dim=-1).sum(1))
-    higher = height[0] - height[1] > LEADING_HAND_MARGIN * lengths
-    return higher & (movement[0] > movement[1])
-
-
 def can_branch_on(x: Tensor) -> bool:
     """Whether Python code may branch on the values of a tensor.
 
@@ -269,7 +245,7 @@ def can_branch_on(x: Tensor) -> bool:
 def mirror_left_handed(
     body: Tensor,
     detected: Tensor,
-    lengths: Tensor,
+    left: Tensor,
     selection: LandmarkSelection = ALL_LANDMARKS,
 ) -> tuple[Tensor, Tensor]:
     """Mirror the sentences in which the left hand leads; leave the others unchanged.
@@ -280,12 +256,12 @@ def mirror_left_handed(
     Args:
         body: float (B, T, 543, 3), the result of `body_coordinates`.
         detected: bool (B, T, 4).
-        lengths: int (B,).
+        left: bool (B,), whether the left hand leads.
         selection: the landmarks that `body` holds.
 
     Returns body and detected, in the same shapes.
     """
-    flip = left_hand_leads(body, lengths, selection)[:, None, None]
+    flip = left[:, None, None]
     # Usually no sentence is left-handed. Skip the work where it is cheap to find out.
     if can_branch_on(flip) and not flip.any():
         return body, detected
@@ -304,16 +280,38 @@ def normalize_landmarks(
     aspect_ratio: float,
     causal: bool = False,
     selection: LandmarkSelection = ALL_LANDMARKS,
+    leading_hand: str = BY_SIGNER,
+    votes: Tensor | None = None,
+    recorded: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`body_coordinates`, then `mirror_left_handed`.
 
     Nothing is mirrored if `causal`: which hand leads is known only at the end of the sentence.
 
-    The arguments are those of `body_coordinates`. Returns body float32 (B, T, 543, 3) in shoulder
-    widths and detected bool (B, T, 4).
+    The first arguments are those of `body_coordinates`.
+
+    Args:
+        leading_hand: the rule that decides which hand leads, see `data/leading_hand.py`.
+        votes: int (B,), see `left_hand_leads`.
+        recorded: `detected` before parts were hidden, if some were; which hand leads does not
+            depend on what is hidden.
+
+    Returns body float32 (B, T, 543, 3) in shoulder widths and detected bool (B, T, 4).
     """
     body = body_coordinates(landmarks, detected, lengths, aspect_ratio, causal, selection)
-    return (body, detected) if causal else mirror_left_handed(body, detected, lengths, selection)
+    if causal:
+        return body, detected
+    inside = frame_mask(lengths, body.shape[1])
+    if leading_hand == BY_SIGNER:
+        whole = body
+        if recorded is None:
+            recorded = detected
+        elif recorded is not detected:
+            whole = body_coordinates(landmarks, recorded, lengths, aspect_ratio, False, selection)
+        left = left_hand_leads(whole, recorded, inside, selection, votes)
+    else:
+        left = left_hand_higher_and_moving(body, inside, selection)
+    return mirror_left_handed(body, detected, left, selection)
 
 
 def feature_blocks(

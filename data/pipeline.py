@@ -8,22 +8,24 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from data.augmentation import AugmentationDraw, Augmenter, draw_augmentation, hide_parts
+from data.augmentation import Augmenter, hide_parts
 from data.augmentation_config import AugmentationConfig
+from data.augmentation_draws import AugmentationDraw, draw_augmentations, ids_and_lengths
 from data.batching import LandmarkBatch, load_batch, plan_evaluation
 from data.corpus import Split
-from data.ctc_lengths import min_frames
 from data.ctc_targets import PreparedSplit
 from data.device_cache import MAX_SHARE_OF_FREE_MEMORY, CachedBatch, CachedSplit, cached_bytes
+from data.device_transfer import on_device
 from data.features import feature_blocks, normalize_landmarks
-from data.landmarks import ALL_LANDMARKS, NUM_FEATURES, PARTS, LandmarkSelection
+from data.landmarks import ALL_LANDMARKS, BY_SIGNER, NUM_FEATURES, PARTS, LandmarkSelection
+from data.leading_hand import ALWAYS
+from data.signer_votes import signer_votes
 
 READ_AHEAD = 2  # batches that the thread prepares in advance; 0 prepares each one when it is needed
 _STATISTICS_FRAMES = 200_000
@@ -87,6 +89,7 @@ class FeaturePipeline:
     """Makes the feature batches of a corpus on one device.
 
     resident: the splits whose landmarks stay on the device.
+    left: whether the left hand leads in all sentences; None: `leading_hand` decides for each.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class FeaturePipeline:
         device: torch.device,
         causal: bool = False,
         selection: LandmarkSelection = ALL_LANDMARKS,
+        leading_hand: str = BY_SIGNER,
     ):
         """
         Args:
@@ -103,16 +107,22 @@ class FeaturePipeline:
             causal: compute them for streaming recognition, see `body_coordinates`.
             selection: compute the features of these landmarks only. The model must be set to
                 the same selection.
+            leading_hand: the rule that decides which hand leads, see `data/leading_hand.py`.
         """
+        self.leading_hand = leading_hand
+        self.left: bool | None = None
         self.aspect_ratio, self.device = aspect_ratio, device
         self.causal, self.selection = causal, selection
         self._augmenter: Augmenter | None = None
         self.resident: list[CachedSplit] = []
+        self._votes: list[tuple[np.ndarray, np.ndarray]] = []  # landmarks of a split, and its votes
 
-    def with_causal(self, causal: bool) -> "FeaturePipeline":
-        """The same pipeline, with causal features or not. It shares the landmarks on the device."""
-        other = FeaturePipeline(self.aspect_ratio, self.device, causal, self.selection)
-        other.resident = self.resident
+    def variant(self, causal: bool, leading_hand: str) -> "FeaturePipeline":
+        """The same pipeline with other features. It shares the landmarks on the device."""
+        other = FeaturePipeline(
+            self.aspect_ratio, self.device, causal, self.selection, leading_hand
+        )
+        other.resident, other._votes = self.resident, self._votes
         return other
 
     def keep_resident(self, splits: Sequence[Split]) -> str:
@@ -142,9 +152,13 @@ class FeaturePipeline:
         self, split: Split, plan: Sequence[np.ndarray]
     ) -> Generator[FeatureBatch, None, None]:
         """The batches of a plan, without augmentation. plan: the indices of each batch."""
-        for loaded in self._prepare_ahead(partial(self._load, split), plan):
+
+        def load(indices: np.ndarray) -> tuple[LandmarkBatch | CachedBatch, np.ndarray | None]:
+            return self._load(split, indices), self._votes_of(split, indices)
+
+        for loaded, votes in self._prepare_ahead(load, plan):
             batch = loaded.to(self.device)
-            body, detected = self._normalize(batch, batch.detected)
+            body, detected = self._normalize(batch, batch.detected, votes)
             yield FeatureBatch(
                 feature_blocks(body, batch.lengths, self.selection),
                 detected,
@@ -177,17 +191,16 @@ class FeaturePipeline:
 
         def load_and_draw(
             indices: np.ndarray,
-        ) -> tuple[LandmarkBatch | CachedBatch, list[AugmentationDraw]]:
+        ) -> tuple[LandmarkBatch | CachedBatch, np.ndarray | None, list[AugmentationDraw]]:
             sentences = [prepared.split.sentences[index] for index in indices]
-            draws = [
-                draw_augmentation(config, seed, epoch, s.id, s.frames, min_frames(s.glosses))
-                for s in sentences
-            ]
-            return self._load(prepared.split, indices), draws
+            draws = draw_augmentations(config, seed, epoch, *ids_and_lengths(sentences))
+            votes = self._votes_of(prepared.split, indices)
+            return self._load(prepared.split, indices), votes, draws
 
-        for loaded, draws in self._prepare_ahead(load_and_draw, plan):
+        for loaded, votes, draws in self._prepare_ahead(load_and_draw, plan):
             batch = loaded.to(self.device)
-            body, detected = self._normalize(batch, hide_parts(batch.detected, draws))
+            hidden = hide_parts(batch.detected, draws)
+            body, detected = self._normalize(batch, hidden, votes)
             body, detected, lengths = self._augmenter(body, detected, draws)
             frames = sum(len(draw.times) for draw in draws)
             yield FeatureBatch(
@@ -198,10 +211,35 @@ class FeaturePipeline:
                 frames,
             )
 
-    def _normalize(self, batch: LandmarkBatch, detected: Tensor) -> tuple[Tensor, Tensor]:
+    def _normalize(
+        self, batch: LandmarkBatch, detected: Tensor, votes: np.ndarray | None
+    ) -> tuple[Tensor, Tensor]:
         return normalize_landmarks(
-            batch.landmarks, detected, batch.lengths, self.aspect_ratio, self.causal, self.selection
+            batch.landmarks,
+            detected,
+            batch.lengths,
+            self.aspect_ratio,
+            self.causal,
+            self.selection,
+            self.leading_hand,
+            None if votes is None else on_device(votes, self.device),
+            batch.detected,
         )
+
+    def _votes_of(self, split: Split, indices: np.ndarray) -> np.ndarray | None:
+        """The votes of the signers of some sentences, int64 (B,); None for none."""
+        if self.causal or self.leading_hand != BY_SIGNER:
+            return None
+        if self.left is not None:
+            return np.full(len(indices), ALWAYS if self.left else -ALWAYS)
+        for landmarks, votes in self._votes:
+            if landmarks is split.landmarks:
+                return votes[indices]
+        found = signer_votes(split.single, self.aspect_ratio)
+        if found is None:  # quick to find out, so it need not be kept
+            return None
+        self._votes.append((split.landmarks, found))
+        return found[indices]
 
     def _load(self, split: Split, indices: np.ndarray) -> LandmarkBatch | CachedBatch:
         """A batch of landmarks; its method `to` gives it on the device."""

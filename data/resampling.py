@@ -1,13 +1,84 @@
-"""Change the frame rate of landmarks, one frame at a time, as streaming recognition needs it."""
+"""The frame rate of a recording, from the times of its frames; landmarks at another frame rate."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from data.landmarks import PART_SLICES, PARTS
+from errors import DataError
 
 # Relative difference of two frame rates that count as the same, e.g. 29.97 and 30
 SAME_RATE = 0.01
+# Frames per second of real recordings; slow motion of phones has 240. Outside of them the metadata
+# is wrong far more often than right.
+LOWEST_RATE, HIGHEST_RATE = 5.0, 240.0
+
+
+@dataclass(frozen=True)
+class FrameRate:
+    """The frame rate of a recording.
+
+    fps: frames per second; of uneven times, that of half of the frames or more.
+    even: every frame is less than half a frame from its place at that rate.
+    """
+
+    fps: float
+    even: bool
+
+
+def same_rate(fps: float, other: float) -> bool:
+    """Whether two frame rates (frames per second) count as the same."""
+    return abs(fps / other - 1) < SAME_RATE
+
+
+def is_plausible_rate(fps: float) -> bool:
+    """Whether recordings of people signing have such frame rates (frames per second)."""
+    return LOWEST_RATE <= fps <= HIGHEST_RATE
+
+
+def check_rate(fps: float, where: str = "") -> None:
+    """Raise DataError for an implausible frame rate of a recording. where: its file, if the message
+    is to name it."""
+    if not is_plausible_rate(fps):
+        raise DataError(
+            f"{f'{where} ' if where else ''}has {fps:g} frames/s by its own account, which is "
+            f"hardly true (expected {LOWEST_RATE:g} to {HIGHEST_RATE:g}): give the right rate with "
+            "--fps"
+        )
+
+
+def refuse_other_rate(corpus: Path, corpus_fps: float, model: Path | str, model_fps: float) -> None:
+    """Raise DataError if a corpus has another frame rate than a model's.
+
+    Args:
+        corpus, corpus_fps: the corpus folder and its frames per second.
+        model, model_fps: the checkpoint and the frames per second that it was trained on.
+    """
+    if not same_rate(corpus_fps, model_fps):
+        raise DataError(
+            f"{corpus} has {corpus_fps:g} frames/s, but {model} was trained on {model_fps:g}: make "
+            f"a corpus of that rate with `prepare_data.py resample {corpus} --output "
+            f"{corpus}_{model_fps:g}fps --fps {model_fps:g}`, and give it as --data_dir"
+        )
+
+
+def measure_rate(times: np.ndarray) -> FrameRate | None:
+    """The frame rate of frames at such times.
+
+    Args:
+        times: (T,), in seconds.
+
+    Returns None if the times cannot be right: fewer than two, not finite, or not rising.
+    """
+    if len(times) < 2 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        return None
+    average = (len(times) - 1) / float(times[-1] - times[0])
+    places = times[0] + np.arange(len(times)) / average
+    if np.abs(times - places).max() < 0.5 / average:
+        return FrameRate(average, True)
+    return FrameRate(1 / float(np.median(np.diff(times))), False)
 
 
 class Resampler:
@@ -45,6 +116,28 @@ class Resampler:
             else:
                 weight = min(max((due - previous[0]) / (time - previous[0]), 0.0), 1.0)
                 yield _interpolate_frame(previous[1], previous[2], landmarks, detected, weight)
+
+
+def resample(
+    times: np.ndarray, landmarks: np.ndarray, detected: np.ndarray, rate: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The frames of a whole recording at 0, 1/rate, 2/rate ... seconds after its first frame.
+
+    Args:
+        times: (T,), of the frames, in seconds, rising.
+        landmarks: (T, 543, 3).
+        detected: bool (T, 4).
+        rate: frames per second of the result.
+
+    Returns landmarks float32 (T', 543, 3) and detected bool (T', 4).
+    """
+    resampler = Resampler(rate)
+    frames = [
+        frame
+        for time, points, parts in zip(times - times[0], landmarks, detected, strict=True)
+        for frame in resampler.push(float(time), points, parts)
+    ]
+    return np.stack([frame[0] for frame in frames]), np.stack([frame[1] for frame in frames])
 
 
 def _interpolate_frame(

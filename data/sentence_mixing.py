@@ -1,19 +1,25 @@
 """Augmentation that joins two sentences of the same signer into one.
 
-Every gloss gets new neighbours, and new transitions lead into it and out of it.
+Every gloss gets new neighbours, and new transitions lead into it and out of it. Only sentences of a
+known signer are joined: two bodies in one sentence, and two ways of signing, would be wrong
+examples. If the camera was nearer in one of the two sentences, the second one is scaled, because
+the features of a sentence have a single unit, its shoulder width.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
 from data.corpus import Split
-from data.keyed_random import generator
+from data.features import MIN_SHOULDER_WIDTH
+from data.keyed_random import first_numbers, keys, uniform, whole_number
+from data.landmarks import LEFT_SHOULDER, PART_SLICES, PARTS, RIGHT_SHOULDER
 from data.transitions import transition
 
 _TRANSITION_FRAMES = (2, 6)  # range of the transition between the sentences, both ends included
+_LIKE_SCALE = 0.02  # shoulder widths that differ by less are alike; the second sentence stays as is
 
 
 class MixedSplit(Split):
@@ -21,18 +27,25 @@ class MixedSplit(Split):
 
     Ids and indices are those of the original split. A joined sentence has the frames of the
     original sentence, then the frames of a transition, then the frames of the partner, and the
-    glosses of both sentences.
+    glosses of both sentences. The partner has the shoulder width of the original sentence.
 
     original: the split of single sentences.
     partners: int (N,), the index of the sentence that follows each sentence, -1 for none.
     transition_lengths: int (N,), the frames of the transition between the two.
+    aspect_ratio: image width / height of the corpus.
     """
 
-    def __init__(self, original: Split, partners: np.ndarray, transition_lengths: np.ndarray):
+    def __init__(
+        self,
+        original: Split,
+        partners: np.ndarray,
+        transition_lengths: np.ndarray,
+        aspect_ratio: float,
+    ):
         self.original, self.partners = original, partners
-        self.transition_lengths = transition_lengths
+        self.transition_lengths, self.aspect_ratio = transition_lengths, aspect_ratio
         sentences = list(original.sentences)
-        for index in np.flatnonzero(partners >= 0):
+        for index in self.joined:
             first, second = original.sentences[index], original.sentences[partners[index]]
             sentences[index] = replace(
                 first,
@@ -40,6 +53,16 @@ class MixedSplit(Split):
                 glosses=first.glosses + second.glosses,
             )
         super().__init__(original.name, sentences, original.landmarks, original.detected)
+
+    @property
+    def single(self) -> Split:
+        """The split without joined sentences."""
+        return self.original
+
+    @property
+    def joined(self) -> list[int]:
+        """The indices of the sentences that are followed by another one."""
+        return np.flatnonzero(self.partners >= 0).tolist()
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Landmarks float16 (T, 543, 3) and detected bool (T, 4) of one sentence.
@@ -63,16 +86,53 @@ class MixedSplit(Split):
         partner = self.partners[index]
         if partner < 0:
             return sentence
-        landmarks, detected = transition(
-            self.original.read(index),
-            self.original.read(partner),
-            int(self.transition_lengths[index]),
-        )
-        return [
-            *sentence,
-            (landmarks.astype(np.float16), detected),
-            *self.original.segments(partner),
-        ]
+        first, second = self.original.read(index), self.original.read(partner)
+        following = self.original.segments(partner)
+        scaled = scaled_like(first, second, self.aspect_ratio)
+        if scaled is not None:
+            second = scaled
+            following = [second]
+        landmarks, detected = transition(first, second, int(self.transition_lengths[index]))
+        return [*sentence, (landmarks.astype(np.float16), detected), *following]
+
+
+def shoulder_width(landmarks: np.ndarray, detected: np.ndarray, aspect_ratio: float) -> float:
+    """The median distance of the shoulders, in image heights: the unit of `body_coordinates`.
+
+    landmarks: (T, 543, 3) as stored; detected: bool (T, 4). Returns NaN if no pose was detected, or
+    if a shoulder is NaN.
+    """
+    seen = detected[:, PARTS.index("pose")]
+    shoulders = landmarks[seen][:, (LEFT_SHOULDER, RIGHT_SHOULDER), :2].astype(np.float32)
+    widths = np.linalg.norm((shoulders[:, 0] - shoulders[:, 1]) * (aspect_ratio, 1.0), axis=1)
+    if not len(widths):
+        return float("nan")
+    return max(float(np.sort(widths)[(len(widths) - 1) // 2]), MIN_SHOULDER_WIDTH)
+
+
+def scaled_like(
+    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], aspect_ratio: float
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The second recording with the shoulder width of the first one.
+
+    It is scaled about the middle of the image. Parts that were not detected stay zeros.
+
+    first, second: landmarks float16 (T, 543, 3) as stored and detected bool (T, 4).
+
+    Returns landmarks float16 and detected, or None if the second recording is to stay as it is: the
+    widths are alike, one of them is not known, or a value is not finite (so that the reader of the
+    recording reports it).
+    """
+    landmarks, detected = second
+    factor = shoulder_width(*first, aspect_ratio) / shoulder_width(*second, aspect_ratio)
+    if not abs(factor - 1) > _LIKE_SCALE:  # NaN too
+        return None
+    middle = np.array([0.5, 0.5, 0.0], dtype=np.float32)
+    scaled = (landmarks.astype(np.float32) - middle) * np.float32(factor) + middle
+    for part, points in PART_SLICES.items():
+        scaled[~detected[:, PARTS.index(part)], points] = 0
+    result = scaled.astype(np.float16)
+    return (result, detected) if np.isfinite(result).all() else None
 
 
 def mix_sentences(
@@ -82,16 +142,18 @@ def mix_sentences(
     seed: int,
     epoch: int,
     min_frames: Callable[[Sequence[str]], int],
+    aspect_ratio: float,
 ) -> Split:
     """Draw which sentences of an epoch are followed by another sentence of the same signer.
 
     Every draw is keyed by (seed, epoch, sentence id).
 
     No joined sentence is longer than the longest usable sentence: the partner is drawn from the
-    sentences that are short enough. A sentence stays single in three cases: no partner is short
-    enough, it draws itself, or the joined sentence has fewer frames than CTC needs for its glosses.
-    (Two sentences can have just enough frames separately, and too few together.) Therefore the
-    share of joined sentences is below `probability`. It is lowest when all lengths are similar.
+    sentences that are short enough. A sentence stays single in four cases: its signer is not known,
+    no partner is short enough, it draws itself, or the joined sentence has fewer frames than CTC
+    needs for its glosses. (Two sentences can have just enough frames separately, and too few
+    together.) Therefore the share of joined sentences is below `probability`. It is lowest when all
+    lengths are similar.
 
     Args:
         split: the train split.
@@ -99,28 +161,37 @@ def mix_sentences(
         probability: of a sentence to be followed by another; 0 returns `split` itself.
         seed, epoch: keys of the draws.
         min_frames: gives the fewest frames in which CTC can align glosses.
+        aspect_ratio: image width / height of the corpus.
     """
-    if not probability:
+    if not probability or not len(usable):
         return split
-    by_signer = defaultdict(list)  # the usable sentences of each signer, shortest first
-    for index in sorted(usable, key=lambda usable_index: split.lengths[usable_index]):
-        by_signer[split.sentences[index].signer].append(int(index))
-    lengths = {signer: split.lengths[indices] for signer, indices in by_signer.items()}
-    longest = int(split.lengths[usable].max())
+    usable = np.asarray(usable)
+    sentences = [split.sentences[index] for index in usable]
+    numbers = first_numbers(
+        keys((seed, epoch), [sentence.id for sentence in sentences], ("mix",)), [2] * len(usable)
+    ).reshape(-1, 2)
+    shortest, longest = _TRANSITION_FRAMES
+    between = shortest + whole_number(numbers[:, 1], longest - shortest + 1)
+    lengths = split.lengths[usable]
+    room = lengths.max() - between - lengths
+    wanted = uniform(numbers[:, 0]) < probability
+    wanted &= np.array([sentence.signer_is_known for sentence in sentences])
     partners = np.full(len(split), -1)
     transition_lengths = np.zeros(len(split), dtype=np.int64)
-    for index in usable:
-        sentence = split.sentences[index]
-        random = generator(seed, epoch, sentence.id, "mix")
-        wanted = random.random() < probability
-        between = int(random.integers(_TRANSITION_FRAMES[0], _TRANSITION_FRAMES[1] + 1))
-        room = longest - between - sentence.frames
-        candidates = int(np.searchsorted(lengths[sentence.signer], room, side="right"))
-        if not wanted or not candidates:
-            continue
-        partner = by_signer[sentence.signer][int(random.integers(candidates))]
-        other = split.sentences[partner]
-        frames = sentence.frames + between + other.frames
-        if partner != index and frames >= min_frames(sentence.glosses + other.glosses):
-            partners[index], transition_lengths[index] = partner, between
-    return MixedSplit(split, partners, transition_lengths)
+    _, signers = np.unique([sentence.signer for sentence in sentences], return_inverse=True)
+    # The sentences of each signer, shortest first, one signer after the other
+    order = np.lexsort((lengths, signers))
+    starts = np.searchsorted(signers[order], np.arange(signers.max() + 2))
+    for start, stop in pairwise(starts.tolist()):
+        own = order[start:stop]
+        rows = own[wanted[own]]
+        candidates = np.searchsorted(lengths[own], room[rows], side="right")
+        rows, candidates = rows[candidates > 0], candidates[candidates > 0]
+        chosen = own[whole_number(numbers[rows, 1], candidates, second=True)]
+        for row, other in zip(rows.tolist(), chosen.tolist(), strict=True):
+            frames = lengths[row] + between[row] + lengths[other]
+            glosses = sentences[row].glosses + sentences[other].glosses
+            if other != row and frames >= min_frames(glosses):
+                partners[usable[row]] = usable[other]
+                transition_lengths[usable[row]] = between[row]
+    return MixedSplit(split, partners, transition_lengths, aspect_ratio)

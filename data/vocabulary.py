@@ -1,7 +1,12 @@
-"""The gloss vocabulary. It is made from the train split only; index 0 is the CTC blank."""
+"""The gloss vocabulary. It is made from the train split only; index 0 is the CTC blank.
+
+Glosses are compared in the Unicode form NFC. A checkpoint of an earlier version may have glosses in
+another form, even two classes of one gloss in two forms: they keep their indices.
+"""
 
 from collections.abc import Iterable, Sequence
 
+from data.text_fields import nfc
 from errors import DataError
 
 BLANK = 0
@@ -16,8 +21,11 @@ class Vocabulary:
         Raises DataError when a gloss repeats or there is none.
         """
         self.glosses = tuple(glosses)
-        self._index = {gloss: index for index, gloss in enumerate(self.glosses, start=1)}
-        if not self.glosses or len(self._index) != len(self.glosses):
+        self._names = tuple(map(nfc, self.glosses))
+        # Of two classes of one gloss, the first counts
+        indices = range(len(self.glosses), 0, -1)
+        self._index = dict(zip(reversed(self._names), indices, strict=True))
+        if not self.glosses or len(set(self.glosses)) != len(self.glosses):
             raise DataError(
                 f"a vocabulary needs distinct glosses, found {len(self.glosses)} with repeats "
                 "or none"
@@ -29,7 +37,7 @@ class Vocabulary:
 
         The glosses are sorted, so the order of the sentences does not matter.
         """
-        return cls(sorted({gloss for sentence in sentences for gloss in sentence}))
+        return cls(sorted({nfc(gloss) for sentence in sentences for gloss in sentence}))
 
     @property
     def size(self) -> int:
@@ -37,10 +45,10 @@ class Vocabulary:
         return len(self.glosses) + 1
 
     def __contains__(self, gloss: str) -> bool:
-        return gloss in self._index
+        return nfc(gloss) in self._index
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and self.glosses == other.glosses
+        return isinstance(other, Vocabulary) and self._names == other._names
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -50,17 +58,17 @@ class Vocabulary:
         A sentence without class indices has no CTC loss. It is still evaluated: the unknown gloss
         counts as an error.
         """
-        if any(gloss not in self._index for gloss in glosses):
+        if any(gloss not in self for gloss in glosses):
             return None
-        return [self._index[gloss] for gloss in glosses]
+        return [self._index[nfc(gloss)] for gloss in glosses]
 
     def decode(self, indices: Iterable[int]) -> list[str]:
-        """The glosses of class indices; the indices must not contain the blank."""
-        return [self.glosses[index - 1] for index in indices]
+        """The glosses of class indices, in the form NFC; the indices must not contain the blank."""
+        return [self._names[index - 1] for index in indices]
 
     def unknown(self, sentences: Iterable[Sequence[str]]) -> list[str]:
         """Glosses of the sentences that are not in the vocabulary, one entry per occurrence."""
-        return [gloss for sentence in sentences for gloss in sentence if gloss not in self._index]
+        return [nfc(gloss) for sentence in sentences for gloss in sentence if gloss not in self]
 
     def extended(self, sentences: Iterable[Sequence[str]]) -> "Vocabulary":
         """A vocabulary that also has the new glosses of the sentences.

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.text_fields import nfc
 from data.vocabulary import Vocabulary
 from errors import DataError
 
@@ -127,7 +128,8 @@ def read_arpa(path: Path, vocabulary: Vocabulary) -> LanguageModel:
     1, which does not change the best hypothesis. A gloss that the file lacks gets the probability
     of <unk>. Raises DataError, which names the line.
     """
-    index = {gloss: number for number, gloss in enumerate(vocabulary.glosses, start=1)}
+    glosses = vocabulary.decode(range(1, vocabulary.size))
+    index = {gloss: number for number, gloss in enumerate(glosses, start=1)}
     left, right = index | {"<s>": START}, index | {"</s>": END}
     size = vocabulary.size
     unigram, backoff = np.full(size, np.nan), np.zeros(size)
@@ -175,7 +177,7 @@ def read_arpa(path: Path, vocabulary: Vocabulary) -> LanguageModel:
 
 def _lines(path: Path) -> list[str]:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").split("\n")]
+        lines = [line.strip() for line in nfc(path.read_text(encoding="utf-8")).split("\n")]
     except OSError as error:
         raise DataError(f"language model {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -3,7 +3,8 @@
     sclite -s -r references.stm stm -h hypotheses.ctm ctm -o sum stdout
 
 Without -s sclite treats 'Regen' and 'REGEN' as the same gloss. White space separates its columns,
-so white space in ids and signers becomes '_'.
+so white space in ids and signers becomes '_'. Where two would then be the same, such as 'a 1' and
+'a_1', a number follows: a_1_2.
 """
 
 from collections.abc import Sequence
@@ -27,13 +28,13 @@ def write_ctm(
     as the largest: the evaluation script of RWTH-PHOENIX-Weather 2014 sorts them as text. Raises
     DataError when the file cannot be written.
     """
-    lines = []
+    lines, columns = [], _as_columns(ids)
     digits = max((len(f"{begin:.3f}") for times in spans for begin, _ in times), default=0)
     for id, hypothesis, times in zip(ids, hypotheses, spans, strict=True):
         for gloss, (begin, end) in zip(hypothesis, times, strict=True):
-            lines.append(f"{_one_column(id)} 1 {begin:0{digits}.3f} {end - begin:.3f} {gloss}")
+            lines.append(f"{columns[id]} 1 {begin:0{digits}.3f} {end - begin:.3f} {gloss}")
         if not hypothesis:
-            lines.append(f"{_one_column(id)} 1 0.000 0.000 {_EMPTY}")
+            lines.append(f"{columns[id]} 1 0.000 0.000 {_EMPTY}")
     _write(path, lines)
 
 
@@ -48,16 +49,31 @@ def write_stm(
 
     seconds: duration of each sentence. Raises DataError when the file cannot be written.
     """
+    columns, signer_columns = _as_columns(ids), _as_columns(signers)
     rows = zip(ids, signers, seconds, references, strict=True)
     lines = [
-        f"{_one_column(id)} 1 {_one_column(signer)} 0.000 {end:.3f} {' '.join(glosses)}".rstrip()
+        f"{columns[id]} 1 {signer_columns[signer]} 0.000 {end:.3f} {' '.join(glosses)}".rstrip()
         for id, signer, end, glosses in rows
     ]
     _write(path, lines)
 
 
-def _one_column(name: str) -> str:
-    return "_".join(name.split())
+def _as_columns(names: Sequence[str]) -> dict[str, str]:
+    """A name without white space for each of the names; different names stay different.
+
+    Names that have no white space do not change, and the order of the names does not matter.
+    """
+    columns = {name: name for name in names if name and name.split() == [name]}
+    taken = set(columns.values())
+    for name in sorted(set(names) - taken):
+        column = joined = "_".join(name.split())
+        number = 1
+        while not column or column in taken:
+            number += 1
+            column = f"{joined}_{number}"
+        taken.add(column)
+        columns[name] = column
+    return columns
 
 
 def _write(path: Path, lines: list[str]) -> None:

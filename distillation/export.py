@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from data.augmentation import draw_augmentation
 from data.augmentation_config import AugmentationConfig
+from data.augmentation_draws import augmented_lengths, ids_and_lengths
 from data.corpus import sha256_of
-from data.ctc_lengths import ctc_steps, min_frames
+from data.ctc_lengths import ctc_steps
 from data.ctc_targets import PreparedSplit
 from data.pipeline import FeaturePipeline
 from distillation.config import SoftTargetExportRequest
@@ -23,7 +23,7 @@ from distillation.soft_target_writer import SoftTargetWriter
 from distillation.soft_targets import SoftTargetDescription
 from errors import DataError
 from inference.model_on_corpus import ModelOnCorpus, open_model_on_corpus
-from models.build import is_causal
+from models.build import is_causal, leading_hand_rule
 
 
 @dataclass(frozen=True)
@@ -122,17 +122,12 @@ def _print_size(
 
 def _steps(split: PreparedSplit, views: Sequence[int], augmentation: _Augmentation) -> int:
     """Output steps of all views together."""
+    drawn_from = ids_and_lengths(split.split.sentences)
     total = 0
-    for sentence in split.split.sentences:
-        for view in views:
-            frames = sentence.frames
-            if view:
-                shortest = min_frames(sentence.glosses)
-                drawn = draw_augmentation(
-                    augmentation.ranges, augmentation.seed, view, sentence.id, frames, shortest
-                )
-                frames = len(drawn.times)
-            total += ctc_steps(frames)
+    for view in views:
+        ranges = dataclasses.replace(augmentation.ranges, enabled=view > 0)
+        frames = augmented_lengths(ranges, augmentation.seed, view, *drawn_from)
+        total += sum(map(ctc_steps, frames.tolist()))
     return total
 
 
@@ -174,7 +169,12 @@ def _predict(
     Each sentence is a separate batch, so that its values do not depend on its neighbours.
     """
     model = teacher.model.eval()
-    pipeline = FeaturePipeline(teacher.corpus.aspect_ratio, teacher.device, is_causal(model.config))
+    pipeline = FeaturePipeline(
+        teacher.corpus.aspect_ratio,
+        teacher.device,
+        is_causal(model.config),
+        leading_hand=leading_hand_rule(model.config),
+    )
     plan = [np.array([index]) for index in indices]
     ranges = dataclasses.replace(augmentation.ranges, enabled=view > 0)
     for batch in pipeline.augmented_batches(prepared, plan, ranges, augmentation.seed, view):

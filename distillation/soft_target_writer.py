@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from data.corpus import sha256_of
+from data.output_place import check_new_folder
 from distillation.soft_targets import (
     FORMAT_VERSION,
     INDEX_HEADERS,
@@ -46,18 +46,26 @@ class SoftTargetWriter:
     after the last such line and continues there.
 
     Args:
-        path: the folder to make. Raises UsageError when it exists and is not empty.
+        path: the folder to make. Raises UsageError when it exists and is not empty, or
+            `<path>.partial` is not of this export; DataError when it cannot be made.
         description: the inputs and settings of the soft targets.
         splits: the names of the splits.
     """
 
     def __init__(self, path: Path, description: SoftTargetDescription, splits: Sequence[str]):
-        if (path.exists() and (not path.is_dir() or any(path.iterdir()))) or not path.name:
-            raise UsageError(
-                f"{path} already exists: choose another --output_dir or remove it first"
-            )
         self.path, self.description = path, description
-        self.partial = path.with_name(path.name + ".partial")
+        self.partial = path.with_name(path.name + ".partial") if path.name else path
+        self._plan_file = self.partial / "request.json"
+        self._plan = json.dumps(
+            {"request": description.to_dict(), "splits": list(splits)}, sort_keys=True
+        )
+        interrupted = self._plan_file.is_file()
+        check_new_folder(path, "--output_dir", own_leftover=interrupted)
+        if interrupted and self._plan_file.read_text("utf-8", errors="replace") != self._plan:
+            raise UsageError(
+                f"{self.partial} was started with other options or another checkpoint: repeat that "
+                "command to continue it, or remove the folder to start again"
+            )
         self._splits = {
             name: _SplitFiles(self.partial, name, description.classes) for name in splits
         }
@@ -66,37 +74,17 @@ class SoftTargetWriter:
         """Make the partial folder, or continue an interrupted one.
 
         Returns the number of (sentence, view) pairs that it already has. Raises DataError when
-        another program's files are in the way or writing fails.
+        writing fails.
         """
-        plan = json.dumps(
-            {"request": self.description.to_dict(), "splits": list(self._splits)}, sort_keys=True
-        )
-        plan_file = self.partial / "request.json"
         try:
-            if not (
-                plan_file.is_file()
-                and plan_file.read_text(encoding="utf-8", errors="replace") == plan
-            ):
-                self._make_partial_folder(plan_file, plan)
+            self.partial.mkdir(parents=True, exist_ok=True)
+            if not self._plan_file.is_file():
+                self._plan_file.write_text(self._plan, encoding="utf-8")
             return sum(split.open() for split in self._splits.values())
         except OSError as error:
             raise DataError(
                 f"cannot write soft targets to {self.partial}: {error.strerror}"
             ) from error
-
-    def _make_partial_folder(self, plan_file: Path, plan: str) -> None:
-        if self.partial.exists() and not plan_file.is_file() and any(self.partial.iterdir()):
-            raise DataError(
-                f"{self.partial} exists and is not an interrupted export: remove or rename it"
-            )
-        if plan_file.is_file():
-            print(
-                f"{self.partial} was started with other options or another checkpoint: "
-                "starting again from the beginning"
-            )
-        shutil.rmtree(self.partial, ignore_errors=True)
-        self.partial.mkdir(parents=True)
-        plan_file.write_text(plan, encoding="utf-8")
 
     def done(self, split: str) -> set[tuple[str, int]]:
         """The (id, view) pairs that are complete."""
@@ -131,7 +119,7 @@ class SoftTargetWriter:
                 }
             text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
             (self.partial / "soft_targets.json").write_text(text, encoding="utf-8")
-            (self.partial / "request.json").unlink()
+            self._plan_file.unlink()
             if self.path.exists():
                 self.path.rmdir()  # empty, as checked at the start
             self.partial.rename(self.path)

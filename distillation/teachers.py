@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.augmentation import augmented_frames
+from data.augmentation_draws import augmented_lengths, ids_and_lengths
 from data.corpus import Corpus, sha256_of
-from data.ctc_lengths import ctc_steps, min_frames
+from data.ctc_lengths import ctc_steps
 from data.device_transfer import on_device
 from data.pipeline import FeatureBatch
+from data.resampling import refuse_other_rate
 from data.vocabulary import Vocabulary
 from distillation.soft_targets import SoftTargets
 from errors import DataError
@@ -61,15 +62,18 @@ class OnlineTeacher:
         model_config = read_model_config(checkpoint, path)
         self.vocabulary = Vocabulary(checkpoint["vocabulary"])
         self.corpus_path = checkpoint["corpus"]["path"]
+        self.fps: float | None = checkpoint["corpus"].get("fps")
         self.identity = {"path": str(path), "sha256": sha256_of(path)}
         model = load_model(checkpoint, path, model_config, self.vocabulary, 0)
         assert isinstance(model, PartEncoderModel)
         self.model = model.eval().requires_grad_(False)
-        self.causal = is_causal(model_config)
+        self.causal, self.leading_hand = is_causal(model_config), model_config.leading_hand
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
 
     def check(self, corpus: Corpus, vocabulary: Vocabulary) -> None:
-        """Raise DataError when the student's glosses differ from the teacher's."""
+        """Raise DataError when the student's glosses or frame rate differ from the teacher's."""
+        if self.fps is not None:
+            refuse_other_rate(corpus.path, corpus.fps, self.identity["path"], self.fps)
         if vocabulary != self.vocabulary:
             raise DataError(
                 f"the student's {len(vocabulary.glosses)} glosses differ from the "
@@ -91,12 +95,14 @@ class OnlineTeacher:
             trainer.progress.epoch,
         )
         student_batches = pipeline.augmented_batches(*draw)
-        if self.causal == pipeline.causal:
+        rules = self.causal or self.leading_hand, pipeline.causal or pipeline.leading_hand
+        if rules[0] == rules[1]:
             for batch in student_batches:
                 yield _taught(batch, self._predict(batch, trainer.precision))
             return
-        # Causal and other features differ. The same draws give the same number of frames.
-        teacher_batches = pipeline.with_causal(self.causal).augmented_batches(*draw)
+        # The features differ. The same draws give the same number of frames.
+        of_teacher = pipeline.variant(self.causal, self.leading_hand)
+        teacher_batches = of_teacher.augmented_batches(*draw)
         for batch, teacher_batch in zip(student_batches, teacher_batches, strict=True):
             yield _taught(batch, self._predict(teacher_batch, trainer.precision))
 
@@ -161,10 +167,8 @@ class StoredTeacher:
         ):
             sentences = [split.sentences[index] for index in batch.indices]
             rows = [self.targets.read(split.name, sentence.id, view) for sentence in sentences]
-            for sentence, row in zip(sentences, rows, strict=True):
-                frames = augmented_frames(
-                    ranges, seed, view, sentence.id, sentence.frames, min_frames(sentence.glosses)
-                )
+            lengths = augmented_lengths(ranges, seed, view, *ids_and_lengths(sentences))
+            for sentence, row, frames in zip(sentences, rows, lengths.tolist(), strict=True):
                 if len(row) != ctc_steps(frames):
                     raise DataError(
                         f"{self.targets.path}: sentence {sentence.id} has {ctc_steps(frames)} "

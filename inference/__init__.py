@@ -4,6 +4,7 @@ Shared
     requests                 the options of the three scripts
     opened_checkpoint        a checkpoint's content, vocabulary and model
     posteriors               log-probabilities of the sentences of a split
+    presence                 no gloss where nobody is seen
 
 Evaluation (evaluate.py)
     evaluation               decodes and scores a split, writes the results

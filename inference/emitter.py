@@ -34,8 +34,8 @@ class Emitter:
 
         Args:
             glosses: the window's hypothesis, with times in seconds of the recording.
-            stable_until: seconds; glosses that end later may still change. Infinity for the last
-                window.
+            stable_until: seconds, never less than before; glosses that end later may still change.
+                Infinity for the last window.
         """
         emitted = []
         for gloss in glosses[self._first_new(glosses) :]:
@@ -49,7 +49,7 @@ class Emitter:
             if gloss.end > gloss.start:
                 emitted.append(gloss)
                 self._last = gloss
-        self._final_until = max(self._final_until, stable_until)
+        self._final_until = stable_until
         return emitted
 
     def _first_new(self, glosses: Sequence[TimedGloss]) -> int:

@@ -1,15 +1,16 @@
 """Evaluates a checkpoint on a split: predicts, decodes, scores, and writes the results."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from data.corpus import sha256_of
+from data.corpus import Split, sha256_of
 from data.ctc_lengths import TIME_STRIDE
+from data.landmarks import PARTS
 from data.sources.phoenix_cleanup import normalize_gloss_phoenix2014
 from decoding.alignment import gloss_spans
 from decoding.batches import batches_by_length, decode_split
@@ -29,7 +30,7 @@ from reports.decoded_split import DecodedSplit
 from reports.decoder_comparison import compare_decoders
 from reports.evaluation_report import EvaluationReport, write_evaluation_report
 from reports.provenance import describe_session, environment_facts
-from reports.result_files import make_folder, refuse_existing, try_to_write
+from reports.result_files import check_output_files, make_folder, try_to_write
 from reports.verdict import evaluation_verdict
 
 
@@ -39,14 +40,21 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
 
     Returns the content of result.json. Raises UsageError and DataError.
     """
-    refuse_existing((request.folder / name for name in FILES), request.overwrite)
     model = open_model_on_corpus(request.checkpoint, request.data_dir, request.device)
+    folder = request.folder(None if model.is_corpus_of_training else model.corpus.name)
+    check_output_files([folder / name for name in FILES], request.overwrite)
     corpus, vocabulary, prepared = model.corpus, model.vocabulary, model.prepared(request.split)
     split = prepared.split
     if not any(prepared.references):
         raise DataError(f"{corpus.path}: the {request.split} split has no glosses to score")
     baseline = read_baseline(request.compare_with, split) if request.compare_with else None
-    for line in prepared.warnings():
+    unseen = without_pose(split)
+    if len(unseen) == len(split):
+        raise DataError(
+            f"{corpus.path}: no pose was detected in any sentence of the {request.split} split: "
+            "there is nothing to evaluate; look at the corpus with prepare_data.py check"
+        )
+    for line in [*prepared.warnings(), *_presence_warnings(split, unseen)]:
         print(f"warning: {line}")
 
     posteriors = model.posteriors(request.split)
@@ -72,17 +80,18 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
         "decoder": request.decoder,
         "decoder_settings": decoder_settings,
         "scoring": request.scoring,
+        "sentences_without_pose": [split.sentences[index].id for index in unseen],
         **breakdown(aligned, [sentence.signer for sentence in split.sentences]),
     }
     if baseline is not None:
         result["compared_with"] = _comparison(request.compare_with, aligned, baseline)
 
-    make_folder(request.folder)
+    make_folder(folder)
     session = _describe_session(request, model)
-    write_results(request.folder, split, hypotheses, times, corpus.fps, aligned, result, session)
+    write_results(folder, split, hypotheses, times, corpus.fps, aligned, result, session)
     _print_summary(result, f"{request.split} of {corpus.describe()}: {total(aligned)}")
     decoded = DecodedSplit(corpus, split, vocabulary, posteriors, class_indices, hypotheses)
-    page = request.folder / "report.html"
+    page = folder / "report.html"
     if try_to_write(
         page,
         lambda path: write_evaluation_report(
@@ -90,8 +99,40 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
         ),
     ):
         print(f"report: {page}")
-    print(f"evaluation: {request.folder}")
+    print(f"evaluation: {folder}")
     return result
+
+
+def without_pose(split: Split) -> list[int]:
+    """Indices of the sentences in which no pose was detected: there is no gloss in them."""
+    pose = PARTS.index("pose")
+    return [index for index in range(len(split)) if not split.read(index)[1][:, pose].any()]
+
+
+def _presence_warnings(split: Split, unseen: Sequence[int]) -> Iterator[str]:
+    """Lines about sentences without a pose, and about those without hands."""
+    if unseen:
+        yield (
+            f"no pose was detected in {len(unseen)} of {len(split)} {split.name} sentences "
+            f"({_ids(split, unseen)}): they get no gloss, and each of their glosses is an error"
+        )
+    hands = [PARTS.index("left_hand"), PARTS.index("right_hand")]
+    handless = [
+        index
+        for index in sorted(set(range(len(split))).difference(unseen))
+        if not split.read(index)[1][:, hands].any()
+    ]
+    if handless:
+        yield (
+            f"no hand was detected in {len(handless)} of {len(split)} {split.name} sentences "
+            f"({_ids(split, handless)}): the model sees arms and face only"
+        )
+
+
+def _ids(split: Split, indices: Sequence[int]) -> str:
+    """The first ids, for a message."""
+    shown = ", ".join(split.sentences[index].id for index in indices[:3])
+    return shown + (", …" if len(indices) > 3 else "")
 
 
 def gloss_times(

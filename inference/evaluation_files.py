@@ -7,6 +7,7 @@ from typing import Any
 
 from data.corpus import Split
 from data.ctc_lengths import TIME_STRIDE
+from data.text_fields import nfc
 from decoding.sclite import write_ctm, write_stm
 from decoding.scoring import SentenceErrors, align
 from errors import DataError, UsageError
@@ -95,8 +96,10 @@ def read_baseline(folder: Path, split: Split) -> list[SentenceErrors]:
                 row["id"]: row
                 for row in csv.DictReader(file, delimiter="|", quoting=csv.QUOTE_NONE)
             }
-        references = [tuple(rows[sentence.id]["reference"].split()) for sentence in split.sentences]
-        hypotheses = [rows[sentence.id]["hypothesis"].split() for sentence in split.sentences]
+        references, hypotheses = (
+            [tuple(nfc(rows[sentence.id][column]).split()) for sentence in split.sentences]
+            for column in ("reference", "hypothesis")
+        )
     except OSError as error:
         raise UsageError(
             f"--compare_with {folder}: {path.name} there cannot be read: {error.strerror}"

@@ -10,6 +10,7 @@ from torch import nn
 from data.corpus import Corpus
 from data.ctc_targets import PreparedSplit, prepare_split
 from data.pipeline import FeaturePipeline
+from data.resampling import refuse_other_rate
 from data.vocabulary import Vocabulary
 from decoding.batches import Decoder
 from decoding.decoders import describe_decoder, make_decoder, read_decoder_entry
@@ -18,7 +19,7 @@ from decoding.length_normalization import tune
 from errors import DataError
 from inference.opened_checkpoint import open_checkpoint
 from inference.posteriors import compute_posteriors
-from models.build import is_causal
+from models.build import is_causal, leading_hand_rule
 from models.devices import Precision
 
 # Weight and gloss bonus for a beam search with a language model that was not tuned on dev. Chosen
@@ -43,6 +44,12 @@ class ModelOnCorpus:
     device: torch.device
     _posteriors: dict[str, list[torch.Tensor]] = field(default_factory=dict)
 
+    @property
+    def is_corpus_of_training(self) -> bool:
+        """Whether the model was trained on this corpus, wherever its folder is."""
+        known: str = self.checkpoint["corpus"]["fingerprint"]
+        return self.corpus.fingerprint == known
+
     def prepared(self, split: str) -> PreparedSplit:
         """The split with its CTC targets in the checkpoint's vocabulary. Raises DataError if the
         corpus has no such split."""
@@ -52,8 +59,12 @@ class ModelOnCorpus:
         """Log-probabilities float32 (T', V) of each sentence of the split, on the CPU. Raises
         DataError if some are not finite."""
         if split not in self._posteriors:
-            causal = is_causal(self.model.config)
-            pipeline = FeaturePipeline(self.corpus.aspect_ratio, self.device, causal)
+            pipeline = FeaturePipeline(
+                self.corpus.aspect_ratio,
+                self.device,
+                is_causal(self.model.config),
+                leading_hand=leading_hand_rule(self.model.config),
+            )
             self._posteriors[split] = compute_posteriors(
                 self.model, pipeline, self.corpus.split(split), Precision("fp32", self.device)
             )
@@ -105,6 +116,9 @@ def open_model_on_corpus(path: Path, data_dir: str | None, device: str) -> Model
                 "folder with --data_dir"
             )
     corpus = Corpus(data_dir)
+    frames = opened.frame_format()
+    if frames is not None:
+        refuse_other_rate(corpus.path, corpus.fps, path, frames.fps)
     return ModelOnCorpus(opened.content, opened.vocabulary, corpus, opened.model, opened.device)
 
 

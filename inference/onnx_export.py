@@ -23,21 +23,24 @@ from torch import Tensor, nn
 from data.batching import load_batch
 from data.corpus import Corpus, Split, describe_corpus, sha256_of
 from data.ctc_targets import prepare_split
-from data.features import feature_blocks, normalize_landmarks
-from data.landmarks import LAYOUT
+from data.features import feature_blocks, frame_mask, normalize_landmarks
+from data.landmarks import LAYOUT, NUM_COORDINATES, NUM_LANDMARKS, PARTS
+from data.resampling import same_rate
 from data.vocabulary import Vocabulary
 from decoding.greedy import greedy_decode
 from decoding.scoring import score
 from errors import DataError, UsageError
 from inference.onnx_model import FORMAT_VERSION, INPUTS, OUTPUTS, ExportedModel, pack_decoder
-from inference.opened_checkpoint import OpenedCheckpoint, open_checkpoint
+from inference.opened_checkpoint import FrameFormat, OpenedCheckpoint, open_checkpoint
+from inference.presence import blank_without_pose
 from inference.requests import OnnxExportRequest
-from models.build import is_causal, model_kind
-from reports.result_files import refuse_existing
+from models.build import is_causal, leading_hand_rule, model_kind
+from reports.result_files import check_output_files, is_device
 
 OPSET = 17
 TOLERANCE = 1e-4  # largest allowed difference of log-probabilities between torch and the file
 _CHECKED = 64  # recordings that are compared
+_MADE_UP_FRAMES = (1, 30, 75, 200)  # of the recordings that are compared without a corpus
 _EXAMPLE = (2, 9)  # sentences and frames of the input that the graph is traced with
 
 # landmarks, detected, lengths -> log_probs, steps
@@ -46,47 +49,61 @@ _ExportedFunction = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndar
 
 class LandmarkModel(nn.Module):
     """Features, standardisation and model in one module: landmarks as stored in a corpus ->
-    log_probs (B, T', V), steps (B,)."""
+    log_probs (B, T', V), steps (B,). The blank where nobody is seen (`blank_without_pose`)."""
 
     def __init__(self, model: nn.Module, aspect_ratio: float):
         """model: teacher or student; aspect_ratio: width / height of the images."""
         super().__init__()
         self.model, self.aspect_ratio = model.requires_grad_(False), aspect_ratio
         self.causal = is_causal(model.config)
+        self.leading_hand = leading_hand_rule(model.config)
 
     def forward(
         self, landmarks: Tensor, detected: Tensor, lengths: Tensor
     ) -> tuple[Tensor, Tensor]:
         """landmarks float32 (B, T, 543, 3), detected bool (B, T, 4), lengths int64 (B,)."""
         body, detected = normalize_landmarks(
-            landmarks, detected, lengths, self.aspect_ratio, self.causal
+            landmarks,
+            detected,
+            lengths,
+            self.aspect_ratio,
+            self.causal,
+            leading_hand=self.leading_hand,
         )
         output = self.model(feature_blocks(body, lengths), lengths, detected)
-        return output.log_probs, output.lengths
+        inside = frame_mask(lengths, landmarks.shape[1])[..., None]
+        return blank_without_pose(output.log_probs, detected & inside), output.lengths
 
 
 def export_model(request: OnnxExportRequest) -> bool:
-    """Write the file, and compare it with torch on recordings of the dev split.
+    """Write the file, and compare it with torch: on recordings of the dev split, or without a
+    corpus on made-up ones.
 
-    Returns whether they agree to TOLERANCE. For int8 it is always True; what int8 costs in WER is
+    Frame rate and aspect ratio of the file are the checkpoint's, whatever the corpus has. Returns
+    whether file and torch agree to TOLERANCE. For int8 it is always True; what int8 costs in WER is
     printed. Raises UsageError and DataError.
     """
-    refuse_existing([request.output], request.overwrite)
-    if request.output.is_dir():
-        raise UsageError(f"--output {request.output} is a folder: expected a file to write")
+    _check_output(request)
     opened = open_checkpoint(request.checkpoint, "cpu")
     corpus = _open_corpus(request, opened.content)
-    model = LandmarkModel(opened.model, corpus.aspect_ratio).eval()
-    facts = _metadata(request, opened, corpus)
+    frames = opened.frame_format(corpus)
+    if frames is None:
+        raise DataError(
+            f"{request.checkpoint} is of an older version and does not give its frame rate and "
+            "aspect ratio: give the corpus that it was trained on with --data_dir"
+        )
+    model = LandmarkModel(opened.model, frames.aspect_ratio).eval()
+    facts = _metadata(request, opened, frames)
+    output = Path(os.path.realpath(request.output))  # a link stays, its file is replaced
     try:
-        request.output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=request.output.parent, prefix=".export-") as folder:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
             partial = Path(folder) / "model"
             if request.format == "torchscript":
                 _write_torchscript(model, partial, facts)
             else:
                 write_onnx(model, partial, facts, request.int8)
-            os.replace(partial, request.output)
+            os.replace(partial, output)
     except OSError as error:
         raise DataError(f"cannot write {request.output}: {error.strerror}") from error
     size = request.output.stat().st_size / 2**20
@@ -96,23 +113,41 @@ def export_model(request: OnnxExportRequest) -> bool:
         f"{request.output}: {facts['kind']} trained on {trained_on}, {parameters:,} parameters, "
         f"{size:.1f} MiB"
     )
-    return _compare(request, model, corpus, opened.vocabulary)
+    if corpus is None:
+        return _compare_on_made_up_recordings(request, model)
+    return _compare(request, model, corpus, frames, opened.vocabulary)
 
 
-def _open_corpus(request: OnnxExportRequest, checkpoint: dict[str, Any]) -> Corpus:
-    """The corpus of --data_dir, or the one that the checkpoint was trained on. Raises DataError."""
+def _check_output(request: OnnxExportRequest) -> None:
+    """Raise UsageError or DataError unless the file can be written, and is not the checkpoint."""
+    if is_device(request.output):
+        raise UsageError(f"--output {request.output} is a device: expected a file to write")
+    if os.path.realpath(request.output) == os.path.realpath(request.checkpoint):
+        raise UsageError(f"--output {request.output} is the checkpoint: choose another name")
+    check_output_files([request.output], request.overwrite)
+
+
+def _open_corpus(request: OnnxExportRequest, checkpoint: dict[str, Any]) -> Corpus | None:
+    """The corpus of --data_dir, or the one that the checkpoint was trained on; None if that one is
+    not here any more. Raises DataError if the corpus of --data_dir has no dev split."""
     trained_on = checkpoint["corpus"]["path"]
-    if not request.data_dir and not Path(trained_on).exists():
-        raise DataError(
-            f"{request.checkpoint} was trained on the corpus {trained_on}, which does not exist "
-            "here; the export needs its aspect ratio and frame rate: give its folder with "
-            "--data_dir"
+    try:
+        corpus = Corpus(request.data_dir or trained_on)
+        corpus.split("dev")
+    except DataError:
+        if request.data_dir:
+            raise
+        print(
+            f"note: {trained_on}, the corpus that the model was trained on, is not here with its "
+            "dev split: no WER, and file and torch are compared on made-up recordings (--data_dir "
+            "gives another corpus)"
         )
-    return Corpus(request.data_dir or trained_on)
+        return None
+    return corpus
 
 
 def _metadata(
-    request: OnnxExportRequest, opened: OpenedCheckpoint, corpus: Corpus
+    request: OnnxExportRequest, opened: OpenedCheckpoint, frames: FrameFormat
 ) -> dict[str, Any]:
     """What the file tells about its model, as plain values."""
     checkpoint = opened.content
@@ -122,8 +157,8 @@ def _metadata(
         "layout": LAYOUT,
         "vocabulary": checkpoint["vocabulary"],
         "decoder": pack_decoder(checkpoint["decoder"]),
-        "fps": corpus.fps,
-        "aspect_ratio": corpus.aspect_ratio,
+        "fps": frames.fps,
+        "aspect_ratio": frames.aspect_ratio,
         "corpus": checkpoint["corpus"]["name"],
         "simulated": checkpoint["corpus"]["simulated"],
         "composed": checkpoint["corpus"]["composed"],
@@ -200,10 +235,17 @@ def write_onnx(model: LandmarkModel, path: Path, facts: dict[str, Any], int8: bo
 
 
 def _compare(
-    request: OnnxExportRequest, model: LandmarkModel, corpus: Corpus, vocabulary: Vocabulary
+    request: OnnxExportRequest,
+    model: LandmarkModel,
+    corpus: Corpus,
+    frames: FrameFormat,
+    vocabulary: Vocabulary,
 ) -> bool:
     """Run the model and the file on the dev split's first recordings. Print the largest difference
-    of their log-probabilities and the WER of each. Returns whether they agree to TOLERANCE."""
+    of their log-probabilities and the WER of each. Returns whether they agree to TOLERANCE.
+
+    frames: of the model; recordings of another aspect ratio are converted to its own.
+    """
     split = corpus.split("dev")
     prepared = prepare_split(split, vocabulary)
     run_file = _open_exported(request)
@@ -212,21 +254,12 @@ def _compare(
     in_torch: list[list[str]] = []  # hypotheses
     in_file: list[list[str]] = []
     for index in range(count):
-        inputs = _inputs(split, index)
-        with torch.inference_mode():
-            expected, expected_steps = model(*map(torch.from_numpy, inputs))
-        found, found_steps = run_file(*inputs)
-        if found.shape != expected.shape or found_steps.tolist() != expected_steps.tolist():
-            raise DataError(
-                f"{request.output}: the number of steps differs from torch in dev sentence "
-                f"{split.sentences[index].id}"
-            )
-        largest = max(largest, float(np.abs(found - expected.numpy()).max()))
-        for hypotheses, log_probs in (
-            (in_torch, expected),
-            (in_file, torch.from_numpy(np.asarray(found))),
-        ):
-            hypotheses.append(vocabulary.decode(greedy_decode(log_probs, expected_steps)[0]))
+        inputs = _inputs(split, index, corpus.aspect_ratio / frames.aspect_ratio)
+        where = f"dev sentence {split.sentences[index].id}"
+        expected, found, steps = _run_both(request, model, run_file, inputs, where)
+        largest = max(largest, float((found - expected).abs().max()))
+        for hypotheses, log_probs in ((in_torch, expected), (in_file, found)):
+            hypotheses.append(vocabulary.decode(greedy_decode(log_probs, steps)[0]))
     print(
         f"{count} dev sentences of {corpus.describe()}: largest difference to torch {largest:.1e}"
     )
@@ -235,12 +268,55 @@ def _compare(
             f"no WER: {len(prepared.unknown_glosses)} of the split's glosses are not in the "
             "model's vocabulary"
         )
+    elif not same_rate(corpus.fps, frames.fps):
+        print(
+            f"no WER: the corpus has {corpus.fps:g} frames/s and the model {frames.fps:g} "
+            "(prepare_data.py resample makes one of that rate)"
+        )
     else:
         references = prepared.references[:count]
         before, after = score(references, in_torch).wer, score(references, in_file).wer
         name = "int8" if request.int8 else request.format
         print(f"greedy WER: {before:.2f} % in torch, {after:.2f} % as {name}")
     return request.int8 or largest <= TOLERANCE
+
+
+def _compare_on_made_up_recordings(request: OnnxExportRequest, model: LandmarkModel) -> bool:
+    """Run the model and the file on recordings that are random walks. Print the largest difference
+    of their log-probabilities. Returns whether they agree to TOLERANCE."""
+    run_file, random = _open_exported(request), np.random.default_rng(0)
+    largest = 0.0
+    for frames in _MADE_UP_FRAMES:
+        steps = random.normal(0, 0.01, (1, frames, NUM_LANDMARKS, NUM_COORDINATES))
+        start = random.uniform(0.2, 0.8, (1, 1, NUM_LANDMARKS, NUM_COORDINATES))
+        inputs = (
+            (start + steps.cumsum(1)).astype(np.float32),
+            random.random((1, frames, len(PARTS))) < 0.9,
+            np.array([frames]),
+        )
+        expected, found, _ = _run_both(request, model, run_file, inputs, f"{frames} frames")
+        largest = max(largest, float((found - expected).abs().max()))
+    print(f"{len(_MADE_UP_FRAMES)} made-up recordings: largest difference to torch {largest:.1e}")
+    return request.int8 or largest <= TOLERANCE
+
+
+def _run_both(
+    request: OnnxExportRequest,
+    model: LandmarkModel,
+    run_file: _ExportedFunction,
+    inputs: tuple[np.ndarray, np.ndarray, np.ndarray],
+    where: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The log-probabilities of the model and of the file, float32 (1, T', V), and the steps.
+
+    Raises DataError, which names `where`, if the steps differ.
+    """
+    with torch.inference_mode():
+        expected, steps = model(*map(torch.from_numpy, inputs))
+    found, found_steps = run_file(*inputs)
+    if found.shape != expected.shape or found_steps.tolist() != steps.tolist():
+        raise DataError(f"{request.output}: the number of steps differs from torch in {where}")
+    return expected, torch.from_numpy(np.asarray(found)), steps
 
 
 def _open_exported(request: OnnxExportRequest) -> _ExportedFunction:
@@ -258,7 +334,9 @@ def _open_exported(request: OnnxExportRequest) -> _ExportedFunction:
     return run
 
 
-def _inputs(split: Split, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """landmarks, detected and lengths of one sentence."""
+def _inputs(split: Split, index: int, ratio: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """landmarks, detected and lengths of one sentence. ratio: aspect ratio of the split's pictures
+    / that of the model."""
     batch = load_batch(split, np.array([index]))
-    return batch.landmarks.float().numpy(), batch.detected.numpy(), batch.lengths.numpy()
+    landmarks = batch.landmarks.float().numpy() * np.array([ratio, 1, ratio], np.float32)
+    return landmarks, batch.detected.numpy(), batch.lengths.numpy()

@@ -1,5 +1,6 @@
 """A checkpoint, opened: its content, its vocabulary and its model."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,20 @@ from typing import Any
 from torch import device as Device
 from torch import nn
 
+from data.corpus import Corpus
 from data.vocabulary import Vocabulary
+from errors import DataError
 from models.build import load_model, read_model_config
 from models.checkpoint import load_checkpoint
 from models.devices import choose_device
+
+
+@dataclass(frozen=True)
+class FrameFormat:
+    """fps: frames per second; aspect_ratio: width / height of the pictures."""
+
+    fps: float
+    aspect_ratio: float
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,24 @@ class OpenedCheckpoint:
     vocabulary: Vocabulary
     model: nn.Module
     device: Device
+
+    def frame_format(self, corpus: Corpus | None = None) -> FrameFormat | None:
+        """The frames that the model was trained on.
+
+        A checkpoint of an older version does not give it. Then it is that of the corpus that the
+        model was trained on: the one in the checkpoint's folder, or `corpus`. None if neither is
+        that corpus.
+        """
+        entry = self.content["corpus"]
+        if "fps" in entry and "aspect_ratio" in entry:
+            return FrameFormat(entry["fps"], entry["aspect_ratio"])
+        candidates = [corpus] if corpus is not None else []
+        with contextlib.suppress(DataError):
+            candidates.append(Corpus(entry["path"]))
+        for found in candidates:
+            if found.fingerprint == entry["fingerprint"]:
+                return FrameFormat(found.fps, found.aspect_ratio)
+        return None
 
 
 def open_checkpoint(path: Path, device: str) -> OpenedCheckpoint:

@@ -1,13 +1,16 @@
 """Where the transcript and the overlay of each recording are written."""
 
+import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.sources.video_files import RecordingFile
+from data.output_place import ignores_case, nearest_existing
+from data.sources.video_files import IMAGE_SUFFIXES, RecordingFile
 from errors import UsageError
 from inference.recordings import is_landmark_file
-from reports.result_files import refuse_existing
+from reports.result_files import check_output_files, is_device
 
 _SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt", "eaf": ".eaf"}
 
@@ -19,6 +22,10 @@ class OutputPaths:
     transcript: Path | None
     overlay: Path | None
 
+    @property
+    def files(self) -> list[Path]:
+        return [path for path in (self.transcript, self.overlay) if path is not None]
+
 
 def choose_output_paths(
     recordings: Sequence[RecordingFile],
@@ -27,6 +34,7 @@ def choose_output_paths(
     overlay: Path | None,
     several: bool,
     overwrite: bool = False,
+    checkpoint: Path | None = None,
 ) -> list[OutputPaths]:
     """The output paths of each recording.
 
@@ -38,15 +46,16 @@ def choose_output_paths(
         output, overlay: as given on the command line.
         several: whether the command line names several recordings, also ones that cannot be read.
         overwrite: replace files that exist already.
+        checkpoint: the file of the model.
 
-    Raises UsageError if two outputs have the same path, an output would overwrite a recording, a
-    file exists already and `overwrite` is not given, or an overlay is not possible.
+    Raises UsageError if two outputs have the same path, an output would overwrite a recording or
+    the checkpoint, a file exists already and `overwrite` is not given, or an overlay is not
+    possible; DataError if a file cannot be made in its folder.
     """
     if several and output is None and format not in ("text", "json"):
         raise UsageError(
             f"--format {format} of several recordings needs --output FOLDER, a file for each"
         )
-    used_by = {recording.path.resolve(): recording.path for recording in recordings}
     chosen = []
     for recording in recordings:
         paths = OutputPaths(
@@ -55,21 +64,64 @@ def choose_output_paths(
         )
         if paths.overlay is not None:
             check_overlay(paths.overlay, recording)
-        for path in filter(None, (paths.transcript, paths.overlay)):
-            other = used_by.setdefault(path.resolve(), recording.path)
-            if (
-                other != recording.path
-                or path.resolve() == recording.path.resolve()
-                or paths.transcript == paths.overlay
-            ):
-                raise UsageError(
-                    f"{recording.path} would be written to {path}, which belongs to {other}: "
-                    "choose another place"
-                )
         chosen.append(paths)
-    written = [path for paths in chosen for path in (paths.transcript, paths.overlay) if path]
-    refuse_existing(written, overwrite)
+    inputs = [recording.path for recording in recordings]
+    _refuse_replaced_inputs(chosen, [*inputs, checkpoint] if checkpoint else inputs)
+    check_output_files([path for paths in chosen for path in paths.files], overwrite)
+    _refuse_shared_names(list(zip(recordings, chosen, strict=True)))
     return chosen
+
+
+def check_camera_outputs(
+    output: Path | None, overlay: Path | None, overwrite: bool, checkpoint: Path
+) -> None:
+    """Raise UsageError or DataError unless the files of a camera can be written."""
+    paths = OutputPaths(output, overlay)
+    if overlay is not None:
+        check_overlay(overlay)
+    _refuse_replaced_inputs([paths], [checkpoint])
+    check_output_files(paths.files, overwrite)
+    _refuse_shared_names([(None, paths)])
+
+
+def _refuse_replaced_inputs(chosen: Sequence[OutputPaths], inputs: Sequence[Path]) -> None:
+    """Raise UsageError if an output is an input, or a picture in a folder of frames."""
+    used = {os.path.realpath(path): path for path in inputs}
+    for path in (path for paths in chosen for path in paths.files):
+        real = os.path.realpath(path)
+        found = used.get(real)
+        if found is None and path.suffix.lower() in IMAGE_SUFFIXES:
+            found = used.get(os.path.dirname(real))
+        if found is not None:
+            raise UsageError(f"{path} would replace the input {found}: choose another place")
+
+
+def _refuse_shared_names(outputs: Sequence[tuple[RecordingFile | None, OutputPaths]]) -> None:
+    """Raise UsageError if two outputs are one file, also through links and on a disk that takes
+    `A` and `a` for the same name. The folders of the outputs can be written to."""
+    used_by: dict[str, RecordingFile | None] = {}
+    folders: dict[Path, bool] = {}
+    for recording, paths in outputs:
+        for path in paths.files:
+            name = os.path.realpath(path)
+            above = nearest_existing(Path(name))
+            if above not in folders:
+                folders[above] = not is_device(path) and ignores_case(above)
+            if folders[above]:
+                name = unicodedata.normalize("NFC", name).casefold()
+            if name not in used_by:
+                used_by[name] = recording
+                continue
+            other = used_by[name]
+            if recording is other:
+                raise UsageError(
+                    f"--output and --overlay would both be written to {path}: give two names"
+                )
+            assert recording is not None and other is not None
+            raise UsageError(
+                f"{other.path} and {recording.path} would both be written to {path}: rename one "
+                "of them, or transcribe them one by one into different folders"
+            )
 
 
 def _path_for(

@@ -15,7 +15,8 @@ from typing import IO
 import numpy as np
 
 from data.landmarks import NUM_COORDINATES, NUM_LANDMARKS, PARTS
-from data.sources.video_files import RecordingFile, open_video_frames
+from data.sources.video_files import RecordingFile
+from data.sources.video_frames import open_video_frames
 from decoding.timed_gloss import TimedGloss
 from inference.recordings import Frame
 from reports.video_overlay import OverlayWriter
@@ -23,6 +24,7 @@ from reports.video_overlay import OverlayWriter
 CAPTION_SECONDS = 2.0  # that a gloss stays in the caption after its end
 MAX_CAPTION_GLOSSES = 20  # more than fit into a caption
 CAMERA_OVERLAY_FPS = 25.0
+_TIME_BYTES = 8  # float64
 _LANDMARKS_BYTES = NUM_LANDMARKS * NUM_COORDINATES * 2  # float16
 
 
@@ -32,49 +34,60 @@ class VideoOverlay:
     Use it in a `with`: `keep` each frame, then `draw`.
     """
 
-    def __init__(self, path: Path, recording: RecordingFile, note: str):
-        """note: is drawn in the corner of each picture."""
-        self._path, self._recording, self._note = path, recording, note
-        self._landmarks: IO[bytes] = tempfile.TemporaryFile()
+    def __init__(self, path: Path, recording: RecordingFile, fps: float, note: str):
+        """fps: of the recording. note: is drawn in the corner of each picture."""
+        self._recording, self._writer = recording, OverlayWriter(path, fps, note)
+        self._kept: IO[bytes] = tempfile.TemporaryFile()
+        self._has_begun = False
 
     def __enter__(self) -> "VideoOverlay":
+        self._writer.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._landmarks.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._kept.close()
+        self._writer.__exit__(kind, error, traceback)
 
     def keep(self, frame: Frame) -> None:
-        """Keep the landmarks of the next frame, on disk."""
-        self._landmarks.write(frame.landmarks.tobytes() + frame.detected.tobytes())
+        """Keep time and landmarks of the next frame, on disk. Raises DataError at the first one if
+        the overlay cannot be written."""
+        assert frame.picture is not None, "landmark files have no overlay"
+        if not self._has_begun:
+            self._writer.begin(frame.picture)
+            self._has_begun = True
+        self._kept.write(
+            np.float64(frame.time).tobytes() + frame.landmarks.tobytes() + frame.detected.tobytes()
+        )
 
-    def draw(self, fps: float, glosses: Sequence[TimedGloss]) -> None:
+    def draw(self, glosses: Sequence[TimedGloss]) -> None:
         """Write the overlay with the transcript's glosses. Raises DataError."""
-        with OverlayWriter(self._path, fps, self._note) as writer:
-            first = 0
-            for frame in self._frames(fps):
-                while first < len(glosses) and glosses[first].end + CAPTION_SECONDS < frame.time:
-                    first += 1
-                caption = []
-                for gloss in glosses[first : first + 100]:
-                    if gloss.start > frame.time:
-                        break
-                    caption.append((gloss.gloss, frame.time < gloss.end))
-                _write(writer, frame, caption)
-        _warn_of_missing_characters(writer)
-        print(f"overlay: {self._path}", file=sys.stderr)
+        first = 0
+        for frame in self._frames():
+            while first < len(glosses) and glosses[first].end + CAPTION_SECONDS < frame.time:
+                first += 1
+            caption = []
+            for gloss in glosses[first : first + 100]:
+                if gloss.start > frame.time:
+                    break
+                caption.append((gloss.gloss, frame.time < gloss.end))
+            _write(self._writer, frame, caption)
+        _warn_of_missing_characters(self._writer)
+        print(f"overlay: {self._writer.path}", file=sys.stderr)
 
-    def _frames(self, fps: float) -> Iterator[Frame]:
-        """The recording's pictures again, with the landmarks that were kept."""
-        self._landmarks.seek(0)
-        for number, picture in enumerate(open_video_frames(self._recording).frames):
-            values = self._landmarks.read(_LANDMARKS_BYTES + len(PARTS))
-            landmarks = np.frombuffer(values[:_LANDMARKS_BYTES], "<f2")
-            yield Frame(
-                number / fps,
-                landmarks.reshape(NUM_LANDMARKS, NUM_COORDINATES),
-                np.frombuffer(values[_LANDMARKS_BYTES:], bool),
-                picture,
-            )
+    def _frames(self) -> Iterator[Frame]:
+        """The recording's pictures again, with the times and landmarks that were kept."""
+        self._kept.seek(0)
+        for _, picture in open_video_frames(self._recording).frames:
+            time = np.frombuffer(self._kept.read(_TIME_BYTES))
+            landmarks = np.frombuffer(self._kept.read(_LANDMARKS_BYTES), "<f2")
+            detected = np.frombuffer(self._kept.read(len(PARTS)), bool)
+            shape = NUM_LANDMARKS, NUM_COORDINATES
+            yield Frame(float(time[0]), landmarks.reshape(shape), detected, picture)
 
 
 class CameraOverlay:

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from data.corpus import Split
 from data.pipeline import FeaturePipeline
 from errors import DataError
+from inference.presence import blank_without_pose
 from models.devices import Precision
 from models.i3d_teacher import TeacherOutput
 
@@ -21,9 +22,9 @@ def model_outputs(
     split: Split,
     precision: Precision,
     plan: Sequence[np.ndarray],
-) -> Generator[tuple[np.ndarray, TeacherOutput], None, None]:
-    """Sentence indices and model output of each batch of the plan, in evaluation mode. The model's
-    mode is restored at the end.
+) -> Generator[tuple[np.ndarray, TeacherOutput, Tensor], None, None]:
+    """Sentence indices, model output, and the detected parts bool (B, T, 4) of each batch of the
+    plan, in evaluation mode. The model's mode is restored at the end.
 
     Args:
         model: teacher or student, on the pipeline's device.
@@ -35,7 +36,7 @@ def model_outputs(
         for batch in pipeline.batches(split, plan):
             with precision.autocast():
                 output = model(batch.features, batch.lengths, batch.detected)
-            yield batch.indices, output
+            yield batch.indices, output, batch.detected
     finally:
         model.train(was_training)
 
@@ -48,6 +49,8 @@ def compute_posteriors(
     progress: bool = True,
 ) -> list[Tensor]:
     """Log-probabilities float32 (T', V) of each sentence of a split, on the CPU.
+
+    Steps in which nobody is seen have the blank (`blank_without_pose`).
 
     One sentence at a time. In a batch, the last bits depend on the batch's shape, because a matrix
     product then sums in another order; a hypothesis must not depend on the other sentences.
@@ -68,9 +71,10 @@ def compute_posteriors(
         unit="sentence",
         disable=None if progress else True,  # None: no bar in a pipe
     )
-    for (index,), output in bar:
-        posteriors.append(output.log_probs[0].float().cpu())
-        check_finite(posteriors[-1], f"{split.name} sentence {split.sentences[index].id}")
+    for (index,), output, detected in bar:
+        log_probs = output.log_probs.float().cpu()
+        check_finite(log_probs, f"{split.name} sentence {split.sentences[index].id}")
+        posteriors.append(blank_without_pose(log_probs, detected.cpu())[0])
     return posteriors
 
 

@@ -12,23 +12,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.corpus import Corpus, Sentence, Split, describe_corpus
+from data.corpus import Sentence, Split, describe_corpus
 from data.ctc_lengths import TIME_STRIDE
+from data.landmarks import BY_SIGNER
 from data.pipeline import FeaturePipeline
 from data.vocabulary import Vocabulary
 from decoding.alignment import timed_glosses
 from decoding.batches import Decoder
 from decoding.decoders import describe_decoder, make_decoder, read_decoder_entry
 from decoding.timed_gloss import TimedGloss
-from errors import DataError, UsageError
-from inference.opened_checkpoint import open_checkpoint
+from errors import UsageError
+from inference.opened_checkpoint import FrameFormat, open_checkpoint
 from inference.posteriors import compute_posteriors
-from models.build import is_causal
+from inference.presence import blank_without_pose
+from models.build import is_causal, leading_hand_rule
 from models.devices import Precision
 from models.student import Student
 
-# For a checkpoint that does not give them and whose corpus is not on this machine
-_ASSUMED_FPS, _ASSUMED_ASPECT_RATIO = 25.0, 4 / 3
+# Of a checkpoint that does not give it and whose corpus is not on this machine
+ASSUMED_FRAME_FORMAT = FrameFormat(25.0, 4 / 3)
 
 
 @dataclass(frozen=True)
@@ -38,20 +40,24 @@ class Recognizer:
     Args:
         log_probs: landmarks float16 (T, 543, 3) as a corpus stores them, at `fps` and
             `aspect_ratio`, T >= 1, and detected bool (T, 4) -> log-probabilities float32 (T', V) on
-            the CPU, T' = ceil(T / 4).
+            the CPU, T' = ceil(T / 4); the blank where nobody is seen (`blank_without_pose`).
         decoder_description: the decoder's settings in words.
         fps: frames per second of the corpus that the model was trained on.
         aspect_ratio: width / height of that corpus's pictures.
         trained_on: that corpus in words.
         simulated: whether that corpus is of simulated signers.
         format_is_assumed: whether `fps` and `aspect_ratio` are unknown and only assumed.
+        recording_decides: whether `log_probs` takes a third argument: whether the left hand leads,
+            as decided for the recording as a whole; None: by the frames given. Of causal models,
+            older models and exported files it does not: they decide by the frames given, or never
+            mirror.
         streaming_student: a causal student with greedy decoding, which can transcribe frame by
             frame; None for all other models and decoders.
         streaming_obstacle: why a causal student cannot transcribe frame by frame; None where
             it can, and for other models.
     """
 
-    log_probs: Callable[[np.ndarray, np.ndarray], Tensor]
+    log_probs: Callable[..., Tensor]
     vocabulary: Vocabulary
     decoder: Decoder
     decoder_description: str
@@ -60,11 +66,16 @@ class Recognizer:
     trained_on: str
     simulated: bool
     format_is_assumed: bool = False
+    recording_decides: bool = False
     streaming_student: Student | None = None
     streaming_obstacle: str | None = None
 
     def transcribe(
-        self, landmarks: np.ndarray, detected: np.ndarray, rate: float
+        self,
+        landmarks: np.ndarray,
+        detected: np.ndarray,
+        rate: float,
+        left: bool | None = None,
     ) -> list[TimedGloss]:
         """The glosses of a recording, or of a window of one, with times from its first frame on.
 
@@ -72,8 +83,10 @@ class Recognizer:
             landmarks: float16 (T, 543, 3), T >= 1.
             detected: bool (T, 4).
             rate: frames per second, for the times.
+            left: whether the left hand leads; None: not decided. Only if `recording_decides`.
         """
-        log_probs = self.log_probs(landmarks, detected)
+        decided = () if left is None else (left,)
+        log_probs = self.log_probs(landmarks, detected, *decided)
         (hypothesis,) = self.decoder(log_probs[None], torch.tensor([len(log_probs)]))
         return timed_glosses(
             log_probs, hypothesis, self.vocabulary, TIME_STRIDE / rate, len(landmarks) / rate
@@ -98,12 +111,16 @@ def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
         return _open_exported(path, decoder)
     opened = open_checkpoint(path, device)
     model, corpus = opened.model, opened.content["corpus"]
-    fps, aspect_ratio, assumed = _frame_format(corpus)
+    frames, assumed = opened.frame_format(), False
+    if frames is None:
+        frames, assumed = ASSUMED_FRAME_FORMAT, True
     causal = is_causal(model.config)
-    pipeline = FeaturePipeline(aspect_ratio, opened.device, causal)
+    rule = leading_hand_rule(model.config)
+    pipeline = FeaturePipeline(frames.aspect_ratio, opened.device, causal, leading_hand=rule)
     precision = Precision("fp32", opened.device)
 
-    def log_probs(landmarks: np.ndarray, detected: np.ndarray) -> Tensor:
+    def log_probs(landmarks: np.ndarray, detected: np.ndarray, left: bool | None = None) -> Tensor:
+        pipeline.left = left
         split = Split("recording", [Sentence("", "", len(landmarks), ())], landmarks, detected)
         return compute_posteriors(model, pipeline, split, precision, progress=False)[0]
 
@@ -119,11 +136,12 @@ def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
         opened.vocabulary,
         chosen.decode,
         chosen.description,
-        fps,
-        aspect_ratio,
+        frames.fps,
+        frames.aspect_ratio,
         describe_corpus(corpus["name"], corpus["simulated"], corpus["composed"]),
         bool(corpus["simulated"]),
         assumed,
+        not causal and rule == BY_SIGNER,
         student,
         obstacle,
     )
@@ -138,7 +156,8 @@ def _open_exported(path: Path, decoder: str | None) -> Recognizer:
 
     def log_probs(landmarks: np.ndarray, detected: np.ndarray) -> Tensor:
         output, _ = exported(landmarks[None], detected[None], np.array([len(landmarks)]))
-        return torch.from_numpy(output[0])
+        # Files of earlier versions do not do this themselves
+        return blank_without_pose(torch.from_numpy(output), torch.from_numpy(detected[None]))[0]
 
     chosen = _choose_decoder(exported.decoder, decoder)
     obstacle = None
@@ -179,19 +198,3 @@ def _choose_decoder(entry: dict[str, Any], name: str | None) -> _ChosenDecoder:
         describe_decoder(name, settings, language_model, tuned_on),
         name == "greedy" or (name == "adaptive" and settings.readings == "greedy"),
     )
-
-
-def _frame_format(corpus: dict[str, Any]) -> tuple[float, float, bool]:
-    """Frame rate and aspect ratio of a checkpoint's `corpus` entry, and whether they are assumed.
-
-    An older checkpoint does not give them. Its corpus does, if it is still in its folder.
-    """
-    if "fps" in corpus and "aspect_ratio" in corpus:
-        return corpus["fps"], corpus["aspect_ratio"], False
-    try:
-        found = Corpus(corpus["path"])
-    except DataError:
-        return _ASSUMED_FPS, _ASSUMED_ASPECT_RATIO, True
-    if found.fingerprint != corpus["fingerprint"]:
-        return _ASSUMED_FPS, _ASSUMED_ASPECT_RATIO, True
-    return found.fps, found.aspect_ratio, False

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from data.resampling import SAME_RATE, Resampler
+from data.landmarks import PARTS
+from data.resampling import Resampler, same_rate
 from decoding.timed_gloss import TimedGloss
 from inference.recognizer import Recognizer
 from inference.recordings import Frame, Recording, in_aspect_ratio
@@ -46,6 +47,7 @@ class TranscriptionSummary:
     Args:
         fps: frames per second of the recording; None for a camera.
         frames: in the recording.
+        with_pose: frames in which the pose was detected.
         with_hands: frames in which a hand was detected.
         seconds: length of the recording.
         method: "whole", "in windows" or "frame by frame".
@@ -59,6 +61,7 @@ class TranscriptionSummary:
 
     fps: float | None
     frames: int = 0
+    with_pose: int = 0
     with_hands: int = 0
     seconds: float = 0.0
     method: str = "whole"
@@ -87,6 +90,7 @@ class TranscriptionSummary:
         facts: dict[str, Any] = {
             "seconds": round(self.seconds, 3),
             "frames": self.frames,
+            "frames_with_pose": self.with_pose,
             "frames_with_hands": self.with_hands,
             "fps": self.fps,
             "read": self.method,
@@ -131,7 +135,7 @@ def transcribe_recording(
     live = recording.fps is None
     rate, resampler = recognizer.fps, Resampler(recognizer.fps)
     resample = True
-    if recording.fps is not None and abs(recording.fps / recognizer.fps - 1) < SAME_RATE:
+    if recording.fps is not None and recording.even and same_rate(recording.fps, recognizer.fps):
         rate, resample = recording.fps, False
     transcriber: Transcriber = (
         StreamingTranscriber(recognizer, rate)
@@ -139,11 +143,14 @@ def transcribe_recording(
         else WindowedTranscriber(recognizer, rate, windows)
     )
     summary = TranscriptionSummary(recording.fps)
+    start = 0.0  # time of the first frame, from which the transcriber counts
 
-    def emit(glosses: list[TimedGloss], now: float) -> None:
+    def emit(glosses: list[TimedGloss], now: float) -> list[TimedGloss]:
+        glosses = [gloss.moved(start) for gloss in glosses]
         if glosses:
             summary.count(glosses, now)
             on_glosses(glosses)
+        return glosses
 
     started = time.perf_counter()
     with (
@@ -152,9 +159,10 @@ def transcribe_recording(
     ):
         for frame in recording.frames:
             assert recording.aspect_ratio is not None  # known from the first frame on
+            start = start if summary.frames else frame.time
             landmarks = in_aspect_ratio(frame, recording.aspect_ratio, recognizer.aspect_ratio)
             frames = (
-                resampler.push(frame.time, landmarks, frame.detected)
+                resampler.push(frame.time - start, landmarks, frame.detected)
                 if resample
                 else [(landmarks, frame.detected)]
             )
@@ -162,10 +170,11 @@ def transcribe_recording(
             for points, detected in frames:
                 emitted += transcriber.push(points.astype("<f2"), detected)
             summary.frames += 1
+            summary.with_pose += bool(frame.detected[PARTS.index("pose")])
             summary.with_hands += bool(frame.detected[2:].any())
             summary.seconds = frame.time + (1 / recording.fps if recording.fps else 0.0)
-            emit(emitted, time.perf_counter() - started if live else summary.seconds)
-            on_frame(frame, emitted)
+            now = time.perf_counter() - started if live else summary.seconds
+            on_frame(frame, emit(emitted, now))
     emit(transcriber.finish(), summary.seconds)
     summary.method, summary.most_held = transcriber.method, transcriber.most_held
     summary.work_seconds = time.perf_counter() - started

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from data.landmarks import PART_SLICES, PARTS
+from data.resampling import check_rate
 from data.sources.holistic import Tracker, missing_library
 from data.sources.landmark_files import READERS, check_image_coordinates
 from data.sources.recording_facts import to_aspect_ratio
@@ -23,8 +24,8 @@ from data.sources.video_files import (
     VIDEO_SUFFIXES,
     RecordingFile,
     find_recording_files,
-    open_video_frames,
 )
+from data.sources.video_frames import open_video_frames
 from errors import DataError
 
 LANDMARK_READERS = {suffix: read for suffixes, read in READERS.values() for suffix in suffixes}
@@ -54,10 +55,11 @@ class Recording:
 
     Args:
         frames: its frames, in order.
-        fps: frames per second; None for a camera, whose frames come at uneven times.
-        fps_is_known: whether the recording gives its own frame rate.
-        expected: number of frames; 0 if it is unknown.
+        fps: frames per second; of uneven times, that of half of the frames; None for a camera.
+        fps_is_known: whether the recording or the user gives it.
+        expected: an estimate of the number of frames; 0 if it is unknown.
         aspect_ratio: width / height of the pictures; None until the first frame is read.
+        even: whether the times of the frames are those of a constant frame rate.
     """
 
     frames: Generator[Frame, None, None]
@@ -65,6 +67,7 @@ class Recording:
     fps_is_known: bool
     expected: int
     aspect_ratio: float | None = None
+    even: bool = True
 
 
 def is_landmark_file(recording: RecordingFile) -> bool:
@@ -120,7 +123,11 @@ def _named(recording: RecordingFile) -> RecordingFile:
 
 
 def open_recording(
-    file: RecordingFile, tracker: Callable[[], Tracker], fps: float, aspect_ratio: float
+    file: RecordingFile,
+    tracker: Callable[[], Tracker],
+    fps: float | None,
+    default_fps: float,
+    aspect_ratio: float,
 ) -> Recording:
     """Open a recording.
 
@@ -129,24 +136,24 @@ def open_recording(
 
     Args:
         tracker: returns the tracker; it is called only for videos and folders of frames.
-        fps, aspect_ratio: of a recording that does not give its own.
+        fps: frames per second that the user gives; they replace the recording's own times.
+        default_fps, aspect_ratio: of a recording that does not give its own.
     """
     if is_landmark_file(file):
-        return _open_landmarks(file.path, fps, aspect_ratio)
+        return _open_landmarks(file.path, fps, default_fps, aspect_ratio)
     try:
-        video = open_video_frames(file)
+        video = open_video_frames(file, fps, default_fps)
     except ImportError as error:
         raise DataError(missing_library(error)) from None
-    rate = video.fps or fps
     tracking = tracker()
 
     def frames() -> Generator[Frame, None, None]:
         tracking.reset()
         with contextlib.closing(video.frames):  # type: ignore[type-var]
-            for number, picture in enumerate(video.frames):
-                yield _track(recording, tracking, number / rate, picture)
+            for seconds, picture in video.frames:
+                yield _track(recording, tracking, seconds, picture)
 
-    recording = Recording(frames(), rate, video.fps is not None, video.expected)
+    recording = Recording(frames(), video.fps, video.fps_is_known, video.expected, even=video.even)
     return recording
 
 
@@ -182,7 +189,7 @@ def open_camera(number: int, tracker: Callable[[], Tracker]) -> Recording:
         if start is None:
             raise DataError(f"camera {number} gives no picture")
 
-    recording = Recording(frames(), None, True, 0)
+    recording = Recording(frames(), None, True, 0, even=False)
     return recording
 
 
@@ -192,11 +199,15 @@ def _track(recording: Recording, tracker: Tracker, seconds: float, picture: np.n
     return Frame(seconds, landmarks.astype("<f2"), detected, picture)  # float16 as in a corpus
 
 
-def _open_landmarks(path: Path, fps: float, aspect_ratio: float) -> Recording:
+def _open_landmarks(
+    path: Path, fps: float | None, default_fps: float, aspect_ratio: float
+) -> Recording:
     read = LANDMARK_READERS[path.suffix.lower()]
     check_image_coordinates([path], read)
     sequence = read(path)
-    rate = sequence.fps or fps
+    if sequence.fps is not None and fps is None:
+        check_rate(sequence.fps)
+    rate = fps or sequence.fps or default_fps
     with np.errstate(over="ignore"):
         landmarks = sequence.landmarks.astype("<f2")
     for column, part in enumerate(PARTS):
@@ -208,7 +219,8 @@ def _open_landmarks(path: Path, fps: float, aspect_ratio: float) -> Recording:
         for number, frame in enumerate(zip(landmarks, sequence.detected, strict=True))
     )
     ratio = sequence.aspect_ratio or aspect_ratio
-    return Recording(frames, rate, sequence.fps is not None, len(landmarks), ratio)
+    known = fps is not None or sequence.fps is not None
+    return Recording(frames, rate, known, len(landmarks), ratio)
 
 
 def in_aspect_ratio(frame: Frame, ratio: float, wanted: float) -> np.ndarray:

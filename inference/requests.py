@@ -1,5 +1,6 @@
 """The options of evaluate.py, transcribe.py and export_model.py. No torch in here."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -59,7 +60,8 @@ class EvaluationRequest(Settings):
         "folder of the results",
         group=_files,
         metavar="DIR",
-        default_text="evaluation_<split>_<decoder> beside the checkpoint",
+        default_text="evaluation_<split>_<decoder> beside the checkpoint; with the corpus's name "
+        "after evaluation_ if it is not the one of the training",
     )
     overwrite: bool = setting(
         False, "replace the results of an earlier evaluation in that folder", group=_files
@@ -72,13 +74,18 @@ class EvaluationRequest(Settings):
         default_text="none",
     )
 
-    @property
-    def folder(self) -> Path:
+    def folder(self, other_corpus: str | None) -> Path:
         """The folder of the results: by default evaluation_<split>_<decoder> beside the checkpoint,
-        with _lm_<name> and _phoenix2014 where those were given."""
+        with _lm_<name> and _phoenix2014 where those were given.
+
+        other_corpus: name of the corpus if it is not the one of the training. Its evaluation gets a
+            folder of its own, evaluation_<name>_<split>_<decoder>.
+        """
         if self.output_dir is not None:
             return self.output_dir
         words = ["evaluation", self.split, self.decoder]
+        if other_corpus is not None:
+            words.insert(1, re.sub(r"[^\w.-]+", "_", other_corpus)[:80])
         if self.language_model is not None:
             words += ["lm", Path(self.language_model).stem]
         if self.scoring != "plain":
@@ -172,11 +179,11 @@ class TranscriptionRequest(Settings):
     )
     fps: float | None = setting(
         None,
-        "frames per second of folders of frames and landmark files",
+        "frames per second of the recordings, in place of what they say",
         low=1,
         high=1000,
         group=_assumed,
-        default_text="the model's",
+        default_text="the recordings' own; the model's for files without one",
     )
     aspect_ratio: float | None = setting(
         None,
@@ -234,9 +241,10 @@ class OnnxExportRequest(Settings):
     overwrite: bool = setting(False, "replace a file that exists already", group=_files)
     data_dir: str | None = setting(
         None,
-        "corpus on which the file is compared with torch",
+        "corpus on which the file is compared with torch; the file's content does not depend on it",
         group=_files,
-        default_text="the corpus that the checkpoint was trained on",
+        default_text="the corpus that the checkpoint was trained on; if it is not here, made-up "
+        "recordings",
     )
     format: str = setting(
         "onnx", "format of the file", choices=("onnx", "torchscript"), group=_kind

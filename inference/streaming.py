@@ -3,7 +3,8 @@
 It gives the same log-probabilities as for the whole sentence, a few frames later.
 
 Between calls it keeps the last detected landmarks of each part, the running shoulder width, the
-inputs that the convolutions' kernels still need, and the LSTM's state. Memory and time per frame do
+inputs that the convolutions' kernels still need, the LSTM's state, and which of the last frames had
+a pose. Memory and time per frame do
 not grow with the length of the stream.
 """
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.ctc_lengths import TIME_STRIDE
 from data.features import MIN_SHOULDER_WIDTH, feature_blocks
 from data.landmarks import (
     LEFT_SHOULDER,
@@ -20,6 +22,7 @@ from data.landmarks import (
     PARTS,
     RIGHT_SHOULDER,
 )
+from inference.presence import HELD_STEPS, blank_unseen, steps_with_pose
 from models.student import StreamState, Student
 
 _FLAT = np.array([1, 1, 0], np.float32)  # z of hands and face is measured from their own root
@@ -78,6 +81,8 @@ class StreamingStudent:
         self._bodies: list[np.ndarray] = []
         self._detected: list[np.ndarray] = []
         self._state: StreamState | None = None
+        # What was detected in the frames of the next steps, and in those before that still count
+        self._seen = torch.zeros(HELD_STEPS * TIME_STRIDE, len(PARTS), dtype=torch.bool)
 
     @property
     def frames_held(self) -> int:
@@ -107,14 +112,18 @@ class StreamingStudent:
         is lost, but `finish` can still end the stream.
         """
         frames = len(bodies) - 2  # with known features
-        state, log_probs = self._state, torch.empty(0, self.model.classes)
+        state, seen = self._state, self._seen
+        log_probs = torch.empty(0, self.model.classes)
         if frames >= 1:
             body = torch.from_numpy(np.stack(bodies)).to(self._device)[None]
             lengths = torch.tensor([frames + 2], device=self._device)
             features = feature_blocks(body, lengths)[:, 1:-1]
             parts = torch.from_numpy(np.stack(detected[:frames])).to(self._device)[None]
             output, state = self.model.forward_chunk(features, parts, state, last)
-            log_probs = output[0].float().cpu()
-            bodies, detected = bodies[frames:], detected[frames:]
-        self._bodies, self._detected, self._state = bodies, detected, state
+            seen = torch.cat([seen, parts[0].cpu()])
+            steps = output.shape[1]
+            with_pose = steps_with_pose(seen[None])[:, HELD_STEPS : HELD_STEPS + steps]
+            log_probs = blank_unseen(output.float().cpu(), with_pose)[0]
+            bodies, detected, seen = bodies[frames:], detected[frames:], seen[TIME_STRIDE * steps :]
+        self._bodies, self._detected, self._state, self._seen = bodies, detected, state, seen
         return log_probs

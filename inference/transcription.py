@@ -13,7 +13,7 @@ from data.sources.holistic import FEW_HANDS, Tracker, missing_library, quiet_lib
 from data.sources.video_files import RecordingFile
 from decoding.timed_gloss import TimedGloss
 from errors import DataError
-from inference.output_paths import OutputPaths, check_overlay, choose_output_paths
+from inference.output_paths import OutputPaths, check_camera_outputs, choose_output_paths
 from inference.overlays import CameraOverlay, VideoOverlay
 from inference.recognizer import Recognizer, open_recognizer
 from inference.recording_transcription import TranscriptionSummary, transcribe_recording
@@ -28,7 +28,9 @@ from inference.requests import TranscriptionRequest
 from inference.streaming_transcriber import StreamingTranscriber
 from inference.transcript_files import Transcript, render, text_line
 from inference.windows import LOOKAHEAD, OVERLAP, WINDOW, Windows
-from reports.result_files import refuse_existing
+from reports.result_files import is_device
+
+FEW_POSES = 0.9  # share of frames; below it, a warning
 
 
 def transcribe(request: TranscriptionRequest) -> int:
@@ -42,10 +44,7 @@ def transcribe(request: TranscriptionRequest) -> int:
     if request.camera is None:
         recordings, failed = find_recordings(request.inputs)
     else:
-        if request.overlay is not None:
-            check_overlay(request.overlay)
-        written = [path for path in (request.output, request.overlay) if path is not None]
-        refuse_existing(written, request.overwrite)
+        check_camera_outputs(request.output, request.overlay, request.overwrite, request.checkpoint)
     count = len(recordings) + len(failed)
     if failed and not recordings:
         raise DataError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
@@ -56,6 +55,7 @@ def transcribe(request: TranscriptionRequest) -> int:
         request.overlay,
         several=count > 1,
         overwrite=request.overwrite,
+        checkpoint=request.checkpoint,
     )
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for transcripts
         recognizer = open_recognizer(request.checkpoint, request.decoder, request.device)
@@ -127,7 +127,6 @@ class _Session:
         self._request, self._recognizer, self._several = request, recognizer, several
         streams = request.windows.online and recognizer.streaming_student is not None
         self._windows = None if streams else request.windows
-        self._fps = request.fps or recognizer.fps
         self._aspect_ratio = request.aspect_ratio or recognizer.aspect_ratio
         self._has_told_assumed_fps = False  # once is enough for a folder of such recordings
         self._note = "trained on simulated signers" if recognizer.simulated else ""
@@ -147,7 +146,10 @@ class _Session:
         with contextlib.ExitStack() as stack:
             overlay = None
             if outputs.overlay is not None:
-                overlay = stack.enter_context(VideoOverlay(outputs.overlay, file, self._note))
+                assert recording.fps is not None  # a file has a frame rate
+                overlay = stack.enter_context(
+                    VideoOverlay(outputs.overlay, file, recording.fps, self._note)
+                )
             transcript = self._new_transcript("/".join(file.parts), file.path)
             bar = stack.enter_context(self._bar(transcript.name, recording.expected))
 
@@ -160,8 +162,7 @@ class _Session:
             bar.close()
             self._finish(transcript, summary, outputs.transcript)
             if overlay is not None:
-                assert recording.fps is not None  # a file has a frame rate
-                overlay.draw(recording.fps, transcript.glosses)
+                overlay.draw(transcript.glosses)
 
     def transcribe_camera(self, number: int) -> None:
         """Transcribe a camera until it ends or the user presses Ctrl-C. Raises DataError."""
@@ -181,12 +182,14 @@ class _Session:
         self._finish(transcript, summary, self._request.output)
 
     def _open(self, file: RecordingFile) -> Recording:
-        recording = open_recording(file, lambda: self._tracker, self._fps, self._aspect_ratio)
-        if (
-            not recording.fps_is_known
-            and self._request.fps is None
-            and not self._has_told_assumed_fps
-        ):
+        recording = open_recording(
+            file,
+            lambda: self._tracker,
+            self._request.fps,
+            self._recognizer.fps,
+            self._aspect_ratio,
+        )
+        if not recording.fps_is_known and not self._has_told_assumed_fps:
             self._has_told_assumed_fps = True
             print(
                 f"{file.path} does not give its frame rate: {recording.fps:g} frames/s assumed "
@@ -231,7 +234,10 @@ class _Session:
     def _finish(
         self, transcript: Transcript, summary: TranscriptionSummary, output: Path | None
     ) -> None:
-        """Write the transcript, and print the summary to stderr."""
+        """Write the transcript, and print the summary to stderr. Raises DataError if nobody was
+        seen in the whole recording: an empty transcript would look like a silent signer."""
+        if summary.frames and not summary.with_pose:
+            raise DataError(f"{transcript.source or transcript.name}: {_nobody(summary)}")
         transcript.facts |= summary.facts()
         if output is not None:
             _write(output, render(transcript, self._request.format, output.parent))
@@ -250,6 +256,28 @@ class _Session:
                 "its frames; is a signer well visible?",
                 file=sys.stderr,
             )
+        if summary.with_pose < FEW_POSES * summary.frames:
+            share = summary.with_pose / summary.frames
+            print(
+                f"warning: {transcript.name}: a pose was detected in only {100 * share:.0f} % of "
+                "its frames; there is no gloss where nobody is seen",
+                file=sys.stderr,
+            )
+
+
+def _nobody(summary: TranscriptionSummary) -> str:
+    """Why a recording without any detected pose has no transcript."""
+    hands = (
+        f"; hands were detected in {summary.with_hands} frames, but all landmarks are measured "
+        "from the shoulders"
+        if summary.with_hands
+        else ""
+    )
+    return (
+        f"no pose was detected in any of its {summary.frames} frames, so there is nothing to "
+        f"transcribe{hands}: check that a signer is in the picture, with both shoulders, in good "
+        "light"
+    )
 
 
 def _message(error: DataError | OSError, path: Path) -> str:
@@ -259,13 +287,18 @@ def _message(error: DataError | OSError, path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write the complete file or none. Raises DataError."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    """Write the complete file or none. A link stays, its file is replaced. Raises DataError."""
+    # Characters of a file name that are not in the locale's encoding are written as escapes.
+    form = {"encoding": "utf-8", "errors": "backslashreplace", "newline": "\n"}
+    real = Path(os.path.realpath(path))
+    partial = real.with_name(f"{real.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Characters of a file name that are not in the locale's encoding are written as escapes.
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-        partial.replace(path)
+        if is_device(path):
+            path.write_text(text, **form)
+            return
+        real.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, **form)
+        partial.replace(real)
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)

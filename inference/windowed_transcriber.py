@@ -2,7 +2,8 @@
 
 It keeps the landmarks of at most `Windows.whole_up_to` seconds, or of one window, so a long
 recording needs no more memory than a short one. Each window is normalised by itself (shoulder
-width, bridged gaps), like the sentences of training.
+width, bridged gaps), like the sentences of training. Which hand leads is decided by all frames of
+the recording so far.
 """
 
 from collections import deque
@@ -10,6 +11,7 @@ from collections import deque
 import numpy as np
 
 from data.ctc_lengths import TIME_STRIDE
+from data.signer_votes import RecordingVote
 from decoding.timed_gloss import TimedGloss
 from inference.emitter import Emitter
 from inference.recognizer import Recognizer
@@ -27,7 +29,7 @@ class WindowedTranscriber:
         """rate: frames per second."""
         self._recognizer, self._rate = recognizer, rate
         self._length = _whole_steps(windows.length, rate)
-        self._hop = max(_whole_steps(windows.length - windows.overlap, rate), TIME_STRIDE)
+        self._hop = _whole_steps(windows.length - windows.overlap, rate)
         self._lookahead = windows.lookahead
         # The first prediction needs so many frames.
         self._fewest = self._hop if windows.live else self._length
@@ -37,6 +39,9 @@ class WindowedTranscriber:
         self._frames = 0  # so far
         self._frames_predicted = 0  # frames so far at the last prediction
         self._hypothesis: list[TimedGloss] = []
+        self._vote = (
+            RecordingVote(recognizer.aspect_ratio) if recognizer.recording_decides else None
+        )
         self._emitter = Emitter()
         self.most_held = 0
 
@@ -90,7 +95,12 @@ class WindowedTranscriber:
     def _predict(self) -> None:
         landmarks, detected = (np.stack(part) for part in zip(*self._buffer, strict=True))
         start = (self._frames - len(self._buffer)) / self._rate
-        glosses = self._recognizer.transcribe(landmarks, detected, self._rate)
+        left = None
+        if self._vote is not None:
+            new = min(self._frames - self._frames_predicted, len(landmarks))
+            self._vote.add(landmarks, detected, new)
+            left = self._vote.left
+        glosses = self._recognizer.transcribe(landmarks, detected, self._rate, left)
         self._hypothesis = [gloss.moved(start) for gloss in glosses]
         self._frames_predicted = self._frames
 

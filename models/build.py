@@ -123,6 +123,13 @@ def build_model(
     return I3DTeacher(model_config, classes)
 
 
+def leading_hand_rule(model_config: object) -> str:
+    """The rule that decides which hand leads in the features of a model, see
+    data/leading_hand.py."""
+    assert isinstance(model_config, ModelConfig | StudentModelConfig)
+    return model_config.leading_hand
+
+
 def is_causal(model_config: object) -> bool:
     """Whether features must not depend on later frames: in a student for streaming."""
     return isinstance(model_config, StudentModelConfig) and model_config.causal

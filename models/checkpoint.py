@@ -7,6 +7,7 @@ are checked before a tensor is made from it.
 
 import contextlib
 import hashlib
+import math
 import os
 import shutil
 import sys
@@ -16,6 +17,7 @@ from typing import IO, Any, cast
 import torch
 
 from data.corpus import sha256_of
+from data.text_fields import unusable_character
 from errors import DataError
 from models.safe_load import open_archive
 from models.safe_write import (
@@ -215,9 +217,16 @@ def _check_layout(path: Path, content: Any) -> None:
         if not usable:
             with_keys = f" with {', '.join(inner)}" if inner else ""
             raise DataError(_unusable(path, key, f"a {kind.__name__}{with_keys}"))
+    for name in ("fps", "aspect_ratio"):  # older checkpoints lack them
+        value = content["corpus"].get(name, 1)
+        if type(value) not in (int, float) or not 0 < value < math.inf:
+            raise DataError(_unusable(path, "corpus", f"{name} to be a number above 0"))
     if not isinstance(content.get("kind", ""), str):
         raise DataError(_unusable(path, "kind", "a word"))
-    if not all(isinstance(gloss, str) and gloss.isprintable() for gloss in content["vocabulary"]):
+    if not all(
+        isinstance(gloss, str) and unusable_character(gloss) is None
+        for gloss in content["vocabulary"]
+    ):
         raise DataError(_unusable(path, "vocabulary", "glosses"))
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from data.landmarks import BY_SIGNER, LEADING_HAND_RULES
 from settings import Settings, setting
 
 SEQUENCES = ("conformer", "bilstm")
@@ -54,6 +55,11 @@ class ModelConfig(Settings):
     lstm_layers: int = setting(2, "layers of the BiLSTM", low=1)
     dropout: float = setting(0.3, "dropout", low=0, below=1, group="optimisation")
     head_scale: float = setting(32.0, "scale of the cosine classifiers", above=0)
+    leading_hand: str = setting(
+        BY_SIGNER,
+        "how left-handed sentences, which are mirrored, are found (data/leading_hand.py)",
+        choices=LEADING_HAND_RULES,
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inception_widths", tuple(self.inception_widths))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from data.ctc_lengths import TIME_STRIDE
+from data.landmarks import BY_SIGNER, LEADING_HAND_RULES
 from models.config import conformer_conflicts
 from settings import Settings, setting
 
@@ -38,6 +39,11 @@ class StudentModelConfig(Settings):
     lstm_layers: int = setting(1, "layers of that LSTM", low=1)
     dropout: float = setting(0.2, "dropout", low=0, below=1, group="optimisation")
     head_scale: float = setting(32.0, "scale of the cosine classifiers", above=0)
+    leading_hand: str = setting(
+        BY_SIGNER,
+        "how left-handed sentences, which are mirrored, are found (data/leading_hand.py)",
+        choices=LEADING_HAND_RULES,
+    )
     causal: bool = setting(
         False,
         "a student for streaming: an output step waits for a few frames only, and features are "

@@ -1,8 +1,10 @@
-"""Warnings during training: collapse to blanks, a plateau, memorising. Each is printed once.
+"""Warnings during training: collapse to blanks, a plateau, memorising, no dev loss. Each is
+printed once.
 
 reports/verdict.py gives the verdict at the end of the run.
 """
 
+import math
 from collections.abc import Sequence
 
 from reports.verdict import outputs_only_blanks
@@ -68,6 +70,30 @@ def plateau(history: Sequence[dict], warmup_epochs: float) -> str | None:
     )
 
 
+def no_dev_loss(history: Sequence[dict], _: float) -> str | None:
+    """The dev loss is not a number: why, and what that means for WER and early stopping."""
+    row = history[-1]
+    without = row.get("dev_without_loss")  # epochs of an earlier version do not have it
+    if without is None or math.isfinite(row["dev_loss"]):
+        return None
+    unknown, short, infinite = (
+        without[reason] for reason in ("unknown gloss", "too short", "not finite")
+    )
+    if infinite:
+        return (
+            f"dev loss {row['dev_loss']:g}: the model's output is not finite in {infinite} dev "
+            "sentences, so their hypotheses mean nothing. They count in dev WER and in early "
+            "stopping all the same. Lower --learning_rate, or use --precision fp32"
+        )
+    return (
+        f"dev loss {row['dev_loss']:g}: none of the {unknown + short} dev sentences has a CTC "
+        f"loss ({unknown} have a gloss that is not in the vocabulary, {short} have too few frames "
+        "for their glosses). Dev WER counts all of them, and early stopping depends on dev WER "
+        "alone: both work, but no dev sentence can become free of errors. Compare the spelling of "
+        "the glosses in dev and train, or make another dev split with prepare_data.py split"
+    )
+
+
 def diagnose(history: Sequence[dict], warmup_epochs: float) -> list[str]:
     """The warnings after the last epoch, one line each.
 
@@ -75,7 +101,7 @@ def diagnose(history: Sequence[dict], warmup_epochs: float) -> list[str]:
     after the previous epoch is not repeated.
     """
     lines = []
-    for condition in (collapsed, memorising, plateau):
+    for condition in (collapsed, memorising, plateau, no_dev_loss):
         line = condition(history, warmup_epochs)
         if line and not (len(history) > 1 and condition(history[:-1], warmup_epochs)):
             lines.append(line)

@@ -119,7 +119,7 @@ def _row_label(decoded: DecodedSplit, index: int, number: int) -> str:
     predicted."""
     if number == BLANK:
         return "(blank)"
-    gloss = decoded.vocabulary.glosses[number - 1]
+    (gloss,) = decoded.vocabulary.decode([number])
     in_reference = gloss in decoded.split.sentences[index].glosses
     predicted = number in decoded.predictions[index]
     if in_reference and not predicted:

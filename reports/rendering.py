@@ -44,6 +44,7 @@ def write_text(path: Path, template: str, **values: object) -> None:
 def write_page(path: Path, template: str, **values: object) -> None:
     """Fill an HTML template and write it. Raises DataError when the file cannot be written."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, template, **values)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}") from None

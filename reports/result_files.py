@@ -5,11 +5,12 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from data.corpus import Sentence
+from data.output_place import check_places
 from errors import DataError, UsageError
 
 
@@ -62,24 +63,41 @@ def write_hypotheses(
     path.write_text("id|signer|reference|hypothesis\n" + "".join(rows), encoding="utf-8")
 
 
-def refuse_existing(paths: Iterable[Path], overwrite: bool) -> None:
-    """Refuse to replace files that exist already. Called before work starts.
+def check_output_files(paths: Sequence[Path], overwrite: bool) -> None:
+    """Refuse files that exist already or cannot be written. Called before work starts.
 
-    Devices and pipes, such as /dev/stdout, are no files in this sense.
+    A link counts as a file, also if it leads nowhere. Devices and pipes, such as /dev/stdout, are
+    no files in this sense.
 
     Args:
         paths: the files that will be written.
         overwrite: the user allows to replace them.
 
-    Raises UsageError that names the first such file and how many there are.
+    Raises UsageError that names the first such file and how many there are, or a folder in its
+    place; DataError if a file cannot be made in its folder.
     """
-    existing = [] if overwrite else [path for path in paths if path.is_file()]
+    files = [path for path in paths if not is_device(path)]
+    existing = [] if overwrite else [path for path in files if is_occupied(path)]
     if existing:
         more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
         raise UsageError(
             f"{existing[0]} already exists{more}: choose another place, or give --overwrite to "
             "replace it"
         )
+    for path in files:
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder: expected the name of a file to write")
+    check_places(Path(os.path.realpath(path)) for path in files)
+
+
+def is_device(path: Path) -> bool:
+    """Whether a path is a device or a pipe, which is written to and not replaced."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def is_occupied(path: Path) -> bool:
+    """Whether a file, or a link that leads nowhere, has this name."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def make_folder(folder: Path) -> None:

@@ -7,6 +7,7 @@ empty boxes, and `OverlayWriter.missing` collects them.
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -29,6 +30,7 @@ COLOURS = {
 # RGB, for Pillow: a gloss that is over, the gloss that is being signed, the note in the corner
 SIGNED, SIGNING, NOTE = (255, 255, 255), (255, 220, 60), (255, 150, 150)
 REPLACEMENT = "□"
+_LARGEST_NUMERATOR = 65535  # of a frame rate in MPEG-4
 
 
 class OverlayWriter:
@@ -39,12 +41,23 @@ class OverlayWriter:
     """
 
     def __init__(self, path: Path, fps: float, note: str = ""):
-        """note: text in the corner of each picture."""
-        self.path, self.fps, self.note = path, fps, note
-        self._partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+        """fps: of the recording; the video gets the nearest rate that an mp4 can have.
+        note: text in the corner of each picture."""
+        self.path, self.fps, self.note = path, writable_rate(fps), note
+        self._target = Path(os.path.realpath(path))  # a link stays, its file is replaced
+        self._partial = self._target.with_name(f"{path.stem}.{os.getpid()}.partial{path.suffix}")
         self.missing: set[str] = set()
         self._writer: Any = None  # a cv2.VideoWriter after the first frame
+        self._size = (0, 0)  # width and height of the video
         self._written = 0
+
+    def begin(self, picture: np.ndarray) -> None:
+        """Open the file for pictures of this size, to find out early whether that is possible.
+
+        `write` does it otherwise. Raises DataError when the file cannot be written.
+        """
+        self._size = (picture.shape[1], picture.shape[0])
+        self._writer = self._open(*self._size)
 
     def write(
         self,
@@ -58,16 +71,20 @@ class OverlayWriter:
 
         Args:
             time: of the frame, in seconds.
-            picture: uint8 (H, W, 3), blue, green, red.
+            picture: uint8 (H, W, 3), blue, green, red. It gets the size of the first one.
             landmarks: (543, 3), x and y in fractions of the picture.
             detected: (4,).
             caption: glosses, each with whether it is being signed at this time. If they do not all
                 fit, the last ones are shown.
         """
+        import cv2
+
+        if self._writer is None:
+            self.begin(picture)
+        if picture.shape[1::-1] != self._size:  # OpenCV would leave it out without a word
+            picture = cv2.resize(picture, self._size)
         drawn = draw_skeleton_on_picture(picture, landmarks, detected)
         drawn = self._draw_caption(drawn, caption)
-        if self._writer is None:
-            self._writer = self._open(drawn.shape[1], drawn.shape[0])
         while self._written <= round(time * self.fps):
             self._writer.write(drawn)
             self._written += 1
@@ -80,7 +97,7 @@ class OverlayWriter:
             return
         self._writer.release()
         if error_type is None:
-            self._partial.replace(self.path)
+            self._partial.replace(self._target)
         else:
             self._partial.unlink(missing_ok=True)
 
@@ -88,7 +105,7 @@ class OverlayWriter:
         import cv2
 
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"cannot write {self.path}: {error.strerror}") from None
         codec = cv2.VideoWriter.fourcc(*"mp4v")
@@ -135,6 +152,18 @@ class OverlayWriter:
                 stroke_fill=(0, 0, 0),
             )
         return np.ascontiguousarray(np.asarray(image)[..., ::-1])
+
+
+def writable_rate(fps: float) -> float:
+    """The nearest frame rate that OpenCV writes into an mp4.
+
+    MPEG-4 stores it as a fraction of 16-bit numbers, and OpenCV chooses powers of ten as the
+    denominator. So a rate such as 119.193 has too many digits.
+    """
+    return next(
+        (round(fps, digits) for digits in (3, 2, 1) if fps * 10**digits <= _LARGEST_NUMERATOR),
+        float(min(round(fps), _LARGEST_NUMERATOR)),
+    )
 
 
 def draw_skeleton_on_picture(

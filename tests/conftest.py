@@ -40,6 +40,8 @@ def gloss_landmarks(gloss: str, frames: int, random: np.random.Generator) -> np.
         (0.6, 0.45),
         (0.4, 0.45),
     )
+    for head in (slice(NOSE + 1, LEFT_SHOULDER), PART_SLICES["face"]):
+        body[head, 1] -= 0.15  # around the nose
     landmarks = np.repeat(body[None], frames, axis=0)
     time = np.linspace(0, 1, frames)[:, None]
     # The right hand is higher in all sentences. Else a sentence with a leading left hand would be

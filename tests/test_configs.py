@@ -79,8 +79,9 @@ def test_teacher_yaml_has_the_default_settings():
 
 def test_overfit_yaml_has_the_settings_for_memorising():
     config = read("overfit.yaml")
-    assert (config.training.epochs, config.training.learning_rate) == (2000, 0.0004)
-    assert config.training.warmup_epochs <= 50 and config.training.weight_decay == 0
+    assert (config.training.epochs, config.training.batch_size) == (2000, 5)
+    assert (config.training.learning_rate, config.training.warmup_epochs) == (0.001, 50)
+    assert config.training.weight_decay == 0
     assert config.model.dropout == 0.1
 
 

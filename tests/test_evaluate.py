@@ -60,6 +60,40 @@ def test_evaluations_do_not_overwrite_each_other(finished_run, tmp_path):
     }
 
 
+def test_each_corpus_has_an_evaluation_of_its_own(
+    finished_run, make_corpus, tiny_corpus, run_main, tmp_path
+):
+    """Of other corpora the folder has the name; two of one name need --output_dir."""
+    best = Path(shutil.copy(finished_run / "best_model.pth", tmp_path))
+    moved = shutil.copytree(tiny_corpus, tmp_path / "moved")
+    theirs = make_corpus(tmp_path / "theirs", {"dev": ["SUN RAIN"]}, name="theirs ../1")
+    again = make_corpus(tmp_path / "again", {"dev": ["SUN WIND"]}, name="theirs ../1")
+    words = ("--checkpoint", best, "--device", "cpu", "--decoder", "greedy", "--data_dir")
+    for corpus, folder in ((moved, "dev_greedy"), (theirs, "theirs_.._1_dev_greedy")):
+        assert run_main(evaluate.main, *words, corpus).returncode == 0
+        result = json.loads((tmp_path / f"evaluation_{folder}" / "result.json").read_text())
+        assert result["corpus_path"] == str(corpus)
+    for corpus in (moved, again):
+        refused = run_main(evaluate.main, *words, corpus)
+        assert refused.returncode == 2 and "already exists (and 6 more)" in refused.stderr
+    assert {path.name for path in tmp_path.glob("evaluation*")} == {
+        "evaluation_dev_greedy",
+        "evaluation_theirs_.._1_dev_greedy",
+    }
+
+
+def test_an_output_folder_that_is_a_file_is_found_before_the_work(
+    finished_run, run_main, tmp_path, monkeypatch
+):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr("inference.model_on_corpus.compute_posteriors", None)
+    words = ("--checkpoint", finished_run / "best_model.pth", "--device", "cpu", "--output_dir")
+    for folder in (tmp_path / "file", tmp_path / "file" / "inside"):
+        refused = run_main(evaluate.main, *words, folder)
+        assert refused.returncode == 3 and "file is not a folder" in refused.stderr
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_an_earlier_evaluation_is_replaced_only_with_overwrite(finished_run, run_main, tmp_path):
     best, folder = finished_run / "best_model.pth", tmp_path / "evaluation"
     run_evaluate(best, folder, "--decoder", "beam")

@@ -106,16 +106,20 @@ def test_settings_come_from_overfit_yaml_unless_given(monkeypatch, tmp_path):
         raise UsageError("enough")
 
     monkeypatch.setattr("training.overfit_check.run_overfit_check", record_and_stop)
-    for argv in (
-        [],
-        ["--num_samples", "7", "--learning_rate", "0.5", "--output_dir", "x", "--seed", "4"],
-    ):
+    (spelled_out,) = (
+        line.split()[2:] for line in overfit_test.__doc__.splitlines() if "--warmup_epochs" in line
+    )
+    changed = "--num_samples 7 --learning_rate 0.5 --output_dir x --seed 4 --batch_size 3"
+    changed += " --dropout 0.2 --weight_decay 0.3 --warmup_epochs 9"
+    for argv in ([], spelled_out, changed.split()):
         with pytest.raises(UsageError, match="enough"):
             overfit_test.main(argv)
     plain = Config().updated(read_overrides(overfit_test.DEFAULT_CONFIG, Config))
     assert calls[0] == (plain, 5)
-    given = plain.updated({"training": {"learning_rate": 0.5, "output_dir": "x", "seed": 4}})
-    assert calls[1] == (given, 7)
+    assert calls[1] == calls[0], "the command in the help spells the defaults out"
+    training = {"learning_rate": 0.5, "output_dir": "x", "seed": 4, "batch_size": 3}
+    training |= {"weight_decay": 0.3, "warmup_epochs": 9.0}
+    assert calls[2] == (plain.updated({"training": training, "model": {"dropout": 0.2}}), 7)
 
 
 def test_no_samples_are_refused():

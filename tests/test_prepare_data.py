@@ -6,6 +6,7 @@ import pytest
 import prepare_data
 from data.corpus import Corpus
 from errors import DataError, UsageError
+from tests.data.signers import mp_data_vectors, standing_signer
 
 
 def words(*arguments: object) -> list[str]:
@@ -38,8 +39,8 @@ def mp_data(tmp_path):
         for repetition in range(10):
             folder = tmp_path / "mp" / gloss / str(repetition)
             folder.mkdir(parents=True)
-            for frame in range(6):
-                vector = np.full(258, 0.1 + number / 10 + frame / 100 + repetition / 1000)
+            vectors = mp_data_vectors(standing_signer(6, 10 * number + repetition))
+            for frame, vector in enumerate(vectors):
                 np.save(folder / f"{frame}.npy", vector)
     return tmp_path / "mp"
 
@@ -130,8 +131,7 @@ def test_recordings_that_are_left_out_are_reported(tmp_path, mp_data, capsys):
 
 
 def test_npy_import(tmp_path, capsys):
-    landmarks = np.full((6, 543, 3), 0.5)
-    landmarks[:, [0, 11, 12], :2] = [[0.5, 0.3], [0.65, 0.55], [0.35, 0.55]]
+    landmarks = standing_signer(6)
     (tmp_path / "npy/train").mkdir(parents=True)
     np.save(tmp_path / "npy/train/s1.npy", landmarks.reshape(6, 1629))
     (tmp_path / "csv").mkdir()
@@ -188,8 +188,8 @@ def test_synthesize_built_in_and_from_transcripts(tmp_path, capsys):
         ("import --format npy --input x --output y", "--format npy needs --annotations"),
         ("import --format pose --input x --output y", "--format pose needs --annotations"),
         (
-            "import --format pose --input x --output y --annotations z --fps 30",
-            "--fps has no effect with --format pose",
+            "import --format pose --input x --output y --annotations z --aspect_ratio 4/3",
+            "--aspect_ratio has no effect with --format pose",
         ),
         (
             "import --format npy --input x --output y --annotations z --recorders 2",
@@ -269,11 +269,12 @@ def test_fractions_out_of_range(capsys, fraction, message):
 
 
 def test_a_command_is_needed(capsys):
-    assert "synthesize,extract,merge,import,compose,check" in usage_error(capsys)
+    commands = "synthesize,extract,merge,import,compose,resample,split,check"
+    assert commands in usage_error(capsys)
 
 
 @pytest.mark.parametrize(
-    "command", ["synthesize", "extract", "merge", "import", "compose", "check"]
+    "command", ["synthesize", "extract", "merge", "import", "compose", "split", "check"]
 )
 def test_help_shows_each_command(capsys, command):
     with pytest.raises(SystemExit) as caught:
@@ -356,18 +357,20 @@ def test_extract_and_merge_have_exit_code_3_when_sentences_failed(tmp_path, monk
     monkeypatch.setattr(
         extraction, "extract", lambda *places, **options: asked.update(options) or report
     )
-    monkeypatch.setattr(extraction, "merge_shards", lambda *places: report)
+    merged = []
+    monkeypatch.setattr(extraction, "merge_shards", lambda *given: merged.append(given) or report)
     monkeypatch.setattr(prepare_data, "print_corpus", lambda path: None)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "3")
     places = ["--input", tmp_path, "--output", tmp_path / "out"]
-    settings = "--workers 2 --max_frames 99 --fps 30 --normalize phoenix2014"
+    settings = "--workers 2 --max_frames 99 --fps 30 --resample_fps 25 --normalize phoenix2014"
     options = ("--annotations", tmp_path, settings)
     assert run("extract", *places, *options) == 3
     assert asked == {
         "workers": 2,
         "max_frames": 99,
         "fps": 30,
+        "resample_fps": 25,
         "normalize": "phoenix2014",
         "model_complexity": 1,
         "rank": 1,

@@ -39,8 +39,10 @@ MADE_SMALL = {
     "python prepare_data.py compose": (
         "--sentences 8 --dev_sentences 4 --min_glosses 2 --max_glosses 3"
     ),
+    "python prepare_data.py split": "",
     "python prepare_data.py synthesize": "",
     "python prepare_data.py check": "",
+    "python prepare_data.py resample": "",
 }
 
 

@@ -74,9 +74,11 @@ class TrainingConfig(Settings):
     )
     patience: int = setting(
         15,
-        "stop early after this many epochs without a better dev WER",
+        "stop early after this many epochs without a better dev WER; with --resume, a higher "
+        "value continues a run that stopped early",
         low=1,
         group=_OPTIMISATION,
+        shapes_training=False,
     )
     decoder: str = setting(
         "adaptive",

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from data.checks.unseen_sentences import unseen_warnings
 from data.corpus import Corpus, Split
 from data.ctc_lengths import ctc_steps, required_steps
 from data.ctc_targets import PreparedSplit
@@ -72,7 +73,8 @@ def warn_of_changed_files(corpus: Corpus) -> None:
 def check_splits(
     corpus: Corpus, train: PreparedSplit, dev: PreparedSplit, skip_bad: bool
 ) -> PreparedSplit:
-    """Check train and dev before a run, and list their bad sentences.
+    """Check train and dev before a run, and list their bad sentences. Print a warning for those in
+    which parts were never detected.
 
     Args:
         corpus: for messages.
@@ -88,7 +90,8 @@ def check_splits(
         for one in found:
             scored = "; it is still scored" if name == "dev" and not one.unreadable else ""
             print(f"bad sentence: {name} sentence {one.id}: {one.reason}{scored}")
-    for line in dev.warnings():
+    unseen = [line for prepared in (train, dev) for line in unseen_warnings(prepared.split)]
+    for line in [*dev.warnings(), *unseen]:
         print(f"warning: {line}")
     _refuse(
         corpus,
@@ -96,14 +99,11 @@ def check_splits(
         [one for one in bad["dev"] if one.unreadable],
         "every dev sentence counts: repair or extract it",
     )
-    if not skip_bad:
-        _refuse(
-            corpus,
-            "train",
-            bad["train"],
-            "repair it, or give --skip_bad to leave such sentences out",
-        )
     left_out = {one.index for one in bad["train"]}
+    if not skip_bad:
+        other_way = ", or give --skip_bad to leave such sentences out"
+        some_are_good = len(left_out) < len(train.split)
+        _refuse(corpus, "train", bad["train"], f"repair it{other_way if some_are_good else ''}")
     if len(left_out) == len(train.split):
         raise DataError(
             f"{corpus.path}: none of the {len(train.split)} train sentences can be trained on"

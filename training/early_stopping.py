@@ -28,6 +28,14 @@ class EarlyStopping:
     def should_stop(self) -> bool:
         return self.epochs_since_best >= self.patience
 
+    @property
+    def reason(self) -> str:
+        """Why the run stops, and how to continue it."""
+        return (
+            f"no better dev WER in {self.epochs_since_best} epochs; --resume auto with a "
+            f"--patience above {self.epochs_since_best} continues"
+        )
+
     def start_from(self, wer: float) -> None:
         """Start from a loaded model with this dev WER: an epoch must beat it to be the best."""
         self.best_wer = wer

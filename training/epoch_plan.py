@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data.augmentation import augmented_frames
+from data.augmentation_draws import augmented_lengths
 from data.batching import plan_by_frames, plan_epoch
+from data.corpus import Split
 from data.ctc_lengths import min_frames
-from data.ctc_targets import PreparedSplit, prepare_split
-from data.sentence_mixing import mix_sentences
-from data.vocabulary import Vocabulary
+from data.ctc_targets import PreparedSplit
+from data.sentence_mixing import MixedSplit, mix_sentences
 from training.config import Config
 from training.optimizer import learning_rate
 
@@ -35,16 +35,24 @@ class EpochPlan:
         self,
         config: Config,
         train: PreparedSplit,
-        vocabulary: Vocabulary,
         draw_key: Callable[[int], tuple[int, int]],
+        aspect_ratio: float,
     ):
-        """draw_key: seed and epoch from which the augmentation of an epoch is drawn."""
-        self._config, self._train, self._vocabulary = config, train, vocabulary
-        self._draw_key = draw_key
+        """
+        Args:
+            draw_key: seed and epoch from which the augmentation of an epoch is drawn.
+            aspect_ratio: image width / height of the corpus.
+        """
+        self._config, self._train = config, train
+        self._draw_key, self._aspect_ratio = draw_key, aspect_ratio
         self.split = train
         self.trainable = train.trainable
+        self._ids = [train.split.sentences[index].id for index in self.trainable]
+        # Of each sentence of the split, the fewest frames in which CTC can align its glosses
+        self._fewest = np.array([min_frames(one.glosses) for one in train.split.sentences])
         self.updates_per_epoch = self.updates = len(self._groups(train, 1))
         self._warn_of_long_sentences()
+        self._warn_of_unknown_signers()
 
     def _warn_of_long_sentences(self) -> None:
         budget = self._config.training.frames_per_batch
@@ -55,15 +63,30 @@ class EpochPlan:
                 "a batch by itself"
             )
 
+    def _warn_of_unknown_signers(self) -> None:
+        augmentation, sentences = self._config.augmentation, self._train.split.sentences
+        unknown = sum(not sentences[index].signer_is_known for index in self.trainable)
+        if unknown and augmentation.enabled and augmentation.mix:
+            print(
+                f"{unknown} of {len(self.trainable)} train sentences have no known signer in "
+                "train.csv: no sentences are joined to them (augmentation.mix)"
+            )
+
     def begin(self, epoch: int) -> Groups:
         """Draw the epoch's train split. Returns its batches, grouped by update; the last group may
         be shorter."""
         augmentation, seed = self._config.augmentation, self._config.training.seed
         if augmentation.enabled and augmentation.mix:
             split = mix_sentences(
-                self._train.split, self.trainable, augmentation.mix, seed, epoch, min_frames
+                self._train.split,
+                self.trainable,
+                augmentation.mix,
+                seed,
+                epoch,
+                min_frames,
+                self._aspect_ratio,
             )
-            self.split = prepare_split(split, self._vocabulary)
+            self.split = _with_targets(split, self._train)
         groups = self._groups(self.split, epoch)
         self.updates = len(groups)
         return groups
@@ -81,12 +104,15 @@ class EpochPlan:
     def augmented_lengths(self, train: PreparedSplit, epoch: int) -> np.ndarray:
         """Frames of each trainable sentence after the epoch's augmentation, int64."""
         config, (seed, drawn) = self._config.augmentation, self._draw_key(epoch)
-        sentences = [train.split.sentences[index] for index in self.trainable]
-        frames = [
-            augmented_frames(config, seed, drawn, one.id, one.frames, min_frames(one.glosses))
-            for one in sentences
-        ]
-        return np.array(frames, dtype=np.int64)
+        fewest, split = self._fewest, train.split
+        if isinstance(split, MixedSplit):
+            fewest = fewest.copy()
+            for index in split.joined:
+                fewest[index] = min_frames(split.sentences[index].glosses)
+        chosen = self.trainable
+        return augmented_lengths(
+            config, seed, drawn, self._ids, split.lengths[chosen], fewest[chosen]
+        )
 
     def step(self, epoch: int, group: int) -> float:
         """The step of the learning rate schedule at which an update is made.
@@ -106,3 +132,19 @@ class EpochPlan:
             warmup_steps=round(options.warmup_epochs * self.updates_per_epoch),
             total_steps=options.epochs * self.updates_per_epoch,
         )
+
+
+def _with_targets(split: Split, train: PreparedSplit) -> PreparedSplit:
+    """An epoch's split with its CTC targets: those of the train split, and for a joined sentence
+    those of its two sentences.
+
+    `mix_sentences` joins trainable sentences only, and gives them enough frames.
+    """
+    if not isinstance(split, MixedSplit):
+        return train
+    targets = list(train.targets)
+    for index in split.joined:
+        first, second = train.targets[index], train.targets[split.partners[index]]
+        assert first is not None and second is not None
+        targets[index] = first + second
+    return PreparedSplit(split, targets, train.unknown_glosses)

@@ -19,7 +19,7 @@ class SentenceLosses:
     Attributes:
         total: the loss that is minimised.
         sequence, convolution: CTC of the two heads, in nats per gloss.
-        distillation: from the sequence head to the convolution head.
+        distillation: from the sequence head to the convolution head, over the glosses.
     """
 
     total: Tensor
@@ -67,10 +67,9 @@ def distillation_per_step(
 ) -> Tensor:
     """T^2 KL(teacher || student) at temperature T, mean over each sentence's steps, float32 (B,).
 
-    As in VAC (Min et al., ICCV 2021), where the sequence head teaches the convolution head.
-
     Args:
-        student, teacher: log-probabilities (B, T', V). No gradient reaches the teacher.
+        student, teacher: log-probabilities (B, T', V), up to a constant per step. No gradient
+            reaches the teacher.
         steps: output steps of each sentence, int64 (B,).
         temperature: T.
     """
@@ -96,6 +95,10 @@ class TeacherLoss:
     CTC(sequence) + conv_weight * CTC(convolution)
     + distillation_weight * KL(sequence || convolution)
     + smoothing * (cross-entropy of the uniform distribution against both heads)
+
+    In the distillation the sequence head teaches the convolution head, as in VAC (Min et al., ICCV
+    2021). It leaves the blank out, as VAC's code does (VIPL-SLP/VAC_CSLR, `use_blank=False`): both
+    distributions are renormalised over the glosses.
     """
 
     conv_weight: float
@@ -115,7 +118,10 @@ class TeacherLoss:
         ]
         sequence, convolution = ctc_per_gloss(both, *twice).chunk(2)
         distillation = distillation_per_step(
-            output.conv_log_probs, output.log_probs, output.lengths, self.temperature
+            output.conv_log_probs[..., 1:],
+            output.log_probs[..., 1:],
+            output.lengths,
+            self.temperature,
         )
         total = sequence + self.conv_weight * convolution + self.distillation_weight * distillation
         if self.smoothing:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
+from data.batching import plan_evaluation
 from data.corpus import Corpus
 from data.ctc_targets import PreparedSplit, pad_targets, prepare_split
-from data.pipeline import FeaturePipeline, feature_statistics
+from data.pipeline import FeatureBatch, FeaturePipeline, feature_statistics
 from data.vocabulary import Vocabulary
 from decoding.batches import decode_split
 from decoding.greedy import greedy_decode
@@ -28,9 +29,10 @@ from reports.evaluation_report import EvaluationReport, write_evaluation_report
 from reports.provenance import describe_session, environment_facts, record_session
 from reports.result_files import try_to_write, write_hypotheses, write_json
 from reports.verdict import Verdict
-from training.config import Config
+from training.batchnorm_calibration import calibrate
+from training.config import Config, TrainingConfig
 from training.corpus_checks import find_bad_sentences
-from training.losses import make_loss
+from training.losses import TeacherLoss, make_loss
 from training.optimizer import learning_rate, make_optimizer
 from training.run_folder import claim_run_folder, run_folder
 from training.run_log import write_config
@@ -49,7 +51,7 @@ class OverfitResult:
         reached: WER was 0 in three checks in a row.
         epochs, seconds: until then, or until the check gave up.
         validation: WER, loss and blank share of the last check.
-        gradient_norm: of the last epoch, before clipping.
+        gradient_norm: of the last update, before clipping.
     """
 
     reached: bool
@@ -63,9 +65,10 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
     """Train a new teacher on a few train sentences until it predicts them without an error.
 
     The sentences are the first of the train split that can be trained on; the others are named.
-    Every epoch is one batch of all of them; every 5 epochs WER is checked, without dropout. Batch
-    size, accumulation, augmentation and part masks of the configuration have no effect. Prints the
-    curve; writes result.json, hypotheses.csv and report.html.
+    Every batch is one update; every 5 epochs WER is checked, without dropout and with calibrated
+    batch normalisation, as after each epoch of a training. The frame budget, accumulation,
+    augmentation and part masks of the configuration have no effect. Prints the curve; writes
+    result.json, hypotheses.csv and report.html.
 
     Raises DataError when the corpus has too few such sentences, DivergenceError when the gradient
     is not finite.
@@ -76,7 +79,7 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
     corpus = open_corpus(options.data_dir)
     vocabulary, samples = _choose_samples(corpus, num_samples)
     folder = run_folder(options.output_dir)
-    with claim_run_folder(folder, aside=True):
+    with claim_run_folder(folder, aside=True, inputs=[corpus.path]):
         write_config(folder, config)
         start = f"fresh, {num_samples} train sentences"
         session = describe_session(corpus, device, precision.name, options.seed, start)
@@ -138,8 +141,11 @@ def _memorise(
     """Train until the samples are memorised. Returns the result and a row for each check."""
     options = config.training
     loss, optimizer = make_loss(options), make_optimizer(model, options)
-    (batch,) = pipeline.batches(samples.split, [np.arange(len(samples.split))])
-    targets = pad_targets([t for t in samples.targets if t is not None], pipeline.device)
+    plan = plan_evaluation(samples.split.lengths, options.batch_size)
+    batches = [
+        (batch, pad_targets([samples.targets[index] for index in batch.indices], pipeline.device))
+        for batch in pipeline.batches(samples.split, plan)
+    ]
     history: list[dict[str, Any]] = []
     in_a_row, started = 0, time.perf_counter()
     bar = tqdm(
@@ -151,30 +157,16 @@ def _memorise(
         dynamic_ncols=True,
     )
     for epoch in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(
-                epoch - 1,
-                peak=options.learning_rate,
-                minimum=options.min_learning_rate,
-                warmup_steps=round(options.warmup_epochs),
-                total_steps=options.epochs,
-            )
-        optimizer.zero_grad(set_to_none=True)
-        with precision.autocast():
-            output = model(batch.features, batch.lengths, batch.detected)
-        mean_loss = loss(output, *targets).total.mean()
-        precision.scaler.scale(mean_loss).backward()
-        train_loss = float(mean_loss.detach())
+        train_loss, norm, rate = _train_epoch(
+            epoch, batches, model, loss, optimizer, precision, options
+        )
         wer = f", WER {history[-1]['dev_wer']:.0f} %" if history else ""
         bar.set_postfix_str(f"loss {train_loss:.2f}{wer}", refresh=False)
-        norm = _step(model, optimizer, precision, options.max_grad_norm)
-        if not math.isfinite(norm) and not precision.scaler.is_enabled():
-            raise DivergenceError(
-                f"overfit check: the gradient of epoch {epoch} is not finite: lower "
-                f"--learning_rate (now {options.learning_rate:g}) or use --precision fp32"
-            )
         if epoch % CHECK_EVERY and epoch < options.epochs:
             continue
+        # Without it WER swings between 0 and 15 % after the sentences are memorised: the running
+        # statistics are measured with dropout, and they follow the weights late.
+        calibrate(model, pipeline, samples.split, precision, np.arange(len(samples.split)))
         check = validate(model, pipeline, samples, vocabulary, loss, precision)
         seconds = time.perf_counter() - started
         in_a_row = in_a_row + 1 if check.score.wer == 0 else 0
@@ -191,7 +183,7 @@ def _memorise(
                 "dev_substitutions": check.score.substitutions,
                 "dev_deletions": check.score.deletions,
                 "dev_insertions": check.score.insertions,
-                "learning_rate": optimizer.param_groups[0]["lr"],
+                "learning_rate": rate,
             }
         )
         if in_a_row == CHECKS_IN_A_ROW:
@@ -200,19 +192,51 @@ def _memorise(
     return result, history
 
 
-def _step(
+def _train_epoch(
+    epoch: int,
+    batches: list[tuple[FeatureBatch, tuple[Tensor, Tensor]]],
     model: I3DTeacher | Student,
+    loss: TeacherLoss,
     optimizer: torch.optim.Optimizer,
     precision: Precision,
-    limit: float,
-) -> float:
-    """One step with clipped gradients. Returns the gradient norm before clipping."""
-    precision.scaler.unscale_(optimizer)
-    norm = float(nn.utils.clip_grad_norm_(model.parameters(), limit))
-    if math.isfinite(norm) or precision.scaler.is_enabled():  # a scaler skips such an update
-        precision.scaler.step(optimizer)
+    options: TrainingConfig,
+) -> tuple[float, float, float]:
+    """One update per batch, with clipped gradients.
+
+    Args:
+        epoch: its number, from 1.
+        batches: the features of each batch, and its padded targets and their lengths.
+
+    Returns the mean loss of the sentences; of the last update the gradient norm before clipping and
+    the learning rate. Raises DivergenceError.
+    """
+    losses: list[float] = []
+    for number, (batch, targets) in enumerate(batches):
+        rate = learning_rate(
+            (epoch - 1) * len(batches) + number,
+            peak=options.learning_rate,
+            minimum=options.min_learning_rate,
+            warmup_steps=round(options.warmup_epochs * len(batches)),
+            total_steps=options.epochs * len(batches),
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        with precision.autocast():
+            output = model(batch.features, batch.lengths, batch.detected)
+        total = loss(output, *targets).total
+        precision.scaler.scale(total.mean()).backward()
+        losses += total.detach().tolist()
+        precision.scaler.unscale_(optimizer)
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm))
+        if not math.isfinite(norm) and not precision.scaler.is_enabled():
+            raise DivergenceError(
+                f"overfit check: the gradient of epoch {epoch} is not finite: lower "
+                f"--learning_rate (now {options.learning_rate:g}) or use --precision fp32"
+            )
+        precision.scaler.step(optimizer)  # a scaler skips an update that overflows
         precision.scaler.update()
-    return norm
+    return float(np.mean(losses)), norm, rate
 
 
 def _write_results(

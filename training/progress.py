@@ -14,6 +14,7 @@ from data.corpus import Corpus
 from data.device_transfer import HostCopies
 from data.pipeline import FeatureBatch
 from errors import DataError
+from training.config import TrainingConfig
 from training.distributed import Ranks
 from training.divergence import highest_losses, is_spike, remember
 from training.early_stopping import EarlyStopping
@@ -201,9 +202,14 @@ def training_entry(
 
 
 def load_training_entry(
-    entry: dict[str, Any], optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    entry: dict[str, Any],
+    options: TrainingConfig,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
 ) -> tuple[TrainingProgress, EarlyStopping]:
     """Load the state of optimiser and scaler in place; return progress and early stopping.
+
+    The patience is that of `options`: with a higher one, a run that stopped early is not finished.
 
     Raises DataError when the entry is not one of this version.
     """
@@ -215,6 +221,9 @@ def load_training_entry(
         stopping = EarlyStopping(**entry["stopping"])
         optimizer.load_state_dict(entry["optimizer"])
         scaler.load_state_dict(entry["scaler"])
+        stopping.patience = options.patience
+        if progress.epoch <= options.epochs and not stopping.should_stop:
+            progress.finished = False
     except (
         TypeError,
         ValueError,

@@ -4,6 +4,7 @@ import contextlib
 import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from errors import DataError
@@ -120,7 +121,10 @@ def _claim_folder(run: Run, held: contextlib.ExitStack) -> None:
     with trainer.ranks.all_must_succeed():
         if trainer.ranks.is_rank_0:
             check_space(run.folder, count_parameters(trainer.model), reuse=in_place)
-            held.enter_context(claim_run_folder(run.folder, aside=not in_place))
+            inputs = [run.corpus.path]
+            if trainer.teacher is not None:
+                inputs.append(Path(trainer.teacher["path"]))
+            held.enter_context(claim_run_folder(run.folder, not in_place, inputs))
             if path is not None:
                 keep_best_model(trainer, path)
 

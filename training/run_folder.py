@@ -5,6 +5,7 @@ import fcntl
 import math
 import os
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from training.trainer import Trainer
 
 LOCK = "run.lock"
+# Files of an earlier run; each of these alone shows that there was one
+_SIGNS = (BEST, LAST, "result.json", "metrics.jsonl")
+# What a run writes at its start, before the first of the files above
+_FIRST = ("config.yaml", "environment.json")
+# The other files that a run, or the overfit check, replaces
+_REPORTS = ("MODEL_CARD.md", "report.html", "dev_hypotheses.csv", "hypotheses.csv")
 
 
 class RunLock:
@@ -83,17 +90,22 @@ def run_folder(output_dir: str) -> Path:
     return folder if folder.name else folder.resolve()
 
 
-def claim_run_folder(folder: Path, aside: bool) -> RunLock:
+def claim_run_folder(folder: Path, aside: bool, inputs: Iterable[Path] = ()) -> RunLock:
     """Make the folder of a run and lock it against other runs.
 
     Args:
         folder: the folder of the run.
         aside: move an earlier run in it out of the way, so that nothing is overwritten.
+        inputs: files and folders that the run needs, which must not be moved with it.
 
-    Raises UsageError when another run has the lock, DataError when the folder cannot be made or
-    written to.
+    Raises UsageError when another run has the lock, or a file of the user's would be replaced;
+    DataError when the folder cannot be made or written to.
     """
     make_folder(folder)
+    if aside and _has_run(folder):
+        _refuse_inputs_in(folder, inputs)
+    elif aside:
+        _refuse_other_files(folder)
     try:
         lock = RunLock(folder)
         if aside and move_aside(folder):
@@ -108,7 +120,7 @@ def claim_run_folder(folder: Path, aside: bool) -> RunLock:
 
 def move_aside(folder: Path) -> bool:
     """Move an earlier run out of the way of a fresh one; False when there is none."""
-    if not any((folder / name).exists() for name in (BEST, LAST, "result.json", "metrics.jsonl")):
+    if not _has_run(folder):
         return False
     number = 1
     while (kept := folder.with_name(f"{folder.name}.earlier-{number}")).exists():
@@ -122,6 +134,33 @@ def move_aside(folder: Path) -> bool:
         ) from error
     print(f"{folder} has an earlier run: moved to {kept}")
     return True
+
+
+def _has_run(folder: Path) -> bool:
+    """Whether the folder has an earlier run, also one that was killed at its start."""
+    return any((folder / name).exists() for name in _SIGNS) or all(
+        (folder / name).exists() for name in _FIRST
+    )
+
+
+def _refuse_inputs_in(folder: Path, inputs: Iterable[Path]) -> None:
+    """Raise UsageError if an input of the run lies in the earlier run that would be moved aside."""
+    for path in inputs:
+        if folder.resolve() in (path.resolve(), *path.resolve().parents):
+            raise UsageError(
+                f"{folder} has an earlier run, which would be moved aside together with {path}, "
+                "an input of this run: choose another --output_dir"
+            )
+
+
+def _refuse_other_files(folder: Path) -> None:
+    """Raise UsageError if a folder without an earlier run has a file that a run would replace."""
+    for name in (*_FIRST, *_REPORTS):
+        if os.path.lexists(folder / name):
+            raise UsageError(
+                f"{folder / name} already exists and is not of an earlier run: this run would "
+                "replace it; choose another --output_dir, or move the file away"
+            )
 
 
 def keep_best_model(trainer: "Trainer", checkpoint: Path) -> None:

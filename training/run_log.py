@@ -90,6 +90,7 @@ def epoch_row(
         "epoch": progress.epoch,
         "train_loss": progress.mean_loss,
         "dev_loss": dev.loss,
+        "dev_without_loss": dev.without_loss,
         "train_wer": train_wer,
         "dev_wer": dev.score.wer,
         "dev_substitutions": dev.score.substitutions,

@@ -13,6 +13,7 @@ from data.ctc_targets import PreparedSplit, prepare_split
 from data.keyed_random import key
 from data.landmarks import LandmarkSelection
 from data.pipeline import FeaturePipeline, feature_statistics
+from data.resampling import refuse_other_rate
 from data.vocabulary import Vocabulary
 from decoding.length_normalization import LengthNormalization
 from errors import DataError, UsageError
@@ -75,6 +76,9 @@ def prepare_run(
     warn_of_changed_files(corpus)
     start = plan.decide(corpus.fingerprint)
     config = start.config
+    if start.checkpoint is not None and "fps" in start.checkpoint["corpus"]:
+        assert start.path is not None
+        refuse_other_rate(corpus.path, corpus.fps, start.path, start.checkpoint["corpus"]["fps"])
     if extend_vocabulary and start.checkpoint is None:
         raise UsageError(
             "--extend_vocabulary extends the vocabulary of a checkpoint, and there is none "
@@ -89,7 +93,13 @@ def prepare_run(
     model = _model_of(start, vocabulary, device)
     selection = LandmarkSelection({*model.input_landmarks, *extra_landmarks})
     model.set_input_selection(selection)
-    pipeline = FeaturePipeline(corpus.aspect_ratio, device, is_causal(config.model), selection)
+    pipeline = FeaturePipeline(
+        corpus.aspect_ratio,
+        device,
+        is_causal(config.model),
+        selection,
+        config.model.leading_hand,
+    )
     trainer = make_trainer(
         config,
         corpus,

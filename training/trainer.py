@@ -82,7 +82,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, options)
         self.progress = TrainingProgress()
         self.stopping = EarlyStopping(options.patience)
-        self.plan = EpochPlan(self.config, self.train, self.vocabulary, self.draw_key)
+        self.plan = EpochPlan(self.config, self.train, self.draw_key, self.corpus.aspect_ratio)
         self._pending: PendingUpdate | None = None
         self._writer = CheckpointWriter()
         self._saved_at = time.monotonic()
@@ -101,6 +101,9 @@ class Trainer:
         try:
             with StopSignals(insistent=self.ranks.world > 1) as signals, self._writer:
                 print(heading())
+                if self.stopping.should_stop and not progress.group:  # by a lower --patience
+                    progress.finished = True
+                    self.save()
                 while not progress.finished:
                     self.train_epoch(signals)
                     row = self._finish_epoch(signals)
@@ -110,17 +113,16 @@ class Trainer:
                         log.add(row, is_best)
                     for line in diagnose(progress.history, options.warmup_epochs):
                         tqdm.write(line)
-                    progress.finished = (
-                        progress.epoch >= options.epochs or self.stopping.should_stop
-                    )
+                    was_last = progress.epoch >= options.epochs
+                    progress.finished = was_last or self.stopping.should_stop
                     progress.start_next_epoch()
                     self.save(is_best, wait=progress.finished)
                     self._stop_if_asked(signals, saved=True)
         finally:
             if log is not None:
                 log.close()
-        if self.stopping.should_stop:
-            print(f"stopped early: no better dev WER in {options.patience} epochs")
+        if self.stopping.should_stop and progress.epoch <= options.epochs:
+            print(f"stopped early: {self.stopping.reason}")
 
     def train_epoch(self, signals: StopSignals) -> None:
         """Make the updates of the epoch that are left."""
@@ -228,15 +230,13 @@ class Trainer:
         scaler.unscale_(optimizer)
         limit = self.config.training.max_grad_norm
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        if scaler.is_enabled():
-            scaler.step(optimizer)  # skips the update and lowers the scale after an overflow
-            scaler.update()
-        else:
-            # What a scaler sets: where found_inf is 1, the fused optimiser changes nothing.
-            finite = losses.isfinite().all() & norm.isfinite()
-            optimizer.grad_scale, optimizer.found_inf = None, (~finite).float()
-            optimizer.step()
-            del optimizer.grad_scale, optimizer.found_inf
+        # As in `scaler.step`: where found_inf is 1, the fused optimiser changes nothing. A loss can
+        # overflow where its gradient does not; `record_update` counts that as skipped, too.
+        finite = losses.isfinite().all() & norm.isfinite()
+        optimizer.grad_scale, optimizer.found_inf = None, (~finite).float()
+        optimizer.step()
+        del optimizer.grad_scale, optimizer.found_inf
+        scaler.update()  # lowers the scale after an overflow
         return norm
 
     def feed(
@@ -362,7 +362,7 @@ class Trainer:
     def restore(self, checkpoint: dict) -> None:
         """Continue from a checkpoint; the weights are in the model already. Raises DataError."""
         self.progress, self.stopping = load_training_entry(
-            checkpoint["training"], self.optimizer, self.precision.scaler
+            checkpoint["training"], self.config.training, self.optimizer, self.precision.scaler
         )
         if not self.ranks.is_rank_0:
             self.progress.forget_share()

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from decoding.batches import Decoder
 from decoding.greedy import greedy_decode
 from decoding.scoring import Score, score
 from inference.posteriors import model_outputs
+from inference.presence import blank_without_pose
 from models.devices import Precision
 from models.i3d_teacher import I3DTeacher, TeacherOutput
 from models.student import Student
@@ -33,12 +34,14 @@ class ValidationResult:
         score: WER and counts of errors.
         loss: mean over the sentences that have a CTC loss; NaN without any.
         blank_share: share of output steps whose best class is blank, 0 to 1.
+        without_loss: how many sentences have no finite loss, by the reason.
     """
 
     hypotheses: list[list[str]]
     score: Score
     loss: float
     blank_share: float
+    without_loss: dict[str, int] = field(default_factory=dict)
 
 
 @torch.inference_mode()
@@ -75,14 +78,14 @@ def validate(
     results = []
     outputs = model_outputs(model, pipeline, split, precision, own)
     with contextlib.closing(outputs):
-        for indices, output in outputs:
+        for indices, output, detected in outputs:
             inside = (
                 torch.arange(output.log_probs.shape[1], device=output.lengths.device)
                 < output.lengths[:, None]
             )
             results.append(
                 (
-                    decoder(output.log_probs, output.lengths),
+                    decoder(blank_without_pose(output.log_probs, detected), output.lengths),
                     _losses(loss, output, [prepared.targets[index] for index in indices]),
                     int(((output.log_probs.argmax(-1) == 0) & inside).sum()),
                     int(output.lengths.sum()),
@@ -108,6 +111,7 @@ def validate(
         score(prepared.references, hypotheses),
         float(np.mean(losses)) if losses else float("nan"),
         blanks / steps,
+        {**prepared.without_loss, "not finite": int((~np.isfinite(losses)).sum())},
     )
 
 

@@ -4,7 +4,9 @@ A recording is the video, the folder of video frames or the landmark file of one
 
     transcripts          annotation files → sentences with their glosses, by split
     phoenix_cleanup      the official clean-up of RWTH-PHOENIX-Weather 2014
-    video_files          which recording belongs to which sentence; the video frames of a recording
+    video_files          which recording belongs to which sentence
+    video_frames         the frames of a recording, each with its time
+    matroska             whether an .mkv or .webm file is whole
     holistic             MediaPipe Holistic: video frames → landmarks
     extraction           videos and folders of frames → a corpus; shards → one corpus
     extraction_workers   the worker processes of an extraction
@@ -14,6 +16,7 @@ A recording is the video, the folder of video frames or the landmark file of one
     mp_data              isolated signs, <gloss>/<repetition>/<frame>.npy → a corpus
     import_failures      the sentences that an import cannot read
     composer             a corpus of isolated recordings → a corpus of continuous sentences
+    corpus_resampling    a corpus at another frame rate
     recording_facts      one frame rate and one image shape for recordings that differ
     safe_npz             .npz archives from untrusted sources
 """

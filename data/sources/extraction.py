@@ -18,8 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data.checks.tracking_jumps import jump_warning
 from data.corpus import check_field
 from data.corpus_writer import CorpusWriter, check_output
+from data.resampling import same_rate
 from data.sources.extraction_folder import (
     Job,
     is_finished,
@@ -31,7 +33,13 @@ from data.sources.extraction_folder import (
 )
 from data.sources.extraction_workers import extract_recordings
 from data.sources.holistic import FEW_HANDS, extractor_facts
-from data.sources.recording_facts import commonest, counts_text, to_aspect_ratio
+from data.sources.recording_facts import (
+    at_rate,
+    common_rate,
+    commonest,
+    counts_text,
+    to_aspect_ratio,
+)
 from data.sources.safe_npz import read_npz
 from data.sources.transcripts import TranscribedSentence, clean_train, read_splits
 from data.sources.video_files import RecordingFile, find_recording_files, match_recording_files
@@ -64,17 +72,19 @@ def extract(
     max_frames: int | None = None,
     model_complexity: int = 1,
     normalize: str | None = None,
-    fps: float = 25.0,
+    fps: float | None = None,
+    resample_fps: float | None = None,
     rank: int = 0,
     world_size: int = 1,
     progress: bool = False,
 ) -> ExtractionReport:
     """Write the corpus `output` from the recordings in `source`.
 
-    The corpus gets the frame rate and the aspect ratio of most of its sentences. In a recording of
-    another shape, x and z are converted to that aspect ratio, so that shapes stay the same once the
-    aspect is corrected. Frame rates are not converted. Recordings that fail are in the report with
-    the reason; the others become the corpus.
+    The corpus gets the frame rate and the aspect ratio of most of its sentences. A recording of
+    another frame rate, or of uneven times, is resampled by the times of its frames. In a recording
+    of another shape, x and z are converted to that aspect ratio, so that shapes stay the same once
+    the aspect is corrected. Recordings that fail are in the report with the reason; the others
+    become the corpus.
 
     Args:
         source: folder of videos and folders of frames.
@@ -84,7 +94,9 @@ def extract(
         max_frames: leave longer recordings out. A cut one would not fit its annotation.
         model_complexity: of MediaPipe's pose model, 0 to 2.
         normalize: 'phoenix2014' cleans the train annotations.
-        fps: frame rate of folders of frames, in frames per second.
+        fps: frames per second of all recordings, in place of their own; None: those of the videos,
+            and 25 for folders of frames.
+        resample_fps: frames per second of the corpus; None: those of most sentences.
         rank, world_size: this process extracts every world_size-th sentence. With a world_size
             above 1 it leaves only the working folder, for `merge_shards`.
         progress: show a progress bar.
@@ -109,7 +121,7 @@ def extract(
         "extractor": extractor_facts(model_complexity),
         "normalize": normalize,
         "max_frames": max_frames,
-        "frame_folder_fps": fps,
+        "fps": fps,
     }
     folder = output.with_name(output.name + ".extracting")
     prepare_folder(folder, source, settings, jobs)
@@ -136,7 +148,7 @@ def extract(
         report = _report([folder], own_jobs)
         report.complete = False
     else:
-        report = _assemble([folder], output)
+        report = _assemble([folder], output, resample_fps)
         if not report.failed:
             shutil.rmtree(folder)
     if unused:
@@ -144,15 +156,18 @@ def extract(
     return report
 
 
-def merge_shards(folders: list[Path], output: Path) -> ExtractionReport:
+def merge_shards(
+    folders: list[Path], output: Path, resample_fps: float | None = None
+) -> ExtractionReport:
     """Write the corpus `output` from the working folders of all shards of one extraction.
 
-    The corpus equals that of an extraction without shards. Raises DataError when a folder is no
+    The corpus equals that of an extraction without shards. resample_fps: frames per second of the
+    corpus; None: those of most sentences. Raises DataError when a folder is no
     working folder, when annotations, settings or versions of the extractor differ between folders,
     or when a sentence has not been extracted yet. Raises UsageError when `output` is not empty.
     """
     check_output(output)
-    return _assemble(folders, output)
+    return _assemble(folders, output, resample_fps)
 
 
 def shard_of(environment: Mapping[str, str]) -> tuple[int, int]:
@@ -181,7 +196,7 @@ def _plan_jobs(splits: dict[str, list[TranscribedSentence]], annotations: Path) 
         for sentence in sentences:
             annotation = " ".join(sentence.glosses)
             file = result_name(split, sentence.id)
-            job = Job(split, sentence.id, sentence.signer, annotation, file)
+            job = Job(split, sentence.id, sentence.signer, annotation, file, sentence.segment)
             for name in ("id", "signer", "annotation"):
                 check_field(
                     name, getattr(job, name), f"{split} sentence {job.id!r} in {annotations}"
@@ -276,7 +291,7 @@ def _outcomes(
             yield job, next((path for path in failed if path.is_file()), None), None
 
 
-def _assemble(folders: list[Path], output: Path) -> ExtractionReport:
+def _assemble(folders: list[Path], output: Path, resample_fps: float | None) -> ExtractionReport:
     """Write the corpus from the results in the working folders."""
     plan = read_plan(folders[0])
     for folder in folders[1:]:
@@ -287,38 +302,63 @@ def _assemble(folders: list[Path], output: Path) -> ExtractionReport:
         for job, path, facts in _outcomes(folders, plan["jobs"])
         if path is not None and facts is not None
     ]
-    if not results:
+    extracted, planned = (
+        Counter(job.split for job in jobs)
+        for jobs in ([job for job, _, _ in results], plan["jobs"])
+    )
+    if not extracted["train"]:
         reasons = [f"{job}: {reason}" for job, reason in report.failed.items()] + report.warnings
+        first = next((reason for reason in reasons if reason.startswith("train ")), "none is there")
         raise DataError(
-            f"none of {len(plan['jobs'])} sentences could be extracted, first {reasons[0]}"
+            f"none of the {planned['train']} train sentences could be extracted, so there is no "
+            f"corpus to make: repair them and repeat the command; first {first}"
         )
+    report.warnings += [
+        f"the corpus has no split '{split}': none of its {count} sentences could be extracted"
+        for split, count in planned.items()
+        if not extracted[split]
+    ]
     rates = Counter(float(facts["fps"]) for _, _, facts in results)
+    even_rates = Counter(float(facts["fps"]) for _, _, facts in results if facts["even"])
     shapes = Counter(facts["width"] / facts["height"] for _, _, facts in results)
-    fps, ratio = commonest(rates), commonest(shapes)
-    if len(rates) > 1:
+    fps, ratio = resample_fps or common_rate(even_rates or rates), commonest(shapes)
+    resampled = sum(
+        not facts["even"] or not same_rate(facts["fps"], fps) for _, _, facts in results
+    )
+    if resampled and resample_fps is None:
         report.warnings.append(
-            f"frame rates differ ({counts_text(rates)}): "
-            f"the corpus gets {fps:g}, no recording is resampled"
+            f"frame rates differ ({counts_text(rates)}; uneven times in "
+            f"{len(results) - even_rates.total()}): the corpus gets {fps:g}, "
+            f"{resampled} recordings are resampled to it; --resample_fps gives another"
         )
     if len(shapes) > 1:
         report.warnings.append(
             f"image shapes differ (width/height {counts_text(shapes)}): "
             f"the corpus gets {ratio:.4g}, x and z of the others are converted to it"
         )
-    made_by = {"command": "extract", "input": plan["input"], **plan["settings"]}
+    made_by = {
+        **{"command": "extract", "input": plan["input"], **plan["settings"]},
+        **{"resample_fps": resample_fps, "resampled": resampled},
+    }
     with CorpusWriter(
         output, name=output.name, fps=fps, aspect_ratio=ratio, made_by=made_by
     ) as writer:
         for job, path, facts in results:
             try:
                 arrays = read_npz(path)
-                landmarks, detected = arrays["landmarks"], arrays["detected"]
+                times, landmarks, detected = (
+                    arrays[name] for name in ("times", "landmarks", "detected")
+                )
             except (DataError, KeyError) as error:
                 raise DataError(
                     f"{path}, the result of {job}, is damaged ({error}): "
                     "remove it and extract again"
                 ) from None
+            jump = jump_warning(landmarks, detected, facts["width"] / facts["height"])
+            if jump is not None:
+                report.warnings.append(f"{job}: {jump}")
             landmarks = to_aspect_ratio(landmarks, facts["width"] / facts["height"], ratio)
+            landmarks, detected = at_rate(times, landmarks, detected, fps)
             writer.split(job.split).add(job.id, job.signer, job.annotation, landmarks, detected)
     return report
 

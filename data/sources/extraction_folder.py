@@ -1,8 +1,8 @@
 """The working folder of an extraction, `<output>.extracting`.
 
 It holds `plan.json` (the settings and the job of each sentence), and for each finished job either
-`<file>.npz` (landmarks, detected parts and facts about the video) or `<file>.failed` (the reason
-why there is no result). Each of these files is written completely or not at all.
+`<file>.npz` (times, landmarks, detected parts and facts about the video) or `<file>.failed` (the
+reason why there is no result). Each of these files is written completely or not at all.
 """
 
 import json
@@ -17,18 +17,20 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from data.sources.safe_npz import read_npz
+from data.sources.segments import Segment, segment_of
 from data.sources.transcripts import SPLITS
 from data.sources.video_files import RecordingFile, signature
 from errors import DataError, UsageError
 
-# The facts in a result file. hands: frames with at least one hand. fps_is_known: the recording
-# gives its frame rate.
+# The facts in a result file. hands: frames with at least one hand. fps_is_known: the recording or
+# the user gives the frame rate. even: the times of the frames are those of a constant rate.
 _FACTS = {
     "frames": int,
     "width": int,
     "height": int,
     "fps": float,
     "fps_is_known": bool,
+    "even": bool,
     "is_video": bool,
     "hands": int,
 }
@@ -36,13 +38,17 @@ _FACTS = {
 
 @dataclass(frozen=True)
 class Job:
-    """The extraction of one sentence. `file`: name of its result, without suffix."""
+    """The extraction of one sentence.
+
+    file: name of its result, without suffix. segment: None for the whole recording.
+    """
 
     split: str
     id: str
     signer: str
     annotation: str
     file: str
+    segment: Segment | None = None
 
     def __str__(self) -> str:
         return f"{self.split} {self.id!r}"
@@ -56,10 +62,15 @@ def result_name(split: str, id: str) -> str:
 def prepare_folder(folder: Path, source: Path, settings: dict[str, Any], jobs: list[Job]) -> None:
     """Make the working folder if it does not exist, and write the plan of this run into it.
 
-    Raises UsageError when the folder was begun with other settings, DataError when it cannot be
-    written.
+    Raises UsageError when the folder was begun with other settings or is not one of an extraction,
+    DataError when it cannot be written.
     """
     try:
+        if not (folder / "plan.json").is_file() and folder.is_dir() and any(folder.iterdir()):
+            raise UsageError(
+                f"{folder} already exists and is not from an extraction, which would write there "
+                "and remove it at the end: rename it, or choose another --output"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / "plan.json").is_file():
             earlier = read_plan(folder)["settings"]
@@ -76,7 +87,7 @@ def prepare_folder(folder: Path, source: Path, settings: dict[str, Any], jobs: l
         plan = {
             "settings": settings,
             "input": source.resolve().name,
-            "jobs": [list(vars(job).values()) for job in jobs],
+            "jobs": [_fields(job) for job in jobs],
         }
         _write_file(folder / "plan.json", json.dumps(plan, ensure_ascii=False).encode())
     except OSError as error:
@@ -91,7 +102,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
     """
     try:
         plan = json.loads((folder / "plan.json").read_bytes())
-        jobs = [Job(*fields) for fields in plan["jobs"]]
+        jobs = [_job(*fields) for fields in plan["jobs"]]
         for job in jobs:
             if job.split not in SPLITS or job.file != result_name(job.split, job.id):
                 raise ValueError(f"{job} is not a sentence's job")
@@ -106,13 +117,30 @@ def read_plan(folder: Path) -> dict[str, Any]:
         ) from None
 
 
+def _fields(job: Job) -> list[Any]:
+    """A job in plan.json; `_job` reads it."""
+    *texts, segment = vars(job).values()
+    return texts if segment is None else [*texts, segment.values]
+
+
+def _job(split: str, id: str, signer: str, annotation: str, file: str, segment: Any = None) -> Job:
+    """A job from its fields in plan.json. Raises ValueError and TypeError."""
+    return Job(split, id, signer, annotation, file, segment and segment_of(segment))
+
+
 def write_result(
-    path: Path, landmarks: np.ndarray, detected: np.ndarray, facts: dict[str, Any]
+    path: Path,
+    times: np.ndarray,
+    landmarks: np.ndarray,
+    detected: np.ndarray,
+    facts: dict[str, Any],
 ) -> None:
-    """Write the result of a job: landmarks float16 (T, 543, 3), detected bool (T, 4), and facts."""
+    """Write the result of a job: the times of the frames float64 (T,) in seconds, landmarks float16
+    (T, 543, 3), detected bool (T, 4), and facts."""
 
     def write(file: BinaryIO) -> None:
-        np.savez(file, landmarks=landmarks, detected=detected, facts=np.array(json.dumps(facts)))
+        text = np.array(json.dumps(facts))
+        np.savez(file, times=times, landmarks=landmarks, detected=detected, facts=text)
 
     _write_atomically(path, write)
 
@@ -137,9 +165,14 @@ def read_facts(path: Path) -> dict[str, Any] | None:
 
 
 def is_finished(folder: Path, job: Job, recording: RecordingFile) -> bool:
-    """Whether a job has a result, made from the recording as it is now. Raises OSError."""
+    """Whether a job has a result, made from its segment of the recording as it is now. Raises
+    OSError."""
     facts = read_facts(folder / f"{job.file}.npz")
-    return facts is not None and facts.get("signature") == signature(recording)
+    return (
+        facts is not None
+        and facts.get("signature") == signature(recording)
+        and facts.get("segment") == (job.segment.values if job.segment else None)
+    )
 
 
 def _write_file(path: Path, content: bytes) -> None:

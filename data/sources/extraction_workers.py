@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from data.sources.extraction_folder import Job, record_failure, write_result
 from data.sources.holistic import Tracker, missing_library
-from data.sources.video_files import RecordingFile, open_video_frames, signature
+from data.sources.segment_reader import SegmentReader, in_reading_order
+from data.sources.video_files import RecordingFile, signature
 from errors import DataError
 
 REPORT_EVERY = 8  # frames between two progress messages of a worker
@@ -55,7 +56,7 @@ def extract_recordings(
 
     Args:
         folder: the working folder.
-        waiting: the recording of each job.
+        waiting: the recording of each job. A job may be a segment of its recording.
         settings: those of the plan.
         workers: number of processes; None: one per CPU core.
         progress: show a progress bar.
@@ -64,7 +65,7 @@ def extract_recordings(
     """
     if not waiting:
         return
-    queue = deque(waiting.items())
+    queue = deque(in_reading_order(waiting.items()))
     count = min(workers or _default_workers(), len(waiting))
     pool = [_start_worker(folder, settings) for _ in range(count)]
     progress_bar = _ProgressBar(len(waiting), progress)
@@ -191,12 +192,13 @@ def _run_worker(pipe: Connection, folder: Path, settings: dict[str, Any]) -> Non
     except ImportError as error:
         pipe.send(("unusable", missing_library(error)))
         return
+    reader = SegmentReader(settings["fps"])
     pipe.send(("ready", None))
     try:
         while True:
             job, recording = pipe.recv()
             try:
-                _extract_recording(folder, job, recording, settings, tracker, pipe)
+                _extract_recording(folder, job, recording, settings, reader, tracker, pipe)
             except TooLong as error:
                 record_failure(folder, job, str(error), left_out=True)
             except (DataError, OSError) as error:
@@ -211,22 +213,28 @@ def _extract_recording(
     job: Job,
     recording: RecordingFile,
     settings: dict[str, Any],
+    reader: SegmentReader,
     tracker: Tracker,
     pipe: Connection,
 ) -> None:
-    """Track one recording and write its result. Raises TooLong, DataError and OSError."""
+    """Track one recording, or the job's segment of it, and write the result.
+
+    Raises TooLong, DataError and OSError.
+    """
     max_frames = settings["max_frames"]
     state = signature(recording)
-    opened = open_video_frames(recording)
+    opened = reader.open(recording, job.segment)
     pipe.send(("opened", opened.expected))
     tracker.reset()
+    times: list[float] = []
     landmarks: list[np.ndarray] = []
     detected: list[np.ndarray] = []
     unreported, shape = 0, (0, 0, 0)
-    for frame in opened.frames:
+    for time, frame in opened.frames:
         if max_frames is not None and max(opened.expected, len(landmarks) + 1) > max_frames:
             raise TooLong(f"longer than --max_frames {max_frames}")
         points, parts = tracker.track(frame)
+        times.append(time)
         landmarks.append(points.astype("<f2"))
         detected.append(parts)
         unreported, shape = unreported + 1, frame.shape
@@ -239,11 +247,13 @@ def _extract_recording(
         "frames": len(landmarks),
         "width": shape[1],
         "height": shape[0],
-        "fps": round(opened.fps or settings["frame_folder_fps"], 3),
-        "fps_is_known": opened.fps is not None,
+        "fps": round(opened.fps, 3),
+        "fps_is_known": opened.fps_is_known,
+        "even": opened.even,
         "is_video": recording.is_video,
         "hands": int(stacked[:, 2:].any(axis=1).sum()),
         "signature": state,
+        "segment": job.segment.values if job.segment else None,
     }
-    write_result(folder / f"{job.file}.npz", np.stack(landmarks), stacked, facts)
+    write_result(folder / f"{job.file}.npz", np.array(times), np.stack(landmarks), stacked, facts)
     (folder / f"{job.file}.failed").unlink(missing_ok=True)

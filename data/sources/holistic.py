@@ -47,14 +47,14 @@ def extractor_facts(model_complexity: int) -> dict[str, object]:
 
 
 def missing_library(error: ImportError) -> str:
-    """A one-line message for an ImportError of OpenCV or MediaPipe."""
+    """A one-line message for an ImportError of PyAV, OpenCV or MediaPipe."""
     library = str(error).split(":")[0]
     if ".so" in library:
         return (
             f"OpenCV or MediaPipe needs the system library {library}: install it, "
             "on Debian and Ubuntu with apt-get install libgl1 libglib2.0-0"
         )
-    return f"OpenCV or MediaPipe cannot be imported ({error}): pip install -r requirements.txt"
+    return f"a library for videos cannot be imported ({error}): pip install -r requirements.txt"
 
 
 class Tracker:

@@ -1,6 +1,7 @@
 """The sentences that an import cannot read."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 
 from errors import DataError
@@ -11,10 +12,12 @@ class ImportFailures:
 
     def __init__(self) -> None:
         self._reasons: dict[tuple[str, str], str] = {}
+        self._sentences: Counter[str] = Counter()  # of each split, failed ones included
 
     @contextlib.contextmanager
     def collect(self, split: str, id: str) -> Iterator[None]:
         """Turn a DataError inside the block into a failure of this sentence."""
+        self._sentences[split] += 1
         try:
             yield
         except DataError as error:
@@ -24,25 +27,30 @@ class ImportFailures:
         """Print all failures, one per line.
 
         Raises DataError if any sentence failed, except when `skip_bad` is True and only train
-        sentences failed: these may be left out.
+        sentences failed, but not all of them: these may be left out.
         """
         for (split, id), reason in self._reasons.items():
             print(f"bad sentence: {split} sentence {id}: {reason}")
-        refused = {
-            key: reason
-            for key, reason in self._reasons.items()
-            if not (skip_bad and key[0] == "train")
-        }
-        if refused:
-            (split, _), reason = next(iter(refused.items()))
-            more = (
-                f" (and {len(refused) - 1} more sentences, listed above)"
-                if len(refused) > 1
-                else ""
+        failed = Counter(split for split, _ in self._reasons)
+        needed = next((split for split in failed if split != "train"), None)
+        if failed["train"] and failed["train"] == self._sentences["train"]:
+            raise DataError(
+                f"none of the {failed['train']} train sentences can be imported, and there is no "
+                f"corpus without train; the first: {self._first('train')}"
             )
-            advice = (
-                "--skip_bad leaves such sentences out"
-                if split == "train"
-                else f"--skip_bad leaves no {split} sentences out: repair the file"
+        if needed is not None:
+            raise DataError(
+                f"{self._first(needed)}{self._more()}; --skip_bad leaves no {needed} sentences "
+                "out: repair the file"
             )
-            raise DataError(f"{reason}{more}; {advice}")
+        if failed["train"] and not skip_bad:
+            raise DataError(
+                f"{self._first('train')}{self._more()}; --skip_bad leaves such sentences out"
+            )
+
+    def _first(self, split: str) -> str:
+        return next(reason for (name, _), reason in self._reasons.items() if name == split)
+
+    def _more(self) -> str:
+        more = len(self._reasons) - 1
+        return f" (and {more} more sentences, listed above)" if more else ""

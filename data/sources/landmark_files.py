@@ -4,15 +4,17 @@ npy       .npy, or .npz with one array, of float16, float32 or float64:
           (T, 1629) or (T, 543, 3): landmarks in the order of data/landmarks.py;
           (T, 543, 4): the same with a visibility, which is ignored;
           (T, 6516): features whose first 1629 values are the landmarks;
-          (T, 1662): vectors of the mp_data layout (data/sources/mp_data.py).
-          A part is not detected in a frame where all its values are exactly 0.
+          (T, 1662) or (T, 258): vectors of the mp_data layout (data/sources/mp_data.py).
 pose      .pose (https://github.com/sign-language-processing/pose) with all points of Holistic: 543,
           or 576 or 586 with world landmarks and irises, which are ignored.
           A part is not detected in a frame where no point has a confidence above 0.
 parquet   rows of frame, type, landmark_index, x, y, z, as in Google's Kaggle competitions.
-          A part is not detected in a frame where its values are NaN or it has no rows.
+          A part is not detected in a frame where it has no rows.
+
+In every format, a part is not detected in a frame where all its values are 0 or NaN.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,25 +22,25 @@ from typing import Any
 
 import numpy as np
 
+from data.checks.plausibility import Plausibility
 from data.landmarks import (
     BLOCK_SIZE,
-    LEFT_SHOULDER,
-    NOSE,
     NUM_COORDINATES,
     NUM_FEATURES,
     NUM_LANDMARKS,
     PART_SLICES,
     PARTS,
-    RIGHT_SHOULDER,
 )
 from data.safe_npy import map_array
+from data.sources.import_checks import refuse_error
 from data.sources.safe_npz import FREE_BYTES, MAX_EXPANSION, read_npz
+from data.sources.unseen_parts import find_unseen_parts
+from data.sources.vector_widths import explain_width
 from errors import DataError
 
 POSE_VALUES = 33 * 4  # x, y, z, visibility
 # Width of an mp_data vector: the parts after the pose
 MP_DATA_WIDTHS = {1662: ("face", "left_hand", "right_hand"), 258: ("left_hand", "right_hand")}
-MP_DATA_FULL = 1662
 IRISES = 10  # points that a refined face has after its 468 ones
 KAGGLE_COLUMNS = ("frame", "type", "landmark_index", "x", "y", "z")
 ROW_BYTES = 40  # memory of one parquet row: two numbers, three coordinates, a type
@@ -50,19 +52,14 @@ class LandmarkRecording:
     """The content of a landmark file.
 
     landmarks: float (T, 543, 3). detected: bool (T, 4). fps, aspect_ratio: of the video, None where
-    the file does not give them.
+    the file does not give them. first_frame: number of the first frame in the video.
     """
 
     landmarks: np.ndarray
     detected: np.ndarray
     fps: float | None = None
     aspect_ratio: float | None = None
-
-
-def detected_parts(landmarks: np.ndarray) -> np.ndarray:
-    """The parts that were detected: landmarks (T, 543, 3) → bool (T, 4), False where all values of
-    a part are exactly 0."""
-    return np.stack([landmarks[:, PART_SLICES[part]].any(axis=(1, 2)) for part in PARTS], axis=1)
+    first_frame: int = 0
 
 
 # ---- npy ----
@@ -77,28 +74,19 @@ def read_npy(path: Path) -> LandmarkRecording:
     shape = array.shape
     if len(array.shape) == 3 and shape[1:] in ((NUM_LANDMARKS, 3), (NUM_LANDMARKS, 4)):
         array = array[:, :, :NUM_COORDINATES].reshape(len(array), BLOCK_SIZE)
-    if (
-        array.ndim != 2
-        or array.shape[1] not in (BLOCK_SIZE, NUM_FEATURES, MP_DATA_FULL)
-        or len(array) == 0
-    ):
+    widths = (BLOCK_SIZE, NUM_FEATURES, *MP_DATA_WIDTHS)
+    if array.ndim != 2 or array.shape[1] not in widths or len(array) == 0:
+        explanation = explain_width(math.prod(shape[1:]), with_visibility=False)
         raise DataError(
-            f"{path} holds an array of shape {shape}, expected (T, {BLOCK_SIZE}), "
-            f"(T, {MP_DATA_FULL}), (T, {NUM_FEATURES}) or (T, {NUM_LANDMARKS}, 3 or 4) "
-            "with at least one frame"
+            f"{path} holds an array of shape {shape}, expected (T, {BLOCK_SIZE}), (T, 1662), "
+            f"(T, 258), (T, {NUM_FEATURES}) or (T, {NUM_LANDMARKS}, 3 or 4) with at least one "
+            f"frame{'; ' if explanation else ''}{explanation}"
         )
-    values = np.array(array if array.shape[1] == MP_DATA_FULL else array[:, :BLOCK_SIZE])
-    frames, columns = np.nonzero(~np.isfinite(values))
-    if len(frames):
-        raise DataError(
-            f"{path} frame {frames[0]}, column {columns[0]}: NaN or infinite; "
-            "extract the landmarks again or remove the sentence"
-        )
-    if values.shape[1] == MP_DATA_FULL:
-        landmarks = mp_data_landmarks(values)
+    if array.shape[1] in MP_DATA_WIDTHS:
+        landmarks = mp_data_landmarks(np.array(array))
     else:
-        landmarks = values.reshape(len(values), NUM_LANDMARKS, NUM_COORDINATES)
-    return LandmarkRecording(landmarks, detected_parts(landmarks))
+        landmarks = array[:, :BLOCK_SIZE].reshape(len(array), NUM_LANDMARKS, NUM_COORDINATES)
+    return LandmarkRecording(*find_unseen_parts(landmarks, lambda frame: f"{path} frame {frame}"))
 
 
 def _only_array(path: Path) -> np.ndarray:
@@ -192,8 +180,8 @@ def read_pose(path: Path) -> LandmarkRecording:
         detected[:, column] = (confidence[:, 0, start : start + expected] > 0).any(axis=1)
     landmarks[..., 0] /= width  # x and y are in pixels, z is as MediaPipe gives it
     landmarks[..., 1] /= height
-    _refuse_partial_points(path, landmarks, detected)
-    return LandmarkRecording(landmarks, detected, round(fps, 3), width / height)
+    found = find_unseen_parts(landmarks, lambda frame: f"{path} frame {frame}", detected)
+    return LandmarkRecording(*found, round(fps, 3), width / height)
 
 
 def _components(components: Iterable[Any]) -> dict[str, tuple[int, int]]:
@@ -256,11 +244,8 @@ def read_parquet(path: Path) -> LandmarkRecording:
             if unknown
             else f"{path} has two rows of the same landmark in one frame, expected one"
         )
-    detected = np.stack(
-        [np.isfinite(landmarks[:, PART_SLICES[part]]).any(axis=(1, 2)) for part in PARTS], axis=1
-    )
-    _refuse_partial_points(path, landmarks, detected)
-    return LandmarkRecording(np.nan_to_num(landmarks, copy=False), detected)
+    found = find_unseen_parts(landmarks, lambda frame: f"{path} frame {frame}")
+    return LandmarkRecording(*found, first_frame=int(frames.min()))
 
 
 def _check_expansion(path: Path, metadata: Any) -> None:
@@ -284,18 +269,6 @@ def _check_expansion(path: Path, metadata: Any) -> None:
         )
 
 
-def _refuse_partial_points(path: Path, landmarks: np.ndarray, detected: np.ndarray) -> None:
-    """Raise DataError when a detected part has points that are NaN or infinite."""
-    for column, part in enumerate(PARTS):
-        finite = np.isfinite(landmarks[:, PART_SLICES[part]]).all(axis=(1, 2))
-        broken = detected[:, column] & ~finite
-        if broken.any():
-            raise DataError(
-                f"{path} frame {np.flatnonzero(broken)[0]}: some points of {part} are NaN or "
-                "infinite, expected all or none; extract the landmarks again or remove the sentence"
-            )
-
-
 # ---- all formats ----
 
 # By the name of the format: suffixes of its files and their reader
@@ -308,15 +281,15 @@ READERS: dict[str, tuple[tuple[str, ...], Callable[[Path], LandmarkRecording]]] 
 
 def readable_recordings(
     files: Iterable[Path], read: Callable[[Path], LandmarkRecording]
-) -> Iterator[LandmarkRecording]:
-    """The recordings that can be read; unreadable files are skipped.
+) -> Iterator[tuple[Path, LandmarkRecording]]:
+    """The files that can be read, with their recordings; unreadable files are skipped.
 
     Raises the first DataError when no file can be read.
     """
     failures, count = [], 0
     for path in files:
         try:
-            yield read(path)
+            yield path, read(path)
             count += 1
         except DataError as error:
             failures.append(error)
@@ -325,35 +298,14 @@ def readable_recordings(
 
 
 def check_image_coordinates(files: list[Path], read: Callable[[Path], LandmarkRecording]) -> None:
-    """Raise DataError when the coordinates in a sample of the files are not fractions of the image.
+    """Raise DataError when a sample of the files is not of a signer in an image.
 
-    In an image, the nose is inside, and the shoulders are near it, apart from each other and below
-    the nose. Coordinates that were centred on the shoulders or standardised clearly fail at least
-    one of these conditions. The check uses the median positions in all sampled files.
+    data/checks/plausibility.py has the conditions, such as fractions of the image.
     """
     sample = files[:: max(1, len(files) // SAMPLED_FILES)][:SAMPLED_FILES]
-    medians = []
-    for recording in readable_recordings(sample, read):
-        pose = recording.landmarks[:, [NOSE, LEFT_SHOULDER, RIGHT_SHOULDER], :2].astype(np.float64)
-        pose = pose[pose.any(axis=(1, 2))]
-        if len(pose):
-            medians.append(np.median(pose, axis=0))
-    if not medians:
-        raise DataError(
-            f"no pose was detected in any of {len(sample)} files, first {sample[0]}: "
-            "expected recordings of a signer; check --input"
-        )
-    nose, left, right = np.median(medians, axis=0)
-    middle = (left + right) / 2
-    in_image = (
-        (nose > 0).all() and (nose < 1).all() and -0.25 < middle[0] < 1.25 and 0 < middle[1] < 1.5
-    )
-    if not (in_image and np.hypot(*(left - right)) > 0.02 and middle[1] - nose[1] > 0.02):
-        raise DataError(
-            f"{files[0] if len(files) == 1 else files[0].parent} does not hold image coordinates: "
-            f"in {len(sample)} file{'s' if len(sample) > 1 else ''} the median nose is at "
-            f"({nose[0]:.2f}, {nose[1]:.2f}), the shoulders at ({left[0]:.2f}, {left[1]:.2f}) and "
-            f"({right[0]:.2f}, {right[1]:.2f}), expected fractions of the image between 0 and 1; "
-            "standardised or centred features cannot be converted back: give the landmarks as "
-            "MediaPipe wrote them, in the order pose, face, left hand, right hand"
-        )
+    plausibility = Plausibility()
+    for path, recording in readable_recordings(sample, read):
+        plausibility.add(path.name, recording.landmarks, recording.detected)
+    name = files[0] if len(files) == 1 else files[0].parent
+    for finding in plausibility.findings():
+        refuse_error(str(name), finding)

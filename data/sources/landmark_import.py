@@ -6,19 +6,39 @@ those of data/sources/transcripts.py. The file of a sentence is found in the sam
 """
 
 import os
+import sys
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from data.corpus_writer import CorpusWriter, check_output
+from data.resampling import check_rate, is_plausible_rate, same_rate
+from data.sources.import_checks import ImportChecks, warn_of_unseen_sentences
 from data.sources.import_failures import ImportFailures
-from data.sources.landmark_files import READERS, check_image_coordinates, readable_recordings
-from data.sources.recording_facts import commonest, to_aspect_ratio
+from data.sources.landmark_files import (
+    READERS,
+    LandmarkRecording,
+    check_image_coordinates,
+    readable_recordings,
+)
+from data.sources.recording_facts import (
+    at_rate,
+    common_rate,
+    commonest,
+    counts_text,
+    frame_times,
+    to_aspect_ratio,
+)
+from data.sources.segments import Segment
 from data.sources.transcripts import TranscribedSentence, clean_train, read_splits
 from data.sources.video_files import RecordingFile, find_recording_files, match_recording_files
 from errors import DataError
 
+DEFAULT_FPS = 25.0  # of files that do not give their own frame rate
 PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
 MAX_NAMES = 10  # sentences or files in one message; the others are only counted
 
@@ -29,7 +49,8 @@ def import_landmark_files(
     output: Path,
     *,
     format: str,
-    fps: float = 25.0,
+    fps: float | None = None,
+    resample_fps: float | None = None,
     aspect_ratio: float = 210 / 260,
     normalize: str | None = None,
     skip_bad: bool = False,
@@ -42,16 +63,19 @@ def import_landmark_files(
         annotations: annotation files of any format of data/sources/transcripts.py.
         output: the corpus folder to write.
         format: 'npy', 'pose' or 'parquet'.
-        fps, aspect_ratio: frames per second and width / height of the recordings. With .pose files,
-            which contain both, the corpus gets the most common values.
+        fps: frames per second of the recordings; None: those that .pose files contain, 25 for
+            other files. Files of other rates than most are resampled.
+        resample_fps: frames per second of the corpus; None: those of most recordings.
+        aspect_ratio: width / height of the recordings. .pose files contain it; the corpus gets the
+            most common one.
         normalize: 'phoenix2014' cleans the train annotations.
         skip_bad: leave train sentences with unreadable files out, instead of refusing the import.
             The failures are printed in both cases.
         progress: show a progress bar.
 
     Raises DataError for an unreadable file, for sentences without a file, for files without an
-    annotation, and for coordinates that are not fractions of the image: standardised or centred
-    features cannot be converted back. Raises UsageError when `output` is not empty.
+    annotation, and for landmarks that are not those of a signer in an image
+    (data/checks/plausibility.py). Raises UsageError when `output` is not empty.
     """
     check_output(output)
     suffixes, read = READERS[format]
@@ -60,42 +84,101 @@ def import_landmark_files(
         clean_train(splits, annotations)
     _refuse_pickles(source)
     files = _match_files(splits, find_recording_files(source, suffixes, ()), source, annotations)
-    check_image_coordinates(list(files.values()), read)
+    different_files = list(dict.fromkeys(files.values()))  # sentences may share one
+    check_image_coordinates(different_files, read)
+    corpus_fps = resample_fps or fps or DEFAULT_FPS
     if format == "pose":
         facts = [
-            (each.fps, each.aspect_ratio) for each in readable_recordings(files.values(), read)
+            (each.fps, each.aspect_ratio) for _, each in readable_recordings(different_files, read)
         ]
-        fps = commonest(Counter(rate for rate, _ in facts if rate is not None))
+        rates = Counter(rate for rate, _ in facts if rate is not None and is_plausible_rate(rate))
+        if resample_fps is None and fps is None and rates:
+            corpus_fps = common_rate(rates)
+            if not all(same_rate(rate, corpus_fps) for rate in rates):
+                print(
+                    f"warning: frame rates differ ({counts_text(rates)}): the corpus gets "
+                    f"{corpus_fps:g}, the others are resampled to it; --resample_fps gives another",
+                    file=sys.stderr,
+                )
         aspect_ratio = commonest(Counter(ratio for _, ratio in facts if ratio is not None))
-    failures = ImportFailures()
+    failures, checks = ImportFailures(), ImportChecks(source)
+    reader = _SegmentReader(read, fps)
     made_by = {
         "command": "import",
         "format": format,
         "input": source.resolve().name,
         "normalize": normalize,
+        "resample_fps": resample_fps,
     }
     with (
         CorpusWriter(
-            output, name=output.name, fps=fps, aspect_ratio=aspect_ratio, made_by=made_by
+            output, name=output.name, fps=corpus_fps, aspect_ratio=aspect_ratio, made_by=made_by
         ) as writer,
         tqdm(total=len(files), desc="import", disable=None if progress else True) as bar,
     ):
         for split, sentences in splits.items():
             for sentence in sentences:
                 with failures.collect(split, sentence.id):
-                    recording = read(files[split, sentence.id])
+                    recording = reader.read(files[split, sentence.id], sentence.segment)
                     landmarks = to_aspect_ratio(
                         recording.landmarks, recording.aspect_ratio or aspect_ratio, aspect_ratio
                     )
-                    writer.split(split).add(
-                        sentence.id,
-                        sentence.signer,
-                        sentence.glosses,
-                        landmarks,
-                        recording.detected,
-                    )
+                    checks.add(split, sentence.id, landmarks, recording.detected)
+                    assert recording.fps is not None, "the reader sets it"
+                    times = frame_times(len(landmarks), recording.fps)
+                    frames = at_rate(times, landmarks, recording.detected, corpus_fps)
+                    writer.split(split).add(sentence.id, sentence.signer, sentence.glosses, *frames)
                 bar.update()
         failures.report(skip_bad)
+        checks.finish()
+    warn_of_unseen_sentences(output)
+
+
+class _SegmentReader:
+    """Reads landmark files, and cuts segments out of them. It keeps the last file, because the
+    sentences of one recording often follow each other.
+
+    Every recording that it gives has an `fps`.
+    """
+
+    def __init__(self, read: Callable[[Path], LandmarkRecording], fps: float | None):
+        """fps: frames per second that the user gives; they replace those of the files."""
+        self._read, self._fps = read, fps
+        self._last: tuple[Path, LandmarkRecording] | None = None
+
+    def read(self, path: Path, segment: Segment | None) -> LandmarkRecording:
+        """Read a segment of a file, or the whole file where `segment` is None.
+
+        Raises DataError when the file cannot be read, or the segment is outside of it or has no
+        frame.
+        """
+        if segment is None:
+            return self._read_whole(path)
+        if self._last is None or self._last[0] != path:
+            self._last = None  # two recordings need not fit into memory
+            self._last = path, self._read_whole(path)
+        recording = self._last[1]
+        fps, first = recording.fps or DEFAULT_FPS, recording.first_frame
+        stop = first + len(recording.landmarks)
+        try:
+            segment.check_inside(first, stop, fps, stop / fps)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        inside = np.array([segment.contains(n, n / fps) for n in range(first, stop)])
+        if not inside.any():
+            raise DataError(
+                f"{path}: no frame is in the segment {segment}, which is shorter than a frame: "
+                "correct it, or remove the sentence from the annotations"
+            )
+        return replace(
+            recording, landmarks=recording.landmarks[inside], detected=recording.detected[inside]
+        )
+
+    def _read_whole(self, path: Path) -> LandmarkRecording:
+        recording = self._read(path)
+        if self._fps is None and recording.fps is not None:
+            check_rate(recording.fps, str(path))
+        return replace(recording, fps=self._fps or recording.fps or DEFAULT_FPS)
 
 
 def _refuse_pickles(source: Path) -> None:

@@ -3,9 +3,10 @@
 `<gloss>/<repetition>/<frame>.npy` is the folder layout of most MediaPipe tutorials. Each file is
 one frame: a vector of 1662 values (pose 33 x (x, y, z, visibility), face 468 x 3, left hand 21 x 3,
 right hand 21 x 3), or of 258 values without the face. Each recording becomes one sentence of one
-gloss in the split `train`. A part is not detected in a frame where all its values are exactly 0.
+gloss in the split `train`. A part is not detected in a frame where all its values are 0 or NaN.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,14 +15,20 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data.corpus_writer import CorpusWriter
+from data.checks.plausibility import Plausibility
+from data.corpus_writer import CorpusWriter, check_output
+from data.sources.import_checks import ImportChecks, refuse_error, warn_of_unseen_sentences
 from data.sources.import_failures import ImportFailures
 from data.sources.landmark_files import (
     MP_DATA_WIDTHS,
-    detected_parts,
+    SAMPLED_FILES,
     map_floats,
     mp_data_landmarks,
 )
+from data.sources.recording_facts import at_rate, frame_times
+from data.sources.unseen_parts import find_unseen_parts
+from data.sources.vector_widths import explain_width
+from data.text_fields import nfc
 from errors import DataError
 
 
@@ -39,6 +46,7 @@ def import_mp_data(
     output: Path,
     *,
     fps: float = 25.0,
+    resample_fps: float | None = None,
     aspect_ratio: float = 4 / 3,
     repetitions_per_session: int = 30,
     recorders: int = 1,
@@ -53,6 +61,7 @@ def import_mp_data(
         source: the mp_data folder.
         output: the corpus folder to write.
         fps, aspect_ratio: frames per second and width / height of the recordings.
+        resample_fps: frames per second of the corpus; None: as the recordings.
         repetitions_per_session: repetitions of a gloss in one recording session. Repetition r
             belongs to session r // repetitions_per_session.
         recorders: number of people who took turns, one session each. Session s belongs to recorder
@@ -61,21 +70,26 @@ def import_mp_data(
             printed in both cases.
         progress: show a progress bar.
 
-    Raises DataError with the name of a folder or file that does not fit the layout, UsageError when
-    `output` is not empty.
+    Raises DataError with the name of a folder or file that does not fit the layout, and for
+    landmarks that are not those of a signer in an image (data/checks/plausibility.py). Raises
+    UsageError when `output` is not empty.
     """
+    check_output(output)
     recordings = find_mp_data_recordings(source)
+    _check_sample(source, recordings)
     made_by = {
         "command": "import",
         "format": "mp_data",
         "input": source.resolve().name,
         "repetitions_per_session": repetitions_per_session,
         "recorders": recorders,
+        "resample_fps": resample_fps,
     }
+    corpus_fps = resample_fps or fps
     width: int | None = None
-    failures = ImportFailures()
+    failures, checks = ImportFailures(), ImportChecks(source)
     with CorpusWriter(
-        output, name=output.name, fps=fps, aspect_ratio=aspect_ratio, made_by=made_by
+        output, name=output.name, fps=corpus_fps, aspect_ratio=aspect_ratio, made_by=made_by
     ) as writer:
         split = writer.split("train")
         for recording in tqdm(
@@ -83,18 +97,35 @@ def import_mp_data(
         ):
             id = f"{recording.gloss}-{recording.repetition}"
             with failures.collect("train", id):
-                frames = _read_frames(recording, width)
-                width = frames.shape[1]
-                landmarks = mp_data_landmarks(frames)
+                landmarks, detected, width = _read_recording(recording, width)
+                checks.add("train", id, landmarks, detected)
+                times = frame_times(len(landmarks), fps)
+                landmarks, detected = at_rate(times, landmarks, detected, corpus_fps)
                 recorder = recording.repetition // repetitions_per_session % recorders
                 split.add(
                     id=id,
                     signer=f"recorder{recorder + 1:02d}",
                     annotation=[recording.gloss],
                     landmarks=landmarks,
-                    detected=detected_parts(landmarks),
+                    detected=detected,
                 )
         failures.report(skip_bad)
+        checks.finish()
+    warn_of_unseen_sentences(output)
+
+
+def _check_sample(source: Path, recordings: list[MpDataRecording]) -> None:
+    """Raise DataError when a sample of the recordings is not of a signer in an image.
+
+    Recordings that cannot be read are left to the import.
+    """
+    plausibility = Plausibility()
+    for recording in recordings[:: max(1, len(recordings) // SAMPLED_FILES)][:SAMPLED_FILES]:
+        with contextlib.suppress(DataError):
+            landmarks, detected, _ = _read_recording(recording, None)
+            plausibility.add(f"{recording.gloss}/{recording.repetition}", landmarks, detected)
+    for finding in plausibility.findings():
+        refuse_error(str(source), finding)
 
 
 def find_mp_data_recordings(source: Path) -> list[MpDataRecording]:
@@ -106,7 +137,7 @@ def find_mp_data_recordings(source: Path) -> list[MpDataRecording]:
     recordings: list[MpDataRecording] = []
     folder_of: dict[str, Path] = {}
     for gloss_folder in _folders(source, "one folder per gloss (<gloss>/<repetition>/<frame>.npy)"):
-        gloss = "-".join(gloss_folder.name.split())
+        gloss = nfc("-".join(gloss_folder.name.split()))
         if gloss in folder_of:
             raise DataError(
                 f"{gloss_folder} and {folder_of[gloss]} would both be the gloss '{gloss}'; "
@@ -136,8 +167,11 @@ def find_mp_data_recordings(source: Path) -> list[MpDataRecording]:
     return recordings
 
 
-def _read_frames(recording: MpDataRecording, expected_width: int | None) -> np.ndarray:
-    """The vectors of one recording in the order of the frame numbers: float (T, width)."""
+def _read_recording(
+    recording: MpDataRecording, expected_width: int | None
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Landmarks float (T, 543, 3) and detected bool (T, 4) of one recording, in the order of the
+    frame numbers, and the width of its vectors."""
     numbered: dict[int, Path] = {}
     for path in _entries(recording.folder):
         frame = _number(path.stem)
@@ -161,27 +195,26 @@ def _read_frames(recording: MpDataRecording, expected_width: int | None) -> np.n
                 f"the last is {max(numbered)}.npy); restore the missing frames or remove the "
                 "recording"
             )
+    paths = [numbered[frame] for frame in range(first, first + len(numbered))]
     vectors = []
-    for frame in range(first, first + len(numbered)):
-        path = numbered[frame]
+    for path in paths:
         vector = map_floats(path)
         if vector.ndim != 1 or len(vector) not in MP_DATA_WIDTHS:
+            explanation = explain_width(vector.size, with_visibility=True)
             raise DataError(
-                f"{path} holds an array of shape {vector.shape}, "
-                "expected one frame of (1662,) or (258,) values"
+                f"{path} holds an array of shape {vector.shape}, expected one frame of (1662,) or "
+                f"(258,) values{'; ' if explanation else ''}{explanation}"
             )
         if expected_width not in (None, len(vector)):
             raise DataError(
                 f"{path} has {len(vector)} values, the files before it have {expected_width}; "
                 "import recordings with and without a face separately"
             )
-        if not np.isfinite(vector).all():
-            raise DataError(
-                f"{path} has NaN or infinite values; extract it again or remove the recording"
-            )
         expected_width = len(vector)
         vectors.append(vector)
-    return np.stack(vectors)
+    landmarks = mp_data_landmarks(np.stack(vectors))
+    found = find_unseen_parts(landmarks, lambda frame: str(paths[frame]))
+    return *found, len(vectors[0])
 
 
 def _entries(folder: Path) -> Iterator[Path]:

@@ -4,6 +4,8 @@ from collections import Counter
 
 import numpy as np
 
+from data.resampling import measure_rate, resample, same_rate
+
 
 def to_aspect_ratio(landmarks: np.ndarray, ratio: float, wanted: float) -> np.ndarray:
     """Landmarks (T, 543, 3) of an image with width/height `ratio` → fractions of an image of the
@@ -24,6 +26,45 @@ def to_aspect_ratio(landmarks: np.ndarray, ratio: float, wanted: float) -> np.nd
 def commonest(counter: Counter[float]) -> float:
     """The most common value; the smallest of several equally common ones."""
     return min(counter, key=lambda value: (-counter[value], value))
+
+
+def common_rate(counter: Counter[float]) -> float:
+    """The frame rate that most recordings have, where rates such as 29.97 and 30 count as the same.
+
+    Of several such rates the commonest; the smallest of equally common ones.
+    """
+    support = Counter(
+        {
+            rate: sum(count for other, count in counter.items() if same_rate(other, rate))
+            for rate in counter
+        }
+    )
+    most = max(support.values())
+    return commonest(Counter({rate: counter[rate] for rate in counter if support[rate] == most}))
+
+
+def at_rate(
+    times: np.ndarray, landmarks: np.ndarray, detected: np.ndarray, rate: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """A recording at a frame rate: as it is where it has that rate already, resampled otherwise.
+
+    Args:
+        times: (T,), of the frames, in seconds, rising.
+        landmarks: (T, 543, 3).
+        detected: bool (T, 4).
+        rate: frames per second.
+
+    Returns landmarks (T', 543, 3) and detected bool (T', 4).
+    """
+    measured = measure_rate(times)
+    if measured is None or (measured.even and same_rate(measured.fps, rate)):
+        return landmarks, detected
+    return resample(times, landmarks, detected, rate)
+
+
+def frame_times(frames: int, fps: float) -> np.ndarray:
+    """Times float64 (T,) in seconds of so many frames at `fps` frames per second."""
+    return np.arange(frames) / fps
 
 
 def counts_text(counter: Counter[float]) -> str:

@@ -1,8 +1,9 @@
 """Transcripts: which glosses each sentence has, who signs it, and how many frames it has.
 
-The formats are those of the corpora's own annotation files: UTF-8, one sentence per line, columns
-separated by '|' and named by the header line. Glosses are separated by white space (the real files
-have double spaces).
+The formats are those of the corpora's own annotation files: one sentence per row, columns named by
+the header line, in any encoding, separator and quoting that data/sources/tables.py reads. Glosses
+are separated by white space (the real files have double spaces). Columns for start and end make a
+sentence a segment of its recording (data/sources/segments.py).
 
     RWTH-PHOENIX-Weather 2014    train.corpus.csv; SI5: train.SI5.corpus.csv
                                  id|folder|signer|annotation
@@ -19,12 +20,25 @@ have double spaces).
 """
 
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from data.corpus import UNKNOWN_SIGNER
 from data.keyed_random import key
+from data.sources.gloss_warnings import gloss_warnings
 from data.sources.phoenix_cleanup import normalize_phoenix2014
+from data.sources.segments import (
+    FRAMES,
+    SECONDS,
+    UNNAMED,
+    Segment,
+    find_segment_columns,
+    read_segment,
+    unit_without_name,
+)
+from data.sources.tables import Table
 from errors import DataError, UsageError
 
 SPLITS = ("train", "dev", "test")
@@ -33,6 +47,7 @@ SPLIT_FILES = (
     "{}.SI5.corpus.csv",
     "PHOENIX-2014-T.{}.corpus.csv",
     "{}.csv",
+    "{}.tsv",
     "{}.txt",
 )
 CSL_TABLE, CSL_SPLITS = "video_map.txt", "split_1.txt"
@@ -44,6 +59,7 @@ class TranscribedSentence:
 
     frames: its length in video frames, None where unknown. recording: the place of its recording as
     the annotation file gives it, for example '<id>/1/*.png'; '' where the file does not give it.
+    segment: its part of the recording, None for the whole recording.
     """
 
     id: str
@@ -51,6 +67,7 @@ class TranscribedSentence:
     glosses: tuple[str, ...]
     frames: int | None = None
     recording: str = field(default="", compare=False)
+    segment: Segment | None = None
 
 
 @dataclass(frozen=True)
@@ -85,40 +102,88 @@ FORMATS = (
     ),
 )
 
+_KNOWN_COLUMNS = frozenset(
+    name for table in FORMATS for name in (*table.columns, *table.recording)
+) | {"frames", "split"}
+
 
 def read_transcript(path: Path) -> list[TranscribedSentence]:
     """Read the sentences of an annotation file in any of the formats above, in file order.
 
     An empty annotation gives a sentence without glosses; the caller decides what to do with it.
-    Raises DataError with file and line when the file is not UTF-8 text, a column is missing, a row
-    has too few or too many fields, or an id repeats.
+    Raises DataError with file and line when the file is not text, a column is missing, a row has
+    too few or too many fields, an id repeats, or a segment is damaged.
     """
-    lines = _lines(path)
-    header = [name.strip() for name in lines[0].split(_separator(lines))]
-    table = max(
-        FORMATS,
-        key=lambda table: sum(column in header for column in table.columns) / len(table.columns),
-    )
-    sentences = []
-    for where, row in _rows(path, lines, table.columns, table.header):
-        id, annotation = row[table.id], row[table.annotation]
-        signer = row[table.signer] if table.signer else _signer_of(id)
-        if not id or not signer:
-            raise DataError(
-                f"{where}: the {'signer' if id else 'id'} is empty; every sentence needs one"
-            )
-        recording = next((row[column] for column in table.recording if row.get(column)), "")
-        sentences.append(
-            TranscribedSentence(id, signer, tuple(annotation.split()), recording=recording)
+    return _read_transcripts({"": path})[""]
+
+
+def _read_transcripts(paths: Mapping[str, Path]) -> dict[str, list[TranscribedSentence]]:
+    """The sentences of the annotation files of one corpus, with the same keys.
+
+    The files share the unit of their columns start and end: a short one may have whole seconds
+    only.
+    """
+    rows = {name: _AnnotationRows(path) for name, path in paths.items()}
+    unit = unit_without_name(value for table in rows.values() for value in table.unnamed_numbers())
+    return {name: [*table.sentences(unit)] for name, table in rows.items()}
+
+
+class _AnnotationRows:
+    """The rows of an annotation file, and what its columns mean. Raises DataError."""
+
+    def __init__(self, path: Path):
+        table = Table(path, _KNOWN_COLUMNS)
+        self.format = max(
+            FORMATS,
+            key=lambda known: (
+                sum(column in table.header for column in known.columns) / len(known.columns)
+            ),
         )
-    return sentences
+        rows = table.rows(self.format.columns, self.format.header)
+        self.segments = find_segment_columns(table.header, table.where)
+        self.rows: list[tuple[str, dict[str, str]]] = []
+        for where, row in rows:
+            for name, value in (("id", row[self.format.id]), ("signer", self._signer(row))):
+                if not value:
+                    raise DataError(f"{where}: the {name} is empty; every sentence needs one")
+            self.rows.append((where, row))
+
+    def unnamed_numbers(self) -> Iterator[tuple[str, str]]:
+        """(place, text) of the fields of start and end, where the columns give no unit."""
+        columns = self.segments
+        if columns is not None and columns.unit == UNNAMED:
+            for where, row in self.rows:
+                yield where, row[columns.start]
+                yield where, row[columns.end]
+
+    def sentences(self, unnamed_unit: str) -> Iterator[TranscribedSentence]:
+        """The sentences. unnamed_unit: unit of start and end where the columns give none."""
+        columns = self.segments
+        for where, row in self.rows:
+            segment = None
+            if columns is not None:
+                unit = unnamed_unit if columns.unit == UNNAMED else columns.unit
+                segment = read_segment(row[columns.start], row[columns.end], unit, where)
+            yield TranscribedSentence(
+                row[self.format.id],
+                self._signer(row),
+                tuple(row[self.format.annotation].split()),
+                frames=None if segment is None else segment.frames,
+                recording=next((row[name] for name in self.format.recording if row.get(name)), ""),
+                segment=segment,
+            )
+
+    def _signer(self, row: dict[str, str]) -> str:
+        column = self.format.signer
+        return row[column] if column else _signer_of(row[self.format.id])
 
 
 def _signer_of(id: str) -> str:
     """The signer that an id names: P0003 in CSL-Daily's S000007_P0003_T00, 02 in Isharah's
-    02_0001."""
+    02_0001, signer3 in signer3_0001. Other ids, such as clip_0001, name none."""
     csl = re.fullmatch("S[0-9]+_(P[0-9]+)_T[0-9]+", id)
-    return csl[1] if csl else id.split("_")[0] if "_" in id else "unknown"
+    named = csl or re.match("((?:signer|person|p)?[0-9]+)_", id, re.IGNORECASE)
+    return named[1] if named else UNKNOWN_SIGNER
 
 
 def read_frames(path: Path) -> dict[str, int]:
@@ -128,7 +193,7 @@ def read_frames(path: Path) -> dict[str, int]:
     whole number above 0.
     """
     frames = {}
-    for where, row in _rows(path, _lines(path), ("id", "frames"), "id|frames"):
+    for where, row in Table(path, _KNOWN_COLUMNS).rows(("id", "frames"), "id|frames"):
         if not re.fullmatch("[1-9][0-9]{0,8}", row["frames"]):
             raise DataError(
                 f"{where}: expected a whole number of frames above 0, found {row['frames']!r}"
@@ -173,7 +238,7 @@ def read_splits(
     if tables["train"].name == CSL_TABLE:
         splits = _csl_splits(tables["train"])
     else:
-        splits = {split: read_transcript(table) for split, table in tables.items()}
+        splits = _read_transcripts(tables)
     for split, sentences in splits.items():
         for sentence in sentences:
             if not sentence.glosses:
@@ -182,6 +247,9 @@ def read_splits(
                     f"{table}: the annotation of {sentence.id!r} is empty; "
                     "add its glosses or remove its line"
                 )
+    _describe_segments(splits)
+    for warning in gloss_warnings(s.glosses for rows in splits.values() for s in rows):
+        print(f"warning: {transcripts}: {warning}", file=sys.stderr)
     if frames is not None:
         lengths = _split_files(frames, ("{}.frames.csv",))
         shared = lengths["train"] if lengths["train"].name != "train.frames.csv" else None
@@ -189,6 +257,18 @@ def read_splits(
             table = shared or lengths["train"].with_name(f"{split}.frames.csv")
             splits[split] = with_frames(sentences, table)
     return splits
+
+
+def _describe_segments(splits: dict[str, list[TranscribedSentence]]) -> None:
+    """Print how the columns of start and end are understood, where there are any."""
+    segments = [s.segment for rows in splits.values() for s in rows if s.segment is not None]
+    for unit, meaning in (
+        (FRAMES, "frame numbers that count from 0, the end not included"),
+        (SECONDS, "seconds from the start of the recording"),
+    ):
+        count = sum(segment.unit == unit for segment in segments)
+        if count:
+            print(f"{count:,} sentences are segments of recordings: start and end are {meaning}")
 
 
 def clean_train(splits: dict[str, list[TranscribedSentence]], annotations: Path) -> None:
@@ -255,7 +335,7 @@ def _csl_splits(table: Path) -> dict[str, list[TranscribedSentence]]:
     """CSL-Daily's sentences by split."""
     assignment = table.with_name(CSL_SPLITS)
     split_of: dict[str, str] = {}
-    for where, row in _rows(assignment, _lines(assignment), ("name", "split"), "name|split"):
+    for where, row in Table(assignment, _KNOWN_COLUMNS).rows(("name", "split"), "name|split"):
         if row["split"] not in SPLITS:
             raise DataError(
                 f"{where}: expected one of {', '.join(SPLITS)} as the split, found {row['split']!r}"
@@ -264,70 +344,9 @@ def _csl_splits(table: Path) -> dict[str, list[TranscribedSentence]]:
     splits: dict[str, list[TranscribedSentence]] = {}
     for sentence in read_transcript(table):
         splits.setdefault(split_of.get(sentence.id, "train"), []).append(sentence)
+    if "train" not in splits:
+        raise DataError(
+            f"{table}: {assignment.name} puts all of its sentences into dev or test, "
+            "but a corpus needs train sentences: add their rows"
+        )
     return {split: splits[split] for split in SPLITS if split in splits}
-
-
-def _lines(path: Path) -> list[str]:
-    """Lines of a UTF-8 text file."""
-    if path.suffix in (".pkl", ".pickle"):
-        raise DataError(
-            f"{path} is a pickle and is not opened, because a pickle can run any program; "
-            f"save its content as a table {FORMATS[0].header}"
-        )
-    try:
-        return path.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError:
-        raise DataError(
-            f"{path} is missing: expected a text file with one sentence per line; check the path"
-        ) from None
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"{path} line {line}: not UTF-8 text; convert it, for example with iconv -t UTF-8"
-        ) from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}; check the path") from None
-
-
-def _separator(lines: list[str]) -> str:
-    return "," if "," in lines[0] and "|" not in lines[0] else "|"
-
-
-def _rows(
-    path: Path, lines: list[str], columns: Sequence[str], example: str
-) -> list[tuple[str, dict[str, str]]]:
-    """The rows of a table, each with its place 'FILE line N' for messages.
-
-    The header must name `columns`; the first of these must be unique. example: a header for the
-    message.
-    """
-    separator = _separator(lines)
-    header = [name.strip() for name in lines[0].split(separator)]
-    absent = [column for column in columns if column not in header]
-    if absent:
-        raise DataError(
-            f"{path} line 1: expected a header like '{example}', found {lines[0]!r} "
-            f"(no {absent[0]!r} in it)"
-        )
-    rows: list[tuple[str, dict[str, str]]] = []
-    first_line: dict[str, int] = {}
-    for number, line in enumerate(lines[1:], start=2):
-        if not line.strip():
-            continue  # a blank line, or the end of the file
-        where, fields = f"{path} line {number}", [field.strip() for field in line.split(separator)]
-        if len(fields) != len(header):
-            raise DataError(
-                f"{where}: expected {len(header)} fields '{separator.join(header)}', "
-                f"found {len(fields)}: {line!r}"
-            )
-        row = dict(zip(header, fields, strict=True))
-        id = row[columns[0]]
-        if id in first_line:
-            raise DataError(
-                f"{where}: id {id!r} is already on line {first_line[id]}; ids must be unique"
-            )
-        first_line[id] = number
-        rows.append((where, row))
-    if not rows:
-        raise DataError(f"{path} has a header but no sentences under it: add one row per sentence")
-    return rows

@@ -1,23 +1,27 @@
-"""Recordings: which one belongs to which sentence, and the video frames of one recording in order.
+"""Recordings: which one belongs to which sentence.
 
-A recording is a video (mp4, avi, mov, mkv, webm), a folder of video frames (png or jpg files,
-numbered without a gap) or a landmark file. Only reading video frames imports OpenCV.
+A recording is a video, a folder of video frames (pictures, numbered without a gap) or a landmark
+file. data/sources/video_frames.py reads the frames.
 """
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from data.sources.segments import Segment
 from data.sources.transcripts import TranscribedSentence
+from data.text_fields import nfc
 from errors import DataError
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+VIDEO_SUFFIXES = (
+    *(".mp4", ".avi", ".mov", ".mkv", ".webm"),
+    *(".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv"),
+)
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 LANDMARK_SUFFIXES = (".npy", ".npz", ".pose", ".parquet")
 
 
@@ -97,10 +101,10 @@ def _refuse_link_outside(path: Path, source: Path) -> None:
 
 def _parts(place: str) -> tuple[str, ...]:
     """Names on the path to a recording: ('<id>',) for '<id>/1/*.png', '<id>/1', '<id>' and
-    '<id>.mp4'."""
+    '<id>.mp4'. They are in the Unicode form NFC; the file system may have another."""
     parts = [
         part
-        for part in PurePosixPath(place.replace("\\", "/")).parts
+        for part in PurePosixPath(nfc(place).replace("\\", "/")).parts
         if part not in ("/", ".", "..")
     ]
     if parts and "*" in parts[-1]:
@@ -123,13 +127,13 @@ def match_recording_files(
 
     Returns the recordings by (split, id) and the recordings without a sentence. A sentence without
     a recording is not in the dict. Raises DataError for two recordings of one sentence, and for two
-    sentences of one recording.
+    sentences of one recording that are not different segments of it.
     """
     by_name: dict[str, list[RecordingFile]] = {}
     for recording in recordings:
         by_name.setdefault(recording.parts[-1], []).append(recording)
     matched: dict[tuple[str, str], RecordingFile] = {}
-    sentence_of: dict[RecordingFile, tuple[str, str]] = {}
+    parts_of: dict[RecordingFile, dict[Segment | None, str]] = {}
     for split, sentences in splits.items():
         for sentence in sentences:
             found = _recordings_at(_parts(sentence.recording), split, by_name)
@@ -141,15 +145,20 @@ def match_recording_files(
                     "remove or rename one, or give the folder of the right ones as --input"
                 )
             if found:
-                other = sentence_of.setdefault(found[0], (split, sentence.id))
-                if other != (split, sentence.id):
+                parts = parts_of.setdefault(found[0], {})
+                name, segment = f"{split} sentence {sentence.id!r}", sentence.segment
+                whole = segment is None or None in parts
+                if segment in parts or (whole and parts):
+                    other = parts.get(segment) or next(iter(parts.values()))
+                    same = "recording" if whole else f"segment {segment} of the recording"
                     raise DataError(
-                        f"{other[0]} sentence {other[1]!r} and {split} sentence {sentence.id!r} "
-                        f"have the same recording {found[0].path}: "
-                        "remove one sentence from the annotations"
+                        f"{other} and {name} have the same {same} {found[0].path}: "
+                        "remove one sentence from the annotations, or give each its part of the "
+                        "recording in the columns start_frame and end_frame"
                     )
+                parts[segment] = name
                 matched[split, sentence.id] = found[0]
-    return matched, [recording for recording in recordings if recording not in sentence_of]
+    return matched, [recording for recording in recordings if recording not in parts_of]
 
 
 def _recordings_at(
@@ -215,97 +224,3 @@ def frame_files(folder: Path) -> list[Path]:
                 "restore the missing frames, or remove the sentence from the annotations"
             )
     return [folder / names[index] for index in order]
-
-
-@dataclass
-class VideoFrames:
-    """An opened recording.
-
-    frames: uint8 (H, W, 3) arrays in OpenCV's order blue, green, red. fps: None where the recording
-    does not give it. expected: number of frames that the recording declares, 0 where unknown.
-    """
-
-    frames: Iterator[np.ndarray]
-    fps: float | None
-    expected: int
-
-
-def open_video_frames(recording: RecordingFile) -> VideoFrames:
-    """Open a video or a folder of frames.
-
-    This function and the iterator of frames raise DataError when the recording is damaged. The
-    message does not contain the path.
-    """
-    return _open_video(recording.path) if recording.is_video else _open_folder(recording.path)
-
-
-def _open_folder(folder: Path) -> VideoFrames:
-    import cv2
-
-    files = frame_files(folder)
-    if not files:
-        raise DataError(f"the folder has no frames any more: expected {', '.join(IMAGE_SUFFIXES)}")
-
-    def frames() -> Iterator[np.ndarray]:
-        for file in files:
-            frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
-            if frame is None:
-                raise DataError(f"{file.name} is not a readable image: restore it from its source")
-            yield frame
-
-    return VideoFrames(_of_one_size(frames()), None, len(files))
-
-
-def _open_video(path: Path) -> VideoFrames:
-    import cv2
-
-    if path.stat().st_size == 0:
-        raise DataError("the file is empty (0 bytes): copy the video again")
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    if not capture.isOpened():
-        raise DataError(
-            "cannot be opened: not a video, damaged, or in a codec that OpenCV's FFmpeg lacks; "
-            "try to convert it with `ffmpeg -i FILE -c:v libx264 OUTPUT.mp4`"
-        )
-    declared, fps = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
-    codec = "".join(
-        chr(int(capture.get(cv2.CAP_PROP_FOURCC)) >> shift & 0x7F) for shift in (0, 8, 16, 24)
-    )
-    expected = int(declared) if 0 < declared < 1e8 else 0
-
-    def frames() -> Iterator[np.ndarray]:
-        count = 0
-        try:
-            while True:
-                success, frame = capture.read()
-                if not success:
-                    break
-                count += 1
-                yield frame
-        finally:
-            capture.release()
-        if count == 0:
-            raise DataError(
-                "has no frame that can be decoded: it is empty or damaged, or OpenCV lacks its "
-                f"codec {codec if codec.isprintable() else 'of unknown name'}"
-            )
-        if count < expected - max(2, 0.02 * expected):  # containers round the number they declare
-            raise DataError(
-                f"ends after {count} of {expected} frames: the file is damaged or was not copied "
-                "completely; copy it again"
-            )
-
-    return VideoFrames(_of_one_size(frames()), fps if 1 <= fps <= 1000 else None, expected)
-
-
-def _of_one_size(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    size: tuple[int, ...] | None = None
-    for number, frame in enumerate(frames):
-        if size is not None and size != frame.shape:
-            raise DataError(
-                f"frame {number} has {frame.shape[1]}x{frame.shape[0]} pixels, "
-                f"the frames before it have {size[1]}x{size[0]}: "
-                "make all frames of a recording the same size"
-            )
-        size = frame.shape
-        yield frame

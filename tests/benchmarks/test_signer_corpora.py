@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks import signer_corpora
 from data.corpus import Corpus
+from tests.data.signers import mp_data_vectors, standing_signer
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_the_simulated_corpus_has_known_and_unknown_signers(tmp_path, small_numb
 
 def test_the_corpora_of_recorders_and_others(tmp_path, small_numbers):
     """Two recorders take turns every thirty recordings; others have two recordings per gloss."""
-    random = np.random.default_rng(0)
+    seeds = iter(range(1000))
     for folder, repetitions in (("mine", [*range(8), *range(30, 38)]), ("theirs", range(2))):
         for gloss in ("hello", "thank-you", "no"):
             for repetition in repetitions:
@@ -48,8 +49,9 @@ def test_the_corpora_of_recorders_and_others(tmp_path, small_numbers):
                     / (gloss if folder == "mine" else gloss.replace("-", " ").title())
                 )
                 (path / str(repetition)).mkdir(parents=True)
-                for frame in range(6):
-                    np.save(path / str(repetition) / f"{frame}.npy", random.uniform(0.2, 0.8, 1662))
+                signer = standing_signer(6, next(seeds))
+                for frame, vector in enumerate(mp_data_vectors(signer, face=True)):
+                    np.save(path / str(repetition) / f"{frame}.npy", vector)
     words = [
         "--input",
         tmp_path / "mine",

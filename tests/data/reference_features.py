@@ -8,8 +8,9 @@ import itertools
 import numpy as np
 import torch
 
-from data.features import HIPS_Y, MIN_SHOULDER_WIDTH
+from data.features import MIN_SHOULDER_WIDTH
 from data.landmarks import MIRRORED
+from data.leading_hand import HIPS_Y
 
 ASPECT = 0.8
 POSE, FACE, LEFT, RIGHT = range(4)
@@ -82,15 +83,25 @@ def reference_body(landmarks: np.ndarray, detected: np.ndarray, aspect: float) -
     return body
 
 
-def mirror_if_left_handed(body: np.ndarray) -> np.ndarray:
-    """Mirror the body if the left wrist (15) is higher and moves more than the right one (16)."""
+def left_hand_leads(body: np.ndarray, detected: np.ndarray) -> bool:
+    """Whether the left hand leads: the right one is hardly detected; or, where both are, the left
+    wrist (15) is higher than the right one (16), and either moves more or is much higher."""
+    left, right = (sum(bool(frame[part]) for frame in detected) for part in (LEFT, RIGHT))
+    if max(left, right) >= 0.5 * len(body) and min(left, right) < 0.2 * len(body):
+        return left > right
     raised, moved = [], []
     for wrist in (15, 16):
         raised.append(sum(max(HIPS_Y - frame[wrist, 1], 0) for frame in body))
         moved.append(
             sum(np.hypot(*(b[wrist, :2] - a[wrist, :2])) for a, b in itertools.pairwise(body))
         )
-    if not (raised[0] - raised[1] > 0.25 * len(body) and moved[0] > moved[1]):
+    higher = (raised[0] - raised[1]) / len(body)
+    return higher > 0.75 or (higher > 0.25 and moved[0] > moved[1])
+
+
+def mirror_if_left_handed(body: np.ndarray, detected: np.ndarray) -> np.ndarray:
+    """Mirror the body if the left hand leads."""
+    if not left_hand_leads(body, detected):
         return body
     mirrored = np.empty_like(body)
     for point in range(543):
@@ -102,7 +113,7 @@ def reference_features(
     landmarks: np.ndarray, detected: np.ndarray, aspect: float = ASPECT
 ) -> np.ndarray:
     """Features (T, 6516) of one sentence."""
-    body = mirror_if_left_handed(reference_body(landmarks, detected, aspect))
+    body = mirror_if_left_handed(reference_body(landmarks, detected, aspect), detected)
     frames = len(body)
     rows = []
     for t in range(frames):

@@ -6,6 +6,7 @@ import torch
 
 from data.batching import load_batch, padding_waste, plan_by_frames, plan_epoch, plan_evaluation
 from data.corpus import Corpus
+from errors import DataError
 
 
 def phoenix_like(count: int = 5671) -> np.ndarray:
@@ -45,8 +46,9 @@ def test_the_short_batch_is_not_always_the_same_sentences():
     assert len(shortest) >= 3
 
 
-def test_batches_do_not_come_in_order_of_length():
-    plan = plan_epoch(phoenix_like(), 8, seed=0, epoch=1)
+@pytest.mark.parametrize(("planned", "size"), [(plan_epoch, 8), (plan_by_frames, 1200)])
+def test_batches_do_not_come_in_order_of_length(planned, size):
+    plan = planned(phoenix_like(), size, seed=0, epoch=1)
     means = np.array([phoenix_like()[batch].mean() for batch in plan])
     rises = (np.diff(means) > 0).mean()
     assert 0.4 < rises < 0.6
@@ -151,3 +153,17 @@ def test_a_batch_has_the_stored_frames_and_zeros_after_them(tiny_corpus):
         assert torch.equal(batch.detected[row, :frames], torch.from_numpy(np.array(detected)))
         assert not batch.landmarks[row, frames:].any() and not batch.detected[row, frames:].any()
     assert batch.to(torch.device("cpu")) is batch
+
+
+def test_the_largest_float16_is_finite(make_corpus, tmp_path):
+    """The test for NaN and infinity looks at the exponent alone."""
+    corpus = make_corpus(tmp_path / "far", {"train": ["SUN RAIN"]})
+    path = corpus / "train.landmarks.npy"
+    stored = np.load(path)
+    stored[3, 7, 0] = np.finfo(np.float16).max
+    np.save(path, stored)
+    assert load_batch(Corpus(corpus).split("train"), np.array([0])).landmarks.max() == 65504
+    stored[3, 7, 0] = np.nan
+    np.save(path, stored)
+    with pytest.raises(DataError, match="train-00: landmarks hold NaN or infinite values"):
+        load_batch(Corpus(corpus).split("train"), np.array([0]))

@@ -2,10 +2,12 @@
 
 import json
 import re
+import shlex
 
 import numpy as np
 import pytest
 
+import prepare_data
 from data.corpus import Corpus, read_sentences, sha256_of
 from data.corpus_writer import CorpusWriter
 from errors import DataError
@@ -168,3 +170,67 @@ def test_a_csv_with_commands_for_the_terminal_is_refused(tmp_path):
     ) as refused:
         read_sentences(path)
     assert "\x1b" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("splits", "name", "advice"),
+    [
+        (
+            {"train": "ab"},
+            "dev",
+            "python prepare_data.py split '{0}' --output '{0}_split' --by signer",
+        ),
+        ({"train": "ab", "dev": ""}, "dev", "split '{0}' --output '{0}_split' --by signer"),
+        ({"train": "aa"}, "dev", "split '{0}' --output '{0}_split' --by random"),
+        ({"train": "ab", "dev": "a"}, "test", "'{0}_split' --by signer --test 0.1"),
+    ],
+)
+def test_a_missing_split_names_the_command_that_makes_it(tmp_path, splits, name, advice):
+    """The command runs as it is printed, in a folder whose name has a space."""
+    rows = {
+        split: [(f"{split}{n}", signer, "A B", 5 + n) for n, signer in enumerate(signers)]
+        for split, signers in splits.items()
+    }
+    path = write_corpus(tmp_path / "my corpus", rows)
+    with pytest.raises(DataError) as missing:
+        Corpus(path).split(name)
+    message = str(missing.value)
+    assert message.endswith(advice.format(path)) and "; before you train, split it off" in message
+    command = shlex.split(message.partition("python prepare_data.py ")[2])
+    assert prepare_data.main(command) == 0
+    assert len(Corpus(tmp_path / "my corpus_split").split(name)) == 1
+
+
+def test_composed_sentences_of_one_signer_are_composed_again(tmp_path):
+    with CorpusWriter(tmp_path / "c", **FACTS, composed=True) as writer:
+        writer.split("train").add("s1", "anna", "A", *recording(5))
+    with pytest.raises(
+        DataError, match=r"no split 'dev'.*; compose it again with --dev_sentences$"
+    ):
+        Corpus(tmp_path / "c").split("dev")
+
+
+def test_a_corpus_without_train_has_nothing_to_split_off(tmp_path):
+    path = write_corpus(tmp_path / "c", {"test": [("t", "a", "A", 5)], "train": []})
+    for name in ("dev", "train", "extra"):
+        with pytest.raises(DataError) as missing:
+            Corpus(path).split(name)
+        assert "prepare_data.py split" not in str(missing.value)
+
+
+def test_glosses_of_a_corpus_of_an_earlier_version_are_read_in_one_unicode_form(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text(
+        "id|signer|frames|annotation\nu\u0308|A|1|GRU\u0308N\nb|A|1|GR\u00dcN\n", encoding="utf-8"
+    )
+    first, second = read_sentences(path)
+    assert first.glosses == second.glosses == ("GR\u00dcN",)
+    assert first.id == "u\u0308"  # soft targets and hypotheses name it like this
+
+
+def test_format_characters_of_persian_and_arabic_are_read(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text(
+        "id|signer|frames|annotation\na|A|1|می\u200cخواهم سوال\u200f\n", encoding="utf-8"
+    )
+    assert read_sentences(path)[0].glosses == ("می\u200cخواهم", "سوال\u200f")

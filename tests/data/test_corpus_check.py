@@ -8,6 +8,7 @@ import pytest
 from data.corpus import sha256_of
 from data.corpus_check import MAX_LINES, check_corpus
 from data.corpus_writer import CorpusWriter
+from tests.data.signers import standing_signer
 
 SPLITS = {
     "train": [("s1", "anna", "HELLO WORLD", 12), ("s2", "ben", "WORLD", 8)],
@@ -16,8 +17,7 @@ SPLITS = {
 
 
 def recording(frames: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    landmarks = np.random.default_rng(seed).uniform(0.1, 0.9, (frames, 543, 3))
-    return landmarks, np.ones((frames, 4), dtype=bool)
+    return standing_signer(frames, seed), np.ones((frames, 4), dtype=bool)
 
 
 def write(path, splits=SPLITS, same_landmarks=False):
@@ -136,17 +136,60 @@ def test_values_that_are_not_finite(tmp_path, value):
     assert problems(path) == ["train sentence 's2' has NaN or infinite landmarks in frame 3"]
 
 
-def test_coordinates_far_outside_the_image(tmp_path):
+@pytest.mark.parametrize("landmark", [7, 14, 24, 100, 510])
+def test_coordinates_far_outside_the_image(tmp_path, landmark):
     path = write(tmp_path / "tiny")
-    change(path, "train.landmarks", (slice(2, 5), 7, 1), 4.5)
-    assert problems(path) == [
-        "train sentence 's1' has x or y far outside the image (4.5, expected -3 to 4) "
-        "in 3 frames from 2 on"
-    ]
-    change(path, "train.landmarks", (slice(2, 5), 7, 1), 3.9)
+    change(path, "train.landmarks", (slice(2, 5), landmark, 1), 4.5)
+    text = "train sentence 's1' has x or y far outside the image"
+    assert warnings(path) == [f"{text} (4.5, expected -3 to 4) in 3 frames from 2 on"]
     assert problems(path) == []
-    change(path, "train.landmarks", (2, 7, 0), -3.1)
-    assert "(-3.1" in problems(path)[0]
+    change(path, "train.landmarks", (slice(2, 5), landmark, 1), 3.9)
+    assert warnings(path) == []
+    change(path, "train.landmarks", (2, landmark, 0), -3.1)
+    assert warnings(path) == [f"{text} (-3.1, expected -3 to 4) in frame 2"]
+    change(path, "train.landmarks", (2, landmark, 0), -11)
+    assert problems(path) == [f"{text} (-11, expected -10 to 11) in frame 2"]
+
+
+@pytest.mark.parametrize("value", [4.6, 500])
+def test_guessed_legs_do_not_matter(tmp_path, value):
+    """Knees, ankles and feet of a webcam signer. No model reads them."""
+    path = write(tmp_path / "tiny")
+    change(path, "train.landmarks", (slice(0, 9), slice(25, 33), slice(0, 2)), value)
+    assert (problems(path), warnings(path)) == ([], [])
+
+
+def test_a_corpus_whose_parts_are_out_of_order(tmp_path):
+    with CorpusWriter(tmp_path / "odd", name="odd", fps=25, aspect_ratio=1, made_by={}) as writer:
+        for number in range(4):
+            landmarks, detected = recording(9, number)
+            order = np.r_[501:543, 33:501, 0:33]  # hands, face, pose
+            writer.split("train").add(f"s{number}", "anna", "A", landmarks[:, order], detected)
+    (line,) = problems(tmp_path / "odd")
+    assert line.startswith(
+        "split 'train' does not hold image coordinates in MediaPipe's order: in 4 of 4 "
+    )
+    assert "the order pose, face, left hand, right hand" in line
+
+
+def test_a_few_odd_sentences_are_a_warning(tmp_path):
+    rows = [(f"s{number}", "anna", "A", 8) for number in range(5)]
+    path = write(tmp_path / "tiny", {"train": rows})
+    change(path, "train.landmarks", (slice(16, 24), slice(522, 543), 0), 0.9)
+    assert problems(path) == []
+    (line,) = warnings(path)
+    assert "split 'train' is unusual: in 1 of 5 recordings a hand is far from its wrist" in line
+    assert "(s2; median nose" in line
+
+
+def test_landmarks_that_jump_to_another_person(tmp_path):
+    path = write(tmp_path / "tiny")
+    values = np.load(path / "train.landmarks.npy")[5:12]
+    change(path, "train.landmarks", (slice(5, 12), slice(None), 0), values[..., 0] + 0.5)
+    assert warnings(path) == [
+        "train sentence 's1': the signer jumps by 1.7 body widths at frame 5; if another person is "
+        "in the picture, cut the picture to the signer and extract it again"
+    ]
 
 
 def test_a_large_depth_is_not_a_problem(tmp_path):
@@ -232,19 +275,33 @@ def test_a_recording_twice_in_one_split_is_a_warning(tmp_path):
     assert warnings(path) == ["train sentence 's2' has the landmarks of 's1' in the same split"]
 
 
-def test_sentences_in_which_nothing_was_detected(tmp_path):
-    with CorpusWriter(
-        tmp_path / "tiny", name="tiny", fps=25, aspect_ratio=1.0, made_by={}
-    ) as writer:
-        for id in ("s1", "s2"):
-            writer.split("train").add(
-                id, "anna", "A", np.zeros((5, 543, 3)), np.zeros((5, 4), dtype=bool)
-            )
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([], "nothing was detected"),
+        ([1, 2, 3], "hands or face were detected, but no pose"),
+        ([0, 1], "no hand was detected"),
+    ],
+)
+def test_sentences_in_which_parts_were_never_detected(tmp_path, parts, message):
+    detected = np.zeros((5, 4), dtype=bool)
+    detected[2, parts] = True
+    with CorpusWriter(tmp_path / "tiny", name="tiny", fps=25, aspect_ratio=1, made_by={}) as writer:
+        writer.split("train").add("s1", "anna", "A", *recording(5, 0))
+        writer.split("train").add("s2", "anna", "A", recording(5, 1)[0], detected)
     assert problems(tmp_path / "tiny") == []
-    assert (
-        warnings(tmp_path / "tiny")[1]
-        == "train sentence 's2': nothing was detected in any of its 5 frames"
-    )
+    assert warnings(tmp_path / "tiny") == [f"train sentence 's2': {message} in any of its 5 frames"]
+
+
+@pytest.mark.parametrize("parts", [[], [2, 3]])
+def test_a_split_without_any_pose(tmp_path, parts):
+    detected = np.zeros((5, 4), dtype=bool)
+    detected[:, parts] = True
+    with CorpusWriter(tmp_path / "tiny", name="tiny", fps=25, aspect_ratio=1, made_by={}) as writer:
+        for number in range(2):
+            writer.split("train").add(f"s{number}", "anna", "A", recording(5, number)[0], detected)
+    (line,) = problems(tmp_path / "tiny")
+    assert line.startswith("split 'train' has no detected pose in any of 2 recordings")
 
 
 def test_splits_that_are_empty_or_missing(tmp_path):

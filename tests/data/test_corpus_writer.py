@@ -84,6 +84,25 @@ def test_texts_that_a_csv_row_cannot_hold_are_refused(tmp_path, row, message):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_texts_are_stored_in_one_unicode_form(tmp_path):
+    with CorpusWriter(tmp_path / "tiny", **FACTS) as writer:
+        writer.split("train").add("u\u0308", "Zoe\u0308", ["GRU\u0308N"], *recording(3))
+        with pytest.raises(DataError, match="this id is already in the split"):
+            writer.split("train").add("\u00fc", "anna", "X", *recording(3))
+    rows = (tmp_path / "tiny/train.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[1] == "\u00fc|Zo\u00eb|3|GR\u00dcN"
+
+
+def test_the_character_that_a_csv_row_cannot_hold_is_named(tmp_path):
+    with (
+        pytest.raises(
+            DataError, match=r"has U\+202E RIGHT-TO-LEFT OVERRIDE in it, but .* remove it"
+        ),
+        CorpusWriter(tmp_path / "tiny", **FACTS) as writer,
+    ):
+        writer.split("train").add("s1", "anna", "A\u202e", *recording(3))
+
+
 def test_an_id_is_unique_in_a_split_but_not_between_splits(tmp_path):
     with CorpusWriter(tmp_path / "tiny", **FACTS) as writer:
         writer.split("train").add("s1", "anna", "X", *recording(3))
@@ -133,7 +152,7 @@ def test_an_interrupted_run_leaves_no_files(tmp_path, error):
 
 def test_files_of_a_killed_run_are_replaced(tmp_path):
     (tmp_path / "tiny.partial").mkdir()
-    (tmp_path / "tiny.partial" / "dev.csv").write_text("half")
+    (tmp_path / "tiny.partial" / "dev.csv").write_text("id|signer|fr")
     write_corpus(tmp_path / "tiny", {"train": [("s1", "anna", "X", 3)]})
     assert not (tmp_path / "tiny.partial").exists()
     assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == [
@@ -142,6 +161,18 @@ def test_files_of_a_killed_run_are_replaced(tmp_path):
         "train.detected.npy",
         "train.landmarks.npy",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("notes.txt", "mine"), ("train.csv", "id|video|signer|annotation\n"), ("x.npy", "mine")],
+)
+def test_a_users_folder_with_the_partial_name_is_kept(tmp_path, name, content):
+    (tmp_path / "tiny.partial").mkdir()
+    (tmp_path / "tiny.partial" / name).write_text(content)
+    with pytest.raises(UsageError, match=r"tiny\.partial already exists and is not from an inter"):
+        write_corpus(tmp_path / "tiny")
+    assert (tmp_path / "tiny.partial" / name).read_text() == content
 
 
 def test_a_full_disk_is_reported_in_one_error(tmp_path, monkeypatch):
@@ -172,11 +203,11 @@ def test_the_output_folder_must_be_empty(tmp_path):
 def test_an_output_folder_that_cannot_be_made_is_reported_in_one_error(tmp_path):
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(DataError, match=r"cannot write the corpus to .*file/inside"),
+        pytest.raises(DataError, match=r"cannot write .*file/inside: .*file is not a folder"),
         CorpusWriter(tmp_path / "file/inside", **FACTS),
     ):
         pass
-    with pytest.raises(DataError, match="cannot write the corpus"):
+    with pytest.raises(DataError, match=r"cannot write to .*long: File name too long"):
         CorpusWriter(tmp_path / ("long" * 100), **FACTS)
 
 

@@ -57,7 +57,7 @@ def test_joined_sentences_are_gathered_from_the_cache_of_single_ones(
 ):
     annotations = [*["SUN", "RAIN"] * 4, "SUN RAIN WIND HOUSE SUN"]
     split = Corpus(make_corpus(tmp_path / "short", {"train": annotations})).split("train")
-    mixed = mix_sentences(split, np.arange(9), 1.0, 0, 1, min_frames)
+    mixed = mix_sentences(split, np.arange(9), 1.0, 0, 1, min_frames, 0.8)
     assert (mixed.partners >= 0).sum() > 3
     resident = CachedSplit(split, CPU, selection)
     assert resident.holds(mixed) and not resident.holds(split.subset([0, 1]))
@@ -102,12 +102,12 @@ def test_nan_raises_an_error_when_its_sentence_is_loaded(split):
 def test_nan_in_the_partner_of_a_joined_sentence_raises_an_error(split, make_corpus, tmp_path):
     annotations = [*["SUN", "RAIN"] * 4, "SUN RAIN WIND HOUSE SUN"]
     split = Corpus(make_corpus(tmp_path / "short", {"train": annotations})).split("train")
-    mixed = mix_sentences(split, np.arange(9), 1.0, 0, 1, min_frames)
+    mixed = mix_sentences(split, np.arange(9), 1.0, 0, 1, min_frames, 0.8)
     first = int(np.flatnonzero(mixed.partners >= 0)[0])
     landmarks = np.array(split.landmarks)
     landmarks[split.offsets[mixed.partners[first]] + 3, 11, 2] = np.nan
     broken = Split("train", split.sentences, landmarks, split.detected)
-    broken = MixedSplit(broken, mixed.partners, mixed.transition_lengths)
+    broken = MixedSplit(broken, mixed.partners, mixed.transition_lengths, 0.8)
     resident = CachedSplit(broken, CPU, ARMS)
     with pytest.raises(DataError, match=f"train-{first:02d}: landmarks hold NaN"):
         resident.batch(broken, np.array([first]))

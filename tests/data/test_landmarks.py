@@ -193,6 +193,28 @@ def test_the_mirror_pairs_left_with_right_and_leaves_the_middle():
     ]
 
 
+# The landmarks of the face mesh on the signer's middle line, from the forehead to the chin
+MIDDLE_LINE = {
+    *(10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 164),
+    *(0, 11, 12, 13, 14, 15, 16, 17, 18, 200, 199, 175, 152),
+}
+
+
+def test_every_point_of_the_face_has_a_partner_except_the_middle_line():
+    mirrored = landmarks.MIRRORED[33:501] - 33
+    assert {i for i in range(468) if mirrored[i] == i} == MIDDLE_LINE
+
+
+def test_the_mirror_keeps_the_edges_of_mediapipes_face_mesh():
+    """Neighbours stay neighbours. MediaPipe itself splits six of the mesh's quadrangles another way
+    on the other side of the face."""
+    connections = pytest.importorskip("mediapipe.python.solutions.face_mesh_connections")
+    mirrored = landmarks.MIRRORED[33:501] - 33
+    edges = {frozenset(edge) for edge in connections.FACEMESH_TESSELATION}
+    moved = {frozenset(int(mirrored[point]) for point in edge) for edge in edges}
+    assert len(edges) == 1322 and len(moved - edges) == 6
+
+
 def test_the_fingers_are_all_points_of_the_hand_except_the_wrist():
     assert sorted(point for finger in landmarks.FINGERS for point in finger) == list(range(1, 21))
     # MediaPipe: the CMC joint of the thumb, the MCP joint of the other fingers

@@ -34,6 +34,26 @@ def test_an_extended_vocabulary_keeps_the_known_classes():
     assert vocabulary.extended([("A",)]) == vocabulary
 
 
+def test_glosses_are_compared_in_one_unicode_form():
+    composed, decomposed = "GR\u00dcN", "GRU\u0308N"
+    vocabulary = Vocabulary.from_sentences([(decomposed, "A"), (composed,)])
+    assert vocabulary.glosses == ("A", composed)
+    assert vocabulary.encode((decomposed, composed)) == [2, 2]
+    assert decomposed in vocabulary and vocabulary.unknown([(decomposed,)]) == []
+    assert vocabulary == Vocabulary(["A", decomposed])
+
+
+def test_a_vocabulary_of_an_earlier_version_keeps_its_classes():
+    composed, decomposed = "GR\u00dcN", "GRU\u0308N"
+    old = Vocabulary([decomposed, "HAUS"])
+    assert old.glosses == (decomposed, "HAUS")
+    assert old.encode((composed,)) == [1]
+    assert old.decode([1]) == [composed]
+    assert old.extended([(composed, "IX")]).glosses == (decomposed, "HAUS", "IX")
+    twice = Vocabulary([decomposed, composed])  # two classes of one gloss
+    assert (twice.size, twice.encode((composed,)), twice.decode([1, 2])) == (3, [1], [composed] * 2)
+
+
 @pytest.mark.parametrize("glosses", [[], ["A", "B", "A"]])
 def test_repeated_or_no_glosses_are_refused(glosses):
     with pytest.raises(DataError, match="distinct glosses"):

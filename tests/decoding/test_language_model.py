@@ -90,6 +90,15 @@ def test_an_arpa_file_holds_the_model(tmp_path):
     assert 10 ** float(fields[0]) == pytest.approx(math.exp(model.table[0, 3]), rel=1e-4)
 
 
+def test_glosses_of_an_arpa_file_are_compared_in_one_unicode_form(tmp_path):
+    composed, decomposed = Vocabulary(["GR\u00dcN"]), Vocabulary(["GRU\u0308N"])
+    model = train_language_model([["GR\u00dcN"]], composed)
+    for written, other in ((composed, decomposed), (decomposed, composed)):
+        write_arpa(model, written, tmp_path / "model.arpa")
+        again = read_arpa(tmp_path / "model.arpa", other)
+        assert torch.allclose(again.table, model.table, atol=1e-5)
+
+
 LARGER = """\\data\\
 ngram 1=6
 ngram 2=3

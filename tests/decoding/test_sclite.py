@@ -29,6 +29,27 @@ def test_begins_sort_as_text_like_numbers(tmp_path):
     assert sorted(lines) == lines
 
 
+def test_ids_and_signers_that_differ_only_in_white_space_stay_apart(tmp_path):
+    ids = ["a 1", "a_1", "a\u00a01", "a  1", "a_1_2"]
+    write_ctm(tmp_path / "h.ctm", ids, [["A"]] * 5, [[(0.0, number)] for number in range(1, 6)])
+    write_stm(
+        tmp_path / "r.stm",
+        ids[::-1],
+        ["Eva M", "Eva_M", "Eva  M", "Eva M", "Adam"],
+        [5.0, 4.0, 3.0, 2.0, 1.0],
+        [["A"]] * 5,
+    )
+    ctm = [line.split() for line in (tmp_path / "h.ctm").read_text().splitlines()]
+    stm = [line.split() for line in (tmp_path / "r.stm").read_text().splitlines()]
+    named = {float(row[3]): row[0] for row in ctm}
+    assert len(set(named.values())) == 5
+    assert {float(row[4]): row[0] for row in stm} == named
+    assert (named[2.0], named[5.0]) == ("a_1", "a_1_2")  # names without white space stay
+    signers = {float(row[4]): row[2] for row in stm}
+    assert signers[5.0] == signers[2.0] != signers[4.0] == "Eva_M"
+    assert len({signers[second] for second in (5.0, 4.0, 3.0)}) == 3
+
+
 def test_sclite_prints_the_same_wer(tmp_path, sclite):
     random = np.random.default_rng(7)
     words = ["A", "a", "B", "C", "D", "IX", "__ON__", "WIE-AUSSEHEN", "A+B"]

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import distillation.export
-from data.augmentation import draw_augmentation
 from data.augmentation_config import AugmentationConfig
+from data.augmentation_draws import draw_augmentation
 from data.corpus import Corpus
 from distillation.soft_targets import SoftTargets
 from errors import DataError, UsageError
@@ -94,22 +94,21 @@ def test_an_interrupted_export_continues_and_gives_the_same_files(
     assert not partial.exists()
 
 
-def test_an_export_with_other_options_starts_from_the_beginning(export, tmp_path, capsys):
+def test_an_export_with_other_options_does_not_replace_an_interrupted_one(export, tmp_path):
     partial = tmp_path / "other.partial"
     partial.mkdir()
     (partial / "request.json").write_text("{}")
     (partial / "dev.index.csv").write_text("id|view|steps\ndev-00|0|9\n")
-    export(tmp_path / "other", splits=("dev",))
-    printed = capsys.readouterr().out
-    assert "continuing" not in printed
-    assert "other.partial was started with other options" in printed
+    with pytest.raises(UsageError, match=r"other\.partial was started with other options"):
+        export(tmp_path / "other", splits=("dev",))
+    assert (partial / "dev.index.csv").read_text() == "id|view|steps\ndev-00|0|9\n"
 
 
 def test_a_folder_with_other_files_is_not_removed(export, tmp_path):
     partial = tmp_path / "other.partial"
     partial.mkdir()
     (partial / "thesis.txt").write_text("x")
-    with pytest.raises(DataError, match=r"other\.partial exists and is not an interrupted export"):
+    with pytest.raises(UsageError, match=r"other\.partial already exists and is not from an"):
         export(tmp_path / "other", splits=("dev",))
     assert (partial / "thesis.txt").exists()
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data.corpus import Corpus, sha256_of
@@ -49,6 +50,17 @@ def test_the_error_names_the_damaged_file(exported, tmp_path, name, change, mess
     with pytest.raises(DataError, match=message) as error:
         SoftTargets(damaged(exported, tmp_path, name, change))
     assert "damaged" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_values_that_are_not_finite_are_refused(exported):
+    targets = SoftTargets(exported)
+    values, places = targets._splits["train"]
+    (id, view), rows = next(iter(places.items()))
+    broken = np.array(values)
+    broken[rows.start, 2] = np.nan
+    targets._splits["train"] = broken, places
+    with pytest.raises(DataError, match=f"train sentence {id} has values that are not finite"):
+        targets.read("train", id, view)
 
 
 def of_format_1(exported: Path, folder: Path, top_k: int | None) -> Path:

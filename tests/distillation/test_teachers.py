@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from data.device_cache import CachedSplit
+from data.landmarks import BY_SENTENCE
+from data.sources.corpus_resampling import resample_corpus
 from distillation.teachers import TaughtBatch
+from errors import DataError
 from models.build import read_model_config
 from models.checkpoint import load_checkpoint
 from models.i3d_teacher import I3DTeacher
@@ -49,6 +52,27 @@ def test_the_teacher_of_a_causal_student_still_looks_ahead(settings, prepare):
         assert not torch.equal(batch.features, other.features)
 
 
+def test_a_teacher_with_the_earlier_rule_for_the_leading_hand_keeps_it(
+    settings, prepare, monkeypatch
+):
+    """The student mirrors by the rule of today, its teacher by the one that it was trained with."""
+    trainer = prepare(settings()).trainer
+    plan, rules = trainer.plan.begin(1)[0], []
+    monkeypatch.setattr(
+        "data.features.left_hand_higher_and_moving",
+        lambda body, inside, selection: torch.ones(len(body), dtype=torch.bool),
+    )
+    same = [batch.teacher_log_probs for batch in trainer.batches(plan)]
+    trainer.source.leading_hand = BY_SENTENCE
+    for batch, log_probs in zip(trainer.batches(plan), same, strict=True):
+        rules.append(torch.equal(batch.teacher_log_probs, log_probs))
+        (own,) = trainer.pipeline.augmented_batches(
+            trainer.plan.split, [batch.indices], trainer.config.augmentation, 0, 1
+        )
+        assert torch.equal(batch.features, own.features)
+    assert rules == [False] * len(plan), "here the earlier rule mirrors every sentence"
+
+
 def test_the_teacher_of_a_causal_student_uses_resident_landmarks(settings, prepare, monkeypatch):
     trainer = prepare(settings(model={"causal": True})).trainer
     plan = trainer.plan.begin(1)[0]
@@ -82,3 +106,20 @@ def test_stored_targets_belong_to_the_students_batch(
         lengths.append(batch.lengths.tolist())
     assert lengths[0] == lengths[2], "the epochs repeat the views"
     assert (lengths[0] == lengths[1]) == (views == 0)
+
+
+def test_a_corpus_of_another_frame_rate_than_the_teachers_is_refused(
+    settings, prepare, tiny_corpus, tmp_path
+):
+    resample_corpus(tiny_corpus, tmp_path / "fast", 50)
+    with pytest.raises(DataError, match=r"fast has 50 frames/s, but .*best_model\.pth was trained"):
+        prepare(settings(data_dir=str(tmp_path / "fast")))
+
+
+def test_targets_of_another_length_than_the_sentence_are_refused(settings, prepare, stored):
+    trainer = prepare(settings(distillation={"soft_targets": str(stored(0))})).trainer
+    targets = trainer.source.targets
+    read = targets.read
+    targets.read = lambda *place: read(*place)[1:]
+    with pytest.raises(DataError, match=r"sentence train-\d+ has \d+ steps, its soft targets have"):
+        next(iter(trainer.batches(trainer.plan.begin(1)[0])))

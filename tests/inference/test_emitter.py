@@ -66,6 +66,25 @@ def test_times_never_go_back():
     assert (found.start, found.end) == (2.0, 2.6)
 
 
+def test_a_gloss_that_the_next_window_places_elsewhere_is_the_same_gloss():
+    """By up to DRIFT, which is 0.4 s, between the end of one and the start of the other."""
+    emitter = Emitter()
+    assert names(emitter.emit([gloss("A", 1.0, 1.4)], 2.0)) == "A"
+    assert emitter.emit([gloss("A", 1.7, 2.1)], 3.0) == [], "0.3 s later"
+    assert names(emitter.emit([gloss("A", 2.0, 2.8)], 3.0)) == "A", "0.6 s later: a new gloss"
+    emitter = Emitter()
+    emitter.emit([gloss("A", 1.0, 1.4)], 1.5)
+    # A is 0.3 s earlier, so B comes after it.
+    assert names(emitter.emit([gloss("A", 0.3, 0.7), gloss("B", 1.1, 1.6)], 3.0)) == "B"
+
+
+def test_a_gloss_inside_the_one_before_it_is_not_emitted():
+    emitter = Emitter()
+    emitter.emit([gloss("A", 1.0, 2.0)], 2.0)
+    # The next window ends A earlier, and has B before the end that A was emitted with.
+    assert names(emitter.emit([gloss("A", 0.9, 1.7), gloss("B", 1.75, 2.0)], 4.0)) == ""
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_windows_that_drift_give_the_signed_sentence(seed):
     random = np.random.default_rng(seed)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from data.corpus import Corpus
+from data.sources.corpus_resampling import resample_corpus
 from data.vocabulary import Vocabulary
 from decoding.language_model import train_language_model, write_arpa
 from decoding.length_normalization import LengthNormalization
@@ -164,3 +165,14 @@ def test_a_missing_corpus_is_named_with_the_checkpoint_and_a_remedy(
         DataError, match=r"moved\.pth was trained on the corpus .*gone.* not exist here.*--data_dir"
     ):
         run_evaluate(tmp_path / "moved.pth", tmp_path / "out")
+
+
+def test_a_corpus_of_another_frame_rate_is_refused(
+    run_evaluate, finished_run, tiny_corpus, tmp_path
+):
+    resample_corpus(tiny_corpus, tmp_path / "fast", 50)
+    with pytest.raises(DataError, match=r"fast has 50 frames/s, but .*best_model\.pth was trained"):
+        run_evaluate(
+            finished_run / "best_model.pth", tmp_path / "out", "--data_dir", tmp_path / "fast"
+        )
+    assert not (tmp_path / "out").exists()

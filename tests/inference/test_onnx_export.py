@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from data.corpus import Corpus
-from data.features import body_coordinates, left_hand_leads
+from data.features import body_coordinates, frame_mask
 from data.landmarks import MIRRORED
-from errors import DataError
+from data.leading_hand import left_hand_leads
+from errors import DataError, UsageError
+from inference import onnx_export
 from inference.model_on_corpus import open_model_on_corpus
 from inference.onnx_export import LandmarkModel, export_model
 from inference.onnx_model import ExportedModel
@@ -37,13 +39,21 @@ def inputs(
     return torch.rand(batch, frames, 543, 3, generator=random), detected, lengths
 
 
+def left_hands(
+    landmarks: torch.Tensor, detected: torch.Tensor, lengths: torch.Tensor, aspect_ratio: float
+) -> list[bool]:
+    """Whether the left hand leads in each sentence."""
+    body = body_coordinates(landmarks, detected, lengths, aspect_ratio)
+    return left_hand_leads(body, detected, frame_mask(lengths, body.shape[1])).tolist()
+
+
 @pytest.mark.parametrize("name", ["teacher", "student", "causal"])
 def test_onnx_outputs_are_those_of_torch_for_any_batch_and_length(checkpoints, exported, name):
     model, file = landmark_model(checkpoints[name]), ExportedModel(exported(name), threads=1)
     left = []
     for seed, (batch, frames) in enumerate([(1, 1), (1, 2), (2, 9), (3, 40), (5, 7), (1, 133)]):
         given = inputs(batch, frames, seed)
-        left += left_hand_leads(body_coordinates(*given, model.aspect_ratio), given[2]).tolist()
+        left += left_hands(*given, model.aspect_ratio)
         with torch.inference_mode():
             log_probs, steps = model(*given)
         found, found_steps = file(*(tensor.numpy() for tensor in given))
@@ -64,7 +74,7 @@ def test_torchscript_outputs_are_those_of_torch(checkpoints, exported, name):
     left = []
     for batch, frames in ((1, 1), (2, 9), (3, 40), (5, 7), (1, 133)):
         given = inputs(batch, frames, seed=4)
-        left += left_hand_leads(body_coordinates(*given, model.aspect_ratio), given[2]).tolist()
+        left += left_hands(*given, model.aspect_ratio)
         with torch.inference_mode():
             log_probs, steps = model(*given)
             found, found_steps = file(*given)
@@ -100,12 +110,9 @@ def test_a_mirrored_recording_has_the_outputs_of_the_recording(exported, tiny_co
         seen = detected[:, [0, 1, 3, 2]]
         given, other = (landmarks[None], detected[None]), (mirrored[None], seen[None])
         lengths = np.array([len(landmarks)])
-        bodies = [
-            body_coordinates(*map(torch.from_numpy, (*one, lengths)), file.aspect_ratio)
-            for one in (given, other)
-        ]
         # In others both hands do about as much
-        if left_hand_leads(bodies[1], torch.from_numpy(lengths)).item():
+        tensors = map(torch.from_numpy, (*other, lengths))
+        if left_hands(*tensors, file.aspect_ratio) == [True]:
             assert np.abs(file(*given, lengths)[0] - file(*other, lengths)[0]).max() < 1e-3
             compared += 1
     assert compared
@@ -153,15 +160,137 @@ def test_a_simulated_corpus_is_printed_as_simulated(checkpoints, tmp_path, capsy
     )
 
 
-def test_a_missing_corpus(checkpoints, tmp_path):
-    content = load_checkpoint(checkpoints["student"])
+def changed(target: Path, source: Path, without: tuple[str, ...] = (), **corpus) -> Path:
+    """A copy of a checkpoint with changes in its `corpus`, such as an older version wrote it."""
+    content = load_checkpoint(source)
     content.pop("format_version")
-    save_checkpoint(
-        tmp_path / "s.pth", {**content, "corpus": {**content["corpus"], "path": "/gone"}}
+    entry = {name: value for name, value in content["corpus"].items() if name not in without}
+    save_checkpoint(target, {**content, "corpus": {**entry, **corpus}})
+    return target
+
+
+@pytest.fixture(scope="module")
+def other_corpus(make_corpus, tmp_path_factory) -> Path:
+    """The glosses of the tiny corpus, at another frame rate and aspect ratio."""
+    path = tmp_path_factory.mktemp("corpora") / "other"
+    annotations = {"train": ["HOUSE RAIN"], "dev": ["SUN WIND", "RAIN HOUSE"]}
+    return make_corpus(path, annotations, fps=50, aspect_ratio=1.5)
+
+
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+def test_another_corpus_changes_nothing_in_the_file(
+    checkpoints, exported, other_corpus, tmp_path, capsys, format
+):
+    request = OnnxExportRequest(
+        checkpoint=checkpoints["student"],
+        output=tmp_path / "s",
+        data_dir=str(other_corpus),
+        format=format,
     )
-    with pytest.raises(DataError, match="/gone, which does not exist here"):
-        export_model(OnnxExportRequest(checkpoint=tmp_path / "s.pth", output=tmp_path / "s.onnx"))
-    assert not (tmp_path / "s.onnx").exists()
+    own = exported("student", format)
+    capsys.readouterr()
+    assert export_model(request)
+    out = capsys.readouterr().out
+    assert "2 dev sentences of other: largest difference to torch" in out
+    assert "no WER: the corpus has 50 frames/s and the model 25" in out
+    if format == "onnx":
+        files = [ExportedModel(path, threads=1) for path in (tmp_path / "s", own)]
+        facts, given = files[0].facts, [tensor.numpy() for tensor in inputs(2, 9)]
+        assert facts == files[1].facts
+        assert np.array_equal(files[0](*given)[0], files[1](*given)[0])
+    else:
+        extra = {"metadata.json": ""}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.jit.load(tmp_path / "s", _extra_files=extra)
+        facts = json.loads(extra["metadata.json"])
+    assert (facts["fps"], facts["aspect_ratio"]) == (25, 0.8)
+
+
+def test_recordings_of_another_aspect_ratio_are_converted(checkpoints, make_corpus, tmp_path):
+    """A corpus of wide pictures: the model of its own aspect ratio is the reference."""
+    model = landmark_model(checkpoints["student"])
+    split = Corpus(make_corpus(tmp_path / "wide", {"dev": ["SUN"]}, aspect_ratio=1.6)).split("dev")
+    landmarks, detected, lengths = map(torch.from_numpy, onnx_export._inputs(split, 0, 1.6 / 0.8))
+    wide = LandmarkModel(model.model, 1.6)
+    own = torch.from_numpy(split.read(0)[0].astype(np.float32))[None]
+    with torch.inference_mode():
+        expected, _ = wide(own, detected, lengths)
+        found, _ = model(landmarks, detected, lengths)
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+def test_without_a_corpus_made_up_recordings_are_compared(
+    checkpoints, exported, tmp_path, capsys, monkeypatch, format
+):
+    gone = changed(tmp_path / "s.pth", checkpoints["student"], path="/gone")
+    request = OnnxExportRequest(checkpoint=gone, output=tmp_path / "s", format=format)
+    assert export_model(request)
+    out = capsys.readouterr().out
+    assert "note: /gone, the corpus that the model was trained on, is not here" in out
+    assert "4 made-up recordings: largest difference to torch" in out and "WER:" not in out
+    if format == "onnx":
+        own = ExportedModel(exported("student"), threads=1).facts
+        facts = ExportedModel(tmp_path / "s", threads=1).facts
+        assert {**facts, "checkpoint_sha256": ""} == {**own, "checkpoint_sha256": ""}
+        monkeypatch.setattr("inference.onnx_export.TOLERANCE", -1.0)
+        assert not export_model(OnnxExportRequest(checkpoint=gone, output=tmp_path / "t"))
+
+
+def test_an_older_checkpoint_takes_the_rate_of_its_own_corpus_only(
+    checkpoints, tiny_corpus, other_corpus, tmp_path
+):
+    older = ("fps", "aspect_ratio")
+    here = changed(tmp_path / "here.pth", checkpoints["student"], older)
+    gone = changed(tmp_path / "gone.pth", checkpoints["student"], older, path="/gone")
+    for checkpoint, data_dir in ((here, None), (here, other_corpus), (gone, tiny_corpus)):
+        output, where = tmp_path / f"{checkpoint.stem}.onnx", data_dir and str(data_dir)
+        request = OnnxExportRequest(
+            checkpoint=checkpoint, output=output, data_dir=where, overwrite=True
+        )
+        assert export_model(request)
+        file = ExportedModel(output, threads=1)
+        assert (file.fps, file.aspect_ratio) == (25, 0.8)
+    for data_dir in (None, str(other_corpus)):
+        with pytest.raises(DataError, match="give the corpus that it was trained on"):
+            export_model(
+                OnnxExportRequest(checkpoint=gone, output=tmp_path / "x", data_dir=data_dir)
+            )
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_corpus_without_dev_is_refused_before_the_file_is_written(
+    checkpoints, make_corpus, tmp_path
+):
+    corpus = make_corpus(tmp_path / "c", {"train": ["SUN"]})
+    request = OnnxExportRequest(
+        checkpoint=checkpoints["student"], output=tmp_path / "x", data_dir=str(corpus)
+    )
+    with pytest.raises(DataError, match="no split 'dev'"):
+        export_model(request)
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_export_replaces_neither_the_checkpoint_nor_a_link(checkpoints, tmp_path):
+    copy = changed(tmp_path / "s.pth", checkpoints["student"])
+    (tmp_path / "link.pth").symlink_to(copy)
+    before = copy.read_bytes()
+    for name in ("s.pth", "link.pth"):
+        request = OnnxExportRequest(checkpoint=copy, output=tmp_path / name, overwrite=True)
+        with pytest.raises(UsageError, match=rf"{name} is the checkpoint: choose another name"):
+            export_model(request)
+    assert copy.read_bytes() == before
+    with pytest.raises(UsageError, match="/dev/null is a device"):
+        export_model(OnnxExportRequest(checkpoint=copy, output=Path("/dev/null")))
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "old.onnx").write_bytes(b"old")
+    (tmp_path / "x.onnx").symlink_to(tmp_path / "disk" / "old.onnx")
+    with pytest.raises(UsageError, match=r"x\.onnx already exists"):
+        export_model(OnnxExportRequest(checkpoint=copy, output=tmp_path / "x.onnx"))
+    export_model(OnnxExportRequest(checkpoint=copy, output=tmp_path / "x.onnx", overwrite=True))
+    assert (tmp_path / "x.onnx").is_symlink()
+    assert ExportedModel(tmp_path / "disk" / "old.onnx", threads=1).fps == 25
 
 
 def test_the_unit_is_the_median_of_the_detected_frames():

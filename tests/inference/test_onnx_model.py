@@ -36,6 +36,26 @@ def test_the_metadata_of_a_file(checkpoints, exported, tiny_corpus):
     assert (teacher.kind, teacher.lookahead) == ("teacher", None)
 
 
+def test_frame_rate_and_aspect_ratio_are_those_of_the_checkpoint(
+    checkpoints, make_corpus, tmp_path
+):
+    """Other values than in all other tests: 50 frames/s and pictures of 3:2."""
+    own = {"fps": 50.0, "aspect_ratio": 1.5}
+    corpus = make_corpus(tmp_path / "own", {"train": ["SUN RAIN"], "dev": ["RAIN SUN"]}, **own)
+    content = load_checkpoint(checkpoints["causal"])
+    content.pop("format_version")
+    entry = {
+        **content["corpus"],
+        **own,
+        "path": str(corpus),
+        "fingerprint": Corpus(corpus).fingerprint,
+    }
+    save_checkpoint(tmp_path / "c.pth", {**content, "corpus": entry})
+    export_model(OnnxExportRequest(checkpoint=tmp_path / "c.pth", output=tmp_path / "c.onnx"))
+    exported = ExportedModel(tmp_path / "c.onnx", threads=1)
+    assert {"fps": exported.fps, "aspect_ratio": exported.aspect_ratio} == own
+
+
 def test_the_metadata_has_that_the_corpus_is_simulated(checkpoints, tmp_path):
     content = load_checkpoint(checkpoints["student"])
     content.pop("format_version")

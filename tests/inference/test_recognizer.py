@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from data.corpus import Corpus
+from data.landmarks import MIRRORED
 from errors import DataError, UsageError
 from inference.recognizer import open_recognizer
 from models.checkpoint import load_checkpoint, save_checkpoint
@@ -153,3 +154,30 @@ def test_an_adaptive_decoder_that_was_tuned_to_greedy_streams(checkpoints, tmp_p
         save_checkpoint(tmp_path / f"{readings}.pth", content)
         found = open_recognizer(tmp_path / f"{readings}.pth", None, "cpu")
         assert (found.streaming_student is not None) == streams
+
+
+def test_a_recording_can_decide_which_hand_leads(checkpoint, sentences):
+    """With the decision, the landmarks and their mirror image have the same log-probabilities."""
+    recognizer = open_recognizer(checkpoint, None, "cpu")
+    assert recognizer.recording_decides
+    # Multiples of 1/1024: their mirror images are exact in float16, too
+    landmarks = np.round(np.load(sorted(sentences.glob("*.npy"))[0]) * 1024) / 1024
+    landmarks = landmarks.astype(np.float16)
+    detected = np.ones((len(landmarks), 4), dtype=bool)
+    mirrored = landmarks[:, MIRRORED]
+    mirrored[..., 0] = 1 - mirrored[..., 0]
+    found = {left: recognizer.log_probs(landmarks, detected, left) for left in (None, True, False)}
+    assert not torch.allclose(found[True], found[False], atol=1e-3)
+    assert any(torch.equal(found[None], found[left]) for left in (True, False))
+    other = recognizer.log_probs(mirrored, detected, True)
+    torch.testing.assert_close(other, found[False], atol=1e-3, rtol=0)
+
+
+def test_models_that_decide_otherwise_take_no_decision(checkpoints, checkpoint, tmp_path):
+    """A causal student never mirrors; an older checkpoint has the rule that it was trained with."""
+    assert not open_recognizer(checkpoints["causal"], None, "cpu").recording_decides
+    content = load_checkpoint(checkpoint)
+    content = {key: value for key, value in content.items() if key != "format_version"}
+    content["config"]["model"].pop("leading_hand")
+    save_checkpoint(tmp_path / "older.pth", content)
+    assert not open_recognizer(tmp_path / "older.pth", None, "cpu").recording_decides

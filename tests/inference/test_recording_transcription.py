@@ -110,3 +110,24 @@ def test_ctrl_c_stops_the_transcription_of_a_file(toy):
 
     with pytest.raises(KeyboardInterrupt):
         transcribe_recording(Recording(frames(), 25.0, True, 0, 0.8), toy.recognizer, WHOLE)
+
+
+def test_uneven_times_are_those_of_the_frames(toy):
+    """A phone drops two of three frames in the second half: the gloss lasts as long as before."""
+    classes = toy.signing("-A-B-")
+    kept = [number for number in range(60) if number < 36 or number % 3 == 0]
+    times = 0.5 + np.array(kept) / 25  # the picture begins 0.5 s after the sound
+    frames = toy.recording(classes[kept], None, times).frames
+    glosses: list[TimedGloss] = []
+    transcribe_recording(
+        Recording(frames, 25.0, True, 0, 0.8, even=False),
+        toy.recognizer,
+        WHOLE,
+        on_glosses=glosses.extend,
+    )
+    assert toy.names(glosses) == "AB"
+    np.testing.assert_allclose(
+        [(gloss.start, gloss.end) for gloss in glosses],
+        [(0.98, 1.46), (1.94, 2.42)],
+        atol=0.09,
+    )

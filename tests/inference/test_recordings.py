@@ -127,7 +127,7 @@ def test_a_landmark_file_needs_no_tracker(tmp_path, make_sentence):
     landmarks[~detected[:, 3], 522:] = 0
     landmarks[~detected[:, 2], 501:522] = 0
     np.save(tmp_path / "a.npy", landmarks)
-    recording = open_recording(RecordingFile(tmp_path / "a.npy", ("a",)), nobody, 20.0, 0.8)
+    recording = open_recording(RecordingFile(tmp_path / "a.npy", ("a",)), nobody, None, 20.0, 0.8)
     assert (recording.fps, recording.fps_is_known, recording.expected, recording.aspect_ratio) == (
         20.0,
         False,
@@ -143,9 +143,9 @@ def test_a_landmark_file_needs_no_tracker(tmp_path, make_sentence):
 def test_landmarks_that_are_no_image_coordinates_are_refused(tmp_path):
     np.save(tmp_path / "a.npy", generator("z").normal(size=(20, 543, 3)))
     with pytest.raises(
-        DataError, match=r"a\.npy does not hold image coordinates: in 1 file the median nose is at"
+        DataError, match=r"a\.npy does not hold image coordinates in MediaPipe's order: in 1 of 1"
     ):
-        open_recording(RecordingFile(tmp_path / "a.npy", ("a",)), nobody, 25.0, 0.8)
+        open_recording(RecordingFile(tmp_path / "a.npy", ("a",)), nobody, None, 25.0, 0.8)
 
 
 def video(cv2, path: Path, count: int, fps: float = 30) -> Path:
@@ -158,7 +158,7 @@ def video(cv2, path: Path, count: int, fps: float = 30) -> Path:
 
 def test_a_video_gives_its_frame_rate_and_shape(cv2, tmp_path):
     path, tracker = video(cv2, tmp_path / "a.avi", 6), Brightness()
-    recording = open_recording(RecordingFile(path, ("a",)), lambda: tracker, 25.0, 0.8)
+    recording = open_recording(RecordingFile(path, ("a",)), lambda: tracker, None, 25.0, 0.8)
     frames = list(recording.frames)
     assert (recording.fps, recording.fps_is_known, recording.expected, recording.aspect_ratio) == (
         30.0,
@@ -177,7 +177,7 @@ def test_a_video_gives_its_frame_rate_and_shape(cv2, tmp_path):
 def test_a_long_video_needs_no_more_memory_than_a_short_one(cv2, tmp_path):
     def peak(count: int) -> int:
         path = video(cv2, tmp_path / f"{count}.avi", count)
-        recording = open_recording(RecordingFile(path, ("a",)), Brightness, 25.0, 0.8)
+        recording = open_recording(RecordingFile(path, ("a",)), Brightness, None, 25.0, 0.8)
         tracemalloc.start()
         seen = sum(1 for _ in recording.frames)
         used = tracemalloc.get_traced_memory()[1]

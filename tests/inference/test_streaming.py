@@ -6,6 +6,7 @@ import torch
 
 from data.features import body_coordinates, compute_features
 from data.keyed_random import generator
+from data.landmarks import LEFT_SHOULDER, RIGHT_SHOULDER
 from inference.streaming import RunningBody, StreamingStudent
 from models.student import Student
 from models.student_config import StudentModelConfig
@@ -61,6 +62,18 @@ def test_the_running_body_is_that_of_the_whole_sentence(sentence):
         landmarks[None], detected[None], torch.tensor([len(landmarks)]), ASPECT, causal=True
     )[0]
     assert torch.allclose(one_by_one, at_once, atol=1e-5)
+
+
+def test_shoulders_at_one_place_do_not_blow_up_the_body(sentence):
+    """A signer in profile: the unit is at least MIN_SHOULDER_WIDTH, also frame by frame."""
+    landmarks, detected = (part.clone() for part in sentence)
+    landmarks[:, LEFT_SHOULDER] = landmarks[:, RIGHT_SHOULDER]
+    running = RunningBody(ASPECT)
+    frames = [running(*frame) for frame in zip(landmarks.numpy(), detected.numpy(), strict=True)]
+    at_once = body_coordinates(
+        landmarks[None], detected[None], torch.tensor([len(landmarks)]), ASPECT, causal=True
+    )[0]
+    torch.testing.assert_close(torch.from_numpy(np.stack(frames)), at_once, atol=1e-3, rtol=1e-4)
 
 
 def test_causal_features_look_ahead_one_frame_at_most(sentence):

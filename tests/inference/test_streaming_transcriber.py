@@ -1,6 +1,8 @@
 """Glosses of a causal student frame by frame: as in greedy decoding, on time, in bounded memory."""
 
+import gc
 import tracemalloc
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 
 from data.keyed_random import generator
+from decoding.timed_gloss import TimedGloss
 from errors import DataError
 from inference.recognizer import Recognizer, open_recognizer
 from inference.recording_transcription import transcribe_recording
@@ -109,24 +112,31 @@ def recording(landmarks, detected, repeats: int = 1) -> Recording:
 
 def test_ten_times_the_length_needs_no_more_memory(recognizer, sentence):
     landmarks, detected = (part[60:90] for part in sentence)
+    length = len(landmarks)
+    in_use = {}
 
-    def peak(repeats: int) -> int:
-        tracemalloc.start()
-        counts: list[int] = []
-        summary = transcribe_recording(
-            recording(landmarks, detected, repeats),
-            recognizer,
-            None,
-            on_glosses=lambda glosses: counts.append(len(glosses)),
-        )
-        used = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert summary.frames == 30 * repeats and summary.most_held <= 3
-        assert sum(counts) == summary.glosses
-        return used
+    def measured() -> Iterator[Frame]:
+        for number, frame in enumerate(recording(landmarks, detected, 11).frames):
+            if number in (length, 11 * length - 1):
+                gc.collect()
+                in_use[number] = tracemalloc.get_traced_memory()[0]
+            yield frame
 
-    peak(1)  # imports on first use
-    assert peak(10) < 1.1 * peak(1)
+    glosses = 0
+
+    def count(new: list[TimedGloss]) -> None:
+        nonlocal glosses
+        glosses += len(new)
+
+    tracemalloc.start()
+    opened = replace(recording(landmarks, detected, 0), frames=measured())
+    summary = transcribe_recording(opened, recognizer, None, on_glosses=count)
+    tracemalloc.stop()
+    assert summary.frames == 11 * length and summary.most_held <= 3
+    assert glosses == summary.glosses
+    after_one, after_eleven = in_use.values()
+    # The smallest array of a frame's coordinates, the body's, takes more than 1,000 bytes.
+    assert after_eleven - after_one < 300 * 10 * length
 
 
 def test_the_summary_has_the_latency_and_the_method(recognizer, sentence):

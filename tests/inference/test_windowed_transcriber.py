@@ -1,6 +1,8 @@
 """A recording as a whole or in windows: the same glosses, bounded memory, emitted when final."""
 
+import dataclasses
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +61,33 @@ def test_live_does_not_wait_for_the_first_window(toy):
     assert short == toy.transcribe(classes[:30], WHOLE)[0]
 
 
+@pytest.mark.parametrize(
+    ("windows", "frames", "expected"),
+    [
+        (ONLINE, 200, [101, 124, 148, 172, 196, 200]),
+        (ONLINE, 172, [101, 124, 148, 172]),
+        (replace(ONLINE, overlap=2.0), 200, [101, 148, 196, 200]),
+        (replace(ONLINE, overlap=3.99), 120, [101, 104, 108, 112, 116, 120]),
+        (replace(ONLINE, live=True), 100, [24, 48, 72, 96, 100]),
+    ],
+)
+def test_the_model_predicts_once_per_hop_and_at_the_end(toy, windows, frames, expected):
+    """A window is 100 frames; a hop of 1 s is 24 frames and one of 2 s is 48, in whole steps of
+    the model, of 4 frames. With frame 101 a recording is too long for one window."""
+    seen, predicted = 0, []
+
+    def log_probs(landmarks, detected):
+        predicted.append(seen)
+        return toy.log_probs(landmarks, detected)
+
+    reader = WindowedTranscriber(replace(toy.recognizer, log_probs=log_probs), 25.0, windows)
+    for signed in toy.signing("-A-B--C-" * 3)[:frames]:
+        seen += 1
+        reader.push(np.full((543, 3), signed, np.float16), SEEN)
+    reader.finish()
+    assert predicted == expected
+
+
 def test_a_short_recording_is_transcribed_as_a_whole_and_a_long_one_in_windows(toy):
     windows = Windows(length=4.0, overlap=3.0, lookahead=0.5, whole_up_to=6.0)
     classes = toy.signing("-AB-CCA-B--AC-B-A")
@@ -93,3 +122,30 @@ def test_ten_times_the_length_needs_no_more_memory(toy, windows):
 
 def test_a_recording_without_a_frame_has_no_gloss(toy):
     assert WindowedTranscriber(toy.recognizer, 25.0, ONLINE).finish() == []
+
+
+def raising(hand: str, frames: int) -> list[np.ndarray]:
+    """Landmarks of a signer who raises one hand, or "none"."""
+    landmarks = np.full((543, 3), 0.5, dtype=np.float16)
+    landmarks[11, :2], landmarks[12, :2] = (0.6, 0.4), (0.4, 0.4)
+    landmarks[15, 1] = 0.2 if hand == "left" else 0.8
+    landmarks[16, 1] = 0.2 if hand == "right" else 0.8
+    return [landmarks] * frames
+
+
+@pytest.mark.parametrize("decides", [True, False])
+def test_which_hand_leads_is_decided_for_the_recording_and_not_for_a_window(toy, decides):
+    """The left hand signs for 8 s, then both hands rest for 6 s: whole windows without evidence."""
+    decided = []
+
+    def log_probs(landmarks, detected, *left):
+        decided.append(left)
+        return toy.log_probs(np.zeros_like(landmarks), detected)
+
+    recognizer = dataclasses.replace(toy.recognizer, log_probs=log_probs, recording_decides=decides)
+    for windows in (ONLINE, WHOLE):
+        transcriber = WindowedTranscriber(recognizer, 25.0, windows)
+        for landmarks in [*raising("left", 200), *raising("none", 150)]:
+            transcriber.push(landmarks, SEEN)
+        transcriber.finish()
+    assert len(decided) == 13 and set(decided) == {(True,) if decides else ()}

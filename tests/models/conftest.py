@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 import torch
+from torch import nn
 
 from models.checkpoint import load_checkpoint
+from models.cpu_kernels import Dropout
 
 
 def checkpoint_content(value: float = 1.0, epoch: int = 1) -> dict:
@@ -37,3 +40,21 @@ def weight_in(path: Path) -> float:
 
 def file_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def dropout_calls():
+    """dropout_calls(model) -> name and width of each dropout that a training forward calls, in
+    order. The width is the largest dimension: there are 2 sentences and 7 frames."""
+
+    def record(model: nn.Module) -> list[tuple[str, int]]:
+        calls: list[tuple[str, int]] = []
+        for name, layer in model.named_modules():
+            if isinstance(layer, Dropout):
+                layer.register_forward_hook(
+                    lambda _, inputs, __, name=name: calls.append((name, max(inputs[0].shape)))
+                )
+        model.train()(torch.randn(2, 7, 6516), torch.tensor([7, 6]))
+        return calls
+
+    return record

@@ -42,7 +42,19 @@ def test_a_model_configuration_is_read_from_a_checkpoint(kind, config):
 
 
 def test_values_that_a_checkpoint_lacks_are_the_defaults():
-    assert read_model_config(checkpoint_with({}), "best.pth") == ModelConfig()
+    expected = ModelConfig(leading_hand="sentence")
+    assert read_model_config(checkpoint_with({}), "best.pth") == expected
+
+
+@pytest.mark.parametrize("kind", ["teacher", "student"])
+def test_an_older_checkpoint_keeps_its_rule_for_the_leading_hand(kind):
+    """Its weights were trained on features that this rule mirrored."""
+    found = read_model_config(checkpoint_with({}, kind=kind), "best.pth")
+    default = type(found)()
+    assert found.leading_hand == "sentence" and default.leading_hand == "signer"
+    section = {"leading_hand": "signer"}
+    found = read_model_config(checkpoint_with(section, kind=kind), "best.pth")
+    assert found.leading_hand == "signer"
 
 
 def test_an_integer_is_a_number_too():

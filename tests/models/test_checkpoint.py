@@ -15,7 +15,7 @@ from models.checkpoint import copy_checkpoint, load_checkpoint, save_checkpoint
 def content(value: float = 1.0) -> dict:
     return {
         "model": {"weight": torch.full((50, 50), value)},
-        "vocabulary": ["HAUS", "ÜBEN"],
+        "vocabulary": ["HAUS", "ÜBEN", "می\u200cخواهم"],
         "config": {
             "training": {"epochs": 3, "data_dir": None},
             "model": {"inception_widths": [8, 8]},
@@ -50,7 +50,7 @@ def test_a_loaded_checkpoint_has_the_saved_content(tmp_path):
         assert loaded[key] == content()[key]
     assert loaded["training"]["progress"]["hypotheses"] == {4: [1, 2]}, "keys are still numbers"
     assert names(tmp_path) == ["last.pth", "last.pth.sha256"]
-    assert torch.load(path, weights_only=True)["vocabulary"] == ["HAUS", "ÜBEN"]
+    assert torch.load(path, weights_only=True)["vocabulary"] == ["HAUS", "ÜBEN", "می\u200cخواهم"]
 
 
 def test_the_hash_file_has_the_format_of_sha256sum(tmp_path):

@@ -247,3 +247,29 @@ def test_blocks_and_depth_choose_the_columns():
     ):
         with pytest.raises(UsageError, match=rf"model\.{name} .*expected"):
             replace(SMALL, **{name: value})
+
+
+@pytest.mark.parametrize("sequence", ["conformer", "bilstm"])
+def test_dropout_stands_behind_fusion_stages_and_sequence_model(sequence, dropout_calls):
+    """Also inside the sequence model: in a conformer block behind attention and convolution, and
+    twice in each feed-forward layer; in a BiLSTM between the layers."""
+    config = replace(SMALL, fusion_width=24, inception_widths=(32, 40), sequence=sequence)
+    model = I3DTeacher(replace(config, conformer_width=48, lstm_hidden=28, lstm_layers=3), 6)
+    inside = [("sequence.dropout", 56)] * 2
+    if sequence == "conformer":
+        inside = [
+            call
+            for block in ("sequence.blocks.0", "sequence.blocks.1")
+            for call in (
+                *((f"{block}.feed.0.3", 192), (f"{block}.feed.0.5", 48)),
+                *[(f"{block}.dropout", 48)] * 2,
+                *((f"{block}.feed.1.3", 192), (f"{block}.feed.1.5", 48)),
+            )
+        ]
+    assert dropout_calls(model) == [
+        ("dropout", 24),
+        ("inception.dropout", 32),
+        ("inception.dropout", 40),
+        *inside,
+        ("dropout", 48 if sequence == "conformer" else 56),
+    ]

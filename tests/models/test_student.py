@@ -134,3 +134,12 @@ def test_gradients_reach_every_parameter():
         output = model(torch.randn(2, 24, 6516), torch.tensor([24, 19]), detected)
         (output.log_probs.exp().pow(2).sum() + output.conv_log_probs.exp().pow(2).sum()).backward()
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_dropout_stands_behind_fusion_and_around_the_sequence_model(dropout_calls):
+    for causal, width in ((False, 8), (True, 24)):
+        sizes = {**SMALL, "lstm_hidden": 24, "conformer_blocks": 1}
+        calls = dropout_calls(Student(StudentModelConfig(causal=causal, **sizes), 6))
+        own = [call for call in calls if call[0] == "dropout"]
+        assert own == [("dropout", 12), ("dropout", 20), ("dropout", width)]
+        assert len(calls) == len(own) + (0 if causal else 6)

@@ -1,3 +1,5 @@
+import math
+
 from reports.diagnosis import diagnose
 
 
@@ -72,3 +74,38 @@ def test_a_plateau_is_reported_when_neither_improves():
     assert warnings_of(history) == [(9, "plateau:")]
     almost_done = run(*((0.1, 2, 5 if i == 2 else 6) for i in range(11)))
     assert warnings_of(almost_done) == []
+
+
+def without_dev_loss(epochs: int, **counts: int) -> list[dict]:
+    without = {"unknown gloss": 0, "too short": 0, "not finite": 0, **counts}
+    return [
+        {**row, "dev_loss": math.nan, "dev_without_loss": without}
+        for row in run(*((5 - i, 90 - i, 90 - i) for i in range(epochs)))
+    ]
+
+
+def test_a_dev_loss_of_nan_is_explained_once():
+    history = without_dev_loss(4, **{"unknown gloss": 10, "too short": 2})
+    assert warnings_of(history) == [(1, "dev")]
+    (line,) = diagnose(history[:1], 1.0)
+    assert line.startswith(
+        "dev loss nan: none of the 12 dev sentences has a CTC loss (10 have a gloss that is not in "
+        "the vocabulary, 2 have too few frames for their glosses). Dev WER counts all of them, and "
+        "early stopping depends on dev WER alone"
+    )
+    assert "prepare_data.py split" in line and "\n" not in line
+
+
+def test_a_dev_loss_that_is_not_finite_because_the_output_is_not():
+    finite = [{**row, "dev_loss": 3.0} for row in without_dev_loss(3, **{"too short": 1})]
+    assert warnings_of(finite) == []
+    history = finite + without_dev_loss(5, **{"not finite": 7})[3:]
+    assert warnings_of(history) == [(4, "dev")]
+    (line,) = diagnose(history[:4], 1.0)
+    assert "not finite in 7 dev sentences" in line and "--precision fp32" in line
+
+
+def test_rows_of_an_earlier_version_have_no_reasons():
+    history = without_dev_loss(1)
+    del history[0]["dev_without_loss"]
+    assert diagnose(history, 1.0) == []

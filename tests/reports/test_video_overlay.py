@@ -74,6 +74,53 @@ def test_a_video_of_uneven_frames_plays_at_its_own_speed(cv2, tmp_path):
     assert [path.name for path in path.parent.iterdir()] == ["a b.mp4"]
 
 
+@pytest.mark.parametrize(
+    ("fps", "written"),
+    [
+        (25.0, 25.0),
+        (30000 / 1001, 29.97),
+        (23.976, 23.976),
+        (59.94, 59.94),
+        (119.193, 119.19),  # 119193 / 1000 is too large for MPEG-4's 16 bits
+        (239.7612, 239.76),
+        (99.999, 100.0),
+        (999.999, 1000.0),
+        (90000.0, 65535.0),
+    ],
+)
+def test_the_rate_of_a_recording_becomes_one_that_can_be_written(cv2, tmp_path, fps, written):
+    assert overlay.writable_rate(fps) == written
+    with OverlayWriter(tmp_path / "x.mp4", fps) as writer:
+        for frame in range(4):
+            writer.write(frame / written, BLACK, landmarks(), np.zeros(4, bool), [])
+    frames, rate = read_video(cv2, tmp_path / "x.mp4")
+    assert rate == pytest.approx(written, abs=1e-3) and len(frames) == 4
+
+
+def test_a_picture_of_another_size_is_not_left_out(cv2, tmp_path):
+    with OverlayWriter(tmp_path / "x.mp4", 10.0) as writer:
+        for number, picture in enumerate((BLACK, np.full((60, 200, 3), 200, np.uint8))):
+            writer.write(number / 10, picture, landmarks(), np.zeros(4, bool), [])
+    frames, _ = read_video(cv2, tmp_path / "x.mp4")
+    assert [round(frame.mean(), -1) for frame in frames] == [0, 200]
+
+
+def test_a_link_stays_and_its_file_is_replaced(cv2, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "real.mp4").write_bytes(b"old")
+    (tmp_path / "x.mp4").symlink_to(tmp_path / "disk" / "real.mp4")
+    with OverlayWriter(tmp_path / "x.mp4", 10.0) as writer:
+        writer.write(0.0, BLACK, landmarks(), np.zeros(4, bool), [])
+    assert (tmp_path / "x.mp4").is_symlink() and len(read_video(cv2, tmp_path / "x.mp4")[0]) == 1
+
+
+def test_a_users_partial_file_is_kept(cv2, tmp_path):
+    (tmp_path / "x.partial.mp4").write_bytes(b"mine")
+    with OverlayWriter(tmp_path / "x.mp4", 10.0) as writer:
+        writer.write(0.0, BLACK, landmarks(), np.zeros(4, bool), [])
+    assert (tmp_path / "x.partial.mp4").read_bytes() == b"mine"
+
+
 def test_a_failed_overlay_leaves_no_file(cv2, tmp_path):
     with pytest.raises(RuntimeError), OverlayWriter(tmp_path / "x.mp4", 10.0) as writer:
         writer.write(0.0, BLACK, landmarks(), np.zeros(4, bool), [])

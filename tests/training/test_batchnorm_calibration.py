@@ -56,9 +56,20 @@ def all_sentences(split) -> np.ndarray:
     return np.arange(len(split))
 
 
-def test_the_statistics_are_those_of_all_frames_together(model, pipeline, split):
+@pytest.mark.parametrize(
+    ("batch", "tolerance"),
+    [
+        (16, 5e-3),  # all sentences are one batch
+        (5, 1e-2),  # batches of 5, 5 and 2 sentences: 2 must not weigh as much as 5
+    ],
+)
+def test_the_statistics_are_those_of_all_frames_together(
+    model, pipeline, split, monkeypatch, batch, tolerance
+):
     """Compare the first layer with one pass over all frames, sentence by sentence. No other
-    normalisation changes its input."""
+    normalisation changes its input. The variance of each batch is the unbiased one, so that small
+    batches raise it a little."""
+    monkeypatch.setattr("training.batchnorm_calibration._BATCH", batch)
     calibrate(model, pipeline, split, Precision("fp32", CPU), all_sentences(split))
     encoder, seen = model.parts[0], []
     encoder.norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0].T))
@@ -67,7 +78,7 @@ def test_the_statistics_are_those_of_all_frames_together(model, pipeline, split)
             model.eval()(batch.features, batch.lengths, batch.detected)
     joined = torch.cat(seen).double()
     np.testing.assert_allclose(encoder.norm.running_mean, joined.mean(0), atol=1e-5)
-    np.testing.assert_allclose(encoder.norm.running_var, joined.var(0), rtol=5e-3)
+    np.testing.assert_allclose(encoder.norm.running_var, joined.var(0), rtol=tolerance)
 
 
 def test_calibration_depends_neither_on_earlier_statistics_nor_on_dropout(model, pipeline, split):
@@ -106,6 +117,16 @@ def test_only_the_given_sentences_are_used(model, pipeline, split):
     )
     for name, value in buffers(model).items():
         torch.testing.assert_close(value, found[name], msg=name)
+
+
+def test_a_large_split_is_measured_on_evenly_spread_sentences(model, pipeline, split):
+    """With a third of the frames as the limit, every third sentence."""
+    precision, limit = Precision("fp32", CPU), int(split.lengths.sum()) // 3
+    calibrate(model, pipeline, split, precision, all_sentences(split), max_frames=limit)
+    found = buffers(model)
+    calibrate(model, pipeline, split, precision, all_sentences(split)[::3])
+    for name, value in buffers(model).items():
+        torch.testing.assert_close(value, found[name], msg=name, rtol=0, atol=0)
 
 
 def test_the_best_checkpoint_is_calibrated(tiny_settings, execute_run):

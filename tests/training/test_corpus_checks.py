@@ -10,6 +10,7 @@ import pytest
 import train_teacher
 from data.batching import load_batch
 from data.corpus import Corpus, Sentence, Split
+from data.landmarks import PART_SLICES, PARTS
 from data.pipeline import FeaturePipeline, feature_statistics
 from errors import DataError
 from models.checkpoint import load_checkpoint
@@ -175,6 +176,33 @@ def test_a_dev_gloss_that_is_not_in_train_counts_as_an_error(
     )
     assert result["reference_glosses"] == 3 and result["best_dev_wer"] >= 100 / 3
     assert "MOON" not in run.trainer.vocabulary
+
+
+def test_sentences_without_pose_or_hands_are_warned_about_and_trained_on(
+    corpus, tiny_settings, execute_run, capsys
+):
+    for split, index, parts in (("train", 1, [0, 1]), ("train", 2, [2, 3]), ("dev", 0, [])):
+        opened = Corpus(corpus).split(split)
+        rows = slice(*opened.offsets[index : index + 2])
+        detected, landmarks = np.array(opened.detected), np.array(opened.landmarks)
+        unseen = [column for column in range(4) if column not in parts]
+        detected[rows, unseen] = False
+        for column in unseen:
+            landmarks[rows, PART_SLICES[PARTS[column]]] = 0
+        np.save(corpus / f"{split}.detected.npy", detected)
+        np.save(corpus / f"{split}.landmarks.npy", landmarks)
+    tiny_settings["training"] |= {"data_dir": str(corpus), "epochs": 1}
+    run, _ = execute_run(tiny_settings)
+    output = capsys.readouterr().out
+    assert "warning: train: no hand was detected in any frame of 1 of 12 sentences (train-01);" in (
+        output
+    )
+    assert (
+        "warning: train: hands or face were detected, but no pose in any frame of 1 of 12 "
+        "sentences (train-02); features are measured from the pose" in output
+    )
+    assert "warning: dev: nothing was detected in any frame of 1 of" in output
+    assert len(run.trainer.plan.trainable) == 12
 
 
 def test_a_sentence_without_frames(corpus, tiny_settings, execute_run):

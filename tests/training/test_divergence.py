@@ -153,3 +153,49 @@ def test_a_run_that_diverges_keeps_its_last_good_state_which_can_be_fine_tuned(
         {"training": {"learning_rate": 0.001, "epochs": 1}}, tmp_path / "run" / "last.pth"
     )
     assert math.isfinite(result["best_dev_wer"])
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_an_update_whose_loss_alone_is_not_finite_is_skipped_too(tiny_settings, scaled):
+    """The loss overflows and its gradient does not. Device and `record_update` decide alike."""
+    trainer = prepare_trainer(tiny_settings)
+    trainer.precision.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, enabled=scaled)
+    before, compute = copy_parameters(trainer), trainer.losses
+
+    def losses_with_an_infinite_one(*arguments):
+        output, losses = compute(*arguments)
+        return output, losses + torch.tensor([0.0, math.inf])
+
+    trainer.losses = losses_with_an_infinite_one
+    (batch,) = plain_batches(trainer, [[3, 1]])
+    run_update(trainer, [batch])
+    assert all(p.grad.isfinite().all() for p in trainer.model.parameters())
+    assert all(torch.equal(before[name], p) for name, p in trainer.model.named_parameters())
+    assert trainer.progress.skipped_updates == 1
+    trainer.losses = compute
+    run_update(trainer, [batch])
+    assert not all(torch.equal(before[name], p) for name, p in trainer.model.named_parameters())
+    assert trainer.progress.skipped_updates == 1
+
+
+def test_a_scaler_changes_nothing_but_the_scale(tiny_settings):
+    """An overflow is skipped and halves the scale; without one the update is that of fp32."""
+    weights = []
+    for scaled in (False, True):
+        trainer = prepare_trainer(tiny_settings)
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100, enabled=scaled)
+        trainer.precision.scaler = scaler
+        batches = plain_batches(trainer, [[3, 1]])
+        before = copy_parameters(trainer)
+        if scaled:
+            scaler.scale(torch.zeros(()))  # makes the scale, which is then too large
+            scaler._scale.fill_(3e38)
+            run_update(trainer, batches)
+            assert trainer.progress.skipped_updates == 1 and scaler.get_scale() < 2e38
+            now = dict(trainer.model.named_parameters())
+            assert all(torch.equal(before[name], p) for name, p in now.items())
+            scaler._scale.fill_(1024.0)
+        run_update(trainer, batches)
+        weights.append(copy_parameters(trainer))
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, msg=name)

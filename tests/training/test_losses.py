@@ -67,6 +67,13 @@ def test_ctc_is_computed_in_float32():
     torch.testing.assert_close(found, ctc_per_gloss(half.float(), steps, targets, lengths))
 
 
+def test_a_sentence_without_glosses_has_the_loss_of_blanks_alone():
+    log_probs = random_log_probs(1, 3, 4)
+    none = torch.tensor([0])
+    loss = ctc_per_gloss(log_probs, torch.tensor([3]), torch.zeros(1, 1, dtype=torch.int64), none)
+    assert loss.tolist() == pytest.approx([-log_probs[0, :, 0].sum().item()], rel=1e-5)
+
+
 def test_an_infinite_loss_stays_infinite():
     loss = ctc_per_gloss(
         random_log_probs(1, 2, 3), torch.tensor([2]), torch.tensor([[1, 1]]), torch.tensor([2])
@@ -108,10 +115,24 @@ def test_the_total_is_the_weighted_sum():
         losses.convolution, ctc_per_gloss(convolution, steps, targets, lengths)
     )
     torch.testing.assert_close(
-        losses.distillation, distillation_per_step(convolution, log_probs, steps, 8.0)
+        losses.distillation,
+        distillation_per_step(convolution[..., 1:], log_probs[..., 1:], steps, 8.0),
     )
     expected = losses.sequence + 0.5 * losses.convolution + 3.0 * losses.distillation
     torch.testing.assert_close(losses.total, expected)
+
+
+def test_the_distillation_is_over_the_glosses_and_leaves_the_blank_out():
+    """Of one step: blank, A, B. At temperature 1 the glosses are (3/4, 1/4) and (1/2, 1/2)."""
+    sequence = torch.tensor([[[0.6, 0.3, 0.1]]]).log()
+    expected = 3 / 4 * math.log((3 / 4) / (1 / 2)) + 1 / 4 * math.log((1 / 4) / (1 / 2))
+    step, targets = torch.tensor([1]), torch.tensor([[1]])
+    for blank in (0.1, 0.6, 0.98):
+        gloss = (1 - blank) / 2
+        convolution = torch.tensor([[[blank, gloss, gloss]]]).log()
+        output = TeacherOutput(sequence, convolution, step)
+        found = TeacherLoss(1.0, 1.0, 1.0)(output, targets, step).distillation
+        assert found.tolist() == pytest.approx([expected], rel=1e-5)
 
 
 def test_the_uniform_term_by_hand():

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from errors import DivergenceError
+from training import overfit_check
 from training.config import Config
 from training.overfit_check import run_overfit_check
 
@@ -11,3 +12,76 @@ def test_the_overfit_check_stops_when_a_gradient_is_nan(tiny_settings, monkeypat
     monkeypatch.setattr("torch.nn.utils.clip_grad_norm_", lambda *_: torch.tensor(float("nan")))
     with pytest.raises(DivergenceError, match="gradient of epoch 1 is not finite"):
         run_overfit_check(Config().updated(tiny_settings), 2)
+
+
+def test_the_batch_size_shares_the_sentences_out_to_updates(tiny_settings, monkeypatch):
+    """Five sentences in batches of two are three updates; a batch size of five or more is one."""
+    seen, compute = [], overfit_check.make_loss
+
+    def make_loss(options):
+        loss = compute(options)
+
+        def counted(output, targets, lengths):
+            if output.log_probs.requires_grad:
+                seen.append(len(output.lengths))
+            return loss(output, targets, lengths)
+
+        return counted
+
+    monkeypatch.setattr(overfit_check, "make_loss", make_loss)
+    for batch_size, expected in ((2, [2, 2, 1]), (5, [5]), (8, [5])):
+        seen.clear()
+        tiny_settings["training"] |= {"epochs": 2, "batch_size": batch_size}
+        run_overfit_check(Config().updated(tiny_settings), 5)
+        assert seen == 2 * expected
+
+
+def test_warm_up_counts_epochs_whatever_the_batch_size(tiny_settings, monkeypatch):
+    """With 4 epochs of warm-up, the last update of epoch 2 has half the peak: 6 of 12 updates with
+    batches of two, 2 of 4 with one batch."""
+    histories = []
+    report = overfit_check._report
+
+    def remember(*given):
+        histories.append(given[3])
+        return report(*given)
+
+    monkeypatch.setattr(overfit_check, "_report", remember)
+    for batch_size in (2, 5):
+        tiny_settings["training"] |= {
+            "epochs": 2,
+            "batch_size": batch_size,
+            "learning_rate": 0.01,
+            "warmup_epochs": 4.0,
+        }
+        run_overfit_check(Config().updated(tiny_settings), 5)
+    assert [[row["learning_rate"] for row in rows] for rows in histories] == [
+        [pytest.approx(0.005)],
+        [pytest.approx(0.005)],
+    ]
+
+
+def test_batch_normalisation_is_calibrated_before_each_check(tiny_settings, monkeypatch):
+    """The running statistics of training lag behind the weights and contain dropout."""
+    calibrated, validated = [], []
+    calibrate, validate = overfit_check.calibrate, overfit_check.validate
+
+    def record_calibration(model, pipeline, split, precision, sentences):
+        calibrate(model, pipeline, split, precision, sentences)
+        calibrated.append((len(split), sentences.tolist(), statistics(model)))
+
+    def record_validation(model, *given):
+        validated.append(statistics(model))
+        return validate(model, *given)
+
+    def statistics(model):
+        return torch.cat([b.flatten() for name, b in model.named_buffers() if "running" in name])
+
+    monkeypatch.setattr(overfit_check, "calibrate", record_calibration)
+    monkeypatch.setattr(overfit_check, "validate", record_validation)
+    tiny_settings["training"] |= {"epochs": 6}
+    run_overfit_check(Config().updated(tiny_settings), 3)
+    assert len(calibrated) == len(validated) == 2, "after epochs 5 and 6"
+    for (size, sentences, measured), used in zip(calibrated, validated, strict=True):
+        assert (size, sentences) == (3, [0, 1, 2])
+        assert torch.equal(measured, used)

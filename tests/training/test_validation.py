@@ -138,3 +138,13 @@ def test_every_batch_is_reported(trainer):
 def test_the_loss_is_nan_when_no_sentence_can_be_aligned(trainer):
     trainer.dev.targets[:] = [None] * 5
     assert math.isnan(run(trainer).loss)
+
+
+def test_sentences_without_a_finite_loss_are_counted_by_their_reason(trainer):
+    reasons = {"unknown gloss": 1, "too short": 1, "not finite": 0}
+    assert run(trainer, batch_size=2).without_loss == reasons
+    with torch.no_grad():
+        trainer.model.head.weight[1] *= math.nan
+    found = run(trainer, batch_size=2)
+    assert math.isnan(found.loss)
+    assert found.without_loss == {"unknown gloss": 1, "too short": 1, "not finite": 3}

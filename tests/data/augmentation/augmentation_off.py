@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from data.augmentation import AugmentationDraw
 from data.augmentation_config import AugmentationConfig
+from data.augmentation_draws import AugmentationDraw
 
 OFF = AugmentationConfig(
     speed=(1, 1),
@@ -34,6 +34,7 @@ def unchanged_draw(frames: int, **changes) -> AugmentationDraw:
     identity = AugmentationDraw(
         times=np.arange(frames, dtype=np.float32),
         linear=np.eye(2, dtype=np.float32),
+        scale=1.0,
         shift=np.zeros(2, np.float32),
         noise=0.0,
         noise_row=0,

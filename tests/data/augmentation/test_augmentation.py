@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from data.augmentation import Augmenter, draw_augmentation
+from data.augmentation import Augmenter
 from data.augmentation_config import AugmentationConfig
+from data.augmentation_draws import draw_augmentation
 from data.features import feature_blocks
 from data.landmarks import LEFT_WRIST, RIGHT_WRIST
 from tests.data.augmentation.augmentation_off import (
@@ -92,6 +93,20 @@ def test_scale_and_shift_worked_out_by_hand():
     assert found[0, 1, 9].tolist() == [1.0, -1.0, 4.0]
     assert found[1, 1, 9].tolist() == [1.75, -1.0, 4.0]
     assert found[1, 0, 0].tolist() == [0.25, -0.5, 0.0]
+
+
+def test_the_scale_of_the_body_is_also_that_of_depth():
+    """x, y and z have one factor, also in hands and face, whose z has its own root."""
+    config = replace(OFF, scale=(1.0, 2.0))
+    draw = draw_augmentation(config, 0, 1, "a", 1, 1)
+    body = torch.zeros(1, 1, 543, 3)
+    for point in (9, 100, 510, 530):
+        body[0, 0, point] = torch.tensor([1.0, -1.0, 4.0])
+    found, _, _ = Augmenter(config)(body, random_detected(1, 1), [draw])
+    assert 1.0 < draw.scale < 2.0
+    for point in (9, 100, 510, 530):
+        expected = [draw.scale, -draw.scale, 4 * draw.scale]
+        assert found[0, 0, point].tolist() == pytest.approx(expected, rel=1e-6)
 
 
 def test_noise_has_the_drawn_deviation_and_differs_between_frames():

@@ -9,9 +9,58 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.augmentation import draw_augmentation
 from data.augmentation_config import AugmentationConfig
+from data.augmentation_draws import augmented_lengths, draw_augmentation, draw_augmentations
 from tests.data.augmentation.augmentation_off import OFF
+from tests.data.augmentation.reference_draws import reference_draw
+
+EVERYTHING = AugmentationConfig(
+    frame_drop=0.4,
+    frame_cut=0.3,
+    time_mask=0.3,
+    mirror=0.3,
+    part_scale=(0.8, 1.2),
+    part_shift=0.1,
+    finger_drop=0.2,
+    hand_drop=0.5,
+)
+
+
+@pytest.mark.parametrize("config", [AugmentationConfig(), EVERYTHING, OFF])
+def test_draws_of_many_sentences_are_those_of_one_after_the_other(config):
+    """Every draw, in numbers: a run that is continued after an update of this program has the same
+    augmentation."""
+    frames = [1, 2, 3, *np.random.default_rng(0).integers(4, 150, 60).tolist()]
+    fewest = [1 + number % 40 for number in range(len(frames))]
+    ids = [f"train/{number} é" for number in range(len(frames))]
+    drawn = draw_augmentations(config, 3, 5, ids, frames, fewest)
+    lengths = augmented_lengths(config, 3, 5, ids, frames, fewest)
+    for row, found in enumerate(drawn):
+        expected = reference_draw(config, 3, 5, ids[row], frames[row], fewest[row])
+        assert len(expected.times) == lengths[row]
+        for name, value in vars(expected).items():
+            same = getattr(found, name)
+            if isinstance(value, np.ndarray) and value.dtype != bool:
+                assert same.dtype == value.dtype, name
+                np.testing.assert_allclose(same, value, rtol=1e-6, atol=1e-7, err_msg=name)
+            elif isinstance(value, float):
+                assert same == pytest.approx(value, rel=1e-12), name
+            else:
+                assert np.array_equal(same, value), name
+
+
+def test_without_augmentation_the_lengths_stay():
+    off = replace(EVERYTHING, enabled=False)
+    assert augmented_lengths(off, 0, 1, ["a", "b"], [7, 9], [1, 20]).tolist() == [7, 9]
+    assert augmented_lengths(EVERYTHING, 0, 1, [], [], []).tolist() == []
+
+
+def test_a_broken_sentence_without_frames_does_not_change_the_lengths_of_others():
+    one, other = augmented_lengths(EVERYTHING, 0, 1, ["a", "b"], [40, 50], [1, 1])
+    found = augmented_lengths(
+        EVERYTHING, 0, 1, ["x", "a", "y", "b", "z"], [0, 40, 0, 50, 0], [3] * 5
+    )
+    assert found.tolist() == [3, one, 3, other, 3]
 
 
 def test_a_draw_is_keyed_by_seed_epoch_and_id():
@@ -105,6 +154,8 @@ def test_drawn_matrices_scale_first_and_then_rotate():
     for number in range(300):
         linear = draw_augmentation(config, 0, 1, f"s{number}", 5, 1).linear.astype(np.float64)
         x, y = np.linalg.norm(linear, axis=0)  # lengths of the images of the axes
+        drawn = draw_augmentation(config, 0, 1, f"s{number}", 5, 1)
+        assert drawn.scale == pytest.approx(y, abs=1e-6), "z has the scale of y"
         rotation = linear / [x, y]
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(2), atol=1e-6)
         assert np.linalg.det(rotation) == pytest.approx(1, abs=1e-6)

@@ -22,6 +22,7 @@ from data.sources.extraction_folder import (
 )
 from data.sources.landmark_import import import_landmark_files
 from data.sources.video_files import signature
+from tests.data.signers import standing_signer
 
 ANNOTATIONS = {
     "train": [
@@ -130,10 +131,11 @@ def working_folder(folder: Path, sentences: dict[str, dict | str | None], **sett
                 "hands": 2,
                 "is_video": True,
             }
-            facts |= {"fps_is_known": True, **outcome}
+            facts |= {"fps_is_known": True, "even": True, **outcome}
+            times = np.arange(facts["frames"]) / facts["fps"]
             landmarks = np.full((facts["frames"], 543, 3), 0.25, "<f2")
             detected = np.ones((facts["frames"], 4), bool)
-            write_result(folder / f"{job.file}.npz", landmarks, detected, facts)
+            write_result(folder / f"{job.file}.npz", times, landmarks, detected, facts)
     return folder
 
 
@@ -164,12 +166,14 @@ def fake_workers(monkeypatch):
                 "height": 4,
                 "fps": 25.0,
                 "fps_is_known": True,
+                "even": True,
                 "hands": 9,
             }
             facts |= {"is_video": True, "signature": signature(recording)}
+            times = np.arange(len(content)) / 25
             landmarks = np.zeros((len(content), 543, 3), "<f2")
             detected = np.ones((len(content), 4), bool)
-            write_result(folder / f"{job.file}.npz", landmarks, detected, facts)
+            write_result(folder / f"{job.file}.npz", times, landmarks, detected, facts)
             pipe.send(("ready", None))
 
     def start(folder, settings):
@@ -194,13 +198,6 @@ def three_videos(folder: Path) -> tuple[Path, Path]:
     return folder / "input", annotate(
         folder / "annotations", {"train": [f"{id}|{id}.mp4|anna|SUN" for id in "abc"]}
     )
-
-
-def standing_signer(frames: int, seed: int = 0) -> np.ndarray:
-    """Landmarks (T, 543, 3) of a signer who stands in the image: the nose above two shoulders."""
-    landmarks = np.random.default_rng(seed).uniform(0.3, 0.7, (frames, 543, 3))
-    landmarks[:, [0, 11, 12], :2] = [[0.5, 0.3], [0.65, 0.55], [0.35, 0.55]]
-    return landmarks
 
 
 @pytest.fixture

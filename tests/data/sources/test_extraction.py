@@ -15,8 +15,16 @@ import pytest
 from data.corpus import Corpus
 from data.sources import extraction, holistic
 from data.sources.extraction import extract, merge_shards, shard_of
-from data.sources.extraction_folder import prepare_folder
+from data.sources.extraction_folder import (
+    Job,
+    prepare_folder,
+    read_facts,
+    record_failure,
+    result_name,
+    write_result,
+)
 from errors import DataError, UsageError
+from tests.data.signers import standing_signer
 from tests.data.sources.conftest import annotate, working_folder
 
 ROOT = Path(extraction.__file__).parents[2]
@@ -87,7 +95,8 @@ def test_the_report_names_failures_and_unused_recordings(extracted, recordings):
     for warning in (
         "train 'first': hands are found in only 0 % of its frames",
         "1 recordings have no annotation and are left out: stray.mp4",
-        "frame rates differ (25 in 1, 30 in 2): the corpus gets 30",
+        "frame rates differ (25 in 1, 30 in 2; uneven times in 0): the corpus gets 30, "
+        "1 recordings are resampled to it; --resample_fps gives another",
         "image shapes differ (width/height 0.7812 in 2, 1 in 1): the corpus gets 0.7812",
     ):
         assert warning in warned
@@ -144,6 +153,40 @@ def test_a_video_over_the_limit_is_left_out_by_name(cv2, recordings, tmp_path):
         DataError, match=r"first train 'first' is left out: longer than --max_frames 6"
     ):
         extract(recordings / "input", annotations, tmp_path / "out", max_frames=6, workers=1)
+
+
+def test_segments_of_a_video_are_tracked_as_videos_of_their_own(cv2, recordings, tmp_path):
+    rows = ["a|first.mp4|0|3|anna|SUN", "b|first.mp4|3|7|anna|RAIN", "c|first.mp4|2|5|ben|SUN"]
+    table = tmp_path / "segments.csv"
+    table.write_text("\n".join(["id|video|start|end|signer|annotation", *rows]))
+    report = extract(recordings / "input", table, tmp_path / "cut", workers=1)
+    assert (report.sentences, report.failed) == (3, {})
+    # The same frames as images, each segment in a folder
+    capture = cv2.VideoCapture(str(recordings / "input/first.mp4"))
+    frames = [capture.read()[1] for _ in range(7)]
+    for id, segment in (("a", frames[:3]), ("b", frames[3:]), ("c", frames[2:5])):
+        (tmp_path / "images" / id).mkdir(parents=True)
+        for number, frame in enumerate(segment):
+            cv2.imwrite(str(tmp_path / "images" / id / f"{number}.png"), frame)
+    table.write_text("id|signer|annotation\na|anna|SUN\nb|anna|RAIN\nc|ben|SUN\n")
+    extract(tmp_path / "images", table, tmp_path / "whole", workers=1)
+    cut, whole = (Corpus(tmp_path / name).split("train") for name in ("cut", "whole"))
+    assert cut.sentences == whole.sentences
+    assert [sentence.frames for sentence in cut.sentences] == [3, 4, 3]
+    np.testing.assert_array_equal(cut.landmarks, whole.landmarks)
+
+
+def test_a_segment_outside_of_its_video_fails_by_name(cv2, recordings, tmp_path):
+    table = tmp_path / "segments.csv"
+    rows = ["a|first.mp4|0.0|0.1|anna|SUN", "b|first.mp4|0.1|0.5|anna|RAIN"]
+    table.write_text("\n".join(["id|video|start|end|signer|annotation", *rows]))
+    report = extract(recordings / "input", table, tmp_path / "out", workers=1)
+    assert [s.frames for s in Corpus(tmp_path / "out").split("train").sentences] == [3]
+    assert list(report.failed) == ["train 'b'"]
+    assert (
+        "first.mp4: the segment from 0.1 s to 0.5 s is not inside of the recording, which has "
+        "7 frames, from 0 s to 0.233 s" in report.failed["train 'b'"]
+    )
 
 
 def test_errors_before_the_extraction_starts(tmp_path):
@@ -236,10 +279,40 @@ def test_a_damaged_result_counts_as_not_extracted(tmp_path):
 
 def test_without_any_result_there_is_no_corpus(tmp_path):
     with pytest.raises(
-        DataError, match="none of 1 sentences could be extracted, first train 'a': the reason"
+        DataError,
+        match=r"none of the 1 train sentences could be extracted, .*; first train 'a': the reason",
     ):
         merge_shards([working_folder(tmp_path / "0", {"a": "the reason"})], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_corpus_without_a_train_or_dev_sentence(tmp_path):
+    """Without train there is no corpus; a dev split that is gone is a warning."""
+    landmarks, detected = np.full((2, 543, 3), 0.25, "<f2"), np.ones((2, 4), bool)
+    facts = {"frames": 2, "width": 3, "height": 4, "fps": 25.0, "hands": 2}
+    facts |= {"is_video": True, "fps_is_known": True, "even": True}
+    jobs = [
+        Job(split, split, "anna", "SUN", result_name(split, split)) for split in ("train", "dev")
+    ]
+    for kept, lost in (jobs, jobs[::-1]):
+        folder = tmp_path / lost.split
+        prepare_folder(folder, folder, {"extractor": {}}, jobs)
+        write_result(
+            folder / f"{kept.file}.npz", np.arange(len(landmarks)) / 25, landmarks, detected, facts
+        )
+        record_failure(folder, lost, "longer than --max_frames 9", left_out=True)
+    report = merge_shards([tmp_path / "dev"], tmp_path / "out")
+    assert report.warnings == [
+        "dev 'dev' is left out: longer than --max_frames 9",
+        "the corpus has no split 'dev': none of its 1 sentences could be extracted",
+    ]
+    assert list(Corpus(tmp_path / "out").splits) == ["train"]
+    with pytest.raises(
+        DataError,
+        match=r"none of the 1 train sentences could be .*; first train 'train' is left out: longer",
+    ):
+        merge_shards([tmp_path / "train"], tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_corpus_gets_the_commonest_shape_and_frame_rate(tmp_path):
@@ -252,6 +325,50 @@ def test_the_corpus_gets_the_commonest_shape_and_frame_rate(tmp_path):
     # A quarter of the wide image to the left of its middle
     assert x[0] == np.float16(0.5 - 0.25 * 2 / 0.75)
     assert len(report.warnings) == 2
+
+
+def test_a_jump_to_another_person_is_a_warning(tmp_path):
+    folder = working_folder(tmp_path / "0", {"a": {"frames": 20, "hands": 20}, "b": {}})
+    landmarks = standing_signer(20).astype("<f2")
+    landmarks[12:, :, 0] += 0.6
+    result = folder / f"{result_name('train', 'a')}.npz"
+    facts = read_facts(result)
+    times = np.arange(20) / 25
+    write_result(result, times, landmarks, np.ones((20, 4), bool), facts)
+    report = merge_shards([folder], tmp_path / "out")
+    assert report.warnings == [
+        "train 'a': the signer jumps by 1.8 body widths at frame 12; if another person is in the "
+        "picture, cut the picture to the signer and extract it again"
+    ]
+
+
+def test_recordings_of_another_rate_and_of_uneven_times_are_resampled(tmp_path):
+    sentences = {
+        "slow": {"frames": 11, "fps": 12.5},
+        "uneven": {"frames": 9, "even": False},
+        "even": {"frames": 9},
+        "short": {"frames": 1},
+    }
+    folder = working_folder(tmp_path / "0", sentences)
+    uneven = folder / f"{result_name('train', 'uneven')}.npz"
+    facts = read_facts(uneven)
+    times = np.array([0, 1, 2, 3, 4, 8, 9, 10, 11]) / 25
+    landmarks = times[:, None, None] * np.ones((9, 543, 3))
+    write_result(uneven, times, landmarks, np.ones((9, 4), bool), facts)
+    report = merge_shards([folder], tmp_path / "out")
+    train = Corpus(tmp_path / "out").split("train")
+    # 10 pauses of 0.08 s are 20 of 0.04 s; 11 pauses of 0.04 s fill the gap
+    assert [sentence.frames for sentence in train.sentences] == [21, 12, 9, 1]
+    np.testing.assert_allclose(train.read(1)[0][:, 0, 0], np.arange(12) / 25, atol=1e-3)
+    (warning,) = (text for text in report.warnings if text.startswith("frame rates"))
+    assert warning.startswith("frame rates differ (12.5 in 1, 25 in 3; uneven times in 1)")
+    assert "2 recordings are resampled" in warning
+
+    report = merge_shards([folder], tmp_path / "fast", resample_fps=50)
+    corpus = Corpus(tmp_path / "fast")
+    assert corpus.fps == 50 and "frame rates" not in " ".join(report.warnings)
+    assert [s.frames for s in corpus.split("train").sentences] == [41, 23, 17, 1]
+    assert corpus.facts["made_by"]["resample_fps"] == 50
 
 
 def test_shards_of_the_environment():

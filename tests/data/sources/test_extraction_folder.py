@@ -4,11 +4,22 @@ import errno
 import json
 import os
 
+import numpy as np
 import pytest
 
 from data.sources import extraction_folder
 from data.sources.extraction import extract, merge_shards
-from errors import DataError
+from data.sources.extraction_folder import (
+    Job,
+    is_finished,
+    prepare_folder,
+    read_plan,
+    result_name,
+    write_result,
+)
+from data.sources.segments import FRAMES, SECONDS, Segment
+from data.sources.video_files import RecordingFile, signature
+from errors import DataError, UsageError
 from tests.data.sources.conftest import three_videos
 
 
@@ -25,6 +36,16 @@ def test_a_full_disk_is_one_line(tmp_path, fake_workers, monkeypatch):
         match=r"cannot write to .*out\.extracting: No space left on device; the finished",
     ):
         extract(*three_videos(tmp_path), tmp_path / "out", workers=1)
+
+
+def test_a_users_folder_with_the_name_of_the_working_folder_is_kept(tmp_path, fake_workers):
+    """The working folder is removed at the end."""
+    source = three_videos(tmp_path)
+    (tmp_path / "out.extracting").mkdir()
+    (tmp_path / "out.extracting" / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"out\.extracting already exists and is not from an extr"):
+        extract(*source, tmp_path / "out", workers=1)
+    assert (tmp_path / "out.extracting" / "thesis.txt").read_text() == "mine"
 
 
 def test_machines_that_share_a_folder_write_files_of_different_names(tmp_path, monkeypatch):
@@ -56,3 +77,40 @@ def test_a_plan_of_another_machine_names_no_paths(split, file, tmp_path):
     with pytest.raises(DataError, match=r"plan\.json cannot be read .* is not a sentence's job"):
         merge_shards([shard], tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.extracting"]
+
+
+def job_of(id, segment):
+    return Job("train", id, "anna", "A", result_name("train", id), segment)
+
+
+def test_a_plan_has_the_segment_of_each_sentence(tmp_path):
+    jobs = [
+        job_of("a", None),
+        job_of("b", Segment(0, 15, FRAMES)),
+        job_of("c", Segment(0.5, 2, SECONDS)),
+    ]
+    prepare_folder(tmp_path / "x", tmp_path, {}, jobs)
+    assert read_plan(tmp_path / "x")["jobs"] == jobs
+    plan = json.loads((tmp_path / "x/plan.json").read_text())
+    assert plan["jobs"][0] == ["train", "a", "anna", "A", result_name("train", "a")]
+    plan["jobs"][1][5] = [15, 0, "frames"]
+    (tmp_path / "x/plan.json").write_text(json.dumps(plan))
+    with pytest.raises(DataError, match=r"plan\.json cannot be read .*is not a segment"):
+        read_plan(tmp_path / "x")
+
+
+def test_a_result_counts_only_for_the_segment_it_was_made_from(tmp_path):
+    recording = RecordingFile(tmp_path / "s.mp4", ("s",))
+    recording.path.write_bytes(b"x")
+    facts = {"frames": 2, "width": 3, "height": 4, "fps": 25.0, "hands": 2, "is_video": True}
+    facts |= {"fps_is_known": True, "even": True, "signature": signature(recording)}
+    segment = Segment(0, 15, FRAMES)
+    for made_from in (None, segment):
+        if made_from is not None:
+            facts["segment"] = made_from.values
+        job = job_of("a", made_from)
+        arrays = np.arange(2) / 25, np.zeros((2, 543, 3), "<f2"), np.ones((2, 4), bool)
+        write_result(tmp_path / f"{job.file}.npz", *arrays, facts)
+        for wanted in (None, segment, Segment(0, 16, FRAMES), Segment(0, 15, SECONDS)):
+            finished = is_finished(tmp_path, job_of("a", wanted), recording)
+            assert finished == (wanted == made_from)

@@ -8,9 +8,10 @@ import pytest
 
 from data.corpus import Corpus
 from data.safe_npy import map_array
-from data.sources.landmark_files import detected_parts, mp_data_landmarks, read_npy
+from data.sources.landmark_files import mp_data_landmarks, read_npy
 from errors import DataError
-from tests.data.sources.conftest import import_npy, npy_bytes, standing_signer
+from tests.data.signers import standing_signer
+from tests.data.sources.conftest import import_npy, npy_bytes
 
 
 def numbered_frame(width: int) -> np.ndarray:
@@ -38,16 +39,6 @@ def test_a_frame_without_the_face_leaves_it_zero():
     assert landmarks[32].tolist() == [129, 130, 131]
     assert landmarks[501].tolist() == [133, 134, 135]
     assert landmarks[542].tolist() == [256, 257, 258]
-
-
-def test_a_part_of_zeros_is_not_detected():
-    landmarks = np.full((3, 543, 3), 0.25)
-    landmarks[1, 522:543] = 0
-    landmarks[2, 33:501] = 0
-    landmarks[2, 501:522] = 0
-    landmarks[2, 510, 1] = 0.1  # one value is enough
-    expected = [[True, True, True, True], [True, True, True, False], [True, False, True, True]]
-    assert detected_parts(landmarks).tolist() == expected
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
@@ -89,13 +80,16 @@ def test_npz_and_the_other_shapes_of_npy(tmp_path, features, compressed):
         )
 
 
-def test_1662_columns_are_those_of_mp_data(tmp_path, features):
+@pytest.mark.parametrize("face", [True, False])
+def test_1662_and_258_columns_are_those_of_mp_data(tmp_path, features, face):
     landmarks = standing_signer(4, seed=5)
     pose = np.concatenate([landmarks[:, :33], np.full((4, 33, 1), 9.0)], axis=2).reshape(4, -1)
     np.save(
         features[0] / "train/s2.npy",
-        np.concatenate([pose, landmarks[:, 33:].reshape(4, -1)], axis=1),
+        np.concatenate([pose, landmarks[:, 33 if face else 501 :].reshape(4, -1)], axis=1),
     )
+    if not face:
+        landmarks[:, 33:501] = 0
     import_npy(*features, tmp_path / "out")
     np.testing.assert_array_equal(
         Corpus(tmp_path / "out").split("train").read(1)[0], landmarks.astype(np.float16)
@@ -113,7 +107,7 @@ def with_nan(path: Path) -> None:
     [
         (
             lambda npy, csv: with_nan(npy / "train/s2.npy"),
-            "s2.npy frame 2, column 17: NaN or infinite",
+            "s2.npy frame 2: some points of pose are NaN or infinite, expected all or none",
         ),
         (
             lambda npy, csv: np.save(npy / "train/s2.npy", np.zeros((4, 1630))),
@@ -122,6 +116,15 @@ def with_nan(path: Path) -> None:
         (
             lambda npy, csv: np.save(npy / "train/s2.npy", np.zeros((0, 1629))),
             "s2.npy holds an array of shape (0, 1629)",
+        ),
+        (
+            lambda npy, csv: np.save(npy / "train/s2.npy", np.ones((4, 225))),
+            "225 values are probably the pose 33 x (x, y, z) and both hands 2 x 21 x (x, y, z); "
+            "add 468 x 3 zeros for the face after the pose",
+        ),
+        (
+            lambda npy, csv: np.save(npy / "train/s2.npy", np.ones((4, 42, 3))),
+            "126 values are probably both hands 2 x 21 x (x, y, z); the pose is missing",
         ),
         (
             lambda npy, csv: np.save(npy / "train/s2.npy", np.zeros(1629)),
@@ -209,5 +212,17 @@ def test_one_odd_recording_does_not_make_a_corpus_odd(tmp_path, features):
 def test_recordings_without_any_pose_are_refused(tmp_path, features):
     for path in features[0].glob("*/*.npy"):
         np.save(path, np.zeros((3, 1629)))
-    with pytest.raises(DataError, match="no pose was detected in any of 3 files"):
+    with pytest.raises(DataError, match="has no detected pose in any of 3 recordings"):
         import_npy(*features, tmp_path / "out")
+
+
+def test_a_part_of_nan_was_not_detected(tmp_path, features):
+    landmarks = standing_signer(6).astype(np.float32)
+    landmarks[2:4, 522:] = np.nan
+    landmarks[5] = np.nan
+    np.save(features[0] / "train/s1.npy", landmarks)
+    import_npy(*features, tmp_path / "out")
+    stored, detected = Corpus(tmp_path / "out").split("train").read(0)
+    assert detected[:, 3].tolist() == [True, True, False, False, True, False]
+    assert detected[:, 0].tolist() == [True, True, True, True, True, False]
+    np.testing.assert_array_equal(stored, np.nan_to_num(landmarks).astype(np.float16))

@@ -8,7 +8,10 @@ import pytest
 from data.corpus import Corpus
 from data.sources.landmark_import import import_landmark_files
 from errors import DataError
-from tests.data.sources.conftest import import_npy, standing_signer
+from tests.data.signers import standing_signer
+from tests.data.sources.conftest import import_npy
+from tests.data.sources.test_parquet_files import kaggle_columns, write_parquet
+from tests.data.sources.test_pose_files import write_pose
 
 
 def test_npy_recordings_become_a_corpus(tmp_path, features):
@@ -102,3 +105,110 @@ def test_an_id_does_not_lead_out_of_the_input(id, four_sentences, tmp_path):
         file.write(f"{id}||anna|A\n")
     with pytest.raises(DataError, match=r"1 of 5 sentences have no file in .*features: train .*s9"):
         import_landmark_files(*four_sentences, tmp_path / "out", format="npy")
+
+
+def test_npy_files_are_resampled_when_asked_for(tmp_path, features):
+    moving = standing_signer(1).repeat(9, axis=0)
+    moving[:, 11, 2] = np.arange(9) / 64
+    np.save(features[0] / "train/s1.npy", moving.reshape(9, 1629))
+    import_landmark_files(*features, tmp_path / "out", format="npy", fps=50, resample_fps=25)
+    corpus = Corpus(tmp_path / "out")
+    assert corpus.fps == 25 and corpus.facts["made_by"]["resample_fps"] == 25
+    np.testing.assert_allclose(
+        corpus.split("train").read(0)[0][:, 11, 2], np.arange(0, 9, 2) / 64, atol=1e-3
+    )
+
+
+HEADER = "id|video|start|end|signer|annotation\n"
+
+
+def recorded(folder, format, first=0):
+    """Write the recording s1 of 30 frames; returns its landmarks (T, 543, 3)."""
+    folder.mkdir()
+    landmarks = standing_signer(30).astype(np.float32)
+    if format == "npy":
+        np.save(folder / "s1.npy", landmarks)
+    elif format == "pose":
+        write_pose(folder / "s1.pose", landmarks)  # 30 frames/s
+    else:
+        write_parquet(folder / "s1.parquet", kaggle_columns(landmarks, first))
+    return landmarks
+
+
+@pytest.mark.parametrize("format", ["npy", "pose", "parquet"])
+@pytest.mark.parametrize("unit", ["frames", "seconds"])
+def test_segments_are_cut_out_of_their_recording(tmp_path, format, unit):
+    landmarks = recorded(tmp_path / "in", format)
+    rate = 1 if unit == "frames" else 30 if format == "pose" else 25
+    rows = [
+        f"{id}|s1|{a / rate:.4g}|{b / rate:.4g}|A|{id}"
+        for id, a, b in (("a", 5, 20), ("b", 20, 30))
+    ]
+    (tmp_path / "t.csv").write_text(HEADER + "\n".join(rows))
+    import_landmark_files(tmp_path / "in", tmp_path / "t.csv", tmp_path / "out", format=format)
+    split = Corpus(tmp_path / "out").split("train")
+    assert [(s.id, s.frames) for s in split.sentences] == [("a", 15), ("b", 10)]
+    np.testing.assert_allclose(split.landmarks, landmarks[5:30], atol=1e-3)
+
+
+def test_seconds_follow_the_frame_rate(tmp_path):
+    recorded(tmp_path / "in", "npy")
+    (tmp_path / "t.csv").write_text(HEADER + "a|s1|0.2|0.8|A|X\n")
+    import_landmark_files(
+        tmp_path / "in", tmp_path / "t.csv", tmp_path / "out", format="npy", fps=10
+    )
+    assert Corpus(tmp_path / "out").split("train").sentences[0].frames == 6
+
+
+def test_frame_numbers_of_parquet_are_those_of_its_column(tmp_path):
+    landmarks = recorded(tmp_path / "in", "parquet", first=100)
+    (tmp_path / "t.csv").write_text(HEADER + "a|s1|105|120|A|X\n")
+    import_landmark_files(tmp_path / "in", tmp_path / "t.csv", tmp_path / "out", format="parquet")
+    stored, _ = Corpus(tmp_path / "out").split("train").read(0)
+    np.testing.assert_allclose(stored, landmarks[5:20], atol=1e-3)
+    (tmp_path / "t.csv").write_text(HEADER + "a|s1|5|20|A|X\n")
+    with pytest.raises(DataError, match="which has 30 frames, 100 to 129"):
+        import_landmark_files(
+            tmp_path / "in", tmp_path / "t.csv", tmp_path / "no", format="parquet"
+        )
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a|s1|20|31|A|X", "s1.npy: the segment from frame 20 to before frame 31 is not inside"),
+        ("a|s1|0.41|0.43|A|X", "s1.npy: no frame is in the segment from 0.41 s to 0.43 s"),
+        ("a|s1|9|9|A|X", "t.csv line 2: the segment from 9 to 9 is empty"),
+    ],
+)
+def test_segments_that_cannot_be_cut(tmp_path, row, message):
+    recorded(tmp_path / "in", "npy")
+    (tmp_path / "t.csv").write_text(HEADER + row)
+    with pytest.raises(DataError, match=re.escape(message)):
+        import_npy(tmp_path / "in", tmp_path / "t.csv", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_ids_glosses_and_file_names_in_two_unicode_forms(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("u\u0308bung", "stra\u00dfe"):
+        np.save(tmp_path / "in" / f"{name}.npy", standing_signer(4))
+    (tmp_path / "t.csv").write_text(
+        "id|signer|annotation\n\u00fcbung|A|GR\u00dcN\nstra\u00dfe|A|GRU\u0308N\n", encoding="utf-8"
+    )
+    import_npy(tmp_path / "in", tmp_path / "t.csv", tmp_path / "out")
+    sentences = Corpus(tmp_path / "out").split("train").sentences
+    assert [(s.id, s.glosses) for s in sentences] == [
+        ("\u00fcbung", ("GR\u00dcN",)),
+        ("stra\u00dfe", ("GR\u00dcN",)),
+    ]
+
+
+def test_persian_and_arabic_glosses_keep_their_format_characters(tmp_path):
+    recorded(tmp_path / "in", "npy")
+    glosses = ("می\u200cخواهم", "سوال\u200f")
+    (tmp_path / "t.csv").write_text(
+        f"id|signer|annotation\ns1|A|{' '.join(glosses)}\n", encoding="utf-8"
+    )
+    import_npy(tmp_path / "in", tmp_path / "t.csv", tmp_path / "out")
+    assert Corpus(tmp_path / "out").split("train").sentences[0].glosses == glosses

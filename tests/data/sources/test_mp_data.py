@@ -9,6 +9,7 @@ import pytest
 from data.corpus import Corpus
 from data.sources.mp_data import find_mp_data_recordings, import_mp_data
 from errors import DataError, UsageError
+from tests.data.signers import mp_data_vectors, standing_signer
 
 
 def save_recording(root: Path, gloss: str, repetition: object, vectors, first: int = 0) -> Path:
@@ -19,23 +20,23 @@ def save_recording(root: Path, gloss: str, repetition: object, vectors, first: i
     return folder
 
 
-def tiny_vectors(frames: int, width: int = 258, value: float = 0.5) -> np.ndarray:
-    return np.full((frames, width), value)
+def tiny_vectors(frames: int, face: bool = False) -> np.ndarray:
+    return mp_data_vectors(standing_signer(frames), face)
 
 
 def test_visibility_alone_is_no_pose(tmp_path):
-    vectors = tiny_vectors(2)
-    vectors[1, :132] = 0
-    vectors[1, 3:132:4] = 0.9
-    save_recording(tmp_path / "in", "hello", 0, vectors)
+    frames = tiny_vectors(2)
+    frames[1, :132] = 0
+    frames[1, 3:132:4] = 0.9
+    save_recording(tmp_path / "in", "hello", 0, frames)
     import_mp_data(tmp_path / "in", tmp_path / "out")
     assert Corpus(tmp_path / "out").split("train").read(0)[1][:, 0].tolist() == [True, False]
 
 
 def test_recordings_become_sentences_in_numeric_order(tmp_path):
     for repetition in (0, 2, 10, 1):
-        vectors = tiny_vectors(12) + np.arange(12)[:, None] / 16 + repetition
-        save_recording(tmp_path / "in", "thank you", repetition, vectors)
+        frames = tiny_vectors(12) + np.arange(12)[:, None] / 64 + repetition / 16
+        save_recording(tmp_path / "in", "thank you", repetition, frames)
     save_recording(tmp_path / "in", "a", 7, tiny_vectors(3), first=1)  # counts from 1
     import_mp_data(tmp_path / "in", tmp_path / "out")
     corpus = Corpus(tmp_path / "out")
@@ -52,7 +53,7 @@ def test_recordings_become_sentences_in_numeric_order(tmp_path):
     landmarks, detected = train.read(4)
     # The frames are in numeric order: 9 comes before 10
     np.testing.assert_array_equal(
-        landmarks[:, 0, 0], np.float16(10.5) + np.arange(12, dtype=np.float16) / 16
+        landmarks[:, 0, 0], np.float16(0.5 + 10 / 16) + np.arange(12, dtype=np.float16) / 64
     )
     assert detected.tolist() == [[True, False, True, True]] * 12
     assert (corpus.fps, corpus.aspect_ratio, corpus.composed) == (25.0, 4 / 3, False)
@@ -130,8 +131,22 @@ def test_a_recording_that_begins_late_is_refused(tmp_path):
             "0/1.npy holds an array of shape (258, 1)",
         ),
         (
-            lambda x: np.save(x / "0/1.npy", np.full(258, np.nan)),
-            "0/1.npy has NaN or infinite values",
+            lambda x: np.save(x / "0/1.npy", np.r_[tiny_vectors(1)[0, :-1], np.nan]),
+            "0/1.npy: some points of right_hand are NaN or infinite, expected all or none",
+        ),
+        (
+            lambda x: np.save(x / "0/1.npy", np.r_[tiny_vectors(1)[0, :195], np.full(63, -1.0)]),
+            "0/1.npy: all points of right_hand are at (-1, -1)",
+        ),
+        (
+            lambda x: np.save(x / "0/1.npy", np.ones(225)),
+            "225 values are probably the pose 33 x (x, y, z) and both hands 2 x 21 x (x, y, z); "
+            "add a visibility",
+        ),
+        (lambda x: np.save(x / "0/1.npy", np.ones((42, 3))), "the pose is missing"),
+        (
+            lambda x: np.save(x / "0/1.npy", tiny_vectors(1)[0] * 30),
+            "train sentence thank-you-0 has x or y far outside the image",
         ),
         (
             lambda x: np.save(x / "0/1.npy", np.zeros(258, int)),
@@ -193,3 +208,55 @@ def test_missing_empty_and_unsuitable_inputs(tmp_path):
     save_recording(tmp_path / "in", "x", 0, tiny_vectors(1))
     with pytest.raises(UsageError, match="in already exists"):
         import_mp_data(tmp_path / "in", tmp_path / "in")
+
+
+def test_gloss_folders_are_compared_in_one_unicode_form(tmp_path):
+    """macOS writes GRÜN as a folder name with a letter and a mark."""
+    save_recording(tmp_path / "in", "GRU\u0308N", 0, tiny_vectors(2))
+    (recording,) = find_mp_data_recordings(tmp_path / "in")
+    assert recording.gloss == "GR\u00dcN"
+    save_recording(tmp_path / "in", "GR\u00dcN", 0, tiny_vectors(2))
+    with pytest.raises(DataError, match="would both be the gloss"):
+        find_mp_data_recordings(tmp_path / "in")
+
+
+@pytest.mark.parametrize("face", [True, False])
+def test_a_part_of_nan_was_not_detected(tmp_path, face):
+    landmarks = standing_signer(4)
+    landmarks[1, 501:522] = landmarks[2, :33] = np.nan
+    landmarks[3] = 0
+    save_recording(tmp_path / "in", "x", 0, mp_data_vectors(landmarks, face))
+    import_mp_data(tmp_path / "in", tmp_path / "out")
+    stored, detected = Corpus(tmp_path / "out").split("train").read(0)
+    seen = [[True, face, True, True], [True, face, False, True], [False, face, True, True]]
+    assert detected.tolist() == [*seen, [False] * 4]
+    assert (stored[1, 501:522] == 0).all() and (stored[2, :33] == 0).all()
+
+
+def pixels(frames: np.ndarray) -> np.ndarray:
+    landmarks = frames.copy()
+    landmarks[:, :132].reshape(-1, 33, 4)[..., :2] *= (640, 480)
+    landmarks[:, 132:].reshape(len(frames), -1, 3)[..., :2] *= (640, 480)
+    return landmarks
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (pixels, "in does not hold image coordinates: in 3 of 3 recordings"),
+        (lambda v: np.clip((v - v.mean(0)) / v.std(0), -2.9, 2.9), "does not hold image coordi"),
+        (lambda v: np.concatenate([v[:, -126:], v[:, :-126]], axis=1), "does not hold image coord"),
+        (lambda v: np.concatenate([v[:, -63:], v[:, :-63]], axis=1), "does not hold image coord"),
+        (lambda v: v * 0, "in has no detected pose in any of 3 recordings"),
+    ],
+    ids=["pixels", "standardised", "hands first", "right hand first", "zeros"],
+)
+@pytest.mark.parametrize("face", [True, False])
+def test_what_is_no_signer_in_an_image_is_refused(tmp_path, change, message, face):
+    random = np.random.default_rng(1)
+    for repetition in range(3):
+        frames = tiny_vectors(30, face) + random.normal(0, 0.02, (30, 1))
+        save_recording(tmp_path / "in", "x", repetition, change(frames))
+    with pytest.raises(DataError, match=re.escape(message)):
+        import_mp_data(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

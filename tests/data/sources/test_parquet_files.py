@@ -11,7 +11,7 @@ from data.corpus import Corpus
 from data.sources.landmark_files import read_parquet
 from data.sources.landmark_import import import_landmark_files
 from errors import DataError
-from tests.data.sources.conftest import standing_signer
+from tests.data.signers import standing_signer
 
 KAGGLE_ORDER = (("face", 33, 468), ("left_hand", 501, 21), ("pose", 0, 33), ("right_hand", 522, 21))
 

@@ -9,7 +9,7 @@ import pytest
 from data.corpus import Corpus
 from data.sources.landmark_import import import_landmark_files
 from errors import DataError
-from tests.data.sources.conftest import standing_signer
+from tests.data.signers import standing_signer
 
 POSE_PARTS = {
     "POSE_LANDMARKS": 33,
@@ -20,7 +20,13 @@ POSE_PARTS = {
 
 
 def write_pose(
-    path: Path, landmarks: np.ndarray, parts=POSE_PARTS, size=(320, 240), people: int = 1, lost=()
+    path: Path,
+    landmarks: np.ndarray,
+    parts=POSE_PARTS,
+    size=(320, 240),
+    people: int = 1,
+    lost=(),
+    fps=30,
 ) -> None:
     """Write landmarks (T, points, 3), as fractions of the image, to a .pose file.
 
@@ -40,7 +46,7 @@ def write_pose(
         data[frame, :, first:end] = confidence[frame, :, first:end] = 0
     pose = Pose(
         PoseHeader(0.2, PoseHeaderDimensions(*size, 0), components),
-        NumPyPoseBody(30, data, confidence),
+        NumPyPoseBody(fps, data, confidence),
     )
     with open(path, "wb") as file:
         pose.write(file)
@@ -112,3 +118,31 @@ def test_pose_faults_are_named(tmp_path, pose_files, change, message):
     with pytest.raises(DataError, match=re.escape(message)):
         import_landmark_files(source, table, tmp_path / "out", format="pose")
     assert not (tmp_path / "out").exists()
+
+
+def test_files_of_another_rate_than_most_are_resampled(tmp_path, pose_files, capsys):
+    folder, table, _ = pose_files
+    write_pose(folder / "b.pose", standing_signer(5), fps=60)
+    write_pose(folder / "c.pose", standing_signer(4), fps=29.97)
+    with open(table, "a") as file:
+        file.write("c|c.mp4|ben|WORLD\n")
+    import_landmark_files(folder, table, tmp_path / "out", format="pose")
+    corpus = Corpus(tmp_path / "out")
+    assert corpus.fps == pytest.approx(29.97)
+    assert [s.frames for s in corpus.split("train").sentences] == [3, 2, 4]
+    warning = capsys.readouterr().err
+    assert "frame rates differ (29.97 in 1, 30 in 1, 60 in 1): the corpus gets 29.97" in warning
+    import_landmark_files(folder, table, tmp_path / "slow", format="pose", resample_fps=15)
+    assert Corpus(tmp_path / "slow").fps == 15
+    assert [s.frames for s in Corpus(tmp_path / "slow").split("train").sentences] == [2, 2, 2]
+    assert capsys.readouterr().err == ""
+
+
+def test_an_implausible_rate_is_refused_until_the_user_confirms_it(tmp_path, pose_files):
+    folder, table, _ = pose_files
+    write_pose(folder / "b.pose", standing_signer(2), fps=600)
+    with pytest.raises(DataError, match=r"b\.pose has 600 frames/s by its own account.*--fps"):
+        import_landmark_files(folder, table, tmp_path / "out", format="pose")
+    import_landmark_files(folder, table, tmp_path / "out", format="pose", fps=25)
+    assert Corpus(tmp_path / "out").fps == 25
+    assert [s.frames for s in Corpus(tmp_path / "out").split("train").sentences] == [3, 2]

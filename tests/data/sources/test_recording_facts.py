@@ -1,8 +1,16 @@
 """One frame rate and one image shape for recordings that differ."""
 
+from collections import Counter
+
 import numpy as np
 
-from data.sources.recording_facts import commonest, to_aspect_ratio
+from data.sources.recording_facts import (
+    at_rate,
+    common_rate,
+    commonest,
+    frame_times,
+    to_aspect_ratio,
+)
 
 
 def test_geometry_is_the_same_in_another_aspect_ratio():
@@ -16,3 +24,24 @@ def test_geometry_is_the_same_in_another_aspect_ratio():
 
 def test_the_commonest_value_is_the_smallest_of_equally_common_ones():
     assert commonest({0.5: 2, 0.25: 2, 1.0: 1}) == 0.25
+
+
+def test_the_frame_rate_of_most_recordings():
+    # 29.97, 30 and 30.02 count as the same: 5 recordings against 4 of 25
+    assert common_rate(Counter({25.0: 4, 29.97: 2, 30.0: 1, 30.02: 2})) == 29.97
+    assert common_rate(Counter({25.0: 4, 29.97: 1, 30.0: 2})) == 25.0
+    assert common_rate(Counter({25.0: 1, 50.0: 1})) == 25.0
+
+
+def test_a_recording_is_resampled_only_where_its_rate_differs():
+    landmarks = np.arange(10.0)[:, None, None] * np.ones((10, 543, 3))
+    detected = np.ones((10, 4), bool)
+    same, parts = at_rate(frame_times(10, 29.97), landmarks, detected, 30)
+    assert same is landmarks and parts is detected
+    half, parts = at_rate(frame_times(10, 50), landmarks, detected, 25)
+    np.testing.assert_allclose(half[:, 0, 0], [0, 2, 4, 6, 8], atol=1e-5)
+    assert parts.shape == (5, 4)
+    uneven = np.array([0, 1, 2, 3, 4, 7, 8, 9, 10, 11]) / 25
+    even, _ = at_rate(uneven, landmarks, detected, 25)
+    expected = [0, 1, 2, 3, 4, 4 + 1 / 3, 4 + 2 / 3, 5, 6, 7, 8, 9]
+    np.testing.assert_allclose(even[:, 0, 0], expected, atol=1e-5)

@@ -188,6 +188,7 @@ def test_a_fraction_is_keyed_nested_and_in_order():
             ("a", "anna", ("X",)),
             "b/c.mp4",
         ),
+        ("train.tsv", "ID\tSigner\tAnnotation", "7\tanna\tA B", ("7", "anna", ("A", "B")), ""),
         (
             "train.csv",
             "path,participant_id,sequence_id,sign",
@@ -224,6 +225,30 @@ def test_csl_daily_takes_its_splits_from_split_1(tmp_path):
         match=r"split_1\.txt line 2: expected one of train, dev, test as the split, found 'valid'",
     ):
         read_splits(tmp_path)
+    held_out = [f"{name}|dev" for name in names]
+    table(tmp_path / "split_1.txt", *held_out, header="name|split\n")
+    with pytest.raises(DataError, match=r"split_1\.txt puts all of its sentences into dev or test"):
+        read_splits(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "id, signer",
+    [
+        ("02_0001", "02"),
+        ("S000007_P0003_T00", "P0003"),
+        ("signer3_0001", "signer3"),
+        ("P12_hello", "P12"),
+        ("clip_0001", "unknown"),
+        ("train_02_0001", "unknown"),
+        ("sentence7", "unknown"),
+        ("0001", "unknown"),
+    ],
+)
+def test_the_signer_is_taken_from_ids_that_name_one(tmp_path, id, signer):
+    """`id|gloss` files name no signer. A word such as clip is not one."""
+    table(tmp_path / "train.csv", f"{id}|X", header="id|gloss\n")
+    table(tmp_path / "dev.csv", "d|X", header="id|gloss\n")
+    assert [s.signer for s in read_splits(tmp_path)["train"]] == [signer]
 
 
 def test_the_corpus_s_own_folder_is_enough(tmp_path):

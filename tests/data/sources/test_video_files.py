@@ -1,21 +1,20 @@
 """Recordings: which one belongs to which sentence, and the order of their video frames."""
 
 import re
+import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from data.sources.segments import FRAMES, Segment
 from data.sources.transcripts import TranscribedSentence
 from data.sources.video_files import (
-    RecordingFile,
     find_recording_files,
     frame_files,
     match_recording_files,
-    open_video_frames,
 )
 from errors import DataError
-from tests.data.sources.conftest import panned, write_video
 
 
 def make(root: Path, *files: str) -> Path:
@@ -127,6 +126,40 @@ def test_two_sentences_of_one_recording(tmp_path):
         matched(tmp_path, train=[sentence("s1")], dev=[sentence("s9", "s1.mp4")])
 
 
+def test_different_segments_may_share_a_recording(tmp_path):
+    make(tmp_path, "s1.mp4")
+
+    def cut(id, start, end):
+        return replace(sentence(id, "s1.mp4"), segment=Segment(start, end, FRAMES))
+
+    rows = [cut("a", 0, 15), cut("b", 15, 30)]
+    found, unused = matched(tmp_path, train=rows, dev=[cut("c", 10, 20)])
+    assert found == {"train a": "s1.mp4", "train b": "s1.mp4", "dev c": "s1.mp4"}
+    assert unused == []
+    with pytest.raises(
+        DataError,
+        match=r"train sentence 'a' and dev sentence 'd' have the same segment from frame 0 to "
+        r"before frame 15 of the recording .*s1\.mp4: remove one",
+    ):
+        matched(tmp_path, train=rows, dev=[cut("d", 0, 15)])
+    whole = sentence("w", "s1.mp4")
+    for both in ([*rows, whole], [whole, *rows]):
+        with pytest.raises(DataError, match=r"'[aw]' and train sentence '[aw]' have the same rec"):
+            matched(tmp_path, train=both)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_are_compared_in_one_unicode_form(tmp_path, form):
+    """macOS writes file names in another form than most editors."""
+    names = [unicodedata.normalize(form, name) for name in ("grün.mp4", "über/1/x1.png")]
+    make(tmp_path, *names)
+    other = "NFD" if form == "NFC" else "NFC"
+    rows = [unicodedata.normalize(other, id) for id in ("grün", "über")]
+    found, unused = matched(tmp_path, train=[sentence(id) for id in rows])
+    assert list(found.values()) == [names[0], str(Path(names[1]).parent)]
+    assert unused == []
+
+
 def test_an_input_without_recordings_is_refused(tmp_path):
     with pytest.raises(
         DataError,
@@ -168,20 +201,3 @@ def test_frames_come_in_the_order_of_their_numbers(tmp_path):
 def test_frames_that_cannot_be_ordered(tmp_path, files, message):
     with pytest.raises(DataError, match=re.escape(message)):
         frame_files(make(tmp_path, *files))
-
-
-def test_frames_that_change_or_end_early(cv2, tmp_path):
-    for number, shape in enumerate([(8, 6), (8, 6), (6, 8)]):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((*shape, 3), np.uint8))
-    with pytest.raises(DataError, match="frame 2 has 8x6 pixels, the frames before it have 6x8"):
-        list(open_video_frames(RecordingFile(tmp_path, ("x",))).frames)
-    (tmp_path / "2.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"2\.png is not a readable image"):
-        list(open_video_frames(RecordingFile(tmp_path, ("x",))).frames)
-    video = tmp_path / "x.avi"
-    write_video(cv2, video, [panned(number) for number in range(20)], "MJPG")
-    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
-    with pytest.raises(
-        DataError, match=r"ends after \d+ of 20 frames: the file is damaged or was not copied"
-    ):
-        list(open_video_frames(RecordingFile(video, ("x",))).frames)

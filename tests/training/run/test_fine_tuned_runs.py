@@ -8,8 +8,9 @@ import torch
 
 import train_teacher
 import training.trainer
+from data.sources.corpus_resampling import resample_corpus
 from decoding.scoring import Score
-from errors import UsageError
+from errors import DataError, UsageError
 from models.checkpoint import load_checkpoint
 from training.resume import plan_start
 from training.setup import prepare_run
@@ -151,3 +152,10 @@ def test_new_glosses_are_refused_without_extend_vocabulary(
     run, _ = execute_run(overrides, run_copy / "last.pth", extend=True)
     known = load_checkpoint(run_copy / "last.pth")["vocabulary"]
     assert load_checkpoint(run.folder / "last.pth")["vocabulary"] == [*known, "ICE", "MOON"]
+
+
+def test_a_corpus_of_another_frame_rate_is_refused(run_copy, tiny_corpus, tmp_path):
+    resample_corpus(tiny_corpus, tmp_path / "fast", 50)
+    overrides = {"training": {"data_dir": str(tmp_path / "fast"), "epochs": 1}}
+    with pytest.raises(DataError, match=r"fast has 50 frames/s, but .*best_model\.pth was trained"):
+        prepare_run(plan_start(str(run_copy / "best_model.pth"), overrides))

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -70,6 +71,37 @@ def test_a_folder_with_other_files_stays_where_it_is(tiny_settings, execute_run,
     execute_run(tiny_settings)
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["run"]
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "report.html", "MODEL_CARD.md"])
+def test_a_file_of_the_users_that_a_run_would_replace_is_refused(
+    tiny_settings, execute_run, tmp_path, name
+):
+    """Such as a config.yaml that was written by hand for this run and lies in its folder."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).write_text("mine")
+    with pytest.raises(UsageError, match=rf"{name} already exists and is not of an earlier run"):
+        execute_run(tiny_settings)
+    assert [(path.name, path.read_text()) for path in (tmp_path / "run").iterdir()] == [
+        (name, "mine")
+    ]
+
+
+def test_an_earlier_run_with_an_input_of_this_run_is_not_moved(
+    make_settings, execute_run, run_copy, tiny_corpus
+):
+    shutil.copytree(tiny_corpus, run_copy / "corpus")
+    with pytest.raises(UsageError, match=r"moved aside together with .*corpus, an input"):
+        execute_run(make_settings(run_copy, data_dir=str(run_copy / "corpus")))
+    assert (run_copy / "best_model.pth").exists()
+
+
+def test_a_run_that_was_killed_at_its_start_is_moved_aside(make_settings, execute_run, tmp_path):
+    (tmp_path / "run").mkdir()
+    for name in ("config.yaml", "environment.json"):
+        (tmp_path / "run" / name).write_text("{}")
+    execute_run(make_settings(tmp_path / "run", epochs=1))
+    assert (tmp_path / "run.earlier-1" / "config.yaml").read_text() == "{}"
 
 
 @pytest.mark.parametrize("output", ["a file", "inside a file"])

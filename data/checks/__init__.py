@@ -1,0 +1,1 @@
+"""Checks of landmarks that imports, extraction, `check` and the training share."""

@@ -1,0 +1,76 @@
+"""Where outputs are written: found out before work starts, not after it."""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from errors import DataError, UsageError
+
+
+def check_places(paths: Iterable[Path]) -> None:
+    """Raise DataError unless a file or a folder can be made at each path.
+
+    The nearest folder above a path that exists must be a folder, and a temporary file in it must be
+    possible. Folders that do not exist yet are not made.
+    """
+    tried: set[Path] = set()
+    for path in paths:
+        above = nearest_existing(path)
+        if above in tried:
+            continue
+        if not above.is_dir():
+            raise DataError(f"cannot write {path}: {above} is not a folder")
+        try:
+            with tempfile.TemporaryFile(dir=above):
+                pass
+        except OSError as error:
+            raise DataError(f"cannot write {path}: {above}: {error.strerror}") from None
+        tried.add(above)
+
+
+def check_new_folder(path: Path, option: str, own_leftover: bool) -> None:
+    """Raise UsageError or DataError unless a folder can be made at `path`, with all its content.
+
+    The content is first written to `<path>.partial`, which is renamed to `path` at the end. So
+    `path` must be absent or an empty folder, and `<path>.partial` must not be the user's.
+
+    Args:
+        option: names the path on the command line.
+        own_leftover: what is at `<path>.partial` was left by an interrupted run of this command.
+    """
+    partial = path.with_name(path.name + ".partial") if path.name else path
+    try:
+        occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        empty = partial.is_dir() and not any(partial.iterdir())
+        not_ours = os.path.lexists(partial) and not (own_leftover or empty)
+    except OSError as error:
+        raise DataError(f"cannot write to {path}: {error.strerror}") from None
+    if occupied or not path.name:
+        raise UsageError(f"{path} already exists: choose another {option} or remove it first")
+    if path.is_symlink():
+        raise UsageError(
+            f"{option} {path} is a link: give the folder that it leads to, {os.readlink(path)}"
+        )
+    if os.path.ismount(path):
+        raise UsageError(
+            f"{option} {path} is a mounted disk: give a new folder on it, such as {path / 'new'}"
+        )
+    if not_ours:
+        raise UsageError(
+            f"{partial} already exists and is not from an interrupted run of this command, which "
+            f"would write there: rename it, or choose another {option}"
+        )
+    check_places([path])
+
+
+def nearest_existing(path: Path) -> Path:
+    """The nearest place above a path that exists: a folder, unless something else is in the way."""
+    return next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+
+
+def ignores_case(folder: Path) -> bool:
+    """Whether the file system of a writable folder takes `A` and `a` for the same name."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="case-") as file:
+        path = Path(file.name)
+        return path.with_name(path.name.swapcase()).exists()

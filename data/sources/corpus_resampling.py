@@ -1,0 +1,54 @@
+"""A corpus at another frame rate."""
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data.corpus import Corpus
+from data.corpus_writer import CorpusWriter
+from data.resampling import resample, same_rate
+from data.sources.recording_facts import frame_times
+from errors import UsageError
+
+
+def resample_corpus(source: Path, output: Path, fps: float, progress: bool = False) -> None:
+    """Write the corpus `output`: the sentences of the corpus `source` at `fps` frames per second.
+
+    Landmarks are interpolated between the frames, as transcribe.py does it for recordings. A
+    simulated corpus stays one, a composed one, too.
+
+    Raises UsageError when `source` has that frame rate already or when `output` is not empty,
+    DataError when `source` is no corpus.
+    """
+    corpus = Corpus(source)
+    if same_rate(corpus.fps, fps):
+        raise UsageError(f"--fps {fps:g}: {source} has {corpus.fps:g} frames/s already")
+    made_by = {
+        "command": "resample",
+        "input": corpus.name,
+        "input_fps": corpus.fps,
+        "input_made_by": corpus.facts.get("made_by"),
+    }
+    with (
+        CorpusWriter(
+            output,
+            name=output.name,
+            fps=fps,
+            aspect_ratio=corpus.aspect_ratio,
+            made_by=made_by,
+            simulated=corpus.simulated,
+            composed=corpus.composed,
+        ) as writer,
+        tqdm(
+            total=sum(map(len, corpus.splits.values())),
+            desc="resample",
+            unit="sentence",
+            disable=None if progress else True,
+        ) as bar,
+    ):
+        for name, split in corpus.splits.items():
+            for index, sentence in enumerate(split.sentences):
+                landmarks, detected = split.read(index)
+                frames = resample(frame_times(len(landmarks), corpus.fps), landmarks, detected, fps)
+                writer.split(name).add(sentence.id, sentence.signer, sentence.glosses, *frames)
+                bar.update()

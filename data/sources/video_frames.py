@@ -1,0 +1,230 @@
+"""The frames of one recording in order, each with its own time.
+
+A video's times are those that the file gives to its frames, whatever frame rate its header claims:
+browsers write no rate, phones change theirs. Only reading frames imports PyAV and OpenCV.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data.resampling import check_rate, is_plausible_rate, measure_rate, same_rate
+from data.sources.matroska import missing_bytes
+from data.sources.video_files import IMAGE_SUFFIXES, RecordingFile, frame_files
+from errors import DataError
+
+if TYPE_CHECKING:
+    import av.container
+    import av.video.frame
+    import av.video.stream
+
+# Streams without an index may begin anywhere: what comes before the first whole picture is no loss.
+_BEGIN_ANYWHERE = {"mpegts", "mpeg"}
+_LONGEST_GAP = 60.0  # seconds between two frames
+
+
+@dataclass
+class VideoFrames:
+    """An opened recording.
+
+    Args:
+        frames: the time of each frame in seconds of the recording, as a player shows it, and its
+            picture, uint8 (H, W, 3) in OpenCV's order blue, green, red.
+        fps: frames per second; of uneven times, that of half of the frames or more.
+        fps_is_known: whether the recording or the user gives it.
+        even: whether the times are those of a constant frame rate.
+        expected: an estimate of the number of frames.
+    """
+
+    frames: Iterator[tuple[float, np.ndarray]]
+    fps: float
+    fps_is_known: bool
+    even: bool
+    expected: int
+
+
+def open_video_frames(
+    recording: RecordingFile, fps: float | None = None, default_fps: float = 25.0
+) -> VideoFrames:
+    """Open a video or a folder of frames.
+
+    This function and the iterator of frames raise DataError when the recording is damaged. The
+    message does not contain the path.
+
+    Args:
+        fps: frames per second that the user gives; they replace the recording's own times.
+        default_fps: frames per second of a recording that does not give its own.
+    """
+    if recording.is_video:
+        return _open_video(recording.path, fps, default_fps)
+    return _open_folder(recording.path, fps, default_fps)
+
+
+def _open_folder(folder: Path, fps: float | None, default_fps: float) -> VideoFrames:
+    import cv2
+
+    files = frame_files(folder)
+    if not files:
+        raise DataError(f"the folder has no frames any more: expected {', '.join(IMAGE_SUFFIXES)}")
+    rate = fps or default_fps
+
+    def frames() -> Iterator[tuple[float, np.ndarray]]:
+        for number, file in enumerate(files):
+            frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
+            if frame is None:
+                raise DataError(f"{file.name} is not a readable image: restore it from its source")
+            yield number / rate, frame
+
+    return VideoFrames(_of_one_size(frames()), rate, fps is not None, True, len(files))
+
+
+def _open_video(path: Path, fps: float | None, default_fps: float) -> VideoFrames:
+    if path.stat().st_size == 0:
+        raise DataError("the file is empty (0 bytes): copy the video again")
+    missing = missing_bytes(path)
+    if missing:
+        raise DataError(
+            f"its last {missing} bytes are missing: the file was not copied completely; copy it "
+            "again"
+        )
+    times, claimed = _scan(path)
+    measured = measure_rate(times)
+    if fps is not None:
+        rate, known, even = fps, True, True
+    elif measured is not None:
+        # The header's rate is exact where the times, in whole milliseconds, confirm it.
+        confirmed = measured.even and claimed is not None and same_rate(claimed, measured.fps)
+        rate, known, even = (claimed if confirmed else measured.fps), True, measured.even  # type: ignore[assignment]
+        check_rate(rate)
+    elif claimed is not None and len(times) > 1:
+        rate, known, even = claimed, True, True
+        check_rate(rate)
+    else:
+        known = claimed is not None and is_plausible_rate(claimed)
+        rate, even = claimed if known else default_fps, True  # type: ignore[assignment]
+    own_times = fps is None and measured is not None
+    if own_times and np.diff(times).max() > _LONGEST_GAP:
+        raise DataError(
+            f"has no picture for {np.diff(times).max():.0f} s between two frames by its own "
+            "account, which is hardly true: give the right frame rate with --fps"
+        )
+    frames = _decode(path, None if own_times else rate)
+    return VideoFrames(_of_one_size(frames), rate, known, even, len(times))
+
+
+def _scan(path: Path) -> tuple[np.ndarray, float | None]:
+    """Find the times of a video's frames in seconds without decoding it, and the frame rate that
+    its header claims. Raises DataError."""
+    with _open_container(path) as container:
+        stream = _video_stream(container)
+        scale = float(stream.time_base or 0)
+        stamps = [
+            packet.pts if packet.pts is not None else packet.dts
+            for packet in container.demux(stream)
+            if packet.size and not packet.is_discard
+        ]
+        claimed = float(stream.average_rate) if stream.average_rate else None
+    known = [stamp for stamp in stamps if stamp is not None]
+    times = np.sort(np.array(known, dtype=np.float64)) * scale
+    if len(known) < len(stamps):
+        times = np.full(len(stamps), np.nan)
+    return times, claimed
+
+
+def _decode(path: Path, rate: float | None) -> Iterator[tuple[float, np.ndarray]]:
+    """The frames of a video. rate: frames per second; None for the frames' own times."""
+    from av.error import FFmpegError
+
+    count = 0
+    with _open_container(path) as container:
+        stream = _video_stream(container)
+        # With threads, FFmpeg passes over some damage that it tells with one.
+        stream.codec_context.thread_count = 1
+        start = (container.start_time or 0) / 1_000_000
+        pixel_shape = float(stream.sample_aspect_ratio or 1)
+        may_begin_anywhere = container.format.name in _BEGIN_ANYWHERE
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    break
+                decoded = packet.decode()
+                damaged = packet.is_corrupt or any(frame.is_corrupt for frame in decoded)
+            except FFmpegError:
+                decoded, damaged = [], True
+            if damaged and not (may_begin_anywhere and count == 0):
+                raise DataError(
+                    f"frame {count} cannot be decoded completely: the file is damaged or was not "
+                    "copied completely; copy it again, or convert what is left with "
+                    "`ffmpeg -i FILE -c:v libx264 OUTPUT.mp4`"
+                )
+            for frame in [] if damaged else decoded:
+                time = count / rate if rate is not None else (frame.time or 0.0) - start
+                count += 1
+                yield time, _picture(frame, pixel_shape)
+        codec = stream.codec_context.name
+    if count == 0:
+        raise DataError(
+            f"has no frame that can be decoded (codec {codec}): the file is empty or damaged"
+        )
+
+
+@contextlib.contextmanager
+def _open_container(path: Path) -> Iterator["av.container.InputContainer"]:
+    """Open a video file. Raises DataError for a file that is none."""
+    import av
+    from av.error import FFmpegError
+
+    av.logging.restore_default_callback()  # PyAV's own can deadlock
+    av.logging.set_libav_level(av.logging.PANIC)  # what goes wrong is told by DataError
+    try:
+        container = av.open(str(path), metadata_errors="replace")
+    except (FFmpegError, ValueError):
+        raise DataError(
+            "cannot be opened: not a video, damaged, or in a format that FFmpeg does not know; "
+            "try to convert it with `ffmpeg -i FILE -c:v libx264 OUTPUT.mp4`"
+        ) from None
+    with container:
+        yield container
+
+
+def _video_stream(container: "av.container.InputContainer") -> "av.video.stream.VideoStream":
+    """The first video stream that is no cover picture. Raises DataError."""
+    from av.stream import Disposition
+
+    for stream in container.streams.video:
+        if Disposition.attached_pic not in stream.disposition:
+            if stream.codec_context is None:
+                raise DataError(
+                    "has a codec that FFmpeg does not know; convert it with another program"
+                )
+            return stream
+    raise DataError("has no picture in it, only sound: give the video of the signer")
+
+
+def _picture(frame: "av.video.frame.VideoFrame", pixel_shape: float) -> np.ndarray:
+    """The picture as players show it: upright, with square pixels.
+
+    pixel_shape: width / height of a pixel.
+    """
+    width = round(frame.width * pixel_shape) if 0.2 < pixel_shape < 5 else frame.width
+    picture = frame.to_ndarray(format="bgr24", width=width, height=frame.height)
+    return np.ascontiguousarray(np.rot90(picture, frame.rotation // 90 % 4))
+
+
+def _of_one_size(frames: Iterator[tuple[float, np.ndarray]]) -> Iterator[tuple[float, np.ndarray]]:
+    size: tuple[int, ...] | None = None
+    for number, (time, frame) in enumerate(frames):
+        if size is not None and size != frame.shape:
+            raise DataError(
+                f"frame {number} has {frame.shape[1]}x{frame.shape[0]} pixels, "
+                f"the frames before it have {size[1]}x{size[0]}: "
+                "make all frames of a recording the same size"
+            )
+        size = frame.shape
+        yield time, frame

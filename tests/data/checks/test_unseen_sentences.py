@@ -1,0 +1,43 @@
+"""Sentences in which nothing, no pose or no hand was ever detected."""
+
+import numpy as np
+import pytest
+
+from data.checks.unseen_sentences import unseen_kind, unseen_warnings
+from data.corpus import Sentence, Split
+
+
+@pytest.mark.parametrize(
+    ("parts", "kind"),
+    [
+        ([], "nothing detected"),
+        ([2], "no pose"),
+        ([1, 3], "no pose"),
+        ([0], "no hands"),
+        ([0, 1], "no hands"),
+        ([0, 2], None),
+        ([0, 3], None),
+    ],
+)
+def test_the_kind_of_a_sentence(parts, kind):
+    detected = np.zeros((4, 4), dtype=bool)
+    detected[range(len(parts)), parts] = True  # each part in one frame
+    assert unseen_kind(detected) == kind
+
+
+def test_one_line_for_each_kind():
+    rows = [[], [0, 1, 2], [2], [], [0], [], [], None]
+    frames = [0 if parts is None else 2 for parts in rows]
+    sentences = [Sentence(f"s{i}", "anna", count, ("A",)) for i, count in enumerate(frames)]
+    detected = np.zeros((sum(frames), 4), dtype=bool)
+    for number, parts in enumerate(rows[:-1]):
+        detected[2 * number + 1, parts] = True
+    split = Split("dev", sentences, np.zeros((len(detected), 543, 3), np.float16), detected)
+    assert list(unseen_warnings(split)) == [
+        "dev: nothing was detected in any frame of 4 of 8 sentences (s0, s3, s5, ...); remove them "
+        "or extract them again",
+        "dev: hands or face were detected, but no pose in any frame of 1 of 8 sentences (s2); "
+        "features are measured from the pose, so theirs are zeros: extract the pose as well",
+        "dev: no hand was detected in any frame of 1 of 8 sentences (s4); check that the hands are "
+        "in the image",
+    ]

@@ -1,0 +1,81 @@
+"""Places that outputs cannot be written to are found before work starts."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from data import output_place
+from data.output_place import check_new_folder, check_places, ignores_case
+from errors import DataError, UsageError
+from tests.conftest import run_in_child
+
+
+def test_a_place_below_a_file_is_refused_and_nothing_is_made(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    check_places([tmp_path / "new" / "folder" / "x.txt", tmp_path / "x.txt"])
+    with pytest.raises(DataError, match=r"cannot write .*x\.txt: .*file is not a folder"):
+        check_places([tmp_path / "a.txt", tmp_path / "file" / "new" / "x.txt"])
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_folder_without_permission_is_refused(tmp_path):
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+
+    def as_other_user() -> str:
+        os.setuid(65534)
+        with pytest.raises(DataError) as error:
+            check_places([tmp_path / "new" / "x.txt"])
+        return str(error.value)
+
+    assert run_in_child(as_other_user) == (
+        f"cannot write {tmp_path / 'new' / 'x.txt'}: {tmp_path}: Permission denied"
+    )
+
+
+def test_a_new_folder_can_be_absent_or_empty(tmp_path):
+    (tmp_path / "empty").mkdir()
+    check_new_folder(tmp_path / "empty", "--output", own_leftover=False)
+    check_new_folder(tmp_path / "absent" / "x", "--output", own_leftover=False)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").touch()
+    (tmp_path / "file").touch()
+    for name in ("full", "file"):
+        with pytest.raises(UsageError, match=rf"{name} already exists: choose another --output"):
+            check_new_folder(tmp_path / name, "--output", own_leftover=False)
+
+
+def test_places_that_cannot_be_renamed_to_are_refused(tmp_path, monkeypatch):
+    """At the end of hours of work the partial folder could not become a link or a mounted disk."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    for name in ("link", "nowhere"):
+        with pytest.raises(UsageError, match=rf"--output .*{name} is a link: give the folder"):
+            check_new_folder(tmp_path / name, "--output", own_leftover=False)
+    monkeypatch.setattr(output_place.os.path, "ismount", lambda path: True)
+    with pytest.raises(UsageError, match="disk is a mounted disk: give a new folder on it"):
+        check_new_folder(tmp_path / "disk", "--output", own_leftover=False)
+
+
+def test_a_folder_of_the_users_is_not_taken_for_a_partial_one(tmp_path):
+    (tmp_path / "mine.partial").mkdir()
+    check_new_folder(tmp_path / "mine", "--output", own_leftover=False)  # it is empty
+    (tmp_path / "mine.partial" / "thesis.txt").touch()
+    with pytest.raises(UsageError, match=r"mine\.partial already exists and is not from an inter"):
+        check_new_folder(tmp_path / "mine", "--output", own_leftover=False)
+    check_new_folder(tmp_path / "mine", "--output", own_leftover=True)
+
+
+def test_a_disk_that_ignores_case_is_known_by_a_file_on_it(tmp_path, monkeypatch):
+    (tmp_path / "probe").touch()
+    assert ignores_case(tmp_path) == (tmp_path / "PROBE").exists()
+
+    def ignoring_case(path: Path) -> bool:
+        return any(path.name.lower() == other.lower() for other in os.listdir(path.parent))
+
+    monkeypatch.setattr(Path, "exists", ignoring_case)
+    assert ignores_case(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["probe"]

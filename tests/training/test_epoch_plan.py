@@ -1,0 +1,76 @@
+"""The plan of an epoch: joined sentences have their targets and their lengths."""
+
+import numpy as np
+import pytest
+
+from data.augmentation_draws import draw_augmentation
+from data.corpus import Sentence, Split
+from data.ctc_lengths import min_frames
+from data.ctc_targets import PreparedSplit, prepare_split
+from data.vocabulary import Vocabulary
+from training.config import Config
+from training.epoch_plan import EpochPlan
+
+GLOSSES = [f"G{number}" for number in range(9)]
+
+
+def prepared(signers: list[str], count: int = 40) -> PreparedSplit:
+    """A train split of sentences of 20 to 59 frames; sentence 3 is left out of training."""
+    random = np.random.default_rng(0)
+    rows = [
+        Sentence(
+            f"s{number}",
+            signers[number % len(signers)],
+            20 + number,
+            tuple(random.choice(GLOSSES, 1 + number % 4).tolist()),
+        )
+        for number in range(count)
+    ]
+    frames = sum(row.frames for row in rows)
+    landmarks = np.zeros((frames, 543, 3), dtype=np.float16)
+    split = Split("train", rows, landmarks, np.ones((frames, 4), dtype=bool))
+    train = prepare_split(split, Vocabulary(GLOSSES))
+    targets = [None if index == 3 else target for index, target in enumerate(train.targets)]
+    return PreparedSplit(split, targets, ["X"])
+
+
+def planned(train: PreparedSplit, mix: float) -> EpochPlan:
+    config = Config().updated({"augmentation": {"mix": mix}, "training": {"batch_size": 5}})
+    return EpochPlan(config, train, lambda epoch: (7, epoch + 100), 0.8)
+
+
+@pytest.mark.parametrize("mix", [0.0, 0.9])
+def test_an_epoch_has_the_targets_and_lengths_of_its_sentences(mix):
+    train = prepared(["anna", "ben"])
+    plan = planned(train, mix)
+    groups = plan.begin(2)
+    assert sorted(index for group in groups for batch in group for index in batch) == [
+        index for index in range(40) if index != 3
+    ]
+    joined = np.flatnonzero(plan.split.split.lengths != train.split.lengths)
+    assert len(joined) > 8 if mix else not len(joined)
+    expected = prepare_split(plan.split.split, Vocabulary(GLOSSES)).targets
+    expected[3] = None
+    assert plan.split.targets == expected and plan.split.unknown_glosses == ["X"]
+    config, lengths = plan._config.augmentation, plan.augmented_lengths(plan.split, 2)
+    for index, length in zip(plan.trainable, lengths, strict=True):
+        one = plan.split.split.sentences[index]
+        drawn = draw_augmentation(config, 7, 102, one.id, one.frames, min_frames(one.glosses))
+        assert len(drawn.times) == length
+    # The split of single sentences stays as it is, for the next epoch.
+    assert train.split.lengths.tolist() == list(range(20, 60))
+
+
+@pytest.mark.parametrize(
+    "signers, mix, note",
+    [
+        (["anna", "ben"], 0.3, ""),
+        (["unknown"], 0.0, ""),
+        (["unknown"], 0.3, "39 of 39 train sentences have no known signer in train.csv"),
+        (["anna", ""], 0.3, "19 of 39 train sentences have no known signer in train.csv"),
+    ],
+)
+def test_unknown_signers_are_told_where_sentences_are_joined(signers, mix, note, capsys):
+    planned(prepared(signers), mix)
+    said = capsys.readouterr().out
+    assert note in said and bool(note) == bool(said)
