@@ -78,7 +78,7 @@ def measure(corpus: Corpus, sentences: int) -> dict[str, float]:
     values, by_signer = defaultdict(list), defaultdict(lambda: defaultdict(list))
     lost_frames = raised_frames = 0
     for index in chosen:
-        batch = load_batch(split, np.array([index]))
+        batch = load_batch(split, np.array([index])).to(torch.device("cpu"))
         body = body_coordinates(batch.landmarks, batch.detected, batch.lengths, corpus.aspect_ratio)
         body, detected = (
             tensor[0] for tensor in mirror_left_handed(body, batch.detected, batch.lengths)

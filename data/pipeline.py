@@ -17,7 +17,7 @@ from torch import Tensor
 
 from data.augmentation import AugmentationDraw, Augmenter, draw_augmentation, hide_parts
 from data.augmentation_config import AugmentationConfig
-from data.batching import LandmarkBatch, load_batch, plan_evaluation
+from data.batching import LandmarkBatch, StoredBatch, load_batch, plan_evaluation
 from data.corpus import Split
 from data.ctc_lengths import min_frames
 from data.ctc_targets import PreparedSplit
@@ -177,7 +177,7 @@ class FeaturePipeline:
 
         def load_and_draw(
             indices: np.ndarray,
-        ) -> tuple[LandmarkBatch | CachedBatch, list[AugmentationDraw]]:
+        ) -> tuple[StoredBatch | CachedBatch, list[AugmentationDraw]]:
             sentences = [prepared.split.sentences[index] for index in indices]
             draws = [
                 draw_augmentation(config, seed, epoch, s.id, s.frames, min_frames(s.glosses))
@@ -203,8 +203,8 @@ class FeaturePipeline:
             batch.landmarks, detected, batch.lengths, self.aspect_ratio, self.causal, self.selection
         )
 
-    def _load(self, split: Split, indices: np.ndarray) -> LandmarkBatch | CachedBatch:
-        """A batch of landmarks; its method `to` gives it on the device."""
+    def _load(self, split: Split, indices: np.ndarray) -> StoredBatch | CachedBatch:
+        """A batch as it is stored; its method `to` gives the landmarks on the device."""
         for resident in self.resident:
             if resident.holds(split):
                 return resident.batch(split, indices)

@@ -11,6 +11,7 @@ import numpy as np
 
 from data.corpus import Split
 from data.keyed_random import generator
+from data.stored_landmarks import decode
 from data.transitions import transition
 
 _TRANSITION_FRAMES = (2, 6)  # range of the transition between the sentences, both ends included
@@ -42,20 +43,12 @@ class MixedSplit(Split):
         super().__init__(original.name, sentences, original.landmarks, original.detected)
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Landmarks float16 (T, 543, 3) and detected bool (T, 4) of one sentence.
-
-        They are views of the files for a single sentence, and a copy for a joined one.
-        """
+        """Landmarks float (T, 543, 3) and detected bool (T, 4) of one sentence."""
         if self.partners[index] < 0:
             return self.original.read(index)
-        recordings = [
-            (self.landmarks[segment], self.detected[segment])
-            if isinstance(segment, slice)
-            else segment
-            for segment in self.segments(index)
-        ]
-        landmarks, detected = zip(*recordings, strict=True)
-        return np.concatenate(landmarks), np.concatenate(detected)
+        _, stored, seen = zip(*self.stored_segments(index), strict=True)
+        detected = np.concatenate(seen)
+        return decode(np.concatenate(stored), detected), detected
 
     def segments(self, index: int) -> list[slice | tuple[np.ndarray, np.ndarray]]:
         """The segments of one sentence: itself and, if joined, the transition and the partner."""
@@ -68,11 +61,7 @@ class MixedSplit(Split):
             self.original.read(partner),
             int(self.transition_lengths[index]),
         )
-        return [
-            *sentence,
-            (landmarks.astype(np.float16), detected),
-            *self.original.segments(partner),
-        ]
+        return [*sentence, (landmarks, detected), *self.original.segments(partner)]
 
 
 def mix_sentences(

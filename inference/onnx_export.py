@@ -20,7 +20,6 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
-from data.batching import load_batch
 from data.corpus import Corpus, Split, describe_corpus, sha256_of
 from data.ctc_targets import prepare_split
 from data.features import feature_blocks, normalize_landmarks
@@ -260,5 +259,5 @@ def _open_exported(request: OnnxExportRequest) -> _ExportedFunction:
 
 def _inputs(split: Split, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """landmarks, detected and lengths of one sentence."""
-    batch = load_batch(split, np.array([index]))
-    return batch.landmarks.float().numpy(), batch.detected.numpy(), batch.lengths.numpy()
+    landmarks, detected = split.read(index)
+    return landmarks[None].astype(np.float32), np.array(detected)[None], np.array([len(detected)])

@@ -23,7 +23,7 @@ from reports.video_overlay import OverlayWriter
 CAPTION_SECONDS = 2.0  # that a gloss stays in the caption after its end
 MAX_CAPTION_GLOSSES = 20  # more than fit into a caption
 CAMERA_OVERLAY_FPS = 25.0
-_LANDMARKS_BYTES = NUM_LANDMARKS * NUM_COORDINATES * 2  # float16
+_LANDMARKS_BYTES = NUM_LANDMARKS * NUM_COORDINATES * 4  # float32
 
 
 class VideoOverlay:
@@ -68,7 +68,7 @@ class VideoOverlay:
         self._landmarks.seek(0)
         for number, picture in enumerate(open_video_frames(self._recording).frames):
             values = self._landmarks.read(_LANDMARKS_BYTES + len(PARTS))
-            landmarks = np.frombuffer(values[:_LANDMARKS_BYTES], "<f2")
+            landmarks = np.frombuffer(values[:_LANDMARKS_BYTES], np.float32)
             yield Frame(
                 number / fps,
                 landmarks.reshape(NUM_LANDMARKS, NUM_COORDINATES),

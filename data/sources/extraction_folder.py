@@ -109,7 +109,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
 def write_result(
     path: Path, landmarks: np.ndarray, detected: np.ndarray, facts: dict[str, Any]
 ) -> None:
-    """Write the result of a job: landmarks float16 (T, 543, 3), detected bool (T, 4), and facts."""
+    """Write the result of a job: landmarks float32 (T, 543, 3), detected bool (T, 4), and facts."""
 
     def write(file: BinaryIO) -> None:
         np.savez(file, landmarks=landmarks, detected=detected, facts=np.array(json.dumps(facts)))

@@ -227,7 +227,7 @@ def _extract_recording(
         if max_frames is not None and max(opened.expected, len(landmarks) + 1) > max_frames:
             raise TooLong(f"longer than --max_frames {max_frames}")
         points, parts = tracker.track(frame)
-        landmarks.append(points.astype("<f2"))
+        landmarks.append(points)
         detected.append(parts)
         unreported, shape = unreported + 1, frame.shape
         if unreported == REPORT_EVERY:

@@ -138,9 +138,11 @@ def test_evaluation_takes_every_sentence_the_shortest_first():
 def test_a_batch_has_the_stored_frames_and_zeros_after_them(tiny_corpus):
     split = Corpus(tiny_corpus).split("train")
     indices = np.array([5, 0, 7])
-    batch = load_batch(split, indices)
+    stored = load_batch(split, indices)
+    batch = stored.to(torch.device("cpu"))
     longest = max(split.sentences[index].frames for index in indices)
-    assert batch.landmarks.shape == (3, longest, 543, 3) and batch.landmarks.dtype == torch.float16
+    assert stored.stored.shape == (3, longest, 543, 3) and stored.stored.dtype == torch.int16
+    assert batch.landmarks.shape == (3, longest, 543, 3) and batch.landmarks.dtype == torch.float32
     assert batch.detected.shape == (3, longest, 4) and batch.detected.dtype == torch.bool
     assert batch.lengths.tolist() == [split.sentences[index].frames for index in indices]
     assert batch.lengths.dtype == torch.int64
@@ -150,4 +152,3 @@ def test_a_batch_has_the_stored_frames_and_zeros_after_them(tiny_corpus):
         assert torch.equal(batch.landmarks[row, :frames], torch.from_numpy(np.array(landmarks)))
         assert torch.equal(batch.detected[row, :frames], torch.from_numpy(np.array(detected)))
         assert not batch.landmarks[row, frames:].any() and not batch.detected[row, frames:].any()
-    assert batch.to(torch.device("cpu")) is batch

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from data.corpus import sha256_of
 from data.corpus_check import MAX_LINES, check_corpus
 from data.corpus_writer import CorpusWriter
+from tests.data.small_corpus import in_format_1, rehash
 
 SPLITS = {
     "train": [("s1", "anna", "HELLO WORLD", 12), ("s2", "ben", "WORLD", 8)],
@@ -38,14 +38,6 @@ def problems(path) -> list[str]:
 
 def warnings(path) -> list[str]:
     return [line for lines in check_corpus(path).warnings.values() for line in lines]
-
-
-def rehash(path) -> None:
-    """Write the hashes of the files as they are now into corpus.json."""
-    facts = json.loads((path / "corpus.json").read_text())
-    for split in facts["splits"].values():
-        split["sha256"] = {file: sha256_of(path / file) for file in split["sha256"]}
-    (path / "corpus.json").write_text(json.dumps(facts))
 
 
 def change(path, array: str, place, value, hashes: bool = True) -> None:
@@ -131,13 +123,13 @@ def test_a_folder_that_cannot_be_opened_is_one_problem(tmp_path):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite(tmp_path, value):
-    path = write(tmp_path / "tiny")
+    path = in_format_1(write(tmp_path / "tiny"))
     change(path, "train.landmarks", (12 + 3, 100, 2), value)
     assert problems(path) == ["train sentence 's2' has NaN or infinite landmarks in frame 3"]
 
 
 def test_coordinates_far_outside_the_image(tmp_path):
-    path = write(tmp_path / "tiny")
+    path = in_format_1(write(tmp_path / "tiny"))
     change(path, "train.landmarks", (slice(2, 5), 7, 1), 4.5)
     assert problems(path) == [
         "train sentence 's1' has x or y far outside the image (4.5, expected -3 to 4) "
@@ -149,8 +141,21 @@ def test_coordinates_far_outside_the_image(tmp_path):
     assert "(-3.1" in problems(path)[0]
 
 
+def test_coordinates_far_outside_the_image_in_compressed_landmarks(tmp_path):
+    landmarks, detected = recording(12, 0)
+    landmarks[2:5, 7, 1], landmarks[:, 8, 2] = 4.5, -6.0
+    landmarks[6, 33:501] = 0
+    with CorpusWriter(tmp_path / "c", name="c", fps=25, aspect_ratio=1.0, made_by={}) as writer:
+        writer.split("train").add("s1", "anna", "HELLO", landmarks, detected)
+    assert problems(tmp_path / "c") == [
+        "train sentence 's1' has x or y far outside the image (4.5, expected -3 to 4) "
+        "in 3 frames from 2 on",
+        "train sentence 's1': face is detected but all zero in frame 6",
+    ]
+
+
 def test_a_large_depth_is_not_a_problem(tmp_path):
-    path = write(tmp_path / "tiny")
+    path = in_format_1(write(tmp_path / "tiny"))
     change(path, "train.landmarks", (2, 7, 2), -6.0)
     assert problems(path) == []
 
@@ -164,7 +169,7 @@ def test_a_hand_with_values_that_was_not_detected(tmp_path):
 
 
 def test_a_face_of_zeros_that_was_detected(tmp_path):
-    path = write(tmp_path / "tiny")
+    path = in_format_1(write(tmp_path / "tiny"))
     change(path, "dev.landmarks", (slice(0, 2), slice(33, 501)), 0)
     assert problems(path) == [
         "dev sentence 'd1': face is detected but all zero in 2 frames from 0 on"
@@ -172,7 +177,7 @@ def test_a_face_of_zeros_that_was_detected(tmp_path):
 
 
 def test_negative_zeros_count_as_zeros(tmp_path):
-    path = write(tmp_path / "tiny")
+    path = in_format_1(write(tmp_path / "tiny"))
     change(path, "dev.landmarks", (0, slice(33, 501)), -0.0)
     change(path, "dev.detected", (0, 1), False)
     assert problems(path) == []
