@@ -76,7 +76,9 @@ def decode(stored: np.ndarray, detected: np.ndarray) -> np.ndarray:
     if stored.dtype.kind != "i":
         return stored
     landmarks = _table()[stored.view(np.uint16)]
-    landmarks[:, 1:, :2] += landmarks[:, :1, :2] * _per_landmark(detected)[:, 1:, None]
+    seen = _per_landmark(detected)[:, 1:]
+    for coordinate in (0, 1):  # one by one: long runs of values are added faster than pairs
+        landmarks[:, 1:, coordinate] += landmarks[:, :1, coordinate] * seen
     return landmarks
 
 
@@ -106,7 +108,9 @@ def decode_batch(
         ],
         dim=-1,
     )
-    landmarks[..., 1:, :2].addcmul_(landmarks[..., :1, :2], seen[..., 1:, None].float())
+    seen = seen[..., 1:].float()
+    for coordinate in (0, 1):
+        landmarks[..., 1:, coordinate].addcmul_(landmarks[..., :1, coordinate], seen)
     return landmarks
 
 
