@@ -79,7 +79,7 @@ def measure(corpus: Corpus, sentences: int) -> dict[str, float]:
     values, by_signer = defaultdict(list), defaultdict(lambda: defaultdict(list))
     lost_frames = raised_frames = 0
     for index in chosen:
-        batch = load_batch(split, np.array([index]))
+        batch = load_batch(split, np.array([index])).to(torch.device("cpu"))
         body = body_coordinates(batch.landmarks, batch.detected, batch.lengths, corpus.aspect_ratio)
         inside = frame_mask(batch.lengths, body.shape[1])
         left = left_hand_leads(body, batch.detected, inside)

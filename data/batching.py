@@ -6,7 +6,7 @@ epoch).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,11 +15,9 @@ from torch import Tensor
 from data.corpus import Split
 from data.keyed_random import generator
 from data.landmarks import ALL_LANDMARKS, LandmarkSelection
+from data.stored_landmarks import decode_batch, not_finite
 from errors import DataError
 
-# The exponent bits of a float16. All of them are 1 in NaN and infinity only; to test these bits is
-# ten times as fast as np.isfinite.
-_EXPONENT_BITS = np.uint16(0x7C00)
 POOL_BATCHES = 50  # `plan_epoch` sorts the sentences of so many batches by length together
 # The same for `plan_by_frames`. Its batches hold more sentences, so a smaller pool mixes them as
 # well; 2 to 4 % of the frames are then padding (benchmarks/feeding.py).
@@ -129,10 +127,11 @@ def padding_waste(plan: Sequence[np.ndarray], lengths: np.ndarray) -> float:
 
 @dataclass
 class LandmarkBatch:
-    """A batch of sentences as they are stored.
+    """A batch of sentences on a device.
 
-    landmarks: float16 (B, T, K, 3), zeros in the padding. detected: bool (B, T, 4).
-    lengths: int64 (B,), frames of each sentence. indices: int (B,), their indices in the split.
+    landmarks: float (B, T, K, 3), fractions of the image, zeros in the padding.
+    detected: bool (B, T, 4). lengths: int64 (B,), frames of each sentence.
+    indices: int (B,), the sentences' indices in the split, on the CPU.
     """
 
     landmarks: Tensor
@@ -140,30 +139,43 @@ class LandmarkBatch:
     lengths: Tensor
     indices: np.ndarray
 
-    def pinned(self) -> "LandmarkBatch":
+
+@dataclass
+class StoredBatch:
+    """A batch of sentences on the CPU, as they are stored.
+
+    stored: int16 or float (B, T, K, 3), the K landmarks of `selection`, zeros in the padding.
+    The other fields are those of `LandmarkBatch`.
+    """
+
+    stored: Tensor
+    detected: Tensor
+    lengths: Tensor
+    indices: np.ndarray
+    selection: LandmarkSelection
+
+    def pinned(self) -> "StoredBatch":
         """The batch in page-locked memory. A copy from there to a GPU does not wait."""
-        return LandmarkBatch(
-            self.landmarks.pin_memory(),
-            self.detected.pin_memory(),
-            self.lengths.pin_memory(),
-            self.indices,
+        return replace(
+            self,
+            stored=self.stored.pin_memory(),
+            detected=self.detected.pin_memory(),
+            lengths=self.lengths.pin_memory(),
         )
 
-    def to(self, device: torch.device) -> "LandmarkBatch":
-        """The batch on the device; on the CPU the batch itself."""
-        if device.type == "cpu":
-            return self
-        return LandmarkBatch(
-            self.landmarks.to(device, non_blocking=True),
-            self.detected.to(device, non_blocking=True),
-            self.lengths.to(device, non_blocking=True),
-            self.indices,
+    def to(self, device: torch.device) -> LandmarkBatch:
+        """The batch on the device, where its landmarks are decoded."""
+        stored, detected, lengths = (
+            tensor.to(device, non_blocking=True)
+            for tensor in (self.stored, self.detected, self.lengths)
         )
+        landmarks = decode_batch(stored, detected, self.selection)
+        return LandmarkBatch(landmarks, detected, lengths, self.indices)
 
 
 def load_batch(
     split: Split, indices: np.ndarray, selection: LandmarkSelection = ALL_LANDMARKS
-) -> LandmarkBatch:
+) -> StoredBatch:
     """Read sentences from the memory-mapped files into one padded batch on the CPU.
 
     Args:
@@ -176,20 +188,27 @@ def load_batch(
     lengths = sentence_lengths(split, indices)
     frames = int(lengths.max())
     landmarks = np.zeros(
-        (len(indices), frames, len(selection), split.landmarks.shape[2]), dtype=np.float16
+        (len(indices), frames, len(selection), split.landmarks.shape[2]), split.landmarks.dtype
     )
     detected = np.zeros((len(indices), frames, split.detected.shape[1]), dtype=bool)
     for row, index in enumerate(indices):
-        stored, detected[row, : lengths[row]] = split.read(index)
-        landmarks[row, : lengths[row]] = (
-            stored if selection is ALL_LANDMARKS else selection.pick(stored)
-        )
-    exponents = landmarks.view(np.uint16) & _EXPONENT_BITS
-    not_finite = (exponents == _EXPONENT_BITS).any((1, 2, 3))
-    if not_finite.any():
-        raise not_finite_error(split, indices[not_finite.argmax()])
-    return LandmarkBatch(
-        torch.from_numpy(landmarks), torch.from_numpy(detected), torch.from_numpy(lengths), indices
+        start = 0
+        for _, stored, seen in split.stored_segments(index):
+            frames_of_segment = slice(start, start + len(stored))
+            detected[row, frames_of_segment] = seen
+            landmarks[row, frames_of_segment] = (
+                stored if selection is ALL_LANDMARKS else selection.pick(stored)
+            )
+            start += len(stored)
+    damaged = not_finite(landmarks).any(1)
+    if damaged.any():
+        raise not_finite_error(split, indices[damaged.argmax()])
+    return StoredBatch(
+        torch.from_numpy(landmarks),
+        torch.from_numpy(detected),
+        torch.from_numpy(lengths),
+        indices,
+        selection,
     )
 
 

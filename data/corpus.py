@@ -3,36 +3,39 @@
     corpus.json           format version, name, layout, fps, aspect ratio, how the corpus was made;
                           per split the number of sentences and frames, and the SHA-256 of each file
     train.csv             id|signer|frames|annotation, UTF-8, one sentence per row, in storage order
-    train.landmarks.npy   float16 (frames, 543, 3), all sentences one after the other
+    train.landmarks.npy   int16 (frames, 543, 3), all sentences one after the other; see
+                          data/stored_landmarks.py
     train.detected.npy    bool (frames, 4): pose, face, left hand, right hand
 
-Every split has such files. x and y are fractions of the image, as MediaPipe gives them; z is in
-fractions of the image's width. A part that was not detected is zero in `landmarks` and False in
-`detected`. The files are memory-mapped: opening a corpus does not load it. numpy and a text editor
-are enough to look into them.
+Every split has such files. Decoded, x and y are fractions of the image, as MediaPipe gives them; z
+is in fractions of the image's width. A part that was not detected is zero in `landmarks` and False
+in `detected`. The files are memory-mapped: opening a corpus does not load it. numpy and a text
+editor are enough to look into them. Corpora of format 1 hold float16 landmarks; they are read, too.
 """
 
 import hashlib
 import json
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data.corpus_memory import CorpusMemory
 from data.landmarks import LAYOUT, NUM_LANDMARKS, PARTS
 from data.safe_npy import open_array
+from data.stored_landmarks import FORMAT_VERSION, STORED_DTYPES, decode, encode
 from data.text_fields import nfc, unusable_character
 from errors import DataError
 
-FORMAT_VERSION = 1
 CSV_HEADER = "id|signer|frames|annotation"
 UNKNOWN_SIGNER = "unknown"  # the signer of a sentence whose annotation file does not name one
-ARRAYS = {  # of each split: dtype and shape of one frame
-    "landmarks": (np.dtype("<f2"), (NUM_LANDMARKS, 3)),
+ARRAYS = {  # of each split in a new corpus: dtype and shape of one frame
+    "landmarks": (STORED_DTYPES[FORMAT_VERSION], (NUM_LANDMARKS, 3)),
     "detected": (np.dtype("bool"), (len(PARTS),)),
 }
 
@@ -69,6 +72,10 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
 def check_field(field: str, value: str, where: str) -> None:
     """Raise DataError for a value that a csv row cannot hold.
 
@@ -99,7 +106,8 @@ class Split:
 
     name: e.g. "train".
     sentences: list of N `Sentence`, in storage order.
-    landmarks: float16 (frames, 543, 3), memory-mapped, all sentences one after the other.
+    landmarks: (frames, 543, 3), memory-mapped, all sentences one after the other, as stored: int16
+        or float16. `read` decodes them.
     detected: bool (frames, 4), memory-mapped.
     lengths: int64 (N,), the number of frames of each sentence.
     offsets: int64 (N + 1,), the first frame of each sentence in `landmarks`; the last entry is the
@@ -115,19 +123,22 @@ class Split:
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths)])
 
     @classmethod
-    def open(cls, folder: Path, name: str, facts: dict[str, Any]) -> "Split":
+    def open(cls, folder: Path, name: str, facts: dict[str, Any], version: int) -> "Split":
         """Memory-map the files of a split.
 
         Args:
             folder: the corpus folder.
             name: the split, e.g. "train".
             facts: what corpus.json holds about the split.
+            version: of the corpus format.
 
         Raises DataError when a file is missing or damaged, or when the number of its sentences or
         frames differs from corpus.json.
         """
+        expected_arrays = ARRAYS | {"landmarks": (STORED_DTYPES[version], (NUM_LANDMARKS, 3))}
         arrays = {
-            array: open_array(folder / f"{name}.{array}.npy", *ARRAYS[array]) for array in ARRAYS
+            array: open_array(folder / f"{name}.{array}.npy", *expected)
+            for array, expected in expected_arrays.items()
         }
         split = cls(
             name, read_sentences(folder / f"{name}.csv"), arrays["landmarks"], arrays["detected"]
@@ -150,10 +161,16 @@ class Split:
         return len(self.sentences)
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Landmarks float16 (T, 543, 3) and detected bool (T, 4) of one sentence.
+        """Landmarks float (T, 543, 3), in fractions of the image, and detected bool (T, 4) of one
+        sentence.
 
-        Both are views of the memory-mapped files.
+        Do not change them: float16 landmarks and `detected` are views of the memory-mapped files.
         """
+        stored, detected = self.stored(index)
+        return decode(stored, detected), detected
+
+    def stored(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same with landmarks int16 or float (T, 543, 3) as they are stored, as views."""
         rows = slice(self.offsets[index], self.offsets[index + 1])
         return self.landmarks[rows], self.detected[rows]
 
@@ -166,14 +183,31 @@ class Split:
         """The segments of one sentence, in order.
 
         A segment is a slice of the frames of `landmarks` and `detected`, or a pair of new landmarks
-        (T, 543, 3) and detected (T, 4) that are not in the files. Here a sentence is one slice; a
-        sentence of a `MixedSplit` can have more segments.
+        float (T, 543, 3), in fractions of the image, and detected (T, 4) that are not in the files.
+        Here a sentence is one slice; a sentence of a `MixedSplit` can have more segments.
         """
         return [slice(int(self.offsets[index]), int(self.offsets[index + 1]))]
 
+    def stored_segments(self, index: int) -> Iterator[tuple[slice | None, np.ndarray, np.ndarray]]:
+        """The segments of one sentence as they are stored, in order.
+
+        Yields the slice of the frames, None for new ones; landmarks (T, 543, 3) in the dtype of
+        `landmarks`; and detected (T, 4). Raises DataError for new landmarks that are not finite.
+        """
+        for segment in self.segments(index):
+            if isinstance(segment, slice):
+                yield segment, self.landmarks[segment], self.detected[segment]
+                continue
+            landmarks, detected = segment
+            try:
+                yield None, encode(landmarks, detected, self.landmarks.dtype), detected
+            except ValueError as error:
+                where = f"{self.name} sentence {self.sentences[index].id}"
+                raise DataError(f"{where}: {error}") from None
+
     def subset(self, indices: Sequence[int]) -> "Split":
         """A new split of the given sentences, copied into memory."""
-        recordings = [self.read(index) for index in indices]
+        recordings = [self.stored(index) for index in indices]
         return Split(
             self.name,
             [self.sentences[index] for index in indices],
@@ -254,10 +288,10 @@ class Corpus:
             raise DataError(
                 f"{facts_path} is not a readable corpus description: {error!r}"
             ) from None
-        if version != FORMAT_VERSION or layout != LAYOUT:
+        if not isinstance(version, int) or version not in STORED_DTYPES or layout != LAYOUT:
             raise DataError(
                 f"{facts_path}: format {version}, layout {layout}; this program reads "
-                f"format {FORMAT_VERSION}, layout {LAYOUT}"
+                f"formats {' and '.join(map(str, STORED_DTYPES))}, layout {LAYOUT}"
             )
         if not (0.1 < self.aspect_ratio < 10 and 1 <= self.fps <= 1000):
             raise DataError(
@@ -270,7 +304,9 @@ class Corpus:
         for name in split_facts:
             if not name.isidentifier() or not isinstance(split_facts[name], dict):
                 raise DataError(f"{facts_path}: {name!r} is not a split")
-        self.splits = {name: Split.open(self.path, name, split_facts[name]) for name in split_facts}
+        self.splits = {
+            name: Split.open(self.path, name, split_facts[name], version) for name in split_facts
+        }
 
     def split(self, name: str) -> Split:
         """The split of this name. Raises DataError when it is missing or has no sentences."""
@@ -296,24 +332,48 @@ class Corpus:
             f"--by {'signer' if several else 'random'}{' --test 0.1' if name == 'test' else ''}"
         )
 
-    def verify(self, names: Iterable[str]) -> list[str]:
+    @cached_property
+    def memory(self) -> CorpusMemory:
+        """What earlier runs found out about the files."""
+        return CorpusMemory(self.path)
+
+    def digests(self, names: Iterable[str]) -> dict[str, str]:
+        """The SHA-256 of each file of the given splits, by file name.
+
+        A file that was not hashed before, or that changed since, is read (about 1 GB/s). Raises
+        DataError when a file cannot be read.
+        """
+        found = {}
+        for name in (name for name in names if name in self.splits):
+            for file in split_files(name):
+                path = self.path / file
+                try:
+                    found[file] = self.memory.about_file(
+                        path, "sha256", partial(sha256_of, path), _is_digest
+                    )
+                except OSError as error:
+                    raise DataError(f"{path} cannot be read: {error.strerror}") from None
+        return found
+
+    def verify(self, names: Iterable[str], digests: Mapping[str, str] | None = None) -> list[str]:
         """Compare the SHA-256 of each file of the given splits with corpus.json.
 
-        This reads all of the files (about 1 GB/s). If some files were changed, `fingerprint` is
-        updated, so that it identifies the files as they are now.
+        If some files were changed, `fingerprint` is updated, so that it identifies the files as
+        they are now.
+
+        Args:
+            names: of the splits.
+            digests: the result of `digests`, where it is known already.
 
         Returns the names of the changed files. Raises DataError when a file cannot be read.
         """
+        names = list(names)
+        digests = self.digests(names) if digests is None else digests
         changed: dict[str, str] = {}
         for name in (name for name in names if name in self.splits):
             recorded = self.facts["splits"][name].get("sha256")
             for file in split_files(name):
-                try:
-                    found = sha256_of(self.path / file)
-                except OSError as error:
-                    raise DataError(
-                        f"{self.path / file} cannot be read: {error.strerror}"
-                    ) from None
+                found = digests[file]
                 if not isinstance(recorded, dict) or recorded.get(file) != found:
                     changed[file] = found
         if changed:

@@ -21,6 +21,7 @@ Warnings:
 """
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -44,10 +45,7 @@ COLUMNS = ["split", "sentences", "frames", "hours", "shortest", "mean", "longest
            "glosses", "tokens", "OOV", *(f"{part.replace('_', ' ')} seen" for part in PARTS)]
 # fmt: on
 _ROUND_WIDTHS = [base * 10**power for power in range(9) for base in (1, 2, 5)]  # of histogram bins
-# Without the sign bit, the bits of float16 values are ordered like the values: numbers, then
-# infinity, then NaN.
-_INFINITY_BITS = 0x7C00
-_LARGE_BITS = int(np.float16(3.0).view(np.uint16))  # up to here no value is outside the range
+_LARGE = 3.0  # up to here no value is outside the range
 
 
 @dataclass
@@ -306,22 +304,22 @@ def _check_recordings(
         landmarks, detected = split.read(index)
         if len(landmarks) == 0:
             continue
-        magnitude = landmarks.view(np.uint16) & 0x7FFF  # the bits without the sign
-        largest = int(magnitude.max())
-        if largest >= _INFINITY_BITS:
+        landmarks = landmarks.astype(np.float32, copy=False)
+        largest = max(float(landmarks.max()), -float(landmarks.min()))  # NaN if one is NaN
+        if not math.isfinite(largest):
             report.problem(
                 "not finite",
-                f"{where} has NaN or infinite landmarks in {_frames(magnitude >= _INFINITY_BITS)}",
+                f"{where} has NaN or infinite landmarks in {_frames(~np.isfinite(landmarks))}",
             )
         else:
-            if largest > _LARGE_BITS:
+            if largest > _LARGE:
                 _check_range(where, landmarks, report)
             jump = jump_warning(landmarks, detected, aspect_ratio)
             if jump is not None:
                 report.warning("jump", f"{where}: {jump}")
             plausibility.add(sentence.id, landmarks, detected)
         filled = np.stack(
-            [magnitude[:, PART_SLICES[part]].any(axis=(1, 2)) for part in PARTS], axis=1
+            [landmarks[:, PART_SLICES[part]].any(axis=(1, 2)) for part in PARTS], axis=1
         )
         for column, part in enumerate(PARTS):
             undetected = filled[:, column] & ~detected[:, column]
@@ -337,7 +335,7 @@ def _check_recordings(
                 )
         detected_frames += detected.sum(axis=0)
         if filled.any():
-            digest = hashlib.sha1(landmarks.data, usedforsecurity=False).digest()
+            digest = hashlib.sha1(split.stored(index)[0].data, usedforsecurity=False).digest()
             other_split, other = first_seen.setdefault(digest, (name, sentence.id))
             if other_split != name:
                 report.problem(

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from data.corpus import ARRAYS, CSV_HEADER, FORMAT_VERSION, check_field, sha256_of, split_files
-from data.landmarks import LAYOUT, NUM_LANDMARKS, PART_SLICES, PARTS
+from data.corpus import ARRAYS, CSV_HEADER, check_field, sha256_of, split_files
+from data.landmarks import LAYOUT, NUM_LANDMARKS, PARTS
 from data.output_place import check_new_folder
+from data.stored_landmarks import FORMAT_VERSION, STORED_DTYPES, encode
 from data.text_fields import nfc
 from errors import DataError
 
@@ -94,12 +95,13 @@ class SplitWriter:
             id: unique in the split. This and the other texts are stored in the Unicode form NFC.
             signer: name of the signer.
             annotation: the glosses, one by one, or as one string that is split at white space.
-            landmarks: float (T, 543, 3), finite, T >= 1. The landmarks of a part are stored as
-                zeros where it was not detected.
+            landmarks: float (T, 543, 3), fractions of the image, finite, T >= 1. The landmarks of
+                a part are stored as zeros where it was not detected. `data.stored_landmarks` tells
+                how exactly they are stored.
             detected: bool (T, 4).
 
-        Raises DataError when a shape is wrong, a value is not finite or too large for float16, the
-        id is already in use, the annotation is empty, or a text cannot be written into a csv row.
+        Raises DataError when a shape is wrong, a value is not finite or above 100, the id is
+        already in use, the annotation is empty, or a text cannot be written into a csv row.
         """
         id, signer = nfc(id), nfc(signer)
         where = f"{self.split_name} sentence {id!r}"
@@ -126,12 +128,10 @@ class SplitWriter:
                 f"{where}: landmarks {landmarks.shape} and detected {detected.shape}, "
                 f"expected (T, {NUM_LANDMARKS}, 3) and (T, {len(PARTS)}) with T >= 1"
             )
-        with np.errstate(over="ignore"):
-            stored = landmarks.astype("<f2")  # a copy, even of float16: the caller's stay unchanged
-        for column, part in enumerate(PARTS):
-            stored[~detected[:, column].astype(bool), PART_SLICES[part]] = 0
-        if not np.isfinite(stored).all():
-            raise DataError(f"{where}: landmarks have NaN, infinite or larger than float16 values")
+        try:
+            stored = encode(landmarks, detected, STORED_DTYPES[FORMAT_VERSION])
+        except ValueError as error:
+            raise DataError(f"{where}: {error}") from None
         self._ids.add(id)
         self._csv.write(f"{id}|{signer}|{frames}|{' '.join(glosses)}\n")
         self._arrays["landmarks"].write(stored.tobytes())

@@ -17,7 +17,7 @@ from torch import Tensor
 from data.augmentation import Augmenter, hide_parts
 from data.augmentation_config import AugmentationConfig
 from data.augmentation_draws import AugmentationDraw, draw_augmentations, ids_and_lengths
-from data.batching import LandmarkBatch, load_batch, plan_evaluation
+from data.batching import LandmarkBatch, StoredBatch, load_batch, plan_evaluation
 from data.corpus import Split
 from data.ctc_targets import PreparedSplit
 from data.device_cache import MAX_SHARE_OF_FREE_MEMORY, CachedBatch, CachedSplit, cached_bytes
@@ -191,7 +191,7 @@ class FeaturePipeline:
 
         def load_and_draw(
             indices: np.ndarray,
-        ) -> tuple[LandmarkBatch | CachedBatch, np.ndarray | None, list[AugmentationDraw]]:
+        ) -> tuple[StoredBatch | CachedBatch, np.ndarray | None, list[AugmentationDraw]]:
             sentences = [prepared.split.sentences[index] for index in indices]
             draws = draw_augmentations(config, seed, epoch, *ids_and_lengths(sentences))
             votes = self._votes_of(prepared.split, indices)
@@ -241,8 +241,8 @@ class FeaturePipeline:
         self._votes.append((split.landmarks, found))
         return found[indices]
 
-    def _load(self, split: Split, indices: np.ndarray) -> LandmarkBatch | CachedBatch:
-        """A batch of landmarks; its method `to` gives it on the device."""
+    def _load(self, split: Split, indices: np.ndarray) -> StoredBatch | CachedBatch:
+        """A batch as it is stored; its method `to` gives the landmarks on the device."""
         for resident in self.resident:
             if resident.holds(split):
                 return resident.batch(split, indices)

@@ -16,6 +16,7 @@ from data.corpus import Split
 from data.features import MIN_SHOULDER_WIDTH
 from data.keyed_random import first_numbers, keys, uniform, whole_number
 from data.landmarks import LEFT_SHOULDER, PART_SLICES, PARTS, RIGHT_SHOULDER
+from data.stored_landmarks import LARGEST_VALUE, decode
 from data.transitions import transition
 
 _TRANSITION_FRAMES = (2, 6)  # range of the transition between the sentences, both ends included
@@ -65,20 +66,12 @@ class MixedSplit(Split):
         return np.flatnonzero(self.partners >= 0).tolist()
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Landmarks float16 (T, 543, 3) and detected bool (T, 4) of one sentence.
-
-        They are views of the files for a single sentence, and a copy for a joined one.
-        """
+        """Landmarks float (T, 543, 3) and detected bool (T, 4) of one sentence."""
         if self.partners[index] < 0:
             return self.original.read(index)
-        recordings = [
-            (self.landmarks[segment], self.detected[segment])
-            if isinstance(segment, slice)
-            else segment
-            for segment in self.segments(index)
-        ]
-        landmarks, detected = zip(*recordings, strict=True)
-        return np.concatenate(landmarks), np.concatenate(detected)
+        _, stored, seen = zip(*self.stored_segments(index), strict=True)
+        detected = np.concatenate(seen)
+        return decode(np.concatenate(stored), detected), detected
 
     def segments(self, index: int) -> list[slice | tuple[np.ndarray, np.ndarray]]:
         """The segments of one sentence: itself and, if joined, the transition and the partner."""
@@ -93,13 +86,13 @@ class MixedSplit(Split):
             second = scaled
             following = [second]
         landmarks, detected = transition(first, second, int(self.transition_lengths[index]))
-        return [*sentence, (landmarks.astype(np.float16), detected), *following]
+        return [*sentence, (landmarks, detected), *following]
 
 
 def shoulder_width(landmarks: np.ndarray, detected: np.ndarray, aspect_ratio: float) -> float:
     """The median distance of the shoulders, in image heights: the unit of `body_coordinates`.
 
-    landmarks: (T, 543, 3) as stored; detected: bool (T, 4). Returns NaN if no pose was detected, or
+    landmarks: float (T, 543, 3); detected: bool (T, 4). Returns NaN if no pose was detected, or
     if a shoulder is NaN.
     """
     seen = detected[:, PARTS.index("pose")]
@@ -117,11 +110,10 @@ def scaled_like(
 
     It is scaled about the middle of the image. Parts that were not detected stay zeros.
 
-    first, second: landmarks float16 (T, 543, 3) as stored and detected bool (T, 4).
+    first, second: landmarks float (T, 543, 3) and detected bool (T, 4).
 
-    Returns landmarks float16 and detected, or None if the second recording is to stay as it is: the
-    widths are alike, one of them is not known, or a value is not finite (so that the reader of the
-    recording reports it).
+    Returns landmarks float32 and detected, or None if the second recording is to stay as it is: the
+    widths are alike, one of them is not known, or a value cannot be stored.
     """
     landmarks, detected = second
     factor = shoulder_width(*first, aspect_ratio) / shoulder_width(*second, aspect_ratio)
@@ -131,8 +123,7 @@ def scaled_like(
     scaled = (landmarks.astype(np.float32) - middle) * np.float32(factor) + middle
     for part, points in PART_SLICES.items():
         scaled[~detected[:, PARTS.index(part)], points] = 0
-    result = scaled.astype(np.float16)
-    return (result, detected) if np.isfinite(result).all() else None
+    return (scaled, detected) if np.abs(scaled).max() <= LARGEST_VALUE else None  # not NaN either
 
 
 def mix_sentences(

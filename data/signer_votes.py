@@ -105,7 +105,7 @@ class RecordingVote:
     def add(self, landmarks: np.ndarray, detected: np.ndarray, new: int) -> None:
         """Count the last `new` frames of a window.
 
-        landmarks: float16 (T, 543, 3); detected: bool (T, 4).
+        landmarks: float (T, 543, 3); detected: bool (T, 4).
         """
         points = torch.from_numpy(_POINTS.pick(landmarks))[None]
         seen = torch.from_numpy(detected.copy())[None]

@@ -20,7 +20,6 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
-from data.batching import load_batch
 from data.corpus import Corpus, Split, describe_corpus, sha256_of
 from data.ctc_targets import prepare_split
 from data.features import feature_blocks, frame_mask, normalize_landmarks
@@ -337,6 +336,6 @@ def _open_exported(request: OnnxExportRequest) -> _ExportedFunction:
 def _inputs(split: Split, index: int, ratio: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """landmarks, detected and lengths of one sentence. ratio: aspect ratio of the split's pictures
     / that of the model."""
-    batch = load_batch(split, np.array([index]))
-    landmarks = batch.landmarks.float().numpy() * np.array([ratio, 1, ratio], np.float32)
-    return landmarks, batch.detected.numpy(), batch.lengths.numpy()
+    landmarks, detected = split.read(index)
+    landmarks = landmarks.astype(np.float32) * np.array([ratio, 1, ratio], np.float32)
+    return landmarks[None], np.array(detected)[None], np.array([len(detected)])

@@ -25,7 +25,7 @@ CAPTION_SECONDS = 2.0  # that a gloss stays in the caption after its end
 MAX_CAPTION_GLOSSES = 20  # more than fit into a caption
 CAMERA_OVERLAY_FPS = 25.0
 _TIME_BYTES = 8  # float64
-_LANDMARKS_BYTES = NUM_LANDMARKS * NUM_COORDINATES * 2  # float16
+_LANDMARKS_BYTES = NUM_LANDMARKS * NUM_COORDINATES * 4  # float32
 
 
 class VideoOverlay:
@@ -84,7 +84,7 @@ class VideoOverlay:
         self._kept.seek(0)
         for _, picture in open_video_frames(self._recording).frames:
             time = np.frombuffer(self._kept.read(_TIME_BYTES))
-            landmarks = np.frombuffer(self._kept.read(_LANDMARKS_BYTES), "<f2")
+            landmarks = np.frombuffer(self._kept.read(_LANDMARKS_BYTES), np.float32)
             detected = np.frombuffer(self._kept.read(len(PARTS)), bool)
             shape = NUM_LANDMARKS, NUM_COORDINATES
             yield Frame(float(time[0]), landmarks.reshape(shape), detected, picture)

@@ -38,7 +38,7 @@ class Recognizer:
     """A model and its decoder, ready to transcribe.
 
     Args:
-        log_probs: landmarks float16 (T, 543, 3) as a corpus stores them, at `fps` and
+        log_probs: landmarks float (T, 543, 3) in fractions of the image, at `fps` and
             `aspect_ratio`, T >= 1, and detected bool (T, 4) -> log-probabilities float32 (T', V) on
             the CPU, T' = ceil(T / 4); the blank where nobody is seen (`blank_without_pose`).
         decoder_description: the decoder's settings in words.
@@ -80,7 +80,7 @@ class Recognizer:
         """The glosses of a recording, or of a window of one, with times from its first frame on.
 
         Args:
-            landmarks: float16 (T, 543, 3), T >= 1.
+            landmarks: float (T, 543, 3), T >= 1.
             detected: bool (T, 4).
             rate: frames per second, for the times.
             left: whether the left hand leads; None: not decided. Only if `recording_decides`.

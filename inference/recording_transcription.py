@@ -31,7 +31,7 @@ class Transcriber(Protocol):
     def method(self) -> str: ...
 
     def push(self, landmarks: np.ndarray, detected: np.ndarray) -> list[TimedGloss]:
-        """Add the next frame, landmarks float16 (543, 3) and detected bool (4,). Returns the
+        """Add the next frame, landmarks float32 (543, 3) and detected bool (4,). Returns the
         glosses that are emitted now."""
         ...
 
@@ -168,7 +168,7 @@ def transcribe_recording(
             )
             emitted: list[TimedGloss] = []
             for points, detected in frames:
-                emitted += transcriber.push(points.astype("<f2"), detected)
+                emitted += transcriber.push(points, detected)
             summary.frames += 1
             summary.with_pose += bool(frame.detected[PARTS.index("pose")])
             summary.with_hands += bool(frame.detected[2:].any())

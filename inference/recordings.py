@@ -38,7 +38,7 @@ class Frame:
 
     Args:
         time: in seconds of the recording.
-        landmarks: float16 (543, 3), fractions of the picture; 0 if not detected.
+        landmarks: float32 (543, 3), fractions of the picture; 0 if not detected.
         detected: bool (4,).
         picture: uint8 (H, W, 3), blue, green, red; None for landmark files.
     """
@@ -196,7 +196,7 @@ def open_camera(number: int, tracker: Callable[[], Tracker]) -> Recording:
 def _track(recording: Recording, tracker: Tracker, seconds: float, picture: np.ndarray) -> Frame:
     recording.aspect_ratio = picture.shape[1] / picture.shape[0]
     landmarks, detected = tracker.track(picture)
-    return Frame(seconds, landmarks.astype("<f2"), detected, picture)  # float16 as in a corpus
+    return Frame(seconds, landmarks, detected, picture)
 
 
 def _open_landmarks(
@@ -209,11 +209,11 @@ def _open_landmarks(
         check_rate(sequence.fps)
     rate = fps or sequence.fps or default_fps
     with np.errstate(over="ignore"):
-        landmarks = sequence.landmarks.astype("<f2")
+        landmarks = sequence.landmarks.astype(np.float32)
     for column, part in enumerate(PARTS):
         landmarks[~sequence.detected[:, column], PART_SLICES[part]] = 0
     if not np.isfinite(landmarks).all():
-        raise DataError(f"{path} has values that are too large for float16")
+        raise DataError(f"{path} has NaN, infinite or too large values")
     frames = (
         Frame(number / rate, *frame)
         for number, frame in enumerate(zip(landmarks, sequence.detected, strict=True))
@@ -224,11 +224,10 @@ def _open_landmarks(
 
 
 def in_aspect_ratio(frame: Frame, ratio: float, wanted: float) -> np.ndarray:
-    """The frame's landmarks float16 (543, 3), converted from pictures of width / height `ratio` to
+    """The frame's landmarks float32 (543, 3), converted from pictures of width / height `ratio` to
     fractions of pictures of width / height `wanted`."""
     converted: np.ndarray = to_aspect_ratio(frame.landmarks[None], ratio, wanted)[0]
     for column, part in enumerate(PARTS):
         if not frame.detected[column]:
             converted[PART_SLICES[part]] = 0
-    result: np.ndarray = converted.astype("<f2")
-    return result
+    return converted

@@ -43,7 +43,7 @@ class StreamingTranscriber:
         return self._stream.lookahead + 1
 
     def push(self, landmarks: np.ndarray, detected: np.ndarray) -> list[TimedGloss]:
-        """Add the next frame, landmarks float16 (543, 3) and detected bool (4,). Returns the
+        """Add the next frame, landmarks float32 (543, 3) and detected bool (4,). Returns the
         glosses that are emitted now. Raises DataError if the model's output is not finite."""
         self._frames += 1
         log_probs = self._stream.push(landmarks[None], detected[None])

@@ -50,7 +50,7 @@ class WindowedTranscriber:
         return "in windows" if self._in_windows else "whole"
 
     def push(self, landmarks: np.ndarray, detected: np.ndarray) -> list[TimedGloss]:
-        """Add the next frame, landmarks float16 (543, 3) and detected bool (4,). Returns the
+        """Add the next frame, landmarks float32 (543, 3) and detected bool (4,). Returns the
         glosses that are emitted now."""
         self._buffer.append((landmarks, detected))
         self._frames += 1

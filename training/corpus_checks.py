@@ -1,16 +1,84 @@
 """Checks of a corpus before a run: changed files, and sentences that cannot be trained on."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from data.checks.unseen_sentences import unseen_warnings
-from data.corpus import Corpus, Split
+from data.corpus import Corpus, Split, split_files
 from data.ctc_lengths import ctc_steps, required_steps
 from data.ctc_targets import PreparedSplit
+from data.stored_landmarks import not_finite
 from errors import DataError
 
-_NOT_FINITE = 0x7C00  # the magnitude bits of a float16 that is infinite; NaN has more
+CHECKED_SPLITS = ("train", "dev")
+_CHUNK = 16_384  # frames that are checked at a time: tens of MB
+_MAX_REMEMBERED = 10_000  # damaged frames of a split
+_LARGE_BYTES = 2e9  # so many bytes to read are worth a line on the screen
+
+
+@dataclass(frozen=True)
+class CorpusContent:
+    """What was found out by reading all files of train and dev.
+
+    digests: SHA-256 of each file, by its name.
+    damaged: for each split, the frames with NaN or infinite landmarks, rising.
+    """
+
+    digests: Mapping[str, str]
+    damaged: Mapping[str, Sequence[int]]
+
+
+def read_content(corpus: Corpus) -> CorpusContent:
+    """Read the files of train and dev, about 1 GB/s; a file that is known already is not read.
+
+    Raises DataError when a file cannot be read.
+    """
+    splits = [corpus.splits[name] for name in CHECKED_SPLITS if name in corpus.splits]
+    paths = [corpus.path / file for split in splits for file in split_files(split.name)]
+    try:
+        unread = sum(
+            path.stat().st_size for path in paths if not corpus.memory.knows(path, "sha256")
+        )
+        if unread > _LARGE_BYTES:
+            print(
+                f"reading {unread / 1e9:.1f} GB of {corpus.path} to verify them; later runs skip "
+                "this while the files do not change"
+            )
+        digests = corpus.digests(CHECKED_SPLITS)
+        damaged = {
+            split.name: corpus.memory.about_file(
+                corpus.path / f"{split.name}.landmarks.npy",
+                "damaged frames",
+                partial(damaged_frames, split),
+                _are_frames,
+            )
+            for split in splits
+        }
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
+    return CorpusContent(digests, damaged)
+
+
+def damaged_frames(split: Split) -> list[int]:
+    """The frames of a split with NaN or infinite landmarks, rising."""
+    landmarks = split.landmarks
+    return [
+        start + int(frame)
+        for start in range(0, len(landmarks), _CHUNK)
+        for frame in np.flatnonzero(not_finite(landmarks[start : start + _CHUNK]))
+    ]
+
+
+def _are_frames(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= _MAX_REMEMBERED
+        and all(type(frame) is int for frame in value)
+    )
 
 
 @dataclass(frozen=True)
@@ -23,15 +91,21 @@ class BadSentence:
     unreadable: bool
 
 
-def find_bad_sentences(split: Split) -> list[BadSentence]:
+def find_bad_sentences(split: Split, damaged: Sequence[int] | None = None) -> list[BadSentence]:
     """The sentences of a split that cannot be trained on, with the reason.
 
-    Reads all landmarks once, at about 10 GB/s from memory. The first epoch then finds them in the
-    page cache.
+    damaged: the result of `damaged_frames`, where it is known already.
     """
+    frames = np.array(damaged_frames(split) if damaged is None else damaged, dtype=np.int64)
+    first = np.searchsorted(frames, split.offsets)  # damaged frames before each sentence
     bad = []
     for index, sentence in enumerate(split.sentences):
-        reason = _unreadable(split, index)
+        reason = None
+        if not sentence.frames:
+            reason = "has no frames"
+        elif first[index] < first[index + 1]:
+            frame = frames[first[index]] - split.offsets[index]
+            reason = f"landmarks have NaN or infinite values (first in frame {frame})"
         unreadable = reason is not None
         if not unreadable and not sentence.glosses:
             reason = "has no glosses"
@@ -46,24 +120,13 @@ def find_bad_sentences(split: Split) -> list[BadSentence]:
     return bad
 
 
-def _unreadable(split: Split, index: int) -> str | None:
-    landmarks, _ = split.read(index)
-    if len(landmarks) == 0:
-        return "has no frames"
-    magnitude = landmarks.view(np.uint16) & np.uint16(0x7FFF)
-    if int(magnitude.max()) < _NOT_FINITE:
-        return None
-    frame = int((magnitude >= _NOT_FINITE).any(axis=(1, 2)).argmax())
-    return f"landmarks have NaN or infinite values (first in frame {frame})"
-
-
-def warn_of_changed_files(corpus: Corpus) -> None:
+def warn_of_changed_files(corpus: Corpus, content: CorpusContent | None = None) -> None:
     """Print which files of train and dev differ from their hashes in corpus.json.
 
-    The corpus's fingerprint then becomes that of the changed files. Takes about a second per GB,
-    since it hashes all files. Raises DataError when one cannot be read.
+    The corpus's fingerprint then becomes that of the changed files. content: the result of
+    `read_content`, where it is known already. Raises DataError when a file cannot be read.
     """
-    for file in corpus.verify(("train", "dev")):
+    for file in corpus.verify(CHECKED_SPLITS, None if content is None else content.digests):
         print(
             f"warning: {corpus.path / file} was changed: its SHA-256 differs from the one in "
             "corpus.json"
@@ -71,7 +134,11 @@ def warn_of_changed_files(corpus: Corpus) -> None:
 
 
 def check_splits(
-    corpus: Corpus, train: PreparedSplit, dev: PreparedSplit, skip_bad: bool
+    corpus: Corpus,
+    train: PreparedSplit,
+    dev: PreparedSplit,
+    skip_bad: bool,
+    content: CorpusContent,
 ) -> PreparedSplit:
     """Check train and dev before a run, and list their bad sentences. Print a warning for those in
     which parts were never detected.
@@ -80,12 +147,16 @@ def check_splits(
         corpus: for messages.
         train, dev: the two splits.
         skip_bad: leave out bad train sentences instead of raising DataError.
+        content: the result of `read_content`.
 
     Returns the train split without the sentences that are left out. No dev sentence is left out: a
     sentence without a CTC loss is still scored, a sentence that cannot be read is an error. Raises
     DataError that names the sentences.
     """
-    bad = {prepared.split.name: find_bad_sentences(prepared.split) for prepared in (train, dev)}
+    bad = {
+        name: find_bad_sentences(prepared.split, content.damaged[name])
+        for name, prepared in (("train", train), ("dev", dev))
+    }
     for name, found in bad.items():
         for one in found:
             scored = "; it is still scored" if name == "dev" and not one.unreadable else ""

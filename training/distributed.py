@@ -107,6 +107,13 @@ class Ranks:
         """
         return make()
 
+    def once_per_machine(self, make: Callable[[], Value]) -> Value:
+        """Call `make` on the first rank of each machine and return its result on all ranks there.
+
+        If `make` raises a ProjectError, all ranks of that machine raise it.
+        """
+        return make()
+
     def maximum(self, value: int) -> int:
         """The highest value of any rank."""
         return value
@@ -156,7 +163,9 @@ def read_environment(environment: Mapping[str, str]) -> tuple[int, int, int]:
 
 # When another rank died, the files are complete and the run can be continued, as after a signal.
 LOST_EXIT_CODE = 128 + signal.SIGTERM
-TIMEOUT = timedelta(minutes=20)  # of waiting for other ranks; a rank that died is noticed at once
+# Of waiting for other ranks: one rank of each machine reads a large corpus while the others wait.
+# A rank that died is noticed at once.
+TIMEOUT = timedelta(hours=1)
 # Some errors of a lost connection have no error class. These words in the message identify them.
 _LOST = ("gloo", "NCCL", "Connection closed", "Connection reset", "TCPStore")
 
@@ -266,16 +275,14 @@ class ProcessGroup(Ranks):
         return values or []
 
     def from_rank_0(self, make: Callable[[], Value]) -> Value:
-        outcome: list[Any] = [None, None]  # the result and the error of rank 0
-        if self.is_rank_0:
-            try:
-                outcome[0] = make()
-            except ProjectError as error:
-                outcome[1] = error
+        outcome = _attempt(make) if self.is_rank_0 else [None, None]
         distributed.broadcast_object_list(outcome)
-        if outcome[1] is not None:
-            raise outcome[1]
-        return outcome[0]
+        return _result(outcome)
+
+    def once_per_machine(self, make: Callable[[], Value]) -> Value:
+        outcome = _attempt(make) if self.local_rank == 0 else [None, None]
+        # torchrun numbers the ranks of a machine one after the other
+        return _result(self.gather(outcome)[self.rank - self.local_rank])
 
     def maximum(self, value: int) -> int:
         highest = torch.tensor(int(value))  # on the CPU: no GPU is waited for
@@ -308,6 +315,22 @@ class ProcessGroup(Ranks):
     def end(self, code: int) -> NoReturn:
         self.disconnect()
         _leave_at_once(code)
+
+
+def _attempt(make: Callable[[], Any]) -> list[Any]:
+    """The result of `make`, and the ProjectError that it raised; one of them is None."""
+    try:
+        return [make(), None]
+    except ProjectError as error:
+        return [None, error]
+
+
+def _result(outcome: list[Any]) -> Any:
+    """The result of `_attempt`; raises its error."""
+    result, error = outcome
+    if error is not None:
+        raise error
+    return result
 
 
 def _leave_at_once(code: int) -> NoReturn:

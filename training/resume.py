@@ -14,6 +14,7 @@ from models.checkpoint import BEST, LAST, PREVIOUS, load_checkpoint
 from models.retired_keys import without_retired_keys
 from settings import Overrides, declarations, sections_of
 from training.config import Config
+from training.corpus_checks import CorpusContent
 
 FRESH, CONTINUE, FINE_TUNE = "fresh", "continue", "fine-tune"
 SCRIPTS = {"teacher": "train_teacher.py", "student": "distill_student.py"}
@@ -57,6 +58,7 @@ class StartPlan:
         changed: settings that shape training and differ from the checkpoint's, in words.
         reason: why there is no checkpoint.
         overrides: the settings given in the YAML file and on the command line.
+        content: what reading the corpus's files showed, where that is known already.
     """
 
     config: Config
@@ -65,6 +67,7 @@ class StartPlan:
     changed: tuple[str, ...] = ()
     reason: str = "no --resume"
     overrides: Overrides = field(default_factory=dict)
+    content: CorpusContent | None = None
 
     def decide(self, fingerprint: str) -> Start:
         """Fresh, continue or fine-tune, on the corpus with this fingerprint."""

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from data.ctc_lengths import ctc_steps
 from data.ctc_targets import PreparedSplit, prepare_split
 from data.keyed_random import key
 from data.landmarks import LandmarkSelection
-from data.pipeline import FeaturePipeline, feature_statistics
+from data.pipeline import FeaturePipeline
 from data.resampling import refuse_other_rate
 from data.vocabulary import Vocabulary
 from decoding.length_normalization import LengthNormalization
@@ -22,8 +22,9 @@ from models.devices import Precision, choose_device
 from models.i3d_teacher import I3DTeacher, count_parameters
 from models.student import Student
 from training.config import Config, TrainingConfig
-from training.corpus_checks import check_splits, warn_of_changed_files
+from training.corpus_checks import check_splits, read_content, warn_of_changed_files
 from training.distributed import Ranks
+from training.remembered_statistics import remembered_statistics
 from training.resume import CONTINUE, Start, StartPlan
 from training.run_folder import run_folder
 from training.trainer import Trainer
@@ -73,7 +74,8 @@ def prepare_run(
     device = choose_device(ranks.device(options.device), options.deterministic)
     precision = Precision(options.precision, device)
     corpus = open_corpus(options.data_dir)
-    warn_of_changed_files(corpus)
+    content = plan.content or read_content(corpus)
+    warn_of_changed_files(corpus, content)
     start = plan.decide(corpus.fingerprint)
     config = start.config
     if start.checkpoint is not None and "fps" in start.checkpoint["corpus"]:
@@ -87,7 +89,7 @@ def prepare_run(
     vocabulary = choose_vocabulary(start, corpus, extend_vocabulary, vocabulary)
     train = prepare_split(corpus.split("train"), vocabulary)
     dev = prepare_split(corpus.split("dev"), vocabulary)
-    train = check_splits(corpus, train, dev, options.skip_bad)
+    train = check_splits(corpus, train, dev, options.skip_bad, content)
     if not any(dev.references):
         raise DataError(f"{corpus.path}: the dev split has no glosses to score")
     model = _model_of(start, vocabulary, device)
@@ -137,6 +139,8 @@ def prepare_on_all_ranks(
 ) -> Run:
     """Prepare the run on every rank. Rank 0 plans how it starts; all must have the same corpus.
 
+    One rank of each machine reads the files of the corpus in full.
+
     Args:
         ranks: the ranks of the run.
         make_plan: called on rank 0.
@@ -146,6 +150,11 @@ def prepare_on_all_ranks(
     """
     with ranks.all_must_succeed():
         plan = ranks.from_rank_0(make_plan)
+    if ranks.world > 1:
+        with ranks.all_must_succeed():
+            data_dir = plan.config.training.data_dir
+            content = ranks.once_per_machine(lambda: read_content(open_corpus(data_dir)))
+        plan = replace(plan, content=content)
     with ranks.all_must_succeed():
         run = prepare(plan)
     with ranks.all_must_succeed():
@@ -232,16 +241,17 @@ def steps_per_gloss(split: PreparedSplit) -> float:
 def train_statistics(trainer: Trainer, max_frames: int = 200_000) -> list[torch.Tensor]:
     """Mean and standard deviation of the features of the train split, (6516,) each, on the CPU.
 
-    Rank 0 computes them, so that they are identical on all ranks. max_frames: about so many frames
-    are used.
+    Rank 0 computes them, so that they are identical on all ranks, or finds them in the memory of
+    the corpus. max_frames: about so many frames are used.
     """
     return trainer.ranks.from_rank_0(
-        lambda: [
-            statistic.cpu()
-            for statistic in feature_statistics(
-                trainer.pipeline, trainer.train.split, max_frames, sentences=trainer.plan.trainable
-            )
-        ]
+        lambda: remembered_statistics(
+            trainer.corpus,
+            trainer.pipeline,
+            trainer.train.split,
+            max_frames,
+            trainer.plan.trainable,
+        )
     )
 
 

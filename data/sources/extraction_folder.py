@@ -135,7 +135,7 @@ def write_result(
     detected: np.ndarray,
     facts: dict[str, Any],
 ) -> None:
-    """Write the result of a job: the times of the frames float64 (T,) in seconds, landmarks float16
+    """Write the result of a job: the times of the frames float64 (T,) in seconds, landmarks float32
     (T, 543, 3), detected bool (T, 4), and facts."""
 
     def write(file: BinaryIO) -> None:

@@ -235,7 +235,7 @@ def _extract_recording(
             raise TooLong(f"longer than --max_frames {max_frames}")
         points, parts = tracker.track(frame)
         times.append(time)
-        landmarks.append(points.astype("<f2"))
+        landmarks.append(points)
         detected.append(parts)
         unreported, shape = unreported + 1, frame.shape
         if unreported == REPORT_EVERY:

@@ -11,7 +11,7 @@ import prepare_data
 from data.corpus import Corpus, read_sentences, sha256_of
 from data.corpus_writer import CorpusWriter
 from errors import DataError
-from tests.data.small_corpus import FACTS, recording, write_corpus
+from tests.data.small_corpus import FACTS, as_stored, in_format_1, recording, write_corpus
 
 
 def test_a_written_corpus_is_read_back_unchanged(tmp_path):
@@ -26,10 +26,38 @@ def test_a_written_corpus_is_read_back_unchanged(tmp_path):
     ]
     for index, frames in enumerate((5, 3)):
         landmarks, detected = train.read(index)
-        np.testing.assert_array_equal(landmarks, recording(frames, index)[0].astype(np.float16))
-        assert landmarks.dtype == np.float16
+        np.testing.assert_array_equal(landmarks, as_stored(recording(frames, index)[0]))
+        np.testing.assert_allclose(landmarks, recording(frames, index)[0], rtol=0, atol=1.3e-4)
+        assert landmarks.dtype == np.float32
         assert detected.shape == (frames, 4)
         assert detected.all()
+
+
+def test_a_corpus_of_format_1_is_read_as_it_was_written(tmp_path):
+    landmarks, detected = recording(5, 0)
+    detected[2, 1] = False
+    landmarks[2, 33:501] = 0
+    with CorpusWriter(tmp_path / "old", **FACTS) as writer:
+        writer.split("train").add("s1", "anna", "HELLO", landmarks, detected)
+    in_format_1(tmp_path / "old")
+    np.save(tmp_path / "old" / "train.landmarks.npy", landmarks.astype("<f2"))
+    read, _ = Corpus(tmp_path / "old").split("train").read(0)
+    assert read.dtype == np.float16
+    np.testing.assert_array_equal(read, landmarks.astype(np.float16))
+
+
+def test_the_format_version_decides_how_numbers_are_read(tmp_path):
+    """int16 numbers in a folder that claims format 1, and float16 ones in one of format 2."""
+    path = write_corpus(tmp_path / "tiny")
+    text = (path / "corpus.json").read_text()
+    (path / "corpus.json").write_text(text.replace('"format_version": 2', '"format_version": 1'))
+    with pytest.raises(DataError, match=r"holds int16 \(8, 543, 3\), expected float16"):
+        Corpus(path)
+    (path / "corpus.json").write_text(text)
+    in_format_1(path)
+    (path / "corpus.json").write_text(text)
+    with pytest.raises(DataError, match=r"holds float16 \(8, 543, 3\), expected int16"):
+        Corpus(path)
 
 
 def test_sha256_of_a_known_text(tmp_path):
@@ -66,7 +94,11 @@ def test_an_unreadable_corpus_json_is_refused(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 2}, "format 2"),
+        (
+            {"format_version": 3},
+            "format 3, layout mediapipe_holistic_543; this program",
+        ),
+        ({"format_version": [2]}, "format [2]"),
         ({"layout": "openpose_25"}, "layout openpose_25"),
         ({"fps": "fast"}, "not a readable corpus description"),
         ({"fps": 0}, "not plausible"),
@@ -107,7 +139,7 @@ def test_a_missing_or_empty_split_is_reported_by_name(tmp_path):
 def test_a_subset_has_only_the_chosen_sentences(tmp_path):
     subset = Corpus(write_corpus(tmp_path / "tiny")).split("train").subset([1])
     assert [sentence.id for sentence in subset.sentences] == ["s2"]
-    np.testing.assert_array_equal(subset.read(0)[0], recording(3, 1)[0].astype(np.float16))
+    np.testing.assert_array_equal(subset.read(0)[0], as_stored(recording(3, 1)[0]))
 
 
 def test_the_description_tells_the_origin_of_the_corpus(tmp_path):

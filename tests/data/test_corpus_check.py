@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from data.corpus import sha256_of
 from data.corpus_check import MAX_LINES, check_corpus
 from data.corpus_writer import CorpusWriter
 from tests.data.signers import standing_signer
+from tests.data.small_corpus import in_format_1, rehash
 
 SPLITS = {
     "train": [("s1", "anna", "HELLO WORLD", 12), ("s2", "ben", "WORLD", 8)],
@@ -38,14 +38,6 @@ def problems(path) -> list[str]:
 
 def warnings(path) -> list[str]:
     return [line for lines in check_corpus(path).warnings.values() for line in lines]
-
-
-def rehash(path) -> None:
-    """Write the hashes of the files as they are now into corpus.json."""
-    facts = json.loads((path / "corpus.json").read_text())
-    for split in facts["splits"].values():
-        split["sha256"] = {file: sha256_of(path / file) for file in split["sha256"]}
-    (path / "corpus.json").write_text(json.dumps(facts))
 
 
 def change(path, array: str, place, value, hashes: bool = True) -> None:
@@ -131,14 +123,14 @@ def test_a_folder_that_cannot_be_opened_is_one_problem(tmp_path):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite(tmp_path, value):
-    path = write(tmp_path / "tiny")
+    path = in_format_1(write(tmp_path / "tiny"))
     change(path, "train.landmarks", (12 + 3, 100, 2), value)
     assert problems(path) == ["train sentence 's2' has NaN or infinite landmarks in frame 3"]
 
 
 @pytest.mark.parametrize("landmark", [7, 14, 24, 100, 510])
 def test_coordinates_far_outside_the_image(tmp_path, landmark):
-    path = write(tmp_path / "tiny")
+    path = in_format_1(write(tmp_path / "tiny"))
     change(path, "train.landmarks", (slice(2, 5), landmark, 1), 4.5)
     text = "train sentence 's1' has x or y far outside the image"
     assert warnings(path) == [f"{text} (4.5, expected -3 to 4) in 3 frames from 2 on"]
@@ -154,7 +146,7 @@ def test_coordinates_far_outside_the_image(tmp_path, landmark):
 @pytest.mark.parametrize("value", [4.6, 500])
 def test_guessed_legs_do_not_matter(tmp_path, value):
     """Knees, ankles and feet of a webcam signer. No model reads them."""
-    path = write(tmp_path / "tiny")
+    path = in_format_1(write(tmp_path / "tiny"))
     change(path, "train.landmarks", (slice(0, 9), slice(25, 33), slice(0, 2)), value)
     assert (problems(path), warnings(path)) == ([], [])
 
@@ -174,7 +166,7 @@ def test_a_corpus_whose_parts_are_out_of_order(tmp_path):
 
 def test_a_few_odd_sentences_are_a_warning(tmp_path):
     rows = [(f"s{number}", "anna", "A", 8) for number in range(5)]
-    path = write(tmp_path / "tiny", {"train": rows})
+    path = in_format_1(write(tmp_path / "tiny", {"train": rows}))
     change(path, "train.landmarks", (slice(16, 24), slice(522, 543), 0), 0.9)
     assert problems(path) == []
     (line,) = warnings(path)
@@ -183,7 +175,7 @@ def test_a_few_odd_sentences_are_a_warning(tmp_path):
 
 
 def test_landmarks_that_jump_to_another_person(tmp_path):
-    path = write(tmp_path / "tiny")
+    path = in_format_1(write(tmp_path / "tiny"))
     values = np.load(path / "train.landmarks.npy")[5:12]
     change(path, "train.landmarks", (slice(5, 12), slice(None), 0), values[..., 0] + 0.5)
     assert warnings(path) == [
@@ -192,8 +184,23 @@ def test_landmarks_that_jump_to_another_person(tmp_path):
     ]
 
 
+def test_coordinates_far_outside_the_image_in_compressed_landmarks(tmp_path):
+    landmarks, detected = recording(12, 0)
+    landmarks[2:5, 7, 1], landmarks[:, 8, 2] = 4.5, -6.0
+    landmarks[6, 33:501] = 0
+    with CorpusWriter(tmp_path / "c", name="c", fps=25, aspect_ratio=1.0, made_by={}) as writer:
+        writer.split("train").add("s1", "anna", "HELLO", landmarks, detected)
+    assert problems(tmp_path / "c") == [
+        "train sentence 's1': face is detected but all zero in frame 6"
+    ]
+    assert warnings(tmp_path / "c") == [
+        "train sentence 's1' has x or y far outside the image (4.5, expected -3 to 4) "
+        "in 3 frames from 2 on"
+    ]
+
+
 def test_a_large_depth_is_not_a_problem(tmp_path):
-    path = write(tmp_path / "tiny")
+    path = in_format_1(write(tmp_path / "tiny"))
     change(path, "train.landmarks", (2, 7, 2), -6.0)
     assert problems(path) == []
 
@@ -207,7 +214,7 @@ def test_a_hand_with_values_that_was_not_detected(tmp_path):
 
 
 def test_a_face_of_zeros_that_was_detected(tmp_path):
-    path = write(tmp_path / "tiny")
+    path = in_format_1(write(tmp_path / "tiny"))
     change(path, "dev.landmarks", (slice(0, 2), slice(33, 501)), 0)
     assert problems(path) == [
         "dev sentence 'd1': face is detected but all zero in 2 frames from 0 on"
@@ -215,7 +222,7 @@ def test_a_face_of_zeros_that_was_detected(tmp_path):
 
 
 def test_negative_zeros_count_as_zeros(tmp_path):
-    path = write(tmp_path / "tiny")
+    path = in_format_1(write(tmp_path / "tiny"))
     change(path, "dev.landmarks", (0, slice(33, 501)), -0.0)
     change(path, "dev.detected", (0, 1), False)
     assert problems(path) == []

@@ -21,7 +21,7 @@ def test_the_files_have_the_documented_format(tmp_path):
         path / "train.csv"
     ).read_text() == "id|signer|frames|annotation\ns1|anna|5|HELLO WORLD\ns2|ben|3|WORLD\n"
     landmarks = np.load(path / "train.landmarks.npy", allow_pickle=False)
-    assert (landmarks.dtype.str, landmarks.shape) == ("<f2", (8, 543, 3))
+    assert (landmarks.dtype.str, landmarks.shape) == ("<i2", (8, 543, 3))
     assert np.load(path / "train.detected.npy", allow_pickle=False).shape == (8, 4)
     facts = json.loads((path / "corpus.json").read_text())
     assert facts["layout"] == "mediapipe_holistic_543"
@@ -111,12 +111,20 @@ def test_an_id_is_unique_in_a_split_but_not_between_splits(tmp_path):
             writer.split("train").add("s1", "ben", "Y", *recording(3))
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])
-def test_values_that_float16_cannot_hold_are_refused(tmp_path, value):
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.nan, "landmarks have NaN, infinite or too large values"),
+        (-np.inf, "landmarks have NaN, infinite or too large values"),
+        (640, "landmarks have the value 640, expected fractions of the image: divide pixels by"),
+        (-1e6, "landmarks have the value -1e+06, expected fractions"),
+    ],
+)
+def test_values_that_are_no_fractions_of_an_image_are_refused(tmp_path, value, message):
     landmarks, detected = recording(3)
     landmarks[1, 40, 2] = value
     with (
-        pytest.raises(DataError, match=r"'s1'.*NaN, infinite or larger"),
+        pytest.raises(DataError, match=re.escape(f"train sentence 's1': {message}")),
         CorpusWriter(tmp_path / "t", **FACTS) as writer,
     ):
         writer.split("train").add("s1", "anna", "X", landmarks, detected)

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-import data.device_cache
 from data.augmentation_config import AugmentationConfig
 from data.batching import load_batch
 from data.corpus import Corpus, Split
@@ -12,6 +11,7 @@ from data.device_cache import CachedSplit, cached_bytes
 from data.landmarks import ALL_LANDMARKS, LandmarkSelection, subset
 from data.pipeline import FeaturePipeline
 from data.sentence_mixing import MixedSplit, mix_sentences
+from data.stored_landmarks import decode
 from data.vocabulary import Vocabulary
 from errors import DataError
 
@@ -20,17 +20,19 @@ ARMS = LandmarkSelection(subset("arms"))
 
 
 @pytest.fixture
-def split(tiny_corpus, monkeypatch) -> Split:
-    monkeypatch.setattr(
-        data.device_cache, "UPLOAD_FRAMES", 100
-    )  # several uploads, the last one short
+def split(tiny_corpus) -> Split:
     return Corpus(tiny_corpus).split("train")
+
+
+def in_float16(split: Split) -> np.ndarray:
+    """The landmarks of a split as format 1 stores them."""
+    return decode(split.landmarks, split.detected).astype(np.float16)
 
 
 def assert_same_batches(split: Split, resident: CachedSplit, selection: LandmarkSelection, plan):
     for indices in plan:
         expected, found = (
-            load_batch(split, indices, selection),
+            load_batch(split, indices, selection).to(CPU),
             resident.batch(split, indices).to(CPU),
         )
         for name in ("landmarks", "detected", "lengths"):
@@ -83,7 +85,7 @@ def test_training_batches_from_the_cache_equal_those_from_disk(split):
 
 
 def test_nan_raises_an_error_when_its_sentence_is_loaded(split):
-    landmarks = np.array(split.landmarks)
+    landmarks = in_float16(split)
     landmarks[split.offsets[4] + 2, 400, 1] = np.nan
     landmarks[split.offsets[12] - 1, 11, 0] = np.inf
     broken = Split("train", split.sentences, landmarks, split.detected)
@@ -104,7 +106,7 @@ def test_nan_in_the_partner_of_a_joined_sentence_raises_an_error(split, make_cor
     split = Corpus(make_corpus(tmp_path / "short", {"train": annotations})).split("train")
     mixed = mix_sentences(split, np.arange(9), 1.0, 0, 1, min_frames, 0.8)
     first = int(np.flatnonzero(mixed.partners >= 0)[0])
-    landmarks = np.array(split.landmarks)
+    landmarks = in_float16(split)
     landmarks[split.offsets[mixed.partners[first]] + 3, 11, 2] = np.nan
     broken = Split("train", split.sentences, landmarks, split.detected)
     broken = MixedSplit(broken, mixed.partners, mixed.transition_lengths, 0.8)
@@ -151,7 +153,7 @@ def test_landmarks_stay_on_disk_if_the_memory_is_gone_at_the_copy(split, monkeyp
 def test_batches_from_the_cache_on_a_gpu_equal_batches_from_disk(split):
     gpu = torch.device("cuda")
     resident, indices = CachedSplit(split, gpu), np.array([5, 0, 7])
-    found, expected = resident.batch(split, indices).to(gpu), load_batch(split, indices)
+    found, expected = resident.batch(split, indices).to(gpu), load_batch(split, indices).to(CPU)
     assert torch.equal(found.landmarks.cpu(), expected.landmarks) and torch.equal(
         found.detected.cpu(), expected.detected
     )

@@ -27,7 +27,7 @@ def train(tiny_corpus):
 
 
 def features_of(split, index: int) -> torch.Tensor:
-    batch = load_batch(split, np.array([index]))
+    batch = load_batch(split, np.array([index])).to(CPU)
     return compute_features(batch.landmarks, batch.detected, batch.lengths, 0.8)[0]
 
 
@@ -156,7 +156,7 @@ def test_features_of_a_selection_equal_those_of_all_landmarks(train, names, caus
 
 def test_a_left_handed_sentence_is_mirrored_in_a_selection_too(train):
     """A selection contains the mirror image of each of its landmarks."""
-    batch = load_batch(train.split, np.arange(4))
+    batch = load_batch(train.split, np.arange(4)).to(CPU)
     batch.landmarks[..., 0] = 1 - batch.landmarks[..., 0]
     selection = LandmarkSelection(subset("brows"))
     full = compute_features(batch.landmarks, batch.detected, batch.lengths, 0.8)

@@ -135,7 +135,9 @@ def test_a_landmark_file_needs_no_tracker(tmp_path, make_sentence):
         0.8,
     )
     frames = list(recording.frames)
-    np.testing.assert_array_equal([frame.landmarks for frame in frames], landmarks.astype("<f2"))
+    np.testing.assert_array_equal(
+        [frame.landmarks for frame in frames], landmarks.astype(np.float32)
+    )
     np.testing.assert_array_equal([frame.detected for frame in frames], detected)
     assert [frame.time for frame in frames] == [number / 20 for number in range(len(landmarks))]
 
@@ -171,7 +173,7 @@ def test_a_video_gives_its_frame_rate_and_shape(cv2, tmp_path):
     np.testing.assert_allclose(
         [frame.landmarks[0, 0] for frame in frames], np.arange(6) / 255, atol=2 / 255
     )
-    assert frames[0].picture.shape == (48, 64, 3) and frames[0].landmarks.dtype == np.float16
+    assert frames[0].picture.shape == (48, 64, 3) and frames[0].landmarks.dtype == np.float32
 
 
 def test_a_long_video_needs_no_more_memory_than_a_short_one(cv2, tmp_path):

@@ -14,6 +14,7 @@ from data.landmarks import PART_SLICES, PARTS
 from data.pipeline import FeaturePipeline, feature_statistics
 from errors import DataError
 from models.checkpoint import load_checkpoint
+from tests.data.small_corpus import in_format_1
 from training.corpus_checks import find_bad_sentences
 
 
@@ -24,6 +25,9 @@ def corpus(tiny_corpus, tmp_path) -> Path:
 
 
 def overwrite(corpus: Path, split: str, index: int, frame: int, value: float) -> None:
+    """Change a value. The corpus gets format 1, which can hold NaN."""
+    if Corpus(corpus).facts["format_version"] != 1:
+        in_format_1(corpus)
     landmarks = np.load(corpus / f"{split}.landmarks.npy")
     landmarks[int(Corpus(corpus).split(split).offsets[index]) + frame, 501, 1] = value
     np.save(corpus / f"{split}.landmarks.npy", landmarks)
@@ -72,11 +76,7 @@ def test_nan_in_the_landmarks_is_refused_and_its_sentence_is_named(
     split, tiny_corpus, tiny_yaml, tmp_path
 ):
     corpus = Path(shutil.copytree(tiny_corpus, tmp_path / "corpus"))
-    path = corpus / f"{split}.landmarks.npy"
-    landmarks = np.load(path)
-    second = Corpus(tiny_corpus).split(split).sentences[0].frames
-    landmarks[second, 515, 0] = np.nan
-    np.save(path, landmarks)
+    overwrite(corpus, split, 1, 0, np.nan)
     with pytest.raises(
         DataError, match=f"{split} sentence {split}-01: landmarks have NaN or infinite values"
     ):
@@ -230,6 +230,7 @@ def test_a_corpus_that_changed_since_the_checkpoint_is_reported(
 ):
     """corpus.json stays the same. One changed coordinate of one frame is enough."""
     tiny_settings["training"] |= {"data_dir": str(corpus), "epochs": 1}
+    in_format_1(corpus)
     execute_run(tiny_settings)
     assert "was changed" not in capsys.readouterr().out
     overrides = {"training": {"output_dir": str(tmp_path / "run")}}

@@ -10,6 +10,7 @@ from data.simulation.corpora import SimulatedSigners
 from data.simulation.detection import observe
 from data.simulation.grammar import GLOSSES
 from data.sources.transcripts import TranscribedSentence
+from data.stored_landmarks import decode
 from tests.data.simulation.conftest import performer
 
 
@@ -39,7 +40,7 @@ def test_landmarks_are_where_a_signer_in_front_of_a_webcam_has_them(corpus):
 
 def test_undetected_parts_are_zeros_and_detected_ones_are_not(corpus):
     split = corpus.split("train")
-    landmarks, detected = np.asarray(split.landmarks), np.asarray(split.detected)
+    landmarks, detected = decode(split.landmarks, split.detected), np.asarray(split.detected)
     for column, part in enumerate(PART_SLICES):
         found = (landmarks[:, PART_SLICES[part]] != 0).any(axis=(1, 2))
         assert np.array_equal(found, detected[:, column])
@@ -50,7 +51,7 @@ def test_undetected_parts_are_zeros_and_detected_ones_are_not(corpus):
 
 def test_pose_and_hand_detectors_nearly_agree_on_the_wrist(corpus):
     split = corpus.split("train")
-    landmarks, detected = np.asarray(split.landmarks, dtype=np.float32), np.asarray(split.detected)
+    landmarks, detected = decode(split.landmarks, split.detected), np.asarray(split.detected)
     for column, hand, wrist in ((2, 501, 15), (3, 522, 16)):
         seen = landmarks[detected[:, column]]
         apart = np.linalg.norm(seen[:, hand, :2] - seen[:, wrist, :2], axis=1)

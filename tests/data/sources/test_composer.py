@@ -263,7 +263,7 @@ def test_composed_frames_come_from_the_split_their_recordings_are_in(tmp_path):
                 landmarks[:, 0, 0].astype(np.float64) * 64, return_counts=True
             )
             # A value that stays for 6 frames belongs to a recording, not to a transition
-            rows = [int(value) for value, count in zip(values, counts, strict=True) if count >= 6]
+            rows = [round(value) for value, count in zip(values, counts, strict=True) if count >= 6]
             found |= {repetition_of[row] for row in rows}
             assert {"abcd"[(row - 1) // 10] for row in rows} == set(sentence.glosses)
             np.testing.assert_array_equal(landmarks[:, RIGHT_HAND].any(axis=(1, 2)), detected[:, 3])

@@ -11,6 +11,7 @@ from data.safe_npy import map_array
 from data.sources.landmark_files import mp_data_landmarks, read_npy
 from errors import DataError
 from tests.data.signers import standing_signer
+from tests.data.small_corpus import as_stored
 from tests.data.sources.conftest import import_npy, npy_bytes
 
 
@@ -48,9 +49,7 @@ def test_of_6516_columns_the_first_1629_are_taken(tmp_path, features, dtype):
     np.save(features[0] / "train/s2.npy", np.concatenate([landmarks, rest], axis=1).astype(dtype))
     import_npy(*features, tmp_path / "out")
     stored, detected = Corpus(tmp_path / "out").split("train").read(1)
-    np.testing.assert_array_equal(
-        stored, landmarks.astype(dtype).astype(np.float16).reshape(4, 543, 3)
-    )
+    np.testing.assert_array_equal(stored, as_stored(landmarks.astype(dtype).reshape(4, 543, 3)))
     assert detected.all()
 
 
@@ -59,7 +58,7 @@ def test_an_array_saved_in_fortran_order_is_read_right(tmp_path, features):
     np.save(features[0] / "train/s2.npy", np.asfortranarray(landmarks))
     import_npy(*features, tmp_path / "out")
     stored = Corpus(tmp_path / "out").split("train").read(1)[0]
-    np.testing.assert_array_equal(stored, landmarks.astype(np.float16).reshape(4, 543, 3))
+    np.testing.assert_array_equal(stored, as_stored(landmarks.reshape(4, 543, 3)))
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -75,9 +74,7 @@ def test_npz_and_the_other_shapes_of_npy(tmp_path, features, compressed):
     import_npy(*features, tmp_path / "out")
     corpus = Corpus(tmp_path / "out")
     for split, index in (("train", 0), ("train", 1), ("dev", 0)):
-        np.testing.assert_array_equal(
-            corpus.split(split).read(index)[0], landmarks.astype(np.float16)
-        )
+        np.testing.assert_array_equal(corpus.split(split).read(index)[0], as_stored(landmarks))
 
 
 @pytest.mark.parametrize("face", [True, False])
@@ -92,7 +89,7 @@ def test_1662_and_258_columns_are_those_of_mp_data(tmp_path, features, face):
         landmarks[:, 33:501] = 0
     import_npy(*features, tmp_path / "out")
     np.testing.assert_array_equal(
-        Corpus(tmp_path / "out").split("train").read(1)[0], landmarks.astype(np.float16)
+        Corpus(tmp_path / "out").split("train").read(1)[0], as_stored(landmarks)
     )
 
 
