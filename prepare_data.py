@@ -138,7 +138,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
 def run_synthesize(command: SynthesizeCommand) -> int:
     """`synthesize`: the built-in corpus, or one with the sentences of transcripts."""
     from data.simulation.corpora import synthesize, synthesize_transcripts
-    from data.sources.transcripts import keep_fraction, read_splits
+    from data.sources.annotations.transcripts import keep_fraction, read_splits
 
     if command.transcripts is None:
         names = ("sentences", "dev_sentences", "test_sentences", "unseen_dev_signers")

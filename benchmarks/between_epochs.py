@@ -48,10 +48,10 @@ train = prepare_split(Split("train", sentences, landmarks, detected), vocabulary
 config = Config().updated({"training": {"frames_per_batch": frames_per_batch}})
 key = lambda epoch: (0, epoch)
 try:
-    from data.augmentation_draws import draw_augmentations
+    from data.augmentation.draws import draw_augmentations
     plan = EpochPlan(config, train, key, 4 / 3)
 except ImportError:
-    from data.augmentation import draw_augmentation
+    from data.augmentation.augmenter import draw_augmentation
     plan = EpochPlan(config, train, vocabulary, key)
     def draw_augmentations(config, seed, epoch, ids, frames, fewest):
         return [draw_augmentation(config, seed, epoch, *one) for one in zip(ids, frames, fewest)]

@@ -31,7 +31,7 @@ import torch
 
 from benchmarks.results import add_json_option, describe_machine, finish
 from command_line import Parser
-from data.augmentation_config import AugmentationConfig
+from data.augmentation.config import AugmentationConfig
 from data.batching import load_batch, padding_waste, plan_by_frames, plan_epoch
 from data.device_cache import CachedSplit
 from data.landmarks import ALL_LANDMARKS

@@ -103,7 +103,7 @@ def make_corpus(folder: Path, small: bool) -> None:
 
     from data.keyed_random import generator
     from data.simulation.corpora import synthesize_transcripts
-    from data.sources.transcripts import TranscribedSentence
+    from data.sources.annotations.transcripts import TranscribedSentence
 
     random = generator("gpu rehearsal")
     sizes = {"train": 40, "dev": 8} if small else {"train": 5671, "dev": 540}

@@ -24,8 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.results import add_json_option, figure_name, finish
 from command_line import Parser
-from data.sources.phoenix_cleanup import normalize_gloss_phoenix2014, normalize_phoenix2014
-from data.sources.transcripts import read_splits
+from data.sources.annotations.phoenix_cleanup import (
+    normalize_gloss_phoenix2014,
+    normalize_phoenix2014,
+)
+from data.sources.annotations.transcripts import read_splits
 from errors import DataError, run_script
 
 

@@ -8,6 +8,9 @@ This folder knows no model. Its files:
     corpus                open a corpus folder: memory-mapped landmarks, annotations, corpus.json
     corpus_writer         write a corpus folder
     corpus_check          check a corpus folder for damage and for sentences that CTC cannot align
+    corpus_memory         what earlier runs found out about the files of a corpus
+    stored_landmarks      landmarks as 16-bit numbers and back
+    text_fields           ids, signers and glosses in one Unicode form
     output_place          find out before the work whether an output can be written
     safe_npy              open .npy files without trusting their headers
 
@@ -15,11 +18,9 @@ This folder knows no model. Its files:
     ctc_targets           the annotations of a split as class indices for CTC
 
     features              landmarks -> the 6516-dim features, in batches, on the device
-    augmentation          random changes of the training sentences
-    augmentation_config   the settings of the augmentation
-    sentence_mixing       augmentation that joins two sentences of one signer
-    transitions           change the speed of a recording; frames between two recordings
-    resampling            change the frame rate of a recording, frame by frame
+    leading_hand          which hand leads a sentence
+    signer_votes          the votes of signers and of recordings on it
+    resampling            the frame rate of a recording; landmarks at another rate
     keyed_random          random generators keyed by (seed, epoch, sentence id)
 
     batching              plan the batches of an epoch; load a batch of landmarks
@@ -29,6 +30,8 @@ This folder knows no model. Its files:
 
     commands              the settings of each command of prepare_data.py
 
+    augmentation/         random changes of the train sentences
+    checks/               checks of landmarks that imports, `check` and training share
     sources/              make a corpus from videos, landmark files or isolated signs
     simulation/           make a corpus of simulated signers
     corpora/              the built-in corpora

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.augmentation import Augmenter, hide_parts
-from data.augmentation_config import AugmentationConfig
-from data.augmentation_draws import AugmentationDraw, draw_augmentations, ids_and_lengths
+from data.augmentation.augmenter import Augmenter, hide_parts
+from data.augmentation.config import AugmentationConfig
+from data.augmentation.draws import AugmentationDraw, draw_augmentations, ids_and_lengths
 from data.batching import LandmarkBatch, StoredBatch, load_batch, plan_evaluation
 from data.corpus import Split
 from data.ctc_targets import PreparedSplit
@@ -153,7 +153,7 @@ class FeaturePipeline:
     ) -> Generator[FeatureBatch, None, None]:
         """The batches of a plan, without augmentation. plan: the indices of each batch."""
 
-        def load(indices: np.ndarray) -> tuple[LandmarkBatch | CachedBatch, np.ndarray | None]:
+        def load(indices: np.ndarray) -> tuple[StoredBatch | CachedBatch, np.ndarray | None]:
             return self._load(split, indices), self._votes_of(split, indices)
 
         for loaded, votes in self._prepare_ahead(load, plan):

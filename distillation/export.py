@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from data.augmentation_config import AugmentationConfig
-from data.augmentation_draws import augmented_lengths, ids_and_lengths
+from data.augmentation.config import AugmentationConfig
+from data.augmentation.draws import augmented_lengths, ids_and_lengths
 from data.corpus import sha256_of
 from data.ctc_lengths import ctc_steps
 from data.ctc_targets import PreparedSplit

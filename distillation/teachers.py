@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.augmentation_draws import augmented_lengths, ids_and_lengths
+from data.augmentation.draws import augmented_lengths, ids_and_lengths
 from data.corpus import Corpus, sha256_of
 from data.ctc_lengths import ctc_steps
 from data.device_transfer import on_device

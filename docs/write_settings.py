@@ -26,7 +26,7 @@ This page is made from the declarations by `python docs/write_settings.py`; a te
 TITLES = {
     "training": "How a run trains (training/config.py).",
     "model": "Sizes of the teacher (models/config.py).",
-    "augmentation": "What is drawn for each train sentence (data/augmentation_config.py). Lengths "
+    "augmentation": "What is drawn for each train sentence (data/augmentation/config.py). Lengths "
     "are in shoulder widths, angles in degrees.",
     "distillation": "What a student learns from (distillation/config.py).",
 }

@@ -11,7 +11,7 @@ from torch import Tensor
 from data.corpus import Split, sha256_of
 from data.ctc_lengths import TIME_STRIDE
 from data.landmarks import PARTS
-from data.sources.phoenix_cleanup import normalize_gloss_phoenix2014
+from data.sources.annotations.phoenix_cleanup import normalize_gloss_phoenix2014
 from decoding.alignment import gloss_spans
 from decoding.batches import batches_by_length, decode_split
 from decoding.scoring import (
@@ -165,7 +165,7 @@ def clean_hypothesis(
     """A hypothesis after the official clean-up of PHOENIX-2014, and the times of its glosses.
 
     The clean-up renames and removes single glosses. It joins none, and a gloss that is there twice
-    stays there twice: see `data.sources.phoenix_cleanup`.
+    stays there twice: see `data.sources.annotations.phoenix_cleanup`.
     """
     cleaned, kept = [], []
     for gloss, span in zip(glosses, times, strict=True):

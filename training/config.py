@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from data.augmentation_config import AugmentationConfig
+from data.augmentation.config import AugmentationConfig
 from decoding import DECODERS
 from models.config import ModelConfig
 from settings import Settings, SettingsFile, setting

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data.augmentation_draws import augmented_lengths
+from data.augmentation.draws import augmented_lengths
+from data.augmentation.sentence_mixing import MixedSplit, mix_sentences
 from data.batching import plan_by_frames, plan_epoch
 from data.corpus import Split
 from data.ctc_lengths import min_frames
 from data.ctc_targets import PreparedSplit
-from data.sentence_mixing import MixedSplit, mix_sentences
 from training.config import Config
 from training.optimizer import learning_rate
 

@@ -30,7 +30,7 @@ from data.simulation.detection import observe
 from data.simulation.grammar import GLOSSES, draw_sentence
 from data.simulation.lexicon import Sign, build_lexicon
 from data.simulation.motion import Performer
-from data.sources.transcripts import TranscribedSentence
+from data.sources.annotations.transcripts import TranscribedSentence
 from errors import DataError, UsageError
 
 VERSION = 1  # of the generator; it increases when the same arguments give other bytes

@@ -2,10 +2,10 @@
 
 A recording is the video, the folder of video frames or the landmark file of one sentence.
 
-    transcripts          annotation files → sentences with their glosses, by split
-    phoenix_cleanup      the official clean-up of RWTH-PHOENIX-Weather 2014
+    annotations/         annotation files → sentences with their glosses, by split
     video_files          which recording belongs to which sentence
     video_frames         the frames of a recording, each with its time
+    segment_reader       the frames of segments of a recording
     matroska             whether an .mkv or .webm file is whole
     holistic             MediaPipe Holistic: video frames → landmarks
     extraction           videos and folders of frames → a corpus; shards → one corpus
@@ -14,9 +14,13 @@ A recording is the video, the folder of video frames or the landmark file of one
     landmark_import      one .npy, .npz, .pose or .parquet file per sentence → a corpus
     landmark_files       readers of these formats
     mp_data              isolated signs, <gloss>/<repetition>/<frame>.npy → a corpus
+    import_checks        the same checks of landmarks for every import format
     import_failures      the sentences that an import cannot read
+    unseen_parts         which parts were not detected, by one rule for all formats
+    vector_widths        what a vector of an unsupported width is, and what it needs
     composer             a corpus of isolated recordings → a corpus of continuous sentences
     corpus_resampling    a corpus at another frame rate
+    splitting            dev and test split off from the train split of a corpus
     recording_facts      one frame rate and one image shape for recordings that differ
     safe_npz             .npz archives from untrusted sources
 """

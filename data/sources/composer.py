@@ -25,10 +25,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from data.augmentation.transitions import change_speed, transition
 from data.corpus import Corpus, Split
 from data.corpus_writer import CorpusWriter
 from data.keyed_random import generator
-from data.transitions import change_speed, transition
 from errors import DataError, UsageError
 
 SPEEDS = (0.8, 1.25)  # a recording is played at a random speed between these

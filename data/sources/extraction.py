@@ -22,6 +22,7 @@ from data.checks.tracking_jumps import jump_warning
 from data.corpus import check_field
 from data.corpus_writer import CorpusWriter, check_output
 from data.resampling import same_rate
+from data.sources.annotations.transcripts import TranscribedSentence, clean_train, read_splits
 from data.sources.extraction_folder import (
     Job,
     is_finished,
@@ -41,7 +42,6 @@ from data.sources.recording_facts import (
     to_aspect_ratio,
 )
 from data.sources.safe_npz import read_npz
-from data.sources.transcripts import TranscribedSentence, clean_train, read_splits
 from data.sources.video_files import RecordingFile, find_recording_files, match_recording_files
 from errors import DataError, UsageError
 
@@ -88,7 +88,7 @@ def extract(
 
     Args:
         source: folder of videos and folders of frames.
-        annotations: annotation files of any format of data/sources/transcripts.py.
+        annotations: annotation files of any format of data/sources/annotations/transcripts.py.
         output: the corpus folder to write.
         workers: number of processes; None: one per CPU core.
         max_frames: leave longer recordings out. A cut one would not fit its annotation.

@@ -16,9 +16,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from data.sources.annotations.segments import Segment, segment_of
+from data.sources.annotations.transcripts import SPLITS
 from data.sources.safe_npz import read_npz
-from data.sources.segments import Segment, segment_of
-from data.sources.transcripts import SPLITS
 from data.sources.video_files import RecordingFile, signature
 from errors import DataError, UsageError
 

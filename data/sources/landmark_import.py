@@ -1,8 +1,8 @@
 """One landmark file per sentence, with annotations → a corpus folder.
 
 data/sources/landmark_files.py describes the formats npy, pose and parquet. The annotations are
-those of data/sources/transcripts.py. The file of a sentence is found in the same way as a video
-(data/sources/video_files.py), for example `<split>/<id>.npy`.
+those of data/sources/annotations/transcripts.py. The file of a sentence is found in the same way as
+a video (data/sources/video_files.py), for example `<split>/<id>.npy`.
 """
 
 import os
@@ -17,6 +17,8 @@ from tqdm import tqdm
 
 from data.corpus_writer import CorpusWriter, check_output
 from data.resampling import check_rate, is_plausible_rate, same_rate
+from data.sources.annotations.segments import Segment
+from data.sources.annotations.transcripts import TranscribedSentence, clean_train, read_splits
 from data.sources.import_checks import ImportChecks, warn_of_unseen_sentences
 from data.sources.import_failures import ImportFailures
 from data.sources.landmark_files import (
@@ -33,8 +35,6 @@ from data.sources.recording_facts import (
     frame_times,
     to_aspect_ratio,
 )
-from data.sources.segments import Segment
-from data.sources.transcripts import TranscribedSentence, clean_train, read_splits
 from data.sources.video_files import RecordingFile, find_recording_files, match_recording_files
 from errors import DataError
 
@@ -60,7 +60,7 @@ def import_landmark_files(
 
     Args:
         source: folder of the landmark files, one per sentence.
-        annotations: annotation files of any format of data/sources/transcripts.py.
+        annotations: annotation files of any format of data/sources/annotations/transcripts.py.
         output: the corpus folder to write.
         format: 'npy', 'pose' or 'parquet'.
         fps: frames per second of the recordings; None: those that .pose files contain, 25 for

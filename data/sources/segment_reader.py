@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from data.sources.annotations.segments import Segment
 from data.sources.extraction_folder import Job
-from data.sources.segments import Segment
 from data.sources.video_files import RecordingFile, signature
 from data.sources.video_frames import VideoFrames, open_video_frames
 from errors import DataError

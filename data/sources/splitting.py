@@ -20,7 +20,7 @@ from tqdm import tqdm
 from data.corpus import UNKNOWN_SIGNER, Corpus, Split
 from data.corpus_writer import CorpusWriter, check_output
 from data.keyed_random import key
-from data.sources.transcripts import SPLITS
+from data.sources.annotations.transcripts import SPLITS
 from errors import DataError, UsageError
 
 DEFAULT_SHARE = 0.1  # of the train sentences, for dev

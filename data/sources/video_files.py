@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from data.sources.segments import Segment
-from data.sources.transcripts import TranscribedSentence
+from data.sources.annotations.segments import Segment
+from data.sources.annotations.transcripts import TranscribedSentence
 from data.text_fields import nfc
 from errors import DataError
 

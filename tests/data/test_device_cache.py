@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from data.augmentation_config import AugmentationConfig
+from data.augmentation.config import AugmentationConfig
+from data.augmentation.sentence_mixing import MixedSplit, mix_sentences
 from data.batching import load_batch
 from data.corpus import Corpus, Split
 from data.ctc_lengths import min_frames
@@ -10,7 +11,6 @@ from data.ctc_targets import prepare_split
 from data.device_cache import CachedSplit, cached_bytes
 from data.landmarks import ALL_LANDMARKS, LandmarkSelection, subset
 from data.pipeline import FeaturePipeline
-from data.sentence_mixing import MixedSplit, mix_sentences
 from data.stored_landmarks import decode
 from data.vocabulary import Vocabulary
 from errors import DataError

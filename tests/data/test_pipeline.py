@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.augmentation_config import AugmentationConfig
+from data.augmentation.config import AugmentationConfig
 from data.batching import load_batch
 from data.corpus import Corpus
 from data.ctc_targets import prepare_split

@@ -6,7 +6,7 @@ from data.features import compute_features
 from data.simulation.body import STUDIO
 from data.simulation.corpora import SimulatedSigners
 from data.simulation.grammar import GLOSSES
-from data.sources.transcripts import TranscribedSentence
+from data.sources.annotations.transcripts import TranscribedSentence
 from data.stored_landmarks import decode, encode
 
 # position, velocity, acceleration, relative position: the largest error in shoulder widths, and as

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import distillation.export
-from data.augmentation_config import AugmentationConfig
-from data.augmentation_draws import draw_augmentation
+from data.augmentation.config import AugmentationConfig
+from data.augmentation.draws import draw_augmentation
 from data.corpus import Corpus
 from distillation.soft_targets import SoftTargets
 from errors import DataError, UsageError

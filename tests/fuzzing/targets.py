@@ -17,13 +17,13 @@ from data.corpus_check import check_corpus
 from data.corpus_writer import CorpusWriter
 from data.landmarks import PART_SLICES
 from data.safe_npy import map_array
+from data.sources.annotations.transcripts import clean_train, read_frames, read_splits
 from data.sources.landmark_files import (
     KAGGLE_COLUMNS,
     read_npy,
     read_parquet,
     read_pose,
 )
-from data.sources.transcripts import clean_train, read_frames, read_splits
 from data.vocabulary import Vocabulary
 from decoding.decoders import read_decoder_entry
 from decoding.language_model import read_arpa

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.augmentation_draws import draw_augmentation
+from data.augmentation.draws import draw_augmentation
 from data.corpus import Sentence, Split
 from data.ctc_lengths import min_frames
 from data.ctc_targets import PreparedSplit, prepare_split

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from data.augmentation_config import AugmentationConfig
-from data.augmentation_draws import AugmentationDraw
+from data.augmentation.config import AugmentationConfig
+from data.augmentation.draws import AugmentationDraw
 
 OFF = AugmentationConfig(
     speed=(1, 1),

@@ -1,14 +1,14 @@
 """A slow and simple drawing of augmentations: one generator per sentence, one draw after another.
 
-`data/augmentation_draws.py` draws the same numbers for many sentences at once.
+`data/augmentation/draws.py` draws the same numbers for many sentences at once.
 """
 
 import math
 
 import numpy as np
 
-from data.augmentation_config import AugmentationConfig
-from data.augmentation_draws import HANDS, MOVED_PARTS, NOISE_ROWS, AugmentationDraw
+from data.augmentation.config import AugmentationConfig
+from data.augmentation.draws import HANDS, MOVED_PARTS, NOISE_ROWS, AugmentationDraw
 from data.keyed_random import generator
 from data.landmarks import FINGERS, PARTS
 

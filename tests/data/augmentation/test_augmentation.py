@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from data.augmentation import Augmenter
-from data.augmentation_config import AugmentationConfig
-from data.augmentation_draws import draw_augmentation
+from data.augmentation.augmenter import Augmenter
+from data.augmentation.config import AugmentationConfig
+from data.augmentation.draws import draw_augmentation
 from data.features import feature_blocks
 from data.landmarks import LEFT_WRIST, RIGHT_WRIST
 from tests.data.augmentation.augmentation_off import (

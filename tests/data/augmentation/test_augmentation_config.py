@@ -1,6 +1,6 @@
 import pytest
 
-from data.augmentation_config import AugmentationConfig
+from data.augmentation.config import AugmentationConfig
 from errors import UsageError
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.augmentation_config import AugmentationConfig
-from data.augmentation_draws import augmented_lengths, draw_augmentation, draw_augmentations
+from data.augmentation.config import AugmentationConfig
+from data.augmentation.draws import augmented_lengths, draw_augmentation, draw_augmentations
 from tests.data.augmentation.augmentation_off import OFF
 from tests.data.augmentation.reference_draws import reference_draw
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from data.augmentation import Augmenter, hide_parts, rotate
-from data.augmentation_draws import draw_augmentation
+from data.augmentation.augmenter import Augmenter, hide_parts, rotate
+from data.augmentation.draws import draw_augmentation
 from data.features import body_coordinates
 from data.landmarks import LandmarkSelection
 from tests.data.augmentation.augmentation_off import (

@@ -21,7 +21,7 @@ from data.simulation.corpora import (
     synthesize_transcripts,
 )
 from data.simulation.grammar import GLOSSES
-from data.sources.transcripts import TranscribedSentence
+from data.sources.annotations.transcripts import TranscribedSentence
 from errors import DataError, UsageError
 
 

@@ -9,7 +9,7 @@ from data.simulation.body import WEBCAM, draw_signer
 from data.simulation.corpora import SimulatedSigners
 from data.simulation.detection import observe
 from data.simulation.grammar import GLOSSES
-from data.sources.transcripts import TranscribedSentence
+from data.sources.annotations.transcripts import TranscribedSentence
 from data.stored_landmarks import decode
 from tests.data.simulation.conftest import performer
 

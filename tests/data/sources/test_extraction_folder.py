@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from data.sources import extraction_folder
+from data.sources.annotations.segments import FRAMES, SECONDS, Segment
 from data.sources.extraction import extract, merge_shards
 from data.sources.extraction_folder import (
     Job,
@@ -17,7 +18,6 @@ from data.sources.extraction_folder import (
     result_name,
     write_result,
 )
-from data.sources.segments import FRAMES, SECONDS, Segment
 from data.sources.video_files import RecordingFile, signature
 from errors import DataError, UsageError
 from tests.data.sources.conftest import three_videos

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from data.sources import segment_reader
+from data.sources.annotations.segments import FRAMES, SECONDS, Segment
 from data.sources.extraction_folder import Job
 from data.sources.segment_reader import SegmentReader, in_reading_order
-from data.sources.segments import FRAMES, SECONDS, Segment
 from data.sources.video_files import RecordingFile
 from data.sources.video_frames import VideoFrames
 from errors import DataError

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from data.sources.segments import FRAMES, Segment
-from data.sources.transcripts import TranscribedSentence
+from data.sources.annotations.segments import FRAMES, Segment
+from data.sources.annotations.transcripts import TranscribedSentence
 from data.sources.video_files import (
     find_recording_files,
     frame_files,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.transitions import change_speed, transition
+from data.augmentation.transitions import change_speed, transition
 from tests.data.still_recordings import RIGHT_HAND, clip
 
 

@@ -7,8 +7,8 @@ import unicodedata
 
 import pytest
 
-from data.sources.tables import Table
-from data.sources.transcripts import read_frames, read_transcript
+from data.sources.annotations.tables import Table
+from data.sources.annotations.transcripts import read_frames, read_transcript
 from errors import DataError
 
 KNOWN = ("id", "signer", "annotation", "video")

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from data.augmentation.sentence_mixing import MixedSplit, mix_sentences, scaled_like, shoulder_width
 from data.corpus import Sentence, Split
 from data.ctc_lengths import ctc_steps, min_frames, required_steps
 from data.features import compute_features
-from data.sentence_mixing import MixedSplit, mix_sentences, scaled_like, shoulder_width
 
 
 def split_of(*sentences: tuple[str, str, int, str]) -> Split:

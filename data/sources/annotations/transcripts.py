@@ -1,9 +1,9 @@
 """Transcripts: which glosses each sentence has, who signs it, and how many frames it has.
 
 The formats are those of the corpora's own annotation files: one sentence per row, columns named by
-the header line, in any encoding, separator and quoting that data/sources/tables.py reads. Glosses
-are separated by white space (the real files have double spaces). Columns for start and end make a
-sentence a segment of its recording (data/sources/segments.py).
+the header line, in any encoding, separator and quoting that tables.py beside this file reads.
+Glosses are separated by white space (the real files have double spaces). Columns for start and end
+make a sentence a segment of its recording (segments.py).
 
     RWTH-PHOENIX-Weather 2014    train.corpus.csv; SI5: train.SI5.corpus.csv
                                  id|folder|signer|annotation
@@ -27,9 +27,9 @@ from pathlib import Path
 
 from data.corpus import UNKNOWN_SIGNER
 from data.keyed_random import key
-from data.sources.gloss_warnings import gloss_warnings
-from data.sources.phoenix_cleanup import normalize_phoenix2014
-from data.sources.segments import (
+from data.sources.annotations.gloss_warnings import gloss_warnings
+from data.sources.annotations.phoenix_cleanup import normalize_phoenix2014
+from data.sources.annotations.segments import (
     FRAMES,
     SECONDS,
     UNNAMED,
@@ -38,7 +38,7 @@ from data.sources.segments import (
     read_segment,
     unit_without_name,
 )
-from data.sources.tables import Table
+from data.sources.annotations.tables import Table
 from errors import DataError, UsageError
 
 SPLITS = ("train", "dev", "test")

@@ -1,7 +1,7 @@
 import pytest
 
-from data.sources.gloss_warnings import gloss_warnings
-from data.sources.transcripts import read_splits
+from data.sources.annotations.gloss_warnings import gloss_warnings
+from data.sources.annotations.transcripts import read_splits
 
 
 def test_ordinary_glosses_give_no_warning():

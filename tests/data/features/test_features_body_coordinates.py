@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from data.features import MIN_SHOULDER_WIDTH, body_coordinates, bridge_gaps
-from tests.data.reference_features import (
+from tests.data.features.reference_features import (
     ASPECT,
     LEFT,
     POSE,

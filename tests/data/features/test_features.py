@@ -7,7 +7,7 @@ import torch
 
 from data.features import compute_features, feature_blocks, frame_mask, gather_frames
 from data.landmarks import FEATURE_BLOCKS, NUM_FEATURES
-from tests.data.reference_features import ASPECT, SENTENCES, batch_of, reference_features
+from tests.data.features.reference_features import ASPECT, SENTENCES, batch_of, reference_features
 
 
 @pytest.mark.parametrize("name", SENTENCES)

@@ -17,7 +17,7 @@ from data.leading_hand import (
     left_hand_higher_and_moving,
     left_hand_leads,
 )
-from tests.data.reference_features import ASPECT, LEFT, RIGHT, batch_of, random_sentence
+from tests.data.features.reference_features import ASPECT, LEFT, RIGHT, batch_of, random_sentence
 
 STILL_LOW, MOVING_LOW = [(1.0, 1.5)] * 3, [(1.0, 1.5), (0.5, 1.5), (1.0, 1.5)]
 STILL_HIGH, MOVING_HIGH = [(-1.0, 0.0)] * 3, [(-1.0, 0.0), (-0.25, 0.0), (-1.0, 0.0)]

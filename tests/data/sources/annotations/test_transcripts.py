@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data.sources.transcripts import (
+from data.sources.annotations.transcripts import (
     TranscribedSentence,
     clean_train,
     keep_fraction,

@@ -12,12 +12,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from data.augmentation.transitions import transition
 from data.corpus import Split
 from data.features import MIN_SHOULDER_WIDTH
 from data.keyed_random import first_numbers, keys, uniform, whole_number
 from data.landmarks import LEFT_SHOULDER, PART_SLICES, PARTS, RIGHT_SHOULDER
 from data.stored_landmarks import LARGEST_VALUE, decode
-from data.transitions import transition
 
 _TRANSITION_FRAMES = (2, 6)  # range of the transition between the sentences, both ends included
 _LIKE_SCALE = 0.02  # shoulder widths that differ by less are alike; the second sentence stays as is

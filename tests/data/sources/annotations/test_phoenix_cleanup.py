@@ -2,7 +2,10 @@
 
 import pytest
 
-from data.sources.phoenix_cleanup import normalize_gloss_phoenix2014, normalize_phoenix2014
+from data.sources.annotations.phoenix_cleanup import (
+    normalize_gloss_phoenix2014,
+    normalize_phoenix2014,
+)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.augmentation_config import AugmentationConfig
+from data.augmentation.config import AugmentationConfig
 from data.corpus import Sentence
 from data.ctc_lengths import min_frames
 from data.keyed_random import Rekeyed, first_numbers, keys, uniform, whole_number

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from data.augmentation.sentence_mixing import MixedSplit
 from data.corpus import Sentence, Split
 from data.features import normalize_landmarks
 from data.landmarks import BY_SENTENCE, BY_SIGNER
 from data.leading_hand import ALWAYS, WITHOUT_EVIDENCE
 from data.pipeline import FeaturePipeline
-from data.sentence_mixing import MixedSplit
 from data.signer_votes import RecordingVote, sentence_evidence, signer_votes, vote
 
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from data.sources.segments import (
+from data.sources.annotations.segments import (
     FRAMES,
     SECONDS,
     Segment,
@@ -14,7 +14,7 @@ from data.sources.segments import (
     segment_of,
     unit_without_name,
 )
-from data.sources.transcripts import read_splits, read_transcript
+from data.sources.annotations.transcripts import read_splits, read_transcript
 from errors import DataError
 
 

@@ -1,6 +1,6 @@
 """Applies the random changes of the train sentences, in torch, to a batch on the device.
 
-`data/augmentation_draws.py` draws them. They are applied in two steps. `hide_parts` marks parts as
+`data/augmentation/draws.py` draws them. They are applied in two steps. `hide_parts` marks parts as
 not detected before gaps are bridged, so that a hidden hand is bridged in the same way as a hand
 that the detector lost. `Augmenter` then changes the body coordinates.
 """
@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.augmentation_config import AugmentationConfig
-from data.augmentation_draws import HANDS, MOVED_PARTS, NOISE_ROWS, AugmentationDraw
+from data.augmentation.config import AugmentationConfig
+from data.augmentation.draws import HANDS, MOVED_PARTS, NOISE_ROWS, AugmentationDraw
 from data.device_transfer import on_device
 from data.features import gather_frames
 from data.keyed_random import generator

@@ -1,0 +1,8 @@
+"""Annotation files: sentences with their glosses.
+
+transcripts       annotation files of known corpora → sentences, by split
+tables            read a table of text: encoding, separator, quotes, header, rows
+segments          the part of a recording that belongs to a sentence
+gloss_warnings    glosses that look like a mistake of the table
+phoenix_cleanup   the official clean-up of RWTH-PHOENIX-Weather 2014
+"""
