@@ -10,7 +10,7 @@ the same frame. z is an offset from 0. An undetected part is zeros in both forma
 The step between two numbers grows with the offset: 0.0000024 of the image near the nose, 1/4096 of
 the offset far from it. So a person has the same precision however small in the image. The step of
 float16 depends on the place in the image: 0.0005 in its right and its lower half.
-`benchmarks/stored_precision.py` measures both.
+`benchmarks/landmarks/stored_precision.py` measures both.
 """
 
 from functools import cache

@@ -7,8 +7,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(
-    path.stem
-    for path in (ROOT / "benchmarks").glob("*.py")
+    str(path.relative_to(ROOT / "benchmarks"))
+    for folder in ("*.py", "landmarks/*.py")
+    for path in (ROOT / "benchmarks").glob(folder)
     if "__main__" in path.read_text(encoding="utf-8")
 )
 
@@ -16,7 +17,8 @@ SCRIPTS = sorted(
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_benchmark_has_json_and_ends_with_finish(name, capsys):
     with pytest.raises(SystemExit) as ended:
-        importlib.import_module(f"benchmarks.{name}").main(["--help"])
+        module = name.removesuffix(".py").replace("/", ".")
+        importlib.import_module(f"benchmarks.{module}").main(["--help"])
     assert ended.value.code == 0
     assert "--json FILE" in capsys.readouterr().out
-    assert "    finish(" in (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
+    assert "    finish(" in (ROOT / "benchmarks" / name).read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 """How often is the leading hand found?
 
-    python benchmarks/leading_hand.py --data_dir CORPUS ...
+    python benchmarks/landmarks/leading_hand.py --data_dir CORPUS ...
 
 Counts sentences in which only one hand was detected: in half of the frames or more, and the other
 hand in less than a tenth. In them the leading hand is known. "missed" are sentences of the left
@@ -16,7 +16,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 

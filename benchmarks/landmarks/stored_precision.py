@@ -1,6 +1,6 @@
 """How much noise does the storage of landmarks add to the features?
 
-    python benchmarks/stored_precision.py --corpora data/corpora/isolated
+    python benchmarks/landmarks/stored_precision.py --corpora data/corpora/isolated
 
 Takes recordings of corpora and scales them, so that the shoulders are 0.44, 0.22 and 0.11 of the
 image's width apart. Each copy is stored in three ways and read back:
@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import torch

@@ -1,6 +1,6 @@
 """Compare simulated signers with recorded signers: jitter, lost hands, speed, body sizes.
 
-    python benchmarks/simulator.py \
+    python benchmarks/landmarks/simulator.py \
         --corpora data/corpora/recorded_one data/corpora/recorded_two data/corpora/builtin
 
 Prints one column per corpus, for up to --sentences sentences of its train split. The units are
@@ -27,7 +27,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import torch

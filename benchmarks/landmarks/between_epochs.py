@@ -1,7 +1,7 @@
 """What an epoch costs on the CPU before and beside its updates.
 
-    python benchmarks/between_epochs.py
-    python benchmarks/between_epochs.py --before ../earlier_version
+    python benchmarks/landmarks/between_epochs.py
+    python benchmarks/landmarks/between_epochs.py --before ../earlier_version
 
 "begin" is the time between two epochs: which sentences are joined, their targets and their lengths
 after augmentation, and the batches. "draw" is the time to draw the augmentation of all sentences in
@@ -14,13 +14,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.results import add_json_option, describe_machine, finish
 from command_line import Parser
 from errors import DataError, run_script
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # Runs in the folder of either version. Prints the seconds as JSON.
 MEASURE = """
 import json, sys, time
