@@ -116,6 +116,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     parser, commands = build_parser()
     name = argv[0] if argv else ""
+    if not argv:
+        parser.error(f"give a command: {', '.join(COMMANDS)}")
     if name not in commands:
         parser.parse_args(argv)  # prints the help or an error, and exits
     kind, run = COMMANDS[name]
@@ -125,8 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> tuple[Parser, dict[str, Parser]]:
     """The command line, and the parser of each command by its name."""
     parser = Parser(prog="prepare_data.py", description=__doc__).add_version()
-    names = ",".join(COMMANDS)
-    commands = parser.add_subparsers(title="commands", required=True, metavar=f"{{{names}}}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, (kind, _) in COMMANDS.items():
         help = (kind.__doc__ or "").removesuffix(".")
         description = f"{kind.__doc__}\n\n{EXAMPLES[kind]}"

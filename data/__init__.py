@@ -19,6 +19,7 @@ This folder knows no model. Its files:
 
     features              landmarks -> the 6516-dim features, in batches, on the device
     leading_hand          which hand leads a sentence
+    leading_hand_rules    the names of its rules
     signer_votes          the votes of signers and of recordings on it
     resampling            the frame rate of a recording; landmarks at another rate
     keyed_random          random generators keyed by (seed, epoch, sentence id)

@@ -23,14 +23,9 @@ import torch
 from torch import Tensor
 
 from data.device_transfer import cached_constant
-from data.landmarks import (
-    ALL_LANDMARKS,
-    BY_SIGNER,
-    MIRRORED_PARTS,
-    PARTS,
-    LandmarkSelection,
-)
+from data.landmarks import ALL_LANDMARKS, MIRRORED_PARTS, PARTS, LandmarkSelection
 from data.leading_hand import left_hand_higher_and_moving, left_hand_leads
+from data.leading_hand_rules import BY_SIGNER
 
 # Image heights. A signer seen from the side has narrow shoulders; division by a smaller width would
 # blow up the coordinates.

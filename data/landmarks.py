@@ -116,8 +116,6 @@ def _mirror_images() -> np.ndarray:
 # landmarks[:, MIRRORED] with x negated is the mirror image of a body.
 MIRRORED = _mirror_images()
 MIRRORED_PARTS = (0, 1, 3, 2)  # the same for the columns of `detected`
-# The rules that decide which hand leads (data/leading_hand.py)
-LEADING_HAND_RULES = BY_SIGNER, BY_SENTENCE = ("signer", "sentence")
 
 # Named subsets, as indices into the 543 landmarks. The configuration of a model names the subset
 # that each of its part encoders uses.

@@ -23,8 +23,9 @@ from data.ctc_targets import PreparedSplit
 from data.device_cache import MAX_SHARE_OF_FREE_MEMORY, CachedBatch, CachedSplit, cached_bytes
 from data.device_transfer import on_device
 from data.features import feature_blocks, normalize_landmarks
-from data.landmarks import ALL_LANDMARKS, BY_SIGNER, NUM_FEATURES, PARTS, LandmarkSelection
+from data.landmarks import ALL_LANDMARKS, NUM_FEATURES, PARTS, LandmarkSelection
 from data.leading_hand import ALWAYS
+from data.leading_hand_rules import BY_SIGNER
 from data.signer_votes import signer_votes
 
 READ_AHEAD = 2  # batches that the thread prepares in advance; 0 prepares each one when it is needed

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from data.corpus import Sentence, Split, describe_corpus
 from data.ctc_lengths import TIME_STRIDE
-from data.landmarks import BY_SIGNER
+from data.leading_hand_rules import BY_SIGNER
 from data.pipeline import FeaturePipeline
 from data.vocabulary import Vocabulary
 from decoding.alignment import timed_glosses

@@ -141,11 +141,11 @@ def open_recording(
     """
     if is_landmark_file(file):
         return _open_landmarks(file.path, fps, default_fps, aspect_ratio)
+    tracking = tracker()  # a missing library is told first
     try:
         video = open_video_frames(file, fps, default_fps)
     except ImportError as error:
         raise DataError(missing_library(error)) from None
-    tracking = tracker()
 
     def frames() -> Generator[Frame, None, None]:
         tracking.reset()

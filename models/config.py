@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from data.landmarks import BY_SIGNER, LEADING_HAND_RULES
+from data.leading_hand_rules import BY_SIGNER, LEADING_HAND_RULES
 from settings import Settings, setting
 
 SEQUENCES = ("conformer", "bilstm")

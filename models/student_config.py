@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from data.ctc_lengths import TIME_STRIDE
-from data.landmarks import BY_SIGNER, LEADING_HAND_RULES
+from data.leading_hand_rules import BY_SIGNER, LEADING_HAND_RULES
 from models.config import conformer_conflicts
 from settings import Settings, setting
 

@@ -173,7 +173,7 @@ def test_impossible_options_are_refused(finished_run, tmp_path):
             UsageError,
             "already exists",
         ),
-        (export_model, ("--checkpoint", best, "--output", best), UsageError, "already exists"),
+        (export_model, ("--checkpoint", best, "--output", best), UsageError, "is the checkpoint"),
         (
             export_model,
             ("--checkpoint", best, "--format", "torchscript", "--int8", "--output", "x"),

@@ -19,7 +19,10 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-SUBCOMMANDS = ("synthesize", "extract", "merge", "import", "compose", "check")
+SUBCOMMANDS = (
+    *("synthesize", "extract", "merge", "import", "compose"),
+    *("resample", "split", "check"),
+)
 HELPS = ["train_teacher.py", "evaluate.py", "overfit_test.py", "prepare_data.py"]
 HELPS += [f"prepare_data.py {command}" for command in SUBCOMMANDS]
 

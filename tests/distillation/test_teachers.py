@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from data.device_cache import CachedSplit
-from data.landmarks import BY_SENTENCE
+from data.leading_hand_rules import BY_SENTENCE
 from data.sources.corpus_resampling import resample_corpus
 from distillation.teachers import TaughtBatch
 from errors import DataError

@@ -97,7 +97,7 @@ def test_nobody_in_one_of_several_recordings(
     assert json.loads((tmp_path / "a.json").read_text())["glosses"]
     assert not (tmp_path / "b.json").exists()
     err = capsys.readouterr().err
-    assert f"failed: {tmp_path}/b.npy: no pose was detected" in err
+    assert f"failed: {tmp_path}/b.npy: has no detected pose" in err
     assert "1 of 2 recordings failed" in err
 
 

@@ -114,6 +114,7 @@ def test_a_step_is_final_when_its_lookahead_has_passed(model, sentence):
 def test_later_frames_do_not_change_a_step(model, sentence):
     """From landmarks to log-probabilities: frames after the lookahead change nothing, frames within
     it do."""
+    torch.manual_seed(0)
     landmarks, detected = sentence
     expected = whole(model, landmarks, detected)
     for step in (2, 7):
@@ -124,7 +125,7 @@ def test_later_frames_do_not_change_a_step(model, sentence):
         assert torch.allclose(
             whole(model, other, lost)[: step + 1], expected[: step + 1], atol=1e-5
         )
-        other[known - 1] += 0.2 * torch.rand_like(other[known - 1])
+        other[known - 1] += torch.rand_like(other[known - 1]) - 0.5
         assert not torch.allclose(
             whole(model, other, lost)[step], expected[step], atol=1e-7, rtol=0
         )

@@ -43,8 +43,6 @@ def test_a_report_that_fails_gives_a_warning_and_the_run_keeps_its_results(
     monkeypatch.setattr("reports.evaluation_report.curves", broken)
     tiny_settings["training"]["epochs"] = 1
     folder = tmp_path / "run"
-    folder.mkdir()
-    (folder / "report.html").write_text("an older report")
     _, result = execute_run(tiny_settings)
     printed = capsys.readouterr()
     assert printed.err.count("\n") == 1

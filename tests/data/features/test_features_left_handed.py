@@ -8,7 +8,7 @@ from data.features import (
     mirror_left_handed,
     normalize_landmarks,
 )
-from data.landmarks import BY_SENTENCE, BY_SIGNER, MIRRORED
+from data.landmarks import MIRRORED
 from data.leading_hand import (
     ALWAYS,
     WITHOUT_EVIDENCE,
@@ -17,6 +17,7 @@ from data.leading_hand import (
     left_hand_higher_and_moving,
     left_hand_leads,
 )
+from data.leading_hand_rules import BY_SENTENCE, BY_SIGNER
 from tests.data.features.reference_features import ASPECT, LEFT, RIGHT, batch_of, random_sentence
 
 STILL_LOW, MOVING_LOW = [(1.0, 1.5)] * 3, [(1.0, 1.5), (0.5, 1.5), (1.0, 1.5)]

@@ -7,8 +7,8 @@ import torch
 from data.augmentation.sentence_mixing import MixedSplit
 from data.corpus import Sentence, Split
 from data.features import normalize_landmarks
-from data.landmarks import BY_SENTENCE, BY_SIGNER
 from data.leading_hand import ALWAYS, WITHOUT_EVIDENCE
+from data.leading_hand_rules import BY_SENTENCE, BY_SIGNER
 from data.pipeline import FeaturePipeline
 from data.signer_votes import RecordingVote, sentence_evidence, signer_votes, vote
 
