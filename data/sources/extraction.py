@@ -42,7 +42,12 @@ from data.sources.recording_facts import (
     to_aspect_ratio,
 )
 from data.sources.safe_npz import read_npz
-from data.sources.video_files import RecordingFile, find_recording_files, match_recording_files
+from data.sources.video_files import (
+    RecordingFile,
+    find_recording_files,
+    match_recording_files,
+    unread_files,
+)
 from errors import DataError, UsageError
 
 MAX_NAMES = 10  # names of unused recordings in one warning; the others are only counted
@@ -130,12 +135,11 @@ def extract(
         job: matched[job.split, job.id] for job in own_jobs if (job.split, job.id) in matched
     }
     waiting = _unfinished(folder, recording_of)
+    unread = unread_files(source) if len(recording_of) < len(own_jobs) else {}
     try:
         for job in own_jobs:
             if job not in recording_of:
-                record_failure(
-                    folder, job, f"has no recording: no video or folder of that name in {source}"
-                )
+                record_failure(folder, job, _why_no_recording(job, unread, source))
             elif job in waiting:
                 # Its result is damaged, or its recording was replaced since
                 (folder / f"{job.file}.npz").unlink(missing_ok=True)
@@ -208,6 +212,17 @@ def _plan_jobs(splits: dict[str, list[TranscribedSentence]], annotations: Path) 
 def _example_recording(splits: dict[str, list[TranscribedSentence]]) -> str:
     first = next(iter(splits.values()))[0]
     return first.recording or f"{first.id}.mp4 or a folder {first.id}"
+
+
+def _why_no_recording(job: Job, unread: dict[str, Path], source: Path) -> str:
+    """unread: files that are no recordings, by their name without the suffix."""
+    file = unread.get(job.id)
+    if file is None:
+        return f"has no recording: no video or folder of that name in {source}"
+    return (
+        f"has no recording: {file} is there, but {file.suffix} is not read; convert it, for "
+        f"example with `ffmpeg -i {file.name} {job.id}.mp4`"
+    )
 
 
 def _unfinished(folder: Path, recording_of: dict[Job, RecordingFile]) -> dict[Job, RecordingFile]:

@@ -87,6 +87,17 @@ def find_recording_files(
     return found
 
 
+def unread_files(source: Path) -> dict[str, Path]:
+    """Files below a folder that are neither videos nor frames, by their name without the suffix.
+    Their suffix is perhaps that of a video which is not read."""
+    return {
+        nfc(Path(file).stem): Path(folder, file)
+        for folder, _, files in os.walk(source)
+        for file in sorted(files, reverse=True)
+        if Path(file).suffix.lower() not in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, "")
+    }
+
+
 def _refuse_link_outside(path: Path, source: Path) -> None:
     """Raise DataError for a link that leads out of the input folder.
 

@@ -25,7 +25,7 @@ from data.sources.extraction_folder import (
 )
 from errors import DataError, UsageError
 from tests.data.signers import standing_signer
-from tests.data.sources.conftest import annotate, working_folder
+from tests.data.sources.conftest import annotate, three_videos, working_folder
 
 ROOT = Path(extraction.__file__).parents[2]
 FRAMES = {"first": 7, "second": 4, "third": 5}
@@ -369,6 +369,15 @@ def test_recordings_of_another_rate_and_of_uneven_times_are_resampled(tmp_path):
     assert corpus.fps == 50 and "frame rates" not in " ".join(report.warnings)
     assert [s.frames for s in corpus.split("train").sentences] == [41, 23, 17, 1]
     assert corpus.facts["made_by"]["resample_fps"] == 50
+
+
+def test_a_file_that_is_not_read_is_named(tmp_path, fake_workers):
+    places = three_videos(tmp_path)
+    (places[0] / "c.mxf").write_bytes(b"x")
+    report = extract(*places, tmp_path / "out", workers=1)
+    assert report.failed["train 'c'"].startswith(
+        f"has no recording: {places[0] / 'c.mxf'} is there, but .mxf is not read; convert it"
+    )
 
 
 def test_shards_of_the_environment():
