@@ -21,7 +21,6 @@ import io
 import statistics
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -34,7 +33,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.results import add_json_option, finish
 from command_line import Parser
-from data.batching import LandmarkBatch
 from data.ctc_targets import pad_targets
 from errors import run_script
 from models.i3d_teacher import count_parameters
@@ -64,16 +62,8 @@ class Counter(TorchDispatchMode):
 @contextlib.contextmanager
 def as_on_cuda() -> Iterator[None]:
     """Inside the block, the device `meta` computes as CUDA does, but without autocast."""
-
-    def move(batch: LandmarkBatch, device: torch.device) -> LandmarkBatch:
-        moved = {
-            name: getattr(batch, name).to(device) for name in ("landmarks", "detected", "lengths")
-        }
-        return replace(batch, **moved)
-
     with (
         mock.patch("training.losses.runs_ahead", lambda _: True),
-        mock.patch.object(LandmarkBatch, "to", move),
         mock.patch.object(torch, "autocast", lambda *_, **__: contextlib.nullcontext()),
     ):
         yield

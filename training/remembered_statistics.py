@@ -13,7 +13,9 @@ import torch
 import data.batching
 import data.features
 import data.landmarks
+import data.leading_hand
 import data.pipeline
+import data.signer_votes
 import data.stored_landmarks
 from data.corpus import Corpus, Split
 from data.landmarks import NUM_FEATURES
@@ -23,7 +25,9 @@ _CODE: tuple[ModuleType, ...] = (
     data.batching,
     data.features,
     data.landmarks,
+    data.leading_hand,
     data.pipeline,
+    data.signer_votes,
     data.stored_landmarks,
 )  # another version of these may give other statistics
 _DTYPE = np.dtype("<f4")
@@ -45,6 +49,7 @@ def remembered_statistics(
         "max_frames": max_frames,
         "landmarks": pipeline.selection.landmarks.tolist(),
         "causal": pipeline.causal,
+        "leading_hand": pipeline.leading_hand,
         "device": pipeline.device.type,
         "torch": torch.__version__,
         "code": code.hexdigest(),

@@ -146,7 +146,7 @@ def settings(tmp_path_factory, make_corpus, make_settings):
             folder,
             **{
                 **given,
-                "learning_rate": 5e-4,
+                "learning_rate": 2e-4,
                 "part_mask": 0.15,
                 **training,
             },

@@ -20,7 +20,8 @@ ALL = np.arange(12)
 
 @pytest.fixture
 def path(tiny_corpus, tmp_path) -> Path:
-    return Path(shutil.copytree(tiny_corpus, tmp_path / "corpus"))
+    others = shutil.ignore_patterns(NAME)  # what other tests computed of this corpus
+    return Path(shutil.copytree(tiny_corpus, tmp_path / "corpus", ignore=others))
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ def test_a_partner_is_scaled_about_the_middle_of_the_image():
     landmarks[:, 530], detected[1, 2] = (0.25, 0.75, -0.5), False
     landmarks[1, 501:522] = 0
     scaled, seen = scaled_like(first, (landmarks, detected), 0.8)
-    assert scaled.dtype == np.float16 and seen is detected
+    assert scaled.dtype == np.float32 and seen is detected
     assert scaled[0, 11].tolist() == [0.75, 0.25, 0.5]
     assert scaled[0, 12].tolist() == [0.25, 0.25, 0.5]
     assert scaled[0, 530].tolist() == [0.0, 1.0, -1.0]

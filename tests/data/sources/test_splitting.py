@@ -317,7 +317,7 @@ def test_glosses_that_train_loses_are_reported(tmp_path):
 
 def test_memory_holds_one_sentence_at_a_time(tmp_path):
     with CorpusWriter(tmp_path / "in", **FACTS) as writer:
-        for number in range(40):
+        for number in range(80):
             writer.split("train").add(f"s{number}", "anna", "A", *recording(60, number))
     size = (tmp_path / "in/train.landmarks.npy").stat().st_size
     tracemalloc.start()
