@@ -129,7 +129,7 @@ def test_rank_0_has_the_random_key_of_a_single_process():
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory, make_corpus, make_settings):
     """settings(folder, **training) -> settings without dropout."""
-    train = random_annotations(TRAIN, "ranks train")
+    train = random_annotations(TRAIN, "shares train")
     corpus = make_corpus(
         tmp_path_factory.mktemp("ranks") / "odd",
         {"train": train, "dev": random_annotations(33, "ranks dev")},
@@ -146,7 +146,7 @@ def settings(tmp_path_factory, make_corpus, make_settings):
             folder,
             **{
                 **given,
-                "learning_rate": 2e-4,
+                "learning_rate": 5e-4,
                 "part_mask": 0.15,
                 **training,
             },
