@@ -58,8 +58,9 @@ class SplitWriter:
     sentences, frames: how many are written so far.
     """
 
-    def __init__(self, folder: Path, split: str):
+    def __init__(self, folder: Path, split: str, format_version: int):
         self.folder, self.split_name = folder, split
+        self._dtype = STORED_DTYPES[format_version]
         self.sentences = self.frames = 0
         self._ids: set[str] = set()
         self._csv = open(folder / f"{split}.csv", "w", encoding="utf-8", newline="\n")
@@ -68,9 +69,10 @@ class SplitWriter:
         for name in ARRAYS:
             self._arrays[name].write(self._header(name, 0))
 
-    @staticmethod
-    def _header(name: str, rows: int) -> bytes:
+    def _header(self, name: str, rows: int) -> bytes:
         dtype, row = ARRAYS[name]
+        if name == "landmarks":
+            dtype = self._dtype
         buffer = io.BytesIO()
         description = {
             "descr": np.lib.format.dtype_to_descr(dtype),
@@ -129,7 +131,7 @@ class SplitWriter:
                 f"expected (T, {NUM_LANDMARKS}, 3) and (T, {len(PARTS)}) with T >= 1"
             )
         try:
-            stored = encode(landmarks, detected, STORED_DTYPES[FORMAT_VERSION])
+            stored = encode(landmarks, detected, self._dtype)
         except ValueError as error:
             raise DataError(f"{where}: {error}") from None
         self._ids.add(id)
@@ -166,6 +168,7 @@ class CorpusWriter:
         made_by: how the corpus was made, in plain values; stored in corpus.json.
         simulated: the signers are simulated; every output made from the corpus tells so.
         composed: sentences are joined from isolated signs; every output tells so.
+        format_version: of the landmarks, see data/stored_landmarks.py.
 
     Raises UsageError when the folder exists and is not empty, or `<path>.partial` is not one of an
     interrupted run; DataError when it cannot be written.
@@ -181,13 +184,15 @@ class CorpusWriter:
         made_by: dict[str, Any],
         simulated: bool = False,
         composed: bool = False,
+        format_version: int = FORMAT_VERSION,
     ):
         self.path = Path(path)
         check_output(self.path)
         self._partial = self.path.with_name(self.path.name + ".partial")
         self._splits: dict[str, SplitWriter] = {}
+        self._format_version = format_version
         self._json = {
-            "format_version": FORMAT_VERSION,
+            "format_version": format_version,
             "name": name,
             "layout": LAYOUT,
             "fps": float(fps),
@@ -210,7 +215,7 @@ class CorpusWriter:
         if not name.isidentifier():  # the name becomes part of file names
             raise DataError(f"{name!r} cannot be the name of a split: expected train, dev or test")
         if name not in self._splits:
-            self._splits[name] = SplitWriter(self._partial, name)
+            self._splits[name] = SplitWriter(self._partial, name, self._format_version)
         return self._splits[name]
 
     def __exit__(
