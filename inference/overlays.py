@@ -36,7 +36,8 @@ class VideoOverlay:
 
     def __init__(self, path: Path, recording: RecordingFile, fps: float, note: str):
         """fps: of the recording. note: is drawn in the corner of each picture."""
-        self._recording, self._writer = recording, OverlayWriter(path, fps, note)
+        self._recording, self._fps = recording, fps
+        self._writer = OverlayWriter(path, fps, note)
         self._kept: IO[bytes] = tempfile.TemporaryFile()
         self._has_begun = False
 
@@ -82,7 +83,7 @@ class VideoOverlay:
     def _frames(self) -> Iterator[Frame]:
         """The recording's pictures again, with the times and landmarks that were kept."""
         self._kept.seek(0)
-        for _, picture in open_video_frames(self._recording).frames:
+        for _, picture in open_video_frames(self._recording, self._fps).frames:
             time = np.frombuffer(self._kept.read(_TIME_BYTES))
             landmarks = np.frombuffer(self._kept.read(_LANDMARKS_BYTES), np.float32)
             detected = np.frombuffer(self._kept.read(len(PARTS)), bool)
