@@ -1,5 +1,6 @@
 """The frame rate of a recording, from the times of its frames; landmarks at another frame rate."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,10 +58,11 @@ def refuse_other_rate(corpus: Path, corpus_fps: float, model: Path | str, model_
         model, model_fps: the checkpoint and the frames per second that it was trained on.
     """
     if not same_rate(corpus_fps, model_fps):
+        source, output = (shlex.quote(f"{corpus}{end}") for end in ("", f"_{model_fps:g}fps"))
         raise DataError(
             f"{corpus} has {corpus_fps:g} frames/s, but {model} was trained on {model_fps:g}: make "
-            f"a corpus of that rate with `prepare_data.py resample {corpus} --output "
-            f"{corpus}_{model_fps:g}fps --fps {model_fps:g}`, and give it as --data_dir"
+            f"a corpus of that rate with `prepare_data.py resample {source} --output {output} "
+            f"--fps {model_fps:g}`, and give it as --data_dir"
         )
 
 
