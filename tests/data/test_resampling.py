@@ -116,7 +116,5 @@ def test_rates_that_count_as_the_same_and_rates_that_are_refused():
         r"resample corpus --output corpus_25fps --fps 25",
     ):
         refuse_other_rate("corpus", 50, "model.pth", 25)
-    with pytest.raises(
-        DataError, match=r"resample 'my corpus' --output 'my corpus_25fps' --fps"
-    ):
+    with pytest.raises(DataError, match=r"resample 'my corpus' --output 'my corpus_25fps' --fps"):
         refuse_other_rate("my corpus", 50, "model.pth", 25)
