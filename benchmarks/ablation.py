@@ -113,16 +113,19 @@ def evaluate_split(
     checkpoint: Path, corpus: str, split: str, train_signers: set[str]
 ) -> dict[str, dict]:
     """{column: counts} of one split; two columns when it has signers of train and other signers."""
-    from decoding.batches import decode_split
+    from decoding.batches import decode_sentences
     from decoding.greedy import greedy_decode
     from decoding.scoring import align, by_group, total
     from inference.model_on_corpus import open_model_on_corpus
 
     opened = open_model_on_corpus(checkpoint, corpus, "auto")
     prepared = opened.prepared(split)
-    hypotheses = decode_split(opened.posteriors(split), greedy_decode)
+    found = decode_sentences(
+        opened.posteriors(split), len(prepared.split), {"greedy": greedy_decode}
+    )
     aligned = align(
-        prepared.references, [opened.vocabulary.decode(hypothesis) for hypothesis in hypotheses]
+        prepared.references,
+        [opened.vocabulary.decode(classes) for classes in found.predictions["greedy"]],
     )
     seen = ["seen" if s.signer in train_signers else "unseen" for s in prepared.split.sentences]
     groups = by_group(aligned, seen)

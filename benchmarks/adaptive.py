@@ -27,7 +27,8 @@ import torch
 
 from benchmarks.results import add_json_option, describe_machine, figure_name, finish
 from command_line import Parser
-from decoding.batches import decode_split
+from data.ctc_lengths import ctc_steps
+from decoding.batches import decode_sentences
 from decoding.decoders import make_decoder
 from decoding.language_model import train_language_model
 from decoding.length_normalization import STRENGTHS, LengthNormalization, tune
@@ -42,7 +43,7 @@ def decode_halves(
     model: ModelOnCorpus, split: str, seed: int, with_language_model: bool = True
 ) -> dict[str, list[list[str]]]:
     """The hypotheses of each decoder, for all sentences of the split."""
-    posteriors, references = model.posteriors(split), model.prepared(split).references
+    posteriors, references = dict(model.posteriors(split)), model.prepared(split).references
     language_model = None
     if with_language_model:
         train = [sentence.glosses for sentence in model.corpus.split("train").sentences]
@@ -56,7 +57,7 @@ def decode_halves(
             settings = LengthNormalization(expected, "greedy")
             if strengths is not None:
                 settings = tune(
-                    [posteriors[index] for index in other],
+                    enumerate(posteriors[index] for index in other),
                     [references[index] for index in other],
                     model.vocabulary,
                     expected,
@@ -65,8 +66,9 @@ def decode_halves(
                 )
             print(f"  {name}, tuned on {len(other)} sentences: {settings}")
             decoder = make_decoder("adaptive", settings, language_model)
-            found = decode_split([posteriors[index] for index in half], decoder)
-            for index, classes in zip(half, found, strict=True):
+            of_half = enumerate(posteriors[index] for index in half)
+            found = decode_sentences(of_half, len(half), {name: decoder})
+            for index, classes in zip(half, found.predictions[name], strict=True):
                 hypotheses[name][index] = model.vocabulary.decode(classes)
     return hypotheses
 
@@ -117,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
         with_language_model = options.lm == "train"
         found = decode_halves(model, options.split, options.seed, with_language_model)
         references = model.prepared(options.split).references
-        steps = [len(rows) for rows in model.posteriors(options.split)]
+        steps = [ctc_steps(s.frames) for s in model.corpus.split(options.split).sentences]
         correlation = float(np.corrcoef(steps, [len(glosses) for glosses in references])[0, 1])
         print(f"{name}: correlation of steps and glosses {correlation:.2f}")
         figures[figure_name(name, "length_correlation")] = correlation

@@ -347,7 +347,7 @@ def _check_recordings(
                     "repeated recording",
                     f"{where} has the landmarks of {other!r} in the same split",
                 )
-        unseen = unseen_kind(detected)
+        unseen = unseen_kind(np.any(detected, axis=0, keepdims=True)[0])
         if unseen is not None:
             text = f"{UNSEEN[unseen][0]} in any of its {sentence.frames} frames"
             report.warning(unseen, f"{where}: {text}")

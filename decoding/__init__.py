@@ -2,7 +2,7 @@
 vocabulary, no model and no corpus.
 
     decoders              name -> decoder; the decoder settings that a checkpoint holds
-    batches               decode all sentences of a split
+    batches               decode the sentences of a split while their log-probabilities come
     greedy                best class of each step, repeats merged, blanks removed
     beam_search           CTC prefix beam search of a whole batch
     length_normalization  the adaptive decoder: compares hypotheses of different lengths; its tuning

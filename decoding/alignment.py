@@ -31,7 +31,7 @@ def gloss_spans(
     number = glosses.shape[1]
     labels = torch.zeros(batch, 2 * number + 1, dtype=torch.int64, device=device)
     labels[:, 1::2] = glosses
-    emitted = log_probs.double().gather(2, labels[:, None].expand(-1, steps, -1))  # (B, T, S)
+    emitted = log_probs.gather(2, labels[:, None].expand(-1, steps, -1)).double()  # (B, T, S)
     impossible = torch.full((batch, 2), -torch.inf, dtype=torch.float64, device=device)
     # Between two different glosses the blank can be skipped
     skips = torch.zeros_like(labels, dtype=torch.bool)

@@ -1,40 +1,137 @@
-"""Decode all sentences of a split, in batches of similar lengths."""
+"""Decode the sentences of a split while their log-probabilities come, in batches.
 
-from collections.abc import Callable, Iterator, Sequence
+A sentence has a few glosses, but thousands of log-probabilities per step. So a batch is decoded by
+all decoders that are asked for, and forgotten: memory does not depend on the number of sentences.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from decoding.alignment import gloss_spans
+from decoding.greedy import BLANK, best_path
 
 # (log_probs (B, T, V), lengths int (B,)) -> class indices of each sentence
 Decoder = Callable[[Tensor, Tensor], list[list[int]]]
 
 _BATCH_SIZE = 64  # sentences
+_MOST_VALUES = 1 << 24  # log-probabilities of a batch with padding: 64 MB
 
 
-def batches_by_length(posteriors: Sequence[Tensor]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Batches of sentences of similar lengths: their indices, log_probs (B, T, V) with zeros as
-    padding, lengths int64 (B,).
+class PosteriorBatch(NamedTuple):
+    """Sentences of a split.
 
-    posteriors: log-probs float (T, V) of each sentence.
+    indices: of the sentences in the split. log_probs: float (B, T, V), with zeros as padding.
+    lengths: int64 (B,), steps of each sentence.
     """
-    order = sorted(range(len(posteriors)), key=lambda index: len(posteriors[index]))
-    for start in range(0, len(order), _BATCH_SIZE):
-        indices = order[start : start + _BATCH_SIZE]
-        rows = [posteriors[index] for index in indices]
-        yield (
-            indices,
-            torch.nn.utils.rnn.pad_sequence(rows, batch_first=True),
-            torch.tensor([len(row) for row in rows]),
-        )
+
+    indices: list[int]
+    log_probs: Tensor
+    lengths: Tensor
 
 
-def decode_split(posteriors: Sequence[Tensor], decoder: Decoder) -> list[list[int]]:
-    """The hypothesis of each sentence as class indices, in the order of `posteriors`.
+def in_batches(posteriors: Iterable[tuple[int, Tensor]]) -> Iterator[PosteriorBatch]:
+    """Join sentences that follow each other to batches of at most 64 sentences and 64 MB.
 
-    posteriors: log-probs float (T, V) of each sentence.
+    posteriors: (index, log-probs float (T, V)) of each sentence, at best sorted by length.
     """
-    hypotheses: list[list[int]] = [[] for _ in posteriors]
-    for indices, log_probs, lengths in batches_by_length(posteriors):
-        for index, hypothesis in zip(indices, decoder(log_probs, lengths), strict=True):
-            hypotheses[index] = hypothesis
-    return hypotheses
+    indices: list[int] = []
+    rows: list[Tensor] = []
+    longest = 0
+    for index, log_probs in posteriors:
+        steps, classes = log_probs.shape
+        values = (len(rows) + 1) * max(longest, steps) * classes
+        if rows and (len(rows) == _BATCH_SIZE or values > _MOST_VALUES):
+            yield _batch(indices, rows)
+            indices, rows, longest = [], [], 0
+        indices.append(index)
+        rows.append(log_probs)
+        longest = max(longest, steps)
+    if rows:
+        yield _batch(indices, rows)
+
+
+def _batch(indices: list[int], rows: list[Tensor]) -> PosteriorBatch:
+    return PosteriorBatch(
+        indices,
+        torch.nn.utils.rnn.pad_sequence(rows, batch_first=True),
+        torch.tensor([len(log_probs) for log_probs in rows]),
+    )
+
+
+@dataclass
+class DecodedSentences:
+    """What decoders predict for the sentences of a split.
+
+    predictions: for each decoder, the class indices of each sentence.
+    seconds: that each decoder took for all sentences.
+    spans: for each sentence, first step and end step (exclusive) of each gloss of one decoder;
+        empty if it was not asked for.
+    blank_share: share of the steps whose most probable class is the blank, 0 to 1.
+    """
+
+    predictions: dict[str, list[list[int]]]
+    seconds: dict[str, float]
+    spans: list[list[tuple[int, int]]] = field(default_factory=list)
+    blank_share: float = 0.0
+
+    def milliseconds(self, decoder: str) -> float:
+        """That a decoder took per sentence."""
+        return 1000 * self.seconds[decoder] / max(len(self.predictions[decoder]), 1)
+
+
+def decode_sentences(
+    posteriors: Iterable[tuple[int, Tensor]],
+    count: int,
+    decoders: Mapping[str, Decoder],
+    spans_of: str | None = None,
+) -> DecodedSentences:
+    """Decode sentences while their log-probabilities come. None is kept longer than its batch.
+
+    Args:
+        posteriors: (index, log-probs float (T, V)) of each sentence.
+        count: of the sentences; the indices are 0 to count - 1.
+        decoders: by name.
+        spans_of: the decoder whose glosses get their times, see `DecodedSentences.spans`.
+    """
+    empty: list[list[int]] = [[]] * count
+    found = DecodedSentences(
+        {name: empty.copy() for name in decoders}, dict.fromkeys(decoders, 0.0)
+    )
+    if spans_of is not None:
+        found.spans = [[] for _ in range(count)]
+    blanks = steps = 0
+    for indices, log_probs, lengths in in_batches(posteriors):
+        for name, decode in decoders.items():
+            started = time.perf_counter()
+            batch = decode(log_probs, lengths)
+            found.seconds[name] += time.perf_counter() - started
+            for index, classes in zip(indices, batch, strict=True):
+                found.predictions[name][index] = classes
+            if name == spans_of:
+                spans = _spans(log_probs, lengths, batch)
+                for index, of_sentence in zip(indices, spans, strict=True):
+                    found.spans[index] = of_sentence
+        inside = torch.arange(log_probs.shape[1]) < lengths[:, None]
+        blanks += int(((best_path(log_probs, lengths)[0] == BLANK) & inside).sum())
+        steps += int(lengths.sum())
+    found.blank_share = blanks / max(steps, 1)
+    return found
+
+
+def _spans(
+    log_probs: Tensor, lengths: Tensor, batch: list[list[int]]
+) -> Iterator[list[tuple[int, int]]]:
+    """First step and end step of each gloss of each hypothesis of a batch."""
+    counts = torch.tensor([len(classes) for classes in batch])
+    glosses = torch.zeros(len(batch), max(int(counts.max()), 1), dtype=torch.int64)
+    for row, classes in enumerate(batch):
+        glosses[row, : len(classes)] = torch.tensor(classes, dtype=torch.int64)
+    begins, ends = gloss_spans(log_probs, lengths, glosses, counts)
+    for row, classes in enumerate(batch):
+        spans = zip(begins[row].tolist(), ends[row].tolist(), strict=True)
+        yield list(spans)[: len(classes)]

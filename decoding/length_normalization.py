@@ -28,7 +28,8 @@ the word error rate on a dev split. benchmarks/adaptive.py compares the result w
 and with a beam search without normalization.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
@@ -37,7 +38,7 @@ import torch
 from torch import Tensor
 
 from data.vocabulary import Vocabulary
-from decoding.batches import batches_by_length, decode_split
+from decoding.batches import in_batches
 from decoding.beam_search import BeamResult, beam_search
 from decoding.greedy import BLANK, best_path, greedy_decode
 from decoding.language_model import LanguageModel
@@ -192,7 +193,7 @@ def _choose(
 
 
 def tune(
-    posteriors: Sequence[Tensor],
+    posteriors: Iterable[tuple[int, Tensor]],
     references: Sequence[Sequence[str]],
     vocabulary: Vocabulary,
     steps_per_gloss: float,
@@ -203,51 +204,53 @@ def tune(
     simplest.
 
     Greedy decoding is among the settings that are tried. So on this split the result is never worse
-    than greedy.
+    than greedy. Each sentence is decoded with all settings when it comes, so that the
+    log-probabilities of the split are never in memory together.
 
     Args:
-        posteriors: log-probs float (T, V) of each sentence.
+        posteriors: (index, log-probs float (T, V)) of each sentence.
         references: glosses of each sentence.
         vocabulary: names of the classes.
         steps_per_gloss: of the train split.
         language_model: None: only settings with the language model weight 0 are tried.
         strengths: the strengths to try.
     """
-    known_errors: dict[tuple[int, tuple[int, ...]], int] = {}
-
-    def errors(index: int, hypothesis: list[int]) -> int:
-        key = index, tuple(hypothesis)
-        if key not in known_errors:
-            glosses = vocabulary.decode(hypothesis)
-            known_errors[key] = align([references[index]], [glosses])[0].errors
-        return known_errors[key]
-
-    def total(hypotheses: list[list[int]]) -> int:
-        return sum(errors(index, hypothesis) for index, hypothesis in enumerate(hypotheses))
-
-    best = LengthNormalization(steps_per_gloss, "greedy", 0.0)
-    fewest = total(decode_split(posteriors, greedy_decode))
-    filtered = total(decode_split(posteriors, filtered_decode))
-    if filtered < fewest:
-        best, fewest = replace(best, readings="filtered"), filtered
-    batches = [
-        (indices, log_probs, lengths, _length_evidence(log_probs, lengths))
-        for indices, log_probs, lengths in batches_by_length(posteriors)
-    ]
+    greedy = LengthNormalization(steps_per_gloss, "greedy", 0.0)
+    simple = {greedy: greedy_decode, replace(greedy, readings="filtered"): filtered_decode}
     weights = LM_WEIGHTS if language_model is not None else LM_WEIGHTS[:1]
-    for weight, bonus in product(weights, GLOSS_BONUSES):
-        # The search does not depend on the strength, so one search serves all of them
-        search = LengthNormalization(steps_per_gloss, "beam", 0.0, bonus, weight)
-        results = [
-            (indices, _search(log_probs, lengths, search, language_model), evidence)
-            for indices, log_probs, lengths, evidence in batches
-        ]
-        for strength in strengths:
-            settings = replace(search, strength=strength)
-            count = 0
-            for indices, result, evidence in results:
-                chosen = _choose(result, evidence, settings)
-                count += sum(map(errors, indices, chosen))
-            if count < fewest:
-                best, fewest = settings, count
-    return best
+    searches = [
+        LengthNormalization(steps_per_gloss, "beam", 0.0, bonus, weight)
+        for weight, bonus in product(weights, GLOSS_BONUSES)
+    ]
+    errors: Counter[LengthNormalization] = Counter(dict.fromkeys(simple, 0))
+    for indices, log_probs, lengths in in_batches(posteriors):
+        count = _ErrorCount([references[index] for index in indices], vocabulary)
+        for settings, decode in simple.items():
+            errors[settings] += count(decode(log_probs, lengths))
+        evidence = _length_evidence(log_probs, lengths)
+        for search in searches:
+            # The search does not depend on the strength, so one search serves all of them
+            result = _search(log_probs, lengths, search, language_model)
+            for strength in strengths:
+                settings = replace(search, strength=strength)
+                errors[settings] += count(_choose(result, evidence, settings))
+    return min(errors, key=errors.__getitem__)  # the first, which is the simplest, of equal ones
+
+
+class _ErrorCount:
+    """Counts the errors of hypotheses of some sentences; each different one is aligned once."""
+
+    def __init__(self, references: Sequence[Sequence[str]], vocabulary: Vocabulary):
+        self._references, self._vocabulary = references, vocabulary
+        self._known: dict[tuple[int, tuple[int, ...]], int] = {}
+
+    def __call__(self, hypotheses: list[list[int]]) -> int:
+        """The errors of one hypothesis of each sentence, as class indices."""
+        return sum(self._errors(row, tuple(classes)) for row, classes in enumerate(hypotheses))
+
+    def _errors(self, row: int, classes: tuple[int, ...]) -> int:
+        if (row, classes) not in self._known:
+            glosses = self._vocabulary.decode(classes)
+            (aligned,) = align([self._references[row]], [glosses])
+            self._known[row, classes] = aligned.errors
+        return self._known[row, classes]

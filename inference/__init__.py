@@ -3,7 +3,7 @@
 Shared
     requests                 the options of the three scripts
     opened_checkpoint        a checkpoint's content, vocabulary and model
-    posteriors               log-probabilities of the sentences of a split
+    posteriors               log-probabilities of a split, one sentence after the other
     presence                 no gloss where nobody is seen
 
 Evaluation (evaluate.py)

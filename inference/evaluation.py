@@ -1,19 +1,18 @@
 """Evaluates a checkpoint on a split: predicts, decodes, scores, and writes the results."""
 
-import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from data.checks.unseen_sentences import parts_seen
 from data.corpus import Split, sha256_of
 from data.ctc_lengths import TIME_STRIDE
 from data.landmarks import PARTS
 from data.sources.annotations.phoenix_cleanup import normalize_gloss_phoenix2014
-from decoding.alignment import gloss_spans
-from decoding.batches import batches_by_length, decode_split
+from decoding.batches import decode_sentences
 from decoding.scoring import (
     SentenceErrors,
     align,
@@ -27,7 +26,12 @@ from inference.evaluation_files import FILES, read_baseline, write_results
 from inference.model_on_corpus import ModelOnCorpus, open_model_on_corpus
 from inference.requests import EvaluationRequest
 from reports.decoded_split import DecodedSplit
-from reports.decoder_comparison import compare_decoders
+from reports.decoder_comparison import (
+    ComparedDecoder,
+    DecoderResult,
+    compare_decoders,
+    compared_decoders,
+)
 from reports.evaluation_report import EvaluationReport, write_evaluation_report
 from reports.provenance import describe_session, environment_facts
 from reports.result_files import check_output_files, make_folder, try_to_write
@@ -57,12 +61,15 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
     for line in [*prepared.warnings(), *_presence_warnings(split, unseen)]:
         print(f"warning: {line}")
 
-    posteriors = model.posteriors(request.split)
-    decoder, decoder_settings = model.decoder(request.decoder, request.language_model)
-    started = time.perf_counter()
-    class_indices = decode_split(posteriors, decoder)
-    milliseconds = 1000 * (time.perf_counter() - started) / len(class_indices)
-    times = gloss_times(posteriors, class_indices, TIME_STRIDE / corpus.fps)
+    decoders = _decoders(request, model)
+    found = decode_sentences(
+        model.posteriors(request.split),
+        len(split),
+        {name: decoder.decode for name, decoder in decoders.items()},
+        spans_of=request.decoder,
+    )
+    class_indices = found.predictions[request.decoder]
+    times = gloss_times(found.spans, TIME_STRIDE / corpus.fps)
     hypotheses = [vocabulary.decode(indices) for indices in class_indices]
     if request.cleans_up:
         cleaned = [clean_hypothesis(*sentence) for sentence in zip(hypotheses, times, strict=True)]
@@ -78,7 +85,7 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
         "composed": corpus.composed,
         "split": request.split,
         "decoder": request.decoder,
-        "decoder_settings": decoder_settings,
+        "decoder_settings": decoders[request.decoder].settings,
         "scoring": request.scoring,
         "sentences_without_pose": [split.sentences[index].id for index in unseen],
         **breakdown(aligned, [sentence.signer for sentence in split.sentences]),
@@ -90,12 +97,30 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
     session = _describe_session(request, model)
     write_results(folder, split, hypotheses, times, corpus.fps, aligned, result, session)
     _print_summary(result, f"{request.split} of {corpus.describe()}: {total(aligned)}")
-    decoded = DecodedSplit(corpus, split, vocabulary, posteriors, class_indices, hypotheses)
+    decoded = DecodedSplit(
+        corpus,
+        split,
+        vocabulary,
+        partial(model.posteriors_of, request.split),
+        class_indices,
+        hypotheses,
+        found.blank_share,
+    )
+    clean_up = _cleaned_glosses if request.cleans_up else list
     page = folder / "report.html"
     if try_to_write(
         page,
         lambda path: write_evaluation_report(
-            path, _report(request, model, decoded, result, milliseconds, session), decoded
+            path,
+            _report(
+                request,
+                model,
+                decoded,
+                result,
+                compare_decoders(decoded, found, decoders.values(), clean_up),
+                session,
+            ),
+            decoded,
         ),
     ):
         print(f"report: {page}")
@@ -105,8 +130,7 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
 
 def without_pose(split: Split) -> list[int]:
     """Indices of the sentences in which no pose was detected: there is no gloss in them."""
-    pose = PARTS.index("pose")
-    return [index for index in range(len(split)) if not split.read(index)[1][:, pose].any()]
+    return np.flatnonzero(~parts_seen(split)[:, PARTS.index("pose")]).tolist()
 
 
 def _presence_warnings(split: Split, unseen: Sequence[int]) -> Iterator[str]:
@@ -117,11 +141,8 @@ def _presence_warnings(split: Split, unseen: Sequence[int]) -> Iterator[str]:
             f"({_ids(split, unseen)}): they get no gloss, and each of their glosses is an error"
         )
     hands = [PARTS.index("left_hand"), PARTS.index("right_hand")]
-    handless = [
-        index
-        for index in sorted(set(range(len(split))).difference(unseen))
-        if not split.read(index)[1][:, hands].any()
-    ]
+    without_hands = np.flatnonzero(~parts_seen(split)[:, hands].any(1)).tolist()
+    handless = sorted(set(without_hands).difference(unseen))
     if handless:
         yield (
             f"no hand was detected in {len(handless)} of {len(split)} {split.name} sentences "
@@ -135,28 +156,31 @@ def _ids(split: Split, indices: Sequence[int]) -> str:
     return shown + (", …" if len(indices) > 3 else "")
 
 
+def _decoders(request: EvaluationRequest, model: ModelOnCorpus) -> dict[str, ComparedDecoder]:
+    """The decoder of the request, and those that the report compares it with, by name."""
+    decoder, settings = model.decoder(request.decoder, request.language_model)
+    used = ComparedDecoder(request.decoder, settings, decoder)
+    names = {"beam": "none"} | (
+        {"adaptive": None} if model.checkpoint["decoder"].get("tuned_on") else {}
+    )
+    others = [
+        ComparedDecoder(name, words, other)
+        for name, language_model in names.items()
+        for other, words in (model.decoder(name, language_model),)
+    ]
+    return compared_decoders(used, others)
+
+
 def gloss_times(
-    posteriors: Sequence[Tensor], class_indices: Sequence[list[int]], step: float
+    spans: Sequence[Sequence[tuple[int, int]]], step: float
 ) -> list[list[tuple[float, float]]]:
     """Start and end in seconds of each gloss of each sentence.
 
     Args:
-        posteriors: log-probabilities float (T', V) of each sentence.
-        class_indices: the glosses of each sentence, as class indices.
+        spans: first step and end step (exclusive) of each gloss of each sentence.
         step: seconds per step of the posteriors.
     """
-    times: list[list[tuple[float, float]]] = [[] for _ in posteriors]
-    for sentences, log_probs, lengths in batches_by_length(posteriors):
-        batch = [class_indices[sentence] for sentence in sentences]
-        counts = torch.tensor([len(indices) for indices in batch])
-        glosses = torch.zeros(len(batch), max(int(counts.max()), 1), dtype=torch.int64)
-        for row, indices in enumerate(batch):
-            glosses[row, : len(indices)] = torch.tensor(indices, dtype=torch.int64)
-        starts, ends = gloss_spans(log_probs, lengths, glosses, counts)
-        for row, sentence in enumerate(sentences):
-            spans = zip(starts[row].tolist(), ends[row].tolist(), strict=True)
-            times[sentence] = [(start * step, end * step) for start, end in spans][: counts[row]]
-    return times
+    return [[(begin * step, end * step) for begin, end in of_sentence] for of_sentence in spans]
 
 
 def clean_hypothesis(
@@ -202,21 +226,15 @@ def _report(
     model: ModelOnCorpus,
     decoded: DecodedSplit,
     result: dict[str, Any],
-    milliseconds: float,
+    decoders: Sequence[DecoderResult],
     session: dict[str, Any],
 ) -> EvaluationReport:
-    """The evaluation's report, with the training curves that the checkpoint holds.
-
-    milliseconds: per sentence, for the decoder of the request.
-    """
+    """The evaluation's report, with the training curves that the checkpoint holds."""
     training = model.checkpoint["training"]
     history = training["progress"]["history"]
     tiles = []
     if compared := result.get("compared_with"):
         tiles.append((f"p = {compared['p_value']:.4f}", _compared_with(compared)))
-    others = {"beam": model.decoder("beam", "none")}
-    if model.checkpoint["decoder"].get("tuned_on"):
-        others["adaptive"] = model.decoder("adaptive", None)
     return EvaluationReport(
         title=f"Evaluation of {request.checkpoint.resolve().parent.name}/{request.checkpoint.name}",
         subtitle=f"{request.split} of {decoded.corpus.describe()}, {request.decoder} decoder"
@@ -228,12 +246,7 @@ def _report(
         best_epoch=training["stopping"]["best_epoch"],
         curves_note=f"The training of this checkpoint up to epoch {len(history)}. The curves show "
         f"dev and train of {model.checkpoint['corpus']['name']}.",
-        decoders=compare_decoders(
-            decoded,
-            [(name, settings, decoder) for name, (decoder, settings) in others.items()],
-            (request.decoder, result["decoder_settings"], milliseconds),
-            _cleaned_glosses if request.cleans_up else list,
-        ),
+        decoders=decoders,
         decoders_note=f"All decoders on {request.split}, from the same log-probabilities. A "
         "decoder looks a little better on the dev split that it was tuned on than on new data.",
         settings=model.checkpoint["config"],

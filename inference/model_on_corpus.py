@@ -1,11 +1,13 @@
 """A checkpoint's model together with a corpus: predicts the splits and makes the decoders."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from data.corpus import Corpus
 from data.ctc_targets import PreparedSplit, prepare_split
@@ -18,7 +20,7 @@ from decoding.language_model import LanguageModel, read_arpa, train_language_mod
 from decoding.length_normalization import tune
 from errors import DataError
 from inference.opened_checkpoint import open_checkpoint
-from inference.posteriors import compute_posteriors
+from inference.posteriors import sentence_posteriors, split_posteriors
 from models.build import is_causal, leading_hand_rule
 from models.devices import Precision
 
@@ -33,8 +35,8 @@ class ModelOnCorpus:
     """The model of a checkpoint, in evaluation mode, and the corpus that it predicts.
 
     It computes in fp32, whatever precision it was trained in: an evaluation then needs no special
-    hardware, and the WER does not depend on it. The log-probabilities of a split are computed once
-    and kept. `checkpoint` is the content as `load_checkpoint` returns it.
+    hardware, and the WER does not depend on it. `checkpoint` is the content as `load_checkpoint`
+    returns it.
     """
 
     checkpoint: dict[str, Any]
@@ -42,7 +44,6 @@ class ModelOnCorpus:
     corpus: Corpus
     model: nn.Module
     device: torch.device
-    _posteriors: dict[str, list[torch.Tensor]] = field(default_factory=dict)
 
     @property
     def is_corpus_of_training(self) -> bool:
@@ -55,20 +56,34 @@ class ModelOnCorpus:
         corpus has no such split."""
         return prepare_split(self.corpus.split(split), self.vocabulary)
 
-    def posteriors(self, split: str) -> list[torch.Tensor]:
-        """Log-probabilities float32 (T', V) of each sentence of the split, on the CPU. Raises
-        DataError if some are not finite."""
-        if split not in self._posteriors:
-            pipeline = FeaturePipeline(
-                self.corpus.aspect_ratio,
-                self.device,
-                is_causal(self.model.config),
-                leading_hand=leading_hand_rule(self.model.config),
-            )
-            self._posteriors[split] = compute_posteriors(
-                self.model, pipeline, self.corpus.split(split), Precision("fp32", self.device)
-            )
-        return self._posteriors[split]
+    def posteriors(self, split: str) -> Iterator[tuple[int, Tensor]]:
+        """Index and log-probabilities float32 (T', V) of each sentence of the split, on the CPU,
+        the shortest first; see `split_posteriors`. They are computed at each call.
+
+        Raises DataError if some are not finite.
+        """
+        return split_posteriors(
+            self.model, self._pipeline, self.corpus.split(split), self._precision
+        )
+
+    def posteriors_of(self, split: str, index: int) -> Tensor:
+        """Log-probabilities float32 (T', V) of one sentence of the split, on the CPU."""
+        return sentence_posteriors(
+            self.model, self._pipeline, self.corpus.split(split), self._precision, index
+        )
+
+    @cached_property
+    def _pipeline(self) -> FeaturePipeline:
+        return FeaturePipeline(
+            self.corpus.aspect_ratio,
+            self.device,
+            is_causal(self.model.config),
+            leading_hand=leading_hand_rule(self.model.config),
+        )
+
+    @cached_property
+    def _precision(self) -> Precision:
+        return Precision("fp32", self.device)
 
     def decoder(self, name: str, language_model_name: str | None) -> tuple[Decoder, str]:
         """A decoder, and its settings in words.
@@ -85,9 +100,12 @@ class ModelOnCorpus:
         if language_model_name is not None:
             language_model = _language_model(language_model_name, self.corpus, self.vocabulary)
         if name == "adaptive" and (tuned_on is None or language_model_name is not None):
-            posteriors, references = self.posteriors("dev"), self.prepared("dev").references
             settings = tune(
-                posteriors, references, self.vocabulary, settings.steps_per_gloss, language_model
+                self.posteriors("dev"),
+                self.prepared("dev").references,
+                self.vocabulary,
+                settings.steps_per_gloss,
+                language_model,
             )
             tuned_on = f"dev of {self.corpus.name}, now"
         elif language_model is not None and not settings.lm_weight:

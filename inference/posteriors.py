@@ -1,6 +1,10 @@
-"""Log-probabilities of every sentence of a split."""
+"""Log-probabilities of the sentences of a split, one sentence after the other.
 
-from collections.abc import Generator, Sequence
+They are large: 50 steps of 5,000 classes take 1 MB. Nobody keeps those of a whole split; what is
+needed of them is worked out while they come, see `decoding/batches.py`.
+"""
+
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -41,41 +45,60 @@ def model_outputs(
         model.train(was_training)
 
 
-def compute_posteriors(
+def split_posteriors(
+    model: nn.Module, pipeline: FeaturePipeline, split: Split, precision: Precision
+) -> Iterator[tuple[int, Tensor]]:
+    """Index and log-probabilities float32 (T', V) of each sentence of a split, on the CPU. The
+    shortest sentences come first, so that sentences of similar length follow each other.
+
+    The arguments, the values and the errors are those of `sentence_posteriors`. A terminal shows a
+    progress bar.
+    """
+    order = np.argsort(split.lengths, kind="stable")
+    yield from tqdm(
+        _one_by_one(model, pipeline, split, precision, order),
+        split.name,
+        len(order),
+        leave=False,
+        unit="sentence",
+        disable=None,  # no bar in a pipe
+    )
+
+
+def sentence_posteriors(
+    model: nn.Module, pipeline: FeaturePipeline, split: Split, precision: Precision, index: int
+) -> Tensor:
+    """Log-probabilities float32 (T', V) of one sentence of a split, on the CPU.
+
+    Steps in which nobody is seen have the blank (`blank_without_pose`).
+
+    Args:
+        model: teacher or student, on the pipeline's device.
+        index: of the sentence in the split.
+
+    Raises DataError with the sentence's id if its log-probabilities are NaN or infinite.
+    """
+    ((_, log_probs),) = _one_by_one(model, pipeline, split, precision, np.array([index]))
+    return log_probs
+
+
+def _one_by_one(
     model: nn.Module,
     pipeline: FeaturePipeline,
     split: Split,
     precision: Precision,
-    progress: bool = True,
-) -> list[Tensor]:
-    """Log-probabilities float32 (T', V) of each sentence of a split, on the CPU.
+    indices: np.ndarray,
+) -> Iterator[tuple[int, Tensor]]:
+    """The same of some sentences.
 
-    Steps in which nobody is seen have the blank (`blank_without_pose`).
-
-    One sentence at a time. In a batch, the last bits depend on the batch's shape, because a matrix
-    product then sums in another order; a hypothesis must not depend on the other sentences.
-
-    Args:
-        model: teacher or student, on the pipeline's device.
-        progress: show a progress bar in a terminal.
-
-    Raises DataError with the sentence's id if its log-probabilities are NaN or infinite.
+    Each is a batch by itself. In a batch, the last bits depend on the batch's shape, because a
+    matrix product then sums in another order; a hypothesis must not depend on the other sentences.
     """
-    posteriors = []
-    plan = [np.array([index]) for index in range(len(split))]
-    bar = tqdm(
-        model_outputs(model, pipeline, split, precision, plan),
-        split.name,
-        len(split),
-        leave=False,
-        unit="sentence",
-        disable=None if progress else True,  # None: no bar in a pipe
-    )
-    for (index,), output, detected in bar:
+    plan = np.split(indices, len(indices))
+    for (index,), output, detected in model_outputs(model, pipeline, split, precision, plan):
         log_probs = output.log_probs.float().cpu()
         check_finite(log_probs, f"{split.name} sentence {split.sentences[index].id}")
-        posteriors.append(blank_without_pose(log_probs, detected.cpu())[0])
-    return posteriors
+        yield int(index), blank_without_pose(log_probs, detected.cpu())[0]
 
 
 def check_finite(log_probs: Tensor, where: str) -> None:

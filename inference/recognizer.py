@@ -23,7 +23,7 @@ from decoding.decoders import describe_decoder, make_decoder, read_decoder_entry
 from decoding.timed_gloss import TimedGloss
 from errors import UsageError
 from inference.opened_checkpoint import FrameFormat, open_checkpoint
-from inference.posteriors import compute_posteriors
+from inference.posteriors import sentence_posteriors
 from inference.presence import blank_without_pose
 from models.build import is_causal, leading_hand_rule
 from models.devices import Precision
@@ -122,7 +122,7 @@ def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
     def log_probs(landmarks: np.ndarray, detected: np.ndarray, left: bool | None = None) -> Tensor:
         pipeline.left = left
         split = Split("recording", [Sentence("", "", len(landmarks), ())], landmarks, detected)
-        return compute_posteriors(model, pipeline, split, precision, progress=False)[0]
+        return sentence_posteriors(model, pipeline, split, precision, 0)
 
     chosen = _choose_decoder(opened.content["decoder"], decoder)
     student, obstacle = None, None

@@ -1,14 +1,13 @@
 """A split with the predictions of one decoder: the input of the reports."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from data.corpus import Corpus, Split
-from data.vocabulary import BLANK, Vocabulary
+from data.vocabulary import Vocabulary
 from decoding.scoring import SentenceErrors, align
 
 
@@ -17,18 +16,20 @@ class DecodedSplit:
     """A split with the predictions of one decoder. The sequences have one element per sentence.
 
     Args:
-        posteriors: log-probabilities float32 (T', V).
+        posteriors_of: computes the log-probabilities float32 (T', V) of a sentence from its index.
         predictions: the decoder's class indices.
         hypotheses: the glosses that are scored: those of `predictions`, or what a clean-up such as
             PHOENIX-2014's leaves of them.
+        blank_share: share of the steps whose most probable class is the blank, 0 to 1.
     """
 
     corpus: Corpus
     split: Split
     vocabulary: Vocabulary
-    posteriors: Sequence[Tensor]
+    posteriors_of: Callable[[int], Tensor]
     predictions: Sequence[Sequence[int]]
     hypotheses: Sequence[Sequence[str]]
+    blank_share: float
 
     @property
     def references(self) -> list[tuple[str, ...]]:
@@ -44,9 +45,3 @@ class DecodedSplit:
     def aligned(self) -> list[SentenceErrors]:
         """The errors of each sentence."""
         return align(self.references, self.hypotheses)
-
-    @property
-    def blank_share(self) -> float:
-        """Share of the steps whose most probable class is the blank, 0 to 1."""
-        best = torch.cat([log_probs.argmax(-1) for log_probs in self.posteriors])
-        return float((best == BLANK).double().mean())

@@ -1,14 +1,21 @@
 """The decoders side by side on the same posteriors: WER, errors and time of each."""
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from decoding.batches import Decoder, decode_split
+from decoding.batches import DecodedSentences, Decoder
 from decoding.greedy import greedy_decode
 from decoding.length_normalization import filtered_decode
 from decoding.scoring import align, rates
 from reports.decoded_split import DecodedSplit
+
+
+class ComparedDecoder(NamedTuple):
+    """A decoder of the comparison, with its settings in words."""
+
+    name: str
+    settings: str
+    decode: Decoder
 
 
 class DecoderResult(NamedTuple):
@@ -20,37 +27,49 @@ class DecoderResult(NamedTuple):
     milliseconds: float  # per sentence
 
 
+def compared_decoders(
+    used: ComparedDecoder, others: Iterable[ComparedDecoder]
+) -> dict[str, ComparedDecoder]:
+    """The decoders to compare, by name: greedy, greedy with the confidence filter, `others`, and
+    last the decoder that is used. A decoder of its name among the others is left out."""
+    simple = (
+        ComparedDecoder("greedy", "the best path", greedy_decode),
+        ComparedDecoder(
+            "filtered", "greedy, without trailing glosses of low confidence", filtered_decode
+        ),
+    )
+    compared = [other for other in (*simple, *others) if other.name != used.name]
+    return {one.name: one for one in (*compared, used)}
+
+
 def compare_decoders(
     decoded: DecodedSplit,
-    others: Iterable[tuple[str, str, Decoder]],
-    used: tuple[str, str, float],
+    found: DecodedSentences,
+    decoders: Iterable[ComparedDecoder],
     clean_up: Callable[[list[str]], Sequence[str]] = list,
 ) -> list[DecoderResult]:
-    """Compare greedy, greedy with the confidence filter, `others` and the decoder that was used.
+    """The WER and the time of each decoder.
 
     Args:
-        decoded: the split, with the hypotheses of the decoder that was used.
-        others: (name, settings in words, decoder) of further decoders.
-        used: (name, settings in words, milliseconds per sentence) of the decoder that was used. Its
-            row comes last.
-        clean_up: applied to each hypothesis before it is scored.
+        decoded: the split, with the hypotheses of the decoder that is used.
+        found: the predictions of all decoders.
+        decoders: the decoder that is used comes last, see `compared_decoders`.
+        clean_up: applied to each hypothesis of the others before it is scored.
     """
-    simple = (
-        ("greedy", "the best path", greedy_decode),
-        ("filtered", "greedy, without trailing glosses of low confidence", filtered_decode),
-    )
+    *others, used = decoders
     rows = []
-    for name, settings, decoder in (*simple, *others):
-        if name == used[0]:
-            continue
-        started = time.perf_counter()
-        predictions = decode_split(decoded.posteriors, decoder)
-        milliseconds = 1000 * (time.perf_counter() - started) / len(predictions)
-        hypotheses = [clean_up(decoded.vocabulary.decode(classes)) for classes in predictions]
+    for name, settings, _ in others:
+        hypotheses = [
+            clean_up(decoded.vocabulary.decode(classes)) for classes in found.predictions[name]
+        ]
         errors = align(decoded.references, hypotheses)
-        rows.append(DecoderResult(name, settings, rates(errors), milliseconds))
-    name, settings, milliseconds = used
+        rows.append(DecoderResult(name, settings, rates(errors), found.milliseconds(name)))
     rows.append(
-        DecoderResult(f"{name} (used above)", settings, rates(decoded.aligned), milliseconds)
+        DecoderResult(
+            f"{used.name} (used above)",
+            used.settings,
+            rates(decoded.aligned),
+            found.milliseconds(used.name),
+        )
     )
     return rows

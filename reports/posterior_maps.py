@@ -76,7 +76,7 @@ def map_classes(log_probs: Tensor, predicted: Sequence[int], reference: Sequence
 
 def _map(decoded: DecodedSplit, index: int, title: str) -> SentenceMap:
     sentence = decoded.split.sentences[index]
-    log_probs, predicted = decoded.posteriors[index], decoded.predictions[index]
+    log_probs, predicted = decoded.posteriors_of(index), decoded.predictions[index]
     glosses = decoded.vocabulary.decode(predicted)
     spans = _spans(log_probs, predicted)
     step = TIME_STRIDE / decoded.corpus.fps
@@ -98,7 +98,7 @@ def _map(decoded: DecodedSplit, index: int, title: str) -> SentenceMap:
         signer=sentence.signer,
         reference=" ".join(sentence.glosses),
         predicted=" ".join(glosses),
-        moments=_moments(decoded, index, glosses, spans),
+        moments=_moments(decoded, index, log_probs, glosses, spans),
         figure=figure,
     )
 
@@ -128,10 +128,14 @@ def _row_label(decoded: DecodedSplit, index: int, number: int) -> str:
 
 
 def _moments(
-    decoded: DecodedSplit, index: int, glosses: Sequence[str], spans: Sequence[tuple[int, int]]
+    decoded: DecodedSplit,
+    index: int,
+    log_probs: Tensor,
+    glosses: Sequence[str],
+    spans: Sequence[tuple[int, int]],
 ) -> list[Moment]:
     landmarks, detected = decoded.split.read(index)
-    corpus, log_probs = decoded.corpus, decoded.posteriors[index]
+    corpus = decoded.corpus
     numbers = evenly_spread(len(glosses), SKELETONS_PER_SENTENCE)
     frames = [min(TIME_STRIDE * sum(spans[number]) // 2, len(landmarks) - 1) for number in numbers]
     box = signer_box(landmarks[frames], detected[frames], corpus.aspect_ratio)

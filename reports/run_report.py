@@ -1,15 +1,21 @@
 """MODEL_CARD.md and report.html of a finished run, beside its results."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from decoding.batches import DecodedSentences, Decoder
 from decoding.decoders import make_decoder
 from decoding.length_normalization import LengthNormalization
 from decoding.scoring import breakdown
 from reports.decoded_split import DecodedSplit
-from reports.decoder_comparison import compare_decoders
+from reports.decoder_comparison import (
+    ComparedDecoder,
+    DecoderResult,
+    compare_decoders,
+    compared_decoders,
+)
 from reports.evaluation_report import EvaluationReport, write_evaluation_report
 from reports.model_card import write_model_card
 from reports.provenance import environment_facts
@@ -29,8 +35,6 @@ class FinishedRun:
         settings: the configuration, {section: {key: value}}.
         session: see `provenance.describe_session`.
         loaded_wer: greedy dev WER in percent of the model that a fine-tune started from.
-        decoder_settings: settings of the decoder that result["decoder"] names.
-        milliseconds: decoding time per sentence.
     """
 
     folder: Path
@@ -39,17 +43,43 @@ class FinishedRun:
     settings: Mapping[str, Mapping[str, Any]]
     session: dict[str, Any]
     loaded_wer: float | None
-    decoder_settings: LengthNormalization
-    milliseconds: float
 
 
-def write_run_report(run: FinishedRun, decoded: DecodedSplit) -> None:
+def decoders_of_run(
+    name: str, settings: LengthNormalization, decoder: Decoder | None = None
+) -> dict[str, ComparedDecoder]:
+    """The decoder of a run, and those that its report compares it with, by name.
+
+    Args:
+        name: of the run's decoder.
+        settings: of that decoder.
+        decoder: the run's decoder; None: `make_decoder` makes it from name and settings.
+    """
+    in_words = {
+        "adaptive": f"{settings}; tuned on this dev split",
+        "beam": _BEAM,
+        "greedy": "the best path",
+    }[name]
+    used = ComparedDecoder(name, in_words, decoder or make_decoder(name, settings))
+    return compared_decoders(used, [ComparedDecoder("beam", _BEAM, make_decoder("beam", settings))])
+
+
+def write_run_report(
+    run: FinishedRun,
+    decoded: DecodedSplit,
+    found: DecodedSentences,
+    decoders: Iterable[ComparedDecoder],
+) -> None:
     """Print the verdict; write MODEL_CARD.md and report.html into the run's folder.
 
     A file that cannot be written gives one line of warning and no error: checkpoints and results
     are already written.
 
-    decoded: dev with the predictions of the run's decoder.
+    Args:
+        run: the run.
+        decoded: dev with the predictions of the run's decoder.
+        found: the predictions of all decoders.
+        decoders: see `decoders_of_run`.
     """
     verdict = history_verdict(run.history)
     print(f"verdict: {verdict}")
@@ -62,32 +92,30 @@ def write_run_report(run: FinishedRun, decoded: DecodedSplit) -> None:
     )
     page = run.folder / "report.html"
     if try_to_write(
-        page, lambda path: write_evaluation_report(path, _report(run, decoded, verdict), decoded)
+        page,
+        lambda path: write_evaluation_report(
+            path,
+            _report(run, decoded, verdict, compare_decoders(decoded, found, decoders)),
+            decoded,
+        ),
     ):
         print(f"report: {page}")
 
 
-def _report(run: FinishedRun, decoded: DecodedSplit, verdict: Verdict) -> EvaluationReport:
-    name, settings = run.result["decoder"], run.decoder_settings
-    in_words = {
-        "adaptive": f"{settings}; tuned on this dev split",
-        "beam": _BEAM,
-        "greedy": "the best path",
-    }[name]
+def _report(
+    run: FinishedRun, decoded: DecodedSplit, verdict: Verdict, decoders: Sequence[DecoderResult]
+) -> EvaluationReport:
     return EvaluationReport(
         title=f"Training run {run.folder.resolve().name}",
-        subtitle=f"dev of {decoded.corpus.describe()}, model of the best epoch, {name} decoder",
+        subtitle=f"dev of {decoded.corpus.describe()}, model of the best epoch, "
+        f"{run.result['decoder']} decoder",
         verdict=verdict,
         result=breakdown(decoded.aligned, decoded.signers),
         tiles=_tiles(run.result),
         history=run.history,
         best_epoch=run.result["best_epoch"],
         curves_note=_curves_note(run),
-        decoders=compare_decoders(
-            decoded,
-            [("beam", _BEAM, make_decoder("beam", settings))],
-            (name, in_words, run.milliseconds),
-        ),
+        decoders=decoders,
         decoders_note="All decoders use the same log-probabilities of dev. A decoder that is tuned "
         "on this dev split looks a little better here than it is on new data.",
         settings=run.settings,

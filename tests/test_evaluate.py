@@ -86,7 +86,7 @@ def test_an_output_folder_that_is_a_file_is_found_before_the_work(
     finished_run, run_main, tmp_path, monkeypatch
 ):
     (tmp_path / "file").write_text("mine")
-    monkeypatch.setattr("inference.model_on_corpus.compute_posteriors", None)
+    monkeypatch.setattr("inference.model_on_corpus.split_posteriors", None)
     words = ("--checkpoint", finished_run / "best_model.pth", "--device", "cpu", "--output_dir")
     for folder in (tmp_path / "file", tmp_path / "file" / "inside"):
         refused = run_main(evaluate.main, *words, folder)

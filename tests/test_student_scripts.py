@@ -132,7 +132,7 @@ def test_from_a_teacher_to_an_exported_student(
 
     student = open_model_on_corpus(run / "best_model.pth", None, "cpu")
     split = Corpus(tiny_corpus).split("dev")
-    log_probs = student.posteriors("dev")[1]
+    log_probs = student.posteriors_of("dev", 1)
     np.save(tmp_path / "landmarks.npy", split.read(1)[0])
     ended = run_script("docs/exported_model.py", file, tmp_path / "landmarks.npy")
     assert ended.returncode == 0, ended.stderr

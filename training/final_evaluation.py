@@ -1,22 +1,23 @@
 """What a run does at its end: evaluate the best model on dev, and write result.json and report."""
 
-import time
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from decoding.batches import Decoder, decode_split
+from decoding.batches import Decoder, decode_sentences
 from decoding.decoders import decoder_entry, make_decoder
 from decoding.language_model import train_language_model
 from decoding.length_normalization import LengthNormalization, tune
 from decoding.scoring import Score, align, bootstrap_interval, total
-from inference.posteriors import compute_posteriors
+from inference.posteriors import sentence_posteriors, split_posteriors
 from models.checkpoint import BEST, load_checkpoint, save_checkpoint
 from models.i3d_teacher import count_parameters
 from reports.decoded_split import DecodedSplit
 from reports.result_files import write_hypotheses, write_json
-from reports.run_report import FinishedRun, write_run_report
+from reports.run_report import FinishedRun, decoders_of_run, write_run_report
 from training.setup import Run
 
 
@@ -34,26 +35,32 @@ def evaluate_best_model(run: Run, session: dict[str, Any]) -> dict[str, Any]:
     trainer, options = run.trainer, run.config.training
     checkpoint = load_checkpoint(run.folder / BEST)
     trainer.model.load_state_dict(checkpoint["model"])
-    posteriors = compute_posteriors(
-        trainer.model, trainer.pipeline, trainer.dev.split, trainer.precision
-    )
-    settings = trainer.decoder_settings
+    of_dev = trainer.model, trainer.pipeline, trainer.dev.split, trainer.precision
+    settings, decoder = trainer.decoder_settings, None
     if options.decoder == "adaptive":
-        settings, decoder = _tune_decoder(run, checkpoint, posteriors)
-    else:
-        decoder = make_decoder(options.decoder, settings)
-    started = time.perf_counter()
-    classes = decode_split(posteriors, decoder)
-    milliseconds = 1000 * (time.perf_counter() - started) / len(classes)
+        settings, decoder = _tune_decoder(run, checkpoint, split_posteriors(*of_dev))
+    decoders = decoders_of_run(options.decoder, settings, decoder)
+    found = decode_sentences(
+        split_posteriors(*of_dev),
+        len(trainer.dev.split),
+        {name: one.decode for name, one in decoders.items()},
+    )
+    classes = found.predictions[options.decoder]
     hypotheses = [trainer.vocabulary.decode(row) for row in classes]
     aligned = align(trainer.dev.references, hypotheses)
-    found, interval = total(aligned), bootstrap_interval(aligned)
-    result = _result(run, found, list(interval))
+    score, interval = total(aligned), bootstrap_interval(aligned)
+    result = _result(run, score, list(interval))
     write_json(run.folder / "result.json", result)
     write_hypotheses(run.folder / "dev_hypotheses.csv", trainer.dev.split.sentences, hypotheses)
-    _print_result(run, found, interval, hypotheses)
+    _print_result(run, score, interval, hypotheses)
     decoded = DecodedSplit(
-        run.corpus, trainer.dev.split, trainer.vocabulary, posteriors, classes, hypotheses
+        run.corpus,
+        trainer.dev.split,
+        trainer.vocabulary,
+        partial(sentence_posteriors, *of_dev),
+        classes,
+        hypotheses,
+        found.blank_share,
     )
     finished = FinishedRun(
         folder=run.folder,
@@ -62,16 +69,14 @@ def evaluate_best_model(run: Run, session: dict[str, Any]) -> dict[str, Any]:
         settings=run.config.to_dict(),
         session=session,
         loaded_wer=trainer.progress.loaded_wer,
-        decoder_settings=settings,
-        milliseconds=milliseconds,
     )
-    write_run_report(finished, decoded)
+    write_run_report(finished, decoded, found, decoders.values())
     print(f"run folder: {run.folder}")
     return result
 
 
 def _tune_decoder(
-    run: Run, checkpoint: dict[str, Any], posteriors: list[Tensor]
+    run: Run, checkpoint: dict[str, Any], posteriors: Iterator[tuple[int, Tensor]]
 ) -> tuple[LengthNormalization, Decoder]:
     """Choose the settings of the adaptive decoder on dev, and store them in the best checkpoint."""
     trainer = run.trainer

@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from data.corpus import Corpus
 from data.ctc_targets import PreparedSplit, pad_targets, prepare_split
 from data.pipeline import FeatureBatch, FeaturePipeline, feature_statistics
 from data.vocabulary import Vocabulary
-from decoding.batches import decode_split
+from decoding.batches import decode_sentences
 from decoding.greedy import greedy_decode
 from decoding.scoring import breakdown
 from errors import DataError, DivergenceError
-from inference.posteriors import compute_posteriors
+from inference.posteriors import sentence_posteriors, split_posteriors
 from models.devices import Precision, choose_device
 from models.i3d_teacher import I3DTeacher, count_parameters
 from models.student import Student
@@ -101,10 +102,18 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
         except OSError as error:
             reason = error.strerror or error
             raise DataError(f"cannot write to {folder}: {reason}") from error
-        posteriors = compute_posteriors(model, pipeline, samples.split, precision)
-        classes = decode_split(posteriors, greedy_decode)
+        model_on_samples = model, pipeline, samples.split, precision
+        found = decode_sentences(
+            split_posteriors(*model_on_samples), num_samples, {"greedy": greedy_decode}
+        )
         decoded = DecodedSplit(
-            corpus, samples.split, vocabulary, posteriors, classes, result.validation.hypotheses
+            corpus,
+            samples.split,
+            vocabulary,
+            partial(sentence_posteriors, *model_on_samples),
+            found.predictions["greedy"],
+            result.validation.hypotheses,
+            found.blank_share,
         )
         report = _report(folder, config, result, history, decoded, session)
         page = folder / "report.html"

@@ -20,23 +20,36 @@ UNSEEN = {
 }
 
 
-def unseen_kind(detected: np.ndarray) -> str | None:
-    """Which kind of `UNSEEN` a sentence is, if any. detected: bool (T, 4)."""
-    seen = {part: bool(detected[:, column].any()) for column, part in enumerate(PARTS)}
-    if not any(seen.values()):
+def unseen_kind(seen: np.ndarray) -> str | None:
+    """Which kind of `UNSEEN` a sentence is, if any. seen: bool (4,), the parts that were detected
+    in any frame."""
+    pose, _, left_hand, right_hand = seen
+    if not seen.any():
         return "nothing detected"
-    if not seen["pose"]:
+    if not pose:
         return "no pose"
-    return None if seen["left_hand"] or seen["right_hand"] else "no hands"
+    return None if left_hand or right_hand else "no hands"
+
+
+def parts_seen(split: Split) -> np.ndarray:
+    """Which parts were detected in any frame of each sentence, bool (N, 4). Reads no landmarks."""
+    seen = np.zeros((len(split), len(PARTS)), dtype=bool)
+    filled = np.flatnonzero(split.lengths)
+    if len(filled):
+        seen[filled] = np.logical_or.reduceat(split.detected, split.offsets[filled], axis=0)
+    return seen
 
 
 def unseen_warnings(split: Split) -> Iterator[str]:
     """One line for each kind of `UNSEEN` that a split has, with the number of its sentences."""
     names: dict[str, list[str]] = {kind: [] for kind in UNSEEN}
-    for index, sentence in enumerate(split.sentences):
-        kind = unseen_kind(split.read(index)[1]) if sentence.frames else None
-        if kind is not None:
-            names[kind].append(sentence.id)
+    seen = parts_seen(split)
+    # Few sentences lack a part; only these are looked at one by one
+    pose, _, left_hand, right_hand = seen.T
+    for index in np.flatnonzero(~(pose & (left_hand | right_hand)) & (split.lengths > 0)):
+        kind = unseen_kind(seen[index])
+        assert kind is not None
+        names[kind].append(split.sentences[index].id)
     for kind, (text, advice) in UNSEEN.items():
         found = names[kind]
         if found:

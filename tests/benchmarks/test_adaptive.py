@@ -9,15 +9,15 @@ from decoding.length_normalization import STRENGTHS, LengthNormalization
 
 
 @pytest.fixture
-def tuned_on(monkeypatch) -> list[tuple[list[int], tuple[float, ...], bool]]:
-    """(addresses of the posteriors, strengths, whether there is a language model) of each tuning,
-    which chooses greedy."""
+def tuned_on(monkeypatch) -> list[tuple[list[bytes], tuple[float, ...], bool]]:
+    """(posteriors, strengths, whether there is a language model) of each tuning, which chooses
+    greedy."""
     calls = []
 
     def tune(posteriors, references, vocabulary, steps_per_gloss, language_model, strengths):
-        assert len(posteriors) == len(references)
-        addresses = [rows.data_ptr() for rows in posteriors]
-        calls.append((addresses, tuple(strengths), language_model is not None))
+        values = [rows.numpy().tobytes() for _, rows in posteriors]
+        assert len(values) == len(references)
+        calls.append((values, tuple(strengths), language_model is not None))
         return LengthNormalization(steps_per_gloss, "greedy", 0.0)
 
     monkeypatch.setattr(adaptive, "tune", tune)
@@ -26,16 +26,17 @@ def tuned_on(monkeypatch) -> list[tuple[list[int], tuple[float, ...], bool]]:
 
 def test_the_halves_are_disjoint_and_complete(finished_run, monkeypatch, tuned_on):
     decoded = []
-    decode = adaptive.decode_split
+    decode = adaptive.decode_sentences
 
-    def decode_split(posteriors, decoder):
-        decoded.append([rows.data_ptr() for rows in posteriors])
-        return decode(posteriors, decoder)
+    def decode_sentences(posteriors, count, decoders):
+        posteriors = list(posteriors)
+        decoded.append([rows.numpy().tobytes() for _, rows in posteriors])
+        return decode(posteriors, count, decoders)
 
-    monkeypatch.setattr(adaptive, "decode_split", decode_split)
+    monkeypatch.setattr(adaptive, "decode_sentences", decode_sentences)
     model = adaptive.open_model_on_corpus(finished_run / "best_model.pth", None, "cpu")
     found = adaptive.decode_halves(model, "train", seed=0)
-    everything = {rows.data_ptr() for rows in model.posteriors("train")}
+    everything = {rows.numpy().tobytes() for _, rows in model.posteriors("train")}
     # In each half: greedy without tuning, then beam and adaptive
     assert [call[1:] for call in tuned_on] == [((0.0,), True), (STRENGTHS, True)] * 2
     for half in (0, 1):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.vocabulary import Vocabulary
-from decoding.batches import decode_split
+from decoding.batches import decode_sentences
 from decoding.decoders import make_decoder
 from decoding.greedy import greedy_decode
 from decoding.language_model import LanguageModel
@@ -307,6 +307,12 @@ def test_the_confidence_filter_by_hand():
     ]
 
 
+def decoded(posteriors, settings, model=None) -> list[list[int]]:
+    decoders = {"adaptive": lambda *batch: adaptive_decode(*batch, settings, model)}
+    found = decode_sentences(enumerate(posteriors), len(posteriors), decoders)
+    return found.predictions["adaptive"]
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -324,12 +330,9 @@ def test_other_sentences_and_padding_never_change_a_hypothesis(settings):
     alone = [
         adaptive_decode(rows[None], torch.tensor([len(rows)]), settings)[0] for rows in posteriors
     ]
-    assert decode_split(posteriors, lambda *batch: adaptive_decode(*batch, settings)) == alone
+    assert decoded(posteriors, settings) == alone
     few = [posteriors[index] for index in (4, 0)]
-    assert decode_split(few, lambda *batch: adaptive_decode(*batch, settings)) == [
-        alone[4],
-        alone[0],
-    ]
+    assert decoded(few, settings) == [alone[4], alone[0]]
 
 
 def split_of(hypotheses: list[list[int]], drop: float) -> list[torch.Tensor]:
@@ -347,7 +350,7 @@ def split_of(hypotheses: list[list[int]], drop: float) -> list[torch.Tensor]:
 
 
 def errors_of(posteriors, references, vocabulary, settings, model=None) -> int:
-    hypotheses = decode_split(posteriors, lambda *batch: adaptive_decode(*batch, settings, model))
+    hypotheses = decoded(posteriors, settings, model)
     return score(references, [vocabulary.decode(hypothesis) for hypothesis in hypotheses]).errors
 
 
@@ -358,11 +361,11 @@ def test_tuning_recovers_uncertain_glosses_and_is_never_worse_than_greedy():
     hesitant = split_of(hypotheses, drop=0.6)
     plain = LengthNormalization(2.0, "greedy")
     assert errors_of(hesitant, references, vocabulary, plain) == 12, "greedy finds nothing"
-    tuned = tune(hesitant, references, vocabulary, 2.0, None)
+    tuned = tune(enumerate(hesitant), references, vocabulary, 2.0, None)
     assert tuned.readings == "beam" and tuned.lm_weight == 0.0
     assert errors_of(hesitant, references, vocabulary, tuned) == 0
     clear = split_of(hypotheses, drop=0.2)
-    assert tune(clear, references, vocabulary, 2.0, None) == LengthNormalization(
+    assert tune(enumerate(clear), references, vocabulary, 2.0, None) == LengthNormalization(
         2.0, "greedy", 0.0
     ), "the simplest wins"
 
@@ -374,12 +377,12 @@ def test_tuning_finds_that_only_a_strength_helps():
     short, complete = [blank, blank, hesitant], [[0.01, 0.98, 0.01], blank, hesitant]
     posteriors, references = [log_probs_of(short), log_probs_of(complete)], [["B"], ["A"]]
     vocabulary = Vocabulary(["A", "B"])
-    tuned = tune(posteriors, references, vocabulary, 3.0, None)
+    tuned = tune(enumerate(posteriors), references, vocabulary, 3.0, None)
     # () has the probability 0.576 and the closeness 1 / 2; 'B' has about 0.40 and 1. 'B' wins where
     # 2 ** (strength * 0.42) > log 0.40 / log 0.576 = 1.66: from 1.7 on
     assert tuned == LengthNormalization(3.0, "beam", strength=2.0, gloss_bonus=0.0, lm_weight=0.0)
     assert errors_of(posteriors, references, vocabulary, tuned) == 0
-    without = tune(posteriors, references, vocabulary, 3.0, None, strengths=(0.0,))
+    without = tune(enumerate(posteriors), references, vocabulary, 3.0, None, strengths=(0.0,))
     assert without.strength == 0 and errors_of(posteriors, references, vocabulary, without) == 1
 
 
@@ -387,10 +390,10 @@ def test_tuning_finds_that_only_the_language_model_helps():
     posteriors = [log_probs_of([[0.02, 0.50, 0.48], [0.98, 0.01, 0.01]])]
     table = torch.tensor([[0.2, 0.1, 0.7]] * 3).log()
     model, vocabulary = LanguageModel(table, table[0], torch.zeros(3)), Vocabulary(["A", "B"])
-    tuned = tune(posteriors, [["B"]], vocabulary, 2.0, model)
+    tuned = tune(enumerate(posteriors), [["B"]], vocabulary, 2.0, model)
     # the least weight passes: 0.25 * log 7 = 0.49 against log(0.50 / 0.48) = 0.04
     assert tuned == LengthNormalization(2.0, "beam", strength=0.0, gloss_bonus=0.0, lm_weight=0.25)
-    assert tune(posteriors, [["B"]], vocabulary, 2.0, None).readings == "greedy", (
+    assert tune(enumerate(posteriors), [["B"]], vocabulary, 2.0, None).readings == "greedy", (
         "without it nothing helps"
     )
 
@@ -403,7 +406,9 @@ def test_tuning_takes_the_confidence_filter_where_it_is_enough():
         [0.30, 0.60, 0.05, 0.05],
     ]
     assert greedy(rows) == [1, 2, 3, 1]
-    tuned = tune([log_probs_of(rows)], [["A", "B", "C"]], Vocabulary(["A", "B", "C"]), 1.0, None)
+    tuned = tune(
+        enumerate([log_probs_of(rows)]), [["A", "B", "C"]], Vocabulary(["A", "B", "C"]), 1.0, None
+    )
     assert tuned.readings == "filtered"
 
 
@@ -421,7 +426,7 @@ def test_tuned_settings_are_never_worse_than_greedy_on_what_they_were_tuned_on(s
     ]
     table = torch.randn(5, 5, generator=generator).log_softmax(-1)
     model = LanguageModel(table, table[0], torch.zeros(5))
-    tuned = tune(posteriors, references, vocabulary, 3.0, model)
+    tuned = tune(enumerate(posteriors), references, vocabulary, 3.0, model)
     greedy_errors = errors_of(
         posteriors, references, vocabulary, LengthNormalization(3.0, "greedy")
     )

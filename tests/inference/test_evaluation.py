@@ -7,7 +7,7 @@ from data.corpus import Corpus
 from data.pipeline import FeaturePipeline
 from errors import DataError, UsageError
 from inference.opened_checkpoint import open_checkpoint
-from inference.posteriors import compute_posteriors
+from inference.posteriors import sentence_posteriors
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.devices import Precision
 
@@ -93,9 +93,10 @@ def test_a_hypothesis_does_not_depend_on_the_other_sentences(
         )
         corpus = Corpus(path)
         pipeline = FeaturePipeline(corpus.aspect_ratio, cpu)
-        posteriors = compute_posteriors(
-            model, pipeline, corpus.split("dev"), Precision("fp32", cpu)
-        )
+        posteriors = [
+            sentence_posteriors(model, pipeline, corpus.split("dev"), Precision("fp32", cpu), index)
+            for index in range(count)
+        ]
         run_evaluate(
             adaptive_run / "best_model.pth",
             tmp_path / f"out{count}",
@@ -181,5 +182,5 @@ def test_values_that_are_not_finite_are_an_error(run_evaluate, finished_run, tmp
     checkpoint = load_checkpoint(finished_run / "best_model.pth")
     checkpoint["model"]["head.weight"][1] = torch.nan
     save_checkpoint(tmp_path / "broken.pth", checkpoint)
-    with pytest.raises(DataError, match="dev-00: the model's log-probabilities are not finite"):
+    with pytest.raises(DataError, match="dev-03: the model's log-probabilities are not finite"):
         run_evaluate(tmp_path / "broken.pth", tmp_path / "out", "--decoder", "greedy")

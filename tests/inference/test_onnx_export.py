@@ -92,7 +92,7 @@ def test_onnx_outputs_are_the_posteriors_that_evaluate_scores(checkpoints, expor
     """From the corpus's own float16 landmarks, against the posteriors that evaluate.py scores."""
     opened = open_model_on_corpus(checkpoints["student"], None, "cpu")
     split, file = Corpus(tiny_corpus).split("dev"), ExportedModel(exported("student"), threads=1)
-    for index, own in enumerate(opened.posteriors("dev")):
+    for index, own in opened.posteriors("dev"):
         landmarks, detected = split.read(index)
         found, _ = file(landmarks[None], detected[None], np.array([len(landmarks)]))
         assert np.abs(found[0] - own.numpy()).max() < 1e-4

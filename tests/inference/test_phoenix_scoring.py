@@ -1,5 +1,7 @@
 """--scoring phoenix2014: hypotheses pass the official clean-up, one gloss a line."""
 
+import torch
+
 from decoding.sclite import write_ctm, write_stm
 from decoding.scoring import score
 from inference.evaluation import clean_hypothesis
@@ -59,8 +61,11 @@ def test_a_doubled_gloss_is_an_error(run_evaluate, adaptive_run, tmp_path, monke
         "inference.model_on_corpus.ModelOnCorpus.decoder", lambda *_: (doubled, "doubled")
     )
     monkeypatch.setattr(
-        "inference.evaluation.gloss_times",
-        lambda posteriors, classes, step: [spans_of(hypothesis) for hypothesis in classes],
+        "decoding.batches.gloss_spans",
+        lambda log_probs, lengths, glosses, counts: (
+            torch.arange(4).repeat(len(glosses), 1),
+            torch.arange(4).repeat(len(glosses), 1) + 1,
+        ),
     )
     plain, cleaned = (
         run_evaluate(adaptive_run / "best_model.pth", tmp_path / scoring, "--scoring", scoring)

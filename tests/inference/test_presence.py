@@ -11,7 +11,7 @@ from data.corpus import Corpus
 from data.corpus_writer import CorpusWriter
 from errors import DataError
 from inference.onnx_model import ExportedModel
-from inference.posteriors import compute_posteriors
+from inference.posteriors import split_posteriors
 from inference.presence import HELD_STEPS, blank_without_pose, steps_with_pose
 from inference.recognizer import open_recognizer
 from inference.recordings import Frame, Recording
@@ -235,10 +235,10 @@ def test_dev_during_training_has_the_hypotheses_of_the_evaluation(checkpoint, wi
     pipeline, precision = FeaturePipeline(0.8, opened.device), Precision("fp32", opened.device)
     prepared, loss = opened.prepared("dev"), make_loss(TrainingConfig())
     found = validate(opened.model, pipeline, prepared, opened.vocabulary, loss, precision)
-    posteriors = compute_posteriors(opened.model, pipeline, prepared.split, precision)
+    posteriors = dict(split_posteriors(opened.model, pipeline, prepared.split, precision))
     expected = [
         opened.vocabulary.decode(greedy_decode(one[None], torch.tensor([len(one)]))[0])
-        for one in posteriors
+        for one in map(posteriors.get, range(len(posteriors)))
     ]
     assert found.hypotheses == expected and expected[1] == [] and expected[0]
     assert found.loss < 100  # the loss is of the model's own outputs

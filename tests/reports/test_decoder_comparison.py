@@ -2,7 +2,9 @@
 
 import pytest
 
-from reports.decoder_comparison import compare_decoders
+from decoding.greedy import greedy_decode
+from reports.decoder_comparison import ComparedDecoder, compared_decoders
+from tests.reports.conftest import GREEDY, comparison
 
 pytestmark = pytest.mark.figures
 
@@ -19,8 +21,8 @@ def test_another_decoder_is_scored_on_the_same_posteriors(decoded):
     def predict_nothing(log_probs, lengths):
         return [[] for _ in lengths]
 
-    others = [("silent", "predicts nothing", predict_nothing)]
-    found = compare_decoders(decoded, others, ("greedy", "", 0.0))
+    others = [ComparedDecoder("silent", "predicts nothing", predict_nothing)]
+    found = comparison(decoded, compared_decoders(GREEDY, others))
     assert {row.name: row.rates["wer"] for row in found} == {
         "filtered": 37.5,
         "silent": 100.0,
@@ -29,8 +31,10 @@ def test_another_decoder_is_scored_on_the_same_posteriors(decoded):
 
 
 def test_hypotheses_are_cleaned_up_before_they_are_scored(decoded):
-    found = compare_decoders(
-        decoded, [], ("x", "", 0.0), clean_up=lambda glosses: [g for g in glosses if g != "HOUSE"]
+    found = comparison(
+        decoded,
+        compared_decoders(ComparedDecoder("x", "", greedy_decode), []),
+        clean_up=lambda glosses: [g for g in glosses if g != "HOUSE"],
     )
     greedy = next(row.rates for row in found if row.name == "greedy")
     # One insertion less, one deletion more
