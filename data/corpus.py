@@ -33,6 +33,7 @@ from data.text_fields import nfc, unusable_character
 from errors import DataError
 
 CSV_HEADER = "id|signer|frames|annotation"
+_FRAMES = re.compile("0|[1-9][0-9]{0,8}")  # number of a sentence's frames in the csv
 UNKNOWN_SIGNER = "unknown"  # the signer of a sentence whose annotation file does not name one
 ARRAYS = {  # of each split in a new corpus: dtype and shape of one frame
     "landmarks": (STORED_DTYPES[FORMAT_VERSION], (NUM_LANDMARKS, 3)),
@@ -236,7 +237,7 @@ def read_sentences(path: Path) -> list[Sentence]:
     sentences, seen = [], set()
     for number, line in enumerate(lines[1:], start=2):
         fields = line.split("|")
-        if len(fields) != 4 or not re.fullmatch("0|[1-9][0-9]{0,8}", fields[2]):
+        if len(fields) != 4 or not _FRAMES.fullmatch(fields[2]):
             raise DataError(f"{path} line {number}: expected {CSV_HEADER} found {line!r}")
         unusable = unusable_character(line)
         if unusable:  # escape sequences must not reach the terminal

@@ -74,7 +74,12 @@ def prepare_split(split: Split, vocabulary: Vocabulary) -> PreparedSplit:
         else None
         for sentence in split.sentences
     ]
-    return PreparedSplit(split, targets, vocabulary.unknown(s.glosses for s in split.sentences))
+    without = (
+        sentence.glosses
+        for sentence, target in zip(split.sentences, targets, strict=True)
+        if target is None
+    )
+    return PreparedSplit(split, targets, vocabulary.unknown(without))
 
 
 def pad_targets(targets: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:

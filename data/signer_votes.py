@@ -16,6 +16,7 @@ from data.corpus import Split
 from data.features import body_coordinates, frame_mask
 from data.landmarks import LandmarkSelection
 from data.leading_hand import ALWAYS, WITHOUT_EVIDENCE, hand_evidence, hand_totals
+from data.stored_landmarks import decode_batch
 
 AGREEMENT = 0.9  # share of the sentences with evidence that must agree for a vote
 _FEWEST = 10  # sentences with evidence that a signer needs to decide for all
@@ -67,13 +68,15 @@ def sentence_evidence(split: Split, indices: list[int], aspect_ratio: float) -> 
     for start in range(0, len(indices), _BATCH):
         chosen, recordings = [], []
         for index in indices[start : start + _BATCH]:
-            landmarks, detected = split.read(index)
-            if not len(landmarks):
+            stored, detected = split.stored(index)
+            if not len(stored):
                 continue
-            picked = _POINTS.pick(landmarks)
-            if np.isfinite(picked).all():
+            picked = torch.from_numpy(_POINTS.pick(stored))
+            seen = torch.from_numpy(detected.copy())
+            points = decode_batch(picked[None], seen[None], _POINTS)[0]
+            if points.isfinite().all():
                 chosen.append(index)
-                recordings.append((torch.from_numpy(picked), torch.from_numpy(detected.copy())))
+                recordings.append((points, seen))
         if chosen:
             leads = hand_evidence(_totals(recordings, aspect_ratio))
             found.update(zip(chosen, leads.int().tolist(), strict=True))

@@ -45,7 +45,7 @@ class Vocabulary:
         return len(self.glosses) + 1
 
     def __contains__(self, gloss: str) -> bool:
-        return nfc(gloss) in self._index
+        return self._class_of(gloss) is not None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self._names == other._names
@@ -58,9 +58,17 @@ class Vocabulary:
         A sentence without class indices has no CTC loss. It is still evaluated: the unknown gloss
         counts as an error.
         """
-        if any(gloss not in self for gloss in glosses):
-            return None
-        return [self._index[nfc(gloss)] for gloss in glosses]
+        classes = []
+        for gloss in glosses:
+            index = self._class_of(gloss)
+            if index is None:
+                return None
+            classes.append(index)
+        return classes
+
+    def _class_of(self, gloss: str) -> int | None:
+        # The glosses of a corpus have the form NFC already
+        return self._index.get(gloss) or self._index.get(nfc(gloss))
 
     def decode(self, indices: Iterable[int]) -> list[str]:
         """The glosses of class indices, in the form NFC; the indices must not contain the blank."""

@@ -10,7 +10,8 @@ from typing import Any
 import jiwer
 import numpy as np
 
-_RESAMPLES, _RESAMPLES_AT_ONCE = 10_000, 250
+_RESAMPLES = 10_000
+_DRAWN_AT_ONCE = 2_500_000  # sentences of some samples: 20 MB
 _BANDS = ((1, 5), (6, 10), (11, 15), (16, None))  # reference glosses per sentence
 
 
@@ -203,8 +204,10 @@ def bootstrap_interval(aligned: Sequence[SentenceErrors], seed: int = 0) -> tupl
     glosses = np.array([sentence.reference_glosses for sentence in aligned])
     random = np.random.default_rng(seed)
     drawn_rates = []
-    for _ in range(0, _RESAMPLES, _RESAMPLES_AT_ONCE):
-        drawn = random.integers(0, len(errors), (_RESAMPLES_AT_ONCE, len(errors)))
+    at_once = min(max(_DRAWN_AT_ONCE // len(errors), 1), _RESAMPLES)
+    for start in range(0, _RESAMPLES, at_once):
+        samples = min(at_once, _RESAMPLES - start)
+        drawn = random.integers(0, len(errors), (samples, len(errors)))
         wrong, total_glosses = errors[drawn].sum(1), glosses[drawn].sum(1)
         valid = total_glosses > 0
         drawn_rates.append(100.0 * wrong[valid] / total_glosses[valid])

@@ -3,6 +3,7 @@
 Everything is keyed by (seed, epoch, sentence id), so that a continued run repeats it.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -50,13 +51,22 @@ class EpochPlan:
         self._ids = [train.split.sentences[index].id for index in self.trainable]
         # Of each sentence of the split, the fewest frames in which CTC can align its glosses
         self._fewest = np.array([min_frames(one.glosses) for one in train.split.sentences])
-        self.updates_per_epoch = self.updates = len(self._groups(train, 1))
-        self._warn_of_long_sentences()
+        self.updates_per_epoch = self.updates = self._count_updates()
         self._warn_of_unknown_signers()
 
-    def _warn_of_long_sentences(self) -> None:
+    def _count_updates(self) -> int:
+        """Updates of the first epoch, without joined sentences. Warn of sentences that are longer
+        than a batch."""
+        options, count = self._config.training, len(self.trainable)
+        if not options.frames_per_batch:  # the lengths do not matter
+            return math.ceil(math.ceil(count / options.batch_size) / options.accumulation_steps)
+        lengths = self.augmented_lengths(self._train, 1)
+        self._warn_of_long_sentences(lengths)
+        return len(self._groups(lengths, 1))
+
+    def _warn_of_long_sentences(self, lengths: np.ndarray) -> None:
         budget = self._config.training.frames_per_batch
-        longer = int((self.augmented_lengths(self._train, 1) > budget).sum()) if budget else 0
+        longer = int((lengths > budget).sum())
         if longer:
             print(
                 f"{longer} sentences are longer than --frames_per_batch {budget}: each of them is "
@@ -87,12 +97,12 @@ class EpochPlan:
                 self._aspect_ratio,
             )
             self.split = _with_targets(split, self._train)
-        groups = self._groups(self.split, epoch)
+        groups = self._groups(self.augmented_lengths(self.split, epoch), epoch)
         self.updates = len(groups)
         return groups
 
-    def _groups(self, train: PreparedSplit, epoch: int) -> Groups:
-        options, lengths = self._config.training, self.augmented_lengths(train, epoch)
+    def _groups(self, lengths: np.ndarray, epoch: int) -> Groups:
+        options = self._config.training
         if options.frames_per_batch:
             batches = plan_by_frames(lengths, options.frames_per_batch, options.seed, epoch)
         else:

@@ -26,6 +26,7 @@ _LONGEST_LOSS = 0.5  # a dropped hand is hidden for at most this share of the se
 # A sentence of T frames draws two numbers (speed, and the probability of a dropped frame), then T
 # numbers (whether each frame is kept), then these columns. `whole_number` takes two draws from the
 # columns of starts; cut_and_noise is the start of the cut and the row of the noise.
+_SENTENCES_AT_ONCE = 256  # whose lengths are drawn together
 _BEFORE_FRAMES = 2
 _WIDTHS = {
     "cut": 1,
@@ -163,9 +164,15 @@ def augmented_lengths(
 ) -> np.ndarray:
     """Frames of each sentence after augmentation, int64 (N,): the lengths of `draw_augmentations`
     without the rest of it. The arguments are the same."""
-    if not config.enabled or not len(ids):
-        return np.array(frames, dtype=np.int64)
-    return _draw_kept(config, _Numbers(seed, epoch, ids, frames), np.asarray(fewest))[2]
+    found = np.array(frames, dtype=np.int64)
+    if not config.enabled:
+        return found
+    # In parts that fit into the processor's cache: there are several numbers for each frame
+    for start in range(0, len(found), _SENTENCES_AT_ONCE):
+        part = slice(start, start + _SENTENCES_AT_ONCE)
+        numbers = _Numbers(seed, epoch, ids[part], found[part])
+        found[part] = _draw_kept(config, numbers, np.asarray(fewest[part]))[2]
+    return found
 
 
 class _Numbers:

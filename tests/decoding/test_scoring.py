@@ -168,3 +168,14 @@ def test_the_paired_test_by_hand():
     assert paired_p_value(errors_of(2, 0), errors_of(1, 1)) == 1.0
     with pytest.raises(ValueError, match="same sentences"):
         paired_p_value(errors_of(1), errors_of(1, 1))
+
+
+def test_the_interval_does_not_depend_on_how_many_samples_are_drawn_at_once(monkeypatch):
+    random = np.random.default_rng(1)
+    aligned = [
+        SentenceErrors((), ("A",) * int(errors), (), 5) for errors in random.integers(0, 5, 40)
+    ]
+    expected = bootstrap_interval(aligned)
+    for drawn in (1, 40 * 3_000, 40 * 10_000):  # 1, 3,000 and all samples at once
+        monkeypatch.setattr("decoding.scoring._DRAWN_AT_ONCE", drawn)
+        assert bootstrap_interval(aligned) == expected

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import inference.posteriors
 from data.corpus import Corpus
 from data.pipeline import FeaturePipeline
 from errors import DataError, UsageError
@@ -10,6 +11,7 @@ from inference.opened_checkpoint import open_checkpoint
 from inference.posteriors import sentence_posteriors
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.devices import Precision
+from tests.decoding.live_posteriors import LivePosteriors
 
 
 def test_times_are_inside_the_sentence_and_in_order(
@@ -184,3 +186,20 @@ def test_values_that_are_not_finite_are_an_error(run_evaluate, finished_run, tmp
     save_checkpoint(tmp_path / "broken.pth", checkpoint)
     with pytest.raises(DataError, match="dev-03: the model's log-probabilities are not finite"):
         run_evaluate(tmp_path / "broken.pth", tmp_path / "out", "--decoder", "greedy")
+
+
+@pytest.mark.parametrize("decoder", ["beam", "adaptive"])
+def test_an_evaluation_keeps_no_log_probabilities(
+    run_evaluate, finished_run, tmp_path, monkeypatch, decoder
+):
+    """Also where the adaptive decoder is tuned on dev before: 12 + 4 sentences, 3 in the report."""
+    monkeypatch.setattr("decoding.batches._BATCH_SIZE", 2)
+    live = LivePosteriors(monkeypatch)
+    one_by_one = inference.posteriors._one_by_one
+    monkeypatch.setattr(
+        inference.posteriors, "_one_by_one", lambda *words: live.watched(one_by_one(*words))
+    )
+    options = ("--decoder", decoder, "--split", "train")
+    result = run_evaluate(finished_run / "best_model.pth", tmp_path / "out", *options)
+    assert result["sentences"] == 12 and live.made >= 12 + 6 + 3
+    assert live.most <= 5  # a batch of two, its sentences, and one that comes

@@ -74,3 +74,24 @@ def test_unknown_signers_are_told_where_sentences_are_joined(signers, mix, note,
     planned(prepared(signers), mix)
     said = capsys.readouterr().out
     assert note in said and bool(note) == bool(said)
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"batch_size": 5, "accumulation_steps": 2},
+        {"batch_size": 39, "accumulation_steps": 1},
+        {"batch_size": 13, "accumulation_steps": 4},
+        {"frames_per_batch": 150, "accumulation_steps": 3},
+    ],
+)
+def test_the_updates_of_the_first_epoch_are_counted_before_it(training):
+    config = Config().updated({"augmentation": {"mix": 0.0}, "training": training})
+    plan = EpochPlan(config, prepared(["anna"]), lambda epoch: (7, epoch), 0.8)
+    counted = plan.updates_per_epoch
+    assert counted == len(plan.begin(1)) == plan.updates
+
+
+def test_with_a_fixed_number_of_sentences_nothing_is_drawn_before_the_first_epoch(monkeypatch):
+    monkeypatch.setattr("training.epoch_plan.augmented_lengths", None)
+    assert planned(prepared(["anna"]), 0.3).updates_per_epoch == 8  # 39 sentences in batches of 5

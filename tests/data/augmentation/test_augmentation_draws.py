@@ -274,3 +274,12 @@ def test_hands_are_hidden_independently_with_the_configured_probability():
     assert 130 < counts[2] < 190 and 130 < counts[3] < 190
     assert any(len(one) == 1 for one in draws) and any(len(one) == 2 for one in draws)
     assert max(stop - start for one in draws for _, start, stop in one) <= 50
+
+
+def test_lengths_do_not_depend_on_how_many_sentences_are_drawn_at_once(monkeypatch):
+    ids, frames = [f"s{number}" for number in range(11)], list(range(20, 42, 2))
+    arguments = EVERYTHING, 3, 5, ids, frames, [1, 60] * 5 + [1]
+    expected = augmented_lengths(*arguments)
+    for count in (1, 4, 11):
+        monkeypatch.setattr("data.augmentation.draws._SENTENCES_AT_ONCE", count)
+        assert augmented_lengths(*arguments).tolist() == expected.tolist()

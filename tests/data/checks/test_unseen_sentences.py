@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.checks.unseen_sentences import unseen_kind, unseen_warnings
+from data.checks.unseen_sentences import parts_seen, unseen_kind, unseen_warnings
 from data.corpus import Sentence, Split
 
 
@@ -41,3 +41,17 @@ def test_one_line_for_each_kind():
         "dev: no hand was detected in any frame of 1 of 8 sentences (s4); check that the hands are "
         "in the image",
     ]
+
+
+def test_the_parts_of_each_sentence_are_found_without_its_landmarks(monkeypatch):
+    """Empty sentences at the start, in the middle and at the end have no frame of their own."""
+    frames = [0, 2, 0, 0, 1, 3, 0]
+    sentences = [Sentence(f"s{i}", "anna", count, ("A",)) for i, count in enumerate(frames)]
+    detected = np.array([[0, 1, 0, 0], [1, 0, 0, 0], [0] * 4, [0] * 4, [0, 0, 1, 1], [0] * 4], bool)
+    split = Split("dev", sentences, np.zeros((6, 543, 3), np.int16), detected)
+    monkeypatch.setattr(Split, "read", None)
+    monkeypatch.setattr(Split, "stored", None)
+    rows = [[], [0, 1], [], [], [], [2, 3], []]
+    assert [np.flatnonzero(row).tolist() for row in parts_seen(split)] == rows
+    assert [line.split(" of ")[1][:1] for line in unseen_warnings(split)] == ["1", "1"]
+    assert not parts_seen(Split("dev", [], detected[:0], detected[:0])).size
