@@ -140,7 +140,7 @@ def _end_of(worker: Worker) -> str:
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     advice = (
         "out of memory? Try fewer --workers"
-        if code == -signal.SIGKILL
+        if how == "signal SIGKILL"
         else "the recording may be damaged: try to convert it"
     )
     return f"its worker process ended with {how}; {advice}"
