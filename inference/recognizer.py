@@ -55,6 +55,7 @@ class Recognizer:
             frame; None for all other models and decoders.
         streaming_obstacle: why a causal student cannot transcribe frame by frame; None where
             it can, and for other models.
+        extractor: the extractor of that corpus, as `extractor_of` returns it; None: not known.
     """
 
     log_probs: Callable[..., Tensor]
@@ -69,6 +70,7 @@ class Recognizer:
     recording_decides: bool = False
     streaming_student: Student | None = None
     streaming_obstacle: str | None = None
+    extractor: object = None
 
     def transcribe(
         self,
@@ -144,6 +146,7 @@ def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
         not causal and rule == BY_SIGNER,
         student,
         obstacle,
+        corpus.get("extractor"),
     )
 
 
@@ -173,6 +176,7 @@ def _open_exported(path: Path, decoder: str | None) -> Recognizer:
         describe_corpus(exported.corpus, exported.simulated, exported.composed),
         exported.simulated,
         streaming_obstacle=obstacle,
+        extractor=exported.extractor,
     )
 
 

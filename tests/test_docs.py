@@ -16,7 +16,7 @@ import yaml
 
 import train_teacher
 from data.corpus import Corpus
-from data.sources.holistic import missing_library
+from tests.mediapipe_support import why_no_tracking
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "phoenix2014.md"
@@ -58,12 +58,7 @@ def page_commands() -> list[str]:
 @pytest.fixture(scope="module")
 def why_no_videos() -> str | None:
     """None if videos can be read here; if not, the reason."""
-    try:
-        import cv2  # noqa: F401
-        import mediapipe  # noqa: F401
-    except ImportError as error:
-        return missing_library(error)
-    return None
+    return why_no_tracking()
 
 
 @pytest.fixture(scope="module")

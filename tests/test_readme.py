@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from data.sources.holistic import missing_library
+from tests.mediapipe_support import why_no_tracking
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "docs/data.md", "docs/speed.md")
@@ -177,11 +177,9 @@ def test_every_command_runs(project: Path, tmp_path: Path):
 
 
 def test_the_commands_that_use_videos_run(project: Path):
-    try:
-        import cv2
-        import mediapipe  # noqa: F401
-    except ImportError as error:
-        pytest.skip(missing_library(error))
+    if (reason := why_no_tracking()) is not None:
+        pytest.skip(reason)
+    import cv2
     from skimage.data import astronaut
 
     (project / "transcripts").mkdir()
