@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from data.sources import extraction_workers
+from data.sources import extraction, extraction_workers
 from data.sources.extraction import extract
 from data.sources.extraction_folder import (
     Job,
@@ -176,7 +176,7 @@ def fake_workers(monkeypatch):
             write_result(folder / f"{job.file}.npz", times, landmarks, detected, facts)
             pipe.send(("ready", None))
 
-    def start(folder, settings):
+    def start(folder, settings, model):
         state.started += 1
         ours, theirs = Pipe()
         thread = threading.Thread(target=run, args=(theirs, folder), daemon=True)
@@ -187,6 +187,8 @@ def fake_workers(monkeypatch):
         return extraction_workers.Worker(process, ours)
 
     monkeypatch.setattr(extraction_workers, "_start_worker", start)
+    # These workers need no MediaPipe
+    monkeypatch.setattr(extraction, "extractor_facts", lambda *_: {"name": "none"})
     return state
 
 
