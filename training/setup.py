@@ -20,6 +20,7 @@ from errors import DataError, UsageError
 from models.build import build_model, is_causal, load_model
 from models.devices import Precision, choose_device
 from models.i3d_teacher import I3DTeacher, count_parameters
+from models.machine_choices import choose_machine, keep_precision, kept_choices
 from models.student import Student
 from training.config import Config, TrainingConfig
 from training.corpus_checks import check_splits, read_content, warn_of_changed_files
@@ -86,6 +87,11 @@ def prepare_run(
             "--extend_vocabulary extends the vocabulary of a checkpoint, and there is none "
             f"({start.reason})"
         )
+    kept = None
+    if start.kind == CONTINUE:
+        assert start.checkpoint is not None
+        kept = kept_choices(start.checkpoint["training"], device)
+    precision = keep_precision(options.precision, precision, kept)
     vocabulary = choose_vocabulary(start, corpus, extend_vocabulary, vocabulary)
     train = prepare_split(corpus.split("train"), vocabulary)
     dev = prepare_split(corpus.split("dev"), vocabulary)
@@ -93,6 +99,8 @@ def prepare_run(
     if not any(dev.references):
         raise DataError(f"{corpus.path}: the dev split has no glosses to score")
     model = _model_of(start, vocabulary, device)
+    again = "linear_layers" in plan.overrides.get("training", {})
+    machine = choose_machine(config.training.linear_layers, model, precision, kept, again)
     selection = LandmarkSelection({*model.input_landmarks, *extra_landmarks})
     model.set_input_selection(selection)
     pipeline = FeaturePipeline(
@@ -113,6 +121,7 @@ def prepare_run(
         precision,
         LengthNormalization(steps_per_gloss(train)),
         run_folder(config.training.output_dir),
+        machine,
         ranks=ranks,
     )
     if start.kind == CONTINUE:
@@ -124,7 +133,7 @@ def prepare_run(
         f"corpus {corpus.describe()}: {len(train.split)} train and {len(dev.split)} dev sentences, "
         f"{len(vocabulary.glosses)} glosses\n"
         f"{config.kind}: {count_parameters(model) / 1e6:.1f} M parameters, "
-        f"{precision.describe()} on {device}, {processes}{place}"
+        f"{precision.describe()} on {device}, {processes}{place}\n{machine}"
     )
     if options.warmup_epochs >= options.epochs:
         print(

@@ -1,29 +1,9 @@
-import os
-
 import pytest
 import torch
 
 from data.pipeline import one_thread
 from errors import UsageError
-from models.devices import choose_device, cores_allowed, peak_memory
-
-
-@pytest.mark.parametrize(
-    ("quota", "expected"),
-    [
-        ("100000 100000", 1),
-        ("150000 100000", 2),
-        ("10000 100000", 1),
-        ("max 100000", 3),
-        ("99900000 100000", 3),
-        ("", 3),
-    ],
-)
-def test_cores_are_limited_by_the_quota_of_the_container(quota, expected, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 5})
-    (tmp_path / "cpu.max").write_text(quota)
-    assert cores_allowed(tmp_path / "cpu.max") == expected
-    assert cores_allowed(tmp_path / "none") == 3
+from models.devices import choose_device, peak_memory
 
 
 def test_one_thread_ends_with_as_many_as_before():
