@@ -172,7 +172,7 @@ def main(argv: list[str] | None = None) -> int:
     layer = linear_layers(device)
     shown = ", ".join(f"{way} {1000 * seconds:.1f} ms" for way, seconds in layer.items())
     print(f"linear layer, {BATCH} x {STEPS} steps: {shown}")
-    chosen = choose_machine("auto", step.model, step.precision)
+    chosen = choose_machine("auto", [step.model], step.precision)
     print(f"--linear_layers auto: {chosen}")
     figures = {
         "ctc_native_over_recursion": native / recursion,

@@ -68,5 +68,5 @@ def open_checkpoint(path: Path, device: str) -> OpenedCheckpoint:
     vocabulary = Vocabulary(content["vocabulary"])
     chosen = choose_device(device)
     model = load_model(content, path, config, vocabulary, seed=0)  # all weights are loaded
-    machine = choose_machine("auto", model, Precision("fp32", chosen))
+    machine = choose_machine("auto", [model], Precision("fp32", chosen))
     return OpenedCheckpoint(content, vocabulary, model.to(chosen).eval(), chosen, machine)

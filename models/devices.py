@@ -11,6 +11,7 @@ import torch
 from errors import UsageError
 from processor import cores_allowed
 
+_TORCHS_THREADS = torch.get_num_threads()  # at the start of this process
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's mallopt
 
 
@@ -43,7 +44,7 @@ def choose_device(name: str, deterministic: bool = False) -> torch.device:
     if device.type == "cpu":
         _keep_freed_memory()
         if "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(min(torch.get_num_threads(), cores_allowed()))
+            torch.set_num_threads(min(_TORCHS_THREADS, cores_allowed()))
     if deterministic:
         # cuBLAS is deterministic only with this setting
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -5,6 +5,7 @@ run hold them, and a run that continues on the same kind of device keeps them.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,9 @@ from models.cpu_kernels import LARGE, ONEDNN, TORCH, Linear, compute_linear_by, 
 from models.devices import Precision
 
 STEPS = 280  # of a batch in the test of linear layers: 8 sentences of 35 steps
+# Multiply-adds of the largest linear layer in a batch from which threads share the work. Below,
+# one thread is as fast as two (benchmarks/machine/busy.py), and leaves a core to other programs.
+SHARED = 2**29
 MARGIN = 1.2  # oneDNN is used where it is so many times as fast: a test is not exact
 _NAMES = {TORCH: "torch", ONEDNN: "oneDNN"}
 
@@ -100,58 +104,64 @@ def keep_precision(wanted: str, usual: Precision, kept: MachineChoices | None) -
 
 def choose_machine(
     wanted: str,
-    model: nn.Module,
+    models: Sequence[nn.Module],
     precision: Precision,
     kept: MachineChoices | None = None,
     again: bool = False,
+    steps: int = STEPS,
 ) -> MachineChoices:
-    """Decide threads and linear layers, and apply both in this process.
+    """Decide threads and linear layers, and apply both in this process. Call `choose_device` first.
 
     Args:
         wanted: what computes large linear layers: TORCH, ONEDNN, or 'auto': as in the run so far,
             else the faster one in a test of a few tenths of a second.
-        model: the model of the run.
+        models: the models that the run computes.
         precision: the number format of the run, and its device.
         kept: the choices of the run so far.
         again: 'auto' tests again what the run so far decided.
+        steps: output steps of a batch.
 
     Raises UsageError for ONEDNN where torch does not have it.
     """
     device = precision.device
-    threads = _choose_threads(device, kept)
-    way, reason = _choose_linear_layers(wanted, model, precision, None if again else kept)
+    layers = [one for model in models for one in model.modules() if isinstance(one, Linear)]
+    largest = steps * max((layer.weight.numel() for layer in layers), default=0)
+    threads = _choose_threads(device, largest, kept)
+    width = max((min(layer.weight.shape) for layer in layers), default=0)
+    way, reason = _choose_linear_layers(wanted, width, precision, None if again else kept)
     chosen = MachineChoices(device.type, precision.name, threads, way, reason)
     chosen.apply()
     return chosen
 
 
-def _choose_threads(device: torch.device, kept: MachineChoices | None) -> int:
-    """Set and return the number of threads of torch on the CPU, after `choose_device`.
+def _choose_threads(device: torch.device, largest: int, kept: MachineChoices | None) -> int:
+    """Set and return the number of threads of torch on the CPU.
 
-    A run that continues keeps its number where this process may use so many cores, unless
-    OMP_NUM_THREADS is set. Prints a note where the number changes.
+    A run that continues keeps its number where this process may use so many cores. Otherwise a
+    small model gets one thread, and another model as many as there are cores. OMP_NUM_THREADS goes
+    before both. Prints a note where the number of a run changes.
+
+    largest: multiply-adds of the largest linear layer in a batch.
     """
     now = torch.get_num_threads()
-    if device.type != "cpu" or kept is None or kept.threads == now:
+    if device.type != "cpu":
         return now
-    if "OMP_NUM_THREADS" not in os.environ and kept.threads < now:
-        torch.set_num_threads(kept.threads)
+    if "OMP_NUM_THREADS" not in os.environ and (kept is None or kept.threads < now):
+        threads = kept.threads if kept is not None else 1 if largest < SHARED else now
+        torch.set_num_threads(threads)
+        return threads
+    if kept is not None and kept.threads != now:
         print(
-            f"note: {kept.threads} threads, as the run so far; OMP_NUM_THREADS={now} uses all "
-            "cores, and results then differ in their last bits"
+            f"note: {now} threads, the run so far used {kept.threads}: results differ in their "
+            "last bits from those of a run that was not interrupted"
         )
-        return kept.threads
-    print(
-        f"note: {now} threads, the run so far used {kept.threads}: results differ in their last "
-        "bits from those of a run that was not interrupted"
-    )
     return now
 
 
 def _choose_linear_layers(
-    wanted: str, model: nn.Module, precision: Precision, kept: MachineChoices | None
+    wanted: str, width: int, precision: Precision, kept: MachineChoices | None
 ) -> tuple[str, str]:
-    """What computes the large linear layers of a model, and why, in words."""
+    """What computes large linear layers, and why, in words. width: of the widest square one."""
     has_onednn = torch.backends.mkldnn.is_available()
     if wanted == ONEDNN and not has_onednn:
         raise UsageError("--linear_layers onednn: this torch has no oneDNN: use auto or torch")
@@ -159,9 +169,6 @@ def _choose_linear_layers(
         return wanted, f"--linear_layers {wanted}"
     if kept is not None and (kept.linear_layers == TORCH or has_onednn):
         return kept.linear_layers, "as in the checkpoint; --linear_layers auto tests again"
-    width = max(
-        (min(one.weight.shape) for one in model.modules() if isinstance(one, Linear)), default=0
-    )
     if precision.device.type != "cpu" or precision.name != "fp32" or STEPS * width**2 < LARGE:
         return TORCH, "the model has none in fp32 on a CPU"
     if not has_onednn:

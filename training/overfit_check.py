@@ -84,7 +84,7 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
         write_config(folder, config)
         start = f"fresh, {num_samples} train sentences"
         model = make_model(config, vocabulary, device)
-        machine = choose_machine(options.linear_layers, model, precision)
+        machine = choose_machine(options.linear_layers, [model], precision)
         session = describe_session(corpus, device, machine, options.seed, start)
         record_session(folder, session)
         pipeline = FeaturePipeline(corpus.aspect_ratio, device)

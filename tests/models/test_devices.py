@@ -30,3 +30,17 @@ def test_a_gpu_with_a_number_becomes_the_current_one(monkeypatch):
     with pytest.raises(UsageError, match="has 2 CUDA devices"):
         choose_device("cuda:2")
     assert len(current) == 1
+
+
+def test_threads_are_as_many_as_the_allowed_cores_also_after_a_run_with_one(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("models.devices._TORCHS_THREADS", 8)
+    monkeypatch.setattr("models.devices.cores_allowed", lambda: 2)
+    before = torch.get_num_threads()
+    try:
+        for _ in range(2):
+            choose_device("cpu")
+            assert torch.get_num_threads() == 2
+            torch.set_num_threads(1)
+    finally:
+        torch.set_num_threads(before)

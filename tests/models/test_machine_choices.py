@@ -46,7 +46,7 @@ def timed(monkeypatch):
 
 
 def choose(wanted="auto", kept=None, again=False, model=LARGE_MODEL, precision="fp32"):
-    return choose_machine(wanted, model, Precision(precision, CPU), kept, again)
+    return choose_machine(wanted, [model], Precision(precision, CPU), kept, again)
 
 
 @pytest.mark.parametrize(
@@ -100,10 +100,33 @@ def test_the_real_test_finds_a_way():
 
 
 @pytest.mark.parametrize(
+    ("given", "weight", "steps", "expected"),
+    [
+        (None, (1024, 256), 280, 1),  # demo.yaml: small
+        (None, (3712, 928), 280, 2),  # the full size
+        (None, (1024, 256), 2400, 2),  # a large batch of the small one
+        ("2", (1024, 256), 280, 2),
+    ],
+)
+def test_threads_share_the_work_of_a_large_model_only(
+    given, weight, steps, expected, monkeypatch, timed
+):
+    timed(1, 1)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    torch.set_num_threads(2)
+    model, precision = Linear(*weight), Precision("fp32", CPU)
+    models = [Linear(3, 3), model]  # a student and its teacher, say
+    chosen = choose_machine("auto", models, precision, steps=steps)
+    assert chosen.threads == expected == torch.get_num_threads()
+
+
+@pytest.mark.parametrize(
     ("given", "now", "expected", "note"),
     [
         (None, 1, 1, ""),
-        (None, 2, 1, "note: 1 threads, as the run so far; OMP_NUM_THREADS=2 uses all cores"),
+        (None, 2, 1, ""),
         ("2", 2, 2, "note: 2 threads, the run so far used 1: results differ"),
     ],
 )
