@@ -194,7 +194,7 @@ def _comparison(
 def _describe_session(request: EvaluationRequest, model: ModelOnCorpus) -> dict[str, Any]:
     seed = model.checkpoint["config"].get("training", {}).get("seed")
     start = f"checkpoint {request.checkpoint}, SHA-256 {sha256_of(request.checkpoint)}"
-    return describe_session(model.corpus, model.device, "fp32", seed, start)
+    return describe_session(model.corpus, model.device, model.machine, seed, start)
 
 
 def _report(

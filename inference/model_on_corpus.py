@@ -21,6 +21,7 @@ from inference.opened_checkpoint import open_checkpoint
 from inference.posteriors import compute_posteriors
 from models.build import is_causal, leading_hand_rule
 from models.devices import Precision
+from models.machine_choices import MachineChoices
 
 # Weight and gloss bonus for a beam search with a language model that was not tuned on dev. Chosen
 # by hand on the dev split of one weak model: a starting point for other models, not a tuned value.
@@ -42,6 +43,7 @@ class ModelOnCorpus:
     corpus: Corpus
     model: nn.Module
     device: torch.device
+    machine: MachineChoices
     _posteriors: dict[str, list[torch.Tensor]] = field(default_factory=dict)
 
     @property
@@ -119,7 +121,9 @@ def open_model_on_corpus(path: Path, data_dir: str | None, device: str) -> Model
     frames = opened.frame_format()
     if frames is not None:
         refuse_other_rate(corpus.path, corpus.fps, path, frames.fps)
-    return ModelOnCorpus(opened.content, opened.vocabulary, corpus, opened.model, opened.device)
+    return ModelOnCorpus(
+        opened.content, opened.vocabulary, corpus, opened.model, opened.device, opened.machine
+    )
 
 
 def _language_model(name: str, corpus: Corpus, vocabulary: Vocabulary) -> LanguageModel | None:

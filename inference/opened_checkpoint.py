@@ -13,7 +13,8 @@ from data.vocabulary import Vocabulary
 from errors import DataError
 from models.build import load_model, read_model_config
 from models.checkpoint import load_checkpoint
-from models.devices import choose_device
+from models.devices import Precision, choose_device
+from models.machine_choices import MachineChoices, choose_machine
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class OpenedCheckpoint:
     vocabulary: Vocabulary
     model: nn.Module
     device: Device
+    machine: MachineChoices
 
     def frame_format(self, corpus: Corpus | None = None) -> FrameFormat | None:
         """The frames that the model was trained on.
@@ -66,4 +68,5 @@ def open_checkpoint(path: Path, device: str) -> OpenedCheckpoint:
     vocabulary = Vocabulary(content["vocabulary"])
     chosen = choose_device(device)
     model = load_model(content, path, config, vocabulary, seed=0)  # all weights are loaded
-    return OpenedCheckpoint(content, vocabulary, model.to(chosen).eval(), chosen)
+    machine = choose_machine("auto", [model], Precision("fp32", chosen))
+    return OpenedCheckpoint(content, vocabulary, model.to(chosen).eval(), chosen, machine)
