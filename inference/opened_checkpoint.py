@@ -46,13 +46,24 @@ class OpenedCheckpoint:
         entry = self.content["corpus"]
         if "fps" in entry and "aspect_ratio" in entry:
             return FrameFormat(entry["fps"], entry["aspect_ratio"])
-        candidates = [corpus] if corpus is not None else []
-        with contextlib.suppress(DataError):
-            candidates.append(Corpus(entry["path"]))
-        for found in candidates:
-            if found.fingerprint == entry["fingerprint"]:
-                return FrameFormat(found.fps, found.aspect_ratio)
-        return None
+        found = corpus_of_training(self.content, corpus)
+        return None if found is None else FrameFormat(found.fps, found.aspect_ratio)
+
+
+def corpus_of_training(checkpoint: dict[str, Any], corpus: Corpus | None = None) -> Corpus | None:
+    """The corpus that a checkpoint was trained on: `corpus`, or the one in the folder that the
+    checkpoint names. None if neither is that corpus.
+
+    checkpoint: as `load_checkpoint` returns it.
+    """
+    entry = checkpoint["corpus"]
+    if corpus is not None and corpus.fingerprint == entry["fingerprint"]:
+        return corpus
+    with contextlib.suppress(DataError):
+        found = Corpus(entry["path"])
+        if found.fingerprint == entry["fingerprint"]:
+            return found
+    return None
 
 
 def open_checkpoint(path: Path, device: str) -> OpenedCheckpoint:

@@ -15,8 +15,10 @@ import pytest
 import yaml
 
 import train_teacher
+from command_line import parse_request
 from data.corpus import Corpus
 from data.sources.holistic import missing_library
+from inference.requests import EvaluationRequest, TranscriptionRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "phoenix2014.md"
@@ -252,3 +254,13 @@ def test_prose_wraps_at_100():
         for line in page.read_text(encoding="utf-8").splitlines():
             code ^= line.startswith("```")
             assert code or len(line) <= 100 or line.startswith(("|", "```")), f"{page}: {line}"
+
+
+def test_the_commands_of_the_evaluation_page_have_known_options():
+    text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^python (evaluate|transcribe)\.py (.*)$", text, re.M)
+    assert len(commands) == text.count("\npython ") == 4
+    for script, words in commands:
+        module = importlib.import_module(script)
+        request = {"evaluate": EvaluationRequest, "transcribe": TranscriptionRequest}[script]
+        parse_request(module.make_parser(), shlex.split(words), request)

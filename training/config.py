@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from data.augmentation.config import AugmentationConfig
-from decoding import DECODERS
+from decoding import OPEN_DECODERS
 from models.config import ModelConfig
 from settings import Settings, SettingsFile, setting
 
@@ -84,7 +84,7 @@ class TrainingConfig(Settings):
     decoder: str = setting(
         "adaptive",
         "decoder of the final evaluation; after each epoch dev is decoded greedily",
-        choices=DECODERS,
+        choices=OPEN_DECODERS,
         group=_REST,
         shapes_training=False,
     )
