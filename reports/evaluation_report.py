@@ -17,6 +17,7 @@ from reports.figures import curves, intervals
 from reports.posterior_maps import map_sentences
 from reports.rendering import write_page
 from reports.sentence_ranking import list_sentences
+from reports.text_direction import isolated
 from reports.verdict import Verdict
 
 GROUPS_DRAWN = 30  # signers in the figure and the table
@@ -170,7 +171,8 @@ def _confusions(
         for text, count in most_common[kind][:ERRORS_LISTED]:
             reference = text.split(" -> ")[0]
             occurrences = "–" if kind == "insertions" else str(signed[reference])
-            rows.append((text.replace(" -> ", " → "), str(count), occurrences))
+            shown = " → ".join(map(isolated, text.split(" -> ")))
+            rows.append((shown, str(count), occurrences))
         tables.append((title, head, rows))
     return tables
 
