@@ -110,13 +110,8 @@ def import_landmark_files(
         lambda split, sentence: reader.read(files[split, sentence.id], sentence.segment),
         fps=corpus_fps,
         aspect_ratio=aspect_ratio,
-        made_by={
-            "command": "import",
-            "format": format,
-            "input": source.resolve().name,
-            "normalize": normalize,
-            "resample_fps": resample_fps,
-        },
+        format=format,
+        options={"normalize": normalize, "resample_fps": resample_fps},
         skip_bad=skip_bad,
         progress=progress,
     )
@@ -130,7 +125,8 @@ def write_corpus(
     *,
     fps: float,
     aspect_ratio: float,
-    made_by: dict[str, Any],
+    format: str,
+    options: dict[str, Any],
     skip_bad: bool,
     progress: bool,
     finish: Callable[[], None] = lambda: None,
@@ -143,13 +139,14 @@ def write_corpus(
         splits: the sentences of each split.
         read: gives the recording of a sentence, with its `fps`, or raises DataError.
         fps, aspect_ratio: of the corpus; recordings with others are converted.
-        made_by: for corpus.json.
+        format, options: of the command, for corpus.json.
         skip_bad, progress: see `import_landmark_files`.
         finish: called after all recordings were read; it may raise DataError.
 
     Raises DataError for unreadable sentences, and for landmarks that are not those of a signer.
     """
     failures, checks = ImportFailures(), ImportChecks(source)
+    made_by = {"command": "import", "format": format, "input": source.resolve().name, **options}
     with (
         CorpusWriter(
             output, name=output.name, fps=fps, aspect_ratio=aspect_ratio, made_by=made_by

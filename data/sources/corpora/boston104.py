@@ -60,9 +60,7 @@ def import_boston104(
         source: folder of the tables.
         output: the corpus folder to write.
         fps: frames per second of the videos; None: 30.
-        resample_fps: frames per second of the corpus; None: those of the videos.
-        skip_bad: leave out train sentences without positions.
-        progress: show a progress bar.
+        resample_fps, skip_bad, progress: as of `import_landmark_files`.
 
     Raises DataError with file and line for a damaged table, UsageError when `output` is not empty.
     """
@@ -95,12 +93,8 @@ def import_boston104(
         read,
         fps=resample_fps or fps or VIDEO_FPS,
         aspect_ratio=WIDTH / HEIGHT,
-        made_by={
-            "command": "import",
-            "format": "boston104",
-            "input": source.resolve().name,
-            "resample_fps": resample_fps,
-        },
+        format="boston104",
+        options={"resample_fps": resample_fps},
         skip_bad=skip_bad,
         progress=progress,
     )

@@ -19,7 +19,7 @@ landmarks need:
   moves as the nose does and tells the model nothing else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +75,7 @@ def import_isharah(
         annotations: the lists of a task (`id|gloss`): the train file or its folder.
         output: the corpus folder to write.
         fps: frames per second of the recordings; None: 30.
-        resample_fps: frames per second of the corpus; None: those of the recordings.
-        skip_bad: leave train sentences out that have no usable landmarks.
-        progress: show a progress bar.
+        resample_fps, skip_bad, progress: as of `import_landmark_files`.
 
     Prints how many recordings of the pickles are in no list. Raises DataError for a pickle that
     holds anything else, and for sentences without usable landmarks; UsageError when `output` is not
@@ -92,6 +90,7 @@ def import_isharah(
             f"left out, because no list of {annotations} has them: {len(unused):,} of "
             f"{len(recordings):,} recordings ({name_list(unused)})"
         )
+    _find_missing(splits, recordings.keys(), source, skip_bad)
     lips = _LipsOrder()
 
     def read(split: str, sentence: TranscribedSentence) -> LandmarkRecording:
@@ -109,16 +108,34 @@ def import_isharah(
         read,
         fps=resample_fps or fps or PHONE_FPS,
         aspect_ratio=1.0,
-        made_by={
-            "command": "import",
-            "format": "isharah",
-            "input": source.resolve().name,
-            "resample_fps": resample_fps,
-        },
+        format="isharah",
+        options={"resample_fps": resample_fps},
         skip_bad=skip_bad,
         progress=progress,
         finish=lambda: lips.check(source),
     )
+
+
+def _find_missing(
+    splits: dict[str, list[TranscribedSentence]], ids: Collection[str], source: Path, skip_bad: bool
+) -> None:
+    """Raise DataError for sentences without a recording, before hours of work. A test split without
+    any recording is removed from `splits`; missing train sentences may stay if `skip_bad`."""
+    for split, sentences in [*splits.items()]:
+        missing = [sentence.id for sentence in sentences if sentence.id not in ids]
+        if split == "test" and len(missing) == len(sentences):
+            print(f"test is left out: {source} has none of its {len(missing):,} recordings")
+            del splits[split]
+        elif missing and not (skip_bad and split == "train"):
+            advice = (
+                "--skip_bad leaves such sentences out"
+                if split == "train"
+                else f"{split} must be complete: add the pickle that has them"
+            )
+            raise DataError(
+                f"{source} has no recordings of {len(missing):,} of {len(sentences):,} {split} "
+                f"sentences ({name_list(missing)}); {advice}"
+            )
 
 
 def _open_pickles(source: Path) -> dict[str, tuple[Path, Any]]:

@@ -178,8 +178,33 @@ def test_missing_recordings_are_named(task):
     made = recordings()
     del made["02_0001"]
     write_pickle(task / "pose_SI.pkl", made)
-    with pytest.raises(DataError, match="no recording of 02_0001; --skip_bad leaves no dev"):
+    with pytest.raises(DataError, match=r"1 of 1 dev sentences \(02_0001\); dev must be complete"):
         import_isharah(task / "pose_SI.pkl", task / "SI", task / "out", skip_bad=True)
+
+
+def test_missing_train_recordings_may_be_left_out(task, capsys):
+    made = recordings()
+    del made["00_0002"]
+    write_pickle(task / "pose_SI.pkl", made)
+    with pytest.raises(DataError, match=r"1 of 3 train sentences \(00_0002\); --skip_bad leaves"):
+        import_isharah(task / "pose_SI.pkl", task / "SI", task / "out")
+    import_isharah(task / "pose_SI.pkl", task / "SI", task / "out", skip_bad=True)
+    assert "bad sentence: train sentence 00_0002: " in capsys.readouterr().out
+    assert len(Corpus(task / "out").split("train")) == 2
+
+
+def test_a_test_list_without_any_recording_is_left_out(task, capsys):
+    """The lists come with the test list, but not everybody has its pickle."""
+    made = recordings()
+    del made["08_0001"]
+    write_pickle(task / "pose_SI.pkl", made)
+    with pytest.raises(DataError, match=r"1 of 2 test sentences \(08_0001\); test must be"):
+        import_isharah(task / "pose_SI.pkl", task / "SI", task / "out")
+    del made["08_0002"]
+    write_pickle(task / "pose_SI.pkl", made)
+    import_isharah(task / "pose_SI.pkl", task / "SI", task / "out")
+    assert list(Corpus(task / "out").splits) == ["train", "dev"]
+    assert "test is left out" in capsys.readouterr().out
 
 
 def test_other_orders_of_the_points_are_refused(task):
