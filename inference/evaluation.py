@@ -24,9 +24,15 @@ from decoding.scoring import (
     paired_p_value,
     total,
 )
-from errors import DataError
+from errors import DataError, UsageError
 from inference.closed_evaluation import closed_set_lines, closed_set_report, closed_set_results
-from inference.evaluation_files import FILES, read_baseline, write_results
+from inference.evaluation_files import (
+    FILES,
+    SUBMISSION,
+    read_baseline,
+    write_predictions,
+    write_results,
+)
 from inference.model_on_corpus import ModelOnCorpus, open_model_on_corpus
 from inference.requests import EvaluationRequest
 from reports.decoded_split import DecodedSplit
@@ -40,7 +46,8 @@ from reports.verdict import evaluation_verdict
 
 def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
     """Decode and score the split. Print a summary, and write hypotheses.csv, sentences.csv,
-    hypotheses.ctm, references.stm, result.json, environment.json and report.html.
+    submission.csv, hypotheses.ctm, references.stm, result.json, environment.json and report.html.
+    For a test split without glosses, write the hypotheses alone.
 
     Returns the content of result.json. Raises UsageError and DataError.
     """
@@ -49,8 +56,11 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
     check_output_files([folder / name for name in FILES], request.overwrite)
     corpus, vocabulary, prepared = model.corpus, model.vocabulary, model.prepared(request.split)
     split = prepared.split
-    if not any(prepared.references):
+    can_score = any(prepared.references)
+    if not can_score and request.split != "test":
         raise DataError(f"{corpus.path}: the {request.split} split has no glosses to score")
+    if not can_score and request.compare_with:
+        raise UsageError(f"--compare_with: the test split of {corpus.path} has no glosses to score")
     baseline = read_baseline(request.compare_with, split) if request.compare_with else None
     closed_set = model.closed_set(request.closed_set) if request.decoder == "closed" else None
     train_text = model.train_text()
@@ -73,6 +83,17 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
     if request.cleans_up:
         cleaned = [clean_hypothesis(*sentence) for sentence in zip(hypotheses, times, strict=True)]
         hypotheses, times = [glosses for glosses, _ in cleaned], [spans for _, spans in cleaned]
+
+    if not can_score:
+        make_folder(folder)
+        session = _describe_session(request, model)
+        write_predictions(folder, split, hypotheses, times, session)
+        print(f"decoder: {decoder_settings}")
+        print(
+            f"test of {corpus.describe()}: {len(split):,} sentences predicted; they have no "
+            f"glosses to score\nsubmission: {folder / SUBMISSION}"
+        )
+        return {"sentences": len(split), "decoder_settings": decoder_settings}
 
     references = prepared.references
     aligned = align(references, hypotheses)

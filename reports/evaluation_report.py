@@ -18,6 +18,7 @@ from reports.novelty_tables import gloss_rows, sentence_rows
 from reports.posterior_maps import map_sentences
 from reports.rendering import write_page
 from reports.sentence_ranking import list_sentences
+from reports.text_direction import isolated
 from reports.verdict import Verdict
 
 GROUPS_DRAWN = 30  # signers in the figure and the table
@@ -191,7 +192,8 @@ def _confusions(
         for text, count in most_common[kind][:ERRORS_LISTED]:
             reference = text.split(" -> ")[0]
             occurrences = "–" if kind == "insertions" else str(signed[reference])
-            rows.append((text.replace(" -> ", " → "), str(count), occurrences))
+            shown = " → ".join(map(isolated, text.split(" -> ")))
+            rows.append((shown, str(count), occurrences))
         tables.append((title, head, rows))
     return tables
 
