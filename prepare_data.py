@@ -174,6 +174,7 @@ def run_extract(command: ExtractCommand) -> int:
         workers=command.workers,
         max_frames=command.max_frames,
         model_complexity=command.model_complexity,
+        model=command.model,
         normalize=command.normalize,
         fps=command.fps,
         resample_fps=command.resample_fps,

@@ -115,6 +115,17 @@ class ExtractCommand(Settings):
     model_complexity: int = setting(
         1, "of the pose model, 0 to 2; 0 and 2 need model files of their own", low=0, high=2
     )
+    model: Path | None = setting(
+        None,
+        "model file of HolisticLandmarker, such as holistic.task; needs MediaPipe 1.x",
+        metavar="FILE",
+        default_text="MediaPipe's own models",
+    )
+
+    def conflicts(self) -> list[str]:
+        if self.model is not None and self.model_complexity != 1:
+            return ["--model_complexity has no effect with --model FILE: leave it out"]
+        return []
 
 
 @dataclass(frozen=True)

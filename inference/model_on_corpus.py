@@ -9,6 +9,7 @@ from torch import nn
 
 from data.corpus import Corpus
 from data.ctc_targets import PreparedSplit, prepare_split
+from data.extractors import warn_of_other_extractor
 from data.pipeline import FeaturePipeline
 from data.resampling import refuse_other_rate
 from data.vocabulary import Vocabulary
@@ -138,6 +139,7 @@ def open_model_on_corpus(path: Path, data_dir: str | None, device: str) -> Model
     frames = opened.frame_format()
     if frames is not None:
         refuse_other_rate(corpus.path, corpus.fps, path, frames.fps)
+    warn_of_other_extractor(opened.content, corpus)
     return ModelOnCorpus(
         opened.content, opened.vocabulary, corpus, opened.model, opened.device, opened.machine
     )

@@ -58,6 +58,7 @@ class Recognizer:
         streaming_obstacle: why a causal student cannot transcribe frame by frame; None where
             it can, and for other models.
         whole_only: whether `decoder` needs the whole recording, so that windows make no sense.
+        extractor: the extractor of that corpus, as `extractor_of` returns it; None: not known.
     """
 
     log_probs: Callable[..., Tensor]
@@ -73,6 +74,7 @@ class Recognizer:
     streaming_student: Student | None = None
     streaming_obstacle: str | None = None
     whole_only: bool = False
+    extractor: object = None
 
     def transcribe(
         self,
@@ -159,6 +161,7 @@ def open_recognizer(
         student,
         obstacle,
         whole_only=sentences is not None,
+        extractor=corpus.get("extractor"),
     )
 
 
@@ -192,6 +195,7 @@ def _open_exported(path: Path, decoder: str | None, closed_set: str | None) -> R
         exported.simulated,
         streaming_obstacle=obstacle,
         whole_only=sentences is not None,
+        extractor=exported.extractor,
     )
 
 

@@ -160,6 +160,13 @@ class TranscriptionRequest(Settings):
         default_text="train",
     )
     device: str = setting("auto", DEVICES, group=_model)
+    model: Path | None = setting(
+        None,
+        "of the tracker: file of HolisticLandmarker, such as holistic.task; needs MediaPipe 1.x",
+        metavar="FILE",
+        group=_model,
+        default_text="MediaPipe's own models",
+    )
     format: str = setting("text", "srt, vtt: subtitles; eaf: ELAN", choices=FORMATS, group=_results)
     output: Path | None = setting(
         None, "file, or folder for several recordings", group=_results, default_text="the screen"

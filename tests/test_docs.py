@@ -17,8 +17,8 @@ import yaml
 import train_teacher
 from command_line import parse_request
 from data.corpus import Corpus
-from data.sources.holistic import missing_library
 from inference.requests import EvaluationRequest, TranscriptionRequest
+from tests.mediapipe_support import why_no_tracking
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "phoenix2014.md"
@@ -60,12 +60,7 @@ def page_commands(page: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def why_no_videos() -> str | None:
     """None if videos can be read here; if not, the reason."""
-    try:
-        import cv2  # noqa: F401
-        import mediapipe  # noqa: F401
-    except ImportError as error:
-        return missing_library(error)
-    return None
+    return why_no_tracking()
 
 
 @pytest.fixture(scope="module")

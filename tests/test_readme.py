@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from data.sources.holistic import missing_library
+from tests.mediapipe_support import why_no_tracking
 from tests.script_server import ScriptServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -184,11 +184,9 @@ def test_every_command_runs(project: Path, server: ScriptServer, tmp_path: Path)
 
 @pytest.mark.parametrize("server", [("mediapipe",)], ids=["videos"], indirect=True)
 def test_the_commands_that_use_videos_run(project: Path, server: ScriptServer):
-    try:
-        import cv2
-        import mediapipe  # noqa: F401
-    except ImportError as error:
-        pytest.skip(missing_library(error))
+    if (reason := why_no_tracking()) is not None:
+        pytest.skip(reason)
+    import cv2
     from skimage.data import astronaut
 
     (project / "transcripts").mkdir()

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from data.corpus import Corpus
 from data.device_transfer import HostCopies
+from data.extractors import extractor_of
 from data.pipeline import FeatureBatch
 from errors import DataError
 from models.machine_choices import MachineChoices
@@ -184,6 +185,7 @@ def corpus_entry(corpus: Corpus) -> dict[str, Any]:
         "composed": corpus.composed,
         "fps": corpus.fps,
         "aspect_ratio": corpus.aspect_ratio,
+        "extractor": extractor_of(corpus.facts),
     }
 
 

@@ -11,6 +11,7 @@ import torch
 from data.corpus import Corpus
 from data.ctc_lengths import TIME_STRIDE, ctc_steps
 from data.ctc_targets import PreparedSplit, prepare_split
+from data.extractors import warn_of_other_extractor
 from data.keyed_random import key
 from data.landmarks import LandmarkSelection
 from data.pipeline import FeaturePipeline
@@ -84,6 +85,8 @@ def prepare_run(
     if start.checkpoint is not None and "fps" in start.checkpoint["corpus"]:
         assert start.path is not None
         refuse_other_rate(corpus.path, corpus.fps, start.path, start.checkpoint["corpus"]["fps"])
+    if start.checkpoint is not None:
+        warn_of_other_extractor(start.checkpoint, corpus)
     if extend_vocabulary and start.checkpoint is None:
         raise UsageError(
             "--extend_vocabulary extends the vocabulary of a checkpoint, and there is none "

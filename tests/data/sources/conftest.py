@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from data.sources import extraction_workers, holistic
+from data.sources import extraction_workers
 from data.sources.extraction import extract
 from data.sources.extraction_folder import (
     Job,
@@ -24,6 +24,7 @@ from data.sources.extraction_folder import (
 from data.sources.landmark_import import import_landmark_files
 from data.sources.video_files import signature
 from tests.data.signers import standing_signer
+from tests.mediapipe_support import why_no_tracking
 
 ANNOTATIONS = {
     "train": [
@@ -42,12 +43,11 @@ MAX_BYTES = 20 << 20  # memory that a refusal may need
 
 @pytest.fixture(scope="session")
 def cv2():
-    """OpenCV; skips the test when a system library is missing."""
-    try:
-        import cv2
-        import mediapipe  # noqa: F401
-    except ImportError as error:
-        pytest.skip(holistic.missing_library(error))
+    """OpenCV; skips the test when MediaPipe cannot track."""
+    if (reason := why_no_tracking()) is not None:
+        pytest.skip(reason)
+    import cv2
+
     return cv2
 
 
