@@ -25,7 +25,7 @@ demo: $(VENV)/installed
 	$(BIN)/python train_teacher.py --config configs/demo.yaml
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

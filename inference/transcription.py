@@ -60,7 +60,9 @@ def transcribe(request: TranscriptionRequest) -> int:
         checkpoint=request.checkpoint,
     )
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for transcripts
-        recognizer = open_recognizer(request.checkpoint, request.decoder, request.device)
+        recognizer = open_recognizer(
+            request.checkpoint, request.decoder, request.device, request.closed_set
+        )
     _introduce(recognizer, request)
     session = _Session(request, recognizer, count > 1)
     with quiet_libraries():

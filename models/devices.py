@@ -5,15 +5,16 @@ import ctypes
 import math
 import os
 import sys
-from pathlib import Path
 
 import torch
 
 from errors import UsageError
+from processor import cores_allowed
 
 if sys.platform != "win32":
     import resource
 
+_TORCHS_THREADS = torch.get_num_threads()  # at the start of this process
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's mallopt
 _NO_CUDA = "no CUDA device found"
 _NO_MPS = "MPS (the GPU of a Mac), for which torch has no CTC loss,"
@@ -51,7 +52,7 @@ def choose_device(name: str, deterministic: bool = False) -> torch.device:
     if device.type == "cpu":
         _keep_freed_memory()
         if "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(min(torch.get_num_threads(), cores_allowed()))
+            torch.set_num_threads(min(_TORCHS_THREADS, cores_allowed()))
     if deterministic:
         # cuBLAS is deterministic only with this setting
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -64,22 +65,6 @@ def choose_device(name: str, deterministic: bool = False) -> torch.device:
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
     return device
-
-
-def cores_allowed(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Number of CPU cores that this process can use: those that it is bound to, and not more than
-    the quota of its container.
-
-    torch does not know the quota. With more threads than that, the threads wait for each other in
-    every kernel. quota: the file of Linux's cgroup v2, '<microseconds or max> <period>'.
-    """
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    with contextlib.suppress(OSError, ValueError):  # no such file, or 'max': no quota
-        allowed, period = quota.read_text().split()
-        cores = min(cores, max(math.ceil(int(allowed) / int(period)), 1))
-    return cores
 
 
 def _keep_freed_memory() -> None:

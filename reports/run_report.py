@@ -78,7 +78,10 @@ def _report(run: FinishedRun, decoded: DecodedSplit, verdict: Verdict) -> Evalua
         title=f"Training run {run.folder.resolve().name}",
         subtitle=f"dev of {decoded.corpus.describe()}, model of the best epoch, {name} decoder",
         verdict=verdict,
-        result=breakdown(decoded.aligned, decoded.signers),
+        result={
+            **breakdown(decoded.aligned, decoded.signers),
+            "novelty": run.result["novelty"],
+        },
         tiles=_tiles(run.result),
         history=run.history,
         best_epoch=run.result["best_epoch"],

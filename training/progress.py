@@ -15,6 +15,7 @@ from data.device_transfer import HostCopies
 from data.extractors import extractor_of
 from data.pipeline import FeatureBatch
 from errors import DataError
+from models.machine_choices import MachineChoices
 from training.config import TrainingConfig
 from training.distributed import Ranks
 from training.divergence import highest_losses, is_spike, remember
@@ -193,6 +194,7 @@ def training_entry(
     stopping: EarlyStopping,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
+    machine: MachineChoices,
 ) -> dict[str, Any]:
     """The `training` of a checkpoint: what continuing the run exactly needs."""
     return {
@@ -200,6 +202,7 @@ def training_entry(
         "stopping": dataclasses.asdict(stopping),
         "optimizer": optimizer.state_dict(),
         "scaler": scaler.state_dict(),
+        "machine": machine.entry(),
     }
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from data.checks.tracking_jumps import jump_warning
-from data.corpus import check_field
+from data.corpus import check_sentence
 from data.corpus_writer import CorpusWriter, check_output
 from data.resampling import same_rate
 from data.sources.annotations.transcripts import TranscribedSentence, clean_train, read_splits
@@ -204,10 +204,8 @@ def _plan_jobs(splits: dict[str, list[TranscribedSentence]], annotations: Path) 
             annotation = " ".join(sentence.glosses)
             file = result_name(split, sentence.id)
             job = Job(split, sentence.id, sentence.signer, annotation, file, sentence.segment)
-            for name in ("id", "signer", "annotation"):
-                check_field(
-                    name, getattr(job, name), f"{split} sentence {job.id!r} in {annotations}"
-                )
+            where = f"{split} sentence {job.id!r} in {annotations}"
+            check_sentence(split, job.id, job.signer, annotation, where)
             jobs.append(job)
     return jobs
 

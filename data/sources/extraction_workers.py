@@ -25,6 +25,7 @@ from data.sources.segment_reader import SegmentReader, in_reading_order
 from data.sources.trackers import Tracker, open_tracker
 from data.sources.video_files import RecordingFile, signature
 from errors import DataError
+from processor import cores_allowed
 
 REPORT_EVERY = 8  # frames between two progress messages of a worker
 
@@ -114,10 +115,7 @@ def extract_recordings(
 
 
 def _default_workers() -> int:
-    available = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, cores_allowed() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _start_worker(folder: Path, settings: dict[str, Any], model: Path | None) -> Worker:

@@ -1,6 +1,7 @@
 """Recordings, landmark files, annotations and working folders that these tests share."""
 
 import io
+import multiprocessing
 import signal
 import threading
 import tracemalloc
@@ -48,6 +49,18 @@ def cv2():
     import cv2
 
     return cv2
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mediapipe_imported_once():
+    """Workers of extractions in this process are forks of one process that has imported MediaPipe.
+    (A script that a test starts has workers as users have them.)"""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mediapipe", "data.sources.extraction_workers"])
+    with pytest.MonkeyPatch.context() as patch:
+        forking = SimpleNamespace(get_context=lambda _: context, Pipe=multiprocessing.Pipe)
+        patch.setattr(extraction_workers, "multiprocessing", forking)
+        yield
 
 
 def panned(number: int, start: int = 0) -> np.ndarray:
