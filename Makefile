@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint clean
 
 $(VENV)/installed: requirements.txt requirements-dev.txt $(wildcard requirements/*.txt)
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v not in ((3, 11), (3, 12)) and "error: Python %d.%d found, 3.11 or 3.12 needed: make test PYTHON=python3.11" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v <= (3, 14) and "error: Python %d.%d found, 3.11 to 3.14 needed: make test PYTHON=python3.11" % v)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
@@ -25,7 +25,7 @@ demo: $(VENV)/installed
 	$(BIN)/python train_teacher.py --config configs/demo.yaml
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

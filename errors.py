@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from processor import wait_asleep
+
 MAX_MESSAGE = 1500  # characters
 
 
@@ -49,12 +51,13 @@ class DivergenceError(ProjectError):
 
 def run_script(main: Callable[[], int]) -> None:
     """Run the `main` of a script and exit with its code. A `ProjectError` becomes one line on
-    stderr.
+    stderr. `main` imports torch, so that OpenMP's threads wait as `wait_asleep` says.
 
     Output is flushed after every line, also into a file or a pipe. Characters that the locale does
     not have are escaped.
     """
     _ensure_utf8()
+    wait_asleep()
     # matplotlib warns when the home folder is read-only, which does not matter here.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):

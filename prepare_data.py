@@ -58,6 +58,7 @@ ASPECT_RATIOS = {
     "npy": (210 / 260, "210x260, as RWTH-PHOENIX-Weather"),
     "parquet": (3 / 4, "a phone held upright"),
 }
+OWN_LAYOUTS = ("isharah", "boston104")  # of one corpus, with its own frame rate and image
 EXAMPLES = {
     SynthesizeCommand: """\
     python prepare_data.py synthesize --output data/corpora/demo
@@ -85,9 +86,11 @@ into the same folder, give this folder only once.""",
     ImportCommand: """\
     python prepare_data.py import --format mp_data --input MP_Data --output data/corpora/isolated
     python prepare_data.py import --format npy --input FEATURES_DIR --annotations ANNOTATIONS_DIR --output data/corpora/mine
+    python prepare_data.py import --format isharah --input POSE.pkl --annotations LISTS_DIR --output data/corpora/isharah
 
 Each file needs an annotation and each annotation a file, found by its id: <split>/<id>.npy. An npy or npz file has
-(T, 1629), (T, 1662), (T, 258), (T, 6516) or (T, 543, 3 or 4) values; pickles are refused.
+(T, 1629), (T, 1662), (T, 258), (T, 6516) or (T, 543, 3 or 4) values. Pickles are refused, except for --format isharah,
+which reads arrays from them and runs nothing.
 Coordinates must be fractions of the image, in the order pose, face, left hand, right hand, as MediaPipe gives them.""",
     ComposeCommand: """\
     python prepare_data.py compose --input data/corpora/isolated --output data/corpora/composed --sentences 400
@@ -148,6 +151,8 @@ def run_synthesize(command: SynthesizeCommand) -> int:
         synthesize(command.output, seed=command.seed, progress=True, **given)
     else:
         splits = read_splits(command.transcripts, command.frames)
+        if not any(sentence.glosses for sentence in splits.get("test", [])):
+            splits.pop("test", None)  # nothing to act
         for split, sentences in splits.items():
             if command.fraction is not None:
                 splits[split] = keep_fraction(sentences, command.fraction, command.seed)
@@ -169,6 +174,7 @@ def run_extract(command: ExtractCommand) -> int:
         workers=command.workers,
         max_frames=command.max_frames,
         model_complexity=command.model_complexity,
+        model=command.model,
         normalize=command.normalize,
         fps=command.fps,
         resample_fps=command.resample_fps,
@@ -214,6 +220,8 @@ def print_failures(report: "ExtractionReport", advice: str = "") -> int:
 
 def run_import(command: ImportCommand) -> int:
     """`import`: landmark files to a corpus."""
+    from data.sources.corpora.boston104 import VIDEO_FPS, import_boston104
+    from data.sources.corpora.isharah import PHONE_FPS, import_isharah
     from data.sources.landmark_import import import_landmark_files
     from data.sources.mp_data import import_mp_data
 
@@ -224,6 +232,10 @@ def run_import(command: ImportCommand) -> int:
     }
     if command.format == "pose":  # .pose files have both
         common["fps"] = command.fps
+    elif command.format in OWN_LAYOUTS:
+        fps = command.fps or (PHONE_FPS if command.format == "isharah" else VIDEO_FPS)
+        print(f"assumed: {fps:g} frames/s (--fps)")
+        common["fps"] = fps
     else:
         ratio, camera = ASPECT_RATIOS[command.format]
         fps, ratio = command.fps or 25.0, command.aspect_ratio or ratio
@@ -240,6 +252,11 @@ def run_import(command: ImportCommand) -> int:
         )
         common |= {"repetitions_per_session": block, "recorders": recorders}
         import_mp_data(command.input, command.output, **common)
+    elif command.format == "boston104":
+        import_boston104(command.input, command.output, **common)
+    elif command.format == "isharah":
+        assert command.annotations is not None
+        import_isharah(command.input, command.annotations, command.output, **common)
     else:
         assert command.annotations is not None
         common |= {"format": command.format, "normalize": command.normalize}

@@ -27,6 +27,10 @@ Times are those of the recording. Ctrl-C ends the transcript of a camera. There
 is no gloss where nobody is seen; a recording of nobody has no transcript and
 counts as failed.
 
+--decoder closed takes each recording for one sentence, and chooses it from a
+list (--closed_set). It refuses cameras, --online and recordings longer than
+--whole.
+
 Exit codes: 0 done, 2 usage, 3 data (a recording failed).
 """
 

@@ -13,6 +13,7 @@ search, with a gloss bonus, and with a language model.
 """
 
 import functools
+import importlib
 import itertools
 import operator
 import sys
@@ -20,11 +21,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from types import ModuleType
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import flashlight.lib.text.decoder as flashlight
 import numpy as np
 import torch
 
@@ -32,7 +33,7 @@ from benchmarks.results import add_json_option, describe_machine, figure_name, f
 from command_line import Parser
 from decoding.beam_search import beam_search
 from decoding.language_model import LanguageModel
-from errors import run_script
+from errors import UsageError, run_script
 
 CLASSES, STEPS, WIDTH, TOKENS, BATCH = 1300, 50, 10, 20, 64
 
@@ -52,7 +53,18 @@ def decode_with_beam_search(log_probs: torch.Tensor) -> list[list[int]]:
     return [result.hypotheses(sentence)[0][0] for sentence in range(BATCH)]
 
 
-def decode_with_flashlight(log_probs: list[np.ndarray]) -> list[list[int]]:
+def open_flashlight() -> ModuleType:
+    """The decoders of flashlight-text. Raises UsageError where it is not installed."""
+    try:
+        return importlib.import_module("flashlight.lib.text.decoder")
+    except ImportError:
+        raise UsageError(
+            "decoding.py needs flashlight-text: run it with Python 3.11 or 3.12, after "
+            "pip install -r requirements-dev.txt"
+        ) from None
+
+
+def decode_with_flashlight(flashlight: ModuleType, log_probs: list[np.ndarray]) -> list[list[int]]:
     """The best hypothesis of each sentence; log_probs: one array (T, V) per sentence."""
     options = flashlight.LexiconFreeDecoderOptions(
         beam_size=WIDTH,
@@ -106,13 +118,16 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="decoding.py", description=__doc__)
     add_json_option(parser)
     options = parser.parse_args(argv)
+    flashlight = open_flashlight()
     print(describe_machine())
     threads, figures = torch.get_num_threads(), {}
     for name, sharpness in (("peaky", 6.0), ("less peaky", 2.0)):
         log_probs = make_log_probs(sharpness)
         arrays = [np.ascontiguousarray(sentence.numpy()) for sentence in log_probs]
         beam, hypotheses = timed(functools.partial(decode_with_beam_search, log_probs))
-        other, other_hypotheses = timed(functools.partial(decode_with_flashlight, arrays))
+        other, other_hypotheses = timed(
+            functools.partial(decode_with_flashlight, flashlight, arrays)
+        )
         same = sum(map(operator.eq, hypotheses, other_hypotheses))
         print(
             f"{name}: beam search {beam:.2f} ms per sentence, flashlight-text {other:.2f} ms "

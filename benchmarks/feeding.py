@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from benchmarks.results import add_json_option, describe_machine, finish
+from benchmarks.results import add_json_option, describe_machine, finish, require_linux
 from command_line import Parser
 from data.augmentation.config import AugmentationConfig
 from data.batching import load_batch, padding_waste, plan_by_frames, plan_epoch
@@ -209,6 +209,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--updates", type=int, default=3, help="number of updates to time")
     add_json_option(parser)
     args = parser.parse_args(argv)
+    require_linux("feeding.py", "it drops files from the system's cache")
     figures = {"start_seconds": start(args.data_dir)}
     trainer = prepare(args.data_dir)
     plan = [batch for group in trainer.plan.begin(1) for batch in group][: args.batches]

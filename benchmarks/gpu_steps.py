@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 import signal
 import statistics
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from benchmarks.results import figure_name
 from benchmarks.training import SMALL
+from processor import cores_allowed
 
 ROOT = Path(__file__).resolve().parent.parent
 SIMULATED = ROOT / "data" / "corpora" / "gpu_rehearsal"
@@ -91,7 +91,7 @@ def corpus(session: Session) -> bool:
     session.show(
         "corpus",
         f"{opened.describe()}: {len(train):,} train sentences, {int(train.lengths.sum()):,} frames"
-        + (f", made in {seconds:.0f} s by {os.cpu_count()} processes" if seconds else ""),
+        + (f", made in {seconds:.0f} s by {cores_allowed()} processes" if seconds else ""),
     )
     return True
 
@@ -126,7 +126,7 @@ def make_corpus(folder: Path, small: bool) -> None:
                     int(length),
                 )
             )
-    synthesize_transcripts(folder, splits, workers=1 if small else os.cpu_count() or 1)
+    synthesize_transcripts(folder, splits, workers=1 if small else cores_allowed())
 
 
 def phases(session: Session) -> bool:

@@ -27,7 +27,7 @@ from benchmarks.results import add_json_option, describe_machine, finish
 from command_line import Parser
 from data.corpus import Corpus, Split
 from data.keyed_random import generator
-from decoding import DECODERS
+from decoding import OPEN_DECODERS
 from decoding.scoring import align as align_sentences
 from decoding.scoring import bootstrap_interval, score
 from errors import run_script
@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--split", choices=("train", "dev", "test"), default="dev", help="split to transcribe"
     )
-    parser.add_argument("--decoder", choices=DECODERS, help="default: the checkpoint's")
+    parser.add_argument("--decoder", choices=OPEN_DECODERS, help="default: the checkpoint's")
     parser.add_argument(
         "--seconds",
         type=float,

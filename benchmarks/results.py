@@ -6,10 +6,11 @@ import math
 import os
 import platform
 import re
+import sys
 from datetime import date
 from pathlib import Path
 
-from errors import DataError
+from errors import DataError, UsageError
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,12 @@ def _new_file(text: str) -> Path:
             f"cannot be written to: {text}, expected a file in an existing folder"
         )
     return path
+
+
+def require_linux(script: str, reason: str) -> None:
+    """Raise UsageError on another system than Linux."""
+    if sys.platform != "linux":
+        raise UsageError(f"{script} measures on Linux only: {reason}")
 
 
 def figure_name(*words: str) -> str:

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from benchmarks.results import add_json_option, describe_machine, finish
+from benchmarks.results import add_json_option, describe_machine, finish, require_linux
 from command_line import Parser
 from data.corpus import Corpus
 from data.corpus_writer import CorpusWriter
@@ -267,6 +267,7 @@ def main(argv: list[str] | None = None) -> int:
         "--reverse", action="store_true", help="with --child rounding: reverse the batches"
     )
     options = parser.parse_args(argv)
+    require_linux("scaling.py", "it reads the memory of a process from /proc")
     data_dir = str(Path(options.data_dir or builtin_corpus()).resolve())
     if options.child == "corpus":
         print(json.dumps(measure_corpus(data_dir)))

@@ -6,11 +6,12 @@
 One run measures
 
 1. CTC with its gradient, both heads of a batch: the recursion of training/ctc.py, against torch's;
-2. a complete update of the full-size teacher: bfloat16 against float32. On the CPU `--precision
-   auto` is always float32: a probe at each start could choose another precision after an
-   interruption, and the continued run would differ;
+2. a complete update of the full-size teacher: bfloat16 against float32, and on a CPU with large
+   linear layers by torch and by oneDNN. `--precision auto` is always float32 on a CPU: bfloat16 is
+   less exact;
 3. the optimiser's step: with the decision on the device whether to skip it, against without;
-4. a linear layer of the conformer, forward and backward: models/cpu_kernels.py, against torch's;
+4. a linear layer of the conformer, forward and backward, by torch and by oneDNN; and what
+   `--linear_layers auto` chooses on this processor (models/machine_choices.py);
 5. the convolutional front, forward and backward: compiled (--compile of train_teacher.py), against
    not compiled.
 """
@@ -29,9 +30,10 @@ from command_line import Parser
 from data.landmarks import LandmarkSelection
 from errors import run_script
 from models.config import ModelConfig
-from models.cpu_kernels import Linear
+from models.cpu_kernels import ONEDNN, TORCH, Linear, compute_linear_by
 from models.devices import Precision, choose_device
 from models.i3d_teacher import I3DTeacher
+from models.machine_choices import choose_machine
 from training.config import TrainingConfig
 from training.ctc import ctc
 from training.losses import TeacherLoss
@@ -64,29 +66,42 @@ def ctc_losses(device: torch.device) -> tuple[float, float]:
     return median_seconds(lambda: run(ctc)), median_seconds(lambda: run(torch_ctc))
 
 
-def linear_layers(device: torch.device) -> tuple[float, float]:
-    """Seconds of the conformer's widest linear layer with its gradients on one batch.
-
-    Returns the seconds of models/cpu_kernels.py and of torch.
-    """
+def linear_layers(device: torch.device) -> dict[str, float]:
+    """Seconds of the conformer's widest linear layer with its gradients on one batch, by TORCH and,
+    on a CPU, by ONEDNN."""
     width = ModelConfig().conformer_width
     x = torch.randn(BATCH, STEPS, width, device=device, requires_grad=True)
 
-    def run(layer: nn.Linear) -> None:
+    layer, found = Linear(width, 4 * width).to(device), {}
+
+    def run() -> None:
         out = layer(x)
         out.backward(torch.ones_like(out))
         synchronize(device)
 
-    fast, plain = (kind(width, 4 * width).to(device) for kind in (Linear, nn.Linear))
-    return median_seconds(lambda: run(fast)), median_seconds(lambda: run(plain))
+    for way in ways(device):
+        compute_linear_by(way)
+        found[way] = median_seconds(run)
+    return found
+
+
+def ways(device: torch.device) -> list[str]:
+    """How large linear layers can be computed on this device."""
+    has_onednn = device.type == "cpu" and torch.backends.mkldnn.is_available()
+    return [TORCH, ONEDNN] if has_onednn else [TORCH]
 
 
 class Step:
-    """Updates of a full-size teacher on one batch of random features."""
+    """Updates of a teacher on one batch of random features.
 
-    def __init__(self, device: torch.device, precision: str = "fp32"):
+    config: the sizes of the teacher; by default the full size.
+    """
+
+    def __init__(
+        self, device: torch.device, precision: str = "fp32", config: ModelConfig | None = None
+    ):
         self.device, self.precision = device, Precision(precision, device)
-        self.model = I3DTeacher(ModelConfig(), CLASSES).to(device).train()
+        self.model = I3DTeacher(config or ModelConfig(), CLASSES).to(device).train()
         selection = LandmarkSelection(self.model.input_landmarks)
         self.model.set_input_selection(selection)
         self.optimizer, self.loss = (
@@ -141,28 +156,32 @@ def main(argv: list[str] | None = None) -> int:
         f"torch {1000 * native:.1f} ms"
     )
     rates, step = {}, None
-    for precision in ("bf16", "fp32"):
+    for kind in ("bf16", *ways(device)):
+        precision = "bf16" if kind == "bf16" else "fp32"
+        compute_linear_by(TORCH if kind == "bf16" else kind)
         step = Step(device, precision)
-        rates[precision] = BATCH * FRAMES / median_seconds(step.update, repeats=3)
+        rates[kind] = BATCH * FRAMES / median_seconds(step.update, repeats=3)
+        name = precision if kind == "bf16" else f"{precision}, linear layers by {kind}"
         print(
-            f"teacher update, batch {BATCH} x {FRAMES} frames, {precision}: "
-            f"{rates[precision]:,.0f} frames/s"
+            f"teacher update, batch {BATCH} x {FRAMES} frames, {name}: {rates[kind]:,.0f} frames/s"
         )
     without, skippable = (
         median_seconds(lambda flag=flag: step.optimise(flag)) for flag in (False, True)
     )
     print(f"optimiser: {1000 * without:.1f} ms, with skipping possible {1000 * skippable:.1f} ms")
-    fast, plain_layer = linear_layers(device)
-    print(
-        f"linear layer, {BATCH} x {STEPS} steps: {1000 * fast:.1f} ms, "
-        f"torch {1000 * plain_layer:.1f} ms"
-    )
+    layer = linear_layers(device)
+    shown = ", ".join(f"{way} {1000 * seconds:.1f} ms" for way, seconds in layer.items())
+    print(f"linear layer, {BATCH} x {STEPS} steps: {shown}")
+    chosen = choose_machine("auto", [step.model], step.precision)
+    print(f"--linear_layers auto: {chosen}")
     figures = {
         "ctc_native_over_recursion": native / recursion,
         "optimiser_deciding_over_without": skippable / without,
-        "linear_torchs_over_ours": plain_layer / fast,
-        "bf16_over_fp32": rates["bf16"] / rates["fp32"],
+        "bf16_over_fp32": rates["bf16"] / rates[chosen.linear_layers],
     }
+    if ONEDNN in layer:
+        figures["linear_torchs_over_onednns"] = layer[TORCH] / layer[ONEDNN]
+        figures["update_onednns_over_torchs"] = rates[ONEDNN] / rates[TORCH]
     if options.compile:
         plain = median_seconds(step.front, repeats=3)
         step.model.compile_front()

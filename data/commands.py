@@ -115,6 +115,17 @@ class ExtractCommand(Settings):
     model_complexity: int = setting(
         1, "of the pose model, 0 to 2; 0 and 2 need model files of their own", low=0, high=2
     )
+    model: Path | None = setting(
+        None,
+        "model file of HolisticLandmarker, such as holistic.task; needs MediaPipe 1.x",
+        metavar="FILE",
+        default_text="MediaPipe's own models",
+    )
+
+    def conflicts(self) -> list[str]:
+        if self.model is not None and self.model_complexity != 1:
+            return ["--model_complexity has no effect with --model FILE: leave it out"]
+        return []
 
 
 @dataclass(frozen=True)
@@ -136,19 +147,21 @@ class ImportCommand(Settings):
 
     prefix: ClassVar[str] = "--"
     _mp_data: ClassVar[str] = "mp_data: <gloss>/<repetition>/<frame>.npy of 1662 or 258 values"
-    _sentences: ClassVar[str] = "npy, pose, parquet: one file per sentence"
+    _sentences: ClassVar[str] = "npy, pose, parquet: one file per sentence; isharah"
 
     format: str = setting(
-        help="layout of the recordings", choices=("mp_data", "npy", "pose", "parquet")
+        help="layout of the recordings; isharah: pickles of the challenges MSLR 2025 and SignEval "
+        "2026; boston104: the tables of RWTH-BOSTON-104",
+        choices=("mp_data", "npy", "pose", "parquet", "isharah", "boston104"),
     )
-    input: Path = folder("folder of the recordings")
+    input: Path = folder("folder of the recordings; isharah: or one pickle")
     output: Path = folder(_OUTPUT)
     fps: float | None = setting(
         None,
         "frames per second of the recordings, in place of what .pose files say",
         low=1,
         high=1000,
-        default_text="25; .pose files have their own",
+        default_text="25; 30 for isharah and boston104; .pose files have their own",
     )
     resample_fps: float | None = setting(
         None, _RESAMPLE, low=5, high=240, default_text="that of most recordings"
@@ -194,18 +207,22 @@ class ImportCommand(Settings):
     )
 
     def conflicts(self) -> list[str]:
-        mp_data_only = ("repetitions_per_session", "recorders")
-        useless: tuple[str, ...] = (
-            ("annotations", "normalize") if self.format == "mp_data" else mp_data_only
-        )
-        if self.format == "pose":
-            useless = (*useless, "aspect_ratio")
+        without_annotations = self.format in ("mp_data", "boston104")
+        useless: tuple[str, ...] = ()
+        if self.format != "mp_data":
+            useless += ("repetitions_per_session", "recorders")
+        if without_annotations:
+            useless += ("annotations",)
+        if without_annotations or self.format == "isharah":
+            useless += ("normalize",)
+        if self.format in ("pose", "isharah", "boston104"):
+            useless += ("aspect_ratio",)
         wrong = [
             f"--{name} has no effect with --format {self.format}: leave it out"
             for name in useless
             if getattr(self, name) is not None
         ]
-        if not wrong and self.format != "mp_data" and self.annotations is None:
+        if not wrong and not without_annotations and self.annotations is None:
             wrong = [
                 f"--format {self.format} needs --annotations PATH, the train file or its folder"
             ]

@@ -97,6 +97,15 @@ def check_field(field: str, value: str, where: str) -> None:
         )
 
 
+def check_sentence(split: str, id: str, signer: str, annotation: str, where: str) -> None:
+    """`check_field` for the texts of a sentence. Only a test split may have no annotations."""
+    fields = {"id": id, "signer": signer, "annotation": annotation}
+    if split == "test" and not annotation:
+        del fields["annotation"]
+    for field, value in fields.items():
+        check_field(field, value, where)
+
+
 def split_files(split: str) -> list[str]:
     """The names of a split's files: the csv and the arrays."""
     return [f"{split}.csv", *(f"{split}.{name}.npy" for name in ARRAYS)]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from data.corpus import ARRAYS, CSV_HEADER, check_field, sha256_of, split_files
+from data.corpus import ARRAYS, CSV_HEADER, check_sentence, sha256_of, split_files
 from data.landmarks import LAYOUT, NUM_LANDMARKS, PARTS
 from data.output_place import check_new_folder
 from data.stored_landmarks import FORMAT_VERSION, STORED_DTYPES, encode
@@ -96,7 +96,8 @@ class SplitWriter:
         Args:
             id: unique in the split. This and the other texts are stored in the Unicode form NFC.
             signer: name of the signer.
-            annotation: the glosses, one by one, or as one string that is split at white space.
+            annotation: the glosses, one by one, or as one string that is split at white space. Only
+                the test split may have sentences without glosses.
             landmarks: float (T, 543, 3), fractions of the image, finite, T >= 1. The landmarks of
                 a part are stored as zeros where it was not detected. `data.stored_landmarks` tells
                 how exactly they are stored.
@@ -109,8 +110,7 @@ class SplitWriter:
         where = f"{self.split_name} sentence {id!r}"
         glosses = annotation.split() if isinstance(annotation, str) else list(annotation)
         glosses = [nfc(gloss) for gloss in glosses]
-        for field, value in (("id", id), ("signer", signer), ("annotation", " ".join(glosses))):
-            check_field(field, value, where)
+        check_sentence(self.split_name, id, signer, " ".join(glosses), where)
         for gloss in glosses:
             if gloss.split() != [gloss]:
                 raise DataError(

@@ -125,6 +125,8 @@ SUBSETS: dict[str, tuple[int, ...]] = {
     "arms": (0, 11, 12, 13, 14, 15, 16),  # nose, shoulders, elbows, wrists
     "face_all": tuple(range(33, 501)),
     "mouth": _face(LIPS_OUTER[::2] + LIPS_INNER[::2]),  # 20 points
+    # The points that Isharah's pickles have, in mirror pairs: 18 points
+    "outer_lips": _face(tuple(point for point in LIPS_OUTER if point not in (185, 409))),
     "brows": _face(LEFT_BROW[::2] + RIGHT_BROW[::2]),  # 10 points
     "eyes": _face((263, 386, 362, 374, 33, 159, 133, 145)),  # corners and lids: 8 points
     "mouth_brows_eyes": _face(LIPS_OUTER[::2] + LIPS_INNER[::2] + LEFT_BROW[::2] + RIGHT_BROW[::2])

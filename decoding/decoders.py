@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from decoding.batches import Decoder
+from decoding.closed_set import ClosedSet
 from decoding.greedy import greedy_decode
 from decoding.language_model import LanguageModel
 from decoding.length_normalization import LengthNormalization, adaptive_decode
@@ -11,7 +12,10 @@ from errors import DataError
 
 
 def make_decoder(
-    name: str, settings: LengthNormalization, language_model: LanguageModel | None = None
+    name: str,
+    settings: LengthNormalization,
+    language_model: LanguageModel | None = None,
+    closed_set: ClosedSet | None = None,
 ) -> Decoder:
     """A function from (log_probs (B, T, V), lengths (B,)) to class indices of each sentence.
 
@@ -22,9 +26,14 @@ def make_decoder(
             'beam': the most probable hypothesis of a beam search, without length normalization. If
             there is a language model, its weight and the gloss bonus are those of the settings:
             without the bonus a language model drops glosses.
+            'closed': the most probable sentence of `closed_set`.
         settings: of the adaptive decoder.
         language_model: of glosses; None: without one.
+        closed_set: the list of the decoder 'closed', which needs one.
     """
+    if name == "closed":
+        assert closed_set is not None, "a closed decoder has a list of sentences"
+        return closed_set.decode
     if name == "greedy":
         return greedy_decode
     if name == "beam":

@@ -59,7 +59,7 @@ def prepare_student(
         make_trainer=partial(StudentTrainer, source=source),
         vocabulary=source.vocabulary if source is not None else None,
         ranks=ranks,
-        extra_landmarks=source.model.input_landmarks if isinstance(source, OnlineTeacher) else (),
+        beside=source.model if isinstance(source, OnlineTeacher) else None,
     )
     if source is not None:
         print(_describe_teacher(source, count_parameters(run.trainer.model)))

@@ -25,6 +25,7 @@ from data.augmentation.draws import augmented_lengths, ids_and_lengths
 from data.corpus import Corpus, sha256_of
 from data.ctc_lengths import ctc_steps
 from data.device_transfer import on_device
+from data.extractors import warn_of_other_extractor
 from data.pipeline import FeatureBatch
 from data.resampling import refuse_other_rate
 from data.vocabulary import Vocabulary
@@ -63,6 +64,7 @@ class OnlineTeacher:
         self.vocabulary = Vocabulary(checkpoint["vocabulary"])
         self.corpus_path = checkpoint["corpus"]["path"]
         self.fps: float | None = checkpoint["corpus"].get("fps")
+        self.trained_on = {"corpus": checkpoint["corpus"]}
         self.identity = {"path": str(path), "sha256": sha256_of(path)}
         model = load_model(checkpoint, path, model_config, self.vocabulary, 0)
         assert isinstance(model, PartEncoderModel)
@@ -74,6 +76,7 @@ class OnlineTeacher:
         """Raise DataError when the student's glosses or frame rate differ from the teacher's."""
         if self.fps is not None:
             refuse_other_rate(corpus.path, corpus.fps, self.identity["path"], self.fps)
+        warn_of_other_extractor(self.trained_on, corpus)
         if vocabulary != self.vocabulary:
             raise DataError(
                 f"the student's {len(vocabulary.glosses)} glosses differ from the "

@@ -5,10 +5,12 @@ Shared
     opened_checkpoint        a checkpoint's content, vocabulary and model
     posteriors               log-probabilities of a split, one sentence after the other
     presence                 no gloss where nobody is seen
+    sentence_lists           the sentences of a closed set, and those of the training
 
 Evaluation (evaluate.py)
     evaluation               decodes and scores a split, writes the results
     evaluation_files         the files of an evaluation
+    closed_evaluation        the results of --decoder closed
     model_on_corpus          a checkpoint's model with a corpus: posteriors and decoders
 
 Transcription (transcribe.py)

@@ -13,6 +13,8 @@ from data.ctc_lengths import TIME_STRIDE
 from data.landmarks import PARTS
 from data.sources.annotations.phoenix_cleanup import normalize_gloss_phoenix2014
 from decoding.batches import decode_sentences
+from decoding.closed_set import ClosedSet
+from decoding.novelty import errors_by_novelty
 from decoding.scoring import (
     SentenceErrors,
     align,
@@ -21,8 +23,15 @@ from decoding.scoring import (
     paired_p_value,
     total,
 )
-from errors import DataError
-from inference.evaluation_files import FILES, read_baseline, write_results
+from errors import DataError, UsageError
+from inference.closed_evaluation import closed_set_lines, closed_set_report, closed_set_results
+from inference.evaluation_files import (
+    FILES,
+    SUBMISSION,
+    read_baseline,
+    write_predictions,
+    write_results,
+)
 from inference.model_on_corpus import ModelOnCorpus, open_model_on_corpus
 from inference.requests import EvaluationRequest
 from reports.decoded_split import DecodedSplit
@@ -33,6 +42,7 @@ from reports.decoder_comparison import (
     compared_decoders,
 )
 from reports.evaluation_report import EvaluationReport, write_evaluation_report
+from reports.novelty_tables import novelty_lines
 from reports.provenance import describe_session, environment_facts
 from reports.result_files import check_output_files, make_folder, try_to_write
 from reports.verdict import evaluation_verdict
@@ -40,7 +50,8 @@ from reports.verdict import evaluation_verdict
 
 def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
     """Decode and score the split. Print a summary, and write hypotheses.csv, sentences.csv,
-    hypotheses.ctm, references.stm, result.json, environment.json and report.html.
+    submission.csv, hypotheses.ctm, references.stm, result.json, environment.json and report.html.
+    For a test split without glosses, write the hypotheses alone.
 
     Returns the content of result.json. Raises UsageError and DataError.
     """
@@ -49,9 +60,14 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
     check_output_files([folder / name for name in FILES], request.overwrite)
     corpus, vocabulary, prepared = model.corpus, model.vocabulary, model.prepared(request.split)
     split = prepared.split
-    if not any(prepared.references):
+    can_score = any(prepared.references)
+    if not can_score and request.split != "test":
         raise DataError(f"{corpus.path}: the {request.split} split has no glosses to score")
+    if not can_score and request.compare_with:
+        raise UsageError(f"--compare_with: the test split of {corpus.path} has no glosses to score")
     baseline = read_baseline(request.compare_with, split) if request.compare_with else None
+    closed_set = model.closed_set(request.closed_set) if request.decoder == "closed" else None
+    train_text = model.train_text()
     unseen = without_pose(split)
     if len(unseen) == len(split):
         raise DataError(
@@ -61,7 +77,7 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
     for line in [*prepared.warnings(), *_presence_warnings(split, unseen)]:
         print(f"warning: {line}")
 
-    decoders = _decoders(request, model)
+    decoders = _decoders(request, model, closed_set)
     found = decode_sentences(
         model.posteriors(request.split),
         len(split),
@@ -75,7 +91,23 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
         cleaned = [clean_hypothesis(*sentence) for sentence in zip(hypotheses, times, strict=True)]
         hypotheses, times = [glosses for glosses, _ in cleaned], [spans for _, spans in cleaned]
 
-    aligned = align(prepared.references, hypotheses)
+    if not can_score:
+        make_folder(folder)
+        session = _describe_session(request, model)
+        write_predictions(folder, split, hypotheses, times, session)
+        print(f"decoder: {decoders[request.decoder].settings}")
+        print(
+            f"test of {corpus.describe()}: {len(split):,} sentences predicted; they have no "
+            f"glosses to score\nsubmission: {folder / SUBMISSION}"
+        )
+        return {"sentences": len(split), "decoder_settings": decoders[request.decoder].settings}
+
+    references = prepared.references
+    aligned = align(references, hypotheses)
+    figures = {
+        **breakdown(aligned, [sentence.signer for sentence in split.sentences]),
+        "novelty": train_text and errors_by_novelty(references, hypotheses, aligned, train_text),
+    }
     result = {
         "checkpoint": str(request.checkpoint),
         "corpus": corpus.name,
@@ -88,15 +120,23 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
         "decoder_settings": decoders[request.decoder].settings,
         "scoring": request.scoring,
         "sentences_without_pose": [split.sentences[index].id for index in unseen],
-        **breakdown(aligned, [sentence.signer for sentence in split.sentences]),
     }
+    clean_up = _cleaned_glosses if request.cleans_up else list
+    if closed_set is None:
+        result |= figures
+    else:
+        greedy = found.predictions["greedy"]
+        result |= closed_set_results(
+            closed_set, figures, aligned, references, greedy, vocabulary, clean_up
+        )
     if baseline is not None:
         result["compared_with"] = _comparison(request.compare_with, aligned, baseline)
 
     make_folder(folder)
     session = _describe_session(request, model)
     write_results(folder, split, hypotheses, times, corpus.fps, aligned, result, session)
-    _print_summary(result, f"{request.split} of {corpus.describe()}: {total(aligned)}")
+    kind = "closed-set " if closed_set is not None else ""
+    _print_summary(result, f"{request.split} of {corpus.describe()}: {kind}{total(aligned)}")
     decoded = DecodedSplit(
         corpus,
         split,
@@ -106,7 +146,6 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
         hypotheses,
         found.blank_share,
     )
-    clean_up = _cleaned_glosses if request.cleans_up else list
     page = folder / "report.html"
     if try_to_write(
         page,
@@ -156,9 +195,11 @@ def _ids(split: Split, indices: Sequence[int]) -> str:
     return shown + (", …" if len(indices) > 3 else "")
 
 
-def _decoders(request: EvaluationRequest, model: ModelOnCorpus) -> dict[str, ComparedDecoder]:
+def _decoders(
+    request: EvaluationRequest, model: ModelOnCorpus, closed_set: ClosedSet | None
+) -> dict[str, ComparedDecoder]:
     """The decoder of the request, and those that the report compares it with, by name."""
-    decoder, settings = model.decoder(request.decoder, request.language_model)
+    decoder, settings = model.decoder(request.decoder, request.language_model, closed_set)
     used = ComparedDecoder(request.decoder, settings, decoder)
     names = {"beam": "none"} | (
         {"adaptive": None} if model.checkpoint["decoder"].get("tuned_on") else {}
@@ -218,7 +259,7 @@ def _comparison(
 def _describe_session(request: EvaluationRequest, model: ModelOnCorpus) -> dict[str, Any]:
     seed = model.checkpoint["config"].get("training", {}).get("seed")
     start = f"checkpoint {request.checkpoint}, SHA-256 {sha256_of(request.checkpoint)}"
-    return describe_session(model.corpus, model.device, "fp32", seed, start)
+    return describe_session(model.corpus, model.device, model.machine, seed, start)
 
 
 def _report(
@@ -235,12 +276,13 @@ def _report(
     tiles = []
     if compared := result.get("compared_with"):
         tiles.append((f"p = {compared['p_value']:.4f}", _compared_with(compared)))
-    return EvaluationReport(
+    scored = result.get("closed_set", result)
+    report = EvaluationReport(
         title=f"Evaluation of {request.checkpoint.resolve().parent.name}/{request.checkpoint.name}",
         subtitle=f"{request.split} of {decoded.corpus.describe()}, {request.decoder} decoder"
         + (", hypotheses after the official clean-up of PHOENIX-2014" if request.cleans_up else ""),
-        verdict=evaluation_verdict(result, decoded.blank_share),
-        result=result,
+        verdict=evaluation_verdict(scored, decoded.blank_share),
+        result=scored,
         tiles=tiles,
         history=history,
         best_epoch=training["stopping"]["best_epoch"],
@@ -252,18 +294,24 @@ def _report(
         settings=model.checkpoint["config"],
         environment=environment_facts(session),
     )
+    return closed_set_report(report) if "closed_set" in result else report
 
 
 def _print_summary(result: dict[str, Any], summary: str) -> None:
     print(f"decoder: {result['decoder_settings']}")
-    print(f"{summary}, {_interval(result)}")
-    for title, groups in (("signer", result["by_signer"]), ("glosses", result["by_length"])):
+    figures = result.get("closed_set", result)
+    print(f"{summary}, {_interval(figures)}")
+    if "closed_set" in result:
+        print("\n".join(closed_set_lines(result)))
+    for title, groups in (("signer", figures["by_signer"]), ("glosses", figures["by_length"])):
         for name, rates in groups.items():
             print(
                 f"  {title} {name}: {rates['wer']:.2f} % over {rates['sentences']} sentences, "
                 f"{_interval(rates)}"
             )
-    for kind, errors in result["most_common"].items():
+    if novelty := figures["novelty"]:
+        print("\n".join(f"  {line}" for line in novelty_lines(novelty)))
+    for kind, errors in figures["most_common"].items():
         if errors:
             print(f"  {kind}: {', '.join(f'{gloss} ({count})' for gloss, count in errors[:5])}")
     if compared := result.get("compared_with"):

@@ -13,8 +13,10 @@ from decoding.scoring import SentenceErrors, align
 from errors import DataError, UsageError
 from reports.result_files import write_hypotheses, write_json
 
+SUBMISSION = "submission.csv"
 FILES = (
     "hypotheses.csv",
+    SUBMISSION,
     "sentences.csv",
     "result.json",
     "environment.json",
@@ -45,16 +47,14 @@ def write_results(
         result: content of result.json.
         session: how this evaluation was run, for environment.json.
     """
+    write_predictions(folder, split, hypotheses, times, session)
     sentences = split.sentences
     ids = [sentence.id for sentence in sentences]
     try:
-        write_hypotheses(folder / "hypotheses.csv", sentences, hypotheses)
         _write_sentences(folder / "sentences.csv", split, aligned)
         write_json(folder / "result.json", result)
-        write_json(folder / "environment.json", {"sessions": [session]})
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error.strerror}") from error
-    write_ctm(folder / "hypotheses.ctm", ids, hypotheses, times)
     seconds = [-(-sentence.frames // TIME_STRIDE) * TIME_STRIDE / fps for sentence in sentences]
     write_stm(
         folder / "references.stm",
@@ -63,6 +63,35 @@ def write_results(
         seconds,
         [sentence.glosses for sentence in sentences],
     )
+
+
+def write_predictions(
+    folder: Path,
+    split: Split,
+    hypotheses: list[list[str]],
+    times: list[list[tuple[float, float]]],
+    session: dict[str, Any],
+) -> None:
+    """Write the files of an evaluation that need no references: hypotheses.csv, hypotheses.ctm,
+    submission.csv and environment.json.
+
+    The arguments are those of `write_results`. submission.csv has the columns `id,gloss`, one
+    sentence per row in the order of the split, as the challenges on Isharah expect it. Raises
+    DataError.
+    """
+    ids = [sentence.id for sentence in split.sentences]
+    try:
+        write_hypotheses(folder / "hypotheses.csv", split.sentences, hypotheses)
+        with (folder / SUBMISSION).open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(("id", "gloss"))
+            rows.writerows(
+                (id, " ".join(glosses)) for id, glosses in zip(ids, hypotheses, strict=True)
+            )
+        write_json(folder / "environment.json", {"sessions": [session]})
+    except OSError as error:
+        raise DataError(f"cannot write to {folder}: {error.strerror}") from error
+    write_ctm(folder / "hypotheses.ctm", ids, hypotheses, times)
 
 
 def _write_sentences(path: Path, split: Split, aligned: Sequence[SentenceErrors]) -> None:

@@ -11,18 +11,23 @@ from torch import Tensor, nn
 
 from data.corpus import Corpus
 from data.ctc_targets import PreparedSplit, prepare_split
+from data.extractors import warn_of_other_extractor
 from data.pipeline import FeaturePipeline
 from data.resampling import refuse_other_rate
 from data.vocabulary import Vocabulary
 from decoding.batches import Decoder
+from decoding.closed_set import ClosedSet
 from decoding.decoders import describe_decoder, make_decoder, read_decoder_entry
 from decoding.language_model import LanguageModel, read_arpa, train_language_model
 from decoding.length_normalization import tune
+from decoding.novelty import TrainText
 from errors import DataError
 from inference.opened_checkpoint import open_checkpoint
 from inference.posteriors import sentence_posteriors, split_posteriors
+from inference.sentence_lists import open_closed_set, train_text
 from models.build import is_causal, leading_hand_rule
 from models.devices import Precision
+from models.machine_choices import MachineChoices
 
 # Weight and gloss bonus for a beam search with a language model that was not tuned on dev. Chosen
 # by hand on the dev split of one weak model: a starting point for other models, not a tuned value.
@@ -44,6 +49,7 @@ class ModelOnCorpus:
     corpus: Corpus
     model: nn.Module
     device: torch.device
+    machine: MachineChoices
 
     @property
     def is_corpus_of_training(self) -> bool:
@@ -85,17 +91,31 @@ class ModelOnCorpus:
     def _precision(self) -> Precision:
         return Precision("fp32", self.device)
 
-    def decoder(self, name: str, language_model_name: str | None) -> tuple[Decoder, str]:
+    def closed_set(self, name: str | None) -> ClosedSet:
+        """The list of the closed decoder: the path of a text file; None or 'train' for the train
+        split of the corpus. Raises DataError."""
+        return open_closed_set(name, self.corpus, self.vocabulary)
+
+    def train_text(self) -> TrainText | None:
+        """The sentences that the model was trained on; None, with a note, if they are not here."""
+        return train_text(self.checkpoint, self.corpus)
+
+    def decoder(
+        self, name: str, language_model_name: str | None, closed_set: ClosedSet | None = None
+    ) -> tuple[Decoder, str]:
         """A decoder, and its settings in words.
 
         `adaptive` uses the checkpoint's settings. Without any, or with another language model, it
         tunes them on dev.
 
         Args:
-            name: 'greedy', 'adaptive' or 'beam'.
+            name: 'greedy', 'adaptive', 'beam' or 'closed'.
             language_model_name: 'none', 'train' (bigrams of the corpus's train split), the path of
                 an ARPA file, or None for the checkpoint's own language model, if it has one.
+            closed_set: of the decoder 'closed', which uses nothing else.
         """
+        if closed_set is not None:
+            return closed_set.decode, str(closed_set)
         settings, language_model, tuned_on = read_decoder_entry(self.checkpoint["decoder"])
         if language_model_name is not None:
             language_model = _language_model(language_model_name, self.corpus, self.vocabulary)
@@ -137,7 +157,10 @@ def open_model_on_corpus(path: Path, data_dir: str | None, device: str) -> Model
     frames = opened.frame_format()
     if frames is not None:
         refuse_other_rate(corpus.path, corpus.fps, path, frames.fps)
-    return ModelOnCorpus(opened.content, opened.vocabulary, corpus, opened.model, opened.device)
+    warn_of_other_extractor(opened.content, corpus)
+    return ModelOnCorpus(
+        opened.content, opened.vocabulary, corpus, opened.model, opened.device, opened.machine
+    )
 
 
 def _language_model(name: str, corpus: Corpus, vocabulary: Vocabulary) -> LanguageModel | None:

@@ -161,6 +161,7 @@ def _metadata(
         "corpus": checkpoint["corpus"]["name"],
         "simulated": checkpoint["corpus"]["simulated"],
         "composed": checkpoint["corpus"]["composed"],
+        "extractor": checkpoint["corpus"].get("extractor"),
         "lookahead": getattr(opened.model, "lookahead", None),
         "int8": request.int8,
         "checkpoint_sha256": sha256_of(request.checkpoint),

@@ -53,6 +53,7 @@ class ExportedModel:
         kind: 'teacher' or 'student'.
         lookahead: frames that a causal student looks ahead; None for other models, which need the
             whole sentence.
+        extractor: of that corpus; None: not known.
         facts: the metadata as it is in the file.
     """
 
@@ -93,6 +94,7 @@ class ExportedModel:
         self.composed: bool = facts["composed"]
         self.kind: str = facts["kind"]
         self.lookahead: int | None = facts["lookahead"]
+        self.extractor: object = facts["extractor"]
 
     def __call__(
         self,
@@ -129,6 +131,7 @@ def _read_metadata(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     """The values of all keys. Raises DataError if one is not usable."""
     try:
         facts = {name: json.loads(metadata[name]) for name in _METADATA}
+        facts["extractor"] = json.loads(metadata.get("extractor", "null"))  # older files lack it
     except (ValueError, RecursionError):
         raise DataError(f"{path}: its metadata cannot be read; export it again") from None
     wrong = [name for name, kind in _METADATA.items() if not isinstance(facts[name], kind)]

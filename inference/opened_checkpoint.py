@@ -13,7 +13,8 @@ from data.vocabulary import Vocabulary
 from errors import DataError
 from models.build import load_model, read_model_config
 from models.checkpoint import load_checkpoint
-from models.devices import choose_device
+from models.devices import Precision, choose_device
+from models.machine_choices import MachineChoices, choose_machine
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class OpenedCheckpoint:
     vocabulary: Vocabulary
     model: nn.Module
     device: Device
+    machine: MachineChoices
 
     def frame_format(self, corpus: Corpus | None = None) -> FrameFormat | None:
         """The frames that the model was trained on.
@@ -44,13 +46,24 @@ class OpenedCheckpoint:
         entry = self.content["corpus"]
         if "fps" in entry and "aspect_ratio" in entry:
             return FrameFormat(entry["fps"], entry["aspect_ratio"])
-        candidates = [corpus] if corpus is not None else []
-        with contextlib.suppress(DataError):
-            candidates.append(Corpus(entry["path"]))
-        for found in candidates:
-            if found.fingerprint == entry["fingerprint"]:
-                return FrameFormat(found.fps, found.aspect_ratio)
-        return None
+        found = corpus_of_training(self.content, corpus)
+        return None if found is None else FrameFormat(found.fps, found.aspect_ratio)
+
+
+def corpus_of_training(checkpoint: dict[str, Any], corpus: Corpus | None = None) -> Corpus | None:
+    """The corpus that a checkpoint was trained on: `corpus`, or the one in the folder that the
+    checkpoint names. None if neither is that corpus.
+
+    checkpoint: as `load_checkpoint` returns it.
+    """
+    entry = checkpoint["corpus"]
+    if corpus is not None and corpus.fingerprint == entry["fingerprint"]:
+        return corpus
+    with contextlib.suppress(DataError):
+        found = Corpus(entry["path"])
+        if found.fingerprint == entry["fingerprint"]:
+            return found
+    return None
 
 
 def open_checkpoint(path: Path, device: str) -> OpenedCheckpoint:
@@ -66,4 +79,5 @@ def open_checkpoint(path: Path, device: str) -> OpenedCheckpoint:
     vocabulary = Vocabulary(content["vocabulary"])
     chosen = choose_device(device)
     model = load_model(content, path, config, vocabulary, seed=0)  # all weights are loaded
-    return OpenedCheckpoint(content, vocabulary, model.to(chosen).eval(), chosen)
+    machine = choose_machine("auto", [model], Precision("fp32", chosen))
+    return OpenedCheckpoint(content, vocabulary, model.to(chosen).eval(), chosen, machine)

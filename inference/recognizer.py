@@ -19,12 +19,14 @@ from data.pipeline import FeaturePipeline
 from data.vocabulary import Vocabulary
 from decoding.alignment import timed_glosses
 from decoding.batches import Decoder
+from decoding.closed_set import ClosedSet
 from decoding.decoders import describe_decoder, make_decoder, read_decoder_entry
 from decoding.timed_gloss import TimedGloss
 from errors import UsageError
-from inference.opened_checkpoint import FrameFormat, open_checkpoint
+from inference.opened_checkpoint import FrameFormat, corpus_of_training, open_checkpoint
 from inference.posteriors import sentence_posteriors
 from inference.presence import blank_without_pose
+from inference.sentence_lists import open_closed_set
 from models.build import is_causal, leading_hand_rule
 from models.devices import Precision
 from models.student import Student
@@ -55,6 +57,8 @@ class Recognizer:
             frame; None for all other models and decoders.
         streaming_obstacle: why a causal student cannot transcribe frame by frame; None where
             it can, and for other models.
+        whole_only: whether `decoder` needs the whole recording, so that windows make no sense.
+        extractor: the extractor of that corpus, as `extractor_of` returns it; None: not known.
     """
 
     log_probs: Callable[..., Tensor]
@@ -69,6 +73,8 @@ class Recognizer:
     recording_decides: bool = False
     streaming_student: Student | None = None
     streaming_obstacle: str | None = None
+    whole_only: bool = False
+    extractor: object = None
 
     def transcribe(
         self,
@@ -93,12 +99,17 @@ class Recognizer:
         )
 
 
-def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
+def open_recognizer(
+    path: Path, decoder: str | None, device: str, closed_set: str | None = None
+) -> Recognizer:
     """The recognizer of a checkpoint, computed in fp32, or of a file of export_model.py.
 
     Args:
-        decoder: 'greedy', 'adaptive' or 'beam'; None for the one that was tuned on dev, else
-        greedy. device: 'auto', 'cpu', 'cuda' or 'cuda:N'; an exported file runs on the CPU only.
+        decoder: 'greedy', 'adaptive', 'beam' or 'closed'; None for the one that was tuned on dev,
+            else greedy.
+        device: 'auto', 'cpu', 'cuda' or 'cuda:N'; an exported file runs on the CPU only.
+        closed_set: of the decoder 'closed': the path of a text file; None or 'train' for the train
+            split that the checkpoint was trained on.
 
     Raises UsageError and DataError.
     """
@@ -108,7 +119,7 @@ def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
                 f"--device {device}: {path} runs on the CPU; leave --device out, or give the "
                 "checkpoint instead"
             )
-        return _open_exported(path, decoder)
+        return _open_exported(path, decoder, closed_set)
     opened = open_checkpoint(path, device)
     model, corpus = opened.model, opened.content["corpus"]
     frames, assumed = opened.frame_format(), False
@@ -124,7 +135,12 @@ def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
         split = Split("recording", [Sentence("", "", len(landmarks), ())], landmarks, detected)
         return sentence_posteriors(model, pipeline, split, precision, 0)
 
-    chosen = _choose_decoder(opened.content["decoder"], decoder)
+    sentences = None
+    if decoder == "closed":
+        sentences = open_closed_set(
+            closed_set, corpus_of_training(opened.content), opened.vocabulary
+        )
+    chosen = _choose_decoder(opened.content["decoder"], decoder, sentences)
     student, obstacle = None, None
     if causal and chosen.is_greedy:
         assert isinstance(model, Student)
@@ -144,12 +160,14 @@ def open_recognizer(path: Path, decoder: str | None, device: str) -> Recognizer:
         not causal and rule == BY_SIGNER,
         student,
         obstacle,
+        whole_only=sentences is not None,
+        extractor=corpus.get("extractor"),
     )
 
 
-def _open_exported(path: Path, decoder: str | None) -> Recognizer:
+def _open_exported(path: Path, decoder: str | None, closed_set: str | None) -> Recognizer:
     """The recognizer of a file of export_model.py. onnxruntime runs it on the CPU; the file holds
-    all it needs. Raises DataError."""
+    all it needs but the sentences of a closed set. Raises DataError."""
     from inference.onnx_model import ExportedModel
 
     exported = ExportedModel(path)
@@ -159,13 +177,16 @@ def _open_exported(path: Path, decoder: str | None) -> Recognizer:
         # Files of earlier versions do not do this themselves
         return blank_without_pose(torch.from_numpy(output), torch.from_numpy(detected[None]))[0]
 
-    chosen = _choose_decoder(exported.decoder, decoder)
+    vocabulary, sentences = Vocabulary(exported.vocabulary), None
+    if decoder == "closed":
+        sentences = open_closed_set(closed_set, None, vocabulary)
+    chosen = _choose_decoder(exported.decoder, decoder, sentences)
     obstacle = None
     if exported.lookahead is not None:
         obstacle = "an exported file predicts whole windows (its checkpoint can stream)"
     return Recognizer(
         log_probs,
-        Vocabulary(exported.vocabulary),
+        vocabulary,
         chosen.decode,
         chosen.description,
         exported.fps,
@@ -173,6 +194,8 @@ def _open_exported(path: Path, decoder: str | None) -> Recognizer:
         describe_corpus(exported.corpus, exported.simulated, exported.composed),
         exported.simulated,
         streaming_obstacle=obstacle,
+        whole_only=sentences is not None,
+        extractor=exported.extractor,
     )
 
 
@@ -186,7 +209,9 @@ class _ChosenDecoder:
     is_greedy: bool
 
 
-def _choose_decoder(entry: dict[str, Any], name: str | None) -> _ChosenDecoder:
+def _choose_decoder(
+    entry: dict[str, Any], name: str | None, closed_set: ClosedSet | None
+) -> _ChosenDecoder:
     """The decoder of that name with the settings of a checkpoint's `decoder` entry. None: adaptive
     if it was tuned on dev, else greedy. Raises DataError."""
     settings, language_model, tuned_on = read_decoder_entry(entry)
@@ -194,7 +219,9 @@ def _choose_decoder(entry: dict[str, Any], name: str | None) -> _ChosenDecoder:
         name = "greedy" if tuned_on is None else "adaptive"
     return _ChosenDecoder(
         name,
-        make_decoder(name, settings, language_model),
-        describe_decoder(name, settings, language_model, tuned_on),
+        make_decoder(name, settings, language_model, closed_set),
+        str(closed_set)
+        if closed_set
+        else describe_decoder(name, settings, language_model, tuned_on),
         name == "greedy" or (name == "adaptive" and settings.readings == "greedy"),
     )

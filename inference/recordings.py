@@ -16,9 +16,10 @@ import numpy as np
 
 from data.landmarks import PART_SLICES, PARTS
 from data.resampling import check_rate
-from data.sources.holistic import Tracker, missing_library
+from data.sources.holistic import missing_library
 from data.sources.landmark_files import READERS, check_image_coordinates
 from data.sources.recording_facts import to_aspect_ratio
+from data.sources.trackers import Tracker
 from data.sources.video_files import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,

@@ -11,6 +11,7 @@ from inference.windows import LOOKAHEAD, OVERLAP, WHOLE_RECORDING, WINDOW, Windo
 from settings import Settings, setting
 
 DEVICES = "auto, cpu, cuda or cuda:N"
+TRAIN = "train"  # the name of a closed set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,8 @@ class EvaluationRequest(Settings):
     )
     decoder: str = setting(
         "adaptive",
-        "decoder; adaptive: with the settings that were chosen on dev",
+        "decoder; adaptive: with the settings that were chosen on dev; closed: only the sentences "
+        "of a list (--closed_set)",
         choices=DECODERS,
         group=_how,
     )
@@ -46,6 +48,14 @@ class EvaluationRequest(Settings):
         option="lm",
         metavar="PATH|train|none",
         default_text="the checkpoint's, if one was chosen on dev",
+    )
+    closed_set: str | None = setting(
+        None,
+        "sentences that --decoder closed chooses from: the path of a text file with one sentence "
+        "per line; train: those of the train split of the corpus",
+        group=_how,
+        metavar="PATH|train",
+        default_text="train",
     )
     scoring: str = setting(
         "plain",
@@ -76,7 +86,7 @@ class EvaluationRequest(Settings):
 
     def folder(self, other_corpus: str | None) -> Path:
         """The folder of the results: by default evaluation_<split>_<decoder> beside the checkpoint,
-        with _lm_<name> and _phoenix2014 where those were given.
+        with _lm_<name>, _<closed set> and _phoenix2014 where those were given.
 
         other_corpus: name of the corpus if it is not the one of the training. Its evaluation gets a
             folder of its own, evaluation_<name>_<split>_<decoder>.
@@ -88,6 +98,8 @@ class EvaluationRequest(Settings):
             words.insert(1, re.sub(r"[^\w.-]+", "_", other_corpus)[:80])
         if self.language_model is not None:
             words += ["lm", Path(self.language_model).stem]
+        if self.closed_set not in (None, TRAIN):
+            words.append(Path(self.closed_set).stem)
         if self.scoring != "plain":
             words.append(self.scoring)
         return self.checkpoint.parent / "_".join(words)
@@ -98,9 +110,16 @@ class EvaluationRequest(Settings):
         return self.scoring == "phoenix2014"
 
     def conflicts(self) -> list[str]:
-        if self.decoder == "greedy" and self.language_model is not None:
-            return ["--lm has no effect on --decoder greedy: use adaptive or beam"]
+        if self.decoder in ("greedy", "closed") and self.language_model is not None:
+            return [f"--lm has no effect on --decoder {self.decoder}: use adaptive or beam"]
+        return _useless_closed_set(self.decoder, self.closed_set)
+
+
+def _useless_closed_set(decoder: str | None, closed_set: str | None) -> list[str]:
+    if closed_set is None or decoder == "closed":
         return []
+    found = "without --decoder closed" if decoder is None else f"on --decoder {decoder}"
+    return [f"--closed_set has no effect {found}: give --decoder closed, or leave it out"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,12 +146,27 @@ class TranscriptionRequest(Settings):
     )
     decoder: str | None = setting(
         None,
-        "decoder",
+        "decoder; closed: the most probable sentence of a list (--closed_set) for each recording",
         choices=DECODERS,
         group=_model,
         default_text="the one chosen on dev, else greedy",
     )
+    closed_set: str | None = setting(
+        None,
+        "sentences that --decoder closed chooses from: the path of a text file with one sentence "
+        "per line; train: those of the corpus that the checkpoint was trained on",
+        group=_model,
+        metavar="PATH|train",
+        default_text="train",
+    )
     device: str = setting("auto", DEVICES, group=_model)
+    model: Path | None = setting(
+        None,
+        "of the tracker: file of HolisticLandmarker, such as holistic.task; needs MediaPipe 1.x",
+        metavar="FILE",
+        group=_model,
+        default_text="MediaPipe's own models",
+    )
     format: str = setting("text", "srt, vtt: subtitles; eaf: ELAN", choices=FORMATS, group=_results)
     output: Path | None = setting(
         None, "file, or folder for several recordings", group=_results, default_text="the screen"
@@ -206,6 +240,12 @@ class TranscriptionRequest(Settings):
     def conflicts(self) -> list[str]:
         if (self.camera is None) == (not self.inputs):
             return ["give recordings or --camera N, one of the two (see transcribe.py --help)"]
+        if self.decoder == "closed" and self.windows.online:
+            given = "--camera" if self.camera is not None else "--online or --whole 0"
+            return [
+                f"{given}: --decoder closed chooses one sentence for a whole recording, so it "
+                "cannot transcribe online: use another decoder, or recordings of one sentence each"
+            ]
         useless = {
             "online": self.online,
             "whole": self.whole != WHOLE_RECORDING,
@@ -225,7 +265,7 @@ class TranscriptionRequest(Settings):
                 f"--lookahead {self.lookahead:g} must be less than --overlap {self.overlap:g}: a "
                 "gloss that one window leaves open must be in the next"
             ]
-        return []
+        return _useless_closed_set(self.decoder, self.closed_set)
 
 
 @dataclass(frozen=True, kw_only=True)

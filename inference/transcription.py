@@ -9,7 +9,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data.sources.holistic import FEW_HANDS, Tracker, missing_library, quiet_libraries
+from data.extractors import mixing_warning
+from data.sources.holistic import FEW_HANDS, missing_library, quiet_libraries
+from data.sources.trackers import Tracker, extractor_facts, open_tracker
 from data.sources.video_files import RecordingFile
 from decoding.timed_gloss import TimedGloss
 from errors import DataError
@@ -58,7 +60,9 @@ def transcribe(request: TranscriptionRequest) -> int:
         checkpoint=request.checkpoint,
     )
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for transcripts
-        recognizer = open_recognizer(request.checkpoint, request.decoder, request.device)
+        recognizer = open_recognizer(
+            request.checkpoint, request.decoder, request.device, request.closed_set
+        )
     _introduce(recognizer, request)
     session = _Session(request, recognizer, count > 1)
     with quiet_libraries():
@@ -135,10 +139,16 @@ class _Session:
 
     @cached_property
     def _tracker(self) -> Tracker:
+        model = self._request.model
         try:
-            return Tracker()
+            used = extractor_facts(model=model)
+            tracker = open_tracker(model)
         except ImportError as error:
             raise DataError(missing_library(error)) from None
+        warning = mixing_warning(self._recognizer.extractor, used, "this tracking")
+        if warning is not None:
+            print(warning, file=sys.stderr)
+        return tracker
 
     def transcribe_file(self, file: RecordingFile, outputs: OutputPaths) -> None:
         """Transcribe one file or folder of frames. Raises DataError and OSError."""

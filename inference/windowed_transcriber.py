@@ -13,6 +13,7 @@ import numpy as np
 from data.ctc_lengths import TIME_STRIDE
 from data.signer_votes import RecordingVote
 from decoding.timed_gloss import TimedGloss
+from errors import DataError
 from inference.emitter import Emitter
 from inference.recognizer import Recognizer
 from inference.windows import Windows
@@ -51,7 +52,10 @@ class WindowedTranscriber:
 
     def push(self, landmarks: np.ndarray, detected: np.ndarray) -> list[TimedGloss]:
         """Add the next frame, landmarks float32 (543, 3) and detected bool (4,). Returns the
-        glosses that are emitted now."""
+        glosses that are emitted now.
+
+        Raises DataError if the recording is too long for a decoder that needs the whole of it.
+        """
         self._buffer.append((landmarks, detected))
         self._frames += 1
         self.most_held = max(self.most_held, len(self._buffer))
@@ -71,6 +75,12 @@ class WindowedTranscriber:
 
     def _begin_windows(self) -> list[TimedGloss]:
         """The recording is too long to be transcribed as a whole: start again, in windows."""
+        if self._recognizer.whole_only:
+            raise DataError(
+                f"the recording is longer than {self._whole / self._rate:g} s, and --decoder "
+                "closed chooses one sentence for a whole recording: cut it into sentences, or give "
+                "a longer --whole"
+            )
         self._in_windows = True
         backlog, self._buffer = self._buffer, deque()
         self._frames = 0

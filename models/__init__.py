@@ -24,6 +24,7 @@ How the layers compute:
     cpu_kernels         linear layers and dropout that are fast on a CPU
     compilation         the convolutional front through torch.compile
     devices             the device and the number format that a run computes in
+    machine_choices     what a run decides by its machine, and keeps
 
 From a file to a model:
 

@@ -89,7 +89,7 @@ def _read_back(path: Path, digest: str) -> None:
     """Raise DataError unless the file on the disk has this SHA-256 and opens as a checkpoint."""
     with open(path, "rb") as file:
         # Drop the file from the system's cache where that is possible, to read it from the disk
-        if hasattr(os, "posix_fadvise"):
+        if sys.platform == "linux":
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != digest:

@@ -3,22 +3,44 @@
 On other devices, and in every case that is not written here, both are torch's own layers.
 """
 
+import statistics
+import time
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Multiply-adds of a product from which oneDNN is faster, with the conversion to its layout and back
+# Multiply-adds of a product from which oneDNN can be faster, with the conversion to its layout
 LARGE = 2**23
 LEVELS = 2**16  # values of a random number of 16 bits
+TORCH, ONEDNN = "torch", "onednn"  # the ways to compute a large linear layer
+
+_way = TORCH
+
+
+def compute_linear_by(way: str) -> None:
+    """From now on, compute the large linear layers of this process by TORCH or ONEDNN.
+
+    Which is faster depends on the processor (`training/machine.py` finds out). Their results differ
+    in the last bits.
+    """
+    global _way
+    _way = way
+
+
+def linear_is_computed_by() -> str:
+    """How this process computes large linear layers: TORCH or ONEDNN."""
+    return _way
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """functional.linear; large products in float32 on a CPU run in oneDNN.
+    """functional.linear; after `compute_linear_by(ONEDNN)`, large products in float32 on a CPU run
+    in oneDNN.
 
-    torch computes linear layers with MKL, which uses only half of an AMD processor. With oneDNN,
-    which torch uses for convolutions, forward and backward take half as long there
-    (benchmarks/step.py). Torch's own product is used for small products, under autocast, in other
-    types, and where a graph is traced or compiled.
+    torch computes linear layers with a BLAS library: MKL on x86. MKL uses only half of an AMD
+    processor; oneDNN, which torch uses for convolutions, takes half as long there. On Intel
+    processors oneDNN takes longer than MKL (benchmarks/step.py). Torch's own product is used for
+    small products, under autocast, in other types, and where a graph is traced or compiled.
 
     x (…, in), weight (out, in), bias (out,) -> (…, out).
     """
@@ -35,14 +57,41 @@ class Linear(nn.Linear):
 
 
 def _by_onednn(x: Tensor, weight: Tensor) -> bool:
-    tracing = torch.jit.is_tracing()
-    if tracing or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+    if _way != ONEDNN or torch.jit.is_tracing():
+        return False
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
     float32 = x.dtype is torch.float32 and weight.dtype is torch.float32
     # oneDNN supports neither a single vector nor zero rows
     large = x.dim() > 1 and x.numel() * len(weight) >= LARGE
-    has_onednn: bool = torch.backends.mkldnn.is_available()
-    return float32 and large and x.device.type == "cpu" and has_onednn
+    return float32 and large and x.device.type == "cpu"
+
+
+def seconds_of_linear(rows: int, width: int, repeats: int = 5) -> dict[str, float]:
+    """CPU seconds of a linear layer, forward and backward, in one thread: {TORCH: …, ONEDNN: …}.
+
+    Medians of some repeats, after one that is not counted; the two ways take turns. CPU time of one
+    thread hardly depends on what else the machine does. The random numbers of torch are not used.
+
+    Args:
+        rows, width: the product is (rows, width) × (width, width).
+    """
+    x, gradient = torch.ones(rows, width, requires_grad=True), torch.ones(rows, width)
+    weight = torch.full((width, width), 0.01, requires_grad=True)
+    bias = torch.zeros(width, requires_grad=True)
+    times: dict[str, list[float]] = {TORCH: [], ONEDNN: []}
+    before, threads = _way, torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for way in [TORCH, ONEDNN] * (1 + repeats):
+            compute_linear_by(way)
+            started = time.thread_time()
+            linear(x, weight, bias).backward(gradient)
+            times[way].append(time.thread_time() - started)
+    finally:
+        torch.set_num_threads(threads)
+        compute_linear_by(before)
+    return {way: statistics.median(seconds[1:]) for way, seconds in times.items()}
 
 
 class Dropout(nn.Dropout):

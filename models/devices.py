@@ -4,15 +4,20 @@ import contextlib
 import ctypes
 import math
 import os
-import resource
 import sys
-from pathlib import Path
 
 import torch
 
 from errors import UsageError
+from processor import cores_allowed
 
+if sys.platform != "win32":
+    import resource
+
+_TORCHS_THREADS = torch.get_num_threads()  # at the start of this process
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's mallopt
+_NO_CUDA = "no CUDA device found"
+_NO_MPS = "MPS (the GPU of a Mac), for which torch has no CTC loss,"
 
 
 def choose_device(name: str, deterministic: bool = False) -> torch.device:
@@ -20,7 +25,7 @@ def choose_device(name: str, deterministic: bool = False) -> torch.device:
 
     Args:
         name: 'cpu', 'cuda', 'cuda:N', or 'auto': CUDA if there is a CUDA device, else the CPU, with
-            a note. A GPU with a number becomes the current one.
+            a note. A GPU with a number becomes the current one. The GPU of a Mac is not used.
         deterministic: let torch use deterministic algorithms only.
 
     Raises UsageError for another name and for a device that this machine does not have.
@@ -28,11 +33,14 @@ def choose_device(name: str, deterministic: bool = False) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
         if name == "cpu":
-            print("no CUDA device found: computing on the CPU")
+            found = f"{_NO_MPS} is not used" if torch.backends.mps.is_available() else _NO_CUDA
+            print(f"{found}: computing on the CPU")
     try:
         device = torch.device(name)
     except RuntimeError:
         raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N") from None
+    if device.type == "mps":
+        raise UsageError(f"--device {name}: {_NO_MPS} is not supported: use --device cpu")
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -44,7 +52,7 @@ def choose_device(name: str, deterministic: bool = False) -> torch.device:
     if device.type == "cpu":
         _keep_freed_memory()
         if "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(min(torch.get_num_threads(), cores_allowed()))
+            torch.set_num_threads(min(_TORCHS_THREADS, cores_allowed()))
     if deterministic:
         # cuBLAS is deterministic only with this setting
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -57,22 +65,6 @@ def choose_device(name: str, deterministic: bool = False) -> torch.device:
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
     return device
-
-
-def cores_allowed(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Number of CPU cores that this process can use: those that it is bound to, and not more than
-    the quota of its container.
-
-    torch does not know the quota. With more threads than that, the threads wait for each other in
-    every kernel. quota: the file of Linux's cgroup v2, '<microseconds or max> <period>'.
-    """
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    with contextlib.suppress(OSError, ValueError):  # no such file, or 'max': no quota
-        allowed, period = quota.read_text().split()
-        cores = min(cores, max(math.ceil(int(allowed) / int(period)), 1))
-    return cores
 
 
 def _keep_freed_memory() -> None:
@@ -90,9 +82,11 @@ def _keep_freed_memory() -> None:
 
 def peak_memory(device: torch.device) -> float:
     """Peak memory in GB: on a CUDA device, of all tensors since `reset_peak_memory`; on the CPU, of
-    the whole process since it started."""
+    the whole process since it started, or NaN on Windows, which does not tell it to Python."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
+    if sys.platform == "win32":
+        return math.nan
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 

@@ -9,6 +9,7 @@ content.
 import hashlib
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -101,7 +102,11 @@ def _write_digests(path: Path, digests: list[str]) -> None:
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    """Write a file or the entries of a folder to the disk. Windows syncs no folders."""
+    is_folder = path.is_dir()
+    if is_folder and sys.platform == "win32":
+        return
+    descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

@@ -14,9 +14,11 @@ from data.corpus import Corpus
 from reports.decoded_split import DecodedSplit
 from reports.decoder_comparison import DecoderResult
 from reports.figures import curves, intervals
+from reports.novelty_tables import gloss_rows, sentence_rows
 from reports.posterior_maps import map_sentences
 from reports.rendering import write_page
 from reports.sentence_ranking import list_sentences
+from reports.text_direction import isolated
 from reports.verdict import Verdict
 
 GROUPS_DRAWN = 30  # signers in the figure and the table
@@ -36,11 +38,14 @@ class EvaluationReport:
     """What a report shows beside the decoded split.
 
     Args:
-        result: see `decoding.scoring.breakdown`.
+        result: see `decoding.scoring.breakdown`; with `novelty`, see
+            `decoding.novelty.errors_by_novelty`, where the train sentences are known.
         tiles: (value, meaning) of further figures beside the WER.
         history: the epochs of the training (rows of metrics.jsonl).
         settings: {section: {key: value}}.
         environment: {name: value}.
+        measure: what the large figure is.
+        closed_set: what the reader of a closed-set evaluation must know; empty for all others.
     """
 
     title: str
@@ -55,6 +60,8 @@ class EvaluationReport:
     decoders_note: str = ""
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     environment: Mapping[str, object] = field(default_factory=dict)
+    measure: str = "word error rate"
+    closed_set: str = ""
 
 
 def write_evaluation_report(path: Path, report: EvaluationReport, decoded: DecodedSplit) -> None:
@@ -71,6 +78,8 @@ def write_evaluation_report(path: Path, report: EvaluationReport, decoded: Decod
         tone=_TONES.get(verdict.state, ""),
         headline=_capitalized(str(verdict)),
         reasons=[_capitalized(reason) for reason in verdict.reasons],
+        closed_set=report.closed_set,
+        measure=report.measure,
         wer=f"{result['wer']:.2f} %",
         interval="{:.2f} to {:.2f}".format(*result["wer_interval"]),
         many_tiles=len(report.tiles) > 2,
@@ -83,6 +92,7 @@ def write_evaluation_report(path: Path, report: EvaluationReport, decoded: Decod
             _group("signer", result["by_signer"], result["wer"]),
             _group("sentence length", _named_lengths(result["by_length"]), result["wer"]),
         ],
+        novelty=_novelty(result.get("novelty")),
         worst=worst,
         best=best,
         maps=map_sentences(decoded),
@@ -154,6 +164,18 @@ def _group(title: str, groups: dict[str, Any], overall_wer: float) -> dict[str, 
     return {"title": title, "note": note, "figure": intervals(shown, overall_wer), "rows": rows}
 
 
+def _novelty(novelty: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The tables of known and new sentences and glosses."""
+    if novelty is None:
+        return None
+    return {
+        "train": novelty["train"],
+        "train_sentences": f"{novelty['train_sentences']:,}",
+        "sentences": sentence_rows(novelty),
+        "glosses": gloss_rows(novelty),
+    }
+
+
 def _confusions(
     most_common: dict[str, Any], decoded: DecodedSplit
 ) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
@@ -170,7 +192,8 @@ def _confusions(
         for text, count in most_common[kind][:ERRORS_LISTED]:
             reference = text.split(" -> ")[0]
             occurrences = "–" if kind == "insertions" else str(signed[reference])
-            rows.append((text.replace(" -> ", " → "), str(count), occurrences))
+            shown = " → ".join(map(isolated, text.split(" -> ")))
+            rows.append((shown, str(count), occurrences))
         tables.append((title, head, rows))
     return tables
 

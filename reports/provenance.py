@@ -16,10 +16,13 @@ from typing import Any
 import torch
 
 from data.corpus import Corpus
+from models.machine_choices import MachineChoices
+from processor import WAITING
 from reports.result_files import write_json
 from version import VERSION
 
 PACKAGES = ("torch", "numpy", "jiwer", "PyYAML", "tensorboard", "matplotlib", "mediapipe")
+OPENMP = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", *WAITING)  # variables that the session records
 _PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -61,12 +64,17 @@ def git_state(folder: Path = _PROJECT) -> dict[str, Any]:
 
 
 def describe_session(
-    corpus: Corpus, device: torch.device, precision: str, seed: int, start: str, processes: int = 1
+    corpus: Corpus,
+    device: torch.device,
+    machine: MachineChoices,
+    seed: int,
+    start: str,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Command line, code, versions, machine, corpus and seed of this process, as plain values.
 
     Args:
-        precision: name of the precision, for example "fp32".
+        machine: what the session decided by its machine.
         start: in words, what the session starts from, for example a checkpoint.
         processes: number of processes of the run.
     """
@@ -87,9 +95,12 @@ def describe_session(
         "device": torch.cuda.get_device_name(device)
         if device.type == "cuda"
         else f"cpu ({_processor()})",
-        "threads": torch.get_num_threads(),
+        "threads": machine.threads,
         "processes": processes,
-        "precision": precision,
+        "precision": machine.precision,
+        "linear_layers": machine.linear_layers,
+        "linear_layers_reason": machine.reason,
+        "openmp": {name: os.environ[name] for name in OPENMP if name in os.environ},
         "seed": seed,
         "corpus": {
             "name": corpus.name,

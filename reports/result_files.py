@@ -16,18 +16,22 @@ from errors import DataError, UsageError
 
 def json_line(row: dict[str, Any]) -> str:
     """A line of metrics.jsonl. JSON has no NaN and no infinity: such values become null."""
-    clean = {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in row.items()
-    }
-    return json.dumps(clean) + "\n"
+    return json.dumps(_finite(row)) + "\n"
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write readable JSON in UTF-8. Raises OSError."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    """Write readable JSON in UTF-8; of `content`, NaN and infinite values become null. Raises
+    OSError."""
+    text = json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n"
     # surrogateescape: a file name that is no valid text in this locale is written as its bytes
     path.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
 
 
 def try_to_write(path: Path, write: Callable[[Path], None]) -> bool:

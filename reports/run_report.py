@@ -110,7 +110,10 @@ def _report(
         subtitle=f"dev of {decoded.corpus.describe()}, model of the best epoch, "
         f"{run.result['decoder']} decoder",
         verdict=verdict,
-        result=breakdown(decoded.aligned, decoded.signers),
+        result={
+            **breakdown(decoded.aligned, decoded.signers),
+            "novelty": run.result["novelty"],
+        },
         tiles=_tiles(run.result),
         history=run.history,
         best_epoch=run.result["best_epoch"],

@@ -32,6 +32,11 @@ class ListedSentence:
     signer: str
     pairs: list[GlossPair]
 
+    @property
+    def texts(self) -> list[str | None]:
+        """All glosses, the reference first."""
+        return [text for pair in self.pairs for text in (pair.reference, pair.hypothesis)]
+
 
 def ranked(aligned: Sequence[SentenceErrors]) -> list[int]:
     """Indices of the sentences from the worst to the best.

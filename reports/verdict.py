@@ -152,6 +152,15 @@ def evaluation_verdict(result: dict[str, Any], blank_share: float) -> Verdict:
     return Verdict(state, f"WER {wer:.2f} % (target: below {TARGET_WER:g} %).", tuple(facts))
 
 
+def closed_set_verdict(closed: dict[str, Any]) -> Verdict:
+    """How good a closed-set evaluation is. closed: see `inference.closed_evaluation`. There is no
+    target: the rate depends on the list."""
+    missing = closed["sentences"] - closed["references_in_list"]
+    facts = [f"{missing:,} of {closed['sentences']:,} references are not in the list."]
+    headline = f"WER {closed['wer']:.2f} % among {closed['list_sentences']:,} listed sentences."
+    return Verdict("closed set", headline, tuple(facts) if missing else ())
+
+
 def _against_target(wer: float) -> str:
     relation = "below" if wer < TARGET_WER else "not below"
     return f"It is {relation} the target of {TARGET_WER:g} %."

@@ -1,6 +1,6 @@
 """The pages in docs/ are right: every command in docs/phoenix2014.md runs, on a miniature of the
 corpus's layout; options, files and links of all pages exist. The commands of docs/data.md and
-docs/speed.md run in test_readme.py."""
+docs/speed.md run in test_readme.py, those of other corpora in test_docs_corpora.py."""
 
 import importlib
 import json
@@ -15,8 +15,10 @@ import pytest
 import yaml
 
 import train_teacher
+from command_line import parse_request
 from data.corpus import Corpus
-from data.sources.holistic import missing_library
+from inference.requests import EvaluationRequest, TranscriptionRequest
+from tests.mediapipe_support import why_no_tracking
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "phoenix2014.md"
@@ -49,21 +51,16 @@ MADE_SMALL = {
 }
 
 
-def page_commands() -> list[str]:
-    """The lines of the bash blocks of docs/phoenix2014.md."""
-    blocks = re.findall(r"```bash\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+def page_commands(page: Path) -> list[str]:
+    """The lines of the bash blocks of a page."""
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
 
 
 @pytest.fixture(scope="module")
 def why_no_videos() -> str | None:
     """None if videos can be read here; if not, the reason."""
-    try:
-        import cv2  # noqa: F401
-        import mediapipe  # noqa: F401
-    except ImportError as error:
-        return missing_library(error)
-    return None
+    return why_no_tracking()
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +133,7 @@ def run(words: list[str]) -> int:
 def test_the_page_leads_from_the_archive_to_a_test_wer(project, why_no_videos, monkeypatch):
     monkeypatch.chdir(project)
     ran = []
-    for command in page_commands():
+    for command in page_commands(PAGE):
         beginnings = [beginning for beginning in MADE_SMALL if command.startswith(beginning)]
         assert beginnings, f"a command without a test: {command}"
         reads_footage = "extract" in command or "transcribe.py" in command
@@ -252,3 +249,13 @@ def test_prose_wraps_at_100():
         for line in page.read_text(encoding="utf-8").splitlines():
             code ^= line.startswith("```")
             assert code or len(line) <= 100 or line.startswith(("|", "```")), f"{page}: {line}"
+
+
+def test_the_commands_of_the_evaluation_page_have_known_options():
+    text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^python (evaluate|transcribe)\.py (.*)$", text, re.M)
+    assert len(commands) == text.count("\npython ") == 4
+    for script, words in commands:
+        module = importlib.import_module(script)
+        request = {"evaluate": EvaluationRequest, "transcribe": TranscriptionRequest}[script]
+        parse_request(module.make_parser(), shlex.split(words), request)

@@ -5,14 +5,15 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from data.sources.holistic import missing_library
+from tests.mediapipe_support import why_no_tracking
+from tests.script_server import ScriptServer
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "docs/data.md", "docs/speed.md")
@@ -139,16 +140,21 @@ def project(tmp_path: Path, make_corpus, make_sentence) -> Path:
     return copy
 
 
-def run(command: str, project: Path) -> subprocess.CompletedProcess:
+@pytest.fixture(params=[()])
+def server(request, project: Path) -> Iterator[ScriptServer]:
+    """Runs the scripts of the copy."""
+    with ScriptServer(project, ["training.run", *request.param]) as started:
+        yield started
+
+
+def run(command: str, server: ScriptServer) -> subprocess.CompletedProcess:
     beginnings = [beginning for beginning in MADE_SMALL if command.startswith(beginning)]
     assert beginnings, f"a command without a test: {command}"
     words = shlex.split(f"{command} {MADE_SMALL[max(beginnings, key=len)]}")
-    return subprocess.run(
-        [sys.executable, *words[1:]], cwd=project, capture_output=True, text=True, timeout=120
-    )
+    return server.run(*words[1:])
 
 
-def test_every_command_runs(project: Path, tmp_path: Path):
+def test_every_command_runs(project: Path, server: ScriptServer, tmp_path: Path):
     commands = bash_commands(*PAGES)
     for command in [command for command in commands if command.startswith("make ")]:
         inner = commands_of_make(command.split()[1], tmp_path)
@@ -164,7 +170,7 @@ def test_every_command_runs(project: Path, tmp_path: Path):
     # The README trains before it describes data. Here the corpora come first.
     commands.sort(key=lambda command: "prepare_data.py" not in command)
     for command in commands:
-        ended = run(command, project)
+        ended = run(command, server)
         # After five epochs the overfit check may fail. It must still end without a traceback.
         allowed = (0, 1) if "overfit_test" in command else (0,)
         assert ended.returncode in allowed, f"{command}\n{ended.stdout}\n{ended.stderr}"
@@ -176,12 +182,11 @@ def test_every_command_runs(project: Path, tmp_path: Path):
         assert (project / "checkpoints" / run_folder / "result.json").is_file(), run_folder
 
 
-def test_the_commands_that_use_videos_run(project: Path):
-    try:
-        import cv2
-        import mediapipe  # noqa: F401
-    except ImportError as error:
-        pytest.skip(missing_library(error))
+@pytest.mark.parametrize("server", [("mediapipe",)], ids=["videos"], indirect=True)
+def test_the_commands_that_use_videos_run(project: Path, server: ScriptServer):
+    if (reason := why_no_tracking()) is not None:
+        pytest.skip(reason)
+    import cv2
     from skimage.data import astronaut
 
     (project / "transcripts").mkdir()
@@ -197,7 +202,7 @@ def test_the_commands_that_use_videos_run(project: Path):
     ]
     assert commands
     for command in commands:
-        ended = run(command, project)
+        ended = run(command, server)
         assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
         assert (project / shlex.split(command)[-1] / "corpus.json").is_file()
 
@@ -212,11 +217,11 @@ def test_the_commands_that_use_videos_run(project: Path):
         "train_teacher.py --data_dir data/corpora/mine --output_dir",
     ):
         (command,) = (command for command in bash_commands(*PAGES) if needed in command)
-        assert run(command, project).returncode == 0, command
+        assert run(command, server).returncode == 0, command
     commands = [command for command in bash_commands(*PAGES) if "transcribe.py" in command]
     assert len(commands) == 2
     for command in commands:
-        ended = run(command, project)
+        ended = run(command, server)
         assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
     assert (project / "drawn.mp4").stat().st_size > 1000
     assert {path.name for path in (project / "elan").iterdir()} == {

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 # The modules of requirements/video.txt and requirements/export.txt. protobuf and fonttools are not
@@ -34,12 +36,21 @@ def pinned_packages(path: Path) -> list[str]:
     return lines
 
 
-def test_every_package_is_pinned_once():
-    lines = pinned_packages(ROOT / "requirements-dev.txt")
-    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines), lines
-    names = [line.split("==")[0].lower() for line in lines]
-    assert len(set(names)) == len(names)
-    assert {"torch", "mediapipe", "onnxruntime", "pytest"} <= set(names)
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
+def test_every_package_is_pinned_once(python):
+    lines = [Requirement(line) for line in pinned_packages(ROOT / "requirements-dev.txt")]
+    of_python = [
+        line
+        for line in lines
+        if line.marker is None or line.marker.evaluate({"python_version": python})
+    ]
+    pinned = {line.name.lower(): str(line.specifier) for line in of_python}
+    assert len(pinned) == len(of_python)
+    assert all(re.fullmatch(r"==[\w.]+", version) for version in pinned.values()), pinned
+    assert {"torch", "mediapipe", "onnxruntime", "pytest"} <= set(pinned)
+    old = python in ("3.11", "3.12")
+    assert pinned["mediapipe"] == ("==0.10.14" if old else "==1.2.3")
+    assert ("flashlight-text" in pinned) == old
 
 
 def test_requirements_txt_is_made_of_all_parts():

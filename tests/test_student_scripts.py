@@ -42,7 +42,7 @@ MODEL = {
             """teacher soft_targets soft_weight ctc_weight temperature soft_blank no-soft_blank
             config data_dir output_dir resume epochs batch_size accumulation_steps learning_rate
             patience dropout augment no-augment causal precision device seed dry_run skip_bad
-            checkpoint_minutes warmup_epochs weight_decay""",
+            linear_layers checkpoint_minutes warmup_epochs weight_decay""",
         ),
         ("export_model.py", "checkpoint format output int8 data_dir"),
     ],

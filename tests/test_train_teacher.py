@@ -30,7 +30,7 @@ def test_help_has_all_options(run_main):
     assert result.returncode == 0 and result.stderr == ""
     options = """config data_dir output_dir epochs batch_size frames_per_batch learning_rate
         min_learning_rate warmup_epochs weight_decay dropout optimizer accumulation_steps
-        max_grad_norm patience augment no-augment decoder precision device seed resume
+        max_grad_norm patience augment no-augment decoder precision device linear_layers seed resume
         deterministic compile dry_run extend_vocabulary skip_bad checkpoint_minutes"""
     for option in options.split():
         assert f"--{option}" in result.stdout, option

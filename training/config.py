@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from data.augmentation.config import AugmentationConfig
-from decoding import DECODERS
+from decoding import OPEN_DECODERS
 from models.config import ModelConfig
 from settings import Settings, SettingsFile, setting
 
 OPTIMIZERS = ("adamw", "adam")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+LINEAR_LAYERS = ("auto", "torch", "onednn")
 _FILES, _OPTIMISATION = "data and files", "optimisation"
 _REST = "decoding, device, reproducibility"
 
@@ -83,7 +84,7 @@ class TrainingConfig(Settings):
     decoder: str = setting(
         "adaptive",
         "decoder of the final evaluation; after each epoch dev is decoded greedily",
-        choices=DECODERS,
+        choices=OPEN_DECODERS,
         group=_REST,
         shapes_training=False,
     )
@@ -98,6 +99,14 @@ class TrainingConfig(Settings):
         False,
         "compile the convolutional front with torch.compile; this takes minutes in the first epoch "
         "and is not measured on GPUs",
+        group=_REST,
+        shapes_training=False,
+    )
+    linear_layers: str = setting(
+        "auto",
+        "what computes large linear layers on a CPU: torch (its BLAS library) or onednn; auto: as "
+        "in the run that is continued, else the faster one in a short test",
+        choices=LINEAR_LAYERS,
         group=_REST,
         shapes_training=False,
     )

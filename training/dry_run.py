@@ -67,7 +67,8 @@ def _dry_run(run: Run, updates: int) -> None:
         "time of the run": f"{_duration(epoch_seconds * options.epochs)} for {options.epochs} "
         "epochs (estimated)",
     }
-    rows["peak memory"] = f"{peak_memory(trainer.device):.2f} GB"
+    memory = peak_memory(trainer.device)
+    rows["peak memory"] = f"{memory:.2f} GB" if memory == memory else "unknown on this system"
     width = max(map(len, rows))
     print("dry run, nothing is written:")
     for name, value in rows.items():

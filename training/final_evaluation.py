@@ -11,11 +11,13 @@ from decoding.batches import Decoder, decode_sentences
 from decoding.decoders import decoder_entry, make_decoder
 from decoding.language_model import train_language_model
 from decoding.length_normalization import LengthNormalization, tune
+from decoding.novelty import TrainText, errors_by_novelty
 from decoding.scoring import Score, align, bootstrap_interval, total
 from inference.posteriors import sentence_posteriors, split_posteriors
 from models.checkpoint import BEST, load_checkpoint, save_checkpoint
 from models.i3d_teacher import count_parameters
 from reports.decoded_split import DecodedSplit
+from reports.novelty_tables import novelty_lines
 from reports.result_files import write_hypotheses, write_json
 from reports.run_report import FinishedRun, decoders_of_run, write_run_report
 from training.setup import Run
@@ -50,9 +52,12 @@ def evaluate_best_model(run: Run, session: dict[str, Any]) -> dict[str, Any]:
     aligned = align(trainer.dev.references, hypotheses)
     score, interval = total(aligned), bootstrap_interval(aligned)
     result = _result(run, score, list(interval))
+    train_text = TrainText.of(trainer.train.references, run.corpus.describe())
+    result["novelty"] = errors_by_novelty(trainer.dev.references, hypotheses, aligned, train_text)
     write_json(run.folder / "result.json", result)
     write_hypotheses(run.folder / "dev_hypotheses.csv", trainer.dev.split.sentences, hypotheses)
     _print_result(run, score, interval, hypotheses)
+    print("\n".join(f"  {line}" for line in novelty_lines(result["novelty"])))
     decoded = DecodedSplit(
         run.corpus,
         trainer.dev.split,

@@ -24,6 +24,7 @@ from errors import DataError, DivergenceError
 from inference.posteriors import sentence_posteriors, split_posteriors
 from models.devices import Precision, choose_device
 from models.i3d_teacher import I3DTeacher, count_parameters
+from models.machine_choices import choose_machine
 from models.student import Student
 from reports.decoded_split import DecodedSplit
 from reports.evaluation_report import EvaluationReport, write_evaluation_report
@@ -83,17 +84,18 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
     with claim_run_folder(folder, aside=True, inputs=[corpus.path]):
         write_config(folder, config)
         start = f"fresh, {num_samples} train sentences"
-        session = describe_session(corpus, device, precision.name, options.seed, start)
+        model = make_model(config, vocabulary, device)
+        machine = choose_machine(options.linear_layers, [model], precision)
+        session = describe_session(corpus, device, machine, options.seed, start)
         record_session(folder, session)
         pipeline = FeaturePipeline(corpus.aspect_ratio, device)
-        model = make_model(config, vocabulary, device)
         model.set_statistics(*feature_statistics(pipeline, samples.split))
         print(
             f"corpus {corpus.describe()}: {num_samples} sentences, "
             f"{int(samples.split.lengths.sum())} frames, {sum(map(len, samples.references))} "
             f"glosses of {len(vocabulary.glosses)}\n"
             f"teacher: {count_parameters(model) / 1e6:.1f} M parameters, {precision.name} on "
-            f"{device}\n"
+            f"{device}\n{machine}\n"
             "epoch        loss   WER %   blank %   gradient norm   seconds"
         )
         result, history = _memorise(config, samples, vocabulary, model, pipeline, precision)

@@ -12,8 +12,10 @@ from tqdm import tqdm
 
 from data.corpus import Corpus
 from data.device_transfer import HostCopies
+from data.extractors import extractor_of
 from data.pipeline import FeatureBatch
 from errors import DataError
+from models.machine_choices import MachineChoices
 from training.config import TrainingConfig
 from training.distributed import Ranks
 from training.divergence import highest_losses, is_spike, remember
@@ -183,6 +185,7 @@ def corpus_entry(corpus: Corpus) -> dict[str, Any]:
         "composed": corpus.composed,
         "fps": corpus.fps,
         "aspect_ratio": corpus.aspect_ratio,
+        "extractor": extractor_of(corpus.facts),
     }
 
 
@@ -191,6 +194,7 @@ def training_entry(
     stopping: EarlyStopping,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
+    machine: MachineChoices,
 ) -> dict[str, Any]:
     """The `training` of a checkpoint: what continuing the run exactly needs."""
     return {
@@ -198,6 +202,7 @@ def training_entry(
         "stopping": dataclasses.asdict(stopping),
         "optimizer": optimizer.state_dict(),
         "scaler": scaler.state_dict(),
+        "machine": machine.entry(),
     }
 
 

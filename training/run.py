@@ -136,7 +136,7 @@ def _record_start(run: Run) -> dict[str, Any]:
     session = describe_session(
         run.corpus,
         trainer.device,
-        trainer.precision.name,
+        trainer.machine,
         run.config.training.seed,
         f"{start.kind}{f' from {start.path}' if start.path else ''} ({start.reason})",
         trainer.ranks.world,

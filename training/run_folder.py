@@ -1,13 +1,15 @@
 """The folder of a run: made, locked against other runs, an earlier run moved aside."""
 
 import contextlib
-import fcntl
 import math
 import os
 import platform
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from filelock import lock_descriptor
 
 from errors import DataError, UsageError
 from models.checkpoint import BEST, LAST, copy_checkpoint, load_checkpoint, remove_leftovers
@@ -38,16 +40,16 @@ class RunLock:
     def __init__(self, folder: Path):
         self._path = folder / LOCK
         while True:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(self._descriptor, 200).decode(errors="replace").strip()
+                if not lock_descriptor(self._descriptor, blocking=False):
+                    raise UsageError(
+                        f"another run is working in {folder} ({self._holder()}): wait for "
+                        "it, stop it, or give another --output_dir"
+                    )
+            except UsageError:
                 os.close(self._descriptor)
-                raise UsageError(
-                    f"another run is working in {folder} ({holder or 'just started'}): wait for "
-                    "it, stop it, or give another --output_dir"
-                ) from None
+                raise
             except OSError as error:
                 print(
                     f"note: {folder} cannot be locked ({error.strerror}): make sure that no other "
@@ -61,7 +63,17 @@ class RunLock:
         with contextlib.suppress(OSError):  # on a full disk the lock works all the same
             os.write(self._descriptor, f"process {os.getpid()} on {platform.node()}\n".encode())
 
+    def _holder(self) -> str:
+        """The process that has the lock. Windows does not let other processes read this."""
+        try:
+            text = os.read(self._descriptor, 200).decode(errors="replace").strip()
+        except OSError:
+            return "its process is not known"
+        return text or "just started"
+
     def _is_ours(self) -> bool:
+        if sys.platform == "win32":
+            return True  # Windows does not remove a file that is open
         try:
             return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
         except FileNotFoundError:
@@ -69,6 +81,11 @@ class RunLock:
 
     def release(self) -> None:
         """Unlock the folder and remove the file. In a folder that was moved the file stays."""
+        if sys.platform == "win32":  # Windows does not remove a file that is open
+            os.close(self._descriptor)
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+            return
         if self._is_ours():
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
@@ -108,7 +125,12 @@ def claim_run_folder(folder: Path, aside: bool, inputs: Iterable[Path] = ()) -> 
         _refuse_other_files(folder)
     try:
         lock = RunLock(folder)
-        if aside and move_aside(folder):
+        if aside and sys.platform == "win32":
+            lock.release()  # Windows does not move a folder that has an open file
+            move_aside(folder)
+            make_folder(folder)
+            lock = RunLock(folder)
+        elif aside and move_aside(folder):
             make_folder(folder)
             moved, lock = lock, RunLock(folder)
             moved.release()

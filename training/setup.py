@@ -1,15 +1,17 @@
 """Preparing a run: corpus, vocabulary, model and trainer."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import torch
 
 from data.corpus import Corpus
-from data.ctc_lengths import ctc_steps
+from data.ctc_lengths import TIME_STRIDE, ctc_steps
 from data.ctc_targets import PreparedSplit, prepare_split
+from data.extractors import warn_of_other_extractor
 from data.keyed_random import key
 from data.landmarks import LandmarkSelection
 from data.pipeline import FeaturePipeline
@@ -20,6 +22,8 @@ from errors import DataError, UsageError
 from models.build import build_model, is_causal, load_model
 from models.devices import Precision, choose_device
 from models.i3d_teacher import I3DTeacher, count_parameters
+from models.machine_choices import choose_machine, keep_precision, kept_choices
+from models.part_encoder import PartEncoderModel
 from models.student import Student
 from training.config import Config, TrainingConfig
 from training.corpus_checks import check_splits, read_content, warn_of_changed_files
@@ -53,7 +57,7 @@ def prepare_run(
     make_trainer: Callable[..., Trainer] = Trainer,
     vocabulary: Vocabulary | None = None,
     ranks: Ranks | None = None,
-    extra_landmarks: Iterable[int] = (),
+    beside: PartEncoderModel | None = None,
 ) -> Run:
     """Open the corpus, decide how the run starts, and make model and trainer. Writes nothing.
 
@@ -63,7 +67,7 @@ def prepare_run(
         make_trainer: takes the fields of `Trainer`.
         vocabulary: of a fresh run, in place of the glosses of the train split.
         ranks: the ranks of the run (default: one).
-        extra_landmarks: landmarks whose features are needed beside those that the model uses.
+        beside: a model that predicts every batch, too, such as a student's teacher.
 
     Raises UsageError and DataError.
     """
@@ -81,11 +85,18 @@ def prepare_run(
     if start.checkpoint is not None and "fps" in start.checkpoint["corpus"]:
         assert start.path is not None
         refuse_other_rate(corpus.path, corpus.fps, start.path, start.checkpoint["corpus"]["fps"])
+    if start.checkpoint is not None:
+        warn_of_other_extractor(start.checkpoint, corpus)
     if extend_vocabulary and start.checkpoint is None:
         raise UsageError(
             "--extend_vocabulary extends the vocabulary of a checkpoint, and there is none "
             f"({start.reason})"
         )
+    kept = None
+    if start.kind == CONTINUE:
+        assert start.checkpoint is not None
+        kept = kept_choices(start.checkpoint["training"], device)
+    precision = keep_precision(options.precision, precision, kept)
     vocabulary = choose_vocabulary(start, corpus, extend_vocabulary, vocabulary)
     train = prepare_split(corpus.split("train"), vocabulary)
     dev = prepare_split(corpus.split("dev"), vocabulary)
@@ -93,7 +104,10 @@ def prepare_run(
     if not any(dev.references):
         raise DataError(f"{corpus.path}: the dev split has no glosses to score")
     model = _model_of(start, vocabulary, device)
-    selection = LandmarkSelection({*model.input_landmarks, *extra_landmarks})
+    again = "linear_layers" in plan.overrides.get("training", {})
+    models, way = [model, *([beside] if beside else [])], config.training.linear_layers
+    machine = choose_machine(way, models, precision, kept, again, _steps_of_batch(options))
+    selection = LandmarkSelection({*chain(*(one.input_landmarks for one in models))})
     model.set_input_selection(selection)
     pipeline = FeaturePipeline(
         corpus.aspect_ratio,
@@ -113,6 +127,7 @@ def prepare_run(
         precision,
         LengthNormalization(steps_per_gloss(train)),
         run_folder(config.training.output_dir),
+        machine,
         ranks=ranks,
     )
     if start.kind == CONTINUE:
@@ -124,7 +139,7 @@ def prepare_run(
         f"corpus {corpus.describe()}: {len(train.split)} train and {len(dev.split)} dev sentences, "
         f"{len(vocabulary.glosses)} glosses\n"
         f"{config.kind}: {count_parameters(model) / 1e6:.1f} M parameters, "
-        f"{precision.describe()} on {device}, {processes}{place}"
+        f"{precision.describe()} on {device}, {processes}{place}\n{machine}"
     )
     if options.warmup_epochs >= options.epochs:
         print(
@@ -132,6 +147,12 @@ def prepare_run(
             f"{options.epochs}: the learning rate never reaches {options.learning_rate:g}"
         )
     return Run(start.without_checkpoint(), trainer, corpus)
+
+
+def _steps_of_batch(options: TrainingConfig) -> int:
+    """About how many output steps a batch has: sentences of 140 frames."""
+    frames = options.frames_per_batch or 140 * options.batch_size
+    return frames // TIME_STRIDE
 
 
 def prepare_on_all_ranks(

@@ -19,6 +19,9 @@ class InterruptedRunError(Exception):
 class StopSignals:
     """Context that only records the first SIGTERM or Ctrl-C. A second one stops the run at once.
 
+    A signal that is ignored stays ignored. A shell script starts `command &` so that Ctrl-C in the
+    terminal does not reach the command.
+
     insistent: ignore the later signals. Under torchrun a process can get the same signal twice:
     from the program that started the run, and from torchrun. After 30 seconds torchrun ends the
     processes itself.
@@ -32,7 +35,8 @@ class StopSignals:
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGTERM, signal.SIGINT):
-                self._previous[signum] = signal.signal(signum, self._note)
+                if signal.getsignal(signum) != signal.SIG_IGN:
+                    self._previous[signum] = signal.signal(signum, self._note)
         return self
 
     def __exit__(self, *_) -> None:

@@ -30,6 +30,7 @@ from errors import DivergenceError
 from models.checkpoint import LAST
 from models.devices import Precision, peak_memory, reset_peak_memory
 from models.i3d_teacher import I3DTeacher, TeacherOutput
+from models.machine_choices import MachineChoices
 from models.student import Student
 from reports.diagnosis import diagnose
 from training.batchnorm_calibration import calibrate
@@ -72,6 +73,7 @@ class Trainer:
     precision: Precision
     decoder_settings: LengthNormalization
     folder: Path
+    machine: MachineChoices
     ranks: Ranks = field(default_factory=Ranks, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -195,9 +197,8 @@ class Trainer:
             progress.frames += batch.frames
         losses = self.ranks.join_losses(own_losses, sizes)
         norm = self._apply_gradients(losses)
-        previous = self._pending
         figures = HostCopies([losses, norm, *paths])
-        self._pending = PendingUpdate(progress.group, batches, figures)
+        previous, self._pending = self._pending, PendingUpdate(progress.group, batches, figures)
         if previous is not None:
             self._record(previous)
 
@@ -228,8 +229,7 @@ class Trainer:
         scaler: torch.amp.GradScaler = self.precision.scaler
         optimizer: Any = self.optimizer
         scaler.unscale_(optimizer)
-        limit = self.config.training.max_grad_norm
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.max_grad_norm)
         # As in `scaler.step`: where found_inf is 1, the fused optimiser changes nothing. A loss can
         # overflow where its gradient does not; `record_update` counts that as skipped, too.
         finite = losses.isfinite().all() & norm.isfinite()
@@ -355,7 +355,7 @@ class Trainer:
             "corpus": corpus_entry(self.corpus),
             "decoder": {"steps_per_gloss": self.decoder_settings.steps_per_gloss},
             "training": training_entry(
-                self.progress, self.stopping, self.optimizer, self.precision.scaler
+                self.progress, self.stopping, self.optimizer, self.precision.scaler, self.machine
             ),
         }
 
@@ -369,7 +369,8 @@ class Trainer:
 
     def connect_ranks(self) -> None:
         """Train with all ranks of the run from here on. All ranks call it."""
-        self.stopping = self.ranks.from_rank_0(lambda: self.stopping)
+        self.stopping, self.machine = self.ranks.from_rank_0(lambda: (self.stopping, self.machine))
+        self.machine.apply()
         self.forward = self.ranks.wrap_model(self.model)
 
     def start_from_loaded_model(self) -> None:

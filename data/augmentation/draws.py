@@ -21,12 +21,12 @@ NOISE_ROWS = 2048  # of the table of random numbers that all noise is taken from
 MOVED_PARTS = ("face", "left_hand", "right_hand")  # parts that are scaled and shifted separately
 HANDS = ("left_hand", "right_hand")
 _DRIFT_FRAMES = 10  # between two drawn offsets of a drifting hand: about half a sign
+_SENTENCES_AT_ONCE = 256  # whose lengths are drawn together
 _LONGEST_LOSS = 0.5  # a dropped hand is hidden for at most this share of the sentence
 
 # A sentence of T frames draws two numbers (speed, and the probability of a dropped frame), then T
 # numbers (whether each frame is kept), then these columns. `whole_number` takes two draws from the
 # columns of starts; cut_and_noise is the start of the cut and the row of the noise.
-_SENTENCES_AT_ONCE = 256  # whose lengths are drawn together
 _BEFORE_FRAMES = 2
 _WIDTHS = {
     "cut": 1,

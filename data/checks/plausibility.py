@@ -127,7 +127,8 @@ def measure(landmarks: np.ndarray, detected: np.ndarray) -> Measures | None:
         ]
         for part, hand, own, other in _HANDS
     ]
-    has_face = seen[:, PARTS.index("face")]
+    # Points of the face that a layout lacks lie in one place
+    has_face = seen[:, PARTS.index("face")] & (high > low).any(axis=1)
     return Measures(
         nose=np.median(nose, axis=0),
         shoulders=np.median(middle, axis=0),

@@ -3,6 +3,7 @@
 A recording is the video, the folder of video frames or the landmark file of one sentence.
 
     annotations/         annotation files → sentences with their glosses, by split
+    corpora/             single published corpora with a layout of their own
     video_files          which recording belongs to which sentence
     video_frames         the frames of a recording, each with its time
     segment_reader       the frames of segments of a recording

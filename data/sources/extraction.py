@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from data.checks.tracking_jumps import jump_warning
-from data.corpus import check_field
+from data.corpus import check_sentence
 from data.corpus_writer import CorpusWriter, check_output
 from data.resampling import same_rate
 from data.sources.annotations.transcripts import TranscribedSentence, clean_train, read_splits
@@ -33,7 +33,7 @@ from data.sources.extraction_folder import (
     result_name,
 )
 from data.sources.extraction_workers import extract_recordings
-from data.sources.holistic import FEW_HANDS, extractor_facts
+from data.sources.holistic import FEW_HANDS
 from data.sources.recording_facts import (
     at_rate,
     common_rate,
@@ -42,6 +42,7 @@ from data.sources.recording_facts import (
     to_aspect_ratio,
 )
 from data.sources.safe_npz import read_npz
+from data.sources.trackers import extractor_facts
 from data.sources.video_files import (
     RecordingFile,
     find_recording_files,
@@ -76,6 +77,7 @@ def extract(
     workers: int | None = None,
     max_frames: int | None = None,
     model_complexity: int = 1,
+    model: Path | None = None,
     normalize: str | None = None,
     fps: float | None = None,
     resample_fps: float | None = None,
@@ -97,7 +99,8 @@ def extract(
         output: the corpus folder to write.
         workers: number of processes; None: one per CPU core.
         max_frames: leave longer recordings out. A cut one would not fit its annotation.
-        model_complexity: of MediaPipe's pose model, 0 to 2.
+        model_complexity: of MediaPipe's pose model, 0 to 2; without `model` only.
+        model: a model file of HolisticLandmarker; None: MediaPipe Holistic with its own models.
         normalize: 'phoenix2014' cleans the train annotations.
         fps: frames per second of all recordings, in place of their own; None: those of the videos,
             and 25 for folders of frames.
@@ -123,7 +126,7 @@ def extract(
             f"expected for example {_example_recording(splits)}"
         )
     settings = {
-        "extractor": extractor_facts(model_complexity),
+        "extractor": extractor_facts(model_complexity, model),
         "normalize": normalize,
         "max_frames": max_frames,
         "fps": fps,
@@ -143,7 +146,7 @@ def extract(
             elif job in waiting:
                 # Its result is damaged, or its recording was replaced since
                 (folder / f"{job.file}.npz").unlink(missing_ok=True)
-        extract_recordings(folder, waiting, settings, workers, progress)
+        extract_recordings(folder, waiting, settings, workers, progress, model)
     except OSError as error:
         raise DataError(
             f"cannot write to {folder}: {error.strerror}; the finished recordings are kept"
@@ -201,10 +204,8 @@ def _plan_jobs(splits: dict[str, list[TranscribedSentence]], annotations: Path) 
             annotation = " ".join(sentence.glosses)
             file = result_name(split, sentence.id)
             job = Job(split, sentence.id, sentence.signer, annotation, file, sentence.segment)
-            for name in ("id", "signer", "annotation"):
-                check_field(
-                    name, getattr(job, name), f"{split} sentence {job.id!r} in {annotations}"
-                )
+            where = f"{split} sentence {job.id!r} in {annotations}"
+            check_sentence(split, job.id, job.signer, annotation, where)
             jobs.append(job)
     return jobs
 

@@ -20,10 +20,12 @@ import numpy as np
 from tqdm import tqdm
 
 from data.sources.extraction_folder import Job, record_failure, write_result
-from data.sources.holistic import Tracker, missing_library
+from data.sources.holistic import missing_library
 from data.sources.segment_reader import SegmentReader, in_reading_order
+from data.sources.trackers import Tracker, open_tracker
 from data.sources.video_files import RecordingFile, signature
 from errors import DataError
+from processor import cores_allowed
 
 REPORT_EVERY = 8  # frames between two progress messages of a worker
 
@@ -51,6 +53,7 @@ def extract_recordings(
     settings: dict[str, Any],
     workers: int | None,
     progress: bool,
+    model: Path | None = None,
 ) -> None:
     """Extract all waiting recordings; each leaves a result or a failure in the working folder.
 
@@ -60,6 +63,7 @@ def extract_recordings(
         settings: those of the plan.
         workers: number of processes; None: one per CPU core.
         progress: show a progress bar.
+        model: the model file of the tracker; None: MediaPipe's own models.
 
     Raises DataError when MediaPipe cannot be started.
     """
@@ -67,7 +71,7 @@ def extract_recordings(
         return
     queue = deque(in_reading_order(waiting.items()))
     count = min(workers or _default_workers(), len(waiting))
-    pool = [_start_worker(folder, settings) for _ in range(count)]
+    pool = [_start_worker(folder, settings, model) for _ in range(count)]
     progress_bar = _ProgressBar(len(waiting), progress)
     try:
         while pool:
@@ -84,7 +88,7 @@ def extract_recordings(
                     record_failure(folder, worker.job, reason)
                     progress_bar.finish(worker.job)
                     if queue:
-                        pool.append(_start_worker(folder, settings))
+                        pool.append(_start_worker(folder, settings, model))
                     continue
                 if kind == "unusable":
                     raise DataError(value)
@@ -111,16 +115,13 @@ def extract_recordings(
 
 
 def _default_workers() -> int:
-    available = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, cores_allowed() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def _start_worker(folder: Path, settings: dict[str, Any]) -> Worker:
+def _start_worker(folder: Path, settings: dict[str, Any], model: Path | None) -> Worker:
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(
-        target=_run_worker, args=(theirs, folder, settings), daemon=True
+        target=_run_worker, args=(theirs, folder, settings, model), daemon=True
     )
     process.start()
     theirs.close()
@@ -140,7 +141,7 @@ def _end_of(worker: Worker) -> str:
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     advice = (
         "out of memory? Try fewer --workers"
-        if code == -signal.SIGKILL
+        if how == "signal SIGKILL"
         else "the recording may be damaged: try to convert it"
     )
     return f"its worker process ended with {how}; {advice}"
@@ -179,7 +180,9 @@ class _ProgressBar:
 # ---- a worker process ----
 
 
-def _run_worker(pipe: Connection, folder: Path, settings: dict[str, Any]) -> None:
+def _run_worker(
+    pipe: Connection, folder: Path, settings: dict[str, Any], model: Path | None
+) -> None:
     """Take jobs and leave their results until the main process closes the pipe."""
     # At Ctrl-C the main process stops and closes the pipe
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -188,9 +191,12 @@ def _run_worker(pipe: Connection, folder: Path, settings: dict[str, Any]) -> Non
     for stream in (1, 2):
         os.dup2(null, stream)
     try:
-        tracker = Tracker(settings["extractor"]["model_complexity"])
+        tracker = open_tracker(model, settings["extractor"].get("model_complexity", 1))
     except ImportError as error:
         pipe.send(("unusable", missing_library(error)))
+        return
+    except DataError as error:
+        pipe.send(("unusable", str(error)))
         return
     reader = SegmentReader(settings["fps"])
     pipe.send(("ready", None))

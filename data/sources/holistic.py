@@ -1,49 +1,17 @@
 """MediaPipe Holistic: 543 landmarks for each video frame."""
 
 import contextlib
-import importlib.metadata
-import importlib.util
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from data.landmarks import NUM_COORDINATES, NUM_LANDMARKS, PART_SLICES, PARTS
-from errors import DataError
 
-# Files of the pose model, by model complexity
-MODELS = ("pose_landmark_lite.tflite", "pose_landmark_full.tflite", "pose_landmark_heavy.tflite")
 FEW_HANDS = 0.5  # a recording with hands in a smaller share of its frames gets a warning
-
-
-def extractor_facts(model_complexity: int) -> dict[str, object]:
-    """Name, versions and model complexity of the extractor, as corpus.json stores them.
-
-    Raises DataError when MediaPipe, OpenCV or the pose model is not installed.
-    """
-    try:
-        versions = {
-            name: importlib.metadata.version(name)
-            for name in ("mediapipe", "opencv-contrib-python")
-        }
-    except importlib.metadata.PackageNotFoundError as error:
-        raise DataError(
-            f"the package {error.name} is not installed: pip install -r requirements.txt"
-        ) from None
-    package = importlib.util.find_spec("mediapipe")
-    if package is None or package.origin is None:
-        raise DataError("the package mediapipe is damaged: pip install -r requirements.txt")
-    model = Path(package.origin).parent / "modules" / "pose_landmark" / MODELS[model_complexity]
-    if not model.is_file():
-        raise DataError(
-            f"--model_complexity {model_complexity} needs {model}, which the mediapipe package "
-            "does not contain: put the file there, or use --model_complexity 1"
-        )
-    return {"name": "MediaPipe Holistic", "model_complexity": model_complexity, **versions}
 
 
 def missing_library(error: ImportError) -> str:
@@ -57,8 +25,8 @@ def missing_library(error: ImportError) -> str:
     return f"a library for videos cannot be imported ({error}): pip install -r requirements.txt"
 
 
-class Tracker:
-    """MediaPipe Holistic for the frames of one video after the other.
+class HolisticTracker:
+    """MediaPipe Holistic for the frames of one video after the other; a `Tracker`.
 
     Raises ImportError when a library is missing.
     """
@@ -75,15 +43,9 @@ class Tracker:
         )
 
     def reset(self) -> None:
-        """Forget the previous video, so that the results of the next one do not depend on it."""
         self._holistic.reset()
 
     def track(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Landmarks float32 (543, 3) and detected bool (4,) of the next frame.
-
-        frame: uint8 (H, W, 3), in the order blue, green, red. Left and right hand are the signer's,
-        as in MediaPipe. The face has the first 468 points of the mesh.
-        """
         found = self._holistic.process(self._cv2.cvtColor(frame, self._cv2.COLOR_BGR2RGB))
         landmarks = np.zeros((NUM_LANDMARKS, NUM_COORDINATES), np.float32)
         detected = np.zeros(len(PARTS), bool)

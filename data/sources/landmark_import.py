@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -101,35 +102,74 @@ def import_landmark_files(
                     file=sys.stderr,
                 )
         aspect_ratio = commonest(Counter(ratio for _, ratio in facts if ratio is not None))
-    failures, checks = ImportFailures(), ImportChecks(source)
     reader = _SegmentReader(read, fps)
-    made_by = {
-        "command": "import",
-        "format": format,
-        "input": source.resolve().name,
-        "normalize": normalize,
-        "resample_fps": resample_fps,
-    }
+    write_corpus(
+        output,
+        source,
+        splits,
+        lambda split, sentence: reader.read(files[split, sentence.id], sentence.segment),
+        fps=corpus_fps,
+        aspect_ratio=aspect_ratio,
+        format=format,
+        options={"normalize": normalize, "resample_fps": resample_fps},
+        skip_bad=skip_bad,
+        progress=progress,
+    )
+
+
+def write_corpus(
+    output: Path,
+    source: Path,
+    splits: dict[str, list[TranscribedSentence]],
+    read: Callable[[str, TranscribedSentence], LandmarkRecording],
+    *,
+    fps: float,
+    aspect_ratio: float,
+    format: str,
+    options: dict[str, Any],
+    skip_bad: bool,
+    progress: bool,
+    finish: Callable[[], None] = lambda: None,
+) -> None:
+    """Write the corpus of an import, sentence by sentence, with all checks.
+
+    Args:
+        output: the corpus folder to write.
+        source: the input, for messages.
+        splits: the sentences of each split.
+        read: gives the recording of a sentence, with its `fps`, or raises DataError.
+        fps, aspect_ratio: of the corpus; recordings with others are converted.
+        format, options: of the command, for corpus.json.
+        skip_bad, progress: see `import_landmark_files`.
+        finish: called after all recordings were read; it may raise DataError.
+
+    Raises DataError for unreadable sentences, and for landmarks that are not those of a signer.
+    """
+    failures, checks = ImportFailures(), ImportChecks(source)
+    made_by = {"command": "import", "format": format, "input": source.resolve().name, **options}
     with (
         CorpusWriter(
-            output, name=output.name, fps=corpus_fps, aspect_ratio=aspect_ratio, made_by=made_by
+            output, name=output.name, fps=fps, aspect_ratio=aspect_ratio, made_by=made_by
         ) as writer,
-        tqdm(total=len(files), desc="import", disable=None if progress else True) as bar,
+        tqdm(
+            total=sum(map(len, splits.values())), desc="import", disable=None if progress else True
+        ) as bar,
     ):
         for split, sentences in splits.items():
             for sentence in sentences:
                 with failures.collect(split, sentence.id):
-                    recording = reader.read(files[split, sentence.id], sentence.segment)
+                    recording = read(split, sentence)
                     landmarks = to_aspect_ratio(
                         recording.landmarks, recording.aspect_ratio or aspect_ratio, aspect_ratio
                     )
                     checks.add(split, sentence.id, landmarks, recording.detected)
                     assert recording.fps is not None, "the reader sets it"
                     times = frame_times(len(landmarks), recording.fps)
-                    frames = at_rate(times, landmarks, recording.detected, corpus_fps)
+                    frames = at_rate(times, landmarks, recording.detected, fps)
                     writer.split(split).add(sentence.id, sentence.signer, sentence.glosses, *frames)
                 bar.update()
         failures.report(skip_bad)
+        finish()
         checks.finish()
     warn_of_unseen_sentences(output)
 
@@ -188,7 +228,8 @@ def _refuse_pickles(source: Path) -> None:
                 raise DataError(
                     f"{Path(folder, file)} is a pickle and is not opened, because a pickle can run "
                     "any program; open it where you trust it, save each sentence's landmarks with "
-                    "numpy.save, and move the pickle out of the input folder"
+                    "numpy.save, and move the pickle out of the input folder; --format isharah "
+                    "reads the pickles of Isharah's challenges"
                 )
 
 
@@ -215,17 +256,18 @@ def _match_files(
         count = sum(map(len, splits.values()))
         problems.append(
             f"{len(without_file)} of {count} sentences have no file in {source}: "
-            f"{_name_list(without_file)}"
+            f"{name_list(without_file)}"
         )
     if without_annotation:
         problems.append(
             f"{len(without_annotation)} files have no annotation in {annotations}: "
-            f"{_name_list(without_annotation)}"
+            f"{name_list(without_annotation)}"
         )
     if problems:
         raise DataError("; ".join(problems))
     return {key: recording.path for key, recording in matched.items()}
 
 
-def _name_list(names: list[str]) -> str:
+def name_list(names: list[str]) -> str:
+    """The first names, for a message."""
     return ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")

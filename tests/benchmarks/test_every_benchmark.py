@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(
     str(path.relative_to(ROOT / "benchmarks"))
-    for folder in ("*.py", "landmarks/*.py")
+    for folder in ("*.py", "*/*.py")
     for path in (ROOT / "benchmarks").glob(folder)
     if "__main__" in path.read_text(encoding="utf-8")
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import prepare_data
-from data.corpus import Corpus, read_sentences, sha256_of
+from data.corpus import Corpus, check_sentence, read_sentences, sha256_of
 from data.corpus_writer import CorpusWriter
 from errors import DataError
 from tests.data.small_corpus import FACTS, as_stored, in_format_1, recording, write_corpus
@@ -266,3 +266,15 @@ def test_format_characters_of_persian_and_arabic_are_read(tmp_path):
         "id|signer|frames|annotation\na|A|1|می\u200cخواهم سوال\u200f\n", encoding="utf-8"
     )
     assert read_sentences(path)[0].glosses == ("می\u200cخواهم", "سوال\u200f")
+
+
+def test_only_test_sentences_may_have_no_glosses():
+    check_sentence("test", "08_0001", "08", "", "here")
+    check_sentence("train", "00_0001", "00", "سوال هو", "here")
+    for split in ("train", "dev"):
+        with pytest.raises(DataError, match="here: annotation '' is empty"):
+            check_sentence(split, "08_0001", "08", "", "here")
+    with pytest.raises(DataError, match="here: signer '' is empty"):
+        check_sentence("test", "08_0001", "", "", "here")
+    with pytest.raises(DataError, match=r"annotation 'a\|b' has"):
+        check_sentence("test", "08_0001", "08", "a|b", "here")

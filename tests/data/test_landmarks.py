@@ -54,6 +54,7 @@ def test_subsets_stay_in_their_part_and_have_each_point_once():
         "arms": 7,
         "face_all": 468,
         "mouth": 20,
+        "outer_lips": 18,
         "brows": 10,
         "eyes": 8,
         "mouth_brows_eyes": 38,

@@ -1,7 +1,6 @@
 import itertools
 import math
 
-import flashlight.lib.text.decoder as flashlight
 import numpy as np
 import pytest
 import torch
@@ -174,7 +173,7 @@ def test_a_score_is_never_above_the_probability_of_the_hypothesis(
     )
 
 
-def flashlight_best(log_probs: torch.Tensor, width: int, tokens: int) -> list[int]:
+def flashlight_best(flashlight, log_probs: torch.Tensor, width: int, tokens: int) -> list[int]:
     emissions = np.ascontiguousarray(log_probs.numpy(), dtype=np.float32)
     options = flashlight.LexiconFreeDecoderOptions(
         beam_size=width,
@@ -191,6 +190,8 @@ def flashlight_best(log_probs: torch.Tensor, width: int, tokens: int) -> list[in
 
 
 def test_the_best_hypothesis_is_that_of_flashlight_in_99_of_100_cases():
+    # There is no build for Python 3.13 and later
+    flashlight = pytest.importorskip("flashlight.lib.text.decoder")
     random = np.random.default_rng(0)
     cases = []
     # Flat distributions: few steps and classes, so that a beam of 50 holds every prefix
@@ -202,7 +203,7 @@ def test_the_best_hypothesis_is_that_of_flashlight_in_99_of_100_cases():
     for seed, (steps, classes, sharpness, width) in enumerate(cases):
         log_probs = random_log_probs(steps, classes, seed, sharpness)
         same += search(log_probs, width=width, tokens=20)[0][0] == flashlight_best(
-            log_probs, width, 20
+            flashlight, log_probs, width, 20
         )
     assert same >= 990
 

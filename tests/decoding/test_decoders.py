@@ -4,6 +4,7 @@ import torch
 from data.vocabulary import Vocabulary
 from decoding import DECODERS
 from decoding.beam_search import beam_search
+from decoding.closed_set import ClosedSet
 from decoding.decoders import decoder_entry, describe_decoder, make_decoder, read_decoder_entry
 from decoding.greedy import greedy_decode
 from decoding.language_model import LanguageModel, train_language_model
@@ -23,10 +24,11 @@ def test_the_names_are_the_decoders_that_can_be_made():
         "greedy": greedy_decode(log_probs, lengths),
         "adaptive": adaptive_decode(log_probs, lengths, SETTINGS, LANGUAGE_MODEL),
         "beam": adaptive_decode(log_probs, lengths, plain_beam, LANGUAGE_MODEL),
+        "closed": [[2, 1]] * 2 + [[]],  # a single step has no two glosses
     }
     assert set(DECODERS) == set(expected)
     for name in DECODERS:
-        decode = make_decoder(name, SETTINGS, LANGUAGE_MODEL)
+        decode = make_decoder(name, SETTINGS, LANGUAGE_MODEL, ClosedSet(((2, 1),), "test"))
         assert decode(log_probs, lengths) == expected[name]
 
 

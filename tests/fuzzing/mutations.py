@@ -20,6 +20,7 @@ WORDS = {
     ],
     "npz": ["PK\x03\x04", "PK\x01\x02", "PK\x05\x06", "'|O'", "../", "(999999999,)"],
     "pose": ["POSE_LANDMARKS", "\x00", "\xff\xff", "XYZC"],
+    "pickle": ["cos\nsystem\n", "\x93", "R", "b", "]", "(", "h\x00", "r\xff\xff\xff\xff", "O8"],
     "parquet": ["PAR1", "frame", "type", "\x00"],
     "csv": [
         *("|", "||", "\n", "\r", "\x00", "\ufeff", "..", "../../etc/passwd", "/", ",", "id|"),

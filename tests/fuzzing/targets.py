@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from data.corpus_writer import CorpusWriter
 from data.landmarks import PART_SLICES
 from data.safe_npy import map_array
 from data.sources.annotations.transcripts import clean_train, read_frames, read_splits
+from data.sources.corpora.safe_pickle import PickledArray, read_pickle
 from data.sources.landmark_files import (
     KAGGLE_COLUMNS,
     read_npy,
@@ -151,6 +153,28 @@ def pose_target(folder: Path) -> Target:
     return Target({"a.pose": buffer.getvalue()}, read_pose, WORDS["pose"])
 
 
+def pickle_target(folder: Path) -> Target:
+    """Pickles of arrays. The arrays are small, so that most bytes are instructions."""
+    content = {
+        "00_0001": {"keypoints": np.ones((2, 1), np.float32), "fps": 30.0},
+        "00_0002": [np.arange(3), (np.float64(1.5), None, True, "x")],
+    }
+
+    def read(path: Path) -> None:
+        values = [read_pickle(path)]
+        for _ in range(100):  # a container can contain itself
+            if not values:
+                break
+            value = values.pop()
+            if isinstance(value, PickledArray):
+                value.read()
+            elif isinstance(value, (dict, list, tuple)):
+                values += value.values() if isinstance(value, dict) else value
+
+    seeds = {f"{protocol}.pkl": pickle.dumps(content, protocol) for protocol in (2, 4, 5)}
+    return Target(seeds, read, WORDS["pickle"])
+
+
 def parquet_target(folder: Path) -> Target:
     """Landmark files of Kaggle's sign recognition competitions."""
     import pyarrow
@@ -275,6 +299,7 @@ MAKERS = {
     "npy": npy_target,
     "npz": npz_target,
     "pose": pose_target,
+    "pickle": pickle_target,
     "parquet": parquet_target,
     "csv": csv_target,
     "yaml": yaml_target,

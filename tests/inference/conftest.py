@@ -1,5 +1,6 @@
 """What several tests of inference share: trained runs, tiny students, and a toy model."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from data.vocabulary import Vocabulary
 from decoding.greedy import greedy_decode
 from decoding.timed_gloss import TimedGloss
 from distillation.config import StudentConfig
-from inference.onnx_export import export_model
+from inference.onnx_export import LandmarkModel, export_model
 from inference.recognizer import Recognizer
 from inference.recording_transcription import TranscriptionSummary, transcribe_recording
 from inference.recordings import Frame, Recording
@@ -78,8 +79,31 @@ def checkpoints(finished_run, student_checkpoints) -> dict[str, Path]:
     return {"teacher": finished_run / "best_model.pth", **student_checkpoints}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def converted_once() -> Iterator[None]:
+    """torch converts each model to ONNX once. A model with the same weights and constants gets a
+    copy of the file."""
+    made: dict[str, bytes] = {}
+    convert = torch.onnx.export
+
+    def convert_once(model: LandmarkModel, example: tuple, path: Path, **options) -> None:
+        weights = hashlib.sha256()
+        for name, tensor in model.state_dict().items():
+            weights.update(name.encode() + tensor.numpy().tobytes())
+        constants = (model.aspect_ratio, model.causal, model.leading_hand, model.model.config)
+        key = f"{weights.hexdigest()} {constants} {model} {options}"
+        if key not in made:
+            convert(model, example, path, **options)
+            made[key] = path.read_bytes()
+        path.write_bytes(made[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", convert_once)
+        yield
+
+
 @pytest.fixture(scope="session")
-def exported(checkpoints, tmp_path_factory):
+def exported(checkpoints, converted_once, tmp_path_factory):
     """exported(name, format, int8) -> exported file of one of `checkpoints`, made once."""
     folder, made = tmp_path_factory.mktemp("exported"), {}
 

@@ -57,6 +57,15 @@ def test_vtt():
     assert "NOTE" not in render(transcript(), "vtt")
 
 
+def test_arabic_glosses_keep_their_letters_and_their_order(tmp_path):
+    """ELAN shows them from right to left by itself."""
+    glosses = [TimedGloss("سوال", 0.0, 0.5, 1.0), TimedGloss("لا_2", 0.5, 1.0, 1.0)]
+    path = tmp_path / "x.eaf"
+    path.write_text(render(transcript(glosses), "eaf"), encoding="utf-8")
+    found = Eaf(str(path)).get_annotation_data_for_tier("gloss")
+    assert [text for _, _, text in sorted(found)] == ["سوال", "لا_2"]
+
+
 @pytest.mark.parametrize("format", ["srt", "vtt"])
 def test_cues_are_in_order_have_a_length_and_never_overlap(format):
     glosses = [

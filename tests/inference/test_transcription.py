@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from pympi import Eaf
 
-from data.sources.holistic import missing_library
 from errors import DataError, UsageError
 from inference.recognizer import open_recognizer
 from inference.recordings import Frame, Recording
 from models.checkpoint import load_checkpoint, save_checkpoint
+from tests.mediapipe_support import why_no_tracking
 
 
 def without_speed(line: str) -> dict:
@@ -329,11 +329,9 @@ def test_an_output_that_cannot_be_written(run_transcribe, checkpoint, sentences,
 @pytest.fixture(scope="module")
 def video(tmp_path_factory) -> Path:
     """14 frames of scikit-image's astronaut moving, 30 a second; 400x512."""
-    try:
-        import cv2
-        import mediapipe  # noqa: F401
-    except ImportError as error:
-        pytest.skip(missing_library(error))
+    if (reason := why_no_tracking()) is not None:
+        pytest.skip(reason)
+    import cv2
     from skimage.data import astronaut
 
     path = tmp_path_factory.mktemp("transcribe") / "a clip.mp4"

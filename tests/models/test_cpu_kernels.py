@@ -2,12 +2,28 @@ import pytest
 import torch
 from torch import nn
 
-from models.cpu_kernels import Dropout, Linear
+from models.cpu_kernels import (
+    ONEDNN,
+    TORCH,
+    Dropout,
+    Linear,
+    compute_linear_by,
+    linear_is_computed_by,
+    seconds_of_linear,
+)
 
 
 @pytest.fixture
-def layouts(monkeypatch) -> list[torch.layout]:
-    """The layout of each input of torch's linear function. Products of any size may use oneDNN."""
+def by_onednn():
+    """Large linear layers are computed by oneDNN."""
+    compute_linear_by(ONEDNN)
+    yield
+    compute_linear_by(TORCH)
+
+
+@pytest.fixture
+def layouts(monkeypatch, by_onednn) -> list[torch.layout]:
+    """The layout of each input of torch's linear function. Products of any size use oneDNN."""
     recorded, torch_linear = [], nn.functional.linear
     monkeypatch.setattr("models.cpu_kernels.LARGE", 1)
     monkeypatch.setattr(
@@ -18,11 +34,11 @@ def layouts(monkeypatch) -> list[torch.layout]:
 
 
 @pytest.mark.parametrize(
-    ("shape", "by_onednn"),
+    ("shape", "in_onednn"),
     [((5,), False), ((0, 5), False), ((1, 5), True), ((2, 7, 5), True), ((2, 3, 4, 5), True)],
 )
 @pytest.mark.parametrize("bias", [True, False])
-def test_linear_has_the_outputs_and_gradients_of_torch(shape, by_onednn, bias, layouts):
+def test_linear_has_the_outputs_and_gradients_of_torch(shape, in_onednn, bias, layouts):
     torch.manual_seed(0)
     ours, theirs = Linear(5, 3, bias=bias), nn.Linear(5, 3, bias=bias)
     ours.load_state_dict(theirs.state_dict())
@@ -35,7 +51,7 @@ def test_linear_has_the_outputs_and_gradients_of_torch(shape, by_onednn, bias, l
         found.append(
             [out.detach(), given.grad, *(parameter.grad for parameter in layer.parameters())]
         )
-    assert layouts == [torch._mkldnn if by_onednn else torch.strided, torch.strided]
+    assert layouts == [torch._mkldnn if in_onednn else torch.strided, torch.strided]
     assert all(tensor.layout == torch.strided for tensor in found[0])
     torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
 
@@ -46,6 +62,25 @@ def test_small_products_use_torchs_own_linear(layouts, monkeypatch):
     layer(torch.randn(1, 6, 5))
     layer(torch.randn(1, 7, 5))
     assert layouts == [torch.strided, torch._mkldnn]
+
+
+def test_large_products_use_torchs_own_linear_unless_onednn_was_chosen(layouts):
+    for way in (TORCH, ONEDNN):
+        compute_linear_by(way)
+        assert linear_is_computed_by() == way
+        Linear(5, 3)(torch.randn(2, 5))
+    assert layouts == [torch.strided, torch._mkldnn]
+
+
+def test_the_seconds_are_those_of_each_way_and_change_nothing_else(layouts):
+    """Two ways, and one call more of each, which is not counted."""
+    torch.manual_seed(0)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    seconds = seconds_of_linear(8, 4, repeats=2)
+    assert layouts == [torch.strided, torch._mkldnn] * 3
+    assert set(seconds) == {TORCH, ONEDNN} and all(0 < one < 1 for one in seconds.values())
+    assert linear_is_computed_by() == ONEDNN and torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_linear_accepts_a_transposed_input(layouts):
@@ -70,7 +105,7 @@ def test_a_traced_linear_layer_is_torchs_own(layouts):
     assert "aten::linear" in str(traced.inlined_graph) and "mkldnn" not in str(traced.inlined_graph)
 
 
-def test_a_compiled_linear_layer_gives_the_same_output(monkeypatch):
+def test_a_compiled_linear_layer_gives_the_same_output(monkeypatch, by_onednn):
     """The backend aot_eager takes every step of compilation but generates no code. It does not know
     tensors of oneDNN."""
     monkeypatch.setattr("models.cpu_kernels.LARGE", 1)

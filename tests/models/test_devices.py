@@ -1,29 +1,9 @@
-import os
-
 import pytest
 import torch
 
 from data.pipeline import one_thread
 from errors import UsageError
-from models.devices import choose_device, cores_allowed, peak_memory
-
-
-@pytest.mark.parametrize(
-    ("quota", "expected"),
-    [
-        ("100000 100000", 1),
-        ("150000 100000", 2),
-        ("10000 100000", 1),
-        ("max 100000", 3),
-        ("99900000 100000", 3),
-        ("", 3),
-    ],
-)
-def test_cores_are_limited_by_the_quota_of_the_container(quota, expected, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 5})
-    (tmp_path / "cpu.max").write_text(quota)
-    assert cores_allowed(tmp_path / "cpu.max") == expected
-    assert cores_allowed(tmp_path / "none") == 3
+from models.devices import choose_device, peak_memory
 
 
 def test_one_thread_ends_with_as_many_as_before():
@@ -50,3 +30,17 @@ def test_a_gpu_with_a_number_becomes_the_current_one(monkeypatch):
     with pytest.raises(UsageError, match="has 2 CUDA devices"):
         choose_device("cuda:2")
     assert len(current) == 1
+
+
+def test_threads_are_as_many_as_the_allowed_cores_also_after_a_run_with_one(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("models.devices._TORCHS_THREADS", 8)
+    monkeypatch.setattr("models.devices.cores_allowed", lambda: 2)
+    before = torch.get_num_threads()
+    try:
+        for _ in range(2):
+            choose_device("cpu")
+            assert torch.get_num_threads() == 2
+            torch.set_num_threads(1)
+    finally:
+        torch.set_num_threads(before)

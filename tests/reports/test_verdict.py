@@ -2,7 +2,7 @@
 
 import pytest
 
-from reports.verdict import evaluation_verdict, history_verdict
+from reports.verdict import closed_set_verdict, evaluation_verdict, history_verdict
 
 
 def row(epoch, dev, train=None, loss=1.0, blank=0.6, kinds=(1, 0, 0), train_loss=1.0):
@@ -145,3 +145,11 @@ def test_an_evaluation_has_a_verdict_too(result, blank, state, reason):
 def test_the_headline_compares_the_rate_with_the_target():
     headline = evaluation_verdict(counts(31.2, 10, 10, 11.2), 0.6).headline
     assert headline == "WER 31.20 % (target: below 25 %)."
+
+
+def test_a_closed_set_has_no_target():
+    closed = {"wer": 5.678, "list_sentences": 2306, "sentences": 1950, "references_in_list": 1613}
+    verdict = closed_set_verdict(closed)
+    assert str(verdict) == "closed set: WER 5.68 % among 2,306 listed sentences."
+    assert verdict.reasons == ("337 of 1,950 references are not in the list.",)
+    assert closed_set_verdict({**closed, "references_in_list": 1950}).reasons == ()

@@ -34,6 +34,23 @@ def test_the_first_signal_is_recorded_and_the_second_acts(signum, capsys):
     assert InterruptedRunError(signum).exit_code == 128 + signum
 
 
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_is_ignored_at_the_start_stays_ignored(signum):
+    """As in `python train_teacher.py &` in a shell script, where Ctrl-C in the terminal is not for
+    the training. The other signal still stops it."""
+    other = {signal.SIGTERM: signal.SIGINT, signal.SIGINT: signal.SIGTERM}[signum]
+    previous = signal.signal(signum, signal.SIG_IGN)
+    try:
+        with StopSignals() as signals:
+            os.kill(os.getpid(), signum)
+            assert signals.received is None
+            os.kill(os.getpid(), other)
+            assert signals.received == other
+            assert signal.getsignal(signum) == signal.SIG_IGN
+    finally:
+        signal.signal(signum, previous)
+
+
 def test_a_second_signal_ends_the_process_at_once(make_settings, tmp_path):
     """The first SIGTERM waits for the update. The second one does not."""
     (tmp_path / "config.yaml").write_text(

@@ -123,7 +123,7 @@ def _read_transcripts(paths: Mapping[str, Path]) -> dict[str, list[TranscribedSe
     The files share the unit of their columns start and end: a short one may have whole seconds
     only.
     """
-    rows = {name: _AnnotationRows(path) for name, path in paths.items()}
+    rows = {name: _AnnotationRows(path, name == "test") for name, path in paths.items()}
     unit = unit_without_name(value for table in rows.values() for value in table.unnamed_numbers())
     return {name: [*table.sentences(unit)] for name, table in rows.items()}
 
@@ -131,7 +131,8 @@ def _read_transcripts(paths: Mapping[str, Path]) -> dict[str, list[TranscribedSe
 class _AnnotationRows:
     """The rows of an annotation file, and what its columns mean. Raises DataError."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, without_glosses: bool = False):
+        """without_glosses: the file may be a list of ids alone."""
         table = Table(path, _KNOWN_COLUMNS)
         self.format = max(
             FORMATS,
@@ -139,7 +140,10 @@ class _AnnotationRows:
                 sum(column in table.header for column in known.columns) / len(known.columns)
             ),
         )
-        rows = table.rows(self.format.columns, self.format.header)
+        columns = self.format.columns
+        if without_glosses and table.header == [self.format.id]:
+            columns = (self.format.id,)
+        rows = table.rows(columns, self.format.header)
         self.segments = find_segment_columns(table.header, table.where)
         self.rows: list[tuple[str, dict[str, str]]] = []
         for where, row in rows:
@@ -167,7 +171,7 @@ class _AnnotationRows:
             yield TranscribedSentence(
                 row[self.format.id],
                 self._signer(row),
-                tuple(row[self.format.annotation].split()),
+                tuple(row.get(self.format.annotation, "").split()),
                 frames=None if segment is None else segment.frames,
                 recording=next((row[name] for name in self.format.recording if row.get(name)), ""),
                 segment=segment,
@@ -227,7 +231,7 @@ def read_splits(
             become the other splits. Or the folder of these files, also the corpus's own folder with
             `annotations/manual` in it. Or a csv with another name, which becomes the train split.
             CSL-Daily's splits come from split_1.txt; a video that is not in it belongs to train, as
-            in other work on this corpus.
+            in other work on this corpus. The test file of a challenge may have no glosses.
         frames: `train.frames.csv`, with the files of the other splits in the same folder; or their
             folder; or one csv with another name for all splits.
 
@@ -240,6 +244,9 @@ def read_splits(
     else:
         splits = _read_transcripts(tables)
     for split, sentences in splits.items():
+        if split == "test" and not any(sentence.glosses for sentence in sentences):
+            print(f"test: {len(sentences):,} sentences without glosses, to be predicted")
+            continue
         for sentence in sentences:
             if not sentence.glosses:
                 table = tables.get(split, tables["train"])

@@ -1,6 +1,7 @@
 """Recordings, landmark files, annotations and working folders that these tests share."""
 
 import io
+import multiprocessing
 import signal
 import threading
 import tracemalloc
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from data.sources import extraction_workers, holistic
+from data.sources import extraction, extraction_workers
 from data.sources.extraction import extract
 from data.sources.extraction_folder import (
     Job,
@@ -23,6 +24,7 @@ from data.sources.extraction_folder import (
 from data.sources.landmark_import import import_landmark_files
 from data.sources.video_files import signature
 from tests.data.signers import standing_signer
+from tests.mediapipe_support import why_no_tracking
 
 ANNOTATIONS = {
     "train": [
@@ -41,13 +43,24 @@ MAX_BYTES = 20 << 20  # memory that a refusal may need
 
 @pytest.fixture(scope="session")
 def cv2():
-    """OpenCV; skips the test when a system library is missing."""
-    try:
-        import cv2
-        import mediapipe  # noqa: F401
-    except ImportError as error:
-        pytest.skip(holistic.missing_library(error))
+    """OpenCV; skips the test when MediaPipe cannot track."""
+    if (reason := why_no_tracking()) is not None:
+        pytest.skip(reason)
+    import cv2
+
     return cv2
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mediapipe_imported_once():
+    """Workers of extractions in this process are forks of one process that has imported MediaPipe.
+    (A script that a test starts has workers as users have them.)"""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mediapipe", "data.sources.extraction_workers"])
+    with pytest.MonkeyPatch.context() as patch:
+        forking = SimpleNamespace(get_context=lambda _: context, Pipe=multiprocessing.Pipe)
+        patch.setattr(extraction_workers, "multiprocessing", forking)
+        yield
 
 
 def panned(number: int, start: int = 0) -> np.ndarray:
@@ -176,7 +189,7 @@ def fake_workers(monkeypatch):
             write_result(folder / f"{job.file}.npz", times, landmarks, detected, facts)
             pipe.send(("ready", None))
 
-    def start(folder, settings):
+    def start(folder, settings, model):
         state.started += 1
         ours, theirs = Pipe()
         thread = threading.Thread(target=run, args=(theirs, folder), daemon=True)
@@ -187,6 +200,8 @@ def fake_workers(monkeypatch):
         return extraction_workers.Worker(process, ours)
 
     monkeypatch.setattr(extraction_workers, "_start_worker", start)
+    # These workers need no MediaPipe
+    monkeypatch.setattr(extraction, "extractor_facts", lambda *_: {"name": "none"})
     return state
 
 

@@ -122,7 +122,7 @@ def test_a_killed_run_continues_and_shards_merge_to_the_same_bytes(extracted, re
         tmp_path / "two",
     ]
     process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
-    folder, deadline = tmp_path / "two.extracting", time.monotonic() + 100
+    folder, deadline = tmp_path / "two.extracting", time.monotonic() + 250
     while not list(folder.glob("*.npz")) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)

@@ -7,7 +7,7 @@ from tests.data.sources.conftest import panned
 
 
 def test_tracking_does_not_depend_on_the_video_before(cv2):
-    tracker = holistic.Tracker()
+    tracker = holistic.HolisticTracker()
     runs = []
     for _ in range(2):
         tracker.reset()

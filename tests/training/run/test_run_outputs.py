@@ -162,3 +162,21 @@ def test_the_last_lines_of_the_output(tiny_settings, execute_run, capsys, tmp_pa
     assert f"WER {result['best_dev_wer']:.2f} %" in output
     assert output.count("    reference   ") == output.count("    hypothesis  ") == 3
     assert output.rstrip().endswith(f"run folder: {tmp_path / 'run'}")
+
+
+def test_a_run_tells_known_and_new_dev_sentences_apart(finished_run, tiny_corpus):
+    result = json.loads((finished_run / "result.json").read_text())
+    train, dev = (
+        [sentence.glosses for sentence in Corpus(tiny_corpus).split(name).sentences]
+        for name in ("train", "dev")
+    )
+    groups = result["novelty"]["sentences"]
+    assert groups["known"]["sentences"] == sum(glosses in set(train) for glosses in dev)
+    assert groups["known"]["sentences"] + groups["new"]["sentences"] == len(dev)
+    errors = [result[kind] for kind in ("substitutions", "deletions", "insertions")]
+    assert errors == [
+        groups["known"][kind] + groups["new"][kind]
+        for kind in ("substitutions", "deletions", "insertions")
+    ]
+    page = (finished_run / "report.html").read_text(encoding="utf-8")
+    assert "Known and new" in page and "glosses never in train" in page

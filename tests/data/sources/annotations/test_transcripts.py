@@ -274,6 +274,32 @@ def test_annotations_that_are_ambiguous_or_missing(tmp_path):
         read_splits(tmp_path / "csl2020ct_v2.pkl")
 
 
+@pytest.mark.parametrize("rows", ["id\n08_0001\n08_0002\n", "id|gloss\n08_0001| \n08_0002|\n"])
+def test_the_test_file_of_a_challenge_may_have_no_glosses(tmp_path, rows, capsys):
+    table(tmp_path / "train.csv", "00_0001|سوال هو", header="id|gloss\n")
+    (tmp_path / "test.csv").write_text(rows)
+    found = read_splits(tmp_path)["test"]
+    assert [(one.id, one.signer, one.glosses) for one in found] == [
+        ("08_0001", "08", ()),
+        ("08_0002", "08", ()),
+    ]
+    assert "test: 2 sentences without glosses, to be predicted" in capsys.readouterr().out
+
+
+def test_other_files_need_all_glosses(tmp_path):
+    table(tmp_path / "train.csv", "00_0001|سوال هو", header="id|gloss\n")
+    (tmp_path / "test.csv").write_text("id|gloss\n08_0001|هو\n08_0002|\n")
+    with pytest.raises(DataError, match=r"test\.csv: the annotation of '08_0002' is empty"):
+        read_splits(tmp_path)
+    (tmp_path / "test.csv").unlink()
+    (tmp_path / "dev.csv").write_text("id\n02_0001\n")
+    with pytest.raises(DataError, match=r"dev\.csv line 1: expected a header like"):
+        read_splits(tmp_path)
+    (tmp_path / "dev.csv").write_text("id|gloss\n02_0001|\n")
+    with pytest.raises(DataError, match=r"dev\.csv: the annotation of '02_0001' is empty"):
+        read_splits(tmp_path)
+
+
 def test_only_train_is_cleaned():
     raw = TranscribedSentence("s", "anna", ("loc-SUN", "SUN"), frames=9, recording="s/*.png")
     splits = {"train": [raw], "dev": [raw], "test": [raw]}

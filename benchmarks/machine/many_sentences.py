@@ -1,9 +1,9 @@
 """What many sentences cost: the memory of an evaluation, and the start of a training.
 
-    python benchmarks/many_sentences.py
-    python benchmarks/many_sentences.py --part memory --sentences 5000 100000 --classes 5001 \
-        --predicted 200
-    python benchmarks/many_sentences.py --part start --sentences 100000 --frames 200
+    python benchmarks/machine/many_sentences.py
+    python benchmarks/machine/many_sentences.py --part memory --sentences 5000 100000 \
+        --classes 5001 --predicted 200
+    python benchmarks/machine/many_sentences.py --part start --sentences 100000 --frames 200
 
 Parts:
 
@@ -25,7 +25,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
@@ -37,7 +37,7 @@ from data.landmarks import LAYOUT
 from data.stored_landmarks import FORMAT_VERSION
 from errors import run_script
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("memory", "start")
 SMALL = ROOT / "configs" / "demo.yaml"
 FRAMES_PER_GLOSS = 12
