@@ -150,9 +150,10 @@ class ImportCommand(Settings):
     _sentences: ClassVar[str] = "npy, pose, parquet: one file per sentence; isharah"
 
     format: str = setting(
-        help="layout of the recordings; isharah: pickles of the challenges MSLR 2025 and SignEval "
-        "2026; boston104: the tables of RWTH-BOSTON-104",
+        help="layout of the recordings: mp_data, npy, pose, parquet, isharah (pickles of the "
+        "challenges MSLR 2025 and SignEval 2026) or boston104 (the tables of RWTH-BOSTON-104)",
         choices=("mp_data", "npy", "pose", "parquet", "isharah", "boston104"),
+        metavar="FORMAT",
     )
     input: Path = folder("folder of the recordings; isharah: or one pickle")
     output: Path = folder(_OUTPUT)

@@ -13,6 +13,7 @@ FILES = {
     "result.json",
     "hypotheses.csv",
     "sentences.csv",
+    "submission.csv",
     "hypotheses.ctm",
     "references.stm",
     "environment.json",
@@ -75,7 +76,7 @@ def test_each_corpus_has_an_evaluation_of_its_own(
         assert result["corpus_path"] == str(corpus)
     for corpus in (moved, again):
         refused = run_main(evaluate.main, *words, corpus)
-        assert refused.returncode == 2 and "already exists (and 6 more)" in refused.stderr
+        assert refused.returncode == 2 and "already exists (and 7 more)" in refused.stderr
     assert {path.name for path in tmp_path.glob("evaluation*")} == {
         "evaluation_dev_greedy",
         "evaluation_theirs_.._1_dev_greedy",
@@ -101,7 +102,7 @@ def test_an_earlier_evaluation_is_replaced_only_with_overwrite(finished_run, run
     words = ("--checkpoint", best, "--output_dir", folder, "--device", "cpu")
     refused = run_main(evaluate.main, *words, "--decoder", "greedy")
     assert refused.returncode == 2 and refused.stdout == ""
-    assert f"{folder / 'hypotheses.csv'} already exists (and 6 more)" in refused.stderr
+    assert f"{folder / 'hypotheses.csv'} already exists (and 7 more)" in refused.stderr
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     result = run_evaluate(best, folder, "--decoder", "greedy", "--overwrite")
     assert result["decoder"] == "greedy"

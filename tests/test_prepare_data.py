@@ -373,6 +373,7 @@ def test_extract_and_merge_have_exit_code_3_when_sentences_failed(tmp_path, monk
         "resample_fps": 25,
         "normalize": "phoenix2014",
         "model_complexity": 1,
+        "model": None,
         "rank": 1,
         "world_size": 3,
         "progress": True,

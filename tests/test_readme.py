@@ -70,6 +70,12 @@ def commands_of_make(target: str, tmp_path: Path) -> list[str]:
     return [line.removeprefix(".venv/bin/") for line in lines if " -m pip " not in line]
 
 
+def left_out(folder: str, names: list[str]) -> set[str]:
+    """What a copy of the project does not need: compiled files, and the corpora on this machine."""
+    corpora = {"corpora"} if Path(folder) == ROOT / "data" else set()
+    return {"__pycache__", *corpora}.intersection(names)
+
+
 @pytest.fixture
 def project(tmp_path: Path, make_corpus, make_sentence) -> Path:
     """A copy of the project, in a folder whose name has a space. The inputs that the commands need
@@ -85,9 +91,7 @@ def project(tmp_path: Path, make_corpus, make_sentence) -> Path:
         "reports",
         "configs",
     ):
-        shutil.copytree(
-            ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "corpora")
-        )
+        shutil.copytree(ROOT / name, copy / name, ignore=left_out)
     for script in ROOT.glob("*.py"):
         shutil.copy(script, copy)
     sizes = {

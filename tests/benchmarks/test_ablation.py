@@ -61,7 +61,9 @@ def test_the_table_by_hand():
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "benchmarks" / "variants").glob("*.yaml")), ids=lambda path: path.name
+    "path",
+    [ROOT / "benchmarks" / "variants" / name for name in ("ablation.yaml", "sweep.yaml")],
+    ids=lambda path: path.name,
 )
 def test_every_row_of_a_shipped_file_is_a_different_configuration(path):
     rows = {

@@ -2,16 +2,22 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
 from benchmarks import strangers
+from benchmarks.ablation import read_variants
 from data.corpus import Corpus
 from data.sources.composer import IsolatedRecording
 from errors import DataError
+from settings import read_overrides
 from tests.data.signers import mp_data_vectors, standing_signer
+from training.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def recordings_of(known: dict[str, str], each: int = 2) -> list[IsolatedRecording]:
@@ -143,3 +149,13 @@ def test_from_the_npz_to_the_table(tmp_path, read_figures, capsys, monkeypatch):
     monkeypatch.setattr(strangers, "train_and_evaluate", None)
     assert strangers.main([str(word) for word in words]) == 0
     assert (tmp_path / "out" / "table.md").read_text(encoding="utf-8") == table
+
+
+def test_the_shipped_variants_begin_with_the_demo_recipe():
+    demo = Config().updated(read_overrides(ROOT / "configs" / "demo.yaml", Config)).to_dict()
+    rows = {
+        name: Config().updated(o).to_dict()
+        for name, (o, _) in read_variants(strangers.VARIANTS).items()
+    }
+    demo["training"]["output_dir"] = rows["today"]["training"]["output_dir"]
+    assert rows["today"] == demo
