@@ -15,8 +15,8 @@ def wait_asleep() -> None:
     """Let OpenMP's threads sleep while they wait for each other, unless the user set how they wait.
 
     By default they spin for milliseconds at the end of every kernel. Beside other work, a spinning
-    thread takes the core from the thread that it waits for (benchmarks/busy.py). The runtime reads
-    the variable when torch is imported, so call this before.
+    thread takes the core from the thread that it waits for (benchmarks/machine/busy.py). The
+    runtime reads the variable when torch is imported, so call this before.
     """
     if not any(os.environ.get(name) for name in WAITING):
         os.environ["OMP_WAIT_POLICY"] = "passive"

@@ -94,7 +94,7 @@ def _one_by_one(
     Each is a batch by itself. In a batch, the last bits depend on the batch's shape, because a
     matrix product then sums in another order; a hypothesis must not depend on the other sentences.
     """
-    plan = np.split(indices, len(indices))
+    plan = [np.array([index]) for index in indices]
     for (index,), output, detected in model_outputs(model, pipeline, split, precision, plan):
         log_probs = output.log_probs.float().cpu()
         check_finite(log_probs, f"{split.name} sentence {split.sentences[index].id}")

@@ -21,8 +21,8 @@ _way = TORCH
 def compute_linear_by(way: str) -> None:
     """From now on, compute the large linear layers of this process by TORCH or ONEDNN.
 
-    Which is faster depends on the processor (`training/machine.py` finds out). Their results differ
-    in the last bits.
+    Which is faster depends on the processor (`models/machine_choices.py` finds out). Their results
+    differ in the last bits.
     """
     global _way
     _way = way
