@@ -17,6 +17,7 @@ import hashlib
 import json
 import re
 import shlex
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -257,9 +258,9 @@ def read_sentences(path: Path) -> list[Sentence]:
         if fields[0] in seen:
             raise DataError(f"{path} line {number}: the id {fields[0]!r} is already in use")
         seen.add(fields[0])
-        sentences.append(
-            Sentence(fields[0], fields[1], int(fields[2]), tuple(nfc(fields[3]).split()))
-        )
+        # Glosses and signers repeat: each is in memory once
+        glosses = tuple(map(sys.intern, nfc(fields[3]).split()))
+        sentences.append(Sentence(fields[0], sys.intern(fields[1]), int(fields[2]), glosses))
     return sentences
 
 

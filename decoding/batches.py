@@ -1,12 +1,13 @@
 """Decode the sentences of a split while their log-probabilities come, in batches.
 
 A sentence has a few glosses, but thousands of log-probabilities per step. So a batch is decoded by
-all decoders that are asked for, and forgotten: memory does not depend on the number of sentences.
+all decoders that are asked for, and forgotten.
+Only the class indices of the hypotheses and the times of their glosses stay.
 """
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from decoding.alignment import gloss_spans
 from decoding.greedy import BLANK, best_path
+from decoding.rows import Rows, SpanRows
 
 # (log_probs (B, T, V), lengths int (B,)) -> class indices of each sentence
 Decoder = Callable[[Tensor, Tensor], list[list[int]]]
@@ -74,9 +76,9 @@ class DecodedSentences:
     blank_share: share of the steps whose most probable class is the blank, 0 to 1.
     """
 
-    predictions: dict[str, list[list[int]]]
+    predictions: dict[str, Rows]
     seconds: dict[str, float]
-    spans: list[list[tuple[int, int]]] = field(default_factory=list)
+    spans: SpanRows
     blank_share: float = 0.0
 
     def milliseconds(self, decoder: str) -> float:
@@ -98,12 +100,9 @@ def decode_sentences(
         decoders: by name.
         spans_of: the decoder whose glosses get their times, see `DecodedSentences.spans`.
     """
-    empty: list[list[int]] = [[]] * count
     found = DecodedSentences(
-        {name: empty.copy() for name in decoders}, dict.fromkeys(decoders, 0.0)
+        {name: Rows(count) for name in decoders}, dict.fromkeys(decoders, 0.0), SpanRows(count)
     )
-    if spans_of is not None:
-        found.spans = [[] for _ in range(count)]
     blanks = steps = 0
     for indices, log_probs, lengths in in_batches(posteriors):
         for name, decode in decoders.items():

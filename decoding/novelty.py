@@ -14,13 +14,16 @@ confused or left out. An added gloss belongs to no gloss of the reference, so it
 """
 
 import math
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import compress, pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
-from decoding.scoring import SentenceErrors, align_pairs, rates, total
+import numpy as np
+
+from decoding.scoring import SentenceErrors, align_pairs, interval_of, rates, total
 
 # The fewest and the most occurrences in train of the glosses of a bin
 _BINS = ((0, 0), (1, 4), (5, 19), (20, 99), (100, math.inf))
@@ -54,13 +57,37 @@ class TrainText:
         )
 
 
-class _Gloss(NamedTuple):
-    """A gloss of a reference; the gloss before it (None for the first); the gloss of the hypothesis
-    that is aligned with it (None if it is left out)."""
+@dataclass
+class _GlossErrors:
+    """The errors on some glosses of the references, such as the rare ones. `counts` has three
+    numbers for each sentence with such glosses: how many it has, and how many of them are confused
+    and left out."""
 
-    name: str
-    before: str | None
-    found: str | None
+    counts: "array[int]" = field(default_factory=lambda: array("i"))
+    names: set[str] = field(default_factory=set)
+
+    def add(self, pairs: Sequence[tuple[str, str | None]]) -> None:
+        """Add the glosses of a sentence. pairs: (gloss of the reference, gloss of the hypothesis
+        that is aligned with it, None if it is left out)."""
+        if pairs:
+            confused = sum(found not in (None, name) for name, found in pairs)
+            left_out = sum(found is None for _, found in pairs)
+            self.counts.extend((len(pairs), confused, left_out))
+            self.names.update(name for name, _ in pairs)
+
+    def rates(self) -> dict[str, Any]:
+        """The error rate in percent, with its 95 % interval; None without such glosses."""
+        occurrences, confused, left_out = np.array(self.counts).reshape(-1, 3).T
+        glosses, errors = int(occurrences.sum()), confused + left_out
+        return {
+            "error_rate": 100.0 * int(errors.sum()) / glosses if glosses else None,
+            "error_rate_interval": list(interval_of(errors, occurrences)) if glosses else None,
+            "substitutions": int(confused.sum()),
+            "deletions": int(left_out.sum()),
+            "occurrences": glosses,
+            "glosses": len(self.names),
+            "sentences": len(occurrences),
+        }
 
 
 def errors_by_novelty(
@@ -75,16 +102,19 @@ def errors_by_novelty(
     """
     known = [tuple(reference) in train.sentences for reference in references]
     built = [train.has_parts_of(reference) for reference in references]
-    glosses = [_glosses(pairs) for pairs in align_pairs(references, hypotheses)]
+    bins = {_bin_name(low, high): (low, high, _GlossErrors()) for low, high in _BINS}
+    known_pairs, new_pairs = _GlossErrors(), _GlossErrors()
+    for pairs in align_pairs(references, hypotheses):
+        glosses = [(name, found) for name, found in pairs if name is not None]
+        for low, high, group in bins.values():
+            group.add([one for one in glosses if low <= train.occurrences[one[0]] <= high])
+        followers = list(pairwise(glosses))
+        is_known = [(before[0], one[0]) in train.pairs for before, one in followers]
+        known_pairs.add([one for (_, one), old in zip(followers, is_known, strict=True) if old])
+        new_pairs.add([one for (_, one), old in zip(followers, is_known, strict=True) if not old])
 
     def sentences(belongs: Iterable[bool]) -> dict[str, Any]:
         return _sentence_rates(list(compress(aligned, belongs)))
-
-    def by_gloss(belongs: Callable[[_Gloss], bool]) -> dict[str, Any]:
-        return _gloss_rates([list(filter(belongs, row)) for row in glosses])
-
-    def occurs_in_train(low: int, high: float) -> Callable[[_Gloss], bool]:
-        return lambda gloss: low <= train.occurrences[gloss.name] <= high
 
     return {
         "train": train.corpus,
@@ -97,31 +127,13 @@ def errors_by_novelty(
             ),
             "new_new_pairs": sentences(not parts for parts in built),
         },
-        "glosses_by_frequency": {
-            _bin_name(low, high): by_gloss(occurs_in_train(low, high)) for low, high in _BINS
-        },
-        "glosses_by_pair": {
-            "known": by_gloss(lambda gloss: (gloss.before, gloss.name) in train.pairs),
-            "new": by_gloss(
-                lambda gloss: (
-                    gloss.before is not None and (gloss.before, gloss.name) not in train.pairs
-                )
-            ),
-        },
+        "glosses_by_frequency": {name: group.rates() for name, (_, _, group) in bins.items()},
+        "glosses_by_pair": {"known": known_pairs.rates(), "new": new_pairs.rates()},
     }
 
 
 def _bin_name(low: int, high: float) -> str:
     return f"{low}+" if math.isinf(high) else f"{low}-{high}" if high > low else f"{low}"
-
-
-def _glosses(pairs: Iterable[tuple[str | None, str | None]]) -> list[_Gloss]:
-    """The glosses of a reference. pairs: of `align_pairs`."""
-    glosses: list[_Gloss] = []
-    for name, found in pairs:
-        if name is not None:
-            glosses.append(_Gloss(name, glosses[-1].name if glosses else None, found))
-    return glosses
 
 
 def _sentence_rates(aligned: Sequence[SentenceErrors]) -> dict[str, Any]:
@@ -130,28 +142,3 @@ def _sentence_rates(aligned: Sequence[SentenceErrors]) -> dict[str, Any]:
         return rates(aligned)
     counts = vars(total(aligned))
     return {"wer": None, "wer_interval": None, **counts}
-
-
-def _gloss_rates(rows: Sequence[Sequence[_Gloss]]) -> dict[str, Any]:
-    """The error rate in percent of some glosses of each sentence, with its 95 % interval."""
-    found = _sentence_rates(
-        [
-            SentenceErrors(
-                tuple((one.name, one.found) for one in row if one.found not in (None, one.name)),
-                tuple(one.name for one in row if one.found is None),
-                insertions=(),
-                reference_glosses=len(row),
-            )
-            for row in rows
-            if row
-        ]
-    )
-    return {
-        "error_rate": found["wer"],
-        "error_rate_interval": found["wer_interval"],
-        "substitutions": found["substitutions"],
-        "deletions": found["deletions"],
-        "occurrences": found["reference_glosses"],
-        "glosses": len({one.name for row in rows for one in row}),
-        "sentences": found["sentences"],
-    }

@@ -7,7 +7,7 @@ so white space in ids and signers becomes '_'. Where two would then be the same,
 'a_1', a number follows: a_1_2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from errors import DataError
@@ -21,21 +21,33 @@ def write_ctm(
     ids: Sequence[str],
     hypotheses: Sequence[Sequence[str]],
     spans: Sequence[Sequence[tuple[float, float]]],
+    unit: float = 1.0,
 ) -> None:
     """Write one line `id 1 begin duration gloss` for each gloss.
 
-    spans[i][n]: begin and end, in seconds, of gloss n of sentence i. All begins have as many digits
-    as the largest: the evaluation script of RWTH-PHOENIX-Weather 2014 sorts them as text. Raises
-    DataError when the file cannot be written.
+    All begins have as many digits as the largest: the evaluation script of RWTH-PHOENIX-Weather
+    2014 sorts them as text. Raises DataError when the file cannot be written.
+
+    Args:
+        ids: of the sentences.
+        hypotheses: the glosses of each sentence.
+        spans: spans[i][n] are begin and end of gloss n of sentence i.
+        unit: the unit of the spans, in seconds.
     """
-    lines, columns = [], _as_columns(ids)
-    digits = max((len(f"{begin:.3f}") for times in spans for begin, _ in times), default=0)
-    for id, hypothesis, times in zip(ids, hypotheses, spans, strict=True):
-        for gloss, (begin, end) in zip(hypothesis, times, strict=True):
-            lines.append(f"{columns[id]} 1 {begin:0{digits}.3f} {end - begin:.3f} {gloss}")
-        if not hypothesis:
-            lines.append(f"{columns[id]} 1 0.000 0.000 {_EMPTY}")
-    _write(path, lines)
+    columns = _as_columns(ids)
+    latest = max((begin for times in spans for begin, _ in times), default=0.0)
+    digits = len(f"{latest * unit:.3f}")
+
+    def lines() -> Iterator[str]:
+        for index in _in_order(ids, columns):
+            column = columns[ids[index]]
+            for gloss, (begin, end) in zip(hypotheses[index], spans[index], strict=True):
+                duration = end * unit - begin * unit
+                yield f"{column} 1 {begin * unit:0{digits}.3f} {duration:.3f} {gloss}\n"
+            if not hypotheses[index]:
+                yield f"{column} 1 0.000 0.000 {_EMPTY}\n"
+
+    _write(path, lines())
 
 
 def write_stm(
@@ -50,12 +62,14 @@ def write_stm(
     seconds: duration of each sentence. Raises DataError when the file cannot be written.
     """
     columns, signer_columns = _as_columns(ids), _as_columns(signers)
-    rows = zip(ids, signers, seconds, references, strict=True)
-    lines = [
-        f"{columns[id]} 1 {signer_columns[signer]} 0.000 {end:.3f} {' '.join(glosses)}".rstrip()
-        for id, signer, end, glosses in rows
-    ]
-    _write(path, lines)
+
+    def lines() -> Iterator[str]:
+        for index in _in_order(ids, columns):
+            start = f"{columns[ids[index]]} 1 {signer_columns[signers[index]]}"
+            glosses = " ".join(references[index])
+            yield f"{start} 0.000 {seconds[index]:.3f} {glosses}".rstrip() + "\n"
+
+    _write(path, lines())
 
 
 def _as_columns(names: Sequence[str]) -> dict[str, str]:
@@ -76,10 +90,15 @@ def _as_columns(names: Sequence[str]) -> dict[str, str]:
     return columns
 
 
-def _write(path: Path, lines: list[str]) -> None:
-    # sclite needs the same order of ids in both files
-    lines.sort(key=lambda line: line.split()[0])
+def _in_order(ids: Sequence[str], columns: dict[str, str]) -> list[int]:
+    """Indices of the sentences in the order of their columns: sclite needs the same order of ids in
+    both files."""
+    return sorted(range(len(ids)), key=lambda index: columns[ids[index]])
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
     try:
-        path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(lines)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}") from error

@@ -2,16 +2,18 @@
 divided by the number of reference glosses."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import Any
 
 import jiwer
 import numpy as np
 
+_ALIGNED_AT_ONCE = 1_000  # sentences
 _RESAMPLES = 10_000
 _DRAWN_AT_ONCE = 2_500_000  # sentences of some samples: 20 MB
+_DRAWN_ONE_BY_ONE = 20_000  # a sample of more sentences is drawn by their kinds
 _BANDS = ((1, 5), (6, 10), (11, 15), (16, None))  # reference glosses per sentence
 
 
@@ -43,7 +45,7 @@ class Score:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SentenceErrors:
     """The errors of one sentence.
 
@@ -62,16 +64,23 @@ class SentenceErrors:
 
 
 def align_pairs(
-    references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]
-) -> list[list[tuple[str | None, str | None]]]:
+    references: Iterable[Sequence[str]], hypotheses: Iterable[Sequence[str]]
+) -> Iterator[list[tuple[str | None, str | None]]]:
     """Align each hypothesis with its reference, with the fewest errors (by jiwer).
 
-    Returns (reference gloss, hypothesis gloss) pairs for each sentence, in order; None stands where
+    Yields (reference gloss, hypothesis gloss) pairs for each sentence, in order; None stands where
     one of them lacks a gloss. References and hypotheses may be empty. Raises ValueError when the
     numbers of sentences differ.
     """
-    if len(references) != len(hypotheses):
-        raise ValueError(f"{len(references)} references for {len(hypotheses)} hypotheses")
+    sentences = zip(references, hypotheses, strict=True)
+    while some := list(islice(sentences, _ALIGNED_AT_ONCE)):
+        yield from _aligned(*zip(*some, strict=True))
+
+
+def _aligned(
+    references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]
+) -> list[list[tuple[str | None, str | None]]]:
+    """`align_pairs` of a few sentences."""
     # jiwer refuses empty references: there, each gloss of the hypothesis is an insertion
     not_empty = [index for index, reference in enumerate(references) if len(reference)]
     pairs: list[list[tuple[str | None, str | None]]] = [
@@ -93,7 +102,7 @@ def align_pairs(
 
 
 def align(
-    references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]
+    references: Iterable[Sequence[str]], hypotheses: Iterable[Sequence[str]]
 ) -> list[SentenceErrors]:
     """The errors of each hypothesis, by `align_pairs`. References and hypotheses may be empty.
 
@@ -138,6 +147,8 @@ def score(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str
     An empty hypothesis is a deletion of all reference glosses. Raises ValueError when the numbers
     of sentences differ, or when there is no reference gloss at all.
     """
+    if len(references) != len(hypotheses):
+        raise ValueError(f"{len(references)} references for {len(hypotheses)} hypotheses")
     if not any(len(reference) for reference in references):
         raise ValueError(f"{len(references)} references without a single gloss")
     return total(align(references, hypotheses))
@@ -198,21 +209,47 @@ def most_common_errors(
 
 
 def bootstrap_interval(aligned: Sequence[SentenceErrors], seed: int = 0) -> tuple[float, float]:
-    """95 % confidence interval of the WER in percent, by the bootstrap: 10,000 samples of the
-    sentences, drawn with replacement (Bisani and Ney 2004)."""
+    """`interval_of` the errors of each sentence."""
     errors = np.array([sentence.errors for sentence in aligned])
     glosses = np.array([sentence.reference_glosses for sentence in aligned])
+    return interval_of(errors, glosses, seed)
+
+
+def interval_of(errors: np.ndarray, glosses: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """95 % confidence interval of the WER in percent, by the bootstrap: 10,000 samples of the
+    sentences, drawn with replacement (Bisani and Ney 2004).
+
+    errors, glosses: int (N,), errors and reference glosses of each sentence.
+    """
     random = np.random.default_rng(seed)
-    drawn_rates = []
-    at_once = min(max(_DRAWN_AT_ONCE // len(errors), 1), _RESAMPLES)
-    for start in range(0, _RESAMPLES, at_once):
-        samples = min(at_once, _RESAMPLES - start)
-        drawn = random.integers(0, len(errors), (samples, len(errors)))
-        wrong, total_glosses = errors[drawn].sum(1), glosses[drawn].sum(1)
-        valid = total_glosses > 0
-        drawn_rates.append(100.0 * wrong[valid] / total_glosses[valid])
+    draw = _draw_sentences if len(errors) <= _DRAWN_ONE_BY_ONE else _draw_kinds
+    drawn_rates = [
+        100.0 * wrong[total_glosses > 0] / total_glosses[total_glosses > 0]
+        for wrong, total_glosses in draw(errors, glosses, random)
+    ]
     low, high = np.percentile(np.concatenate(drawn_rates), (2.5, 97.5))
     return float(low), float(high)
+
+
+def _draw_sentences(
+    errors: np.ndarray, glosses: np.ndarray, random: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The sums of errors and glosses in each of 10,000 samples, some samples at a time."""
+    at_once = min(max(_DRAWN_AT_ONCE // len(errors), 1), _RESAMPLES)
+    for start in range(0, _RESAMPLES, at_once):
+        drawn = random.integers(0, len(errors), (min(at_once, _RESAMPLES - start), len(errors)))
+        yield errors[drawn].sum(1), glosses[drawn].sum(1)
+
+
+def _draw_kinds(
+    errors: np.ndarray, glosses: np.ndarray, random: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The same for many sentences: how often a sample has each kind of sentence (its errors and its
+    glosses) has a multinomial distribution, so that single sentences need not be drawn."""
+    kinds, counts = np.unique(np.stack([errors, glosses], axis=1), axis=0, return_counts=True)
+    for _ in range(_RESAMPLES // 100):
+        drawn = random.multinomial(len(errors), counts / len(errors), 100) @ kinds
+        yield drawn[:, 0], drawn[:, 1]
 
 
 def paired_p_value(

@@ -48,7 +48,7 @@ def closed_set_results(
         },
         "open_vocabulary": {
             "decoder": "greedy",
-            **rates(align(references, [scored(classes) for classes in greedy])),
+            **rates(align(references, map(scored, greedy))),
         },
     }
 

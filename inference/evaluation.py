@@ -3,13 +3,12 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from data.checks.unseen_sentences import parts_seen
 from data.corpus import Split, sha256_of
-from data.ctc_lengths import TIME_STRIDE
 from data.landmarks import PARTS
 from data.sources.annotations.phoenix_cleanup import normalize_gloss_phoenix2014
 from decoding.batches import decode_sentences
@@ -46,6 +45,8 @@ from reports.novelty_tables import novelty_lines
 from reports.provenance import describe_session, environment_facts
 from reports.result_files import check_output_files, make_folder, try_to_write
 from reports.verdict import evaluation_verdict
+
+_Span = TypeVar("_Span")
 
 
 def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
@@ -85,16 +86,15 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
         spans_of=request.decoder,
     )
     class_indices = found.predictions[request.decoder]
-    times = gloss_times(found.spans, TIME_STRIDE / corpus.fps)
-    hypotheses = [vocabulary.decode(indices) for indices in class_indices]
+    hypotheses, spans = [vocabulary.decode(indices) for indices in class_indices], found.spans
     if request.cleans_up:
-        cleaned = [clean_hypothesis(*sentence) for sentence in zip(hypotheses, times, strict=True)]
-        hypotheses, times = [glosses for glosses, _ in cleaned], [spans for _, spans in cleaned]
+        for index, hypothesis in enumerate(hypotheses):
+            hypotheses[index], spans[index] = clean_hypothesis(hypothesis, spans[index])
 
     if not can_score:
         make_folder(folder)
         session = _describe_session(request, model)
-        write_predictions(folder, split, hypotheses, times, session)
+        write_predictions(folder, split, hypotheses, spans, corpus.fps, session)
         print(f"decoder: {decoders[request.decoder].settings}")
         print(
             f"test of {corpus.describe()}: {len(split):,} sentences predicted; they have no "
@@ -134,7 +134,7 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
 
     make_folder(folder)
     session = _describe_session(request, model)
-    write_results(folder, split, hypotheses, times, corpus.fps, aligned, result, session)
+    write_results(folder, split, hypotheses, spans, corpus.fps, aligned, result, session)
     kind = "closed-set " if closed_set is not None else ""
     _print_summary(result, f"{request.split} of {corpus.describe()}: {kind}{total(aligned)}")
     decoded = DecodedSplit(
@@ -212,28 +212,16 @@ def _decoders(
     return compared_decoders(used, others)
 
 
-def gloss_times(
-    spans: Sequence[Sequence[tuple[int, int]]], step: float
-) -> list[list[tuple[float, float]]]:
-    """Start and end in seconds of each gloss of each sentence.
-
-    Args:
-        spans: first step and end step (exclusive) of each gloss of each sentence.
-        step: seconds per step of the posteriors.
-    """
-    return [[(begin * step, end * step) for begin, end in of_sentence] for of_sentence in spans]
-
-
 def clean_hypothesis(
-    glosses: Sequence[str], times: Sequence[tuple[float, float]]
-) -> tuple[list[str], list[tuple[float, float]]]:
-    """A hypothesis after the official clean-up of PHOENIX-2014, and the times of its glosses.
+    glosses: Sequence[str], spans: Sequence[_Span]
+) -> tuple[list[str], list[_Span]]:
+    """A hypothesis after the official clean-up of PHOENIX-2014, and the spans of its glosses.
 
     The clean-up renames and removes single glosses. It joins none, and a gloss that is there twice
     stays there twice: see `data.sources.annotations.phoenix_cleanup`.
     """
     cleaned, kept = [], []
-    for gloss, span in zip(glosses, times, strict=True):
+    for gloss, span in zip(glosses, spans, strict=True):
         if name := normalize_gloss_phoenix2014(gloss):
             cleaned.append(name)
             kept.append(span)

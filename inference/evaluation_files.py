@@ -29,8 +29,8 @@ FILES = (
 def write_results(
     folder: Path,
     split: Split,
-    hypotheses: list[list[str]],
-    times: list[list[tuple[float, float]]],
+    hypotheses: Sequence[Sequence[str]],
+    spans: Sequence[Sequence[tuple[int, int]]],
     fps: float,
     aligned: Sequence[SentenceErrors],
     result: dict[str, Any],
@@ -41,13 +41,13 @@ def write_results(
     Args:
         folder: exists already.
         hypotheses: the glosses of each sentence of the split.
-        times: start and end of these glosses, in seconds.
+        spans: first step and end step (exclusive) of these glosses, at a quarter of the frame rate.
         fps: frames per second of the corpus.
         aligned: the errors of each sentence.
         result: content of result.json.
         session: how this evaluation was run, for environment.json.
     """
-    write_predictions(folder, split, hypotheses, times, session)
+    write_predictions(folder, split, hypotheses, spans, fps, session)
     sentences = split.sentences
     ids = [sentence.id for sentence in sentences]
     try:
@@ -68,8 +68,9 @@ def write_results(
 def write_predictions(
     folder: Path,
     split: Split,
-    hypotheses: list[list[str]],
-    times: list[list[tuple[float, float]]],
+    hypotheses: Sequence[Sequence[str]],
+    spans: Sequence[Sequence[tuple[int, int]]],
+    fps: float,
     session: dict[str, Any],
 ) -> None:
     """Write the files of an evaluation that need no references: hypotheses.csv, hypotheses.ctm,
@@ -91,22 +92,22 @@ def write_predictions(
         write_json(folder / "environment.json", {"sessions": [session]})
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error.strerror}") from error
-    write_ctm(folder / "hypotheses.ctm", ids, hypotheses, times)
+    write_ctm(folder / "hypotheses.ctm", ids, hypotheses, spans, TIME_STRIDE / fps)
 
 
 def _write_sentences(path: Path, split: Split, aligned: Sequence[SentenceErrors]) -> None:
     """`id|signer|glosses|substitutions|deletions|insertions`: how many of each, one sentence per
     line, UTF-8."""
-    lines = ["id|signer|glosses|substitutions|deletions|insertions"]
-    for sentence, errors in zip(split.sentences, aligned, strict=True):
-        counts = (
-            errors.reference_glosses,
-            len(errors.substitutions),
-            len(errors.deletions),
-            len(errors.insertions),
-        )
-        lines.append("|".join([sentence.id, sentence.signer, *map(str, counts)]))
-    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    with path.open("w", encoding="utf-8") as file:
+        file.write("id|signer|glosses|substitutions|deletions|insertions\n")
+        for sentence, errors in zip(split.sentences, aligned, strict=True):
+            counts = (
+                errors.reference_glosses,
+                len(errors.substitutions),
+                len(errors.deletions),
+                len(errors.insertions),
+            )
+            file.write("|".join([sentence.id, sentence.signer, *map(str, counts)]) + "\n")
 
 
 def read_baseline(folder: Path, split: Split) -> list[SentenceErrors]:

@@ -59,9 +59,9 @@ def compare_decoders(
     *others, used = decoders
     rows = []
     for name, settings, _ in others:
-        hypotheses = [
+        hypotheses = (
             clean_up(decoded.vocabulary.decode(classes)) for classes in found.predictions[name]
-        ]
+        )
         errors = align(decoded.references, hypotheses)
         rows.append(DecoderResult(name, settings, rates(errors), found.milliseconds(name)))
     rows.append(

@@ -60,11 +60,13 @@ def write_hypotheses(
     path: Path, sentences: Sequence[Sentence], hypotheses: Sequence[Sequence[str]]
 ) -> None:
     """Write lines `id|signer|reference|hypothesis` in UTF-8. Raises OSError."""
-    rows = [
+    rows = (
         f"{sentence.id}|{sentence.signer}|{' '.join(sentence.glosses)}|{' '.join(hypothesis)}\n"
         for sentence, hypothesis in zip(sentences, hypotheses, strict=True)
-    ]
-    path.write_text("id|signer|reference|hypothesis\n" + "".join(rows), encoding="utf-8")
+    )
+    with path.open("w", encoding="utf-8") as file:
+        file.write("id|signer|reference|hypothesis\n")
+        file.writelines(rows)
 
 
 def check_output_files(paths: Sequence[Path], overwrite: bool) -> None:

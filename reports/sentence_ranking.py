@@ -73,9 +73,9 @@ def list_sentences(
     """The worst and the best sentences, with their glosses in pairs."""
     worst, best = worst_and_best(decoded.aligned)
     chosen = [*worst, *best]
+    references = decoded.references
     alignments = align_pairs(
-        [decoded.references[index] for index in chosen],
-        [decoded.hypotheses[index] for index in chosen],
+        [references[index] for index in chosen], [decoded.hypotheses[index] for index in chosen]
     )
     listed = [
         _listed(decoded, index, pairs) for index, pairs in zip(chosen, alignments, strict=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import prepare_data
-from data.corpus import Corpus, check_sentence, read_sentences, sha256_of
+from data.corpus import CSV_HEADER, Corpus, check_sentence, read_sentences, sha256_of
 from data.corpus_writer import CorpusWriter
 from errors import DataError
 from tests.data.small_corpus import FACTS, as_stored, in_format_1, recording, write_corpus
@@ -278,3 +278,11 @@ def test_only_test_sentences_may_have_no_glosses():
         check_sentence("test", "08_0001", "", "", "here")
     with pytest.raises(DataError, match=r"annotation 'a\|b' has"):
         check_sentence("test", "08_0001", "08", "a|b", "here")
+
+
+def test_glosses_and_signers_are_in_memory_once(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text(f"{CSV_HEADER}\ns1|eva|8|SUN RAIN\ns2|eva|8|RAIN SUN\n", encoding="utf-8")
+    first, second = read_sentences(path)
+    assert first.signer is second.signer
+    assert first.glosses[0] is second.glosses[1] and first.glosses[1] is second.glosses[0]

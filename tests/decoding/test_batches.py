@@ -56,8 +56,9 @@ def test_predictions_spans_and_blanks_of_each_sentence():
         {"greedy": greedy_decode, "none": lambda log_probs, lengths: [[] for _ in lengths]},
         spans_of="greedy",
     )
-    assert found.predictions == {"greedy": [[1, 2], [], [2]], "none": [[], [], []]}
-    assert found.spans == [[(0, 2), (3, 4)], [], [(0, 2)]]
+    predictions = {name: list(rows) for name, rows in found.predictions.items()}
+    assert predictions == {"greedy": [[1, 2], [], [2]], "none": [[], [], []]}
+    assert list(found.spans) == [[(0, 2), (3, 4)], [], [(0, 2)]]
     assert found.blank_share == pytest.approx(2 / 7)
     found.seconds["greedy"] = 0.006
     assert found.milliseconds("greedy") == pytest.approx(2)

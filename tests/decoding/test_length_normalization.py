@@ -310,7 +310,7 @@ def test_the_confidence_filter_by_hand():
 def decoded(posteriors, settings, model=None) -> list[list[int]]:
     decoders = {"adaptive": lambda *batch: adaptive_decode(*batch, settings, model)}
     found = decode_sentences(enumerate(posteriors), len(posteriors), decoders)
-    return found.predictions["adaptive"]
+    return list(found.predictions["adaptive"])
 
 
 @pytest.mark.parametrize(

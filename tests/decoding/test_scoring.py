@@ -9,6 +9,7 @@ from decoding.scoring import (
     bootstrap_interval,
     by_group,
     by_length,
+    interval_of,
     most_common_errors,
     paired_p_value,
     score,
@@ -158,6 +159,19 @@ def test_the_interval_is_that_of_the_sampling_distribution():
     )
 
 
+def test_the_interval_of_many_sentences_is_that_of_drawing_each(monkeypatch):
+    """Sentences with other numbers of glosses and errors, by both ways to draw."""
+    random = np.random.default_rng(2)
+    glosses = random.integers(1, 9, 500)
+    errors = random.binomial(glosses, 0.3)
+    drawn_each = interval_of(errors, glosses)
+    monkeypatch.setattr("decoding.scoring._DRAWN_ONE_BY_ONE", 499)
+    drawn_by_kind = interval_of(errors, glosses)
+    assert drawn_by_kind != drawn_each  # other random numbers
+    assert drawn_by_kind == pytest.approx(drawn_each, abs=0.15)  # the interval is 4 points wide
+    assert interval_of(np.array([3] * 600), np.array([10] * 600)) == pytest.approx((30.0, 30.0))
+
+
 def test_the_paired_test_by_hand():
     same = errors_of(1, 2, 3)
     assert paired_p_value(same, same) == 1.0
@@ -179,3 +193,12 @@ def test_the_interval_does_not_depend_on_how_many_samples_are_drawn_at_once(monk
     for drawn in (1, 40 * 3_000, 40 * 10_000):  # 1, 3,000 and all samples at once
         monkeypatch.setattr("decoding.scoring._DRAWN_AT_ONCE", drawn)
         assert bootstrap_interval(aligned) == expected
+
+
+def test_sentences_are_aligned_the_same_in_any_number_at_once(monkeypatch):
+    expected = align(REFERENCES, HYPOTHESES)
+    for at_once in (1, 2, 3):
+        monkeypatch.setattr("decoding.scoring._ALIGNED_AT_ONCE", at_once)
+        assert align(iter(REFERENCES), iter(HYPOTHESES)) == expected
+        with pytest.raises(ValueError):
+            align(REFERENCES, HYPOTHESES[:3])
