@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from data.corpus_memory import CorpusMemory
+from data.folder_memory import FolderMemory
 from data.landmarks import LAYOUT, NUM_LANDMARKS, PARTS
 from data.safe_npy import open_array
 from data.stored_landmarks import FORMAT_VERSION, STORED_DTYPES, decode, encode
@@ -42,7 +42,7 @@ ARRAYS = {  # of each split in a new corpus: dtype and shape of one frame
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sentence:
     """One row of a split's csv. `glosses` is the annotation, split at white space."""
 
@@ -76,6 +76,15 @@ def sha256_of(path: Path) -> str:
 
 def _is_digest(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+def remembered_sha256(memory: FolderMemory, path: Path) -> str:
+    """The SHA-256 of a file of the memory's folder. A file that was not hashed before, or that
+    changed since, is read (about 1 GB/s). Raises DataError when it cannot be read."""
+    try:
+        return memory.about_file(path, "sha256", partial(sha256_of, path), _is_digest)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def check_field(field: str, value: str, where: str) -> None:
@@ -344,27 +353,18 @@ class Corpus:
         )
 
     @cached_property
-    def memory(self) -> CorpusMemory:
+    def memory(self) -> FolderMemory:
         """What earlier runs found out about the files."""
-        return CorpusMemory(self.path)
+        return FolderMemory(self.path)
 
     def digests(self, names: Iterable[str]) -> dict[str, str]:
-        """The SHA-256 of each file of the given splits, by file name.
-
-        A file that was not hashed before, or that changed since, is read (about 1 GB/s). Raises
-        DataError when a file cannot be read.
-        """
-        found = {}
-        for name in (name for name in names if name in self.splits):
-            for file in split_files(name):
-                path = self.path / file
-                try:
-                    found[file] = self.memory.about_file(
-                        path, "sha256", partial(sha256_of, path), _is_digest
-                    )
-                except OSError as error:
-                    raise DataError(f"{path} cannot be read: {error.strerror}") from None
-        return found
+        """The SHA-256 of each file of the given splits, by file name; see `remembered_sha256`."""
+        return {
+            file: remembered_sha256(self.memory, self.path / file)
+            for name in names
+            if name in self.splits
+            for file in split_files(name)
+        }
 
     def verify(self, names: Iterable[str], digests: Mapping[str, str] | None = None) -> list[str]:
         """Compare the SHA-256 of each file of the given splits with corpus.json.

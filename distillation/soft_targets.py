@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.corpus import sha256_of
+from data.corpus import remembered_sha256, sha256_of
+from data.folder_memory import FolderMemory
 from data.safe_npy import open_array
 from errors import DataError
 
@@ -66,12 +67,15 @@ class SoftTargetDescription:
 class SoftTargets:
     """An opened folder of soft targets, checked against its hashes. The arrays are memory-mapped.
 
+    Files that were hashed by an earlier run, and have not changed since, are not read again.
+
     Raises DataError when a file is missing, damaged or of another format.
     """
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
         facts = _read_facts(self.path)
+        self._memory = FolderMemory(self.path)
         self.description = SoftTargetDescription(
             **{name: facts[name] for name in SoftTargetDescription.__dataclass_fields__}
         )
@@ -95,7 +99,9 @@ class SoftTargets:
             )
         hashes = entry.get("sha256")
         for file in (index_file, values_file):
-            if not isinstance(hashes, dict) or hashes.get(file.name) != sha256_of(file):
+            if not isinstance(hashes, dict) or hashes.get(file.name) != remembered_sha256(
+                self._memory, file
+            ):
                 raise DataError(
                     f"{file} is damaged: its SHA-256 differs from the one in soft_targets.json; "
                     "export it again"

@@ -104,3 +104,26 @@ def test_another_corpus_vocabulary_or_checkpoint_is_refused(exported, tiny_corpu
         targets.check(corpus.path, corpus.fingerprint, glosses)
     targets.description.checkpoint["path"] = "/gone/best_model.pth"
     targets.check(corpus.path, corpus.fingerprint, glosses)
+
+
+def test_files_that_have_not_changed_are_hashed_once(exported, tmp_path, monkeypatch):
+    folder = tmp_path / "copy"
+    shutil.copytree(exported, folder)
+    monkeypatch.setattr("data.folder_memory._SETTLED_NS", -1)
+    hashed = []
+    monkeypatch.setattr(
+        "data.corpus.sha256_of", lambda path: (hashed.append(path.name), sha256_of(path))[1]
+    )
+    SoftTargets(folder)
+    assert sorted(hashed) == sorted(
+        f"{split}.{kind}" for split in ("dev", "train") for kind in ("index.csv", "log_probs.npy")
+    )
+    hashed.clear()
+    assert SoftTargets(folder).read("dev", "dev-01", 0).shape[1] > 1
+    assert not hashed
+    values = folder / "dev.log_probs.npy"
+    content = bytearray(values.read_bytes())
+    content[-1] ^= 1
+    values.write_bytes(content)
+    with pytest.raises(DataError, match="dev.log_probs.npy is damaged"):
+        SoftTargets(folder)

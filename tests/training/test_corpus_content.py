@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import data.corpus
-import data.corpus_memory
+import data.folder_memory
 import training.corpus_checks
 import training.setup
 from data.corpus import Corpus
@@ -22,7 +22,7 @@ from training.setup import prepare_on_all_ranks, prepare_run, train_statistics
 @pytest.fixture
 def path(tiny_corpus, tmp_path, monkeypatch) -> Path:
     """A corpus of format 1 with NaN in two frames of sentence 3, old enough to be remembered."""
-    monkeypatch.setattr(data.corpus_memory, "_SETTLED_NS", -1)
+    monkeypatch.setattr(data.folder_memory, "_SETTLED_NS", -1)
     path = in_format_1(Path(shutil.copytree(tiny_corpus, tmp_path / "corpus")))
     landmarks = np.load(path / "train.landmarks.npy")
     first = int(Corpus(path).split("train").offsets[3])
@@ -104,7 +104,7 @@ def test_other_ranks_get_what_the_first_one_of_their_machine_read(
 ):
     tiny_settings["training"] |= {"data_dir": str(path), "skip_bad": True}
     content = read_content(Corpus(path))
-    (path / data.corpus_memory.NAME).unlink(missing_ok=True)
+    (path / data.folder_memory.NAME).unlink(missing_ok=True)
     nothing_is_read()
     ranks = TwoRanks(content)
     run = prepare_on_all_ranks(

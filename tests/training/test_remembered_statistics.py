@@ -9,7 +9,7 @@ import torch
 
 import training.remembered_statistics
 from data.corpus import Corpus
-from data.corpus_memory import NAME
+from data.folder_memory import NAME
 from data.landmarks import ALL_LANDMARKS, LandmarkSelection, subset
 from data.pipeline import FeaturePipeline, feature_statistics
 from training.remembered_statistics import remembered_statistics

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import data.corpus
-import data.corpus_memory
+import data.folder_memory
 from data.corpus import Corpus, sha256_of
-from data.corpus_memory import NAME, CorpusMemory
+from data.folder_memory import NAME, FolderMemory
 from tests.data.small_corpus import write_corpus
 
 
@@ -18,7 +18,7 @@ from tests.data.small_corpus import write_corpus
 def path(tmp_path, monkeypatch) -> Path:
     """A corpus whose files count as old enough to be remembered."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(data.corpus_memory, "_SETTLED_NS", -1)
+    monkeypatch.setattr(data.folder_memory, "_SETTLED_NS", -1)
     return write_corpus(tmp_path / "tiny")
 
 
@@ -75,14 +75,14 @@ def test_a_changed_file_is_reported_at_every_later_start(path, hashed):
 
 def test_a_file_that_has_just_changed_is_not_remembered(path, hashed, monkeypatch):
     """It could change again without another time."""
-    monkeypatch.setattr(data.corpus_memory, "_SETTLED_NS", 2_000_000_000)
+    monkeypatch.setattr(data.folder_memory, "_SETTLED_NS", 2_000_000_000)
     for _ in range(2):
         Corpus(path).digests(["train"])
     assert len(hashed) == 6 and not (path / NAME).exists()
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_remembered(path):
-    memory, file = CorpusMemory(path), path / "train.csv"
+    memory, file = FolderMemory(path), path / "train.csv"
 
     def read() -> str:
         time.sleep(0.02)
@@ -90,7 +90,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(path):
         return "found"
 
     assert memory.about_file(file, "fact", read, lambda _: True) == "found"
-    assert not CorpusMemory(path).knows(file, "fact")
+    assert not FolderMemory(path).knows(file, "fact")
 
 
 def test_a_copied_corpus_is_read_again(path, hashed, tmp_path):
@@ -151,14 +151,14 @@ def test_values_that_are_no_hash_are_not_believed(path, hashed, value):
 
 
 def test_the_latest_results_are_remembered(path):
-    memory, computed = CorpusMemory(path), []
+    memory, computed = FolderMemory(path), []
 
     def compute(number: int) -> str:
         computed.append(number)
         return f"result {number}"
 
     def ask(number: int) -> str:
-        memory = CorpusMemory(path)
+        memory = FolderMemory(path)
         return memory.result(f"key {number}", lambda: compute(number), lambda text: text != "bad")
 
     assert [ask(number) for number in (0, 1, 0)] == ["result 0", "result 1", "result 0"]

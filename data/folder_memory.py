@@ -1,6 +1,7 @@
-"""What is known about the files of a corpus, so that a later run need not read them again.
+"""What is known about the files of a corpus or of soft targets, so that a later run need not read
+them again.
 
-The facts are in `.remembered.json` in the corpus folder; where that cannot be written, in the
+The facts are in `.remembered.json` in that folder; where that cannot be written, in the
 user's cache folder. A fact about a file counts as long as the file has the size and the times of
 its last change that it had when it was read. The file can be removed at any time.
 """
@@ -24,8 +25,8 @@ _MAX_RESULTS = 8
 T = TypeVar("T")
 
 
-class CorpusMemory:
-    """The facts that are remembered about one corpus folder."""
+class FolderMemory:
+    """The facts that are remembered about one folder."""
 
     def __init__(self, folder: Path):
         name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]
@@ -44,7 +45,7 @@ class CorpusMemory:
         """A fact about the content of a file.
 
         Args:
-            path: a file of the corpus folder.
+            path: a file of the folder.
             fact: its name, such as 'sha256'.
             find: finds it out by reading the file. The result is stored as JSON.
             valid: whether a stored value can be one. No other value is stored.
