@@ -125,5 +125,5 @@ def test_files_that_have_not_changed_are_hashed_once(exported, tmp_path, monkeyp
     content = bytearray(values.read_bytes())
     content[-1] ^= 1
     values.write_bytes(content)
-    with pytest.raises(DataError, match="dev.log_probs.npy is damaged"):
+    with pytest.raises(DataError, match=r"dev\.log_probs\.npy is damaged"):
         SoftTargets(folder)
