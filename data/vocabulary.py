@@ -5,6 +5,8 @@ another form, even two classes of one gloss in two forms: they keep their indice
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import cast
 
 from data.text_fields import nfc
 from errors import DataError
@@ -37,7 +39,7 @@ class Vocabulary:
 
         The glosses are sorted, so the order of the sentences does not matter.
         """
-        return cls(sorted({nfc(gloss) for sentence in sentences for gloss in sentence}))
+        return cls(sorted(set(map(nfc, set(chain.from_iterable(sentences))))))
 
     @property
     def size(self) -> int:
@@ -58,16 +60,12 @@ class Vocabulary:
         A sentence without class indices has no CTC loss. It is still evaluated: the unknown gloss
         counts as an error.
         """
-        classes = []
-        for gloss in glosses:
-            index = self._class_of(gloss)
-            if index is None:
-                return None
-            classes.append(index)
-        return classes
+        classes = list(map(self._index.get, glosses))
+        if None in classes:  # unknown, or not in the form NFC, which glosses of a corpus have
+            classes = list(map(self._class_of, glosses))
+        return None if None in classes else cast(list[int], classes)
 
     def _class_of(self, gloss: str) -> int | None:
-        # The glosses of a corpus have the form NFC already
         return self._index.get(gloss) or self._index.get(nfc(gloss))
 
     def decode(self, indices: Iterable[int]) -> list[str]:
