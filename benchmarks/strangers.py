@@ -18,13 +18,9 @@ Runs that OUTPUT/runs.jsonl already has are not repeated. The result is OUTPUT/t
 each fold, their mean and standard deviation, and a paired test against the first row.
 """
 
-import contextlib
-import io
 import itertools
-import json
 import statistics
 import sys
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,19 +30,18 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.ablation import read_runs, read_variants
+from benchmarks.ablation import read_variants
 from benchmarks.results import add_json_option, describe_machine, figure_name, finish
+from benchmarks.trained_runs import RememberedRuns, aligned, paired
 from command_line import Parser
-from data.corpus import Corpus
 from data.corpus_writer import CorpusWriter
 from data.keyed_random import generator
 from data.landmarks import LEFT_HAND_WRIST, LEFT_WRIST, NOSE, RIGHT_HAND_WRIST, RIGHT_WRIST
 from data.sources.composer import IsolatedRecording, join, plan_split
 from data.sources.landmark_files import mp_data_landmarks
 from data.sources.unseen_parts import find_unseen_parts
-from decoding.scoring import SentenceErrors, align, paired_p_value, total
+from decoding.scoring import SentenceErrors, total
 from errors import DataError, run_script
-from settings import merge_overrides
 
 VARIANTS = Path(__file__).parent / "variants" / "strangers.yaml"
 FOLDS = 6
@@ -197,45 +192,6 @@ def write_fold(
                 )
 
 
-def train_and_evaluate(overrides: dict, seed: int, corpus: Path) -> dict:
-    """Train once, and decode dev with the model of the last epoch.
-
-    Returns the reference, hypothesis and signer of each dev sentence, WER on train, seconds.
-    """
-    from decoding.batches import decode_sentences
-    from decoding.greedy import greedy_decode
-    from inference.model_on_corpus import open_model_on_corpus
-    from models.checkpoint import LAST
-    from training.resume import plan_start
-    from training.run import execute
-    from training.setup import prepare_run
-
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        fixed = {"data_dir": str(corpus), "output_dir": str(run), "seed": seed, "decoder": "greedy"}
-        with contextlib.redirect_stdout(io.StringIO()):
-            start = plan_start(None, merge_overrides(overrides, {"training": fixed}))
-            result = execute(prepare_run(start))
-            opened = open_model_on_corpus(run / LAST, str(corpus), "auto")
-            prepared = opened.prepared("dev")
-            found = decode_sentences(
-                opened.posteriors("dev"), len(prepared.split), {"greedy": greedy_decode}
-            )
-        last = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-    return {
-        "references": prepared.references,
-        "hypotheses": [opened.vocabulary.decode(row) for row in found.predictions["greedy"]],
-        "people": [sentence.signer for sentence in prepared.split.sentences],
-        "train_wer": last.get("train_wer"),
-        "seconds": result["seconds"],
-    }
-
-
-def aligned(run: dict) -> list[SentenceErrors]:
-    """The dev sentences of a run, aligned."""
-    return align(run["references"], run["hypotheses"])
-
-
 def table(rows: dict[str, list[dict]]) -> str:
     """Markdown: a line per variant with the WER of each fold (mean over its seeds), their mean and
     standard deviation, WER on train, seconds a run, and the paired test against the first row."""
@@ -261,29 +217,17 @@ def table(rows: dict[str, list[dict]]) -> str:
         lines.append(
             f"| {name} | {' | '.join(cells)} | {statistics.mean(by_fold.values()):.1f} ± "
             f"{deviation:.1f} | {whole:.1f} | {train} | {seconds:.0f} "
-            f"| {'-' if name == first else paired(rows[first], runs)} |"
+            f"| {'-' if name == first else paired(rows[first], runs, ['fold'])} |"
         )
     return "\n".join(lines)
-
-
-def paired(first: Sequence[dict], other: Sequence[dict]) -> str:
-    """The p value of the difference, over the sentences of folds and seeds that both have."""
-    both = {(r["fold"], r["seed"]): aligned(r) for r in first}
-    pairs = [(both[key], aligned(r)) for r in other if (key := (r["fold"], r["seed"])) in both]
-    if not pairs:
-        return "-"
-    p = paired_p_value(
-        [sentence for pair in pairs for sentence in pair[0]],
-        [sentence for pair in pairs for sentence in pair[1]],
-    )
-    return f"{p:.4f}"
 
 
 def people_line(runs: Sequence[dict]) -> str:
     """The WER of each person held out, the highest first, in one line."""
     errors: dict[str, list[SentenceErrors]] = defaultdict(list)
     for run in runs:
-        for person, sentence in zip(run["people"], aligned(run), strict=True):
+        signers = run["splits"]["dev"]["signers"]
+        for person, sentence in zip(signers, aligned(run), strict=True):
             errors[person].append(sentence)
     rates = {person: total(sentences).wer for person, sentences in errors.items()}
     worst = sorted(rates, key=lambda person: -rates[person])
@@ -309,8 +253,7 @@ def main(argv: list[str] | None = None) -> int:
     recordings, motions = read_people(options.input)
     fold_of = assign_folds(recordings)
     options.output.mkdir(parents=True, exist_ok=True)
-    log = options.output / "runs.jsonl"
-    done = read_runs(log) if log.exists() else []
+    runs = RememberedRuns(options.output / "runs.jsonl")
     print(describe_machine(), flush=True)
     rows: dict[str, list[dict]] = {}
     for fold in options.folds:
@@ -320,14 +263,7 @@ def main(argv: list[str] | None = None) -> int:
             write_fold(corpus, sentence_plans(recordings, heldout), motions, corpus.name)
         for seed, name in itertools.product(options.seeds, options.only or variants):
             overrides, _ = variants[name]
-            asked = {"variant": name, "fold": fold, "seed": seed, "settings": overrides}
-            asked["corpus_fingerprint"] = Corpus(corpus).fingerprint
-            asked = json.loads(json.dumps(asked))
-            found = next((run for run in done if asked.items() <= run.items()), None)
-            if found is None:
-                found = asked | train_and_evaluate(overrides, seed, corpus)
-                with log.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(found, ensure_ascii=False) + "\n")
+            found = runs.get({"variant": name, "fold": fold}, overrides, seed, corpus)
             rows.setdefault(name, []).append(found)
             rate = total(aligned(found)).wer
             print(f"fold {fold} seed {seed} {name}: {rate:.1f} %, {found['seconds']:.0f} s")
@@ -336,8 +272,8 @@ def main(argv: list[str] | None = None) -> int:
     (options.output / "table.md").write_text(result + "\n", encoding="utf-8")
     print(result)
     figures = {
-        figure_name("wer", name): total([s for run in runs for s in aligned(run)]).wer
-        for name, runs in rows.items()
+        figure_name("wer", name): total([s for run in of_row for s in aligned(run)]).wer
+        for name, of_row in rows.items()
     }
     finish(options, figures, next(iter(figures)))
     return 0

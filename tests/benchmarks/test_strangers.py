@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from benchmarks import strangers
+from benchmarks import strangers, trained_runs
 from benchmarks.ablation import read_variants
 from data.corpus import Corpus
 from data.sources.composer import IsolatedRecording
@@ -80,9 +80,13 @@ def run_of(name: str, fold: int, hypotheses: list[list[str]]) -> dict:
         "variant": name,
         "fold": fold,
         "seed": 0,
-        "references": [["A", "B"], ["A", "A"]],
-        "hypotheses": hypotheses,
-        "people": ["p1", "p2"],
+        "splits": {
+            "dev": {
+                "references": [["A", "B"], ["A", "A"]],
+                "hypotheses": hypotheses,
+                "signers": ["p1", "p2"],
+            }
+        },
         "train_wer": 5.0,
         "seconds": 60.0,
     }
@@ -146,7 +150,7 @@ def test_from_the_npz_to_the_table(tmp_path, read_figures, capsys, monkeypatch):
     runs = (tmp_path / "out" / "runs.jsonl").read_text(encoding="utf-8")
     assert len([json.loads(line) for line in runs.splitlines()]) == 2
     words[5] = tmp_path / "again.json"
-    monkeypatch.setattr(strangers, "train_and_evaluate", None)
+    monkeypatch.setattr(trained_runs, "train_and_decode", None)
     assert strangers.main([str(word) for word in words]) == 0
     assert (tmp_path / "out" / "table.md").read_text(encoding="utf-8") == table
 
