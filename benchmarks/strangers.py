@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.ablation import read_variants
 from benchmarks.results import add_json_option, describe_machine, figure_name, finish
-from benchmarks.trained_runs import RememberedRuns, aligned, paired
+from benchmarks.unseen.trained_runs import RememberedRuns, aligned, paired
 from command_line import Parser
 from data.corpus_writer import CorpusWriter
 from data.keyed_random import generator

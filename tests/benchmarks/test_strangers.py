@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
-from benchmarks import strangers, trained_runs
+from benchmarks import strangers
 from benchmarks.ablation import read_variants
+from benchmarks.unseen import trained_runs
 from data.corpus import Corpus
 from data.sources.composer import IsolatedRecording
 from errors import DataError

@@ -1,7 +1,7 @@
 """The two tasks of Isharah, rehearsed with simulated signers: known and new sentences.
 
-    python benchmarks/isharah.py --lists isharah2000 --phoenix phoenix2014 --output isharah
-    python benchmarks/isharah.py --lists isharah2000 --phoenix phoenix2014 --output isharah \
+    python benchmarks/unseen/isharah.py --lists isharah2000 --phoenix phoenix2014 --output isharah
+    python benchmarks/unseen/isharah.py --lists isharah2000 --phoenix phoenix2014 --output isharah \
         --tasks us --only today bilstm --seeds 0 1 2
 
 LISTS has the official lists of sentences as {si,us}_{train,dev}.csv (id|gloss). PHOENIX has
@@ -29,11 +29,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.ablation import read_variants
 from benchmarks.results import add_json_option, describe_machine, figure_name, finish
-from benchmarks.trained_runs import RememberedRuns, aligned, paired
+from benchmarks.unseen.trained_runs import RememberedRuns, aligned, paired
 from command_line import Parser
 from data.corpus import Corpus
 from data.ctc_lengths import min_frames
@@ -44,7 +44,7 @@ from decoding.novelty import TrainText
 from decoding.scoring import SentenceErrors, total
 from errors import DataError, run_script
 
-VARIANTS = Path(__file__).parent / "variants" / "isharah.yaml"
+VARIANTS = Path(__file__).parents[1] / "variants" / "isharah.yaml"
 TASKS = ("us", "si")
 SIZES = {"train": 4_000, "dev": 600, "test": 600}
 SPLITS = ("dev", "test")
