@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.ablation import read_variants
 from benchmarks.results import add_json_option, describe_machine, figure_name, finish
-from benchmarks.unseen.trained_runs import RememberedRuns, aligned, paired
+from benchmarks.unseen.trained_runs import RememberedRuns, add_run_options, aligned, paired
 from command_line import Parser
 from data.corpus_writer import CorpusWriter
 from data.keyed_random import generator
@@ -238,15 +238,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="strangers.py", description=__doc__)
     parser.add_argument("--input", type=Path, required=True, help="the .npz of recordings")
     parser.add_argument("--output", type=Path, required=True, help="folder for folds and results")
-    parser.add_argument(
-        "--variants",
-        type=Path,
-        default=VARIANTS,
-        help="YAML file of variants (default: benchmarks/variants/strangers.yaml)",
-    )
-    parser.add_argument("--only", nargs="*", help="names of rows to run (default: all)")
+    add_run_options(parser, VARIANTS)
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
     add_json_option(parser)
     options = parser.parse_args(argv)
     variants = read_variants(options.variants)

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.ablation import read_variants
 from benchmarks.results import add_json_option, describe_machine, figure_name, finish
-from benchmarks.unseen.trained_runs import RememberedRuns, aligned, paired
+from benchmarks.unseen.trained_runs import RememberedRuns, add_run_options, aligned, paired
 from command_line import Parser
 from data.corpus import Corpus
 from data.ctc_lengths import min_frames
@@ -140,15 +140,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--lists", type=Path, required=True, help="folder of the official lists")
     parser.add_argument("--phoenix", type=Path, required=True, help="folder of PHOENIX's tables")
     parser.add_argument("--output", type=Path, required=True, help="folder for corpora and results")
-    parser.add_argument(
-        "--variants",
-        type=Path,
-        default=VARIANTS,
-        help="YAML file of variants (default: benchmarks/variants/isharah.yaml)",
-    )
-    parser.add_argument("--only", nargs="*", help="names of rows to run (default: all)")
+    add_run_options(parser, VARIANTS)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
     add_json_option(parser)
     options = parser.parse_args(argv)
     variants = read_variants(options.variants)

@@ -1,5 +1,6 @@
 """Trainings of a benchmark: train once, decode with the model of the last epoch, and remember."""
 
+import argparse
 import contextlib
 import io
 import json
@@ -15,6 +16,18 @@ from benchmarks.ablation import read_runs
 from data.corpus import Corpus
 from decoding.scoring import SentenceErrors, align, paired_p_value
 from settings import merge_overrides
+
+
+def add_run_options(parser: argparse.ArgumentParser, variants: Path) -> None:
+    """Add --variants, --only and --seeds. variants: the file of variants without --variants."""
+    parser.add_argument(
+        "--variants",
+        type=Path,
+        default=variants,
+        help=f"YAML file of variants (default: benchmarks/variants/{variants.name})",
+    )
+    parser.add_argument("--only", nargs="*", help="names of rows to run (default: all)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
 
 
 def train_and_decode(
