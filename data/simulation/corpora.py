@@ -32,10 +32,12 @@ from data.simulation.lexicon import Sign, build_lexicon
 from data.simulation.motion import Performer
 from data.sources.annotations.transcripts import TranscribedSentence
 from errors import DataError, UsageError
+from processor import cores_allowed
 
 VERSION = 1  # of the generator; it increases when the same arguments give other bytes
 FPS = 25.0
 SIGNERS = 6  # of the built-in corpus's train split
+_SENTENCES_PER_WORKER = 150  # fewer are done sooner than a process starts
 BUILTIN_CORPUS = Path(__file__).parent.parent / "corpora" / "builtin"
 
 
@@ -77,6 +79,7 @@ def synthesize(
     test_sentences: int = 0,
     unseen_dev_signers: int = 0,
     progress: bool = False,
+    workers: int | None = None,
 ) -> None:
     """Write a corpus of sentences from the built-in grammar, signed by six signers in front of a
     webcam.
@@ -92,6 +95,7 @@ def synthesize(
         unseen_dev_signers: number of signers of dev who are not in train; with 0, the signers of
             train sign dev.
         progress: show a progress bar.
+        workers: number of processes; None: one per core, for a few hundred sentences or more.
 
     Raises UsageError for a negative number, for no train sentences and when `output` is not empty,
     DataError when the corpus cannot be written.
@@ -126,6 +130,7 @@ def synthesize(
         "built-in" if output == BUILTIN_CORPUS else output.name,
         arguments,
         progress,
+        workers,
     )
 
 
@@ -157,7 +162,7 @@ def synthesize_transcripts(
     *,
     seed: int = 0,
     progress: bool = False,
-    workers: int = 1,
+    workers: int | None = None,
 ) -> None:
     """Write a corpus in which simulated signers sign the given transcripts, framed as in
     RWTH-PHOENIX-Weather.
@@ -169,7 +174,7 @@ def synthesize_transcripts(
             person in all splits.
         seed: random seed for lexicon, signers and motion.
         progress: show a progress bar.
-        workers: number of processes.
+        workers: number of processes; None: one per core, for a few hundred sentences or more.
 
     Raises DataError for a sentence without glosses or frames and for an id in two splits,
     UsageError when there are no sentences and when `output` is not empty.
@@ -205,7 +210,7 @@ def _write(
     name: str,
     arguments: dict[str, Any],
     progress: bool,
-    workers: int = 1,
+    workers: int | None = None,
 ) -> None:
     made_by = {
         "generator": "simulated signer",
@@ -214,6 +219,7 @@ def _write(
         **arguments,
     }
     total = sum(len(rows) for rows in transcripts.values())
+    workers = workers or max(min(cores_allowed(), total // _SENTENCES_PER_WORKER), 1)
     with (
         _recorder(signers, workers) as record,
         CorpusWriter(

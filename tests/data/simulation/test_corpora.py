@@ -1,6 +1,7 @@
 """Simulated corpora: the same bytes from the same seed, the requested splits, and signs that can be
 learned."""
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -77,6 +78,22 @@ def test_several_processes_write_the_same_bytes(tmp_path):
     for file in split_files("train"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     assert len(Corpus(tmp_path / "two").split("train")) == 9
+
+
+def test_only_many_sentences_are_divided_among_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpora, "cores_allowed", lambda: 2)
+    started = []
+
+    def recorder(signers, workers):
+        started.append(workers)
+        return contextlib.nullcontext(lambda rows: map(signers.record, rows))
+
+    monkeypatch.setattr(corpora, "_recorder", recorder)
+    monkeypatch.setattr(corpora, "_SENTENCES_PER_WORKER", 4)
+    for sentences in (3, 6, 8, 12):
+        synthesize(tmp_path / str(sentences), sentences=sentences, dev_sentences=0)
+    synthesize(tmp_path / "one", sentences=8, dev_sentences=0, workers=1)
+    assert started == [1, 1, 2, 2, 1]
 
 
 def test_built_in_splits_share_signers_but_no_sentence(corpus):
