@@ -90,6 +90,19 @@ def test_the_size_is_printed(export, tmp_path, capsys):
     assert (tmp_path / "dev" / "dev.log_probs.npy").stat().st_size - 128 == rows * 6 * 2
 
 
+def test_soft_targets_tell_of_which_corpus_they_are(export, make_corpus, tmp_path):
+    corpus = make_corpus(tmp_path / "made", {"dev": ["SUN RAIN"]}, simulated=True)
+    facts = export(tmp_path / "soft", data_dir=str(corpus), splits=("dev",))
+    fingerprint = Corpus(corpus).fingerprint
+    assert facts["corpus"] == {
+        "name": "made",
+        "path": str(corpus),
+        "fingerprint": fingerprint,
+        "simulated": True,
+        "composed": False,
+    }
+
+
 # ---------------------------------------------------------------- interrupted exports
 
 

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from data.corpus import Corpus
 from data.device_cache import CachedSplit
 from data.leading_hand_rules import BY_SENTENCE
 from data.sources.corpus_resampling import resample_corpus
-from distillation.teachers import TaughtBatch
+from data.vocabulary import Vocabulary
+from distillation.teachers import OnlineTeacher, StoredTeacher, TaughtBatch
 from errors import DataError
 from models.build import read_model_config
 from models.checkpoint import load_checkpoint, save_checkpoint
@@ -68,6 +70,15 @@ def test_seed_and_epoch_decide_the_augmentation(settings, prepare, causal):
         assert torch.equal(batch.features, own.features)
         predicted = trainer.source.model(teachers.features, teachers.lengths, teachers.detected)
         assert torch.equal(batch.teacher_log_probs, predicted.log_probs)
+
+
+def test_a_student_of_other_glosses_than_the_teachers_is_refused(finished_run, tiny_corpus):
+    """So a student cannot be fine-tuned with a teacher of another vocabulary."""
+    teacher = OnlineTeacher(finished_run / "best_model.pth")
+    teacher.check(Corpus(tiny_corpus), teacher.vocabulary)
+    message = r"the student's 5 glosses differ from the 5 of the teacher .*best_model\.pth"
+    with pytest.raises(DataError, match=message):
+        teacher.check(Corpus(tiny_corpus), Vocabulary(teacher.vocabulary.glosses[::-1]))
 
 
 def test_a_student_of_fewer_landmarks_leaves_the_teacher_all_of_its_own(settings, prepare):
@@ -158,6 +169,12 @@ def test_a_corpus_of_another_frame_rate_than_the_teachers_is_refused(
     resample_corpus(tiny_corpus, tmp_path / "fast", 50)
     with pytest.raises(DataError, match=r"fast has 50 frames/s, but .*best_model\.pth was trained"):
         prepare(settings(data_dir=str(tmp_path / "fast")))
+
+
+@pytest.mark.parametrize(("views", "expected"), [(2, [1, 2, 1, 2, 1]), (0, [0, 0, 0, 0, 0])])
+def test_the_epochs_use_the_views_in_turn(stored, views, expected):
+    teacher = StoredTeacher(stored(views))
+    assert [teacher.draw_key(epoch) for epoch in range(1, 6)] == [(7, view) for view in expected]
 
 
 def test_every_view_of_every_train_sentence_must_be_stored(settings, prepare, stored):
