@@ -4,7 +4,7 @@ import pytest
 
 from errors import DataError, UsageError
 from models.checkpoint import load_checkpoint, save_checkpoint
-from training.resume import plan_start
+from training.resume import FINE_TUNE, plan_start
 from training.run import execute
 
 
@@ -93,6 +93,10 @@ def test_a_run_does_not_continue_with_a_changed_teacher(settings, prepare, tmp_p
     save_checkpoint(run_copy / "best_model.pth", changed)
     with pytest.raises(DataError, match=r"the teacher has changed: .*put that checkpoint back"):
         prepare(overrides, tmp_path / "student" / "last.pth")
+    # With other settings the student is fine-tuned, and a fine-tune may have another teacher.
+    folder = str(tmp_path / "tuned")
+    overrides["training"] = {"learning_rate": 0.02, "output_dir": folder}
+    assert prepare(overrides, tmp_path / "student" / "last.pth").start.kind == FINE_TUNE
 
 
 def test_a_teacher_does_not_continue_as_a_student_nor_a_student_as_a_teacher(
