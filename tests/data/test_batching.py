@@ -1,11 +1,21 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
 
-from data.batching import load_batch, padding_waste, plan_by_frames, plan_epoch, plan_evaluation
-from data.corpus import Corpus
+from data.batching import (
+    _cuts,
+    _even_cuts,
+    load_batch,
+    padding_waste,
+    plan_by_frames,
+    plan_epoch,
+    plan_evaluation,
+)
+from data.corpus import Corpus, Sentence, Split
+from errors import DataError
 
 
 def phoenix_like(count: int = 5671) -> np.ndarray:
@@ -98,6 +108,16 @@ def test_batches_of_a_pool_have_similar_sizes():
     assert sizes == [[6], [3, 4], [4, 4], [6, 6], [3, 5, 5]]
 
 
+def test_the_cuts_are_those_of_the_smallest_budget_with_as_few_batches():
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        lengths = np.sort(random.integers(1, 30, size=random.integers(1, 25)))
+        frames = int(random.integers(30, 120))
+        fewest = len(_cuts(lengths, frames))
+        smallest = next(less for less in itertools.count(1) if len(_cuts(lengths, less)) == fewest)
+        assert _even_cuts(lengths, frames) == _cuts(lengths, smallest)
+
+
 def test_sentences_meet_new_sentences_in_the_next_epoch():
     lengths = phoenix_like()
 
@@ -153,3 +173,23 @@ def test_a_batch_has_the_stored_frames_and_zeros_after_them(tiny_corpus):
         assert torch.equal(batch.landmarks[row, :frames], torch.from_numpy(np.array(landmarks)))
         assert torch.equal(batch.detected[row, :frames], torch.from_numpy(np.array(detected)))
         assert not batch.landmarks[row, frames:].any() and not batch.detected[row, frames:].any()
+
+
+def split_of(*lengths: int) -> Split:
+    """Sentences s0, s1, … of so many frames; all landmarks are 0.5."""
+    rows = [Sentence(f"s{i}", "anna", frames, ("A",)) for i, frames in enumerate(lengths)]
+    landmarks = np.full((sum(lengths), 543, 3), 0.5, dtype=np.float16)
+    return Split("train", rows, landmarks, np.ones((sum(lengths), 4), dtype=bool))
+
+
+def test_a_sentence_without_frames_is_named():
+    with pytest.raises(DataError, match="train sentence s2 has no frames"):
+        load_batch(split_of(4, 3, 0, 5), np.array([2, 3]))
+
+
+def test_a_sentence_with_values_that_are_not_finite_is_named():
+    split = split_of(4, 3, 6, 5)
+    split.landmarks[9, 500, 1] = np.inf  # frame 2 of s2
+    with pytest.raises(DataError, match="train sentence s2: landmarks hold NaN or infinite"):
+        load_batch(split, np.array([3, 2]))
+    assert load_batch(split, np.array([3, 1, 0])).lengths.tolist() == [5, 3, 4]

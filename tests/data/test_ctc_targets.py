@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from data.corpus import Sentence, Split
@@ -30,12 +31,29 @@ def test_sentences_without_a_ctc_loss_have_no_target():
     assert prepared.references[3] == ("A", "X")
 
 
+def test_sentences_without_a_ctc_loss_are_counted_by_the_reason():
+    """A short sentence with an unknown gloss counts as unknown."""
+    prepared = prepare_split(
+        split_of((40, "A X"), (4, "X Y"), (40, "Y"), (4, "A A"), (40, "A")), VOCABULARY
+    )
+    assert prepared.without_loss == {"unknown gloss": 3, "too short": 1}
+
+
 def test_warnings_name_the_unknown_glosses():
     (line,) = prepare_split(
         split_of((5, "A A"), (40, "X A"), (40, "X"), name="dev"), VOCABULARY
     ).warnings()
     assert "2 occurrences of 1 glosses" in line and line.endswith(": X")
     assert prepare_split(split_of((40, "A")), VOCABULARY).warnings() == []
+
+
+@pytest.mark.parametrize(
+    ("count", "end"), [(8, ": X1, X2, X3, X4, X5, X6, X7, X8"), (9, ", X8, …")]
+)
+def test_a_warning_lists_at_most_eight_glosses(count, end):
+    glosses = " ".join(f"X{number}" for number in range(count, 0, -1))
+    (line,) = prepare_split(split_of((40, glosses)), VOCABULARY).warnings()
+    assert f"{count} occurrences of {count} glosses" in line and line.endswith(end)
 
 
 def test_targets_are_padded_with_zeros_to_int64_tensors():

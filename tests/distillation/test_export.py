@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,9 +11,12 @@ import distillation.export
 from data.augmentation.config import AugmentationConfig
 from data.augmentation.draws import draw_augmentation
 from data.corpus import Corpus
+from data.leading_hand_rules import BY_SENTENCE
+from distillation.config import DistillationConfig, SoftTargetExportRequest
 from distillation.soft_targets import SoftTargets
 from errors import DataError, UsageError
 from inference.model_on_corpus import open_model_on_corpus
+from models.checkpoint import load_checkpoint, save_checkpoint
 
 # ---------------------------------------------------------------- values
 
@@ -29,8 +33,10 @@ def test_they_are_the_teachers_log_posteriors_at_the_temperature(exported, finis
     assert targets.description.corpus["fingerprint"] == teacher.corpus.fingerprint
 
 
-def test_a_view_has_the_augmentation_of_its_epoch(export, tmp_path, tiny_corpus):
+def test_a_view_has_the_augmentation_of_its_epoch(export, tmp_path, tiny_corpus, capsys):
     facts = export(tmp_path / "views", views=2, temperature=1.0)
+    rows = [facts["splits"][name]["rows"] for name in ("train", "dev")]
+    assert f": train {rows[0]:,}, dev {rows[1]:,} steps, 6 classes" in capsys.readouterr().out
     targets = SoftTargets(tmp_path / "views")
     sentences = Corpus(tiny_corpus).split("train").sentences
     for sentence in sentences:
@@ -46,12 +52,60 @@ def test_a_view_has_the_augmentation_of_its_epoch(export, tmp_path, tiny_corpus)
         targets.read("train", "train-00", 0)
 
 
+def assert_equal_to_the_posteriors(folder: Path, checkpoint: Path) -> None:
+    """The stored dev sentences, at temperature 1, are what an evaluation of the model predicts."""
+    targets, model = SoftTargets(folder), open_model_on_corpus(checkpoint, None, "cpu")
+    sentences = model.corpus.split("dev").sentences
+    for index, sentence in enumerate(sentences):
+        expected = model.posteriors_of("dev", index).log_softmax(-1)
+        stored = targets.read("dev", sentence.id, 0)
+        assert torch.allclose(stored, expected, rtol=0.001), "float16 has 11 bits"
+
+
+def test_a_causal_model_gets_causal_features(export, settings, prepare, tmp_path):
+    trainer = prepare(settings(model={"causal": True})).trainer
+    trainer.model.feature_std.fill_(0.001)  # so that small differences of features matter
+    save_checkpoint(tmp_path / "causal.pth", trainer.state())
+    folder = tmp_path / "soft"
+    export(folder, checkpoint=tmp_path / "causal.pth", splits=("dev",), temperature=1.0)
+    assert_equal_to_the_posteriors(folder, tmp_path / "causal.pth")
+
+
+def test_a_model_with_the_earlier_rule_for_the_leading_hand_keeps_it(
+    export, run_copy, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        "data.features.left_hand_higher_and_moving",
+        lambda body, inside, selection: torch.ones(len(body), dtype=torch.bool),
+    )
+    checkpoint = load_checkpoint(run_copy / "best_model.pth")
+    del checkpoint["format_version"]
+    checkpoint["config"]["model"]["leading_hand"] = BY_SENTENCE
+    save_checkpoint(tmp_path / "earlier.pth", checkpoint)
+    folder = tmp_path / "soft"
+    export(folder, checkpoint=tmp_path / "earlier.pth", splits=("dev",), temperature=1.0)
+    assert_equal_to_the_posteriors(folder, tmp_path / "earlier.pth")
+
+
 def test_the_size_is_printed(export, tmp_path, capsys):
     facts = export(tmp_path / "dev", splits=("dev",))
     printed = capsys.readouterr().out
     rows = facts["splits"]["dev"]["rows"]
     assert f"dev {rows:,} steps, 6 classes: {rows * 6 * 2 / 2**20:,.1f} MiB" in printed
     assert (tmp_path / "dev" / "dev.log_probs.npy").stat().st_size - 128 == rows * 6 * 2
+
+
+def test_soft_targets_tell_of_which_corpus_they_are(export, make_corpus, tmp_path):
+    corpus = make_corpus(tmp_path / "made", {"dev": ["SUN RAIN"]}, simulated=True)
+    facts = export(tmp_path / "soft", data_dir=str(corpus), splits=("dev",))
+    fingerprint = Corpus(corpus).fingerprint
+    assert facts["corpus"] == {
+        "name": "made",
+        "path": str(corpus),
+        "fingerprint": fingerprint,
+        "simulated": True,
+        "composed": False,
+    }
 
 
 # ---------------------------------------------------------------- interrupted exports
@@ -94,6 +148,27 @@ def test_an_interrupted_export_continues_and_gives_the_same_files(
     assert not partial.exists()
 
 
+def test_an_interrupted_export_of_views_continues_in_the_view(
+    export, stored, tmp_path, monkeypatch
+):
+    predict, calls = distillation.export._predict, []
+
+    def interrupted(*args):
+        calls.append(args)
+        for number, values in enumerate(predict(*args)):
+            if len(calls) == 2 and number == 3:
+                raise KeyboardInterrupt
+            yield values
+
+    options = {"splits": ("train",), "temperature": 2.0, "views": 2, "seed": 7}
+    monkeypatch.setattr(distillation.export, "_predict", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export(tmp_path / "killed", **options)
+    monkeypatch.setattr(distillation.export, "_predict", predict)
+    export(tmp_path / "killed", **options)
+    assert content(tmp_path / "killed") == content(stored(2))
+
+
 def test_an_export_with_other_options_does_not_replace_an_interrupted_one(export, tmp_path):
     partial = tmp_path / "other.partial"
     partial.mkdir()
@@ -128,6 +203,27 @@ def test_impossible_options_are_refused(export, tmp_path, options, message):
         export(tmp_path / "x", **options)
 
 
+def test_without_the_option_the_temperature_is_that_of_a_student():
+    request = SoftTargetExportRequest(checkpoint=Path("t.pth"), output_dir=Path("soft"))
+    assert request.temperature == DistillationConfig().temperature
+
+
 def test_nothing_is_overwritten(export, exported):
     with pytest.raises(UsageError, match="already exists"):
         export(exported)
+
+
+def test_a_disk_that_is_too_small_is_found_before_the_export(export, tmp_path, monkeypatch):
+    usage = SimpleNamespace(free=100)
+    monkeypatch.setattr(distillation.export.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(distillation.export, "_predict", None)
+    with pytest.raises(DataError, match=r"soft needs \d+ MiB, but only 0 MiB are free there"):
+        export(tmp_path / "soft", splits=("dev",))
+
+
+def test_predictions_that_are_not_finite_are_not_stored(export, tmp_path, monkeypatch):
+    broken = torch.zeros(5, 6)
+    broken[3, 2] = torch.nan
+    monkeypatch.setattr(distillation.export, "_predict", lambda *_: iter([(1, broken)]))
+    with pytest.raises(DataError, match="dev sentence dev-01: the log-probabilities are not fin"):
+        export(tmp_path / "soft", splits=("dev",))

@@ -4,7 +4,7 @@ import pytest
 
 from errors import DataError, UsageError
 from models.checkpoint import load_checkpoint, save_checkpoint
-from training.resume import plan_start
+from training.resume import FINE_TUNE, plan_start
 from training.run import execute
 
 
@@ -15,6 +15,29 @@ def test_exactly_one_teacher_must_be_given(settings, prepare):
         prepare(settings(distillation={"teacher": "a", "soft_targets": "b"}))
     with pytest.raises(UsageError, match="--teacher has no effect with --soft_weight 0"):
         prepare(settings(distillation={"teacher": "a", "soft_weight": 0.0}))
+
+
+def test_a_student_must_learn_from_something(settings, prepare):
+    message = "soft_weight and ctc_weight are both 0: there is nothing to learn from"
+    with pytest.raises(UsageError, match=message):
+        prepare(settings(distillation={"soft_weight": 0.0, "ctc_weight": 0.0}))
+    with pytest.raises(UsageError, match=r"ctc_weight -0\.1: expected 0 or more"):
+        prepare(settings(distillation={"teacher": "a", "ctc_weight": -0.1}))
+
+
+def test_a_student_has_its_own_corpus_and_the_glosses_of_its_teacher(
+    settings, prepare, make_corpus, tmp_path, capsys
+):
+    """The corpus of the student lacks two of the teacher's glosses."""
+    other = make_corpus(tmp_path / "other", {"train": ["HOUSE RAIN SUN"], "dev": ["SUN RAIN"]})
+    trainer = prepare(settings(data_dir=str(other))).trainer
+    assert trainer.corpus.path == other
+    assert trainer.vocabulary.glosses == ("HOUSE", "RAIN", "SUN", "TOMORROW", "WIND")
+    students, teachers = (
+        sum(parameter.numel() for parameter in model.parameters())
+        for model in (trainer.model, trainer.source.model)
+    )
+    assert f"(the student has {100 * students / teachers:.1f} %)" in capsys.readouterr().out
 
 
 def test_stored_targets_fix_temperature_and_augmentation(settings, prepare, stored):
@@ -53,6 +76,14 @@ def test_glosses_that_the_teacher_does_not_know(settings, prepare, make_corpus, 
         prepare(settings(data_dir=str(other)))
 
 
+def test_of_many_unknown_glosses_five_are_listed(settings, prepare, make_corpus, tmp_path):
+    splits = {"train": ["SUN F E D C B A"], "dev": ["SUN RAIN"]}
+    other = make_corpus(tmp_path / "other", splits)
+    message = r"6 glosses that its teacher does not know \(A, B, C, D, E, …\)"
+    with pytest.raises(DataError, match=message):
+        prepare(settings(data_dir=str(other)))
+
+
 def test_a_run_does_not_continue_with_a_changed_teacher(settings, prepare, tmp_path, run_copy):
     overrides = settings(distillation={"teacher": str(run_copy / "best_model.pth")}, epochs=1)
     execute(prepare(overrides))
@@ -62,6 +93,10 @@ def test_a_run_does_not_continue_with_a_changed_teacher(settings, prepare, tmp_p
     save_checkpoint(run_copy / "best_model.pth", changed)
     with pytest.raises(DataError, match=r"the teacher has changed: .*put that checkpoint back"):
         prepare(overrides, tmp_path / "student" / "last.pth")
+    # With other settings the student is fine-tuned, and a fine-tune may have another teacher.
+    folder = str(tmp_path / "tuned")
+    overrides["training"] = {"learning_rate": 0.02, "output_dir": folder}
+    assert prepare(overrides, tmp_path / "student" / "last.pth").start.kind == FINE_TUNE
 
 
 def test_a_teacher_does_not_continue_as_a_student_nor_a_student_as_a_teacher(

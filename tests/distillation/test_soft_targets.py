@@ -36,14 +36,22 @@ def edited(**values):
         ("train.index.csv", lambda b: b + b.splitlines()[1] + b"\n", "occurs twice"),
         ("train.index.csv", lambda b: b + b"new|0|3\n", "rows"),
         ("train.index.csv", lambda b: b.replace(b"train-00", b"train-99"), "damaged: its SHA-256"),
+        ("train.index.csv", lambda b: b[: b.rindex(b"\n", 0, -1) + 1], "rows, but"),
+        ("train.index.csv", lambda b: b.replace(b"view|steps", b"steps|view"), "line 1: expected"),
         ("soft_targets.json", None, "has no soft_targets.json"),
         ("soft_targets.json", lambda b: b[:-9], "not a readable description"),
         ("soft_targets.json", edited(format_version=9), "format 9"),
+        ("soft_targets.json", edited(format_version=0), "format 0"),
         ("soft_targets.json", edited(views="all"), "'views' has the wrong type"),
         ("soft_targets.json", edited(temperature=0), "temperature .* is out of range"),
+        ("soft_targets.json", edited(temperature=np.inf), "temperature .* is out of range"),
+        ("soft_targets.json", edited(views=-1), "number of views is out of range"),
         ("soft_targets.json", edited(vocabulary=[1]), "'vocabulary' has the wrong type"),
         ("soft_targets.json", edited(splits={"../x": {}}), "the split '../x' is not valid"),
+        ("soft_targets.json", edited(splits={"train": []}), "the split 'train' is not valid"),
+        ("soft_targets.json", edited(splits={"train": {}}), "damaged: its SHA-256"),
         ("soft_targets.json", edited(corpus={}), "'corpus' lacks path"),
+        ("soft_targets.json", edited(checkpoint={"path": "x"}), "'checkpoint' lacks path or sha"),
     ],
 )
 def test_the_error_names_the_damaged_file(exported, tmp_path, name, change, message):
@@ -61,6 +69,15 @@ def test_values_that_are_not_finite_are_refused(exported):
     targets._splits["train"] = broken, places
     with pytest.raises(DataError, match=f"train sentence {id} has values that are not finite"):
         targets.read("train", id, view)
+
+
+def test_every_view_of_every_sentence_is_required(stored):
+    targets = SoftTargets(stored(2))
+    ids = list(dict.fromkeys(id for id, _ in targets._splits["train"][1]))
+    targets.require("train", ids, (1, 2))
+    del targets._splits["train"][1][ids[-1], 2]
+    with pytest.raises(DataError, match=f"has no view 2 of train sentence {ids[-1]}: export it"):
+        targets.require("train", ids, (1, 2))
 
 
 def of_format_1(exported: Path, folder: Path, top_k: int | None) -> Path:

@@ -54,15 +54,17 @@ def padded_targets(trainer, batch):
     return pad_targets(targets, torch.device("cpu"))
 
 
-def test_the_total_is_the_weighted_sum(settings, prepare):
-    weights = {**settings()["distillation"], "soft_weight": 0.6, "ctc_weight": 0.2}
-    trainer = prepare(settings(distillation=weights)).trainer
+@pytest.mark.parametrize("blank", [False, True])
+def test_the_total_is_the_weighted_sum(settings, prepare, blank):
+    options = {"soft_weight": 0.6, "ctc_weight": 0.2, "temperature": 2.0, "soft_blank": blank}
+    options |= settings()["distillation"]
+    trainer = prepare(settings(distillation=options)).trainer
     trainer.model.eval()
     (batch, *_) = trainer.batches(trainer.plan.begin(1)[0])
     padded = padded_targets(trainer, batch)
     output, total = trainer.losses(batch, *padded)
     ctc = trainer.loss(output, *padded).total
-    soft = soft_loss(output.log_probs, batch.teacher_log_probs, output.lengths, 3.0, False)
+    soft = soft_loss(output.log_probs, batch.teacher_log_probs, output.lengths, 2.0, blank)
     assert torch.allclose(total, 0.6 * soft + 0.2 * ctc) and (soft > 0).all()
 
 

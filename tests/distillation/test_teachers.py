@@ -3,13 +3,15 @@
 import pytest
 import torch
 
+from data.corpus import Corpus
 from data.device_cache import CachedSplit
 from data.leading_hand_rules import BY_SENTENCE
 from data.sources.corpus_resampling import resample_corpus
-from distillation.teachers import TaughtBatch
+from data.vocabulary import Vocabulary
+from distillation.teachers import OnlineTeacher, StoredTeacher, TaughtBatch
 from errors import DataError
 from models.build import read_model_config
-from models.checkpoint import load_checkpoint
+from models.checkpoint import load_checkpoint, save_checkpoint
 from models.i3d_teacher import I3DTeacher
 
 
@@ -50,6 +52,59 @@ def test_the_teacher_of_a_causal_student_still_looks_ahead(settings, prepare):
         assert torch.equal(batch.teacher_log_probs, other.teacher_log_probs)
         assert torch.equal(batch.lengths, other.lengths)
         assert not torch.equal(batch.features, other.features)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_seed_and_epoch_decide_the_augmentation(settings, prepare, causal):
+    trainer = prepare(settings(model={"causal": causal}, seed=3)).trainer
+    trainer.progress.epoch = 2
+    plan = trainer.plan.begin(2)[0]
+    draw = trainer.plan.split, plan, trainer.config.augmentation, 3, 2
+    of_teacher = trainer.pipeline.variant(False, trainer.source.leading_hand)
+    for batch, own, teachers in zip(
+        trainer.batches(plan),
+        trainer.pipeline.augmented_batches(*draw),
+        of_teacher.augmented_batches(*draw),
+        strict=True,
+    ):
+        assert torch.equal(batch.features, own.features)
+        predicted = trainer.source.model(teachers.features, teachers.lengths, teachers.detected)
+        assert torch.equal(batch.teacher_log_probs, predicted.log_probs)
+
+
+def test_a_student_of_other_glosses_than_the_teachers_is_refused(finished_run, tiny_corpus):
+    """So a student cannot be fine-tuned with a teacher of another vocabulary."""
+    teacher = OnlineTeacher(finished_run / "best_model.pth")
+    teacher.check(Corpus(tiny_corpus), teacher.vocabulary)
+    message = r"the student's 5 glosses differ from the 5 of the teacher .*best_model\.pth"
+    with pytest.raises(DataError, match=message):
+        teacher.check(Corpus(tiny_corpus), Vocabulary(teacher.vocabulary.glosses[::-1]))
+
+
+def test_a_student_of_fewer_landmarks_leaves_the_teacher_all_of_its_own(settings, prepare):
+    few = {"pose_subset": "arms", "face_subset": "mouth"}
+    trainers = [prepare(settings(model=model)).trainer for model in (few, {})]
+    plan = trainers[0].plan.begin(1)[0]
+    for batch, other in zip(*(each.batches(plan) for each in trainers), strict=True):
+        assert torch.allclose(batch.teacher_log_probs, other.teacher_log_probs, atol=1e-5)
+
+
+def test_a_teacher_of_landmarks_of_another_extractor_is_reported(
+    settings, prepare, run_copy, make_corpus, tmp_path, capsys
+):
+    checkpoint = load_checkpoint(run_copy / "best_model.pth")
+    del checkpoint["format_version"]
+    checkpoint["corpus"]["extractor"] = {"name": "Holistic", "model_complexity": 1}
+    save_checkpoint(run_copy / "best_model.pth", checkpoint)
+    other = make_corpus(
+        tmp_path / "other",
+        {"train": ["HOUSE RAIN SUN"], "dev": ["SUN RAIN"]},
+        made_by={"extractor": {"name": "Holistic", "model_complexity": 2}},
+    )
+    teacher = {"teacher": str(run_copy / "best_model.pth")}
+    prepare(settings(distillation=teacher, data_dir=str(other)))
+    expected = "other has landmarks of Holistic with model complexity 2, but the model was trained"
+    assert expected in capsys.readouterr().out
 
 
 def test_a_teacher_with_the_earlier_rule_for_the_leading_hand_keeps_it(
@@ -116,10 +171,33 @@ def test_a_corpus_of_another_frame_rate_than_the_teachers_is_refused(
         prepare(settings(data_dir=str(tmp_path / "fast")))
 
 
-def test_targets_of_another_length_than_the_sentence_are_refused(settings, prepare, stored):
+@pytest.mark.parametrize(("views", "expected"), [(2, [1, 2, 1, 2, 1]), (0, [0, 0, 0, 0, 0])])
+def test_the_epochs_use_the_views_in_turn(stored, views, expected):
+    teacher = StoredTeacher(stored(views))
+    assert [teacher.draw_key(epoch) for epoch in range(1, 6)] == [(7, view) for view in expected]
+
+
+def test_every_view_of_every_train_sentence_must_be_stored(settings, prepare, stored):
+    trainer = prepare(settings(distillation={"soft_targets": str(stored(2))})).trainer
+    source = trainer.source
+    source.check(trainer.corpus, trainer.vocabulary)
+    _, places = source.targets._splits["train"]
+    del places[trainer.train.split.sentences[-1].id, 2]
+    with pytest.raises(DataError, match=r"no view 2 of train sentence train-11"):
+        source.check(trainer.corpus, trainer.vocabulary)
+
+
+def test_stored_targets_exclude_joined_sentences(settings, prepare, stored):
+    trainer = prepare(settings(distillation={"soft_targets": str(stored(2))})).trainer
+    assert trainer.source.description.augmentation["mix"] > 0
+    assert trainer.config.augmentation.mix == 0
+
+
+@pytest.mark.parametrize("change", [lambda row: row[1:], lambda row: torch.cat([row, row[:1]])])
+def test_targets_of_another_length_than_the_sentence_are_refused(settings, prepare, stored, change):
     trainer = prepare(settings(distillation={"soft_targets": str(stored(0))})).trainer
     targets = trainer.source.targets
     read = targets.read
-    targets.read = lambda *place: read(*place)[1:]
+    targets.read = lambda *place: change(read(*place))
     with pytest.raises(DataError, match=r"sentence train-\d+ has \d+ steps, its soft targets have"):
         next(iter(trainer.batches(trainer.plan.begin(1)[0])))

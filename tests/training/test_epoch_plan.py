@@ -1,5 +1,7 @@
 """The plan of an epoch: joined sentences have their targets and their lengths."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,18 @@ def prepared(signers: list[str], count: int = 40) -> PreparedSplit:
     return PreparedSplit(split, targets, ["X"])
 
 
+def of_fewest_frames(train: PreparedSplit) -> PreparedSplit:
+    """The split with just enough frames for CTC in each sentence, but 80 in the last one."""
+    rows = [
+        dataclasses.replace(row, frames=min_frames(row.glosses)) for row in train.split.sentences
+    ]
+    rows[-1] = dataclasses.replace(rows[-1], frames=80)
+    frames = sum(row.frames for row in rows)
+    landmarks = np.zeros((frames, 543, 3), dtype=np.float16)
+    split = Split("train", rows, landmarks, np.ones((frames, 4), dtype=bool))
+    return PreparedSplit(split, train.targets, train.unknown_glosses)
+
+
 def planned(train: PreparedSplit, mix: float) -> EpochPlan:
     config = Config().updated({"augmentation": {"mix": mix}, "training": {"batch_size": 5}})
     return EpochPlan(config, train, lambda epoch: (7, epoch + 100), 0.8)
@@ -61,6 +75,31 @@ def test_an_epoch_has_the_targets_and_lengths_of_its_sentences(mix):
     assert train.split.lengths.tolist() == list(range(20, 60))
 
 
+def test_augmentation_leaves_joined_and_single_sentences_the_frames_that_ctc_needs():
+    plan = planned(of_fewest_frames(prepared(["anna"])), 0.9)
+    for epoch in (2, 3, 4):
+        plan.begin(epoch)
+        split, expected = plan.split.split, []
+        for index in plan.trainable:
+            one, config = split.sentences[index], plan._config.augmentation
+            fewest = min_frames(one.glosses)
+            drawn = draw_augmentation(config, 7, epoch + 100, one.id, one.frames, fewest)
+            assert len(drawn.times) >= fewest
+            expected.append(len(drawn.times))
+        assert plan.augmented_lengths(plan.split, epoch).tolist() == expected
+        assert 0 < len(split.joined) < 39
+
+
+def test_the_seed_decides_which_sentences_are_joined():
+    def joined(seed: int) -> list[int]:
+        given = {"augmentation": {"mix": 0.5}, "training": {"seed": seed}}
+        plan = EpochPlan(Config().updated(given), prepared(["anna"]), lambda epoch: (7, epoch), 0.8)
+        plan.begin(1)
+        return plan.split.split.joined
+
+    assert joined(1) == joined(1) != joined(2)
+
+
 @pytest.mark.parametrize(
     "signers, mix, note",
     [
@@ -74,6 +113,14 @@ def test_unknown_signers_are_told_where_sentences_are_joined(signers, mix, note,
     planned(prepared(signers), mix)
     said = capsys.readouterr().out
     assert note in said and bool(note) == bool(said)
+
+
+def test_without_augmentation_no_sentences_are_joined(capsys):
+    train = prepared(["anna", "unknown"])
+    config = Config().updated({"augmentation": {"enabled": False, "mix": 0.9}})
+    plan = EpochPlan(config, train, lambda epoch: (7, epoch), 0.8)
+    plan.begin(2)
+    assert plan.split is train and capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
@@ -96,3 +143,27 @@ def test_with_a_fixed_number_of_sentences_nothing_is_drawn_before_the_first_epoc
     monkeypatch.setattr("training.epoch_plan.augmented_lengths", None)
     # 39 sentences in 8 batches of 5, two batches an update
     assert planned(prepared(["anna"]), 0.3).updates_per_epoch == 4
+
+
+def batches_of(epoch: int, **training) -> list[list[int]]:
+    config = Config().updated(
+        {"augmentation": {"mix": 0.0, "enabled": False}, "training": training}
+    )
+    plan = EpochPlan(config, prepared(["anna"]), lambda epoch: (7, epoch), 0.8)
+    return [batch.tolist() for group in plan.begin(epoch) for batch in group]
+
+
+@pytest.mark.parametrize("batches", [{"batch_size": 5}, {"frames_per_batch": 200}])
+def test_seed_and_epoch_decide_which_sentences_form_a_batch(batches):
+    found = batches_of(2, seed=1, **batches)
+    assert found == batches_of(2, seed=1, **batches)
+    assert found != batches_of(3, seed=1, **batches)
+    assert found != batches_of(2, seed=2, **batches)
+
+
+def test_a_sentence_of_exactly_the_budget_is_not_reported_as_longer(capsys):
+    """The longest sentences have 57, 58 and 59 frames."""
+    batches_of(1, frames_per_batch=59)
+    assert capsys.readouterr().out == ""
+    batches_of(1, frames_per_batch=57)
+    assert "2 sentences are longer than --frames_per_batch 57" in capsys.readouterr().out
