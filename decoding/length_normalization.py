@@ -207,7 +207,7 @@ def tune(
 
     A strength above 0 must do better than chance: with so many settings, one of them is the best on
     any dev split. It is chosen if it has fewer errors than the best settings without it, by more
-    than two standard deviations of this difference (see `_by_more_than_chance`).
+    than one standard deviation of this difference (see `_by_more_than_chance`).
 
     Greedy decoding is among the settings that are tried. So on this split the result is never worse
     than greedy. Each sentence is decoded with all settings when it comes, so that the
@@ -248,13 +248,13 @@ def tune(
 
 
 def _by_more_than_chance(errors: np.ndarray, fewer: np.ndarray) -> bool:
-    """Whether the difference between the sums is larger than two standard deviations by chance.
+    """Whether the difference between the sums is larger than its standard deviation by chance.
 
     By chance, each sentence's difference has either sign; the variance of their sum is the sum of
     their squares. errors, fewer: int (N,), of each sentence.
     """
     difference = errors - fewer
-    return bool(difference.sum() > 2 * np.sqrt((difference**2).sum()))
+    return bool(difference.sum() > np.sqrt((difference**2).sum()))
 
 
 class _ErrorCount:
