@@ -28,14 +28,12 @@ the word error rate on a dev split. benchmarks/adaptive.py compares the result w
 and with a beam search without normalization.
 """
 
-from array import array
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -205,10 +203,6 @@ def tune(
     """The settings with the lowest word error rate on a dev split; of equally good settings, the
     simplest.
 
-    A strength above 0 must do better than chance: with so many settings, one of them is the best on
-    any dev split. It is chosen if it has fewer errors than the best settings without it, by more
-    than one standard deviation of this difference (see `_by_more_than_chance`).
-
     Greedy decoding is among the settings that are tried. So on this split the result is never worse
     than greedy. Each sentence is decoded with all settings when it comes, so that the
     log-probabilities of the split are never in memory together.
@@ -228,33 +222,19 @@ def tune(
         LengthNormalization(steps_per_gloss, "beam", 0.0, bonus, weight)
         for weight, bonus in product(weights, GLOSS_BONUSES)
     ]
-    errors: dict[LengthNormalization, array[int]] = defaultdict(lambda: array("i"))
+    errors: Counter[LengthNormalization] = Counter(dict.fromkeys(simple, 0))
     for indices, log_probs, lengths in in_batches(posteriors):
         count = _ErrorCount([references[index] for index in indices], vocabulary)
         for settings, decode in simple.items():
-            errors[settings].extend(count(decode(log_probs, lengths)))
+            errors[settings] += count(decode(log_probs, lengths))
         evidence = _length_evidence(log_probs, lengths)
         for search in searches:
             # The search does not depend on the strength, so one search serves all of them
             result = _search(log_probs, lengths, search, language_model)
             for strength in strengths:
                 settings = replace(search, strength=strength)
-                errors[settings].extend(count(_choose(result, evidence, settings)))
-    found = {settings: np.array(counts) for settings, counts in errors.items()}
-    # min takes the first, which is the simplest, of equally good settings
-    plain = min((one for one in found if not one.strength), key=lambda one: found[one].sum())
-    best = min(found, key=lambda one: found[one].sum())
-    return best if _by_more_than_chance(found[plain], found[best]) else plain
-
-
-def _by_more_than_chance(errors: np.ndarray, fewer: np.ndarray) -> bool:
-    """Whether the difference between the sums is larger than its standard deviation by chance.
-
-    By chance, each sentence's difference has either sign; the variance of their sum is the sum of
-    their squares. errors, fewer: int (N,), of each sentence.
-    """
-    difference = errors - fewer
-    return bool(difference.sum() > np.sqrt((difference**2).sum()))
+                errors[settings] += count(_choose(result, evidence, settings))
+    return min(errors, key=errors.__getitem__)  # the first, which is the simplest, of equal ones
 
 
 class _ErrorCount:
@@ -264,9 +244,9 @@ class _ErrorCount:
         self._references, self._vocabulary = references, vocabulary
         self._known: dict[tuple[int, tuple[int, ...]], int] = {}
 
-    def __call__(self, hypotheses: list[list[int]]) -> list[int]:
+    def __call__(self, hypotheses: list[list[int]]) -> int:
         """The errors of one hypothesis of each sentence, as class indices."""
-        return [self._errors(row, tuple(classes)) for row, classes in enumerate(hypotheses)]
+        return sum(self._errors(row, tuple(classes)) for row, classes in enumerate(hypotheses))
 
     def _errors(self, row: int, classes: tuple[int, ...]) -> int:
         if (row, classes) not in self._known:
