@@ -119,18 +119,21 @@ def test_an_output_folder_that_cannot_be_made(tiny_settings, execute_run, tmp_pa
 )
 def test_a_full_disk_is_one_line_for_every_file(name, tiny_yaml, tmp_path):
     blocked = tmp_path / "run" / name
-    original = Path.write_text
 
-    def write_or_fail(path, *arguments, **options):
-        if path == blocked:
-            raise OSError(28, "No space left on device")
-        return original(path, *arguments, **options)
+    def failing(write):
+        def write_or_fail(path, *arguments, **options):
+            if path == blocked:
+                raise OSError(28, "No space left on device")
+            return write(path, *arguments, **options)
+
+        return write_or_fail
 
     with (
         pytest.MonkeyPatch.context() as patch,
         pytest.raises(DataError, match=r"cannot write to .*No space left"),
     ):
-        patch.setattr(Path, "write_text", write_or_fail)
+        patch.setattr(Path, "write_text", failing(Path.write_text))
+        patch.setattr(Path, "open", failing(Path.open))
         train_teacher.main(["--config", str(tiny_yaml), "--epochs", "1"])
 
 
