@@ -30,9 +30,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.ablation import read_variants
 from benchmarks.results import add_json_option, describe_machine, figure_name, finish
-from benchmarks.unseen.trained_runs import RememberedRuns, add_run_options, aligned, paired
+from benchmarks.unseen.trained_runs import (
+    RememberedRuns,
+    add_run_options,
+    aligned,
+    chosen_variants,
+    paired,
+)
 from command_line import Parser
 from data.corpus_writer import CorpusWriter
 from data.keyed_random import generator
@@ -239,10 +244,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--input", type=Path, required=True, help="the .npz of recordings")
     parser.add_argument("--output", type=Path, required=True, help="folder for folds and results")
     add_run_options(parser, VARIANTS)
-    parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)))
+    folds = range(FOLDS)
+    parser.add_argument("--folds", type=int, nargs="+", choices=folds, default=list(folds))
     add_json_option(parser)
     options = parser.parse_args(argv)
-    variants = read_variants(options.variants)
+    variants = chosen_variants(options)
     recordings, motions = read_people(options.input)
     fold_of = assign_folds(recordings)
     options.output.mkdir(parents=True, exist_ok=True)
@@ -254,7 +260,7 @@ def main(argv: list[str] | None = None) -> int:
         if not corpus.exists():
             heldout = {person for person, where in fold_of.items() if where == fold}
             write_fold(corpus, sentence_plans(recordings, heldout), motions, corpus.name)
-        for seed, name in itertools.product(options.seeds, options.only or variants):
+        for seed, name in itertools.product(options.seeds, variants):
             overrides, _ = variants[name]
             found = runs.get({"variant": name, "fold": fold}, overrides, seed, corpus)
             rows.setdefault(name, []).append(found)

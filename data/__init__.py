@@ -8,7 +8,7 @@ This folder knows no model. Its files:
     corpus                open a corpus folder: memory-mapped landmarks, annotations, corpus.json
     corpus_writer         write a corpus folder
     corpus_check          check a corpus folder for damage and for sentences that CTC cannot align
-    folder_memory         what earlier runs found out about the files of a corpus
+    folder_memory         what earlier runs found out about the files of a folder
     stored_landmarks      landmarks as 16-bit numbers and back
     text_fields           ids, signers and glosses in one Unicode form
     output_place          find out before the work whether an output can be written

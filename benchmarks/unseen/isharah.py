@@ -31,9 +31,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.ablation import read_variants
 from benchmarks.results import add_json_option, describe_machine, figure_name, finish
-from benchmarks.unseen.trained_runs import RememberedRuns, add_run_options, aligned, paired
+from benchmarks.unseen.trained_runs import (
+    RememberedRuns,
+    add_run_options,
+    aligned,
+    chosen_variants,
+    paired,
+)
 from command_line import Parser
 from data.corpus import Corpus
 from data.ctc_lengths import min_frames
@@ -144,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     add_json_option(parser)
     options = parser.parse_args(argv)
-    variants = read_variants(options.variants)
+    variants = chosen_variants(options)
     options.output.mkdir(parents=True, exist_ok=True)
     runs = RememberedRuns(options.output / "runs.jsonl")
     print(describe_machine(), flush=True)
@@ -157,7 +162,7 @@ def main(argv: list[str] | None = None) -> int:
         corpus = Corpus(folder)
         sentences = [sentence.glosses for sentence in corpus.split("train").sentences]
         train[task] = TrainText.of(sentences, corpus.describe())
-        for seed, name in itertools.product(options.seeds, options.only or variants):
+        for seed, name in itertools.product(options.seeds, variants):
             overrides, _ = variants[name]
             found = runs.get({"variant": name, "task": task}, overrides, seed, folder, SPLITS)
             rows.setdefault((task, name), []).append(found)

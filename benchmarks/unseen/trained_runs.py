@@ -12,9 +12,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.ablation import read_runs
+from benchmarks.ablation import read_runs, read_variants
 from data.corpus import Corpus
 from decoding.scoring import SentenceErrors, align, paired_p_value
+from errors import UsageError
 from settings import merge_overrides
 
 
@@ -28,6 +29,17 @@ def add_run_options(parser: argparse.ArgumentParser, variants: Path) -> None:
     )
     parser.add_argument("--only", nargs="*", help="names of rows to run (default: all)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
+
+
+def chosen_variants(options: argparse.Namespace) -> dict[str, Any]:
+    """The rows of --variants that --only names. Raises UsageError and DataError."""
+    variants = read_variants(options.variants)
+    for name in options.only or ():
+        if name not in variants:
+            raise UsageError(
+                f"--only '{name}': {options.variants} has the rows {', '.join(variants)}"
+            )
+    return {name: variants[name] for name in options.only or variants}
 
 
 def train_and_decode(

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks import strangers
 from benchmarks.ablation import read_variants
 from benchmarks.unseen import isharah, trained_runs
 from data.corpus import Corpus
 from data.ctc_lengths import min_frames
 from data.sources.annotations.transcripts import TranscribedSentence
 from decoding.novelty import TrainText
+from errors import UsageError
 from settings import read_overrides
 from training.config import Config
 
@@ -51,10 +53,16 @@ def test_the_splits_of_a_task(lists, monkeypatch):
         known = {s.glosses for s in chosen["train"]}
         assert all(s.glosses in known for s in chosen["test"])
     monkeypatch.setattr(isharah, "SIZES", {"train": 5, "dev": 5, "test": 2})
-    fewer = {s.id for s in isharah.choose_sentences(lists[0], "us")["train"]}
-    assert fewer < {s.id for s in isharah.choose_sentences(lists[0], "us")["train"]} | {
-        s.id for s in chosen["train"]
-    }
+    fewer = {s.id for s in isharah.choose_sentences(lists[0], "si")["train"]}
+    assert fewer < {s.id for s in chosen["train"]}, "a smaller share is a part of a larger one"
+
+
+@pytest.mark.parametrize("script", [isharah, strangers])
+def test_a_row_that_does_not_exist_is_refused(script, tmp_path):
+    words = ["--output", tmp_path / "out", "--only", "todday"]
+    words += ["--lists", tmp_path, "--phoenix", tmp_path] if script is isharah else ["--input", "x"]
+    with pytest.raises(UsageError, match=r"--only 'todday': .*\.yaml has the rows today"):
+        script.main([str(word) for word in words])
 
 
 def test_lengths_are_those_of_phoenix(lists):
@@ -127,5 +135,5 @@ def test_the_shipped_variants_begin_with_the_demo_sizes_and_isharahs_inputs():
         given = {"model": read_overrides(ROOT / "configs" / f"{name}.yaml", Config)["model"]}
         expected = expected.updated(given)
     assert today["model"] == expected.to_dict()["model"]
-    for overrides, _ in rows.values():
-        Config().updated(overrides)
+    configurations = [Config().updated(overrides) for overrides, _ in rows.values()]
+    assert all(one not in configurations[:place] for place, one in enumerate(configurations))
