@@ -55,6 +55,9 @@ def test_the_splits_of_a_task(lists, monkeypatch):
     monkeypatch.setattr(isharah, "SIZES", {"train": 5, "dev": 5, "test": 2})
     fewer = {s.id for s in isharah.choose_sentences(lists[0], "si")["train"]}
     assert fewer < {s.id for s in chosen["train"]}, "a smaller share is a part of a larger one"
+    monkeypatch.setattr(isharah, "SIZES", {"train": 1, "dev": 5, "test": 9})
+    alone = isharah.choose_sentences(lists[0], "us")
+    assert {s.glosses for s in alone["test"]} <= {alone["train"][0].glosses}
 
 
 @pytest.mark.parametrize("script", [isharah, strangers])

@@ -72,3 +72,12 @@ def test_sclite_prints_the_same_wer(tmp_path, sclite):
     found = score(references, hypotheses)
     assert (int(summary[0]), int(summary[1])) == (80, found.reference_glosses)
     assert summary[6] == f"{found.wer:.1f}"
+
+
+def test_spans_of_another_unit_become_seconds(tmp_path):
+    """Steps of 0.16 s: 5 and 100 begin at 0.8 and 16 s, and the begins have the digits of 16."""
+    write_ctm(tmp_path / "h.ctm", ["s1"], [["A", "B"]], [[(5, 6), (100, 102)]], 0.16)
+    assert (tmp_path / "h.ctm").read_text(encoding="utf-8").splitlines() == [
+        "s1 1 00.800 0.160 A",
+        "s1 1 16.000 0.320 B",
+    ]
