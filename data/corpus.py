@@ -26,11 +26,12 @@ from typing import Any
 
 import numpy as np
 
+from data.ctc_lengths import required_steps
 from data.folder_memory import FolderMemory
 from data.landmarks import LAYOUT, NUM_LANDMARKS, PARTS
 from data.safe_npy import open_array
 from data.stored_landmarks import FORMAT_VERSION, STORED_DTYPES, decode, encode
-from data.text_fields import nfc, unusable_character
+from data.text_fields import is_nfc, nfc, unusable_character
 from errors import DataError
 
 CSV_HEADER = "id|signer|frames|annotation"
@@ -141,6 +142,11 @@ class Split:
         self.landmarks, self.detected = landmarks, detected
         self.lengths = np.array([sentence.frames for sentence in self.sentences], dtype=np.int64)
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths)])
+
+    @cached_property
+    def required_steps(self) -> np.ndarray:
+        """Fewest output steps in which CTC can align each sentence, int64 (N,)."""
+        return np.array([required_steps(one.glosses) for one in self.sentences], dtype=np.int64)
 
     @classmethod
     def open(cls, folder: Path, name: str, facts: dict[str, Any], version: int) -> "Split":
@@ -253,23 +259,26 @@ def read_sentences(path: Path) -> list[Sentence]:
             f"{path} line 1: expected the header '{CSV_HEADER}', "
             f"found {lines[0] if lines else 'nothing'!r}"
         )
-    sentences, seen = [], set()
+    # What is true of the whole file need not be looked at line by line
+    printable, normal = "".join(lines).isprintable(), is_nfc("\n".join(lines))
+    sentences, seen, intern = [], set(), sys.intern
     for number, line in enumerate(lines[1:], start=2):
         fields = line.split("|")
         if len(fields) != 4 or not _FRAMES.fullmatch(fields[2]):
             raise DataError(f"{path} line {number}: expected {CSV_HEADER} found {line!r}")
-        unusable = unusable_character(line)
+        id, signer, frames, annotation = fields
+        unusable = None if printable else unusable_character(line)
         if unusable:  # escape sequences must not reach the terminal
             raise DataError(
                 f"{path} line {number}: a tab or another unprintable character ({unusable}) in "
                 f"{line!r}; remove it"
             )
-        if fields[0] in seen:
-            raise DataError(f"{path} line {number}: the id {fields[0]!r} is already in use")
-        seen.add(fields[0])
+        if id in seen:
+            raise DataError(f"{path} line {number}: the id {id!r} is already in use")
+        seen.add(id)
         # Glosses and signers repeat: each is in memory once
-        glosses = tuple(map(sys.intern, nfc(fields[3]).split()))
-        sentences.append(Sentence(fields[0], sys.intern(fields[1]), int(fields[2]), glosses))
+        glosses = (annotation if normal else nfc(annotation)).split()
+        sentences.append(Sentence(id, intern(signer), int(frames), tuple(map(intern, glosses))))
     return sentences
 
 

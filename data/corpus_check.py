@@ -271,8 +271,8 @@ def _extremes(split: Split) -> tuple[str, str, str]:
         split.sentences[int(split.lengths.argmin())],
         split.sentences[int(split.lengths.argmax())],
     )
-    steps = np.array([ctc_steps(sentence.frames) for sentence in split.sentences])
-    needed = np.array([required_steps(sentence.glosses) for sentence in split.sentences])
+    steps = ctc_steps(split.lengths)
+    needed = split.required_steps
     tightest = int((steps - needed).argmin())
     return (
         f"{shortest.id!r} ({shortest.frames:,})",

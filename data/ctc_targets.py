@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from data.corpus import Split
-from data.ctc_lengths import ctc_steps, required_steps
+from data.ctc_lengths import ctc_steps
 from data.device_transfer import on_device
 from data.vocabulary import Vocabulary
 
@@ -68,11 +68,10 @@ class PreparedSplit:
 
 def prepare_split(split: Split, vocabulary: Vocabulary) -> PreparedSplit:
     """Encode the annotations of a split; a sentence that CTC cannot align gets no target."""
+    long_enough = (ctc_steps(split.lengths) >= split.required_steps).tolist()
     targets = [
-        vocabulary.encode(sentence.glosses)
-        if ctc_steps(sentence.frames) >= required_steps(sentence.glosses)
-        else None
-        for sentence in split.sentences
+        vocabulary.encode(sentence.glosses) if long else None
+        for sentence, long in zip(split.sentences, long_enough, strict=True)
     ]
     without = (
         sentence.glosses

@@ -17,6 +17,11 @@ def nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def is_nfc(text: str) -> bool:
+    """Whether the text has the Unicode form NFC already."""
+    return unicodedata.is_normalized("NFC", text)
+
+
 def unusable_character(text: str) -> str | None:
     """The first character that a corpus cannot store, such as 'U+0009', or None.
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from data.corpus import Corpus, Split
 from data.corpus_check import MAX_LINES, CorpusReport
-from data.ctc_lengths import TIME_STRIDE, required_steps
+from data.ctc_lengths import ctc_steps
 from data.landmarks import PARTS
 from reports.embedded_figures import png
 from reports.evenly_spread import evenly_spread
@@ -98,9 +98,9 @@ def _plots(corpus: Corpus, report: CorpusReport) -> Markup:
         lengths.hist(split.lengths, bins=bins, alpha=0.6, label=name)
         shares = [100 * share for share in report.splits[name].detected]
         seen.bar(np.arange(len(PARTS)) + number * width, shares, width, label=name)
-        needed = [required_steps(sentence.glosses) for sentence in split.sentences]
-        steps = -(-split.lengths // TIME_STRIDE)
-        room.plot(needed, steps, ".", markersize=3, alpha=0.6, label=name)
+        room.plot(
+            split.required_steps, ctc_steps(split.lengths), ".", markersize=3, alpha=0.6, label=name
+        )
     lengths.set(title="length of sentences", xlabel="frames", ylabel="sentences")
     seen.set(title="parts detected", ylabel="% of frames", ylim=(0, 105))
     seen.set_xticks(

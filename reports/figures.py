@@ -3,14 +3,10 @@ skeletons."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from data.landmarks import PART_SLICES, PARTS
 from reports.embedded_figures import (
@@ -21,11 +17,16 @@ from reports.embedded_figures import (
     PAGE,
     SECOND,
     THIRD,
+    new_figure,
     plot_settings,
     svg,
 )
 from reports.skeleton import draw_skeleton
 from reports.verdict import TARGET_WER
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Row = dict[str, Any]  # an epoch, as metrics.jsonl has it
 
@@ -54,8 +55,10 @@ def curves(history: Sequence[Row], best_epoch: int | None) -> dict[str, Markup]:
         }
 
 
-def _axes(history: Sequence[Row], unit: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=_SMALL, layout="constrained")
+def _axes(history: Sequence[Row], unit: str) -> "tuple[Figure, Axes]":
+    from matplotlib.ticker import MaxNLocator
+
+    figure = new_figure(*_SMALL, layout="constrained")
     axes = figure.subplots()
     axes.set(xlabel="epoch", ylabel=unit)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -70,7 +73,7 @@ def _column(history: Sequence[Row], key: str) -> list[float]:
     return [math.nan if row.get(key) is None else row[key] for row in history]
 
 
-def _pair(axes: Axes, history: Sequence[Row], kind: str) -> None:
+def _pair(axes: "Axes", history: Sequence[Row], kind: str) -> None:
     """Plot train and dev of one quantity: "wer" or "loss"."""
     epochs = [row["epoch"] for row in history]
     marker = "." if len(epochs) <= _MOST_DOTTED else ""
@@ -82,7 +85,7 @@ def _pair(axes: Axes, history: Sequence[Row], kind: str) -> None:
             )
 
 
-def _mark_best(axes: Axes, best_epoch: int | None) -> None:
+def _mark_best(axes: "Axes", best_epoch: int | None) -> None:
     if best_epoch:
         axes.axvline(best_epoch, color=MUTED, linewidth=0.8, linestyle=":")
 
@@ -136,7 +139,7 @@ def _loss(history: Sequence[Row], best_epoch: int | None) -> Markup:
     if values and min(values) > 0 and max(values) > _LOG_ABOVE * min(values):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_minor_formatter("")
     else:
         axes.set_ylim(bottom=0)
     _mark_best(axes, best_epoch)
@@ -191,7 +194,7 @@ def intervals(groups: dict[str, Any], overall_wer: float) -> Markup:
     """Each group's WER as a dot with its 95 % interval, and the WER of all sentences as a dotted
     line. groups: {name: `scoring.rates`}."""
     with plot_settings():
-        figure = Figure(figsize=(4.3, 0.9 + 0.27 * len(groups)), layout="constrained")
+        figure = new_figure(4.3, 0.9 + 0.27 * len(groups), layout="constrained")
         axes = figure.subplots()
         places = np.arange(len(groups))
         middle = np.array([rates["wer"] for rates in groups.values()])
@@ -225,8 +228,10 @@ def posterior_map(
         seconds: duration of all steps.
         description: text for screen readers.
     """
+    from matplotlib.colors import to_rgb
+
     with plot_settings():
-        figure = Figure(figsize=(9.2, 1.25 + 0.21 * len(rows)), layout="constrained")
+        figure = new_figure(9.2, 1.25 + 0.21 * len(rows), layout="constrained")
         axes = figure.subplots()
         shade = np.zeros((*probabilities.shape, 4))
         shade[..., :3] = to_rgb(FIRST)
@@ -296,7 +301,7 @@ def skeleton(
     """A small drawing of one frame, landmarks (543, 3) and detected (4,), cut to the
     `signer_box`."""
     with plot_settings():
-        figure = Figure(figsize=(1.3, 1.3))
+        figure = new_figure(1.3, 1.3)
         axes = figure.add_axes((0, 0, 1, 1))
         draw_skeleton(axes, landmarks, detected, aspect_ratio)
         x, y, side = box

@@ -1,8 +1,9 @@
 """A frame's landmarks as a line drawing in a matplotlib plot: the left arm and hand are blue, the
 right ones red."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.axes import Axes
 
 from data.landmarks import (
     BODY_LINES,
@@ -17,6 +18,9 @@ from data.landmarks import (
     RIGHT_EYE,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 LEFT, RIGHT, MIDDLE = "tab:blue", "tab:red", "0.45"  # visible on white and on black
 # The lower and the upper edge of each brow
 _BROWS = (LEFT_BROW[:5], LEFT_BROW[5:], RIGHT_BROW[:5], RIGHT_BROW[5:])
@@ -27,7 +31,7 @@ _TRUNK, _LEFT_ARM, _RIGHT_ARM, _HEAD = (
 
 
 def draw_skeleton(
-    axes: Axes, landmarks: np.ndarray, detected: np.ndarray, aspect_ratio: float
+    axes: "Axes", landmarks: np.ndarray, detected: np.ndarray, aspect_ratio: float
 ) -> None:
     """Draw the detected parts of one frame.
 

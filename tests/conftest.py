@@ -191,7 +191,7 @@ def without_drawing(request, monkeypatch):
     run. Reports have empty pictures then. (`finished_run` and other fixtures with a wider scope
     are made before this one. They have figures.)"""
     if "figures" not in request.keywords:
-        monkeypatch.setattr("reports.figures.Figure", NoFigure)
+        monkeypatch.setattr("reports.figures.new_figure", NoFigure)
         monkeypatch.setattr("reports.figures.svg", lambda *_: Markup("<svg></svg>"))
 
 

@@ -47,6 +47,12 @@ def test_help_does_not_import_torch(run_script):
     assert run_script("-c", code).returncode == 0
 
 
+def test_a_training_starts_without_matplotlib(run_script):
+    """It is imported for the report at the end; its import takes about a second."""
+    code = "import sys, train_teacher, training.run; print('matplotlib' in sys.modules)"
+    assert run_script("-c", code).stdout.strip() == "False"
+
+
 def test_only_given_options_are_settings():
     assert settings_given() == {}
     assert settings_given(

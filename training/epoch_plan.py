@@ -12,7 +12,7 @@ from data.augmentation.draws import augmented_lengths
 from data.augmentation.sentence_mixing import MixedSplit, mix_sentences
 from data.batching import plan_by_frames, plan_epoch
 from data.corpus import Split
-from data.ctc_lengths import min_frames
+from data.ctc_lengths import frames_of_steps, min_frames
 from data.ctc_targets import PreparedSplit
 from training.config import Config
 from training.optimizer import learning_rate
@@ -50,7 +50,7 @@ class EpochPlan:
         self.trainable = train.trainable
         self._ids = [train.split.sentences[index].id for index in self.trainable]
         # Of each sentence of the split, the fewest frames in which CTC can align its glosses
-        self._fewest = np.array([min_frames(one.glosses) for one in train.split.sentences])
+        self._fewest = frames_of_steps(train.split.required_steps)
         self.updates_per_epoch = self.updates = self._count_updates()
         self._warn_of_unknown_signers()
 

@@ -10,6 +10,7 @@ import pytest
 import prepare_data
 from data.corpus import CSV_HEADER, Corpus, check_sentence, read_sentences, sha256_of
 from data.corpus_writer import CorpusWriter
+from data.ctc_lengths import required_steps
 from errors import DataError
 from tests.data.small_corpus import FACTS, as_stored, in_format_1, recording, write_corpus
 
@@ -202,6 +203,29 @@ def test_a_csv_with_commands_for_the_terminal_is_refused(tmp_path):
     ) as refused:
         read_sentences(path)
     assert "\x1b" not in str(refused.value)
+    # Beside characters that are usable, and behind good lines
+    path.write_text(
+        "id|signer|frames|annotation\ns1|anna|3|می\u200cخواهم\ns2|anna|3|X\u2066Y\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(DataError, match=r"line 3: .*LEFT-TO-RIGHT ISOLATE"):
+        read_sentences(path)
+
+
+def test_glosses_have_one_unicode_form_and_ids_stay_as_they_are(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text(
+        "id|signer|frames|annotation\ns1|anna|3|GR\u00dcN\nu\u0308|anna|3|X GRU\u0308N\n",
+        encoding="utf-8",
+    )
+    first, second = read_sentences(path)
+    assert first.glosses == ("GR\u00dcN",) and second.glosses == ("X", "GR\u00dcN")
+    assert second.id == "u\u0308"
+
+
+def test_steps_that_ctc_needs_for_each_sentence(tmp_path):
+    split = Corpus(write_corpus(tmp_path / "c")).splits["train"]
+    assert split.required_steps.tolist() == [required_steps(one.glosses) for one in split.sentences]
 
 
 @pytest.mark.parametrize(

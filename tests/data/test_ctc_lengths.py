@@ -1,8 +1,9 @@
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
-from data.ctc_lengths import ctc_steps, min_frames, required_steps
+from data.ctc_lengths import ctc_steps, frames_of_steps, min_frames, required_steps
 
 
 @pytest.mark.parametrize(("frames", "steps"), [(1, 1), (4, 1), (5, 2), (8, 2), (9, 3), (140, 35)])
@@ -32,3 +33,10 @@ def test_min_frames_is_the_fewest_frames_that_can_be_aligned(glosses):
     fewest = min_frames(glosses)
     assert ctc_steps(fewest) >= needed
     assert fewest == 1 or ctc_steps(fewest - 1) < needed
+
+
+def test_lengths_of_many_sentences_at_once():
+    assert ctc_steps(np.array([0, 1, 4, 5, 140])).tolist() == [0, 1, 1, 2, 35]
+    steps = [0, 1, 2, 35]
+    assert [frames_of_steps(one) for one in steps] == [1, 1, 5, 137]
+    assert frames_of_steps(np.array(steps)).tolist() == [1, 1, 5, 137]

@@ -1,11 +1,12 @@
 import pytest
 
-from data.text_fields import nfc, unusable_character
+from data.text_fields import is_nfc, nfc, unusable_character
 
 
 def test_one_form_for_letters_that_look_the_same():
     assert nfc("GRU\u0308N") == nfc("GR\u00dcN") == "GR\u00dcN"
     assert nfc("\u1112\u1161\u11ab") == "\ud55c"  # Korean, as macOS writes file names
+    assert is_nfc("GR\u00dcN") and not is_nfc("GRU\u0308N")
 
 
 @pytest.mark.parametrize(
