@@ -13,6 +13,8 @@ in `detected`. The files are memory-mapped: opening a corpus does not load it. n
 editor are enough to look into them. Corpora of format 1 hold float16 landmarks; they are read, too.
 """
 
+import contextlib
+import gc
 import hashlib
 import json
 import re
@@ -242,6 +244,22 @@ class Split:
         )
 
 
+@contextlib.contextmanager
+def many_objects() -> Iterator[None]:
+    """Context in which many objects are made that live on.
+
+    Python's garbage collector would look at all objects of the process again and again. It pauses.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@many_objects()
 def read_sentences(path: Path) -> list[Sentence]:
     """The rows of a split's csv, with glosses in the Unicode form NFC.
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.corpus import Split
+from data.corpus import Split, many_objects
 from data.ctc_lengths import ctc_steps
 from data.device_transfer import on_device
 from data.vocabulary import Vocabulary
@@ -66,6 +66,7 @@ class PreparedSplit:
         ]
 
 
+@many_objects()
 def prepare_split(split: Split, vocabulary: Vocabulary) -> PreparedSplit:
     """Encode the annotations of a split; a sentence that CTC cannot align gets no target."""
     long_enough = (ctc_steps(split.lengths) >= split.required_steps).tolist()

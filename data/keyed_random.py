@@ -6,7 +6,8 @@ interruption.
 
 An epoch draws a few numbers for each of many sentences. `keys` and `first_numbers` draw them for
 all sentences at once: the same numbers as from one `generator` per sentence, in a fraction of the
-time. `uniform` and `whole_number` then turn them into values, as numpy's `Generator` does.
+time. `first_block` is faster still where four numbers are enough. `uniform` and `whole_number` then
+turn them into values, as numpy's `Generator` does.
 """
 
 import hashlib
@@ -16,6 +17,11 @@ import numpy as np
 from numpy.random.bit_generator import ISeedSequence
 
 _SEPARATOR = "\x1f"
+# Of Philox4x64-10: rounds, factors of the two products, and steps of the two halves of the key
+_ROUNDS = 10
+_FACTORS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
+_KEY_STEPS = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B))
+_HALF, _BITS = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 def key(*names: int | str) -> int:
@@ -87,6 +93,31 @@ def first_numbers(keys: Sequence[int], counts: Sequence[int]) -> np.ndarray:
     random = Rekeyed()
     drawn = [random.numbers(key, count) for key, count in zip(keys, counts, strict=True)]
     return np.concatenate(drawn) if drawn else np.empty(0, dtype=np.uint64)
+
+
+def first_block(keys: Sequence[int]) -> np.ndarray:
+    """The first four numbers of each key, uint64 (N, 4): those of `first_numbers`, faster.
+
+    This is Philox4x64-10 (Salmon et al., SC 2011) in arrays: its counter is 1, as numpy counts, and
+    the second half of its key is 0, as in `_Key`.
+    """
+    first_key, second_key = np.array(keys, dtype=np.uint64), np.zeros(len(keys), dtype=np.uint64)
+    a, b, c, d = (np.full(len(keys), count, dtype=np.uint64) for count in (1, 0, 0, 0))
+    for _ in range(_ROUNDS):
+        (high_a, low_a), (high_c, low_c) = _product(a, _FACTORS[0]), _product(c, _FACTORS[1])
+        a, b, c, d = high_c ^ b ^ first_key, low_c, high_a ^ d ^ second_key, low_a
+        first_key, second_key = first_key + _KEY_STEPS[0], second_key + _KEY_STEPS[1]
+    return np.stack([a, b, c, d], axis=1)
+
+
+def _product(x: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
+    """The upper and the lower 64 bits of x * factor, from products of their halves; x uint64."""
+    low, high = x & _HALF, x >> _BITS
+    factor_low, factor_high = np.uint64(factor & 0xFFFFFFFF), np.uint64(factor >> 32)
+    middle = high * factor_low + (low * factor_low >> _BITS)
+    carried = low * factor_high + (middle & _HALF)
+    upper = high * factor_high + (middle >> _BITS) + (carried >> _BITS)
+    return upper, x * np.uint64(factor)
 
 
 def uniform(numbers: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from data.augmentation.transitions import transition
 from data.corpus import Split
 from data.features import MIN_SHOULDER_WIDTH
-from data.keyed_random import first_numbers, keys, uniform, whole_number
+from data.keyed_random import first_block, keys, uniform, whole_number
 from data.landmarks import LEFT_SHOULDER, PART_SLICES, PARTS, RIGHT_SHOULDER
 from data.stored_landmarks import LARGEST_VALUE, decode
 
@@ -158,9 +158,7 @@ def mix_sentences(
         return split
     usable = np.asarray(usable)
     sentences = [split.sentences[index] for index in usable]
-    numbers = first_numbers(
-        keys((seed, epoch), [sentence.id for sentence in sentences], ("mix",)), [2] * len(usable)
-    ).reshape(-1, 2)
+    numbers = first_block(keys((seed, epoch), [sentence.id for sentence in sentences], ("mix",)))
     shortest, longest = _TRANSITION_FRAMES
     between = shortest + whole_number(numbers[:, 1], longest - shortest + 1)
     lengths = split.lengths[usable]

@@ -1,5 +1,6 @@
 """Opening a corpus folder: it is read back as it was written, and damaged ones are refused."""
 
+import gc
 import json
 import re
 import shlex
@@ -8,7 +9,14 @@ import numpy as np
 import pytest
 
 import prepare_data
-from data.corpus import CSV_HEADER, Corpus, check_sentence, read_sentences, sha256_of
+from data.corpus import (
+    CSV_HEADER,
+    Corpus,
+    check_sentence,
+    many_objects,
+    read_sentences,
+    sha256_of,
+)
 from data.corpus_writer import CorpusWriter
 from data.ctc_lengths import required_steps
 from errors import DataError
@@ -221,6 +229,23 @@ def test_glosses_have_one_unicode_form_and_ids_stay_as_they_are(tmp_path):
     first, second = read_sentences(path)
     assert first.glosses == ("GR\u00dcN",) and second.glosses == ("X", "GR\u00dcN")
     assert second.id == "u\u0308"
+
+
+def test_the_garbage_collector_pauses_while_sentences_are_read(tmp_path, monkeypatch):
+    path, during = write_corpus(tmp_path / "c") / "train.csv", []
+    monkeypatch.setattr("data.corpus.Sentence", lambda *_: during.append(gc.isenabled()))
+    read_sentences(path)
+    path.write_text("broken")
+    with pytest.raises(DataError):
+        read_sentences(path)
+    assert during == [False, False] and gc.isenabled()
+    gc.disable()  # as the caller had it
+    try:
+        with many_objects():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_steps_that_ctc_needs_for_each_sentence(tmp_path):

@@ -3,7 +3,16 @@ import hashlib
 import numpy as np
 import pytest
 
-from data.keyed_random import Rekeyed, first_numbers, generator, key, keys, uniform, whole_number
+from data.keyed_random import (
+    Rekeyed,
+    first_block,
+    first_numbers,
+    generator,
+    key,
+    keys,
+    uniform,
+    whole_number,
+)
 
 
 def test_the_key_is_a_digest_of_the_joined_names():
@@ -49,6 +58,13 @@ def test_numbers_of_many_keys_are_those_of_their_generators():
     found = first_numbers(chosen, counts)
     assert found.dtype == np.uint64 and np.array_equal(found, expected)
     assert first_numbers([], []).shape == (0,)
+
+
+def test_the_first_four_numbers_in_arrays_are_those_of_numpys_philox():
+    chosen = [0, 1, 2**32 - 1, 2**63, 2**64 - 1, *keys((3, 1), map(str, range(500)), ("mix",))]
+    expected = first_numbers(chosen, [4] * len(chosen)).reshape(-1, 4)
+    np.testing.assert_array_equal(first_block(chosen), expected)
+    assert first_block([]).shape == (0, 4)
 
 
 def test_values_are_those_of_a_generator():
