@@ -17,7 +17,7 @@ import numpy as np
 
 from data.corpus import ARRAYS, CSV_HEADER, check_sentence, sha256_of, split_files
 from data.landmarks import LAYOUT, NUM_LANDMARKS, PARTS
-from data.output_place import check_new_folder
+from data.output_place import WritingLock, check_new_folder
 from data.stored_landmarks import FORMAT_VERSION, STORED_DTYPES, encode
 from data.text_fields import nfc
 from errors import DataError
@@ -38,7 +38,7 @@ def _is_leftover(folder: Path) -> bool:
     if os.path.islink(folder) or not os.path.isdir(folder):
         return False
     try:
-        names = set(os.listdir(folder))
+        names = set(os.listdir(folder)) - {WritingLock.NAME}
         tables = [name for name in names if name.endswith(".csv")]
         known = {"corpus.json", *(file for name in tables for file in split_files(name[:-4]))}
         return names <= known and all(_is_table(folder / name) for name in tables)
@@ -170,8 +170,8 @@ class CorpusWriter:
         composed: sentences are joined from isolated signs; every output tells so.
         format_version: of the landmarks, see data/stored_landmarks.py.
 
-    Raises UsageError when the folder exists and is not empty, or `<path>.partial` is not one of an
-    interrupted run; DataError when it cannot be written.
+    Raises UsageError when the folder exists and is not empty, when `<path>.partial` is not one of
+    an interrupted run, or when another process is writing it; DataError when it cannot be written.
     """
 
     def __init__(
@@ -204,8 +204,11 @@ class CorpusWriter:
 
     def __enter__(self) -> "CorpusWriter":
         try:
+            if self._partial.is_dir():
+                WritingLock(self._partial, self.path).release()  # it is of no process that works
             shutil.rmtree(self._partial, ignore_errors=True)  # what an interrupted run left behind
             self._partial.mkdir(parents=True)
+            self._lock = WritingLock(self._partial, self.path)
         except OSError as error:
             raise DataError(f"cannot write the corpus to {self.path}: {error.strerror}") from error
         return self
@@ -225,8 +228,11 @@ class CorpusWriter:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            for split in self._splits.values():
-                split.close()
+            try:
+                for split in self._splits.values():
+                    split.close()
+            finally:
+                self._lock.release()
             if kind is None:
                 self._finish()
         except OSError as failure:

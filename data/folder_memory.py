@@ -79,18 +79,36 @@ class FolderMemory:
         return facts if isinstance(facts, dict) and facts.get("state") == state else {}
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        for place in self._places:
+        """What all places remember, joined: the folder of another user may have a file that this
+        user cannot write, and what was found out since is in the user's cache."""
+        files: dict[str, Any] = {}
+        results: dict[str, Any] = {}
+        for place in reversed(self._places):
             with contextlib.suppress(OSError, ValueError, RecursionError):
                 if place.stat().st_size > _MAX_BYTES:
                     continue
                 content = json.loads(place.read_text(encoding="utf-8"))
-                files, results = (
+                here, found = (
                     content.get(name) if isinstance(content, dict) else None
                     for name in ("files", "results")
                 )
-                if isinstance(files, dict) and isinstance(results, dict):
-                    return files, results
-        return {}, {}
+                if isinstance(here, dict) and isinstance(found, dict):
+                    results |= found
+                    for name, facts in here.items():
+                        files[name] = self._joined(name, files.get(name), facts)
+        return files, results
+
+    def _joined(self, name: str, known: Any, facts: Any) -> Any:
+        """Two places' facts about a file. If they are about two states of it, the current one
+        counts."""
+        if not isinstance(known, dict) or not isinstance(facts, dict):
+            return facts
+        if known.get("state") == facts.get("state"):
+            return known | facts
+        with contextlib.suppress(OSError):
+            if known.get("state") == _state(self._places[0].parent / name):
+                return known
+        return facts
 
     def _write(self) -> None:
         """Write the first place that can be written; none is no error."""

@@ -5,6 +5,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from filelock import lock_descriptor
+
 from errors import DataError, UsageError
 
 
@@ -42,7 +44,7 @@ def check_new_folder(path: Path, option: str, own_leftover: bool) -> None:
     partial = path.with_name(path.name + ".partial") if path.name else path
     try:
         occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
-        empty = partial.is_dir() and not any(partial.iterdir())
+        empty = partial.is_dir() and set(os.listdir(partial)) <= {WritingLock.NAME}
         not_ours = os.path.lexists(partial) and not (own_leftover or empty)
     except OSError as error:
         raise DataError(f"cannot write to {path}: {error.strerror}") from None
@@ -62,6 +64,46 @@ def check_new_folder(path: Path, option: str, own_leftover: bool) -> None:
             f"would write there: rename it, or choose another {option}"
         )
     check_places([path])
+
+
+class BeingWrittenError(UsageError):
+    """Another process is writing this output."""
+
+
+class WritingLock:
+    """Marks a folder as being written, by a locked file in it, until `release`.
+
+    Only the kernel's lock counts, so a process that was killed leaves none. On file systems without
+    locks nothing is locked.
+
+    Raises BeingWrittenError when another process has the lock, OSError when the file cannot be
+    made.
+    """
+
+    NAME = ".writing"
+
+    def __init__(self, folder: Path, output: Path):
+        """output: what the user called the output, for the message."""
+        self._path = folder / self.NAME
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            free = lock_descriptor(descriptor, blocking=False)
+        except OSError:
+            free = True
+        self._descriptor: int | None = descriptor
+        if not free:
+            os.close(descriptor)
+            raise BeingWrittenError(
+                f"another process is writing {output}: wait for it, stop it, or choose another "
+                "output"
+            )
+
+    def release(self) -> None:
+        """Unlock the folder, and remove the file. A second call does nothing."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+            self._path.unlink(missing_ok=True)
 
 
 def nearest_existing(path: Path) -> Path:

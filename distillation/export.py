@@ -47,22 +47,22 @@ def export_soft_targets(request: SoftTargetExportRequest) -> dict[str, Any]:
     ranges = dataclasses.replace(config.augmentation, enabled=True)
     description = _describe(request, teacher, ranges)
     splits = {name: teacher.prepared(name) for name in dict.fromkeys(request.splits)}
-    writer = SoftTargetWriter(request.output_dir, description, list(splits))
-    augmentation = _Augmentation(ranges, request.seed)
-    size = _print_size(request, description, teacher, splits, augmentation)
-    found = writer.begin()
-    free = shutil.disk_usage(writer.partial).free
-    if size > free:
-        raise DataError(
-            f"{request.output_dir} needs {size / 2**20:,.0f} MiB, "
-            f"but only {free / 2**20:,.0f} MiB are free there"
-        )
-    if found:
-        print(f"continuing {writer.partial}: {found} sentences and views are complete")
-    for name, split in splits.items():
-        for view in views_of(name, request.views):
-            _export_view(teacher, split, view, augmentation, request.temperature, writer)
-    facts = writer.finish()
+    with SoftTargetWriter(request.output_dir, description, list(splits)) as writer:
+        augmentation = _Augmentation(ranges, request.seed)
+        size = _print_size(request, description, teacher, splits, augmentation)
+        found = writer.begin()
+        free, missing = shutil.disk_usage(writer.partial).free, size - writer.bytes_written
+        if missing > free:
+            raise DataError(
+                f"{request.output_dir} needs {missing / 2**20:,.0f} MiB, "
+                f"but only {free / 2**20:,.0f} MiB are free there"
+            )
+        if found:
+            print(f"continuing {writer.partial}: {found} sentences and views are complete")
+        for name, split in splits.items():
+            for view in views_of(name, request.views):
+                _export_view(teacher, split, view, augmentation, request.temperature, writer)
+        facts = writer.finish()
     for name, entry in facts["splits"].items():
         print(f"{name}: {entry['sentences']:,} sentences and views, {entry['rows']:,} steps")
     print(f"soft targets: {request.output_dir}")

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from data.corpus import sha256_of
-from data.output_place import check_new_folder
+from data.output_place import WritingLock, check_new_folder
 from distillation.soft_targets import (
     FORMAT_VERSION,
     INDEX_HEADERS,
@@ -39,7 +39,7 @@ def _npy_header(classes: int, rows: int) -> bytes:
 
 
 class SoftTargetWriter:
-    """Writes a folder of soft targets.
+    """Writes a folder of soft targets, inside of a `with`.
 
     The files are written to `<name>.partial`. The folder gets its name when it is complete. A
     sentence is complete when its line of the index is complete; a later run cuts off everything
@@ -59,6 +59,7 @@ class SoftTargetWriter:
         self._plan = json.dumps(
             {"request": description.to_dict(), "splits": list(splits)}, sort_keys=True
         )
+        self._lock: WritingLock | None = None
         interrupted = self._plan_file.is_file()
         check_new_folder(path, "--output_dir", own_leftover=interrupted)
         if interrupted and self._plan_file.read_text("utf-8", errors="replace") != self._plan:
@@ -70,14 +71,25 @@ class SoftTargetWriter:
             name: _SplitFiles(self.partial, name, description.classes) for name in splits
         }
 
+    def __enter__(self) -> "SoftTargetWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
     def begin(self) -> int:
         """Make the partial folder, or continue an interrupted one.
 
-        Returns the number of (sentence, view) pairs that it already has. Raises DataError when
-        writing fails.
+        Returns the number of (sentence, view) pairs that it already has. Raises UsageError when
+        another process is writing the folder, DataError when writing fails.
         """
         try:
             self.partial.mkdir(parents=True, exist_ok=True)
+            self._lock = WritingLock(self.partial, self.path)
             if not self._plan_file.is_file():
                 self._plan_file.write_text(self._plan, encoding="utf-8")
             return sum(split.open() for split in self._splits.values())
@@ -85,6 +97,12 @@ class SoftTargetWriter:
             raise DataError(
                 f"cannot write soft targets to {self.partial}: {error.strerror}"
             ) from error
+
+    @property
+    def bytes_written(self) -> int:
+        """Size of the rows that are complete."""
+        rows = sum(split.rows for split in self._splits.values())
+        return rows * self.description.row_bytes
 
     def done(self, split: str) -> set[tuple[str, int]]:
         """The (id, view) pairs that are complete."""
@@ -120,6 +138,7 @@ class SoftTargetWriter:
             text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
             (self.partial / "soft_targets.json").write_text(text, encoding="utf-8")
             self._plan_file.unlink()
+            self._release()
             if self.path.exists():
                 self.path.rmdir()  # empty, as checked at the start
             self.partial.rename(self.path)

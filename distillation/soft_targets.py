@@ -30,12 +30,17 @@ from data.folder_memory import FolderMemory
 from data.safe_npy import open_array
 from errors import DataError
 
-FORMAT_VERSION = 2
-# Format 1 had one more column, `lost`: the information that was lost by storing. Optionally it
-# stored only the k best classes.
-INDEX_HEADERS = {1: "id|view|steps|lost", 2: "id|view|steps"}
+FORMAT_VERSION = 3
+# Views of formats 1 and 2 were augmented in another way (version 0.2.0 and earlier): only those
+# without augmentation are read. Format 1 had one more column, `lost`: the information that was lost
+# by storing. Optionally it stored only the k best classes.
+INDEX_HEADERS = {1: "id|view|steps|lost", 2: "id|view|steps", 3: "id|view|steps"}
 INDEX_LINE = re.compile(r"([^|]+)\|([0-9]{1,5})\|([1-9][0-9]{0,8})")
-_INDEX_LINES = {1: re.compile(INDEX_LINE.pattern + r"\|[0-9.e+-]{1,20}"), 2: INDEX_LINE}
+_INDEX_LINES = {
+    1: re.compile(INDEX_LINE.pattern + r"\|[0-9.e+-]{1,20}"),
+    2: INDEX_LINE,
+    3: INDEX_LINE,
+}
 _DTYPE = np.dtype("<f2")
 
 
@@ -187,6 +192,11 @@ def _read_facts(folder: Path) -> dict[str, Any]:
             raise DataError(
                 f"{path}: format {facts['format_version']!r}, but this program reads the formats "
                 + " and ".join(map(str, INDEX_HEADERS))
+            )
+        if facts["format_version"] < FORMAT_VERSION and facts["views"]:
+            raise DataError(
+                f"{folder} has augmented views of an earlier version, whose augmentation was "
+                "another one: export the soft targets again"
             )
         if facts.get("top_k") is not None:
             raise DataError(

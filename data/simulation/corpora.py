@@ -7,7 +7,7 @@ that MediaPipe Holistic would detect (detection.py).
 
 The same arguments give the same bytes. The order of the sentences and the number of threads do not
 matter. Only another version of numpy or a processor with other vector instructions may round a last
-bit differently. Memory holds one sentence at a time.
+bit differently. Memory holds one sentence at a time, or a few for each process.
 
 A result on such a corpus shows that a program works. It does not show how well the program
 recognizes real signers. corpus.json marks the corpus as simulated.
@@ -15,8 +15,14 @@ recognizes real signers. corpus.json marks the corpus as simulated.
 
 import contextlib
 import multiprocessing
+import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +31,7 @@ from tqdm import tqdm
 
 from data.corpus_writer import CorpusWriter
 from data.keyed_random import generator
+from data.output_place import BeingWrittenError
 from data.simulation.body import STUDIO, WEBCAM, Framing, Signer, draw_signer
 from data.simulation.detection import observe
 from data.simulation.grammar import GLOSSES, draw_sentence
@@ -38,6 +45,8 @@ VERSION = 1  # of the generator; it increases when the same arguments give other
 FPS = 25.0
 SIGNERS = 6  # of the built-in corpus's train split
 _SENTENCES_PER_WORKER = 150  # fewer are done sooner than a process starts
+_AHEAD = 4  # sentences for each process that may be in memory before they are written
+_POLL_SECONDS = 0.5  # between two looks whether another process has made the built-in corpus
 BUILTIN_CORPUS = Path(__file__).parent.parent / "corpora" / "builtin"
 
 
@@ -250,16 +259,66 @@ def _recorder(
     if workers == 1:
         yield lambda rows: map(signers.record, rows)
         return
-    with multiprocessing.get_context("spawn").Pool(workers, _set_signers, [signers]) as pool:
-        yield lambda rows: pool.imap(_record, rows, chunksize=8)
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), _start_worker, (signers,)
+    )
+    try:
+        yield lambda rows: _record_ahead(pool, rows, _AHEAD * workers)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _record_ahead(
+    pool: ProcessPoolExecutor, rows: Sequence[TranscribedSentence], ahead: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Record sentences in their order, at most `ahead` of them before they are asked for.
+
+    Raises DataError when a process of the pool has ended.
+    """
+    waiting: deque[Future[tuple[np.ndarray, np.ndarray]]] = deque()
+    try:
+        for sentence in rows:
+            with _interrupts_ignored():  # processes that start now inherit it
+                waiting.append(pool.submit(_record, sentence))
+            if len(waiting) == ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise DataError(
+            "a process that makes sentences was killed, perhaps because the memory was full: free "
+            "some memory and run the command again"
+        ) from None
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ctrl-C is for the main process alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 _signers: SimulatedSigners | None = None  # those of a worker process
 
 
-def _set_signers(signers: SimulatedSigners) -> None:
+def _start_worker(signers: SimulatedSigners) -> None:
     global _signers
     _signers = signers
+    threading.Thread(target=_end_with_main_process, daemon=True).start()
+
+
+def _end_with_main_process() -> None:
+    """A process of a pool waits for work for ever, also when the main process was killed."""
+    main = multiprocessing.parent_process()
+    assert main is not None
+    main.join()
+    os._exit(1)
 
 
 def _record(sentence: TranscribedSentence) -> tuple[np.ndarray, np.ndarray]:
@@ -268,14 +327,26 @@ def _record(sentence: TranscribedSentence) -> tuple[np.ndarray, np.ndarray]:
 
 
 def builtin_corpus() -> Path:
-    """The folder of the built-in corpus: `synthesize` with its defaults, made once and kept."""
-    if not (BUILTIN_CORPUS / "corpus.json").is_file():
-        start = time.perf_counter()
-        print(
-            f"making the built-in corpus of simulated signers in {BUILTIN_CORPUS} ...",
-            end=" ",
-            flush=True,
-        )
-        synthesize(BUILTIN_CORPUS)
+    """The folder of the built-in corpus: `synthesize` with its defaults, made once and kept. While
+    another process makes it, this one waits."""
+    start, waiting = time.perf_counter(), False
+    while not (BUILTIN_CORPUS / "corpus.json").is_file():
+        if not waiting:
+            print(
+                f"making the built-in corpus of simulated signers in {BUILTIN_CORPUS} ...",
+                end=" ",
+                flush=True,
+            )
+        try:
+            synthesize(BUILTIN_CORPUS)
+        except BeingWrittenError:
+            if not waiting:
+                print("another process is making it ...", end=" ", flush=True)
+            waiting = True
+            time.sleep(_POLL_SECONDS)
+            continue
         print(f"done in {time.perf_counter() - start:.0f} s", flush=True)
+        return BUILTIN_CORPUS
+    if waiting:
+        print(f"done after {time.perf_counter() - start:.0f} s", flush=True)
     return BUILTIN_CORPUS

@@ -11,6 +11,7 @@ from data import corpus_writer
 from data.corpus import Corpus, sha256_of
 from data.corpus_writer import CorpusWriter
 from data.landmarks import PART_SLICES
+from data.output_place import BeingWrittenError
 from errors import DataError, UsageError
 from tests.data.small_corpus import FACTS, recording, write_corpus
 
@@ -161,6 +162,7 @@ def test_an_interrupted_run_leaves_no_files(tmp_path, error):
 def test_files_of_a_killed_run_are_replaced(tmp_path):
     (tmp_path / "tiny.partial").mkdir()
     (tmp_path / "tiny.partial" / "dev.csv").write_text("id|signer|fr")
+    (tmp_path / "tiny.partial" / ".writing").touch()
     write_corpus(tmp_path / "tiny", {"train": [("s1", "anna", "X", 3)]})
     assert not (tmp_path / "tiny.partial").exists()
     assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == [
@@ -169,6 +171,19 @@ def test_files_of_a_killed_run_are_replaced(tmp_path):
         "train.detected.npy",
         "train.landmarks.npy",
     ]
+
+
+def test_two_processes_do_not_write_one_corpus(tmp_path):
+    with CorpusWriter(tmp_path / "tiny", **FACTS) as first:
+        first.split("train").add("s1", "anna", "X", *recording(3))
+        with (
+            pytest.raises(BeingWrittenError, match=r"another process is writing .*tiny: wait"),
+            CorpusWriter(tmp_path / "tiny", **FACTS),
+        ):
+            raise AssertionError
+        first.split("train").add("s2", "anna", "X", *recording(3))
+    assert len(Corpus(tmp_path / "tiny").split("train")) == 2
+    assert not (tmp_path / "tiny" / ".writing").exists()
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,35 @@ def test_without_permission_to_write_the_user_s_cache_folder_is_used(path, hashe
     assert sorted(file.name for file in path.iterdir() if file.name.startswith(NAME)) == [NAME]
 
 
+def test_what_another_user_s_file_lacks_is_remembered_in_the_cache(path, hashed, monkeypatch):
+    """A shared corpus that its owner has begun to remember, and that this user cannot change."""
+    Corpus(path).digests(["train"])
+    replace = os.replace
+
+    def refuse(source, target):
+        if Path(target).parent == path:
+            raise PermissionError
+        replace(source, target)
+
+    monkeypatch.setattr(data.folder_memory.os, "replace", refuse)
+    hashed.clear()
+    for number in range(3):
+        corpus = Corpus(path)
+        corpus.digests(["train", "dev"])
+        assert (
+            corpus.memory.result(f"mean{number % 2}", lambda: hashed.append("x") or "1", str) == "1"
+        )
+    assert sorted(hashed) == ["dev.csv", "dev.detected.npy", "dev.landmarks.npy", "x", "x"]
+    # A file that has changed since the owner's run: the newer facts count
+    (path / "train.csv").write_bytes((path / "train.csv").read_bytes() + b"\n")
+    hashed.clear()
+    for _ in range(2):
+        FolderMemory(path).about_file(
+            path / "train.csv", "sha256", lambda: hashed.append("again") or "0" * 64, bool
+        )
+    assert hashed == ["again"]
+
+
 def test_nothing_is_remembered_where_nothing_can_be_written(path, hashed, tmp_path):
     (path / NAME).mkdir()
     (tmp_path / "cache").write_text("a file in place of the folder")

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from data import output_place
-from data.output_place import check_new_folder, check_places, ignores_case
+from data.output_place import (
+    BeingWrittenError,
+    WritingLock,
+    check_new_folder,
+    check_places,
+    ignores_case,
+)
 from errors import DataError, UsageError
 from tests.conftest import run_in_child
 
@@ -69,6 +75,25 @@ def test_a_folder_of_the_users_is_not_taken_for_a_partial_one(tmp_path):
     with pytest.raises(UsageError, match=r"mine\.partial already exists and is not from an inter"):
         check_new_folder(tmp_path / "mine", "--output", own_leftover=False)
     check_new_folder(tmp_path / "mine", "--output", own_leftover=True)
+
+
+def test_a_folder_that_is_being_written_is_refused_until_its_process_ends(tmp_path):
+    lock = WritingLock(tmp_path, Path("mine"))
+    with pytest.raises(BeingWrittenError, match="another process is writing mine: wait for it"):
+        WritingLock(tmp_path, Path("mine"))
+    lock.release()
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / WritingLock.NAME).touch()  # of a process that was killed
+    WritingLock(tmp_path, Path("mine")).release()
+
+
+def test_a_file_system_without_locks_is_no_error(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no locks")
+
+    monkeypatch.setattr(output_place, "lock_descriptor", fail)
+    WritingLock(tmp_path, Path("mine")).release()
 
 
 def test_a_disk_that_ignores_case_is_known_by_a_file_on_it(tmp_path, monkeypatch):

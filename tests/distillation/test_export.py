@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from data.augmentation.config import AugmentationConfig
 from data.augmentation.draws import draw_augmentation
 from data.corpus import Corpus
 from data.leading_hand_rules import BY_SENTENCE
+from data.output_place import BeingWrittenError, WritingLock
 from distillation.config import DistillationConfig, SoftTargetExportRequest
 from distillation.soft_targets import SoftTargets
 from errors import DataError, UsageError
@@ -141,6 +143,11 @@ def test_an_interrupted_export_continues_and_gives_the_same_files(
         rows.write_bytes(rows.read_bytes() + b"\1" * 30)
     assert not path.exists()
     capsys.readouterr()
+    lock = WritingLock(partial, path)
+    with pytest.raises(BeingWrittenError, match="killed: wait for it"):
+        export(path)
+    lock.release()
+    capsys.readouterr()
     export(path)
     complete = 4 if damage.startswith("incomplete") else 5
     assert f"continuing {partial}: {complete} sentences" in capsys.readouterr().out
@@ -219,6 +226,32 @@ def test_a_disk_that_is_too_small_is_found_before_the_export(export, tmp_path, m
     monkeypatch.setattr(distillation.export, "_predict", None)
     with pytest.raises(DataError, match=r"soft needs \d+ MiB, but only 0 MiB are free there"):
         export(tmp_path / "soft", splits=("dev",))
+
+
+def test_an_export_that_continues_needs_only_the_rest_of_its_size(
+    export, exported, tmp_path, monkeypatch, capsys
+):
+    predict = distillation.export._predict
+
+    def interrupted(*args):
+        for number, values in enumerate(predict(*args)):
+            if number == 5:
+                raise KeyboardInterrupt
+            yield values
+
+    monkeypatch.setattr(distillation.export, "_predict", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export(tmp_path / "soft")
+    whole = sum(2 * np.load(file).size for file in exported.glob("*.npy"))
+    written = sum(file.stat().st_size - 128 for file in tmp_path.glob("soft.partial/*.npy"))
+    usage = SimpleNamespace(free=whole - written - 1)
+    monkeypatch.setattr(distillation.export.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DataError, match="are free there"):
+        export(tmp_path / "soft")
+    usage.free += 1
+    monkeypatch.setattr(distillation.export, "_predict", predict)
+    export(tmp_path / "soft")
+    assert 0 < written < whole and content(tmp_path / "soft") == content(exported)
 
 
 def test_predictions_that_are_not_finite_are_not_stored(export, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Soft targets are stored as finite float16 numbers, and each complete sentence is on disk."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +76,24 @@ def test_each_added_sentence_is_on_disk_at_once(tmp_path):
     writer.begin()
     for number in (1, 2):
         writer.add("train", "s0", number, row(-1, -2, -3))
-        again = SoftTargetWriter(tmp_path / "new", DESCRIPTION, ["train"])
-        assert again.begin() == number
+        shutil.copytree(tmp_path / "new.partial", tmp_path / f"{number}.partial")
+        with SoftTargetWriter(tmp_path / str(number), DESCRIPTION, ["train"]) as again:
+            assert again.begin() == number
         assert again.done("train") == {("s0", view) for view in range(1, number + 1)}
+
+
+def test_two_processes_do_not_export_to_one_folder(tmp_path):
+    with SoftTargetWriter(tmp_path / "new", DESCRIPTION, ["train"]) as first:
+        first.begin()
+        first.add("train", "s0", 1, row(-1, -2, -3))
+        with (
+            pytest.raises(UsageError, match=r"another process is writing .*new: wait for it"),
+            SoftTargetWriter(tmp_path / "new", DESCRIPTION, ["train"]) as second,
+        ):
+            second.begin()
+        first.add("train", "s0", 2, row(-1, -2, -3))
+        assert first.finish()["splits"]["train"]["rows"] == 2
+    assert not (tmp_path / "new" / ".writing").exists()
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,18 @@ def test_a_folder_of_format_1_is_still_readable(exported, tmp_path):
     assert (old.read("dev", "dev-01", 0) == new.read("dev", "dev-01", 0)).all()
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_augmented_views_of_an_earlier_version_are_refused(exported, tmp_path, version):
+    """The student would see other sentences than the targets describe."""
+    change = edited(format_version=version, views=2)
+    message = r"augmented views of an earlier version.*: export .* again"
+    (tmp_path / "views").mkdir()
+    with pytest.raises(DataError, match=message):
+        SoftTargets(damaged(exported, tmp_path / "views", "soft_targets.json", change))
+    plain = damaged(exported, tmp_path, "soft_targets.json", edited(format_version=2, views=0))
+    assert SoftTargets(plain).description.views == 0
+
+
 def test_a_folder_exported_with_top_k_is_refused(exported, tmp_path):
     with pytest.raises(DataError, match=r"exported with --top_k.*: export the soft targets again"):
         SoftTargets(of_format_1(exported, tmp_path / "old", 2))

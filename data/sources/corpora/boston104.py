@@ -36,6 +36,7 @@ from errors import DataError
 
 WIDTH, HEIGHT = 312, 242  # pixels
 VIDEO_FPS = 30.0
+_FRAMES_PER_ROW = 10  # a video with fewer rows has a wrong frame number
 POSITIONS, SPEAKERS = "hands_condensed.csv", "speaker.csv"
 POSITION_COLUMNS = "video,frame,left-x,left-y,right-x,right-y,nose-x,nose-y"
 SPEAKER_COLUMNS = "video,speaker"
@@ -117,15 +118,15 @@ def _rows(path: Path, columns: str) -> list[tuple[str, dict[str, str]]]:
         raise DataError(
             f"{path} line 1: expected the header '{columns}', found '{','.join(found)}'"
         )
-    rows = []
-    for number, fields in enumerate(csv.reader(lines[1:]), start=2):
-        if len(fields) != len(header):
-            raise DataError(
-                f"{path} line {number}: expected {len(header)} fields, found {len(fields)}"
-            )
-        rows.append(
-            (f"{path} line {number}", dict(zip(header, map(str.strip, fields), strict=True)))
-        )
+    rows, reader = [], csv.reader(lines[1:], strict=True)
+    try:
+        for fields in reader:
+            where = f"{path} line {reader.line_num + 1}"
+            if len(fields) != len(header):
+                raise DataError(f"{where}: expected {len(header)} fields, found {len(fields)}")
+            rows.append((where, dict(zip(header, map(str.strip, fields), strict=True))))
+    except csv.Error as error:  # such as a quote that is never closed
+        raise DataError(f"{path} line {reader.line_num + 1}: {error}") from None
     return rows
 
 
@@ -158,13 +159,23 @@ def _read_positions(path: Path) -> dict[str, np.ndarray]:
     by frame; NaN in a frame without a row."""
     rows: dict[str, dict[int, list[float]]] = defaultdict(dict)
     for where, row in _rows(path, POSITION_COLUMNS):
-        rows[row["video"]][int(_number(row, "frame", where))] = [
+        frames, frame = rows[row["video"]], int(_number(row, "frame", where))
+        if frame in frames:
+            raise DataError(
+                f"{where}: a second row of frame {frame} of video {row['video']}: remove one"
+            )
+        frames[frame] = [
             _number(row, f"{part}-{axis}", where)
             for part in ("nose", "left", "right")
             for axis in "xy"
         ]
     positions = {}
     for video, frames in rows.items():
+        if max(frames) > _FRAMES_PER_ROW * (len(frames) + 1):
+            raise DataError(
+                f"{path}: video {video} has {len(frames)} rows, but one of them is of frame "
+                f"{max(frames)}: expected a row for most frames; correct its column 'frame'"
+            )
         points = np.full((max(frames) + 1, 6), np.nan)
         points[list(frames)] = list(frames.values())
         positions[video] = points.reshape(-1, 3, 2) / (WIDTH, HEIGHT)

@@ -4,8 +4,10 @@ learned."""
 import contextlib
 import hashlib
 import os
+import signal
 import subprocess
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 
 from data.corpus import Corpus, split_files
 from data.ctc_lengths import required_steps
+from data.output_place import WritingLock
 from data.simulation import corpora
 from data.simulation.body import STUDIO, WEBCAM, draw_signer
 from data.simulation.corpora import (
@@ -78,6 +81,48 @@ def test_several_processes_write_the_same_bytes(tmp_path):
     for file in split_files("train"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     assert len(Corpus(tmp_path / "two").split("train")) == 9
+
+
+def kill_own_process(_: TranscribedSentence) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_one_line(tmp_path, monkeypatch):
+    rows = [TranscribedSentence(f"s{i}", "anna", ("A",), 20) for i in range(30)]
+    monkeypatch.setattr(corpora, "_record", kill_own_process)
+    with pytest.raises(DataError, match="was killed, perhaps because the memory was full"):
+        synthesize_transcripts(tmp_path / "c", {"train": rows}, workers=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_few_sentences_are_recorded_before_they_are_asked_for():
+    asked: list[int] = []
+
+    class Pool:
+        def submit(self, _, sentence):
+            asked.append(sentence)
+            done: Future = Future()
+            done.set_result(sentence)
+            return done
+
+    found = corpora._record_ahead(Pool(), range(10), 4)
+    assert [next(found) for _ in range(3)] == [0, 1, 2] and len(asked) == 6
+    assert list(found) == [3, 4, 5, 6, 7, 8, 9] and asked == list(range(10))
+
+
+def test_processes_ignore_ctrl_c_from_their_start():
+    seen = []
+
+    class Pool:
+        def submit(self, _, sentence):
+            seen.append(signal.getsignal(signal.SIGINT))
+            done: Future = Future()
+            done.set_result(sentence)
+            return done
+
+    before = signal.getsignal(signal.SIGINT)
+    assert list(corpora._record_ahead(Pool(), range(2), 4)) == [0, 1]
+    assert seen == [signal.SIG_IGN] * 2 and signal.getsignal(signal.SIGINT) == before
 
 
 def test_only_many_sentences_are_divided_among_processes(tmp_path, monkeypatch):
@@ -171,6 +216,20 @@ def test_builtin_corpus_is_made_once(tmp_path, monkeypatch, capsys):
     assert builtin_corpus() == tmp_path / "builtin"
     assert (tmp_path / "builtin" / "corpus.json").stat().st_mtime_ns == made
     assert capsys.readouterr().out == ""
+
+
+def test_the_builtin_corpus_is_made_by_one_process_at_a_time(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(corpora, "BUILTIN_CORPUS", tmp_path / "builtin")
+    partial = tmp_path / "builtin.partial"
+    partial.mkdir()
+    lock = WritingLock(partial, partial)
+    monkeypatch.setattr(corpora.time, "sleep", lambda _: lock.release())  # it was killed
+    small = synthesize
+    monkeypatch.setattr(
+        corpora, "synthesize", lambda path: small(path, sentences=2, dev_sentences=1)
+    )
+    assert (builtin_corpus() / "corpus.json").exists()
+    assert "another process is making it ... done in" in capsys.readouterr().out
 
 
 def _describe(signers: SimulatedSigners, signer: str, gloss: str, take: int) -> np.ndarray:
