@@ -102,7 +102,7 @@ class FolderMemory:
         """Two places' facts about a file. If they are about two states of it, the current one
         counts."""
         if not isinstance(known, dict) or not isinstance(facts, dict):
-            return facts
+            return facts if isinstance(facts, dict) else known
         if known.get("state") == facts.get("state"):
             return known | facts
         with contextlib.suppress(OSError):
