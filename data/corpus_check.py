@@ -222,6 +222,7 @@ def _check_annotations(corpus: Corpus, report: CorpusReport) -> None:
         {gloss for sentence in train.sentences for gloss in sentence.glosses} if train else set()
     )
     split_of: dict[str, str] = {}
+    shared: list[str] = []
     for name, split in corpus.splits.items():
         tokens = Counter(gloss for sentence in split.sentences for gloss in sentence.glosses)
         unknown = Counter({gloss: count for gloss, count in tokens.items() if gloss not in known})
@@ -262,7 +263,10 @@ def _check_annotations(corpus: Corpus, report: CorpusReport) -> None:
                     f"its {len(sentence.glosses)} glosses need {required}",
                 )
             if split_of.setdefault(sentence.id, name) != name:
-                report.problem("shared id", f"{where} is in split '{split_of[sentence.id]}' too")
+                shared.append(f"{where} is in split '{split_of[sentence.id]}' too")
+    if shared:
+        more = f" (and {len(shared) - 1} more)" if len(shared) > 1 else ""
+        report.warning("shared id", f"{shared[0]}{more}: other recordings should have other ids")
 
 
 def _extremes(split: Split) -> tuple[str, str, str]:

@@ -29,6 +29,7 @@ from data.augmentation.transitions import change_speed, transition
 from data.corpus import Corpus, Split
 from data.corpus_writer import CorpusWriter
 from data.keyed_random import generator
+from data.sources.splitting import repeated_recordings
 from errors import DataError, UsageError
 
 SPEEDS = (0.8, 1.25)  # a recording is played at a random speed between these
@@ -100,6 +101,7 @@ def compose(
         [name for name in sentences if name != "train"],
         heldout_signers,
     )
+    _keep_apart(pools, clips)
     plans = {
         name: plan_split(
             pools[name],
@@ -215,6 +217,26 @@ def split_recordings(
                 group = group[:-held_out]
         pools["train"] += group
     return pools
+
+
+def _keep_apart(pools: dict[str, list[IsolatedRecording]], clips: Split) -> None:
+    """Leave recordings out of a pool that are in a later one, too: a recording may be in the source
+    twice, under two names. Prints how many, and if the copies have different glosses."""
+    gloss_of = {each.index: each.gloss for pool in pools.values() for each in pool}
+    copies = [[row for row in rows if row in gloss_of] for rows in repeated_recordings(clips)]
+    for rows in copies:
+        if len({gloss_of[row] for row in rows}) > 1:
+            shown = " and ".join(clips.sentences[row].id for row in rows)
+            print(f"warning: {shown} are the same recording; correct or remove one")
+    names, left_out = list(pools), 0
+    for number, name in enumerate(names):
+        later = {each.index for other in names[number + 1 :] for each in pools[other]}
+        doubled = {row for rows in copies if later.intersection(rows) for row in rows}
+        kept = [each for each in pools[name] if each.index not in doubled]
+        left_out += len(pools[name]) - len(kept)
+        pools[name] = kept
+    if left_out:
+        print(f"{left_out} recordings are left out, because another split has a copy of them")
 
 
 def _split_by_signer(

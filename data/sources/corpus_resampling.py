@@ -8,7 +8,7 @@ from data.corpus import Corpus
 from data.corpus_writer import CorpusWriter
 from data.resampling import resample, same_rate
 from data.sources.recording_facts import frame_times
-from errors import UsageError
+from errors import DataError, UsageError
 
 
 def resample_corpus(source: Path, output: Path, fps: float, progress: bool = False) -> None:
@@ -49,6 +49,11 @@ def resample_corpus(source: Path, output: Path, fps: float, progress: bool = Fal
         for name, split in corpus.splits.items():
             for index, sentence in enumerate(split.sentences):
                 landmarks, detected = split.read(index)
+                if not len(landmarks):
+                    raise DataError(
+                        f"{source}: {name} sentence {sentence.id!r} has no frames: remove its line "
+                        "and correct corpus.json, or make the corpus again"
+                    )
                 frames = resample(frame_times(len(landmarks), corpus.fps), landmarks, detected, fps)
                 writer.split(name).add(sentence.id, sentence.signer, sentence.glosses, *frames)
                 bar.update()

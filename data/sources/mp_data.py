@@ -8,6 +8,7 @@ gloss in the split `train`. A part is not detected in a frame where all its valu
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ def import_mp_data(
         "resample_fps": resample_fps,
     }
     corpus_fps = resample_fps or fps
-    width: int | None = None
+    width = _commonest_width(recordings)
     failures, checks = ImportFailures(), ImportChecks(source)
     with CorpusWriter(
         output, name=output.name, fps=corpus_fps, aspect_ratio=aspect_ratio, made_by=made_by
@@ -97,7 +98,7 @@ def import_mp_data(
         ):
             id = f"{recording.gloss}-{recording.repetition}"
             with failures.collect("train", id):
-                landmarks, detected, width = _read_recording(recording, width)
+                landmarks, detected = _read_recording(recording, width)
                 checks.add("train", id, landmarks, detected)
                 times = frame_times(len(landmarks), fps)
                 landmarks, detected = at_rate(times, landmarks, detected, corpus_fps)
@@ -122,7 +123,7 @@ def _check_sample(source: Path, recordings: list[MpDataRecording]) -> None:
     plausibility = Plausibility()
     for recording in recordings[:: max(1, len(recordings) // SAMPLED_FILES)][:SAMPLED_FILES]:
         with contextlib.suppress(DataError):
-            landmarks, detected, _ = _read_recording(recording, None)
+            landmarks, detected = _read_recording(recording, None)
             plausibility.add(f"{recording.gloss}/{recording.repetition}", landmarks, detected)
     for finding in plausibility.findings():
         refuse_error(str(source), finding)
@@ -167,11 +168,21 @@ def find_mp_data_recordings(source: Path) -> list[MpDataRecording]:
     return recordings
 
 
+def _commonest_width(recordings: list[MpDataRecording]) -> int | None:
+    """The width of the vectors of most recordings, by a frame of each; None if none can be read."""
+    widths: Counter[int] = Counter()
+    for recording in recordings:
+        with contextlib.suppress(DataError, StopIteration):
+            widths[map_floats(next(_entries(recording.folder))).size] += 1
+    known = [(count, width) for width, count in widths.items() if width in MP_DATA_WIDTHS]
+    return max(known)[1] if known else None
+
+
 def _read_recording(
     recording: MpDataRecording, expected_width: int | None
-) -> tuple[np.ndarray, np.ndarray, int]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Landmarks float (T, 543, 3) and detected bool (T, 4) of one recording, in the order of the
-    frame numbers, and the width of its vectors."""
+    frame numbers."""
     numbered: dict[int, Path] = {}
     for path in _entries(recording.folder):
         frame = _number(path.stem)
@@ -207,14 +218,13 @@ def _read_recording(
             )
         if expected_width not in (None, len(vector)):
             raise DataError(
-                f"{path} has {len(vector)} values, the files before it have {expected_width}; "
+                f"{path} has {len(vector)} values, most files have {expected_width}; "
                 "import recordings with and without a face separately"
             )
         expected_width = len(vector)
         vectors.append(vector)
     landmarks = mp_data_landmarks(np.stack(vectors))
-    found = find_unseen_parts(landmarks, lambda frame: str(paths[frame]))
-    return *found, len(vectors[0])
+    return find_unseen_parts(landmarks, lambda frame: str(paths[frame]))
 
 
 def _entries(folder: Path) -> Iterator[Path]:

@@ -299,7 +299,7 @@ def _units(train: Split, by: str) -> dict[str, list[int]]:
             unit = parent[unit]
         return unit
 
-    for rows in _repeated_recordings(train):
+    for rows in repeated_recordings(train):
         roots = sorted({root(unit_of[row]) for row in rows})
         parent.update(dict.fromkeys(roots, roots[0]))
     units: dict[str, list[int]] = defaultdict(list)
@@ -308,7 +308,7 @@ def _units(train: Split, by: str) -> dict[str, list[int]]:
     return dict(units)
 
 
-def _repeated_recordings(train: Split) -> list[list[int]]:
+def repeated_recordings(train: Split) -> list[list[int]]:
     """The rows of each recording that is in the split more than once.
 
     Only recordings with the same length, first and last frame are read as a whole. Sentences in

@@ -6,6 +6,8 @@ file. data/sources/video_frames.py reads the frames.
 
 import os
 import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -29,8 +31,8 @@ LANDMARK_SUFFIXES = (".npy", ".npz", ".pose", ".parquet")
 class RecordingFile:
     """The file or the folder of frames of one recording.
 
-    `parts` are the names on the path from the input folder to the recording, without the suffix and
-    without PHOENIX's last folder `1`.
+    `parts` are the names on the path from the input folder to the recording, without the suffix of
+    a file.
     """
 
     path: Path
@@ -38,7 +40,8 @@ class RecordingFile:
 
     @property
     def is_video(self) -> bool:
-        return self.path.suffix.lower() in VIDEO_SUFFIXES
+        """Whether it is a video. A folder of frames may be named like one."""
+        return self.path.suffix.lower() in VIDEO_SUFFIXES and not self.path.is_dir()
 
 
 def find_recording_files(
@@ -73,11 +76,9 @@ def find_recording_files(
         suffixes = {file: Path(file).suffix.lower() for file in files if not file.startswith(".")}
         for file in sorted(file for file, suffix in suffixes.items() if suffix in file_suffixes):
             _refuse_link_outside(Path(folder, file), source)
-            found.append(RecordingFile(Path(folder, file), _parts(str(place / file))))
+            found.append(RecordingFile(Path(folder, file), _without_suffix(_names(place / file))))
         if any(suffix in frame_suffixes for suffix in suffixes.values()):
-            found.append(
-                RecordingFile(Path(folder), _parts(str(place)) or (source.resolve().name,))
-            )
+            found.append(RecordingFile(Path(folder), _names(place) or (source.resolve().name,)))
     if not found:
         frames = f" or folders of frames ({', '.join(frame_suffixes)})" if frame_suffixes else ""
         raise DataError(
@@ -103,28 +104,46 @@ def _refuse_link_outside(path: Path, source: Path) -> None:
 
     The input may be an archive of someone else, and its links could point to private files.
     """
-    if path.is_symlink() and not path.resolve().is_relative_to(source.resolve()):
+    if not path.is_symlink():
+        return
+    try:
+        target = path.resolve()
+    except (OSError, RuntimeError):  # Python 3.11 raises RuntimeError for a circle
+        raise DataError(f"{path} is a link that leads to itself: remove it") from None
+    if not target.is_relative_to(source.resolve()):
         raise DataError(
-            f"{path} is a link out of {source}, to {path.resolve()}, and is not followed: "
+            f"{path} is a link out of {source}, to {target}, and is not followed: "
             "copy its target into the input folder, or give the target's folder as --input"
         )
 
 
-def _parts(place: str) -> tuple[str, ...]:
-    """Names on the path to a recording: ('<id>',) for '<id>/1/*.png', '<id>/1', '<id>' and
-    '<id>.mp4'. They are in the Unicode form NFC; the file system may have another."""
-    parts = [
-        part
-        for part in PurePosixPath(nfc(place).replace("\\", "/")).parts
-        if part not in ("/", ".", "..")
-    ]
-    if parts and "*" in parts[-1]:
-        parts.pop()
-    if len(parts) > 1 and parts[-1] == "1":
-        parts.pop()
-    if parts and PurePosixPath(parts[-1]).suffix.lower() in (*VIDEO_SUFFIXES, *LANDMARK_SUFFIXES):
-        parts[-1] = PurePosixPath(parts[-1]).stem
-    return tuple(parts)
+def _names(place: PurePosixPath | Path | str) -> tuple[str, ...]:
+    """The names on a path, in the Unicode form NFC; the file system may have another."""
+    parts = PurePosixPath(nfc(str(place)).replace("\\", "/")).parts
+    return tuple(part for part in parts if part not in ("/", ".", ".."))
+
+
+def _without_suffix(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names on a path, the last one without the suffix of a video or landmark file."""
+    if names and PurePosixPath(names[-1]).suffix.lower() in (*VIDEO_SUFFIXES, *LANDMARK_SUFFIXES):
+        return (*names[:-1], PurePosixPath(names[-1]).stem)
+    return names
+
+
+def _possible_parts(place: str) -> Iterator[tuple[str, ...]]:
+    """What a place in an annotation file can mean, the most literal first: the path itself, without
+    the suffix of a file, without a pattern such as '*.png', and without PHOENIX's last folder '1'
+    ('<id>/1/*.png')."""
+    names = _names(place)
+    if names:
+        yield names
+        yield _without_suffix(names)
+    if names and "*" in names[-1]:
+        names = names[:-1]
+        if names:
+            yield names
+    if len(names) > 1 and names[-1] == "1":
+        yield names[:-1]
 
 
 def match_recording_files(
@@ -140,15 +159,12 @@ def match_recording_files(
     a recording is not in the dict. Raises DataError for two recordings of one sentence, and for two
     sentences of one recording that are not different segments of it.
     """
-    by_name: dict[str, list[RecordingFile]] = {}
-    for recording in recordings:
-        by_name.setdefault(recording.parts[-1], []).append(recording)
+    places = _Places(recordings)
     matched: dict[tuple[str, str], RecordingFile] = {}
     parts_of: dict[RecordingFile, dict[Segment | None, str]] = {}
     for split, sentences in splits.items():
         for sentence in sentences:
-            found = _recordings_at(_parts(sentence.recording), split, by_name)
-            found = found or _recordings_at(_parts(sentence.id), split, by_name)
+            found = places.of(sentence, split)
             if len(found) > 1:
                 raise DataError(
                     f"{split} sentence {sentence.id!r} has {len(found)} recordings, "
@@ -172,29 +188,68 @@ def match_recording_files(
     return matched, [recording for recording in recordings if recording not in parts_of]
 
 
-def _recordings_at(
-    wanted: tuple[str, ...], split: str, by_name: dict[str, list[RecordingFile]]
-) -> list[RecordingFile]:
-    """Recordings whose path ends in `wanted`; otherwise those whose path is the end of `wanted`.
+_Parts = tuple[str, ...]
 
-    If several fit, those in the split's folder.
-    """
-    same_name = by_name.get(wanted[-1], []) if wanted else []
-    found = [file for file in same_name if file.parts[-len(wanted) :] == wanted]
-    found = found or [file for file in same_name if wanted[-len(file.parts) :] == file.parts]
-    return [file for file in found if split in file.parts[: -len(wanted)]] or found
+
+class _Places:
+    """Where the recordings are, for `match_recording_files`."""
+
+    def __init__(self, recordings: list[RecordingFile]):
+        self._paths = _ByEnd((each.parts, each) for each in recordings)
+        # PHOENIX's frames are in the folder 1 of a folder that is named like the sentence
+        self._parents = _ByEnd(
+            (each.parts[:-1], each)
+            for each in recordings
+            if len(each.parts) > 1 and each.parts[-1] == "1" and each.path.is_dir()
+        )
+
+    def of(self, sentence: TranscribedSentence, split: str) -> list[RecordingFile]:
+        """The recordings at the place that the annotation file gives; otherwise those that are
+        named like the sentence's id."""
+        for place in (sentence.recording, sentence.id):
+            for wanted in _possible_parts(place):
+                found = self._paths.find(wanted, split) or self._parents.find(wanted, split)
+                if found:
+                    return found
+        return []
+
+
+class _ByEnd:
+    """Recordings by the last one and by the last two names of a path."""
+
+    def __init__(self, recordings: Iterable[tuple[_Parts, RecordingFile]]):
+        self._found: dict[_Parts, list[tuple[_Parts, RecordingFile]]] = defaultdict(list)
+        self._alone: dict[_Parts, list[tuple[_Parts, RecordingFile]]] = defaultdict(
+            list
+        )  # directly in the input
+        for parts, recording in recordings:
+            self._found[parts[-1:]].append((parts, recording))
+            if len(parts) > 1:
+                self._found[parts[-2:]].append((parts, recording))
+            else:
+                self._alone[parts[-1:]].append((parts, recording))
+
+    def find(self, wanted: tuple[str, ...], split: str) -> list[RecordingFile]:
+        """Recordings whose path ends in `wanted`; otherwise those whose path is the end of
+        `wanted`. If several fit, those in the split's folder."""
+        same = self._found.get(wanted[-2:], [])
+        found = [(parts, each) for parts, each in same if parts[-len(wanted) :] == wanted]
+        found = found or [(parts, each) for parts, each in same if wanted[-len(parts) :] == parts]
+        found = found or self._alone.get(wanted[-1:], [])
+        of_split = [each for parts, each in found if split in parts[: -len(wanted)]]
+        return of_split or [each for _, each in found]
 
 
 def signature(recording: RecordingFile) -> list[int]:
-    """[size, modification time in ns]: two numbers that differ after a recording is replaced.
-
-    The size is in bytes for a video, in files for a folder of frames. Raises OSError.
-    """
-    state = recording.path.stat()
-    return [
-        state.st_size if recording.is_video else len(os.listdir(recording.path)),
-        state.st_mtime_ns,
-    ]
+    """[size in bytes, modification time in ns]: two numbers that differ after a recording, or a
+    frame of it, is replaced. Raises OSError."""
+    if not recording.path.is_dir():
+        state = recording.path.stat()
+        return [state.st_size, state.st_mtime_ns]
+    with os.scandir(recording.path) as entries:
+        states = [entry.stat() for entry in entries]
+    latest = [recording.path.stat().st_mtime_ns, *(state.st_mtime_ns for state in states)]
+    return [sum(state.st_size for state in states), max(latest)]
 
 
 def frame_files(folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ browsers write no rate, phones change theirs. Only reading frames imports PyAV a
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,7 +184,8 @@ def _open_container(path: Path) -> Iterator["av.container.InputContainer"]:
     av.logging.restore_default_callback()  # PyAV's own can deadlock
     av.logging.set_libav_level(av.logging.PANIC)  # what goes wrong is told by DataError
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        # FFmpeg takes what is before a ':' in a bare name for a protocol
+        container = av.open(os.path.abspath(path), metadata_errors="replace")
     except (FFmpegError, ValueError):
         raise DataError(
             "cannot be opened: not a video, damaged, or in a format that FFmpeg does not know; "

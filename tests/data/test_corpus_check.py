@@ -263,7 +263,10 @@ def test_a_sentence_in_two_splits(tmp_path):
     path = write(
         tmp_path / "tiny", {"train": [("s1", "anna", "A", 8)], "dev": [("s1", "anna", "A", 8)]}
     )
-    assert problems(path) == ["dev sentence 's1' is in split 'train' too"]
+    report = check_corpus(path)
+    assert report.warnings["shared id"] == [
+        "dev sentence 's1' is in split 'train' too: other recordings should have other ids"
+    ]
 
 
 def test_a_recording_in_two_splits_under_another_id(tmp_path):

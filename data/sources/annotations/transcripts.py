@@ -17,11 +17,13 @@ make a sentence a segment of its recording (segments.py).
                                  path,participant_id,sequence_id,sign
     your own corpus              train.csv
                                  id|video|signer|annotation
+
+Each split has a file of its own, or one file has a column `split`.
 """
 
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -38,19 +40,16 @@ from data.sources.annotations.segments import (
     read_segment,
     unit_without_name,
 )
-from data.sources.annotations.tables import Table
-from errors import DataError, UsageError
-
-SPLITS = ("train", "dev", "test")
-SPLIT_FILES = (
-    "{}.corpus.csv",
-    "{}.SI5.corpus.csv",
-    "PHOENIX-2014-T.{}.corpus.csv",
-    "{}.csv",
-    "{}.tsv",
-    "{}.txt",
+from data.sources.annotations.split_files import (
+    CSL_SPLITS,
+    CSL_TABLE,
+    SPLIT_FILES,
+    SPLIT_NAMES,
+    SPLITS,
+    split_files,
 )
-CSL_TABLE, CSL_SPLITS = "video_map.txt", "split_1.txt"
+from data.sources.annotations.tables import Table
+from errors import DataError
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,8 @@ FORMATS = (
     ),
 )
 
+# Columns that mean the same in a table of any format
+_SIGNERS, _RECORDINGS = ("signer", "speaker", "participant_id"), ("folder", "video", "path")
 _KNOWN_COLUMNS = frozenset(
     name for table in FORMATS for name in (*table.columns, *table.recording)
 ) | {"frames", "split"}
@@ -125,7 +126,18 @@ def _read_transcripts(paths: Mapping[str, Path]) -> dict[str, list[TranscribedSe
     """
     rows = {name: _AnnotationRows(path, name == "test") for name, path in paths.items()}
     unit = unit_without_name(value for table in rows.values() for value in table.unnamed_numbers())
-    return {name: [*table.sentences(unit)] for name, table in rows.items()}
+    if not any(table.has_splits for table in rows.values()) or "" in rows:
+        return {name: [*table.sentences(unit)] for name, table in rows.items()}
+    splits: dict[str, list[TranscribedSentence]] = {split: [] for split in SPLITS}
+    for name, table in rows.items():
+        for sentence, split in zip(table.sentences(unit), table.splits(name), strict=True):
+            splits[split].append(sentence)
+    if not splits["train"]:
+        raise DataError(
+            f"{paths['train']}: its column 'split' puts no sentence into train, but a corpus needs "
+            "train sentences"
+        )
+    return {split: found for split, found in splits.items() if found}
 
 
 class _AnnotationRows:
@@ -143,6 +155,15 @@ class _AnnotationRows:
         columns = self.format.columns
         if without_glosses and table.header == [self.format.id]:
             columns = (self.format.id,)
+        self.has_splits = "split" in table.header
+        self._signer_column = next(
+            (name for name in (self.format.signer, *_SIGNERS) if name in table.header), None
+        )
+        self._recordings = [
+            name
+            for name in dict.fromkeys((*self.format.recording, *_RECORDINGS))
+            if name in table.header
+        ]
         rows = table.rows(columns, self.format.header)
         self.segments = find_segment_columns(table.header, table.where)
         self.rows: list[tuple[str, dict[str, str]]] = []
@@ -160,6 +181,19 @@ class _AnnotationRows:
                 yield where, row[columns.start]
                 yield where, row[columns.end]
 
+    def splits(self, name: str) -> Iterator[str]:
+        """The split of each row. name: that of the file; a column may divide the file of train."""
+        for where, row in self.rows:
+            named = row["split"].casefold() if self.has_splits else name
+            split = next((one for one, names in SPLIT_NAMES.items() if named in names), None)
+            if split is None or (name != "train" and split != name):
+                expected = "train, dev or test" if name == "train" else name
+                raise DataError(
+                    f"{where}: expected {expected} as the split, found {row['split']!r}; correct "
+                    "it, or remove the column 'split'"
+                )
+            yield split
+
     def sentences(self, unnamed_unit: str) -> Iterator[TranscribedSentence]:
         """The sentences. unnamed_unit: unit of start and end where the columns give none."""
         columns = self.segments
@@ -173,12 +207,12 @@ class _AnnotationRows:
                 self._signer(row),
                 tuple(row.get(self.format.annotation, "").split()),
                 frames=None if segment is None else segment.frames,
-                recording=next((row[name] for name in self.format.recording if row.get(name)), ""),
+                recording=next((row[name] for name in self._recordings if row[name]), ""),
                 segment=segment,
             )
 
     def _signer(self, row: dict[str, str]) -> str:
-        column = self.format.signer
+        column = self._signer_column
         return row[column] if column else _signer_of(row[self.format.id])
 
 
@@ -228,8 +262,9 @@ def read_splits(
 
     Args:
         transcripts: the train file of any format above; dev and test files in the same folder
-            become the other splits. Or the folder of these files, also the corpus's own folder with
-            `annotations/manual` in it. Or a csv with another name, which becomes the train split.
+            become the other splits, or its column `split` names them. Or the folder of these files,
+            also the corpus's own folder with `annotations/manual` in it. Or a csv with another
+            name, which becomes the train split.
             CSL-Daily's splits come from split_1.txt; a video that is not in it belongs to train, as
             in other work on this corpus. The test file of a challenge may have no glosses.
         frames: `train.frames.csv`, with the files of the other splits in the same folder; or their
@@ -238,7 +273,7 @@ def read_splits(
     Raises DataError with file and line for a damaged file or an empty annotation, UsageError when
     several files could be meant.
     """
-    tables = _split_files(transcripts, SPLIT_FILES)
+    tables = split_files(transcripts, SPLIT_FILES)
     if tables["train"].name == CSL_TABLE:
         splits = _csl_splits(tables["train"])
     else:
@@ -258,7 +293,7 @@ def read_splits(
     for warning in gloss_warnings(s.glosses for rows in splits.values() for s in rows):
         print(f"warning: {transcripts}: {warning}", file=sys.stderr)
     if frames is not None:
-        lengths = _split_files(frames, ("{}.frames.csv",))
+        lengths = split_files(frames, ("{}.frames.csv",))
         shared = lengths["train"] if lengths["train"].name != "train.frames.csv" else None
         for split, sentences in splits.items():
             table = shared or lengths["train"].with_name(f"{split}.frames.csv")
@@ -307,35 +342,6 @@ def keep_fraction(
         for sentence in sorted(sentences, key=lambda s: key(seed, s.id, "fraction"))[:count]
     }
     return [sentence for sentence in sentences if sentence.id in kept]
-
-
-def _split_files(path: Path, patterns: Sequence[str]) -> dict[str, Path]:
-    """The file of each split. `path` is a train file with a name of `patterns`, its folder, or a
-    file with another name."""
-    if path.is_dir():
-        folder = path / "annotations" / "manual"
-        folder = folder if folder.is_dir() else path
-        names = [pattern.format("train") for pattern in patterns] + [CSL_TABLE]
-        found = [name for name in names if (folder / name).is_file()]
-        if not found:
-            raise DataError(
-                f"{folder} has no annotations in it: expected one of {', '.join(names)}"
-            )
-        if len(found) > 1:
-            raise UsageError(f"{folder} has {' and '.join(found)}: give the path of one of them")
-        path = folder / found[0]
-    for pattern in patterns:
-        if path.name == pattern.format("train"):
-            others = {split: path.with_name(pattern.format(split)) for split in SPLITS[1:]}
-            return {"train": path} | {
-                split: other for split, other in others.items() if other.is_file()
-            }
-        if path.name in {pattern.format(split) for split in SPLITS}:
-            train = pattern.format("train")
-            raise UsageError(
-                f"{path}: give {train} instead; the other splits are found in its folder"
-            )
-    return {"train": path}
 
 
 def _csl_splits(table: Path) -> dict[str, list[TranscribedSentence]]:

@@ -273,6 +273,26 @@ def test_composed_frames_come_from_the_split_their_recordings_are_in(tmp_path):
         )
 
 
+def test_a_recording_that_is_in_the_source_twice_is_in_one_split(tmp_path, capsys):
+    source = isolated_corpus(tmp_path / "isolated")
+    copy = tmp_path / "copies"
+    original = Corpus(source).split("train")
+    # a-0 (train) is a-9 (dev) again, and c-1 (train) is d-1 (train)
+    same = {0: 9, 21: 31}
+    facts = Corpus(source).facts["made_by"]
+    with CorpusWriter(copy, name="copies", fps=30, aspect_ratio=1.5, made_by=facts) as writer:
+        for row, one in enumerate(original.sentences):
+            landmarks, detected = original.read(same.get(row, row))
+            detected = np.ones_like(detected)
+            writer.split("train").add(one.id, one.signer, one.glosses, landmarks, detected)
+    plans = compose(copy, tmp_path / "out", sentences={"train": 60, "dev": 10}, seed=3)
+    used = {r.index for recordings in plans["train"].sentences for r in recordings}
+    assert 0 not in used and {21, 31} <= used
+    shown = capsys.readouterr().out
+    assert "warning: c-1 and d-1 are the same recording; correct or remove one" in shown
+    assert "1 recordings are left out, because another split has a copy of them" in shown
+
+
 def test_the_corpus_stores_how_it_was_made(tmp_path):
     source = isolated_corpus(tmp_path / "isolated")
     compose(

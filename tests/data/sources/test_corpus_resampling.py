@@ -6,7 +6,7 @@ import pytest
 from data.corpus import Corpus
 from data.corpus_writer import CorpusWriter
 from data.sources.corpus_resampling import resample_corpus
-from errors import UsageError
+from errors import DataError, UsageError
 
 
 def test_every_sentence_gets_the_new_rate_and_keeps_its_facts(tmp_path):
@@ -34,6 +34,21 @@ def test_every_sentence_gets_the_new_rate_and_keeps_its_facts(tmp_path):
     np.testing.assert_allclose(
         corpus.split("train").read(0)[0][:, 0, 0], np.arange(0, 9, 2) / 64, atol=1e-3
     )
+
+
+def test_a_sentence_without_frames_is_one_line(tmp_path):
+    facts = {"name": "fast", "fps": 50, "aspect_ratio": 0.75, "made_by": {}}
+    with CorpusWriter(tmp_path / "fast", **facts) as writer:
+        writer.split("train").add("s1", "a", "A", np.zeros((4, 543, 3)), np.zeros((4, 4), bool))
+    (tmp_path / "fast" / "train.csv").write_text(
+        "id|signer|frames|annotation\ns1|a|4|A\ns2|a|0|A\n"
+    )
+    facts = (tmp_path / "fast" / "corpus.json").read_text()
+    (tmp_path / "fast" / "corpus.json").write_text(
+        facts.replace('"sentences": 1', '"sentences": 2')
+    )
+    with pytest.raises(DataError, match="train sentence 's2' has no frames: remove its line"):
+        resample_corpus(tmp_path / "fast", tmp_path / "slow", 25)
 
 
 def test_a_corpus_of_that_rate_is_not_copied(tmp_path):

@@ -109,16 +109,27 @@ def test_a_recording_that_begins_late_is_refused(tmp_path):
         import_mp_data(tmp_path / "in", tmp_path / "out")
 
 
+def test_the_width_of_most_recordings_counts(tmp_path, capsys):
+    """The first recording alone is of another width: it is left out, not all others."""
+    save_recording(tmp_path / "in", "a", 0, np.zeros((2, 1662)))
+    for repetition in range(1, 6):
+        save_recording(tmp_path / "in", "a", repetition, tiny_vectors(2))
+    import_mp_data(tmp_path / "in", tmp_path / "out", skip_bad=True)
+    found = Corpus(tmp_path / "out").split("train").sentences
+    assert [sentence.id for sentence in found] == [f"a-{number}" for number in range(1, 6)]
+    assert "has 1662 values, most files have 258" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (
             lambda x: np.save(x / "0/1.npy", np.zeros(1662)),
-            "0/1.npy has 1662 values, the files before it have 258",
+            "0/1.npy has 1662 values, most files have 258",
         ),
         (
             lambda x: np.save(x / "1/0.npy", np.zeros(1662)),
-            "1/0.npy has 1662 values, the files before it have 258",
+            "0/0.npy has 258 values, most files have 1662",
         ),
         (lambda x: np.save(x / "0/1.npy", np.zeros(300)), "0/1.npy holds an array of shape (300,)"),
         (

@@ -1,6 +1,8 @@
 """Recordings: which one belongs to which sentence, and the order of their video frames."""
 
+import os
 import re
+import time
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +12,11 @@ import pytest
 from data.sources.annotations.segments import FRAMES, Segment
 from data.sources.annotations.transcripts import TranscribedSentence
 from data.sources.video_files import (
+    RecordingFile,
     find_recording_files,
     frame_files,
     match_recording_files,
+    signature,
 )
 from errors import DataError
 
@@ -56,7 +60,7 @@ def test_videos_and_folders_of_frames_are_found_hidden_ones_are_not(tmp_path):
     assert found == [
         ("a.mp4", ("a",), True),
         ("b/c.MKV", ("b", "c"), True),
-        ("d/1", ("d",), False),
+        ("d/1", ("d", "1"), False),
         ("e", ("e",), False),
     ]
 
@@ -107,6 +111,63 @@ def test_the_annotation_file_may_give_another_name_or_path(tmp_path):
     found, unused = matched(tmp_path, train=[*rows, sentence("s4", "gone.mp4")])
     assert found == {"train s1": "clips/1.mp4", "train s2": "clips/2.mp4", "train s3": "s3.mov"}
     assert unused == ["left.webm"]
+
+
+def test_the_folder_1_of_phoenix_is_no_rule_for_other_recordings(tmp_path):
+    root = make(tmp_path / "a", "monday/1.mp4", "monday/2.mp4", "monday.mp4")
+    rows = [sentence("s1", "monday/1"), sentence("s2", "monday/2"), sentence("monday")]
+    assert matched(root, train=rows) == (
+        {"train s1": "monday/1.mp4", "train s2": "monday/2.mp4", "train monday": "monday.mp4"},
+        [],
+    )
+    root = make(tmp_path / "b", "train/1/x1.png", "train/2/x1.png")
+    assert matched(root, train=[sentence("1"), sentence("2")])[0] == {
+        "train 1": "train/1",
+        "train 2": "train/2",
+    }
+
+
+def test_names_that_look_like_something_else(tmp_path):
+    """A folder of frames that is named like a video, an id that ends like one, and a star."""
+    root = make(tmp_path / "a", "x.mp4/0001.png", "x.mp4/0002.png", "a*.mp4")
+    assert matched(root, train=[sentence("x.mp4"), sentence("a*")])[0] == {
+        "train x.mp4": "x.mp4",
+        "train a*": "a*.mp4",
+    }
+    folder = next(file for file in find_recording_files(root) if file.path.is_dir())
+    assert not folder.is_video
+    root = make(tmp_path / "b", "clip.mp4.npy")
+    found, _ = match_recording_files(
+        {"train": [sentence("clip.mp4")]}, find_recording_files(root, (".npy",), ())
+    )
+    assert len(found) == 1
+
+
+def test_a_link_to_itself_is_refused(tmp_path):
+    (tmp_path / "a.mp4").symlink_to(tmp_path / "a.mp4")
+    with pytest.raises(DataError, match=r"a\.mp4 is a link that leads to itself: remove it"):
+        find_recording_files(tmp_path)
+
+
+def test_many_sentences_in_phoenix_s_layout_are_matched_in_linear_time(tmp_path):
+    places = [f"{number:05d}/1" for number in range(3000)]
+    recordings = [RecordingFile(tmp_path / place, tuple(place.split("/"))) for place in places]
+    rows = [sentence(place.split("/")[0], f"{place}/*.png") for place in places]
+    started = time.process_time()
+    found, unused = match_recording_files({"train": rows}, recordings)
+    assert len(found) == 3000 and not unused
+    assert time.process_time() - started < 2
+
+
+def test_a_frame_that_is_replaced_changes_the_signature(tmp_path):
+    root = make(tmp_path, "d/x1.png", "d/x2.png", "v.mp4")
+    before = [signature(file) for file in find_recording_files(root)]
+    assert [signature(file) for file in find_recording_files(root)] == before
+    for name in ("d/x1.png", "v.mp4"):
+        (root / name).write_bytes(b"y")
+        os.utime(root / name, ns=(1, 2**62))
+    after = [signature(file) for file in find_recording_files(root)]
+    assert all(old != new for old, new in zip(before, after, strict=True))
 
 
 def test_two_recordings_of_one_sentence(tmp_path):

@@ -1,6 +1,7 @@
 """The frames of a recording: their times, the frame rate, and which videos are damaged."""
 
 import io
+import os
 import tempfile
 from fractions import Fraction
 from pathlib import Path
@@ -68,6 +69,13 @@ def test_a_constant_rate(tmp_path, format):
     video = opened(tmp_path / "a.mkv", encode(EVEN, format, "mpeg4", scale))
     assert (video.fps, video.fps_is_known, video.even, video.expected) == (25.0, True, True, 30)
     np.testing.assert_allclose(times_of(video), EVEN / 1000, atol=1e-6)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no ':' in names on Windows")
+def test_a_name_with_a_colon_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    video = opened(Path("2024-05-01T10:30:00.mkv"), encode(EVEN, "matroska"))
+    assert len(times_of(video)) == 30
 
 
 @pytest.mark.parametrize("format", ["mp4", "matroska"])

@@ -1,0 +1,81 @@
+"""The annotation files of a corpus: which file has the sentences of which split."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from errors import DataError, UsageError
+
+SPLITS = ("train", "dev", "test")
+SPLIT_FILES = (
+    "{}.corpus.csv",
+    "{}.SI5.corpus.csv",
+    "PHOENIX-2014-T.{}.corpus.csv",
+    "{}.csv",
+    "{}.tsv",
+    "{}.txt",
+)
+# Patterns of names that people give their own files: those of dev and test may be of another one
+_OWN_FILES = ("{}.csv", "{}.tsv", "{}.txt")
+# Names of the splits in file names and in the column `split`, by the names here
+SPLIT_NAMES = {
+    "train": ("train",),
+    "dev": ("dev", "val", "valid", "validation"),
+    "test": ("test",),
+}
+CSL_TABLE, CSL_SPLITS = "video_map.txt", "split_1.txt"
+
+
+def split_files(path: Path, patterns: Sequence[str]) -> dict[str, Path]:
+    """The file of each split. `path` is a train file with a name of `patterns`, its folder, or a
+    file with another name. Upper and lower case are the same."""
+    if path.is_dir():
+        folder = path / "annotations" / "manual"
+        folder = folder if folder.is_dir() else path
+        names = [pattern.format("train") for pattern in patterns] + [CSL_TABLE]
+        there = _files_by_name(folder)
+        found = [there[name.casefold()] for name in names if name.casefold() in there]
+        if not found:
+            raise DataError(
+                f"{folder} has no annotations in it: expected one of {', '.join(names)}"
+            )
+        if len(found) > 1:
+            shown = " and ".join(file.name for file in found)
+            raise UsageError(f"{folder} has {shown}: give the path of one of them")
+        path = found[0]
+    for pattern in patterns:
+        if path.name.casefold() == pattern.format("train").casefold():
+            return {"train": path} | _held_out_files(path, pattern)
+        if path.name.casefold() in {pattern.format(split).casefold() for split in SPLITS}:
+            train = pattern.format("train")
+            raise UsageError(
+                f"{path}: give {train} instead; the other splits are found in its folder"
+            )
+    return {"train": path}
+
+
+def _files_by_name(folder: Path) -> dict[str, Path]:
+    """The files of a folder by their names in lower case."""
+    return {path.name.casefold(): path for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def _held_out_files(train: Path, pattern: str) -> dict[str, Path]:
+    """The files of dev and test beside the train file, whose name has this pattern.
+
+    People's own tables may have several endings, or the name val. Such a choice is printed.
+    """
+    there, found = _files_by_name(train.parent), {}
+    others = _OWN_FILES if pattern in _OWN_FILES else ()
+    for split in SPLITS[1:]:
+        usual = pattern.format(split).casefold()
+        if usual in there:
+            found[split] = there[usual]
+            continue
+        names = [one.format(name) for one in others for name in SPLIT_NAMES[split]]
+        possible = [there[name] for name in names if name in there]
+        if len(possible) > 1:
+            shown = " and ".join(file.name for file in possible)
+            raise UsageError(f"{train.parent} has {shown} for {split}: remove or rename one")
+        if possible:
+            found[split] = possible[0]
+            print(f"{split}: {possible[0]}")
+    return found
