@@ -14,7 +14,8 @@ The loss is soft_weight * T^2 KL(teacher || student at temperature T, glosses wi
 of train_teacher.py. evaluate.py, transcribe.py and export_model.py also accept a student's
 checkpoint.
 Settings: default < checkpoint (with --resume) < YAML (--config) < command line. docs/settings.md lists all of them.
-Exit codes: 0 done, 2 usage, 3 data, 4 diverged, 130 / 143 stopped by Ctrl-C / SIGTERM with a checkpoint to resume from.
+Exit codes: 0 done, 2 usage, 3 data, 4 diverged, 130 / 143 / 129 stopped by Ctrl-C / SIGTERM / a closed
+terminal, with a checkpoint to resume from.
 """
 
 from collections.abc import Sequence

@@ -4,11 +4,14 @@ Exit codes of every script: 0 done, 1 a check failed, 2 usage, 3 data, 4 trainin
 stopped by a signal.
 """
 
+import contextlib
+import errno
 import io
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO, cast
 
 from processor import wait_asleep
 
@@ -78,6 +81,42 @@ def run_script(main: Callable[[], int]) -> None:
         print(f"error: {error}", file=sys.stderr)
         code = DataError.exit_code
     sys.exit(code)
+
+
+class _Screen:
+    """A stream that is silent from the moment on at which nobody reads it any more."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def screen_may_vanish() -> Iterator[None]:
+    """Context of work that goes on when its screen is gone: the reader of a pipe has ended, or the
+    terminal was closed. Nothing is printed from then on."""
+    with (
+        contextlib.redirect_stdout(cast(TextIO, _Screen(sys.stdout))),
+        contextlib.redirect_stderr(cast(TextIO, _Screen(sys.stderr))),
+    ):
+        yield
 
 
 def _ensure_utf8() -> None:

@@ -25,7 +25,8 @@ that only a YAML file can set. The run's config.yaml has the values of all setti
 The run folder has best_model.pth, last.pth, report.html, MODEL_CARD.md, result.json, and what is needed to repeat the run:
 config.yaml and environment.json.
 
-Exit codes: 0 done, 2 usage, 3 data, 4 diverged, 130 / 143 stopped by Ctrl-C / SIGTERM with a checkpoint to resume from.
+Exit codes: 0 done, 2 usage, 3 data, 4 diverged, 130 / 143 / 129 stopped by Ctrl-C / SIGTERM / a closed
+terminal, with a checkpoint to resume from.
 """
 
 from collections.abc import Sequence

@@ -21,6 +21,7 @@ from errors import DataError
 POOL_BATCHES = 50  # `plan_epoch` sorts the sentences of so many batches by length together
 # The same for `plan_by_frames`. Its batches hold more sentences, so a smaller pool mixes them as
 # well; 2 to 4 % of the frames are then padding (benchmarks/feeding.py).
+MAX_EVALUATION_FRAMES = 24_000  # of a batch, padding included: 16 sentences of a minute
 FRAME_POOL_BATCHES = 25
 
 
@@ -110,10 +111,19 @@ def _even_cuts(ascending: np.ndarray, frames: int) -> list[int]:
 def plan_evaluation(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Plan an evaluation: every sentence once, the shortest first.
 
+    Very long sentences get smaller batches: at most `MAX_EVALUATION_FRAMES` with the padding, or
+    one sentence.
+
     lengths: int (N,), frames of each sentence; batch_size: sentences per batch.
     """
-    order = np.argsort(lengths, kind="stable")
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    order, plan, start = np.argsort(lengths, kind="stable"), [], 0
+    while start < len(order):
+        size = len(order[start : start + batch_size])
+        while size > 1 and size * lengths[order[start + size - 1]] > MAX_EVALUATION_FRAMES:
+            size -= 1
+        plan.append(order[start : start + size])
+        start += size
+    return plan
 
 
 def padding_waste(plan: Sequence[np.ndarray], lengths: np.ndarray) -> float:

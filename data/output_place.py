@@ -1,8 +1,9 @@
 """Where outputs are written: found out before work starts, not after it."""
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from filelock import lock_descriptor
@@ -104,6 +105,29 @@ class WritingLock:
             os.close(self._descriptor)
             self._descriptor = None
             self._path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing_into(folder: Path) -> Iterator[None]:
+    """Context of work whose results are written into a folder: no other process writes there.
+
+    Folders that do not exist are made, and removed again if nothing was written into them. Raises
+    BeingWrittenError when another process has the folder, DataError when it cannot be made or
+    written to.
+    """
+    new = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = WritingLock(folder, folder)
+    except OSError as error:
+        raise DataError(f"cannot write to the output folder {folder}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        for each in new:
+            with contextlib.suppress(OSError):
+                each.rmdir()  # only if it is empty
 
 
 def nearest_existing(path: Path) -> Path:

@@ -27,6 +27,7 @@ from data.vocabulary import Vocabulary
 from errors import DataError
 
 START = END = 0
+MAX_CLASSES = 8_000  # of a language model that a training or an evaluation makes: 1.4 GiB
 _LOG10 = math.log(10)
 # Log10 probability of a gloss that an ARPA file lacks, if the file has no <unk> either
 _UNSEEN = -7.0
@@ -45,11 +46,27 @@ class LanguageModel:
     backoff: Tensor
 
 
+def train_language_model_if_small(
+    sentences: Sequence[Sequence[str]], vocabulary: Vocabulary
+) -> LanguageModel | None:
+    """`train_language_model`, or None and a printed line for so many glosses that its tables would
+    need gigabytes."""
+    if vocabulary.size > MAX_CLASSES:
+        needed = 24 * vocabulary.size**2 / 2**30
+        print(
+            f"no language model: the table of {vocabulary.size:,} classes would need {needed:.1f} "
+            f"GiB (limit: {MAX_CLASSES:,} classes); the decoder is tuned without one"
+        )
+        return None
+    return train_language_model(sentences, vocabulary)
+
+
 def train_language_model(
     sentences: Sequence[Sequence[str]], vocabulary: Vocabulary
 ) -> LanguageModel:
-    """The Kneser-Ney bigrams of the sentences, which should be those of train. Raises DataError if
-    there is no sentence, or a gloss is outside the vocabulary."""
+    """The Kneser-Ney bigrams of the sentences, which should be those of train. Needs up to 24 bytes
+    for each pair of classes. Raises DataError if there is no sentence, or a gloss is outside the
+    vocabulary."""
     unknown = vocabulary.unknown(sentences)
     if unknown or not sentences:
         found = (

@@ -10,6 +10,7 @@ import numpy as np
 from data.checks.unseen_sentences import parts_seen
 from data.corpus import Split, sha256_of
 from data.landmarks import PARTS
+from data.output_place import writing_into
 from data.sources.annotations.phoenix_cleanup import normalize_gloss_phoenix2014
 from decoding.batches import decode_sentences
 from decoding.closed_set import ClosedSet
@@ -43,7 +44,7 @@ from reports.decoder_comparison import (
 from reports.evaluation_report import EvaluationReport, write_evaluation_report
 from reports.novelty_tables import novelty_lines
 from reports.provenance import describe_session, environment_facts
-from reports.result_files import check_output_files, make_folder, try_to_write
+from reports.result_files import check_output_files, try_to_write
 from reports.verdict import evaluation_verdict
 
 _Span = TypeVar("_Span")
@@ -58,7 +59,17 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
     """
     model = open_model_on_corpus(request.checkpoint, request.data_dir, request.device)
     folder = request.folder(None if model.is_corpus_of_training else model.corpus.name)
-    check_output_files([folder / name for name in FILES], request.overwrite)
+    files = [folder / name for name in FILES]
+    check_output_files(files, request.overwrite)
+    with writing_into(folder):
+        check_output_files(files, request.overwrite)  # another evaluation may just have ended
+        return _evaluate(request, model, folder)
+
+
+def _evaluate(request: EvaluationRequest, model: ModelOnCorpus, folder: Path) -> dict[str, Any]:
+    """`evaluate_checkpoint`, with the results in this folder."""
+    # The checkpoint of a training that goes on will be another one when this is done
+    session = _describe_session(request, model)
     corpus, vocabulary, prepared = model.corpus, model.vocabulary, model.prepared(request.split)
     split = prepared.split
     can_score = any(prepared.references)
@@ -92,8 +103,6 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
             hypotheses[index], spans[index] = clean_hypothesis(hypothesis, spans[index])
 
     if not can_score:
-        make_folder(folder)
-        session = _describe_session(request, model)
         write_predictions(folder, split, hypotheses, spans, corpus.fps, session)
         print(f"decoder: {decoders[request.decoder].settings}")
         print(
@@ -132,8 +141,6 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
     if baseline is not None:
         result["compared_with"] = _comparison(request.compare_with, aligned, baseline)
 
-    make_folder(folder)
-    session = _describe_session(request, model)
     write_results(folder, split, hypotheses, spans, corpus.fps, aligned, result, session)
     kind = "closed-set " if closed_set is not None else ""
     _print_summary(result, f"{request.split} of {corpus.describe()}: {kind}{total(aligned)}")

@@ -14,16 +14,8 @@ from errors import DataError, UsageError
 from reports.result_files import write_hypotheses, write_json
 
 SUBMISSION = "submission.csv"
-FILES = (
-    "hypotheses.csv",
-    SUBMISSION,
-    "sentences.csv",
-    "result.json",
-    "environment.json",
-    "hypotheses.ctm",
-    "references.stm",
-    "report.html",
-)
+SCORED_FILES = ("sentences.csv", "result.json", "references.stm", "report.html")
+FILES = ("hypotheses.csv", SUBMISSION, "environment.json", "hypotheses.ctm", *SCORED_FILES)
 
 
 def write_results(
@@ -90,6 +82,9 @@ def write_predictions(
                 (id, " ".join(glosses)) for id, glosses in zip(ids, hypotheses, strict=True)
             )
         write_json(folder / "environment.json", {"sessions": [session]})
+        # Those of an earlier evaluation with references would stand beside the new predictions
+        for name in SCORED_FILES:
+            (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error.strerror}") from error
     write_ctm(folder / "hypotheses.ctm", ids, hypotheses, spans, TIME_STRIDE / fps)

@@ -18,7 +18,7 @@ from data.vocabulary import Vocabulary
 from decoding.batches import Decoder
 from decoding.closed_set import ClosedSet
 from decoding.decoders import describe_decoder, make_decoder, read_decoder_entry
-from decoding.language_model import LanguageModel, read_arpa, train_language_model
+from decoding.language_model import LanguageModel, read_arpa, train_language_model_if_small
 from decoding.length_normalization import tune
 from decoding.novelty import TrainText
 from errors import DataError
@@ -174,4 +174,4 @@ def _language_model(name: str, corpus: Corpus, vocabulary: Vocabulary) -> Langua
     if len(known) < len(sentences):
         left_out = f"{len(sentences) - len(known)} of {len(sentences)} train sentences"
         print(f"language model: {left_out} have glosses outside the vocabulary and are left out")
-    return train_language_model(known, vocabulary)
+    return train_language_model_if_small(known, vocabulary)

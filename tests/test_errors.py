@@ -1,8 +1,11 @@
 """Errors become one line and an exit code."""
 
+import os
+import sys
+
 import pytest
 
-from errors import MAX_MESSAGE, DataError, run_script
+from errors import MAX_MESSAGE, DataError, run_script, screen_may_vanish
 
 
 def test_no_message_breaks_its_line_or_reaches_the_terminal():
@@ -18,3 +21,26 @@ def test_an_error_of_the_operating_system_is_one_line_and_exit_code_3(capsys):
         run_script(main)
     assert ended.value.code == 3
     assert capsys.readouterr().err == "error: [Errno 13] Permission denied: '/some/file'\n"
+
+
+def test_work_goes_on_when_the_reader_of_its_screen_has_gone(monkeypatch):
+    reader, writer = os.pipe()
+    with open(writer, "w", buffering=1, encoding="utf-8") as screen:
+        monkeypatch.setattr(sys, "stdout", screen)
+        with screen_may_vanish():
+            print("seen")
+            assert os.read(reader, 100) == b"seen\n" and not sys.stdout.isatty()
+            os.close(reader)
+            for _ in range(3):
+                print("unseen", flush=True)
+        assert sys.stdout is screen
+
+
+def test_other_errors_of_a_screen_are_not_hidden(monkeypatch):
+    class FullDisk:
+        def write(self, _):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", FullDisk())
+    with screen_may_vanish(), pytest.raises(OSError, match="No space left"):
+        print("x")

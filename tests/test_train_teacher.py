@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import subprocess
 import sys
 import types
 
@@ -14,6 +15,7 @@ from command_line import parse_training_command
 from data.corpus import Corpus
 from models.checkpoint import load_checkpoint
 from models.devices import choose_device
+from tests.conftest import ROOT
 from training.config import Config, TrainingCommand
 
 
@@ -45,6 +47,16 @@ def test_help_does_not_import_torch(run_script):
         "sys.exit(bool({'torch', 'numpy', 'matplotlib'} & set(sys.modules)))"
     )
     assert run_script("-c", code).returncode == 0
+
+
+def test_a_training_ends_as_usual_when_the_reader_of_its_output_has_gone(tiny_yaml, tmp_path):
+    """As in `python train_teacher.py | head`, or when the program that reads the pipe ends."""
+    command = [sys.executable, "train_teacher.py", "--config", str(tiny_yaml)]
+    command += ["--output_dir", str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        process.stdout.readline()
+        process.stdout.close()
+    assert process.returncode == 0 and (tmp_path / "run" / "result.json").exists()
 
 
 def test_a_training_starts_without_matplotlib(run_script):

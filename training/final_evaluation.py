@@ -9,7 +9,7 @@ from torch import Tensor
 
 from decoding.batches import Decoder, decode_sentences
 from decoding.decoders import decoder_entry, make_decoder
-from decoding.language_model import train_language_model
+from decoding.language_model import train_language_model_if_small
 from decoding.length_normalization import LengthNormalization, tune
 from decoding.novelty import TrainText, errors_by_novelty
 from decoding.scoring import Score, align, bootstrap_interval, total
@@ -85,7 +85,7 @@ def _tune_decoder(
 ) -> tuple[LengthNormalization, Decoder]:
     """Choose the settings of the adaptive decoder on dev, and store them in the best checkpoint."""
     trainer = run.trainer
-    language_model = train_language_model(trainer.train.references, trainer.vocabulary)
+    language_model = train_language_model_if_small(trainer.train.references, trainer.vocabulary)
     settings = tune(
         posteriors,
         trainer.dev.references,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from errors import DataError
+from errors import DataError, screen_may_vanish
 from models.checkpoint import LAST, check_space
 from models.i3d_teacher import count_parameters
 from reports.provenance import describe_session, record_session
@@ -62,7 +62,7 @@ def train(
         yaml = read_overrides(command.config, type(default)) if command.config else {}
         return plan_start(command.resume, merge_overrides(yaml, given), default)
 
-    with connect_processes() as ranks:
+    with connect_processes() as ranks, screen_may_vanish():
         run = prepare_on_all_ranks(ranks, make_plan, lambda plan: prepare(plan, ranks))
         if command.resume is not None or run.start.kind != FRESH:
             print(run.start)
@@ -106,8 +106,6 @@ def execute(run: Run) -> dict[str, Any]:
                 trainer.fit()
             trainer.ranks.disconnect()
             return evaluate_best_model(run, session) if trainer.ranks.is_rank_0 else {}
-    except BrokenPipeError:  # the reader of the screen has gone: not an error of the folder
-        raise
     except OSError as error:
         raise DataError(f"cannot write to {run.folder}: {error.strerror or error}") from error
 
@@ -122,6 +120,8 @@ def _claim_folder(run: Run, held: contextlib.ExitStack) -> None:
         if trainer.ranks.is_rank_0:
             check_space(run.folder, count_parameters(trainer.model), reuse=in_place)
             inputs = [run.corpus.path]
+            if path is not None and not in_place:
+                inputs.append(path)
             if trainer.teacher is not None:
                 inputs.append(Path(trainer.teacher["path"]))
             held.enter_context(claim_run_folder(run.folder, not in_place, inputs))

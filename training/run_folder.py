@@ -185,6 +185,16 @@ def _refuse_other_files(folder: Path) -> None:
             )
 
 
+def _is_of_epoch(path: Path, epoch: int) -> bool:
+    """Whether a file is an undamaged checkpoint that was written at the end of this epoch. A best
+    model may have a tuned decoder, which last.pth lacks."""
+    try:
+        progress = load_checkpoint(path)["training"]["progress"]
+        return len(progress["history"]) == epoch
+    except (DataError, KeyError, TypeError):
+        return False
+
+
 def keep_best_model(trainer: "Trainer", checkpoint: Path) -> None:
     """Make sure that the folder of a continued run has its best model.
 
@@ -202,7 +212,9 @@ def keep_best_model(trainer: "Trainer", checkpoint: Path) -> None:
     if not math.isfinite(stopping.best_wer):
         return  # no epoch is finished yet
     is_best = stopping.best_epoch == len(progress.history) and progress.group == 0
-    source, best = checkpoint if is_best else checkpoint.with_name(BEST), trainer.folder / BEST
+    source, best = checkpoint.with_name(BEST), trainer.folder / BEST
+    if is_best and not _is_of_epoch(source, stopping.best_epoch):
+        source = checkpoint
     if not source.exists():
         raise DataError(
             f"{checkpoint} cannot be continued: its best model so far (epoch "

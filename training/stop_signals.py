@@ -1,4 +1,5 @@
-"""SIGTERM and Ctrl-C during training: the run stops once it can write a checkpoint."""
+"""SIGTERM, Ctrl-C and a terminal that is closed (SIGHUP) during training: the run stops once it can
+write a checkpoint."""
 
 import signal
 import threading
@@ -6,6 +7,10 @@ from types import FrameType
 from typing import Any
 
 from tqdm import tqdm
+
+_SIGNALS = [signal.SIGTERM, signal.SIGINT]
+if hasattr(signal, "SIGHUP"):  # not on Windows
+    _SIGNALS.append(signal.SIGHUP)
 
 
 class InterruptedRunError(Exception):
@@ -17,7 +22,8 @@ class InterruptedRunError(Exception):
 
 
 class StopSignals:
-    """Context that only records the first SIGTERM or Ctrl-C. A second one stops the run at once.
+    """Context that only records the first SIGTERM, SIGHUP or Ctrl-C. A second one stops the run at
+    once.
 
     A signal that is ignored stays ignored. A shell script starts `command &` so that Ctrl-C in the
     terminal does not reach the command.
@@ -34,7 +40,7 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGTERM, signal.SIGINT):
+            for signum in _SIGNALS:
                 if signal.getsignal(signum) != signal.SIG_IGN:
                     self._previous[signum] = signal.signal(signum, self._note)
         return self

@@ -156,6 +156,13 @@ def test_evaluation_takes_every_sentence_the_shortest_first():
     assert as_lists(plan) == [[1, 3], [2, 0], [4]]
 
 
+def test_very_long_sentences_are_evaluated_in_smaller_batches(monkeypatch):
+    monkeypatch.setattr("data.batching.MAX_EVALUATION_FRAMES", 60)
+    plan = plan_evaluation(np.array([30, 10, 20, 10, 40, 100, 20]), 4)
+    assert as_lists(plan) == [[1, 3, 2], [6, 0], [4], [5]]
+    assert as_lists(plan_evaluation(np.array([], dtype=int), 4)) == []
+
+
 def test_a_batch_has_the_stored_frames_and_zeros_after_them(tiny_corpus):
     split = Corpus(tiny_corpus).split("train")
     indices = np.array([5, 0, 7])

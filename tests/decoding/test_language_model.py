@@ -5,7 +5,12 @@ import pytest
 import torch
 
 from data.vocabulary import Vocabulary
-from decoding.language_model import read_arpa, train_language_model, write_arpa
+from decoding.language_model import (
+    read_arpa,
+    train_language_model,
+    train_language_model_if_small,
+    write_arpa,
+)
 from errors import DataError
 
 TRAIN = [
@@ -73,6 +78,15 @@ def test_probabilities_by_hand():
     )
     unigram_end = (2 - 0.5) / 4 + 0.5 * 3 / 4 / 3
     assert math.exp(model.table[1, 0]) == pytest.approx((1 - 0.6) / 2 + 0.6 * 2 / 2 * unigram_end)
+
+
+def test_too_many_glosses_get_no_language_model(monkeypatch, capsys):
+    vocabulary = Vocabulary(["A", "B"])
+    assert train_language_model_if_small([["A", "B"]], vocabulary) is not None
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr("decoding.language_model.MAX_CLASSES", 2)
+    assert train_language_model_if_small([["A", "B"]], vocabulary) is None
+    assert capsys.readouterr().out.startswith("no language model: the table of 3 classes would")
 
 
 def test_an_arpa_file_holds_the_model(tmp_path):

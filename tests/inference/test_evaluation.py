@@ -4,8 +4,10 @@ import pytest
 import torch
 
 import inference.posteriors
-from data.corpus import Corpus
+from data.corpus import Corpus, sha256_of
+from data.output_place import BeingWrittenError
 from data.pipeline import FeaturePipeline
+from decoding.batches import decode_sentences
 from errors import DataError, UsageError
 from inference.opened_checkpoint import open_checkpoint
 from inference.posteriors import sentence_posteriors
@@ -203,3 +205,50 @@ def test_an_evaluation_keeps_no_log_probabilities(
     result = run_evaluate(finished_run / "best_model.pth", tmp_path / "out", *options)
     assert result["sentences"] == 12 and live.made >= 12 + 6 + 3
     assert live.most <= 5  # a batch of two, its sentences, and one that comes
+
+
+def test_a_checkpoint_that_is_replaced_meanwhile_is_not_recorded(
+    run_evaluate, run_copy, tmp_path, monkeypatch
+):
+    """That of a training which goes on: the evaluated file counts."""
+    checkpoint = run_copy / "best_model.pth"
+    expected = sha256_of(checkpoint)
+
+    def decode(*args, **options):
+        checkpoint.write_bytes(b"another")
+        return decode_sentences(*args, **options)
+
+    monkeypatch.setattr("inference.evaluation.decode_sentences", decode)
+    run_evaluate(checkpoint, tmp_path / "out")
+    environment = (tmp_path / "out" / "environment.json").read_text()
+    assert expected in environment
+
+
+def test_two_evaluations_do_not_write_into_one_folder(
+    run_evaluate, finished_run, tmp_path, monkeypatch
+):
+    checkpoint, out = finished_run / "best_model.pth", tmp_path / "new" / "out"
+    refused = []
+
+    def decode(*args, **options):
+        if not refused:
+            refused.append(1)
+            with pytest.raises(BeingWrittenError, match=r"another process is writing .*out"):
+                run_evaluate(checkpoint, out)
+        return decode_sentences(*args, **options)
+
+    monkeypatch.setattr("inference.evaluation.decode_sentences", decode)
+    run_evaluate(checkpoint, out)
+    assert refused == [1] and not (out / ".writing").exists()
+
+
+def test_an_evaluation_that_fails_leaves_no_folder(
+    run_evaluate, finished_run, tmp_path, monkeypatch
+):
+    def fail(*_, **__):
+        raise DataError("no")
+
+    monkeypatch.setattr("inference.evaluation.decode_sentences", fail)
+    with pytest.raises(DataError, match="no"):
+        run_evaluate(finished_run / "best_model.pth", tmp_path / "new" / "out")
+    assert list(tmp_path.iterdir()) == []

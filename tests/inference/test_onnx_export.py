@@ -1,6 +1,7 @@
 """Exported files have the outputs of torch, for inputs of any shape."""
 
 import json
+import math
 import warnings
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from data.leading_hand import left_hand_leads
 from errors import DataError, UsageError
 from inference import onnx_export
 from inference.model_on_corpus import open_model_on_corpus
-from inference.onnx_export import LandmarkModel, export_model
+from inference.onnx_export import LandmarkModel, _difference, export_model
 from inference.onnx_model import ExportedModel
 from inference.requests import OnnxExportRequest
 from models.checkpoint import load_checkpoint, save_checkpoint
@@ -145,6 +146,27 @@ def test_a_file_that_differs_from_torch_is_a_failed_check(checkpoints, tmp_path,
             )
             == agrees
         )
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_values_that_are_not_numbers_are_a_failed_check(checkpoints, tmp_path, monkeypatch, int8):
+    monkeypatch.setattr(
+        "inference.onnx_export._difference",
+        lambda expected, found: _difference(expected, found * math.nan),
+    )
+    request = OnnxExportRequest(checkpoint=checkpoints["student"], output=tmp_path / "x", int8=int8)
+    assert not export_model(request)
+
+
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+def test_a_checkpoint_that_diverged_is_refused(checkpoints, tmp_path, format):
+    content = load_checkpoint(checkpoints["student"])
+    content.pop("format_version")
+    content["model"]["head.weight"] = content["model"]["head.weight"] * math.nan
+    save_checkpoint(tmp_path / "s.pth", content)
+    request = OnnxExportRequest(checkpoint=tmp_path / "s.pth", output=tmp_path / "s", format=format)
+    with pytest.raises(DataError, match="log-probabilities are not finite"):
+        export_model(request)
 
 
 def test_a_simulated_corpus_is_printed_as_simulated(checkpoints, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -58,11 +59,21 @@ def test_sentences_without_glosses_are_predicted_as_others(
         "environment.json",
     }
     assert json.loads((folders["dev"] / "result.json").read_text())["sentences"] == 4
+    shutil.copytree(folders["dev"], tmp_path / "compare_with")
     with pytest.raises(UsageError, match=r"hypotheses\.csv already exists"):
         evaluate.main([*options, "--split", "test", "--output_dir", str(folders["test"])])
+    # No result of an evaluation with references stays beside the new predictions
+    assert (
+        evaluate.main(
+            [*options, "--split", "test", "--output_dir", str(folders["dev"]), "--overwrite"]
+        )
+        == 0
+    )
+    names = {path.name for path in folders["test"].iterdir()}
+    assert {path.name for path in folders["dev"].iterdir()} == names
     words = [*options, "--split", "test", "--output_dir", str(tmp_path / "compared")]
     with pytest.raises(UsageError, match=r"--compare_with: the test split .* has no glosses"):
-        evaluate.main([*words, "--compare_with", str(folders["dev"])])
+        evaluate.main([*words, "--compare_with", str(tmp_path / "compare_with")])
 
 
 def test_check_warns_of_a_test_split_without_glosses(to_predict):

@@ -15,7 +15,7 @@ from models.checkpoint import load_checkpoint
 from training.stop_signals import InterruptedRunError, StopSignals
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_signal_is_recorded_and_the_second_acts(signum, capsys):
     acted = []
     previous = signal.signal(signum, lambda *_: acted.append(1))

@@ -89,6 +89,17 @@ def test_a_lone_checkpoint_that_is_the_best_model_can_be_continued(run_copy, exe
     assert result["epochs_run"] == 3
 
 
+def test_a_best_model_of_the_last_epoch_keeps_its_tuned_decoder(run_copy, execute_run):
+    last = load_checkpoint(run_copy / "last.pth")
+    last["training"]["stopping"]["best_epoch"] = len(last["training"]["progress"]["history"])
+    save_checkpoint(run_copy / "last.pth", last)
+    tuned = {**last["decoder"], "tuned_on": "dev of another corpus"}
+    save_checkpoint(run_copy / "best_model.pth", {**last, "decoder": tuned})
+    execute_run({"training": {"decoder": "greedy"}}, run_copy / "last.pth")
+    best = load_checkpoint(run_copy / "best_model.pth")
+    assert best["decoder"]["tuned_on"] == "dev of another corpus"
+
+
 def test_a_best_model_that_a_kill_did_not_copy_is_copied(run_copy, execute_run):
     """last.pth names its own epoch as the best. best_model.pth is still from the epoch before."""
     last = load_checkpoint(run_copy / "last.pth")

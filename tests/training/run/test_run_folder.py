@@ -96,6 +96,15 @@ def test_an_earlier_run_with_an_input_of_this_run_is_not_moved(
     assert (run_copy / "best_model.pth").exists()
 
 
+def test_a_checkpoint_in_the_folder_of_the_new_run_is_not_moved(execute_run, run_copy):
+    (run_copy / "backup").mkdir()
+    for name in ("last.pth", "best_model.pth"):
+        shutil.copy(run_copy / name, run_copy / "backup" / name)
+    with pytest.raises(UsageError, match=r"moved aside together with .*backup/last\.pth, an input"):
+        execute_run({"training": {"output_dir": str(run_copy)}}, run_copy / "backup" / "last.pth")
+    assert (run_copy / "backup" / "last.pth").exists() and (run_copy / "result.json").exists()
+
+
 def test_a_run_that_was_killed_at_its_start_is_moved_aside(make_settings, execute_run, tmp_path):
     (tmp_path / "run").mkdir()
     for name in ("config.yaml", "environment.json"):
