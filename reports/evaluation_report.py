@@ -30,6 +30,7 @@ _TONES = {
     "unusable": "bad",
     "collapsed to blanks": "bad",
     "not learning": "bad",
+    "learned little": "bad",
 }
 
 

@@ -9,12 +9,14 @@ TARGET_WER = 25.0  # percent on dev: the teacher should stay below it
 
 TOO_EARLY, COLLAPSED, NOT_LEARNING = "too early", "collapsed to blanks", "not learning"
 OVERFITTING, IMPROVING, PLATEAU = "overfitting", "still improving", "levelled off"
+LITTLE = "learned little"
 
 _FEWEST_EPOCHS = 3
 # A model has collapsed when it leaves out at least this share of the reference glosses (percent)
 # and at least this share of its steps is blank (percent)
 _SILENT = 90.0
 _USELESS = 90.0  # percent WER
+_HARDLY = 50.0  # percent WER on train: most glosses of the sentences that it learns are wrong
 _GAP = 5.0  # percentage points between train and dev
 _LATEST = 0.25  # share of the run that counts as its end
 
@@ -50,6 +52,7 @@ def history_verdict(history: Sequence[dict[str, Any]]) -> Verdict:
       and the last quarter of the run has no better dev WER than the epochs before.
     - still improving: in the last quarter of the run, the best dev WER fell by at least half a
       point and by at least 3 % of its value.
+    - learned little: in the last epoch, the train WER is 50 % or more.
     - levelled off: all other runs.
     """
     if not history:
@@ -83,6 +86,8 @@ def history_verdict(history: Sequence[dict[str, Any]]) -> Verdict:
             "More --epochs will probably help."
         )
         return Verdict(IMPROVING, "the model was still learning when the run ended.", tuple(facts))
+    if train >= _HARDLY:
+        return _learned_little(facts, gap)
     change = f"fell by {gained:.2f} points" if gained > 0 else "did not fall"
     facts.append(f"In the last quarter of the run, the best dev WER {change}.")
     return Verdict(PLATEAU, "the model has learned. More epochs would change little.", tuple(facts))
@@ -107,6 +112,16 @@ def _not_learning(facts: list[str], history: Sequence[dict[str, Any]]) -> Verdic
         "five sentences.",
     )
     return Verdict(NOT_LEARNING, f"the dev WER was never below {_USELESS:g} %.", (*facts, *more))
+
+
+def _learned_little(facts: list[str], gap: str) -> Verdict:
+    more = (
+        f"It levelled off where it errs in most glosses of its own train sentences: {gap}.",
+        "The recipe does not fit this corpus: it may be too small, its landmarks may lack what "
+        "tells the glosses apart, or its annotations may not fit the recordings. Look at it with "
+        "prepare_data.py check, and try a smaller model or less augmentation.",
+    )
+    return Verdict(LITTLE, "the model learned few of its train glosses.", (*facts, *more))
 
 
 def _overfitting(facts: list[str], gap: str, history: Sequence[dict[str, Any]]) -> Verdict:

@@ -31,6 +31,7 @@ FALLING = make_history(90, 70, 55, 45, 38, 33, 29, 26)
 FLAT = make_history(90, 50, 30, 22, 20, 20.1, 19.9, 20)
 COLLAPSED = make_history(100, 100, 99, 99, blank=0.97, kinds=(0, 1, 0))
 CHANCE = make_history(130, 110, 101, 99, train=[120, 110, 104, 102])
+STUCK = make_history(100, 86, 84, 84, 84, 84.1, 84, 84, train=[132, 96, 91, 89, 88, 88, 87, 88])
 OVERFITTED = make_history(90, 60, 45, 40, 40.5, 41, 42, 43, train=[95, 60, 40, 25, 15, 9, 5, 3])
 
 
@@ -44,11 +45,19 @@ OVERFITTED = make_history(90, 60, 45, 40, 40.5, 41, 42, 43, train=[95, 60, 40, 2
         (COLLAPSED, "collapsed to blanks"),
         (CHANCE, "not learning"),
         (OVERFITTED, "overfitting"),
+        (STUCK, "learned little"),
     ],
 )
 def test_each_history_has_its_verdict(history, state):
     assert history_verdict(history).state == state
     assert str(history_verdict(history)).startswith(f"{state}: ")
+
+
+def test_a_model_that_errs_on_its_own_train_sentences_has_learned_little():
+    assert "train WER 88.0 %, dev WER 84.0 % in the last epoch" in history_verdict(STUCK).reasons[1]
+    dev = (90, 50, 30, 22, 20, 20.1, 19.9, 20)
+    for train, state in ((50.0, "learned little"), (49.9, "levelled off")):
+        assert history_verdict(make_history(*dev, train=[train] * 8)).state == state
 
 
 def test_the_reasons_have_the_numbers():
