@@ -117,12 +117,9 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("damage", ["none", "incomplete line", "incomplete rows", "more rows"])
-def test_an_interrupted_export_continues_and_gives_the_same_files(
-    export, tmp_path, monkeypatch, exported, damage, capsys
-):
-    path = tmp_path / "killed"
-    predict, partial = distillation.export._predict, tmp_path / "killed.partial"
+def stop_after_five(export, path: Path, monkeypatch) -> None:
+    """Export, and stop after five sentences."""
+    predict = distillation.export._predict
 
     def interrupted(*args):
         for number, values in enumerate(predict(*args)):
@@ -130,10 +127,18 @@ def test_an_interrupted_export_continues_and_gives_the_same_files(
                 raise KeyboardInterrupt
             yield values
 
-    monkeypatch.setattr(distillation.export, "_predict", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(distillation.export, "_predict", interrupted)
         export(path)
-    monkeypatch.setattr(distillation.export, "_predict", predict)
+
+
+@pytest.mark.parametrize("damage", ["none", "incomplete line", "incomplete rows", "more rows"])
+def test_an_interrupted_export_continues_and_gives_the_same_files(
+    export, tmp_path, monkeypatch, exported, damage, capsys
+):
+    path = tmp_path / "killed"
+    partial = tmp_path / "killed.partial"
+    stop_after_five(export, path, monkeypatch)
     index, rows = partial / "train.index.csv", partial / "train.log_probs.npy"
     if damage == "incomplete line":
         index.write_bytes(index.read_bytes()[:-3])
@@ -231,17 +236,7 @@ def test_a_disk_that_is_too_small_is_found_before_the_export(export, tmp_path, m
 def test_an_export_that_continues_needs_only_the_rest_of_its_size(
     export, exported, tmp_path, monkeypatch, capsys
 ):
-    predict = distillation.export._predict
-
-    def interrupted(*args):
-        for number, values in enumerate(predict(*args)):
-            if number == 5:
-                raise KeyboardInterrupt
-            yield values
-
-    monkeypatch.setattr(distillation.export, "_predict", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        export(tmp_path / "soft")
+    stop_after_five(export, tmp_path / "soft", monkeypatch)
     whole = sum(2 * np.load(file).size for file in exported.glob("*.npy"))
     written = sum(file.stat().st_size - 128 for file in tmp_path.glob("soft.partial/*.npy"))
     usage = SimpleNamespace(free=whole - written - 1)
@@ -249,7 +244,6 @@ def test_an_export_that_continues_needs_only_the_rest_of_its_size(
     with pytest.raises(DataError, match="are free there"):
         export(tmp_path / "soft")
     usage.free += 1
-    monkeypatch.setattr(distillation.export, "_predict", predict)
     export(tmp_path / "soft")
     assert 0 < written < whole and content(tmp_path / "soft") == content(exported)
 
