@@ -8,6 +8,7 @@ import contextlib
 import glob
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,14 @@ def _recordings_at(path: Path) -> list[RecordingFile]:
     if path.is_dir():
         below = find_recording_files(path, SUFFIXES, IMAGE_SUFFIXES)
         with_files = {recording.path.parent for recording in below if not recording.path.is_dir()}
-        return [_named(recording) for recording in below if recording.path not in with_files]
+        shown = [recording for recording in below if recording.path not in with_files]
+        beside = Counter(recording.path.resolve().parent for recording in shown)
+        return [
+            _named_by_id(recording)
+            if recording.path.is_dir() and beside[recording.path.resolve().parent] == 1
+            else recording
+            for recording in shown
+        ]
     if not path.exists():
         raise DataError("does not exist")
     if path.suffix.lower() not in SUFFIXES:
@@ -116,11 +124,14 @@ def _recordings_at(path: Path) -> list[RecordingFile]:
     return [RecordingFile(path, (path.stem,))]
 
 
-def _named(recording: RecordingFile) -> RecordingFile:
-    """The recording, named after its sentence: for PHOENIX's `<id>/1` the name is the id."""
-    if recording.parts != ("1",):
+def _named_by_id(recording: RecordingFile) -> RecordingFile:
+    """The recording, named after its sentence: for PHOENIX's `<id>/1`, the only recording in its
+    folder, the name is the id."""
+    *before, name = recording.parts
+    if name != "1":
         return recording
-    return RecordingFile(recording.path, (recording.path.resolve().parent.name,))
+    parts = tuple(before) or (recording.path.resolve().parent.name,)
+    return RecordingFile(recording.path, parts)
 
 
 def open_recording(

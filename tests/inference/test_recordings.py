@@ -98,6 +98,14 @@ def test_a_sentence_of_phoenix_is_named_by_its_id(tmp_path, given):
     assert found.parts == ("id-7",) and found.path == tmp_path / "split/id-7/1"
 
 
+def test_numbered_recordings_keep_their_names(tmp_path):
+    touch(tmp_path, "a/1/x1.png", "a/2/x1.png", "b/1.mp4", "b/2.mp4")
+    found, _ = find_recordings([str(tmp_path)])
+    assert ["/".join(one.parts) for one in found] == ["a/1", "a/2", "b/1", "b/2"]
+    found, _ = find_recordings([str(tmp_path / "a"), str(tmp_path / "b" / "1.mp4")])
+    assert ["/".join(one.parts) for one in found] == ["1", "2", "1"]
+
+
 def test_words_that_name_no_recording_are_listed_with_the_reason(tmp_path):
     touch(tmp_path, "f.txt", "model.pkl", "empty/readme.md")
     words = [f"{tmp_path}/{name}" for name in ("f.txt", "model.pkl", "gone.mp4", "*.avi", "empty")]

@@ -1,5 +1,6 @@
 """The annotation files of a corpus: which file has the sentences of which split."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,7 +56,8 @@ def split_files(path: Path, patterns: Sequence[str]) -> dict[str, Path]:
 
 def _files_by_name(folder: Path) -> dict[str, Path]:
     """The files of a folder by their names in lower case."""
-    return {path.name.casefold(): path for path in sorted(folder.iterdir()) if path.is_file()}
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    return {name.casefold(): folder / name for name in names if (folder / name).is_file()}
 
 
 def _held_out_files(train: Path, pattern: str) -> dict[str, Path]:
