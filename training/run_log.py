@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from errors import DataError
@@ -13,6 +13,9 @@ from reports.result_files import json_line
 from training.config import Config
 from training.progress import TrainingProgress
 from training.validation import ValidationResult
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 COLUMNS = (
     # key, heading, format
@@ -42,12 +45,11 @@ class RunLog:
     def __init__(self, folder: Path, history: Sequence[dict]):
         self.folder = folder
         self.history = list(history)
+        self._first = len(self.history) + 1  # epoch of this session
+        self._board: SummaryWriter | None = None  # its import would delay the start
         try:
             (folder / "metrics.jsonl").write_text(
                 "".join(json_line(row) for row in self.history), encoding="utf-8"
-            )
-            self._board = SummaryWriter(
-                str(folder / "tensorboard"), purge_step=len(self.history) + 1
             )
         except OSError as error:
             raise DataError(f"cannot write to {folder}: {error.strerror}") from error
@@ -59,15 +61,24 @@ class RunLog:
         try:
             with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
                 file.write(json_line(row))
+            board = self._board = self._board or self._open_board()
         except OSError as error:
             raise DataError(f"cannot write to {self.folder}: {error.strerror}") from error
         for key, value in row.items():
             if key != "epoch" and isinstance(value, (int, float)) and math.isfinite(value):
-                self._board.add_scalar(key, value, row["epoch"])
-        self._board.flush()
+                board.add_scalar(key, value, row["epoch"])
+        board.flush()
+
+    def _open_board(self) -> "SummaryWriter":
+        """The writer for TensorBoard. Rows of an earlier session from the first epoch of this one
+        on are no longer shown."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(self.folder / "tensorboard"), purge_step=self._first)
 
     def close(self) -> None:
-        self._board.close()
+        if self._board is not None:
+            self._board.close()
 
 
 def epoch_row(
