@@ -52,12 +52,15 @@ class DivergenceError(ProjectError):
     exit_code = 4
 
 
-def run_script(main: Callable[[], int]) -> None:
+def run_script(main: Callable[[], int], to_its_end: bool = False) -> None:
     """Run the `main` of a script and exit with its code. A `ProjectError` becomes one line on
     stderr. `main` imports torch, so that OpenMP's threads wait as `wait_asleep` says.
 
     Output is flushed after every line, also into a file or a pipe. Characters that the locale does
     not have are escaped.
+
+    to_its_end: the work goes on when the reader of its output has gone. Otherwise it stops then, as
+        in `prepare_data.py check | head`.
     """
     _ensure_utf8()
     wait_asleep()
@@ -67,14 +70,15 @@ def run_script(main: Callable[[], int]) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
     try:
-        code = main()
+        with screen_may_vanish() if to_its_end else contextlib.nullcontext():
+            code = main()
     except ProjectError as error:
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         code = 130
-    except BrokenPipeError:  # the reader of a pipe has ended, as in `prepare_data.py check | head`
+    except BrokenPipeError:  # the reader of a pipe has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:  # an error that no other place has turned into a ProjectError

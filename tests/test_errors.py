@@ -44,3 +44,22 @@ def test_other_errors_of_a_screen_are_not_hidden(monkeypatch):
     monkeypatch.setattr(sys, "stdout", FullDisk())
     with screen_may_vanish(), pytest.raises(OSError, match="No space left"):
         print("x")
+
+
+@pytest.mark.parametrize("to_its_end", [True, False])
+def test_the_exit_code_without_a_reader(monkeypatch, to_its_end):
+    """Of a check, such as overfit_test.py, it says how the check ended."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = []
+
+    def main() -> int:
+        print("x")
+        done.append(True)
+        return 1
+
+    with open(writer, "w", buffering=1, encoding="utf-8") as screen:
+        monkeypatch.setattr(sys, "stdout", screen)
+        with pytest.raises(SystemExit) as ended:
+            run_script(main, to_its_end)
+    assert (ended.value.code, bool(done)) == ((1, True) if to_its_end else (0, False))

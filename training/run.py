@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from errors import DataError, screen_may_vanish
+from errors import DataError
 from models.checkpoint import LAST, check_space
 from models.i3d_teacher import count_parameters
 from reports.provenance import describe_session, record_session
@@ -62,7 +62,7 @@ def train(
         yaml = read_overrides(command.config, type(default)) if command.config else {}
         return plan_start(command.resume, merge_overrides(yaml, given), default)
 
-    with connect_processes() as ranks, screen_may_vanish():
+    with connect_processes() as ranks:
         run = prepare_on_all_ranks(ranks, make_plan, lambda plan: prepare(plan, ranks))
         if command.resume is not None or run.start.kind != FRESH:
             print(run.start)
