@@ -59,8 +59,8 @@ def run_script(main: Callable[[], int], to_its_end: bool = False) -> None:
     Output is flushed after every line, also into a file or a pipe. Characters that the locale does
     not have are escaped.
 
-    to_its_end: the work goes on when the reader of its output has gone. Otherwise it stops then, as
-        in `prepare_data.py check | head`.
+    to_its_end: the work goes on when the reader of its output has gone, because it makes files or
+        its exit code is a result. Otherwise it stops then, as in `transcribe.py clip.mp4 | head`.
     """
     _ensure_utf8()
     wait_asleep()

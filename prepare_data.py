@@ -387,4 +387,4 @@ COMMANDS: dict[str, tuple[type[Settings], Callable[[Any], int]]] = {
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, to_its_end=True)

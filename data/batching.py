@@ -21,8 +21,8 @@ from errors import DataError
 POOL_BATCHES = 50  # `plan_epoch` sorts the sentences of so many batches by length together
 # The same for `plan_by_frames`. Its batches hold more sentences, so a smaller pool mixes them as
 # well; 2 to 4 % of the frames are then padding (benchmarks/feeding.py).
-MAX_EVALUATION_FRAMES = 24_000  # of a batch, padding included: 16 sentences of a minute
 FRAME_POOL_BATCHES = 25
+MAX_EVALUATION_FRAMES = 24_000  # of a batch, padding included: 16 sentences of a minute
 
 
 def plan_epoch(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:

@@ -35,7 +35,7 @@ from data.checks.plausibility import Plausibility, find_extremes
 from data.checks.tracking_jumps import jump_warning
 from data.checks.unseen_sentences import UNSEEN, unseen_kind
 from data.corpus import Corpus, Split, sha256_of, split_files
-from data.ctc_lengths import ctc_steps, required_steps
+from data.ctc_lengths import ctc_steps
 from data.landmarks import PART_SLICES, PARTS
 from errors import DataError
 
@@ -249,9 +249,9 @@ def _check_annotations(corpus: Corpus, report: CorpusReport) -> None:
         to_predict = name == "test" and not tokens
         if to_predict and len(split):
             report.warning("no glosses", "split 'test' has no glosses: it can be predicted only")
-        for sentence in split.sentences:
+        steps_of, required_of = ctc_steps(split.lengths), split.required_steps
+        for sentence, steps, required in zip(split.sentences, steps_of, required_of, strict=True):
             where = f"{name} sentence {sentence.id!r}"
-            steps, required = ctc_steps(sentence.frames), required_steps(sentence.glosses)
             if not sentence.frames:
                 report.problem("no frames", f"{where} has no frames")
             elif not sentence.glosses and not to_predict:

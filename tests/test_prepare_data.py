@@ -1,11 +1,15 @@
 """The command line of prepare_data.py: what each command makes and prints, and its errors."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 import prepare_data
 from data.corpus import Corpus
 from errors import DataError, UsageError
+from tests.conftest import ROOT
 from tests.data.signers import mp_data_vectors, standing_signer
 
 
@@ -334,6 +338,14 @@ def test_help_does_not_import_torch(run_script):
     result = run_script("-c", code)
     assert result.stdout.startswith("usage: prepare_data.py")
     assert result.stdout.splitlines()[-1] == "False False"
+
+
+def test_the_exit_code_of_check_without_a_reader_says_what_it_found(isolated):
+    (isolated / "train.landmarks.npy").write_bytes(b"damaged")
+    command = [sys.executable, "prepare_data.py", "check", str(isolated)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        process.stdout.close()
+    assert process.returncode == 3
 
 
 def test_check_also_writes_a_page(tmp_path, isolated, capsys):

@@ -24,6 +24,7 @@ VIDEO_SUFFIXES = (
     *(".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp", ".ogv"),
 )
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_Parts = tuple[str, ...]  # names on a path
 LANDMARK_SUFFIXES = (".npy", ".npz", ".pose", ".parquet")
 
 
@@ -188,9 +189,6 @@ def match_recording_files(
     return matched, [recording for recording in recordings if recording not in parts_of]
 
 
-_Parts = tuple[str, ...]
-
-
 class _Places:
     """Where the recordings are, for `match_recording_files`."""
 
@@ -219,9 +217,8 @@ class _ByEnd:
 
     def __init__(self, recordings: Iterable[tuple[_Parts, RecordingFile]]):
         self._found: dict[_Parts, list[tuple[_Parts, RecordingFile]]] = defaultdict(list)
-        self._alone: dict[_Parts, list[tuple[_Parts, RecordingFile]]] = defaultdict(
-            list
-        )  # directly in the input
+        # Those directly in the input folder
+        self._alone: dict[_Parts, list[tuple[_Parts, RecordingFile]]] = defaultdict(list)
         for parts, recording in recordings:
             self._found[parts[-1:]].append((parts, recording))
             if len(parts) > 1:
@@ -229,7 +226,7 @@ class _ByEnd:
             else:
                 self._alone[parts[-1:]].append((parts, recording))
 
-    def find(self, wanted: tuple[str, ...], split: str) -> list[RecordingFile]:
+    def find(self, wanted: _Parts, split: str) -> list[RecordingFile]:
         """Recordings whose path ends in `wanted`; otherwise those whose path is the end of
         `wanted`. If several fit, those in the split's folder."""
         same = self._found.get(wanted[-2:], [])
