@@ -38,7 +38,7 @@ def _is_leftover(folder: Path) -> bool:
     if os.path.islink(folder) or not os.path.isdir(folder):
         return False
     try:
-        names = set(os.listdir(folder)) - {WritingLock.NAME}
+        names = set(os.listdir(folder)) - {WritingLock.name}
         tables = [name for name in names if name.endswith(".csv")]
         known = {"corpus.json", *(file for name in tables for file in split_files(name[:-4]))}
         return names <= known and all(_is_table(folder / name) for name in tables)

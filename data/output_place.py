@@ -2,9 +2,12 @@
 
 import contextlib
 import os
+import platform
+import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Self
 
 from filelock import lock_descriptor
 
@@ -45,7 +48,7 @@ def check_new_folder(path: Path, option: str, own_leftover: bool) -> None:
     partial = path.with_name(path.name + ".partial") if path.name else path
     try:
         occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
-        empty = partial.is_dir() and set(os.listdir(partial)) <= {WritingLock.NAME}
+        empty = partial.is_dir() and set(os.listdir(partial)) <= {WritingLock.name}
         not_ours = os.path.lexists(partial) and not (own_leftover or empty)
     except OSError as error:
         raise DataError(f"cannot write to {path}: {error.strerror}") from None
@@ -71,40 +74,95 @@ class BeingWrittenError(UsageError):
     """Another process is writing this output."""
 
 
-class WritingLock:
-    """Marks a folder as being written, by a locked file in it, until `release`.
+class FolderLock:
+    """Locks a folder from the moment it is made until `release` or the end of a `with`.
 
-    Only the kernel's lock counts, so a process that was killed leaves none. On file systems without
-    locks nothing is locked.
+    The file in the folder names the process that has the lock. Only the kernel's lock on this file
+    counts, so a killed process leaves no lock. If the file system has no locks (some network file
+    systems), a note is printed.
 
     Raises BeingWrittenError when another process has the lock, OSError when the file cannot be
     made.
     """
 
-    NAME = ".writing"
+    name = ".writing"
 
-    def __init__(self, folder: Path, output: Path):
-        """output: what the user called the output, for the message."""
-        self._path = folder / self.NAME
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+    def __init__(self, folder: Path, busy: Callable[[str], str]):
+        """busy: makes the message where another process has the lock, with the process in words."""
+        self._path = folder / self.name
+        while True:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                free = lock_descriptor(self._descriptor, blocking=False)
+            except OSError as error:
+                print(
+                    f"note: {folder} cannot be locked ({error.strerror}): make sure that no other "
+                    "process works there"
+                )
+                free = True
+            if not free:
+                holder = self._holder()
+                os.close(self._descriptor)
+                raise BeingWrittenError(busy(holder))
+            # A process that has just ended may have removed the file between our open and our lock
+            if self._is_ours():
+                break
+            os.close(self._descriptor)
+        os.ftruncate(self._descriptor, 0)
+        with contextlib.suppress(OSError):  # on a full disk the lock works all the same
+            os.write(self._descriptor, f"process {os.getpid()} on {platform.node()}\n".encode())
+        self._held = True
+
+    def _holder(self) -> str:
+        """The process that has the lock. Windows does not let other processes read this."""
         try:
-            free = lock_descriptor(descriptor, blocking=False)
+            text = os.read(self._descriptor, 200).decode(errors="replace").strip()
         except OSError:
-            free = True
-        self._descriptor: int | None = descriptor
-        if not free:
-            os.close(descriptor)
-            raise BeingWrittenError(
-                f"another process is writing {output}: wait for it, stop it, or choose another "
-                "output"
-            )
+            return "its process is not known"
+        return text or "just started"
+
+    def _is_ours(self) -> bool:
+        if sys.platform == "win32":
+            return True  # Windows does not remove a file that is open
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
+        except FileNotFoundError:
+            return False
 
     def release(self) -> None:
-        """Unlock the folder, and remove the file. A second call does nothing."""
-        if self._descriptor is not None:
+        """Unlock the folder and remove the file; a second call does nothing. In a folder that was
+        moved the file stays."""
+        if not self._held:
+            return
+        self._held = False
+        if sys.platform == "win32":  # Windows does not remove a file that is open
             os.close(self._descriptor)
-            self._descriptor = None
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+            return
+        if self._is_ours():
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class WritingLock(FolderLock):
+    """The lock of a folder into which an output is written. output: what the user called it."""
+
+    def __init__(self, folder: Path, output: Path):
+        super().__init__(
+            folder,
+            lambda holder: (
+                f"another process is writing {output} ({holder}): wait for it, stop it, or choose "
+                "another output"
+            ),
+        )
 
 
 @contextlib.contextmanager

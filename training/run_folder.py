@@ -1,16 +1,13 @@
 """The folder of a run: made, locked against other runs, an earlier run moved aside."""
 
-import contextlib
 import math
 import os
-import platform
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import lock_descriptor
-
+from data.output_place import FolderLock
 from errors import DataError, UsageError
 from models.checkpoint import BEST, LAST, copy_checkpoint, load_checkpoint, remove_leftovers
 from reports.result_files import make_folder
@@ -27,75 +24,20 @@ _FIRST = ("config.yaml", "environment.json")
 _REPORTS = ("MODEL_CARD.md", "report.html", "dev_hypotheses.csv", "hypotheses.csv")
 
 
-class RunLock:
-    """Locks a folder from the moment it is made until `release` or the end of a `with`.
+class RunLock(FolderLock):
+    """The lock of a run's folder. Raises UsageError when another run has it, OSError when its file
+    cannot be made."""
 
-    The file in the folder names the process that has the lock. Only the kernel's lock on this file
-    counts, so a killed run leaves no lock. If the file system has no locks (some network file
-    systems), a note is printed and the run continues.
-
-    Raises UsageError when another run has the lock, OSError when the file cannot be made.
-    """
+    name = LOCK
 
     def __init__(self, folder: Path):
-        self._path = folder / LOCK
-        while True:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                if not lock_descriptor(self._descriptor, blocking=False):
-                    raise UsageError(
-                        f"another run is working in {folder} ({self._holder()}): wait for "
-                        "it, stop it, or give another --output_dir"
-                    )
-            except UsageError:
-                os.close(self._descriptor)
-                raise
-            except OSError as error:
-                print(
-                    f"note: {folder} cannot be locked ({error.strerror}): make sure that no other "
-                    "run works there"
-                )
-            # A run that has just ended may have removed the file between our open and our lock.
-            if self._is_ours():
-                break
-            os.close(self._descriptor)
-        os.ftruncate(self._descriptor, 0)
-        with contextlib.suppress(OSError):  # on a full disk the lock works all the same
-            os.write(self._descriptor, f"process {os.getpid()} on {platform.node()}\n".encode())
-
-    def _holder(self) -> str:
-        """The process that has the lock. Windows does not let other processes read this."""
-        try:
-            text = os.read(self._descriptor, 200).decode(errors="replace").strip()
-        except OSError:
-            return "its process is not known"
-        return text or "just started"
-
-    def _is_ours(self) -> bool:
-        if sys.platform == "win32":
-            return True  # Windows does not remove a file that is open
-        try:
-            return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
-        except FileNotFoundError:
-            return False
-
-    def release(self) -> None:
-        """Unlock the folder and remove the file. In a folder that was moved the file stays."""
-        if sys.platform == "win32":  # Windows does not remove a file that is open
-            os.close(self._descriptor)
-            with contextlib.suppress(OSError):
-                os.unlink(self._path)
-            return
-        if self._is_ours():
-            with contextlib.suppress(OSError):
-                os.unlink(self._path)
-        os.close(self._descriptor)
-
-    def __enter__(self) -> "RunLock":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
+        super().__init__(
+            folder,
+            lambda holder: (
+                f"another run is working in {folder} ({holder}): wait for it, stop it, or give "
+                "another --output_dir"
+            ),
+        )
 
 
 def run_folder(output_dir: str) -> Path:

@@ -87,7 +87,7 @@ def test_two_processes_do_not_export_to_one_folder(tmp_path):
         first.begin()
         first.add("train", "s0", 1, row(-1, -2, -3))
         with (
-            pytest.raises(UsageError, match=r"another process is writing .*new: wait for it"),
+            pytest.raises(UsageError, match=r"another process is writing .*new .*: wait for it"),
             SoftTargetWriter(tmp_path / "new", DESCRIPTION, ["train"]) as second,
         ):
             second.begin()
