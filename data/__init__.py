@@ -11,7 +11,7 @@ This folder knows no model. Its files:
     folder_memory         what earlier runs found out about the files of a folder
     stored_landmarks      landmarks as 16-bit numbers and back
     text_fields           ids, signers and glosses in one Unicode form
-    output_place          find out before the work whether an output can be written
+    output_place          find out whether an output can be written; locks of folders
     safe_npy              open .npy files without trusting their headers
 
     ctc_lengths           frames, output steps, and the fewest steps that CTC needs

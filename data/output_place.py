@@ -1,4 +1,4 @@
-"""Where outputs are written: found out before work starts, not after it."""
+"""Where outputs are written: found out before work starts, not after it. Locks of folders."""
 
 import contextlib
 import os
