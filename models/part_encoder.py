@@ -10,8 +10,9 @@ from data.landmarks import BLOCK_SIZE, NUM_COORDINATES, NUM_FEATURES, LandmarkSe
 from models.cpu_kernels import Linear
 from models.masking import MaskedBatchNorm
 
-# The unit of features is a shoulder width. A smaller deviation is quantisation noise; to divide by
-# it would amplify the noise.
+# The unit of features is a shoulder width. A feature with a smaller deviation in train is constant
+# there, such as the landmarks of a part that a corpus lacks. Its input is 0: to divide by its
+# deviation would turn the augmentation's noise into the largest input of all.
 MIN_STD = 1e-3
 # Standard deviations at which a standardised value is cut: the tracker sometimes throws a hand
 # across the image.
@@ -89,7 +90,7 @@ class PartEncoderModel(nn.Module):
     ) -> list[Tensor]:
         """Encodings (B, width, T) of the four parts. features (B, T, 6516 or 12 K), detected bool
         (B, T, 4), mask (B, 1, T), visible bool (B, 4) or None (see `I3DTeacher.forward`)."""
-        inverse_std = 1 / self.feature_std.clamp(min=MIN_STD)
+        inverse_std = (self.feature_std >= MIN_STD) / self.feature_std.clamp(min=MIN_STD)
         parts = [
             encode(features, self.feature_mean, inverse_std, detected, mask)
             for encode in self.parts
