@@ -48,7 +48,12 @@ def prepare_student(
         source = _open_source(options)
         if isinstance(source, StoredTeacher):
             config = _with_stored_settings(config, source, overrides)
-        if config.training.data_dir is None and Path(source.corpus_path).is_dir():
+        if config.training.data_dir is None:
+            if not Path(source.corpus_path).is_dir():
+                raise DataError(
+                    f"{source.place} was made from the corpus {source.corpus_path}, which does not "
+                    "exist here: give its folder with --data_dir"
+                )
             config = config.updated({"training": {"data_dir": source.corpus_path}})
     plan = dataclasses.replace(plan, config=config)
     if plan.checkpoint is not None and not plan.changed:
@@ -115,6 +120,12 @@ def _check_same_teacher(plan: StartPlan, source: OnlineTeacher | StoredTeacher |
     assert plan.checkpoint is not None
     before = plan.checkpoint.get("teacher") or {}
     now = source.identity if source is not None else {}
+    exported = "soft_targets_sha256"
+    if isinstance(source, StoredTeacher) and before.get(exported, now[exported]) != now[exported]:
+        raise DataError(
+            f"the soft targets have changed: {plan.path} was trained with others than those that "
+            f"are in {source.place} now: put them back, or train a new student"
+        )
     if before.get("sha256") != now.get("sha256"):
         raise DataError(
             f"the teacher has changed: {plan.path} was trained with "

@@ -72,6 +72,8 @@ class SoftTargetDescription:
 class SoftTargets:
     """An opened folder of soft targets, checked against its hashes. The arrays are memory-mapped.
 
+    sha256: of soft_targets.json, which has the hashes of the other files.
+
     Files that were hashed by an earlier run, and have not changed since, are not read again.
 
     Raises DataError when a file is missing, damaged or of another format.
@@ -80,6 +82,7 @@ class SoftTargets:
     def __init__(self, path: Path | str):
         self.path = Path(path)
         facts = _read_facts(self.path)
+        self.sha256 = sha256_of(self.path / "soft_targets.json")
         self._memory = FolderMemory(self.path)
         self.description = SoftTargetDescription(
             **{name: facts[name] for name in SoftTargetDescription.__dataclass_fields__}

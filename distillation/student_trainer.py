@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,14 @@ class StudentTrainer(Trainer):
         """The path and the SHA-256 of the teacher's checkpoint; None without a teacher."""
         return None if self.source is None else dict(self.source.identity)
 
+    @property
+    def input_paths(self) -> list[Path]:
+        """The corpus, the teacher's checkpoint and the soft targets."""
+        of_source: list[Path] = []
+        if self.source is not None:
+            of_source = [self.source.place, Path(self.source.identity["path"])]
+        return [*super().input_paths, *of_source]
+
     def state(self) -> dict[str, Any]:
         """The checkpoint's content, with the teacher's path and SHA-256."""
         return {**super().state(), "teacher": self.teacher}
@@ -62,23 +71,22 @@ class StudentTrainer(Trainer):
     def losses(
         self, batch: FeatureBatch, targets: Tensor, target_lengths: Tensor
     ) -> tuple[TeacherOutput, Tensor]:
-        """The student's output, and the loss per sentence, float32 (B,):
+        """The student's output, and the loss per sentence, float32 (B,). With a teacher it is
 
         soft_weight * distillation + ctc_weight * the loss without a teacher.
         """
-        options = self.config.distillation
         output, total = super().losses(batch, targets, target_lengths)
-        total = options.ctc_weight * total
-        if isinstance(batch, TaughtBatch):
-            soft = soft_loss(
-                output.log_probs,
-                batch.teacher_log_probs,
-                output.lengths,
-                options.temperature,
-                options.soft_blank,
-            )
-            total = total + options.soft_weight * soft
-        return output, total
+        if not isinstance(batch, TaughtBatch):
+            return output, total
+        options = self.config.distillation
+        soft = soft_loss(
+            output.log_probs,
+            batch.teacher_log_probs,
+            output.lengths,
+            options.temperature,
+            options.soft_blank,
+        )
+        return output, options.ctc_weight * total + options.soft_weight * soft
 
 
 def soft_loss(

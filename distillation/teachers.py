@@ -65,6 +65,7 @@ class OnlineTeacher:
         self.corpus_path = checkpoint["corpus"]["path"]
         self.fps: float | None = checkpoint["corpus"].get("fps")
         self.trained_on = {"corpus": checkpoint["corpus"]}
+        self.place = path
         self.identity = {"path": str(path), "sha256": sha256_of(path)}
         model = load_model(checkpoint, path, model_config, self.vocabulary, 0)
         assert isinstance(model, PartEncoderModel)
@@ -129,7 +130,9 @@ class StoredTeacher:
         self.description = self.targets.description
         self.vocabulary = Vocabulary(self.description.vocabulary)
         self.corpus_path = self.description.corpus["path"]
+        self.place = path
         self.identity = {name: self.description.checkpoint[name] for name in ("path", "sha256")}
+        self.identity["soft_targets_sha256"] = self.targets.sha256
         self.parameters = None
 
     def check(self, corpus: Corpus, vocabulary: Vocabulary) -> None:
@@ -145,6 +148,7 @@ class StoredTeacher:
             **self.description.augmentation,
             "enabled": self.description.views > 0,
             "mix": 0.0,  # a sentence joined from others has no soft targets
+            "splice": 0.0,
         }
         return {
             "augmentation": augmentation,

@@ -42,7 +42,7 @@ from reports.decoder_comparison import (
     compared_decoders,
 )
 from reports.evaluation_report import EvaluationReport, write_evaluation_report
-from reports.novelty_tables import novelty_lines
+from reports.novelty_tables import interval_text, novelty_lines
 from reports.provenance import describe_session, environment_facts
 from reports.result_files import check_output_files, try_to_write
 from reports.verdict import evaluation_verdict
@@ -295,14 +295,14 @@ def _report(
 def _print_summary(result: dict[str, Any], summary: str) -> None:
     print(f"decoder: {result['decoder_settings']}")
     figures = result.get("closed_set", result)
-    print(f"{summary}, {_interval(figures)}")
+    print(f"{summary}, {interval_text(figures)}")
     if "closed_set" in result:
         print("\n".join(closed_set_lines(result)))
     for title, groups in (("signer", figures["by_signer"]), ("glosses", figures["by_length"])):
         for name, rates in groups.items():
             print(
                 f"  {title} {name}: {rates['wer']:.2f} % over {rates['sentences']} sentences, "
-                f"{_interval(rates)}"
+                f"{interval_text(rates)}"
             )
     if novelty := figures["novelty"]:
         print("\n".join(f"  {line}" for line in novelty_lines(novelty)))

@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data.corpus import Corpus
+from data.ctc_lengths import ctc_steps
 from data.vocabulary import Vocabulary
 from decoding.closed_set import ClosedSet, make_closed_set, read_sentence_list
 from decoding.novelty import TrainText
@@ -46,5 +49,8 @@ def train_text(checkpoint: dict[str, Any], corpus: Corpus) -> TrainText | None:
             f"checkpoint was trained on is not here ({path})"
         )
         return None
-    sentences = [sentence.glosses for sentence in found.split(TRAIN).sentences]
+    split = found.split(TRAIN)
+    # Sentences that CTC cannot align were left out of the training
+    trained = (split.required_steps > 0) & (ctc_steps(split.lengths) >= split.required_steps)
+    sentences = [split.sentences[index].glosses for index in np.flatnonzero(trained)]
     return TrainText.of(sentences, found.describe())

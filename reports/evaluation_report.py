@@ -113,6 +113,8 @@ def _capitalized(text: str) -> str:
 
 
 def _interval(rates: dict[str, Any]) -> str:
+    if rates["sentences"] == 1:
+        return "–"
     low, high = rates["wer_interval"]
     return f"{low:.2f}–{high:.2f}"
 

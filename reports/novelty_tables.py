@@ -37,8 +37,7 @@ def novelty_lines(novelty: dict[str, Any]) -> Iterator[str]:
             continue
         yield (
             f"{name}: {_rate(found['wer'])} % over {found['sentences']:,} sentences, "
-            f"{found['reference_glosses']:,} glosses, "
-            f"95 % interval {_interval(found['wer_interval'], ' to ')}"
+            f"{found['reference_glosses']:,} glosses, {interval_text(found)}"
         )
     for name, found in _gloss_groups(novelty):
         if found["error_rate"] is None:
@@ -49,6 +48,13 @@ def novelty_lines(novelty: dict[str, Any]) -> Iterator[str]:
             f"({found['glosses']:,} different), "
             f"95 % interval {_interval(found['error_rate_interval'], ' to ')}"
         )
+
+
+def interval_text(rates: dict[str, Any]) -> str:
+    """The interval of the WER of some sentences, in words. rates: of `decoding.scoring.rates`."""
+    if rates["sentences"] == 1:
+        return "no interval of one sentence"
+    return f"95 % interval {_interval(rates['wer_interval'], ' to ')}"
 
 
 def _sentence_groups(novelty: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -71,7 +77,8 @@ def _gloss_groups(novelty: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 def _row(name: str, found: dict[str, Any], rate: str, counts: tuple[str, str]) -> Row:
     """rate, counts: the keys of the group's figures."""
     first, second = (f"{found[count]:,}" for count in counts)
-    return name, _rate(found[rate]), _interval(found[f"{rate}_interval"], "–"), first, second
+    ends = None if found.get("sentences") == 1 else found[f"{rate}_interval"]
+    return name, _rate(found[rate]), _interval(ends, "–"), first, second
 
 
 def _rate(value: float | None) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.corpus import Sentence
 from data.output_place import check_places
+from data.sentences import Sentence
 from errors import DataError, UsageError
 
 

@@ -81,7 +81,7 @@ def write_run_report(
         found: the predictions of all decoders.
         decoders: see `decoders_of_run`.
     """
-    verdict = history_verdict(run.history)
+    verdict = history_verdict(run.history, run.loaded_wer)
     print(f"verdict: {verdict}")
     glosses = len(decoded.vocabulary.glosses)
     try_to_write(
@@ -148,6 +148,8 @@ def _curves_note(run: FinishedRun) -> str:
         "Dev is decoded greedily after each epoch, without dropout. "
         "Train is measured during the epoch, with dropout and augmentation."
     )
+    if "teacher" in run.result:
+        note += " The train loss has the distillation from the teacher in it, the dev loss has not."
     if run.loaded_wer is not None:
         is_better = run.result["greedy_dev_wer"] < run.loaded_wer
         comparison = "better than" if is_better else "no better than"

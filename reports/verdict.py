@@ -9,7 +9,7 @@ TARGET_WER = 25.0  # percent on dev: the teacher should stay below it
 
 TOO_EARLY, COLLAPSED, NOT_LEARNING = "too early", "collapsed to blanks", "not learning"
 OVERFITTING, IMPROVING, PLATEAU = "overfitting", "still improving", "levelled off"
-LITTLE = "learned little"
+LITTLE, NO_BETTER = "learned little", "no better"
 
 _FEWEST_EPOCHS = 3
 # A model has collapsed when it leaves out at least this share of the reference glosses (percent)
@@ -39,11 +39,16 @@ class Verdict:
         return f"{self.state}: {self.headline}"
 
 
-def history_verdict(history: Sequence[dict[str, Any]]) -> Verdict:
-    """How a training went. history: the rows of metrics.jsonl, WER in percent, dev WER greedy.
+def history_verdict(history: Sequence[dict[str, Any]], loaded_wer: float | None = None) -> Verdict:
+    """How a training went.
+
+    Args:
+        history: the rows of metrics.jsonl, WER in percent, dev WER greedy.
+        loaded_wer: of the model that a fine-tune started from, on the same dev split.
 
     The first rule that applies decides:
 
+    - no better: it is a fine-tune, and no epoch was better than the loaded model.
     - too early: there are fewer than 3 epochs.
     - collapsed to blanks: the last model leaves out 90 % of the dev glosses, and 90 % of its steps
       are blank.
@@ -58,6 +63,8 @@ def history_verdict(history: Sequence[dict[str, Any]]) -> Verdict:
     if not history:
         return Verdict(TOO_EARLY, "no epoch was trained.", ())
     last, best = history[-1], min(history, key=lambda row: row["dev_wer"])
+    if loaded_wer is not None and loaded_wer <= best["dev_wer"]:
+        return _no_better(history, best, loaded_wer)
     facts = [
         f"The best dev WER is {best['dev_wer']:.2f} % (greedy), in epoch {best['epoch']} of "
         f"{len(history)}. {_against_target(best['dev_wer'])}"
@@ -66,7 +73,7 @@ def history_verdict(history: Sequence[dict[str, Any]]) -> Verdict:
         headline = f"a verdict needs at least {_FEWEST_EPOCHS} epochs, this run has {len(history)}."
         return Verdict(TOO_EARLY, headline, tuple(facts))
     if outputs_only_blanks(last):
-        return _collapsed(last)
+        return _collapsed(facts, last, best)
     if best["dev_wer"] >= _USELESS:
         return _not_learning(facts, history)
 
@@ -93,14 +100,32 @@ def history_verdict(history: Sequence[dict[str, Any]]) -> Verdict:
     return Verdict(PLATEAU, "the model has learned. More epochs would change little.", tuple(facts))
 
 
-def _collapsed(last: dict[str, Any]) -> Verdict:
+def _no_better(
+    history: Sequence[dict[str, Any]], best: dict[str, Any], loaded_wer: float
+) -> Verdict:
     facts = (
+        f"The loaded model is kept: its dev WER is {loaded_wer:.2f} % (greedy). "
+        f"{_against_target(loaded_wer)}",
+        f"The best of {len(history)} epochs was epoch {best['epoch']}, with "
+        f"{best['dev_wer']:.2f} %. Try a lower --learning_rate.",
+    )
+    return Verdict(NO_BETTER, "no epoch was better than the loaded model.", facts)
+
+
+def _collapsed(facts: list[str], last: dict[str, Any], best: dict[str, Any]) -> Verdict:
+    more = (
         f"In the last epoch, the model left out {_share_left_out(last):.0f} % of the dev glosses, "
         f"and {100 * last['dev_blank_share']:.0f} % of the steps were blank.",
         "Try a longer warm-up or a lower --learning_rate. Check that overfit_test.py can memorise "
         "five sentences.",
     )
-    return Verdict(COLLAPSED, "the model predicts almost only blanks.", facts)
+    if outputs_only_blanks(best):
+        return Verdict(COLLAPSED, "the model predicts almost only blanks.", more)
+    headline = (
+        f"the model of the last epoch predicts almost only blanks. The best model, of epoch "
+        f"{best['epoch']}, does not."
+    )
+    return Verdict(COLLAPSED, headline, (*facts, *more))
 
 
 def _not_learning(facts: list[str], history: Sequence[dict[str, Any]]) -> Verdict:
@@ -126,12 +151,12 @@ def _learned_little(facts: list[str], gap: str) -> Verdict:
 
 def _overfitting(facts: list[str], gap: str, history: Sequence[dict[str, Any]]) -> Verdict:
     more = (
-        f"The model knows the train sentences much better than new ones: {gap}."
-        f"{_loss_rise(history)}",
+        f"In the last quarter of the run, the dev WER did not fall: {gap}.{_loss_rise(history)}",
         "Try more data, more augmentation, a higher --dropout or a higher --weight_decay. "
         "More epochs will not help.",
     )
-    return Verdict(OVERFITTING, "the train WER still falls, the dev WER does not.", (*facts, *more))
+    headline = "the model knows its train sentences far better than those of dev."
+    return Verdict(OVERFITTING, headline, (*facts, *more))
 
 
 def outputs_only_blanks(row: dict[str, Any]) -> bool:

@@ -52,7 +52,8 @@ def evaluate_best_model(run: Run, session: dict[str, Any]) -> dict[str, Any]:
     aligned = align(trainer.dev.references, hypotheses)
     score, interval = total(aligned), bootstrap_interval(aligned)
     result = _result(run, score, list(interval))
-    train_text = TrainText.of(trainer.train.references, run.corpus.describe())
+    trained = [trainer.train.references[index] for index in trainer.train.trainable]
+    train_text = TrainText.of(trained, run.corpus.describe())
     result["novelty"] = errors_by_novelty(trainer.dev.references, hypotheses, aligned, train_text)
     write_json(run.folder / "result.json", result)
     write_hypotheses(run.folder / "dev_hypotheses.csv", trainer.dev.split.sentences, hypotheses)

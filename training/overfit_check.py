@@ -43,6 +43,7 @@ from training.validation import ValidationResult, validate
 
 CHECK_EVERY = 5  # epochs
 CHECKS_IN_A_ROW = 3  # at 0 % WER
+FEWEST_EPOCHS = CHECK_EVERY * (CHECKS_IN_A_ROW - 1) + 1  # the last epoch is checked, too
 
 
 @dataclass(frozen=True)
@@ -310,6 +311,11 @@ def _report(
 def advice(result: OverfitResult) -> list[str]:
     """What to look at when the check failed, one line each."""
     check = result.validation
+    if check.score.wer == 0 and result.epochs < FEWEST_EPOCHS:
+        return [
+            f"too early to tell: {CHECKS_IN_A_ROW} checks in a row must have 0 % WER, "
+            f"{CHECK_EVERY} epochs apart; give --epochs {FEWEST_EPOCHS} or more"
+        ]
     lines = [
         f"blank share {100 * check.blank_share:.0f} %: near 100 % the model has collapsed to "
         "blanks; try a longer warm-up or a lower --learning_rate",

@@ -4,7 +4,6 @@ import contextlib
 import shlex
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from errors import DataError
@@ -119,11 +118,9 @@ def _claim_folder(run: Run, held: contextlib.ExitStack) -> None:
     with trainer.ranks.all_must_succeed():
         if trainer.ranks.is_rank_0:
             check_space(run.folder, count_parameters(trainer.model), reuse=in_place)
-            inputs = [run.corpus.path]
+            inputs = trainer.input_paths
             if path is not None and not in_place:
                 inputs.append(path)
-            if trainer.teacher is not None:
-                inputs.append(Path(trainer.teacher["path"]))
             held.enter_context(claim_run_folder(run.folder, not in_place, inputs))
             if path is not None:
                 keep_best_model(trainer, path)

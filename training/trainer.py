@@ -344,6 +344,11 @@ class Trainer:
         """Path and SHA-256 of the checkpoint of a student's teacher."""
         return None
 
+    @property
+    def input_paths(self) -> list[Path]:
+        """The files and folders that the run reads while it trains."""
+        return [self.corpus.path]
+
     def state(self) -> dict:
         """The content of a checkpoint."""
         return {

@@ -12,7 +12,7 @@ import distillation.export
 from data.augmentation.config import AugmentationConfig
 from data.augmentation.draws import draw_augmentation
 from data.corpus import Corpus
-from data.leading_hand_rules import BY_SENTENCE
+from data.handedness.leading_hand_rules import BY_SENTENCE
 from data.output_place import BeingWrittenError, WritingLock
 from distillation.config import DistillationConfig, SoftTargetExportRequest
 from distillation.soft_targets import SoftTargets

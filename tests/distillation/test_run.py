@@ -4,7 +4,7 @@ import pytest
 
 from errors import DataError, UsageError
 from models.checkpoint import load_checkpoint, save_checkpoint
-from training.resume import FINE_TUNE, plan_start
+from training.resume import CONTINUE, FINE_TUNE, plan_start
 from training.run import execute
 
 
@@ -109,3 +109,37 @@ def test_a_teacher_does_not_continue_as_a_student_nor_a_student_as_a_teacher(
     message = r"a checkpoint of a student, not of a teacher; use distill_student.py"
     with pytest.raises(UsageError, match=message):
         plan_start(str(tmp_path / "student" / "last.pth"), {})
+
+
+def test_the_corpus_of_the_teacher_must_be_here(settings, prepare, run_copy):
+    """Another corpus with the same glosses, such as the built-in one, must not take its place."""
+    checkpoint = load_checkpoint(run_copy / "best_model.pth")
+    checkpoint["corpus"]["path"] = "corpora/gone"
+    checkpoint.pop("format_version")
+    save_checkpoint(run_copy / "best_model.pth", checkpoint)
+    overrides = settings(distillation={"teacher": str(run_copy / "best_model.pth")})
+    with pytest.raises(DataError, match=r"corpora/gone, which does not exist here: .*--data_dir"):
+        prepare(overrides)
+
+
+def test_a_run_does_not_continue_with_other_soft_targets(settings, prepare, export, tmp_path):
+    soft = tmp_path / "soft"
+    export(soft, splits=("train",), views=1)
+    overrides = settings(distillation={"soft_targets": str(soft)}, epochs=1)
+    execute(prepare(overrides))
+    last = tmp_path / "student" / "last.pth"
+    assert prepare(overrides, last).start.kind == CONTINUE
+    soft.rename(tmp_path / "earlier")
+    export(soft, splits=("train",), views=1, seed=6)
+    with pytest.raises(DataError, match=r"the soft targets have changed: .*train a new student"):
+        prepare(overrides, last)
+
+
+def test_soft_targets_in_the_output_folder_are_not_moved_aside(settings, prepare, export, tmp_path):
+    folder = tmp_path / "student"
+    export(folder / "soft", splits=("train",))
+    (folder / "metrics.jsonl").touch()
+    run = prepare(settings(distillation={"soft_targets": str(folder / "soft")}))
+    with pytest.raises(UsageError, match="soft"):
+        execute(run)
+    assert (folder / "soft" / "soft_targets.json").is_file()

@@ -5,7 +5,7 @@ import torch
 
 from data.corpus import Corpus
 from data.device_cache import CachedSplit
-from data.leading_hand_rules import BY_SENTENCE
+from data.handedness.leading_hand_rules import BY_SENTENCE
 from data.sources.corpus_resampling import resample_corpus
 from data.vocabulary import Vocabulary
 from distillation.teachers import OnlineTeacher, StoredTeacher, TaughtBatch

@@ -64,7 +64,7 @@ def test_the_card_has_data_figures_use_and_limits(make_corpus, tmp_path):
     )
     assert (
         "every signer of dev is in train, too" in text
-        and "- train sentences that were left out, because CTC cannot align them: 2\n" in text
+        and "- train sentences that were left out (`--skip_bad`): 2\n" in text
     )
     assert "simulated" not in text.lower() and "composed" not in text.lower()
 

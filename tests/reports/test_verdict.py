@@ -162,3 +162,20 @@ def test_a_closed_set_has_no_target():
     assert str(verdict) == "closed set: WER 5.68 % among 2,306 listed sentences."
     assert verdict.reasons == ("337 of 1,950 references are not in the list.",)
     assert closed_set_verdict({**closed, "references_in_list": 1950}).reasons == ()
+
+
+def test_a_fine_tune_that_is_never_better_is_judged_by_the_loaded_model():
+    verdict = history_verdict(make_history(40, 35, 30, 28), loaded_wer=12.0)
+    assert verdict.state == "no better"
+    assert "its dev WER is 12.00 % (greedy). It is below the target" in verdict.reasons[0]
+    assert "The best of 4 epochs was epoch 4, with 28.00 %" in verdict.reasons[1]
+    assert history_verdict(FALLING, loaded_wer=26.01) == history_verdict(FALLING)
+    assert history_verdict(FALLING, loaded_wer=26.0).state == "no better"
+
+
+def test_a_collapse_of_the_last_epoch_does_not_hide_the_best_model():
+    history = [*make_history(80, 50, 40), row(4, 100, blank=1.0, kinds=(0, 1, 0))]
+    verdict = history_verdict(history)
+    assert "The best model, of epoch 3, does not." in verdict.headline
+    assert "The best dev WER is 40.00 % (greedy), in epoch 3 of 4" in verdict.reasons[0]
+    assert "of epoch" not in history_verdict(COLLAPSED).headline

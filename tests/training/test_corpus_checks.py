@@ -9,10 +9,13 @@ import pytest
 
 import train_teacher
 from data.batching import load_batch
-from data.corpus import Corpus, Sentence, Split
+from data.corpus import Corpus, Split
 from data.landmarks import PART_SLICES, PARTS
 from data.pipeline import FeaturePipeline, feature_statistics
+from data.sentences import Sentence
 from errors import DataError
+from inference.evaluation import evaluate_checkpoint
+from inference.requests import EvaluationRequest
 from models.checkpoint import load_checkpoint
 from tests.data.small_corpus import in_format_1
 from training.corpus_checks import find_bad_sentences
@@ -129,7 +132,8 @@ def test_with_skip_bad_a_train_sentence_that_cannot_be_aligned_is_named_and_left
     make_corpus, tiny_settings, execute_run, tmp_path, capsys
 ):
     train = ["SUN RAIN", ("RAIN RAIN SUN", 9), "RAIN SUN", "SUN"]
-    corpus = make_corpus(tmp_path / "corpus", {"train": train, "dev": ["RAIN SUN"]})
+    splits = {"train": train, "dev": ["RAIN SUN", "RAIN RAIN SUN"]}
+    corpus = make_corpus(tmp_path / "corpus", splits)
     tiny_settings["training"] |= {"data_dir": str(corpus), "epochs": 2, "skip_bad": True}
     run, result = execute_run(tiny_settings)
     output = capsys.readouterr().out
@@ -141,6 +145,12 @@ def test_with_skip_bad_a_train_sentence_that_cannot_be_aligned_is_named_and_left
     assert result["train_sentences_left_out"] == 1
     assert run.trainer.plan.trainable.tolist() == [0, 2, 3]
     assert all(math.isfinite(row["train_loss"]) for row in run.trainer.progress.history)
+    # The sentence that is left out is new to the model
+    evaluated = evaluate_checkpoint(
+        EvaluationRequest(checkpoint=run.folder / "last.pth", decoder="greedy", device="cpu")
+    )
+    for found in (result["novelty"], evaluated["novelty"]):
+        assert found["sentences"]["known"]["sentences"] == 1
 
 
 @pytest.mark.parametrize("skip", [False, True])

@@ -33,3 +33,10 @@ def test_the_rate_never_rises_after_the_warm_up():
 def test_a_run_shorter_than_its_warm_up_has_a_rate_above_zero(warmup, total):
     for step in range(total):
         assert 0 < rate(step, warmup_steps=warmup, total_steps=total) <= 1.0
+
+
+def test_the_warm_up_never_passes_the_peak():
+    """With a frame budget an epoch can have more updates than the first: steps are fractions."""
+    steps = [group * 2 / 3 for group in range(12)]
+    assert max(rate(step, warmup_steps=4, total_steps=8) for step in steps) == 1.0
+    assert rate(3.5) == 1.0

@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
+from decoding.scoring import Score
 from errors import DivergenceError
 from training import overfit_check
 from training.config import Config
 from training.overfit_check import run_overfit_check
+from training.validation import validate
 
 
 def test_the_overfit_check_stops_when_a_gradient_is_nan(tiny_settings, monkeypatch):
@@ -85,3 +89,20 @@ def test_batch_normalisation_is_calibrated_before_each_check(tiny_settings, monk
     for (size, sentences, measured), used in zip(calibrated, validated, strict=True):
         assert (size, sentences) == (3, [0, 1, 2])
         assert torch.equal(measured, used)
+
+
+def test_too_few_epochs_for_three_checks_are_told(tiny_settings, monkeypatch):
+    """0 % WER twice is no proof, but no reason either to look for a fault."""
+    tiny_settings["training"]["epochs"] = 10
+    flawless = Score(0, 0, 0, 10, 2)
+    monkeypatch.setattr(
+        overfit_check,
+        "validate",
+        lambda *given: replace(validate(*given), score=flawless),
+    )
+    result = run_overfit_check(Config().updated(tiny_settings), 2)
+    assert not result.reached
+    (line,) = overfit_check.advice(result)
+    assert "3 checks in a row must have 0 % WER, 5 epochs apart; give --epochs 11 or more" in line
+    tiny_settings["training"]["epochs"] = 11
+    assert run_overfit_check(Config().updated(tiny_settings), 2).reached
