@@ -27,6 +27,10 @@ A corpus at the frame rate of a model, and a check of a corpus:
     python prepare_data.py resample data/corpora/mine --output data/corpora/mine_30fps --fps 30
     python prepare_data.py check data/corpora/composed
 
+When the glosses of a corpus begin and end, found by a model (for the augmentation `splice`):
+
+    python prepare_data.py align data/corpora/mine --checkpoint checkpoints/mine/best_model.pth --output data/corpora/mine_aligned
+
 Exit codes: 0 done, 2 a wrong option, 3 wrong or broken data.
 """
 
@@ -38,6 +42,7 @@ from typing import TYPE_CHECKING, Any
 
 from command_line import Parser, add_options, request_of
 from data.commands import (
+    AlignCommand,
     CheckCommand,
     ComposeCommand,
     ExtractCommand,
@@ -100,6 +105,11 @@ A sentence joins recordings of one signer in one session by short movements. No 
     python prepare_data.py resample data/corpora/mine --output data/corpora/mine_30fps --fps 30
 
 A model needs a corpus of the frame rate that it was trained on. The landmarks are interpolated between the frames.""",
+    AlignCommand: """\
+    python prepare_data.py align data/corpora/mine --checkpoint checkpoints/mine/best_model.pth --output data/corpora/mine_aligned
+
+The new corpus has the same sentences, and the first and last frame of each gloss in the most probable alignment of the
+model. The augmentation `splice` needs them. A sentence with a gloss that the model does not know gets none.""",
     SplitCommand: """\
     python prepare_data.py split data/corpora/mine --output data/corpora/mine_split --by signer
     python prepare_data.py split data/corpora/mine --output data/corpora/mine_split --by sentence --dev 0.1 --test 0.1
@@ -316,6 +326,19 @@ def run_resample(command: ResampleCommand) -> int:
     return 0
 
 
+def run_align(command: AlignCommand) -> int:
+    """`align`: a corpus with gloss times."""
+    from inference.gloss_alignment import align_corpus
+
+    counts = align_corpus(
+        command.corpus, command.checkpoint, command.output, command.device, progress=True
+    )
+    for split, (aligned, sentences) in counts.items():
+        print(f"{split}: gloss times of {aligned:,} of {sentences:,} sentences")
+    print_corpus(command.output)
+    return 0
+
+
 def run_split(command: SplitCommand) -> int:
     """`split`: dev, and test if asked for, split off from train."""
     from data.sources.splitting import HeldOut, split_corpus
@@ -381,6 +404,7 @@ COMMANDS: dict[str, tuple[type[Settings], Callable[[Any], int]]] = {
     "import": (ImportCommand, run_import),
     "compose": (ComposeCommand, run_compose),
     "resample": (ResampleCommand, run_resample),
+    "align": (AlignCommand, run_align),
     "split": (SplitCommand, run_split),
     "check": (CheckCommand, run_check),
 }

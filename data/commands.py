@@ -279,6 +279,18 @@ class ResampleCommand(Settings):
 
 
 @dataclass(frozen=True)
+class AlignCommand(Settings):
+    """Find out when the glosses of a corpus begin and end, with a trained model."""
+
+    prefix: ClassVar[str] = "--"
+
+    corpus: Path = setting(help="the corpus folder", metavar="DIR", positional=True)
+    checkpoint: Path = setting(help="best_model.pth of a training on its glosses")
+    output: Path = folder(_OUTPUT)
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N")
+
+
+@dataclass(frozen=True)
 class SplitCommand(Settings):
     """Split off dev, and test if asked for, from the train split of a corpus."""
 

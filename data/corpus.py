@@ -6,6 +6,7 @@
     train.landmarks.npy   int16 (frames, 543, 3), all sentences one after the other; see
                           data/stored_landmarks.py
     train.detected.npy    bool (frames, 4): pose, face, left hand, right hand
+    train.times.npy       optional: when each gloss begins and ends; see data/gloss_times.py
 
 Every split has such files. Decoded, x and y are fractions of the image, as MediaPipe gives them; z
 is in fractions of the image's width. A part that was not detected is zero in `landmarks` and False
@@ -13,15 +14,11 @@ in `detected`. The files are memory-mapped: opening a corpus does not load it. n
 editor are enough to look into them. Corpora of format 1 hold float16 landmarks; they are read, too.
 """
 
-import contextlib
-import gc
 import hashlib
 import json
 import re
 import shlex
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -30,35 +27,17 @@ import numpy as np
 
 from data.ctc_lengths import required_steps
 from data.folder_memory import FolderMemory
+from data.gloss_times import read_times, times_file
 from data.landmarks import LAYOUT, NUM_LANDMARKS, PARTS
 from data.safe_npy import open_array
+from data.sentences import Sentence, read_sentences
 from data.stored_landmarks import FORMAT_VERSION, STORED_DTYPES, decode, encode
-from data.text_fields import is_nfc, nfc, unusable_character
 from errors import DataError
 
-CSV_HEADER = "id|signer|frames|annotation"
-_FRAMES = re.compile("0|[1-9][0-9]{0,8}")  # number of a sentence's frames in the csv
-UNKNOWN_SIGNER = "unknown"  # the signer of a sentence whose annotation file does not name one
 ARRAYS = {  # of each split in a new corpus: dtype and shape of one frame
     "landmarks": (STORED_DTYPES[FORMAT_VERSION], (NUM_LANDMARKS, 3)),
     "detected": (np.dtype("bool"), (len(PARTS),)),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """One row of a split's csv. `glosses` is the annotation, split at white space."""
-
-    id: str
-    signer: str
-    frames: int
-    glosses: tuple[str, ...]
-
-    @property
-    def signer_is_known(self) -> bool:
-        """Whether `signer` names a person. Sentences with the same unknown signer can be of
-        different people."""
-        return self.signer not in ("", UNKNOWN_SIGNER)
 
 
 def describe_corpus(name: str, simulated: bool, composed: bool) -> str:
@@ -90,38 +69,16 @@ def remembered_sha256(memory: FolderMemory, path: Path) -> str:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def check_field(field: str, value: str, where: str) -> None:
-    """Raise DataError for a value that a csv row cannot hold.
-
-    Such a value is empty or contains '|', a line break or another unusable character.
-
-    Args:
-        field: name of the csv column, for the message.
-        value: the text to write.
-        where: start of the message, e.g. "train sentence 's1'".
-    """
-    if not value:
-        raise DataError(f"{where}: {field} {value!r} is empty")
-    found = "'|'" if "|" in value else unusable_character(value)
-    if found:
-        raise DataError(
-            f"{where}: {field} {value!r} has {found} in it, but '|', line breaks and other "
-            "unprintable characters cannot be stored; remove it"
-        )
-
-
-def check_sentence(split: str, id: str, signer: str, annotation: str, where: str) -> None:
-    """`check_field` for the texts of a sentence. Only a test split may have no annotations."""
-    fields = {"id": id, "signer": signer, "annotation": annotation}
-    if split == "test" and not annotation:
-        del fields["annotation"]
-    for field, value in fields.items():
-        check_field(field, value, where)
-
-
-def split_files(split: str) -> list[str]:
+def split_files(split: str, with_times: bool = False) -> list[str]:
     """The names of a split's files: the csv and the arrays."""
-    return [f"{split}.csv", *(f"{split}.{name}.npy" for name in ARRAYS)]
+    times = [times_file(split)] if with_times else []
+    return [f"{split}.csv", *(f"{split}.{name}.npy" for name in ARRAYS), *times]
+
+
+def has_times(facts: Mapping[str, Any], split: str) -> bool:
+    """Whether a split has a file of gloss times. facts: what corpus.json holds about the split."""
+    digests = facts.get("sha256")
+    return isinstance(digests, dict) and times_file(split) in digests
 
 
 class Split:
@@ -135,13 +92,20 @@ class Split:
     lengths: int64 (N,), the number of frames of each sentence.
     offsets: int64 (N + 1,), the first frame of each sentence in `landmarks`; the last entry is the
         total number of frames.
+    times: int32 (glosses, 2), when the glosses of all sentences begin and end, see
+        data/gloss_times.py; None if the corpus does not know it.
     """
 
     def __init__(
-        self, name: str, sentences: Sequence[Sentence], landmarks: np.ndarray, detected: np.ndarray
+        self,
+        name: str,
+        sentences: Sequence[Sentence],
+        landmarks: np.ndarray,
+        detected: np.ndarray,
+        times: np.ndarray | None = None,
     ):
         self.name, self.sentences = name, list(sentences)
-        self.landmarks, self.detected = landmarks, detected
+        self.landmarks, self.detected, self.times = landmarks, detected, times
         self.lengths = np.array([sentence.frames for sentence in self.sentences], dtype=np.int64)
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths)])
 
@@ -168,9 +132,11 @@ class Split:
             array: open_array(folder / f"{name}.{array}.npy", *expected)
             for array, expected in expected_arrays.items()
         }
-        split = cls(
-            name, read_sentences(folder / f"{name}.csv"), arrays["landmarks"], arrays["detected"]
-        )
+        sentences = read_sentences(folder / f"{name}.csv")
+        times = None
+        if has_times(facts, name):
+            times = read_times(folder / times_file(name), sentences)
+        split = cls(name, sentences, arrays["landmarks"], arrays["detected"], times)
         counts = {
             "sentences": (len(split), facts.get("sentences")),
             "frames": (int(split.offsets[-1]), facts.get("frames")),
@@ -188,6 +154,17 @@ class Split:
     def __len__(self) -> int:
         return len(self.sentences)
 
+    @cached_property
+    def gloss_offsets(self) -> np.ndarray:
+        """The first gloss of each sentence among the glosses of all, int64 (N + 1,)."""
+        return np.concatenate([[0], np.cumsum([len(one.glosses) for one in self.sentences])])
+
+    def times_of(self, index: int) -> np.ndarray | None:
+        """The rows of `times` of one sentence, int32 (glosses, 2); None if there are none."""
+        if self.times is None:
+            return None
+        return self.times[self.gloss_offsets[index] : self.gloss_offsets[index + 1]]
+
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Landmarks float (T, 543, 3), in fractions of the image, and detected bool (T, 4) of one
         sentence.
@@ -204,7 +181,7 @@ class Split:
 
     @property
     def single(self) -> "Split":
-        """The split without joined sentences: itself; see `MixedSplit`."""
+        """The split without joined sentences: itself; see `JoinedSplit`."""
         return self
 
     def segments(self, index: int) -> list[slice | tuple[np.ndarray, np.ndarray]]:
@@ -212,7 +189,7 @@ class Split:
 
         A segment is a slice of the frames of `landmarks` and `detected`, or a pair of new landmarks
         float (T, 543, 3), in fractions of the image, and detected (T, 4) that are not in the files.
-        Here a sentence is one slice; a sentence of a `MixedSplit` can have more segments.
+        Here a sentence is one slice; a sentence of a `JoinedSplit` can have more segments.
         """
         return [slice(int(self.offsets[index]), int(self.offsets[index + 1]))]
 
@@ -236,68 +213,14 @@ class Split:
     def subset(self, indices: Sequence[int]) -> "Split":
         """A new split of the given sentences, copied into memory."""
         recordings = [self.stored(index) for index in indices]
+        times = [rows for rows in map(self.times_of, indices) if rows is not None]
         return Split(
             self.name,
             [self.sentences[index] for index in indices],
             np.concatenate([landmarks for landmarks, _ in recordings]),
             np.concatenate([detected for _, detected in recordings]),
+            None if self.times is None else np.concatenate(times),
         )
-
-
-@contextlib.contextmanager
-def many_objects() -> Iterator[None]:
-    """Context in which many objects are made that live on.
-
-    Python's garbage collector would look at all objects of the process again and again. It pauses.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-@many_objects()
-def read_sentences(path: Path) -> list[Sentence]:
-    """The rows of a split's csv, with glosses in the Unicode form NFC.
-
-    Ids stay as they are: files made from the corpus refer to them. Raises DataError that names the
-    file and the line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as UTF-8 text: {error}") from None
-    if not lines or lines[0] != CSV_HEADER:
-        raise DataError(
-            f"{path} line 1: expected the header '{CSV_HEADER}', "
-            f"found {lines[0] if lines else 'nothing'!r}"
-        )
-    # What is true of the whole file need not be looked at line by line
-    printable, normal = "".join(lines).isprintable(), is_nfc("\n".join(lines))
-    sentences, seen, intern = [], set(), sys.intern
-    for number, line in enumerate(lines[1:], start=2):
-        fields = line.split("|")
-        if len(fields) != 4 or not _FRAMES.fullmatch(fields[2]):
-            raise DataError(f"{path} line {number}: expected {CSV_HEADER} found {line!r}")
-        id, signer, frames, annotation = fields
-        unusable = None if printable else unusable_character(line)
-        if unusable:  # escape sequences must not reach the terminal
-            raise DataError(
-                f"{path} line {number}: a tab or another unprintable character ({unusable}) in "
-                f"{line!r}; remove it"
-            )
-        if id in seen:
-            raise DataError(f"{path} line {number}: the id {id!r} is already in use")
-        seen.add(id)
-        # Glosses and signers repeat: each is in memory once
-        glosses = (annotation if normal else nfc(annotation)).split()
-        sentences.append(Sentence(id, intern(signer), int(frames), tuple(map(intern, glosses))))
-    return sentences
 
 
 class Corpus:
@@ -390,8 +313,12 @@ class Corpus:
             file: remembered_sha256(self.memory, self.path / file)
             for name in names
             if name in self.splits
-            for file in split_files(name)
+            for file in self.files(name)
         }
+
+    def files(self, split: str) -> list[str]:
+        """The names of the files of a split."""
+        return split_files(split, self.splits[split].times is not None)
 
     def verify(self, names: Iterable[str], digests: Mapping[str, str] | None = None) -> list[str]:
         """Compare the SHA-256 of each file of the given splits with corpus.json.
@@ -410,7 +337,7 @@ class Corpus:
         changed: dict[str, str] = {}
         for name in (name for name in names if name in self.splits):
             recorded = self.facts["splits"][name].get("sha256")
-            for file in split_files(name):
+            for file in self.files(name):
                 found = digests[file]
                 if not isinstance(recorded, dict) or recorded.get(file) != found:
                     changed[file] = found

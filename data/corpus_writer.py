@@ -15,9 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from data.corpus import ARRAYS, CSV_HEADER, check_sentence, sha256_of, split_files
+from data.corpus import ARRAYS, sha256_of, split_files
+from data.gloss_times import DTYPE as TIMES_DTYPE
+from data.gloss_times import UNKNOWN, times_file, wrong_times
 from data.landmarks import LAYOUT, NUM_LANDMARKS, PARTS
 from data.output_place import WritingLock, check_new_folder
+from data.sentences import CSV_HEADER, check_sentence
 from data.stored_landmarks import FORMAT_VERSION, STORED_DTYPES, encode
 from data.text_fields import nfc
 from errors import DataError
@@ -40,7 +43,7 @@ def _is_leftover(folder: Path) -> bool:
     try:
         names = set(os.listdir(folder)) - {WritingLock.name}
         tables = [name for name in names if name.endswith(".csv")]
-        known = {"corpus.json", *(file for name in tables for file in split_files(name[:-4]))}
+        known = {"corpus.json", *(f for name in tables for f in split_files(name[:-4], True))}
         return names <= known and all(_is_table(folder / name) for name in tables)
     except OSError:  # it cannot be read, so it is not known to be ours
         return False
@@ -63,6 +66,8 @@ class SplitWriter:
         self._dtype = STORED_DTYPES[format_version]
         self.sentences = self.frames = 0
         self._ids: set[str] = set()
+        self._times: list[np.ndarray] = []  # of the glosses of each sentence
+        self.has_times = False  # whether some are known
         self._csv = open(folder / f"{split}.csv", "w", encoding="utf-8", newline="\n")
         self._csv.write(CSV_HEADER + "\n")
         self._arrays = {name: open(folder / f"{split}.{name}.npy", "wb") for name in ARRAYS}
@@ -90,6 +95,7 @@ class SplitWriter:
         annotation: str | Iterable[str],
         landmarks: np.ndarray,
         detected: np.ndarray,
+        times: np.ndarray | None = None,
     ) -> None:
         """Append one sentence.
 
@@ -102,6 +108,8 @@ class SplitWriter:
                 a part are stored as zeros where it was not detected. `data.stored_landmarks` tells
                 how exactly they are stored.
             detected: bool (T, 4).
+            times: int (glosses, 2), when each gloss begins and ends, as data/gloss_times.py
+                describes it; None if that is not known.
 
         Raises DataError when a shape is wrong, a value is not finite or above 100, the id is
         already in use, the annotation is empty, or a text cannot be written into a csv row.
@@ -130,6 +138,14 @@ class SplitWriter:
                 f"{where}: landmarks {landmarks.shape} and detected {detected.shape}, "
                 f"expected (T, {NUM_LANDMARKS}, 3) and (T, {len(PARTS)}) with T >= 1"
             )
+        if times is None:
+            times = np.full((len(glosses), 2), UNKNOWN)
+        times = np.asarray(times).astype(TIMES_DTYPE)
+        if times.shape != (len(glosses), 2) or wrong_times(times, frames).any():
+            raise DataError(
+                f"{where}: gloss times {times.tolist()}, expected two frames for each of "
+                f"{len(glosses)} glosses, first < end, 0 to {frames}"
+            )
         try:
             stored = encode(landmarks, detected, self._dtype)
         except ValueError as error:
@@ -138,6 +154,8 @@ class SplitWriter:
         self._csv.write(f"{id}|{signer}|{frames}|{' '.join(glosses)}\n")
         self._arrays["landmarks"].write(stored.tobytes())
         self._arrays["detected"].write(np.ascontiguousarray(detected, dtype=bool).tobytes())
+        self._times.append(times)
+        self.has_times |= bool((times != UNKNOWN).any())
         self.sentences += 1
         self.frames += frames
 
@@ -148,6 +166,8 @@ class SplitWriter:
             file.seek(0)
             file.write(self._header(name, self.frames))
             file.close()
+        if self.has_times:
+            np.save(self.folder / times_file(self.split_name), np.concatenate(self._times))
 
 
 class CorpusWriter:
@@ -249,7 +269,10 @@ class CorpusWriter:
             name: {
                 "sentences": split.sentences,
                 "frames": split.frames,
-                "sha256": {file: sha256_of(self._partial / file) for file in split_files(name)},
+                "sha256": {
+                    file: sha256_of(self._partial / file)
+                    for file in split_files(name, split.has_times)
+                },
             }
             for name, split in self._splits.items()
         }

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.corpus import Split, many_objects
+from data.corpus import Split
 from data.ctc_lengths import ctc_steps
 from data.device_transfer import on_device
+from data.sentences import many_objects
 from data.vocabulary import Vocabulary
 
 _MAX_GLOSSES_IN_WARNING = 8

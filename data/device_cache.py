@@ -60,7 +60,7 @@ class CachedSplit:
     def holds(self, split: Split) -> bool:
         """Whether the cache is for the frames of `split`.
 
-        A `MixedSplit` has the same frames as its original split, so one cache serves both.
+        A `JoinedSplit` has the same frames as its original split, so one cache serves both.
         """
         return split.landmarks is self._source
 
@@ -78,7 +78,7 @@ class CachedSplit:
         """
         lengths = sentence_lengths(split, indices)
         rows = np.zeros((len(indices), int(lengths.max())), dtype=np.int64)
-        missing: dict[int, _Frames] = {}  # by the first row
+        missing: dict[tuple[int, int], _Frames] = {}  # by the first row and the end
         new = []
         for row, index in enumerate(indices):
             start = 0
@@ -90,11 +90,12 @@ class CachedSplit:
                 else:
                     numbers = np.arange(segment.start, segment.stop)
                     rows[row, start : start + count] = numbers
-                    if not self._copied[segment].all() and segment.start not in missing:
+                    key = segment.start, segment.stop
+                    if not self._copied[segment].all() and key not in missing:
                         picked = self.selection.pick(stored)
                         if not_finite(picked).any():
                             raise not_finite_error(split, index)
-                        missing[segment.start] = _Frames(numbers, picked, detected)
+                        missing[key] = _Frames(numbers, picked, detected)
                 start += count
         return CachedBatch(self, rows, lengths, indices, list(missing.values()), new)
 

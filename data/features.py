@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from data.device_transfer import cached_constant
+from data.handedness.leading_hand import left_hand_higher_and_moving, left_hand_leads
+from data.handedness.leading_hand_rules import BY_SIGNER
 from data.landmarks import ALL_LANDMARKS, MIRRORED_PARTS, PARTS, LandmarkSelection
-from data.leading_hand import left_hand_higher_and_moving, left_hand_leads
-from data.leading_hand_rules import BY_SIGNER
 
 # Image heights. A signer seen from the side has narrow shoulders; division by a smaller width would
 # blow up the coordinates.
@@ -286,7 +286,7 @@ def normalize_landmarks(
     The first arguments are those of `body_coordinates`.
 
     Args:
-        leading_hand: the rule that decides which hand leads, see `data/leading_hand.py`.
+        leading_hand: the rule that decides which hand leads, see `data/handedness/leading_hand.py`.
         votes: int (B,), see `left_hand_leads`.
         recorded: `detected` before parts were hidden, if some were; which hand leads does not
             depend on what is hidden.

@@ -23,10 +23,10 @@ from data.ctc_targets import PreparedSplit
 from data.device_cache import MAX_SHARE_OF_FREE_MEMORY, CachedBatch, CachedSplit, cached_bytes
 from data.device_transfer import on_device
 from data.features import feature_blocks, normalize_landmarks
+from data.handedness.leading_hand import ALWAYS
+from data.handedness.leading_hand_rules import BY_SIGNER
+from data.handedness.signer_votes import signer_votes
 from data.landmarks import ALL_LANDMARKS, NUM_FEATURES, PARTS, LandmarkSelection
-from data.leading_hand import ALWAYS
-from data.leading_hand_rules import BY_SIGNER
-from data.signer_votes import signer_votes
 
 READ_AHEAD = 2  # batches that the thread prepares in advance; 0 prepares each one when it is needed
 _STATISTICS_FRAMES = 200_000
@@ -108,7 +108,7 @@ class FeaturePipeline:
             causal: compute them for streaming recognition, see `body_coordinates`.
             selection: compute the features of these landmarks only. The model must be set to
                 the same selection.
-            leading_hand: the rule that decides which hand leads, see `data/leading_hand.py`.
+            leading_hand: the rule that decides which hand leads, see data/handedness.
         """
         self.leading_hand = leading_hand
         self.left: bool | None = None

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.corpus import Sentence, Split, describe_corpus
+from data.corpus import Split, describe_corpus
 from data.ctc_lengths import TIME_STRIDE
-from data.leading_hand_rules import BY_SIGNER
+from data.handedness.leading_hand_rules import BY_SIGNER
 from data.pipeline import FeaturePipeline
+from data.sentences import Sentence
 from data.vocabulary import Vocabulary
 from decoding.alignment import timed_glosses
 from decoding.batches import Decoder

@@ -11,7 +11,7 @@ from collections import deque
 import numpy as np
 
 from data.ctc_lengths import TIME_STRIDE
-from data.signer_votes import RecordingVote
+from data.handedness.signer_votes import RecordingVote
 from decoding.timed_gloss import TimedGloss
 from errors import DataError
 from inference.emitter import Emitter

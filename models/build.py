@@ -125,7 +125,7 @@ def build_model(
 
 def leading_hand_rule(model_config: object) -> str:
     """The rule that decides which hand leads in the features of a model, see
-    data/leading_hand.py."""
+    data/handedness/leading_hand.py."""
     assert isinstance(model_config, ModelConfig | StudentModelConfig)
     return model_config.leading_hand
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from data.leading_hand_rules import BY_SIGNER, LEADING_HAND_RULES
+from data.handedness.leading_hand_rules import BY_SIGNER, LEADING_HAND_RULES
 from settings import Settings, setting
 
 SEQUENCES = ("conformer", "bilstm")
@@ -57,7 +57,7 @@ class ModelConfig(Settings):
     head_scale: float = setting(32.0, "scale of the cosine classifiers", above=0)
     leading_hand: str = setting(
         BY_SIGNER,
-        "how left-handed sentences, which are mirrored, are found (data/leading_hand.py)",
+        "how left-handed sentences, which are mirrored, are found (data/handedness)",
         choices=LEADING_HAND_RULES,
     )
 

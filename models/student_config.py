@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from data.ctc_lengths import TIME_STRIDE
-from data.leading_hand_rules import BY_SIGNER, LEADING_HAND_RULES
+from data.handedness.leading_hand_rules import BY_SIGNER, LEADING_HAND_RULES
 from models.config import conformer_conflicts
 from settings import Settings, setting
 
@@ -41,7 +41,7 @@ class StudentModelConfig(Settings):
     head_scale: float = setting(32.0, "scale of the cosine classifiers", above=0)
     leading_hand: str = setting(
         BY_SIGNER,
-        "how left-handed sentences, which are mirrored, are found (data/leading_hand.py)",
+        "how left-handed sentences, which are mirrored, are found (data/handedness)",
         choices=LEADING_HAND_RULES,
     )
     causal: bool = setting(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from data.checks.unseen_sentences import unseen_warnings
-from data.corpus import Corpus, Split, split_files
+from data.corpus import Corpus, Split
 from data.ctc_lengths import ctc_steps
 from data.ctc_targets import PreparedSplit
 from data.stored_landmarks import not_finite
@@ -38,7 +38,7 @@ def read_content(corpus: Corpus) -> CorpusContent:
     Raises DataError when a file cannot be read.
     """
     splits = [corpus.splits[name] for name in CHECKED_SPLITS if name in corpus.splits]
-    paths = [corpus.path / file for split in splits for file in split_files(split.name)]
+    paths = [corpus.path / file for split in splits for file in corpus.files(split.name)]
     try:
         unread = sum(
             path.stat().st_size for path in paths if not corpus.memory.knows(path, "sha256")

@@ -5,15 +5,19 @@ Everything is keyed by (seed, epoch, sentence id), so that a continued run repea
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
 from data.augmentation.draws import augmented_lengths
-from data.augmentation.sentence_mixing import MixedSplit, mix_sentences
+from data.augmentation.joined_split import JoinedSplit
+from data.augmentation.sentence_mixing import mix_sentences
+from data.augmentation.sentence_splicing import Splicer
 from data.batching import plan_by_frames, plan_epoch
 from data.corpus import Split
 from data.ctc_lengths import frames_of_steps, min_frames
 from data.ctc_targets import PreparedSplit
+from errors import UsageError
 from training.config import Config
 from training.optimizer import learning_rate
 
@@ -24,8 +28,8 @@ class EpochPlan:
     """Plans the epochs of one run.
 
     Attributes:
-        split: the train split of the epoch under way; with `augmentation.mix`, other sentences are
-            joined to some of its sentences.
+        split: the train split of the epoch under way; with `augmentation.splice` and
+            `augmentation.mix`, some of its sentences are joined from several.
         updates: updates of the epoch under way.
         updates_per_epoch: updates of the first epoch. The learning rate schedule uses this number
             for every epoch. (With a frame budget, the number of batches differs between epochs.)
@@ -46,6 +50,7 @@ class EpochPlan:
         """
         self._config, self._train = config, train
         self._draw_key, self._aspect_ratio = draw_key, aspect_ratio
+        self._splicer: Splicer | None = None
         self.split = train
         self.trainable = train.trainable
         self._ids = [train.split.sentences[index].id for index in self.trainable]
@@ -53,6 +58,8 @@ class EpochPlan:
         self._fewest = frames_of_steps(train.split.required_steps)
         self.updates_per_epoch = self.updates = self._count_updates()
         self._warn_of_unknown_signers()
+        if config.augmentation.enabled and config.augmentation.splice:
+            self._splicer = self._make_splicer()
 
     def _count_updates(self) -> int:
         """Updates of the first epoch, without joined sentences. Warn of sentences that are longer
@@ -82,13 +89,33 @@ class EpochPlan:
                 "train.csv: no sentences are joined to them (augmentation.mix)"
             )
 
+    def _make_splicer(self) -> Splicer:
+        split, wanted = self._train.split, self._config.augmentation.splice
+        if split.times is None:
+            raise UsageError(
+                f"augmentation.splice {wanted:g}: the corpus does not know when the glosses of "
+                f"{split.name} begin and end; make a corpus that does with prepare_data.py align, "
+                "or set augmentation.splice to 0"
+            )
+        splicer = Splicer(split, self.trainable, self._aspect_ratio)
+        without = len(self.trainable) - len(splicer.sentences)
+        if without:
+            print(
+                f"{without} of {len(self.trainable)} train sentences have no known signer or no "
+                "known gloss times: they are not spliced (augmentation.splice)"
+            )
+        return splicer
+
     def begin(self, epoch: int) -> Groups:
         """Draw the epoch's train split. Returns its batches, grouped by update; the last group may
         be shorter."""
         augmentation, seed = self._config.augmentation, self._config.training.seed
+        split = self._train.split
+        if self._splicer is not None:
+            split = self._splicer.splice(augmentation.splice, seed, epoch, min_frames)
         if augmentation.enabled and augmentation.mix:
             split = mix_sentences(
-                self._train.split,
+                split,
                 self.trainable,
                 augmentation.mix,
                 seed,
@@ -96,7 +123,7 @@ class EpochPlan:
                 min_frames,
                 self._aspect_ratio,
             )
-            self.split = _with_targets(split, self._train)
+        self.split = self._with_targets(split)
         groups = self._groups(self.augmented_lengths(self.split, epoch), epoch)
         self.updates = len(groups)
         return groups
@@ -115,7 +142,7 @@ class EpochPlan:
         """Frames of each trainable sentence after the epoch's augmentation, int64."""
         config, (seed, drawn) = self._config.augmentation, self._draw_key(epoch)
         fewest, split = self._fewest, train.split
-        if isinstance(split, MixedSplit):
+        if isinstance(split, JoinedSplit):
             fewest = fewest.copy()
             for index in split.joined:
                 fewest[index] = min_frames(split.sentences[index].glosses)
@@ -123,6 +150,27 @@ class EpochPlan:
         return augmented_lengths(
             config, seed, drawn, self._ids, split.lengths[chosen], fewest[chosen]
         )
+
+    def _with_targets(self, split: Split) -> PreparedSplit:
+        """An epoch's split with its CTC targets. Joined sentences have glosses of trainable ones
+        alone, and frames enough for them."""
+        if not isinstance(split, JoinedSplit):
+            return self._train
+        targets = list(self._train.targets)
+        for index in split.joined:
+            targets[index] = [self._classes[gloss] for gloss in split.sentences[index].glosses]
+        return PreparedSplit(split, targets, self._train.unknown_glosses)
+
+    @cached_property
+    def _classes(self) -> dict[str, int]:
+        """The class index of each gloss of the trainable sentences."""
+        known = zip(self._train.split.sentences, self._train.targets, strict=True)
+        return {
+            gloss: index
+            for sentence, target in known
+            if target is not None
+            for gloss, index in zip(sentence.glosses, target, strict=True)
+        }
 
     def step(self, epoch: int, group: int) -> float:
         """The step of the learning rate schedule at which an update is made.
@@ -142,19 +190,3 @@ class EpochPlan:
             warmup_steps=round(options.warmup_epochs * self.updates_per_epoch),
             total_steps=options.epochs * self.updates_per_epoch,
         )
-
-
-def _with_targets(split: Split, train: PreparedSplit) -> PreparedSplit:
-    """An epoch's split with its CTC targets: those of the train split, and for a joined sentence
-    those of its two sentences.
-
-    `mix_sentences` joins trainable sentences only, and gives them enough frames.
-    """
-    if not isinstance(split, MixedSplit):
-        return train
-    targets = list(train.targets)
-    for index in split.joined:
-        first, second = train.targets[index], train.targets[split.partners[index]]
-        assert first is not None and second is not None
-        targets[index] = first + second
-    return PreparedSplit(split, targets, train.unknown_glosses)

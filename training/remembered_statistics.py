@@ -12,10 +12,10 @@ import torch
 
 import data.batching
 import data.features
+import data.handedness.leading_hand
+import data.handedness.signer_votes
 import data.landmarks
-import data.leading_hand
 import data.pipeline
-import data.signer_votes
 import data.stored_landmarks
 from data.corpus import Corpus, Split
 from data.landmarks import NUM_FEATURES
@@ -25,9 +25,9 @@ _CODE: tuple[ModuleType, ...] = (
     data.batching,
     data.features,
     data.landmarks,
-    data.leading_hand,
+    data.handedness.leading_hand,
     data.pipeline,
-    data.signer_votes,
+    data.handedness.signer_votes,
     data.stored_landmarks,
 )  # another version of these may give other statistics
 _DTYPE = np.dtype("<f4")

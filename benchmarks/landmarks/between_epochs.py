@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MEASURE = """
 import json, sys, time
 import numpy as np
-from data.corpus import Sentence, Split
+from data.corpus import Split
+from data.sentences import Sentence
 from data.ctc_lengths import min_frames
 from data.ctc_targets import prepare_split
 from data.vocabulary import Vocabulary

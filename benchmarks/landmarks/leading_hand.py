@@ -25,14 +25,14 @@ from command_line import Parser
 from data.batching import load_batch, plan_evaluation
 from data.corpus import Corpus, Split
 from data.features import body_coordinates, frame_mask
-from data.landmarks import PARTS, LandmarkSelection
-from data.leading_hand import (
+from data.handedness.leading_hand import (
     hand_evidence,
     hand_totals,
     left_hand_higher_and_moving,
     left_hand_leads,
 )
-from data.signer_votes import signer_votes
+from data.handedness.signer_votes import signer_votes
+from data.landmarks import PARTS, LandmarkSelection
 from errors import run_script
 
 RULES = ("earlier", "wrists", "alone", "signer")

@@ -37,8 +37,8 @@ from command_line import Parser
 from data.batching import load_batch
 from data.corpus import Corpus
 from data.features import body_coordinates, frame_mask, mirror_left_handed
+from data.handedness.leading_hand import HIPS_Y, left_hand_leads
 from data.landmarks import LEFT_SHOULDER, NOSE, RIGHT_HAND_WRIST, RIGHT_SHOULDER, RIGHT_WRIST
-from data.leading_hand import HIPS_Y, left_hand_leads
 from errors import run_script
 
 FINGERTIPS = [RIGHT_HAND_WRIST + point for point in (4, 8, 12, 16, 20)]

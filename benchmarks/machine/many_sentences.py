@@ -32,8 +32,9 @@ import numpy as np
 from benchmarks.results import add_json_option, describe_machine, finish
 from benchmarks.scaling import Peak, own_mebibytes
 from command_line import Parser
-from data.corpus import ARRAYS, CSV_HEADER
+from data.corpus import ARRAYS
 from data.landmarks import LAYOUT
+from data.sentences import CSV_HEADER
 from data.stored_landmarks import FORMAT_VERSION
 from errors import run_script
 

@@ -112,6 +112,13 @@ class AugmentationConfig(Settings):
         low=0,
         high=1,
     )
+    splice: float = setting(
+        0.0,
+        "probability that a sentence is made of runs of glosses of its signer's sentences, where "
+        "the corpus knows when its glosses begin and end; 0 is off",
+        low=0,
+        high=1,
+    )
 
     def __post_init__(self) -> None:
         for name in RANGES:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.augmentation.config import AugmentationConfig
-from data.corpus import Sentence
 from data.ctc_lengths import min_frames
 from data.keyed_random import Rekeyed, first_numbers, keys, uniform, whole_number
 from data.landmarks import FINGERS, PARTS
+from data.sentences import Sentence
 
 NOISE_ROWS = 2048  # of the table of random numbers that all noise is taken from
 MOVED_PARTS = ("face", "left_hand", "right_hand")  # parts that are scaled and shifted separately

@@ -6,6 +6,7 @@ from tqdm import tqdm
 
 from data.corpus import Corpus
 from data.corpus_writer import CorpusWriter
+from data.gloss_times import scale_times
 from data.resampling import resample, same_rate
 from data.sources.recording_facts import frame_times
 from errors import DataError, UsageError
@@ -55,5 +56,10 @@ def resample_corpus(source: Path, output: Path, fps: float, progress: bool = Fal
                         "and correct corpus.json, or make the corpus again"
                     )
                 frames = resample(frame_times(len(landmarks), corpus.fps), landmarks, detected, fps)
-                writer.split(name).add(sentence.id, sentence.signer, sentence.glosses, *frames)
+                times = split.times_of(index)
+                if times is not None:
+                    times = scale_times(times, len(landmarks), len(frames[0]))
+                writer.split(name).add(
+                    sentence.id, sentence.signer, sentence.glosses, *frames, times
+                )
                 bar.update()

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from data.checks.tracking_jumps import jump_warning
-from data.corpus import check_sentence
 from data.corpus_writer import CorpusWriter, check_output
 from data.resampling import same_rate
+from data.sentences import check_sentence
 from data.sources.annotations.transcripts import TranscribedSentence, clean_train, read_splits
 from data.sources.extraction_folder import (
     Job,

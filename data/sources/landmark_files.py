@@ -52,7 +52,8 @@ class LandmarkRecording:
     """The content of a landmark file.
 
     landmarks: float (T, 543, 3). detected: bool (T, 4). fps, aspect_ratio: of the video, None where
-    the file does not give them. first_frame: number of the first frame in the video.
+    the file does not give them. first_frame: number of the first frame in the video. gloss_times:
+    int (glosses, 2) of the sentence (data/gloss_times.py), None where they are not known.
     """
 
     landmarks: np.ndarray
@@ -60,6 +61,7 @@ class LandmarkRecording:
     fps: float | None = None
     aspect_ratio: float | None = None
     first_frame: int = 0
+    gloss_times: np.ndarray | None = None
 
 
 # ---- npy ----

@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.corpus_writer import CorpusWriter, check_output
+from data.gloss_times import scale_times
 from data.resampling import check_rate, is_plausible_rate, same_rate
 from data.sources.annotations.segments import Segment
 from data.sources.annotations.transcripts import TranscribedSentence, clean_train, read_splits
@@ -166,7 +167,12 @@ def write_corpus(
                     assert recording.fps is not None, "the reader sets it"
                     times = frame_times(len(landmarks), recording.fps)
                     frames = at_rate(times, landmarks, recording.detected, fps)
-                    writer.split(split).add(sentence.id, sentence.signer, sentence.glosses, *frames)
+                    gloss_times = recording.gloss_times
+                    if gloss_times is not None:
+                        gloss_times = scale_times(gloss_times, len(landmarks), len(frames[0]))
+                    writer.split(split).add(
+                        sentence.id, sentence.signer, sentence.glosses, *frames, gloss_times
+                    )
                 bar.update()
         failures.report(skip_bad)
         finish()

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data.corpus import UNKNOWN_SIGNER, Corpus, Split
+from data.corpus import Corpus, Split
 from data.corpus_writer import CorpusWriter, check_output
 from data.keyed_random import key
+from data.sentences import UNKNOWN_SIGNER
 from data.sources.annotations.transcripts import SPLITS
 from errors import DataError, UsageError
 
@@ -186,7 +187,9 @@ def split_corpus(
             for row in rows:
                 one = split.sentences[row]
                 try:
-                    writer.split(name).add(one.id, one.signer, one.glosses, *split.read(row))
+                    writer.split(name).add(
+                        one.id, one.signer, one.glosses, *split.read(row), split.times_of(row)
+                    )
                 except DataError as error:
                     raise DataError(
                         f"{source}: {error}; 'prepare_data.py check' lists all problems"

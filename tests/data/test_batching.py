@@ -14,7 +14,8 @@ from data.batching import (
     plan_epoch,
     plan_evaluation,
 )
-from data.corpus import Corpus, Sentence, Split
+from data.corpus import Corpus, Split
+from data.sentences import Sentence
 from errors import DataError
 
 

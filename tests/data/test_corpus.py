@@ -9,16 +9,10 @@ import numpy as np
 import pytest
 
 import prepare_data
-from data.corpus import (
-    CSV_HEADER,
-    Corpus,
-    check_sentence,
-    many_objects,
-    read_sentences,
-    sha256_of,
-)
+from data.corpus import Corpus, sha256_of
 from data.corpus_writer import CorpusWriter
 from data.ctc_lengths import required_steps
+from data.sentences import CSV_HEADER, check_sentence, many_objects, read_sentences
 from errors import DataError
 from tests.data.small_corpus import FACTS, as_stored, in_format_1, recording, write_corpus
 
@@ -233,7 +227,7 @@ def test_glosses_have_one_unicode_form_and_ids_stay_as_they_are(tmp_path):
 
 def test_the_garbage_collector_pauses_while_sentences_are_read(tmp_path, monkeypatch):
     path, during = write_corpus(tmp_path / "c") / "train.csv", []
-    monkeypatch.setattr("data.corpus.Sentence", lambda *_: during.append(gc.isenabled()))
+    monkeypatch.setattr("data.sentences.Sentence", lambda *_: during.append(gc.isenabled()))
     read_sentences(path)
     path.write_text("broken")
     with pytest.raises(DataError):

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from data.corpus import Sentence, Split
+from data.corpus import Split
 from data.ctc_targets import pad_targets, prepare_split
+from data.sentences import Sentence
 from data.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(["A", "B", "C"])

@@ -13,11 +13,12 @@ import torch
 import yaml
 from hypothesis import strategies as st
 
-from data.corpus import Corpus, read_sentences
+from data.corpus import Corpus
 from data.corpus_check import check_corpus
 from data.corpus_writer import CorpusWriter
 from data.landmarks import PART_SLICES
 from data.safe_npy import map_array
+from data.sentences import read_sentences
 from data.sources.annotations.transcripts import clean_train, read_frames, read_splits
 from data.sources.corpora.safe_pickle import PickledArray, read_pickle
 from data.sources.landmark_files import (

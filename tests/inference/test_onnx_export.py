@@ -12,8 +12,8 @@ import torch
 
 from data.corpus import Corpus
 from data.features import body_coordinates, frame_mask
+from data.handedness.leading_hand import left_hand_leads
 from data.landmarks import MIRRORED
-from data.leading_hand import left_hand_leads
 from errors import DataError, UsageError
 from inference import onnx_export
 from inference.model_on_corpus import open_model_on_corpus

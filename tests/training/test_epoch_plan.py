@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from data.augmentation.draws import draw_augmentation
-from data.corpus import Sentence, Split
+from data.corpus import Split
 from data.ctc_lengths import min_frames
 from data.ctc_targets import PreparedSplit, prepare_split
+from data.sentences import Sentence
 from data.vocabulary import Vocabulary
+from errors import UsageError
 from training.config import Config
 from training.epoch_plan import EpochPlan
 
@@ -167,3 +169,42 @@ def test_a_sentence_of_exactly_the_budget_is_not_reported_as_longer(capsys):
     assert capsys.readouterr().out == ""
     batches_of(1, frames_per_batch=57)
     assert "2 sentences are longer than --frames_per_batch 57" in capsys.readouterr().out
+
+
+def timed(train: PreparedSplit) -> PreparedSplit:
+    """The same with gloss times: each gloss has 4 frames, at the start of its sentence."""
+    split = train.split
+    places = [place for row in split.sentences for place in range(len(row.glosses))]
+    times = np.array([[4 * place, 4 * place + 4] for place in places], dtype="<i4")
+    split = Split("train", split.sentences, split.landmarks, split.detected, times)
+    return PreparedSplit(split, train.targets, train.unknown_glosses)
+
+
+@pytest.mark.parametrize("mix", [0.0, 0.5])
+def test_spliced_sentences_have_their_targets_and_lengths(mix):
+    train = timed(prepared(["anna"]))
+    config = Config().updated({"augmentation": {"mix": mix, "splice": 0.7}})
+    plan = EpochPlan(config, train, lambda epoch: (7, epoch), 0.8)
+    plan.begin(2)
+    split = plan.split.split
+    expected = prepare_split(split, Vocabulary(GLOSSES)).targets
+    expected[3] = None
+    assert plan.split.targets == expected and 20 < len(split.joined) < 39
+    lengths = plan.augmented_lengths(plan.split, 2)
+    fewest = [min_frames(split.sentences[index].glosses) for index in plan.trainable]
+    assert (lengths >= fewest).all()
+    first = [one.glosses for one in split.sentences]
+    assert split.single is train.split
+    plan.begin(3)
+    assert [one.glosses for one in plan.split.split.sentences] != first
+
+
+def test_splicing_needs_gloss_times_and_tells_what_it_leaves_alone(capsys):
+    config = Config().updated({"augmentation": {"splice": 0.5}})
+    message = r"augmentation.splice 0.5: .*prepare_data.py align, or set augmentation.splice to 0"
+    with pytest.raises(UsageError, match=message):
+        EpochPlan(config, prepared(["anna"]), lambda epoch: (7, epoch), 0.8)
+    EpochPlan(config, timed(prepared(["anna", ""])), lambda epoch: (7, epoch), 0.8)
+    assert "19 of 39 train sentences have no known signer or no known" in capsys.readouterr().out
+    off = config.updated({"augmentation": {"enabled": False}})
+    EpochPlan(off, prepared(["anna"]), lambda epoch: (7, epoch), 0.8).begin(1)

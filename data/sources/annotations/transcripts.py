@@ -27,8 +27,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from data.corpus import UNKNOWN_SIGNER
 from data.keyed_random import key
+from data.sentences import UNKNOWN_SIGNER
 from data.sources.annotations.gloss_warnings import gloss_warnings
 from data.sources.annotations.phoenix_cleanup import normalize_phoenix2014
 from data.sources.annotations.segments import (

@@ -16,10 +16,12 @@ fingers and face are not detected.
 import csv
 from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from data.corpus_writer import check_output
+from data.gloss_times import UNKNOWN
 from data.landmarks import (
     LEFT_SHOULDER,
     LEFT_WRIST,
@@ -70,22 +72,25 @@ def import_boston104(
         row["video"]: row["speaker"] for _, row in _rows(source / SPEAKERS, SPEAKER_COLUMNS)
     }
     positions = _read_positions(source / POSITIONS)
-    videos: dict[str, str] = {}
+    signs: dict[str, _Signs] = {}  # by the id of the sentence
     splits: dict[str, list[TranscribedSentence]] = {}
     for split, name in WORDS.items():
         splits[split] = []
-        for video, glosses in _read_sentences(source / name).items():
+        for video, of_video in _read_signs(source / name).items():
             if video not in speakers:
                 raise DataError(f"{source / SPEAKERS} has no speaker of the video {video}")
             id = f"v{video.zfill(3)}"
-            videos[id] = video
-            splits[split].append(TranscribedSentence(id, speakers[video], glosses))
+            signs[id] = of_video
+            splits[split].append(TranscribedSentence(id, speakers[video], of_video.glosses))
 
     def read(_: str, sentence: TranscribedSentence) -> LandmarkRecording:
-        video = videos[sentence.id]
-        if video not in positions:
-            raise DataError(f"{source / POSITIONS} has no positions of the video {video}")
-        return _recording(positions[video], fps or VIDEO_FPS)
+        of_sentence = signs[sentence.id]
+        if of_sentence.video not in positions:
+            raise DataError(
+                f"{source / POSITIONS} has no positions of the video {of_sentence.video}"
+            )
+        points = positions[of_sentence.video]
+        return _recording(points, fps or VIDEO_FPS, of_sentence.times(len(points)))
 
     write_corpus(
         output,
@@ -142,16 +147,40 @@ def _number(row: dict[str, str], column: str, where: str) -> float:
     return value
 
 
-def _read_sentences(path: Path) -> dict[str, tuple[str, ...]]:
-    """The glosses of each video, in the order of their start frames."""
-    signs: dict[str, list[tuple[float, str]]] = defaultdict(list)
+class _Signs(NamedTuple):
+    """The signs of a video, in the order of their start frames.
+
+    frames: the first and the last frame of each sign, both included.
+    """
+
+    video: str
+    glosses: tuple[str, ...]
+    frames: tuple[tuple[int, int], ...]
+
+    def times(self, length: int) -> np.ndarray:
+        """The gloss times (data/gloss_times.py) in a video of `length` frames."""
+        times = np.array([(first, min(last + 1, length)) for first, last in self.frames])
+        times[times[:, 0] >= length] = UNKNOWN
+        return times
+
+
+def _read_signs(path: Path) -> dict[str, _Signs]:
+    """The signs of each video."""
+    signs: dict[str, list[tuple[int, str, int]]] = defaultdict(list)
     for where, row in _rows(path, WORD_COLUMNS):
-        start = _number(row, "startframe", where)
-        signs[row["video"]].append((start, row["word"]))
-    return {
-        video: tuple(word for _, word in sorted(signs[video]))
-        for video in sorted(signs, key=lambda video: video.zfill(9))
-    }
+        start, end = (int(_number(row, column, where)) for column in ("startframe", "endframe"))
+        if end < start:
+            raise DataError(f"{where}: endframe {end} is before startframe {start}: correct it")
+        signs[row["video"]].append((start, row["word"], end))
+    found = {}
+    for video in sorted(signs, key=lambda video: video.zfill(9)):
+        rows = sorted(signs[video])
+        found[video] = _Signs(
+            video,
+            tuple(word for _, word, _ in rows),
+            tuple((start, end) for start, _, end in rows),
+        )
+    return found
 
 
 def _read_positions(path: Path) -> dict[str, np.ndarray]:
@@ -182,7 +211,7 @@ def _read_positions(path: Path) -> dict[str, np.ndarray]:
     return positions
 
 
-def _recording(points: np.ndarray, fps: float) -> LandmarkRecording:
+def _recording(points: np.ndarray, fps: float, gloss_times: np.ndarray) -> LandmarkRecording:
     """points: as of `_read_positions`."""
     seen = ~np.isnan(points).any(axis=(1, 2))
     landmarks = np.zeros((len(points), NUM_LANDMARKS, 3), np.float32)
@@ -194,4 +223,4 @@ def _recording(points: np.ndarray, fps: float) -> LandmarkRecording:
         pose[seen, shoulder, :2] = nose + np.multiply(SHOULDER, (side, 1))
     detected = np.zeros((len(points), len(PARTS)), bool)
     detected[:, PARTS.index("pose")] = seen
-    return LandmarkRecording(landmarks, detected, fps)
+    return LandmarkRecording(landmarks, detected, fps, gloss_times=gloss_times)

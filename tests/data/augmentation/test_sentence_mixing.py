@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from data.augmentation.sentence_mixing import MixedSplit, mix_sentences, scaled_like, shoulder_width
-from data.corpus import Sentence, Split
+from data.augmentation.joined_split import shoulder_width
+from data.augmentation.sentence_mixing import MixedSplit, mix_sentences, scaled_like
+from data.corpus import Split
 from data.ctc_lengths import ctc_steps, min_frames, required_steps
 from data.features import compute_features
+from data.sentences import Sentence
 
 
 def split_of(*sentences: tuple[str, str, int, str]) -> Split:

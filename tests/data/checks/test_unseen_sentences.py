@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from data.checks.unseen_sentences import parts_seen, unseen_kind, unseen_warnings
-from data.corpus import Sentence, Split
+from data.corpus import Split
+from data.sentences import Sentence
 
 
 @pytest.mark.parametrize(

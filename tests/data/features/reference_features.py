@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from data.features import MIN_SHOULDER_WIDTH
+from data.handedness.leading_hand import HIPS_Y
 from data.landmarks import MIRRORED
-from data.leading_hand import HIPS_Y
 
 ASPECT = 0.8
 POSE, FACE, LEFT, RIGHT = range(4)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.corpus import read_sentences
+from data.sentences import read_sentences
 from data.sources.landmark_import import import_landmark_files
 from data.sources.mp_data import import_mp_data
 from errors import DataError

@@ -50,6 +50,21 @@ def test_the_tables_become_a_corpus(tmp_path):
     assert check_corpus(tmp_path / "out").problem_count == 0
 
 
+def test_the_frames_of_the_signs_are_kept(tmp_path):
+    folder = write_tables(tmp_path / "boston104")
+    table = folder / "train_words.csv"
+    table.write_text(table.read_text() + "1,woman-1,LATE,10,20\n1,woman-1,GONE,12,14\n")
+    import_boston104(folder, tmp_path / "out")
+    train = Corpus(tmp_path / "out").split("train")
+    # The tables count the last frame in. The video has 12 frames.
+    assert train.sentences[0].glosses == ("JOHN", "WRITE", "LATE", "GONE")
+    assert train.times_of(0).tolist() == [[1, 5], [6, 10], [10, 12], [-1, -1]]
+    import_boston104(folder, tmp_path / "twice", resample_fps=60)
+    train = Corpus(tmp_path / "twice").split("train")
+    assert train.sentences[0].frames == 23
+    assert train.times_of(1).tolist() == [[12, 19]]  # 6 to 10 of 12 frames
+
+
 def test_a_frame_without_a_row_is_undetected(tmp_path):
     folder = write_tables(tmp_path / "boston104")
     table = folder / "hands_condensed.csv"
@@ -73,6 +88,7 @@ def test_a_frame_without_a_row_is_undetected(tmp_path):
         ("hands_condensed.csv", "1,3,183", '"1,3,183', "line [0-9]+: unexpected end of data"),
         ("speaker.csv", "10,woman-1\n", "", "has no speaker of the video 10"),
         ("train_words.csv", "1,woman-1,JOHN,1,4", "1,woman-1,JOHN,-1,4", "line 4: startframe"),
+        ("train_words.csv", "JOHN,1,4", "JOHN,4,1", "line 4: endframe 1 is before startframe 4"),
     ],
 )
 def test_damaged_tables_are_named(tmp_path, name, old, new, message):

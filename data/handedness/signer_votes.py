@@ -14,8 +14,8 @@ from torch import Tensor
 
 from data.corpus import Split
 from data.features import body_coordinates, frame_mask
+from data.handedness.leading_hand import ALWAYS, WITHOUT_EVIDENCE, hand_evidence, hand_totals
 from data.landmarks import LandmarkSelection
-from data.leading_hand import ALWAYS, WITHOUT_EVIDENCE, hand_evidence, hand_totals
 from data.stored_landmarks import decode_batch
 
 AGREEMENT = 0.9  # share of the sentences with evidence that must agree for a vote

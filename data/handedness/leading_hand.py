@@ -4,7 +4,7 @@ Features are made as if the right hand led, so a sentence in which the left hand
 (`data/features.py`). The configuration of a model names its rule (`LEADING_HAND_RULES`):
 
     signer     The evidence of a sentence is left, right or neither. A signer whose sentences agree
-               decides for all of them (`data/signer_votes.py`); one with few sentences decides for
+               decides for all of them (`signer_votes.py`); one with few sentences decides for
                those without evidence. Otherwise a sentence decides by itself, and is right-handed
                without evidence.
     sentence   The rule of models that were trained with version 0.2 or earlier: each sentence by

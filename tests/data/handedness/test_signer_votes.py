@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from data.augmentation.sentence_mixing import MixedSplit
-from data.corpus import Sentence, Split
+from data.corpus import Split
 from data.features import normalize_landmarks
-from data.leading_hand import ALWAYS, WITHOUT_EVIDENCE
-from data.leading_hand_rules import BY_SENTENCE, BY_SIGNER
+from data.handedness.leading_hand import ALWAYS, WITHOUT_EVIDENCE
+from data.handedness.leading_hand_rules import BY_SENTENCE, BY_SIGNER
+from data.handedness.signer_votes import RecordingVote, sentence_evidence, signer_votes, vote
 from data.pipeline import FeaturePipeline
-from data.signer_votes import RecordingVote, sentence_evidence, signer_votes, vote
+from data.sentences import Sentence
 
 CPU = torch.device("cpu")
 # Height of the wrists in the image: 0 is the top. The shoulders are at 0.4, 0.2 apart.
@@ -84,7 +85,7 @@ def test_of_many_sentences_some_are_asked(monkeypatch):
         asked.extend(indices)
         return dict.fromkeys(indices, 1)
 
-    monkeypatch.setattr("data.signer_votes.sentence_evidence", evidence)
+    monkeypatch.setattr("data.handedness.signer_votes.sentence_evidence", evidence)
     split = split_of(*[("anna", "left")] * 400, *[("ben", "left")] * 5)
     assert set(signer_votes(split, 1.0).tolist()) == {ALWAYS, WITHOUT_EVIDENCE}
     assert len(asked) == len(set(asked)) == 45 and {0, 399, *range(400, 405)} <= set(asked)

@@ -8,8 +8,7 @@ from data.features import (
     mirror_left_handed,
     normalize_landmarks,
 )
-from data.landmarks import MIRRORED
-from data.leading_hand import (
+from data.handedness.leading_hand import (
     ALWAYS,
     WITHOUT_EVIDENCE,
     hand_evidence,
@@ -17,7 +16,8 @@ from data.leading_hand import (
     left_hand_higher_and_moving,
     left_hand_leads,
 )
-from data.leading_hand_rules import BY_SENTENCE, BY_SIGNER
+from data.handedness.leading_hand_rules import BY_SENTENCE, BY_SIGNER
+from data.landmarks import MIRRORED
 from tests.data.features.reference_features import ASPECT, LEFT, RIGHT, batch_of, random_sentence
 
 STILL_LOW, MOVING_LOW = [(1.0, 1.5)] * 3, [(1.0, 1.5), (0.5, 1.5), (1.0, 1.5)]

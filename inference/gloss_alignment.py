@@ -1,0 +1,127 @@
+"""When each gloss of a corpus begins and ends, found by a trained model."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from data.corpus import sha256_of
+from data.corpus_writer import CorpusWriter, check_output
+from data.ctc_lengths import TIME_STRIDE
+from data.gloss_times import DTYPE
+from decoding.alignment import gloss_spans
+from errors import DataError
+from inference.model_on_corpus import ModelOnCorpus, open_model_on_corpus
+
+
+def align_corpus(
+    source: Path, checkpoint: Path, output: Path, device: str = "auto", progress: bool = False
+) -> dict[str, tuple[int, int]]:
+    """Write the corpus `output`: the corpus `source` with gloss times (data/gloss_times.py).
+
+    Args:
+        source: the corpus folder.
+        checkpoint: a model that was trained on its glosses.
+        output: the corpus folder to make.
+        device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+        progress: show a progress bar.
+
+    A sentence has no times if the model lacks one of its glosses, or if it has fewer frames than
+    CTC needs for its glosses.
+
+    Returns for each split its sentences with times, and all its sentences. Raises UsageError when
+    `output` is not empty, DataError when a file is damaged or when no sentence can be aligned.
+    """
+    check_output(output)
+    opened = open_model_on_corpus(checkpoint, str(source), device)
+    corpus = opened.corpus
+    made_by = {
+        "command": "align",
+        "checkpoint_sha256": sha256_of(checkpoint),
+        "source": {
+            "name": corpus.name,
+            "fingerprint": corpus.fingerprint,
+            "made_by": corpus.facts.get("made_by"),
+        },
+    }
+    counts = {}
+    with (
+        CorpusWriter(
+            output,
+            name=output.name,
+            fps=corpus.fps,
+            aspect_ratio=corpus.aspect_ratio,
+            made_by=made_by,
+            simulated=corpus.simulated,
+            composed=corpus.composed,
+        ) as writer,
+        tqdm(
+            total=sum(map(len, corpus.splits.values())),
+            desc="align",
+            unit="sentence",
+            disable=None if progress else True,
+        ) as bar,
+    ):
+        for name, split in corpus.splits.items():
+            times = _times_of_split(opened, name) if len(split) else {}
+            counts[name] = len(times), len(split)
+            for index, sentence in enumerate(split.sentences):
+                writer.split(name).add(
+                    sentence.id,
+                    sentence.signer,
+                    sentence.glosses,
+                    *split.read(index),
+                    times.get(index),
+                )
+                bar.update()
+        if not any(aligned for aligned, _ in counts.values()):
+            raise DataError(
+                f"{checkpoint} can align no sentence of {source}: each has a gloss that the model "
+                "does not know, or fewer frames than its glosses need"
+            )
+    return counts
+
+
+def _times_of_split(opened: ModelOnCorpus, name: str) -> dict[int, np.ndarray]:
+    """The gloss times of each sentence that can be aligned, by its index."""
+    prepared = opened.prepared(name)
+    times = {}
+    for index, log_probs in opened.posteriors(name):
+        target = prepared.targets[index]
+        if target:
+            found = _times(log_probs, target, prepared.split.sentences[index].frames)
+            if found is not None:
+                times[index] = found
+    return times
+
+
+def _times(log_probs: Tensor, target: list[int], frames: int) -> np.ndarray | None:
+    """The times of the glosses of a sentence, int32 (G, 2).
+
+    In the most probable CTC alignment a gloss has few steps, and blanks lie between the glosses. A
+    gloss ends, and the next one begins, half-way between their steps. The first gloss begins, and
+    the last one ends, as far from its step as its neighbours are on average; a gloss that is alone
+    has the whole sentence.
+
+    log_probs: (T', V). Returns None if there is no alignment.
+    """
+    try:
+        begins, ends = gloss_spans(
+            log_probs[None],
+            torch.tensor([len(log_probs)]),
+            torch.tensor([target]),
+            torch.tensor([len(target)]),
+        )
+    except ValueError:  # where no pose was detected, only blanks are possible
+        return None
+    first, last = begins[0].numpy() * TIME_STRIDE, ends[0].numpy() * TIME_STRIDE
+    bounds = np.empty(len(target) + 1)
+    bounds[1:-1] = (last[:-1] + first[1:]) / 2
+    centres = (first + last) / 2
+    reach = np.diff(centres).mean() / 2 if len(target) > 1 else frames
+    bounds[0], bounds[-1] = max(centres[0] - reach, 0), min(centres[-1] + reach, frames)
+    limits = np.rint(bounds).astype(DTYPE)
+    times = np.stack([limits[:-1], np.maximum(limits[1:], limits[:-1] + 1)], axis=1)
+    return np.minimum(times, [frames - 1, frames]).astype(DTYPE)
