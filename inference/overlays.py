@@ -4,6 +4,7 @@ The captions need the whole transcript, and it is complete only at the recording
 landmarks are kept in a temporary file meanwhile, and the pictures are decoded a second time.
 """
 
+import contextlib
 import sys
 import tempfile
 from collections import deque
@@ -18,6 +19,7 @@ from data.landmarks import NUM_COORDINATES, NUM_LANDMARKS, PARTS
 from data.sources.video_files import RecordingFile
 from data.sources.video_frames import open_video_frames
 from decoding.timed_gloss import TimedGloss
+from errors import DataError
 from inference.recordings import Frame
 from reports.video_overlay import OverlayWriter
 
@@ -40,6 +42,7 @@ class VideoOverlay:
         self._writer = OverlayWriter(path, fps, note)
         self._kept: IO[bytes] = tempfile.TemporaryFile()
         self._has_begun = False
+        self._problem: str | None = None  # why landmarks could not be kept
 
     def __enter__(self) -> "VideoOverlay":
         self._writer.__enter__()
@@ -51,22 +54,40 @@ class VideoOverlay:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._kept.close()
+        with contextlib.suppress(OSError):  # the disk is full: that was told already
+            self._kept.close()
         self._writer.__exit__(kind, error, traceback)
 
     def keep(self, frame: Frame) -> None:
         """Keep time and landmarks of the next frame, on disk. Raises DataError at the first one if
-        the overlay cannot be written."""
+        the overlay cannot be written. If the disk is full, `draw` tells it: the transcript does not
+        need the landmarks."""
         assert frame.picture is not None, "landmark files have no overlay"
+        if self._problem is not None:
+            return
         if not self._has_begun:
             self._writer.begin(frame.picture)
             self._has_begun = True
-        self._kept.write(
-            np.float64(frame.time).tobytes() + frame.landmarks.tobytes() + frame.detected.tobytes()
-        )
+        try:
+            self._kept.write(
+                np.float64(frame.time).tobytes()
+                + frame.landmarks.tobytes()
+                + frame.detected.tobytes()
+            )
+        except OSError as error:
+            self._problem = f"{tempfile.gettempdir()}: {error.strerror}"
 
     def draw(self, glosses: Sequence[TimedGloss]) -> None:
         """Write the overlay with the transcript's glosses. Raises DataError."""
+        try:
+            self._kept.flush()
+        except OSError as error:
+            self._problem = f"{tempfile.gettempdir()}: {error.strerror}"
+        if self._problem is not None:
+            raise DataError(
+                f"cannot write {self._writer.path}: the landmarks could not be kept meanwhile "
+                f"({self._problem}); make room there, or set TMPDIR to a folder with room"
+            )
         first = 0
         for frame in self._frames():
             while first < len(glosses) and glosses[first].end + CAPTION_SECONDS < frame.time:

@@ -159,7 +159,9 @@ def transcribe_recording(
     ):
         for frame in recording.frames:
             assert recording.aspect_ratio is not None  # known from the first frame on
-            start = start if summary.frames else frame.time
+            if not summary.frames:
+                start = frame.time
+                started = time.perf_counter() if live else started  # a camera may begin late
             landmarks = in_aspect_ratio(frame, recording.aspect_ratio, recognizer.aspect_ratio)
             frames = (
                 resampler.push(frame.time - start, landmarks, frame.detected)
@@ -172,10 +174,10 @@ def transcribe_recording(
             summary.frames += 1
             summary.with_pose += bool(frame.detected[PARTS.index("pose")])
             summary.with_hands += bool(frame.detected[2:].any())
-            summary.seconds = frame.time + (1 / recording.fps if recording.fps else 0.0)
-            now = time.perf_counter() - started if live else summary.seconds
+            summary.seconds = frame.time - start + (1 / recording.fps if recording.fps else 0.0)
+            now = time.perf_counter() - started if live else start + summary.seconds
             on_frame(frame, emit(emitted, now))
-    emit(transcriber.finish(), summary.seconds)
+    emit(transcriber.finish(), start + summary.seconds)
     summary.method, summary.most_held = transcriber.method, transcriber.most_held
     summary.work_seconds = time.perf_counter() - started
     return summary

@@ -97,8 +97,9 @@ def find_recordings(words: Sequence[str]) -> tuple[list[RecordingFile], dict[str
         for path in map(Path, paths):
             try:
                 found += _recordings_at(path)
-            except DataError as error:
-                failed[str(path)] = str(error).removeprefix(f"{path} ")
+            except (DataError, OSError) as error:
+                reason = str(error) if isinstance(error, DataError) else error.strerror
+                failed[str(path)] = str(reason or error).removeprefix(f"{path} ")
     once: dict[Path, RecordingFile] = {}
     for recording in found:
         once.setdefault(recording.path.resolve(), recording)
@@ -107,7 +108,7 @@ def find_recordings(words: Sequence[str]) -> tuple[list[RecordingFile], dict[str
 
 def _recordings_at(path: Path) -> list[RecordingFile]:
     if path.is_dir():
-        below = find_recording_files(path, SUFFIXES, IMAGE_SUFFIXES)
+        below = find_recording_files(path, SUFFIXES, IMAGE_SUFFIXES, "the recordings")
         with_files = {recording.path.parent for recording in below if not recording.path.is_dir()}
         shown = [recording for recording in below if recording.path not in with_files]
         beside = Counter(recording.path.resolve().parent for recording in shown)
@@ -228,7 +229,9 @@ def _open_landmarks(
         raise DataError(f"{path} has NaN, infinite or too large values")
     frames = (
         Frame(number / rate, *frame)
-        for number, frame in enumerate(zip(landmarks, sequence.detected, strict=True))
+        for number, frame in enumerate(
+            zip(landmarks, sequence.detected, strict=True), start=sequence.first_frame
+        )
     )
     ratio = sequence.aspect_ratio or aspect_ratio
     known = fps is not None or sequence.fps is not None

@@ -139,7 +139,7 @@ class TranscriptionRequest(Settings):
         positional=True,
     )
     camera: int | None = setting(
-        None, "transcribe camera N instead; 0 is the first", low=0, default_text="none"
+        None, "transcribe camera N instead; 0 is the first", low=0, high=99, default_text="none"
     )
     checkpoint: Path = setting(
         help="best_model.pth of a run, or an exported .onnx file", group=_model

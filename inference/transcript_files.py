@@ -7,17 +7,35 @@ least a millisecond and never overlap (https://www.w3.org/TR/webvtt1/). A file f
 """
 
 import json
-import mimetypes
 import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from decoding.timed_gloss import TimedGloss
 
 FORMATS = ("text", "json", "srt", "vtt", "eaf")
+# Of every suffix in data.sources.video_files.VIDEO_SUFFIXES. The tables of the system differ.
+VIDEO_TYPES = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".avi": "video/x-msvideo",
+    ".mkv": "video/x-matroska",
+    ".webm": "video/webm",
+    ".mpg": "video/mpeg",
+    ".mpeg": "video/mpeg",
+    ".ts": "video/mp2t",
+    ".mts": "video/mp2t",
+    ".m2ts": "video/mp2t",
+    ".wmv": "video/x-ms-wmv",
+    ".flv": "video/x-flv",
+    ".3gp": "video/3gpp",
+    ".ogv": "video/ogg",
+}
 
 
 @dataclass
@@ -104,14 +122,14 @@ def _elan(transcript: Transcript, folder: Path | None) -> str:
     if transcript.simulated:
         document.add_property("trained on", "simulated signers")
     source = transcript.source
-    kind = None if source is None else mimetypes.guess_type(source.name)[0]
+    kind = None if source is None else VIDEO_TYPES.get(source.suffix.lower())
     # ELAN cannot play landmark files
-    if source is not None and kind is not None and kind.startswith("video/") and source.is_file():
-        relative = (
-            None
-            if folder is None
-            else Path(os.path.relpath(source.resolve(), folder.resolve())).as_posix()
-        )
+    if source is not None and kind is not None and source.is_file():
+        relative = None
+        if folder is not None:
+            relative = Path(os.path.relpath(source.resolve(), folder.resolve())).as_posix()
+            if not relative.isprintable():  # XML has no bytes that are not UTF-8
+                relative = quote(os.fsencode(relative))
         document.add_linked_file(source.resolve().as_uri(), relative, kind)
     for gloss, start, end in _cues(transcript.glosses):
         document.add_annotation("gloss", start, end, gloss.gloss)

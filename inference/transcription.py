@@ -2,8 +2,9 @@
 
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -72,6 +73,8 @@ def transcribe(request: TranscriptionRequest) -> int:
         for recording, outputs in zip(recordings, paths, strict=True):
             try:
                 session.transcribe_file(recording, outputs)
+            except BrokenPipeError:  # nobody reads the transcripts any more
+                raise
             except (DataError, OSError) as error:
                 message = _message(error, recording.path)
                 if count == 1:
@@ -175,11 +178,13 @@ class _Session:
                 overlay.draw(transcript.glosses)
 
     def transcribe_camera(self, number: int) -> None:
-        """Transcribe a camera until it ends or the user presses Ctrl-C. Raises DataError."""
+        """Transcribe a camera until it ends, the user presses Ctrl-C, or the process is asked to
+        end. Raises DataError; the glosses until then are written."""
         recording = open_camera(number, lambda: self._tracker)
         print(f"camera {number}: stop with Ctrl-C", file=sys.stderr)
         transcript = self._new_transcript(f"camera {number}", None)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(_stops_as_ctrl_c())
             overlay = None
             if self._request.overlay is not None:
                 overlay = stack.enter_context(CameraOverlay(self._request.overlay, self._note))
@@ -188,8 +193,15 @@ class _Session:
                 if overlay is not None:
                     overlay.draw(frame, emitted)
 
-            summary = self._transcribe(recording, transcript, on_frame)
-        self._finish(transcript, summary, self._request.output)
+            try:
+                summary = self._transcribe(recording, transcript, on_frame)
+            except DataError:
+                output = self._request.output
+                if output is not None and transcript.glosses:
+                    _write(output, render(transcript, self._request.format, output.parent))
+                    print(f"the glosses until then: {output}", file=sys.stderr)
+                raise
+            self._finish(transcript, summary, self._request.output)
 
     def _open(self, file: RecordingFile) -> Recording:
         recording = open_recording(
@@ -275,6 +287,27 @@ class _Session:
             )
 
 
+@contextlib.contextmanager
+def _stops_as_ctrl_c() -> Iterator[None]:
+    """Context in which SIGTERM and a closed terminal end a camera's recording like Ctrl-C. What
+    comes after the first of them is ignored, so that the transcript is written."""
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        signals.append(signal.SIGHUP)
+
+    def stop(*_: object) -> None:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _nobody(summary: TranscriptionSummary) -> str:
     """Why a recording without any detected pose has no transcript."""
     hands = (
@@ -301,7 +334,7 @@ def _write(path: Path, text: str) -> None:
     # Characters of a file name that are not in the locale's encoding are written as escapes.
     form = {"encoding": "utf-8", "errors": "backslashreplace", "newline": "\n"}
     real = Path(os.path.realpath(path))
-    partial = real.with_name(f"{real.name}.{os.getpid()}.partial")
+    partial = real.with_name(f".{os.getpid()}.partial")  # short: a name may have 255 bytes
     try:
         if is_device(path):
             path.write_text(text, **form)

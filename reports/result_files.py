@@ -13,6 +13,8 @@ from data.output_place import check_places
 from data.sentences import Sentence
 from errors import DataError, UsageError
 
+LONGEST_NAME = 255  # bytes
+
 
 def json_line(row: dict[str, Any]) -> str:
     """A line of metrics.jsonl. JSON has no NaN and no infinity: such values become null."""
@@ -82,6 +84,12 @@ def check_output_files(paths: Sequence[Path], overwrite: bool) -> None:
     Raises UsageError that names the first such file and how many there are, or a folder in its
     place; DataError if a file cannot be made in its folder.
     """
+    for path in paths:
+        if len(os.fsencode(path.name)) > LONGEST_NAME:
+            raise UsageError(
+                f"{path}: the name has {len(os.fsencode(path.name))} bytes, a file can have "
+                f"{LONGEST_NAME}: choose a shorter one"
+            )
     files = [path for path in paths if not is_device(path)]
     existing = [] if overwrite else [path for path in files if is_occupied(path)]
     if existing:

@@ -45,7 +45,7 @@ class OverlayWriter:
         note: text in the corner of each picture."""
         self.path, self.fps, self.note = path, writable_rate(fps), note
         self._target = Path(os.path.realpath(path))  # a link stays, its file is replaced
-        self._partial = self._target.with_name(f"{path.stem}.{os.getpid()}.partial{path.suffix}")
+        self._partial = self._target.with_name(f".{os.getpid()}.partial{path.suffix}")
         self.missing: set[str] = set()
         self._writer: Any = None  # a cv2.VideoWriter after the first frame
         self._size = (0, 0)  # width and height of the video
@@ -96,10 +96,25 @@ class OverlayWriter:
         if self._writer is None:
             return
         self._writer.release()
-        if error_type is None:
-            self._partial.replace(self._target)
-        else:
+        try:
+            if error_type is None:
+                self._check_complete()
+                self._partial.replace(self._target)
+        finally:
             self._partial.unlink(missing_ok=True)
+
+    def _check_complete(self) -> None:
+        """Raise DataError unless all frames can be read: OpenCV tells of no full disk."""
+        import cv2
+
+        video = cv2.VideoCapture(str(self._partial))
+        frames = round(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
+        video.release()
+        if frames < self._written:
+            raise DataError(
+                f"cannot write {self.path}: {frames} of {self._written} frames can be read; is the "
+                "disk full?"
+            )
 
     def _open(self, width: int, height: int) -> Any:
         import cv2
@@ -108,6 +123,12 @@ class OverlayWriter:
             self._target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"cannot write {self.path}: {error.strerror}") from None
+        try:
+            str(self._partial).encode()
+        except UnicodeEncodeError:  # OpenCV ends the process
+            raise DataError(
+                f"cannot write {self.path}: OpenCV needs a path in UTF-8; give another --overlay"
+            ) from None
         codec = cv2.VideoWriter.fourcc(*"mp4v")
         writer = cv2.VideoWriter(str(self._partial), codec, self.fps, (width, height))
         if not writer.isOpened():

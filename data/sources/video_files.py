@@ -49,6 +49,7 @@ def find_recording_files(
     source: Path,
     file_suffixes: tuple[str, ...] = VIDEO_SUFFIXES,
     frame_suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
+    option: str = "--input",
 ) -> list[RecordingFile]:
     """Find all recordings below a folder, sorted by path. Names that begin with '.' are ignored.
 
@@ -56,27 +57,28 @@ def find_recording_files(
         source: the input folder.
         file_suffixes: suffixes of files that are one recording each.
         frame_suffixes: suffixes of video frames; a folder with such files is one recording.
+        option: what named the folder on the command line, for messages.
 
-    Raises DataError when the folder is missing or has no recordings, and for a link that leads out
-    of the folder.
+    Raises DataError when the folder is missing, cannot be read or has no recordings, and for a link
+    that leads out of it.
     """
     if not source.is_dir():
         problem = "is not a folder" if source.exists() else "does not exist"
-        raise DataError(f"{source} {problem}: expected a folder of recordings; check --input")
+        raise DataError(f"{source} {problem}: expected a folder of recordings; check {option}")
     found: list[RecordingFile] = []
     visited: set[str] = set()
-    for folder, folders, files in os.walk(source, followlinks=True):
+    for folder, folders, files in os.walk(source, onerror=_refuse_unreadable, followlinks=True):
         if os.path.realpath(folder) in visited:  # a link in a circle
             folders.clear()
             continue
         visited.add(os.path.realpath(folder))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in folders:
-            _refuse_link_outside(Path(folder, name), source)
+            _refuse_link_outside(Path(folder, name), source, option)
         place = Path(folder).relative_to(source)
         suffixes = {file: Path(file).suffix.lower() for file in files if not file.startswith(".")}
         for file in sorted(file for file, suffix in suffixes.items() if suffix in file_suffixes):
-            _refuse_link_outside(Path(folder, file), source)
+            _refuse_link_outside(Path(folder, file), source, option)
             found.append(RecordingFile(Path(folder, file), _without_suffix(_names(place / file))))
         if any(suffix in frame_suffixes for suffix in suffixes.values()):
             found.append(RecordingFile(Path(folder), _names(place) or (source.resolve().name,)))
@@ -84,7 +86,7 @@ def find_recording_files(
         frames = f" or folders of frames ({', '.join(frame_suffixes)})" if frame_suffixes else ""
         raise DataError(
             f"{source} has no recordings in it: "
-            f"expected files {', '.join(file_suffixes)}{frames}; check --input"
+            f"expected files {', '.join(file_suffixes)}{frames}; check {option}"
         )
     return found
 
@@ -94,13 +96,18 @@ def unread_files(source: Path) -> dict[str, Path]:
     Their suffix is perhaps that of a video which is not read."""
     return {
         nfc(Path(file).stem): Path(folder, file)
-        for folder, _, files in os.walk(source)
+        for folder, _, files in os.walk(source, onerror=_refuse_unreadable)
         for file in sorted(files, reverse=True)
         if Path(file).suffix.lower() not in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES, "")
     }
 
 
-def _refuse_link_outside(path: Path, source: Path) -> None:
+def _refuse_unreadable(error: OSError) -> None:
+    """Raise DataError for a folder that cannot be listed."""
+    raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
+
+
+def _refuse_link_outside(path: Path, source: Path, option: str) -> None:
     """Raise DataError for a link that leads out of the input folder.
 
     The input may be an archive of someone else, and its links could point to private files.
@@ -114,7 +121,7 @@ def _refuse_link_outside(path: Path, source: Path) -> None:
     if not target.is_relative_to(source.resolve()):
         raise DataError(
             f"{path} is a link out of {source}, to {target}, and is not followed: "
-            "copy its target into the input folder, or give the target's folder as --input"
+            f"copy its target into the folder, or give the target's folder as {option}"
         )
 
 
@@ -284,6 +291,6 @@ def frame_files(folder: Path) -> list[Path]:
             raise DataError(
                 f"frame {unique[0][before] + 1} is missing: "
                 f"{names[before]} is followed by {names[after]}; "
-                "restore the missing frames, or remove the sentence from the annotations"
+                "restore the missing frames, or leave the recording out"
             )
     return [folder / names[index] for index in order]

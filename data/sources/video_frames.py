@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.resampling import check_rate, is_plausible_rate, measure_rate, same_rate
+from data.resampling import check_rate, is_plausible_rate, measure_rate
 from data.sources.matroska import missing_bytes
 from data.sources.video_files import IMAGE_SUFFIXES, RecordingFile, frame_files
 from errors import DataError
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # Streams without an index may begin anywhere: what comes before the first whole picture is no loss.
 _BEGIN_ANYWHERE = {"mpegts", "mpeg"}
 _LONGEST_GAP = 60.0  # seconds between two frames
+_START_OF_JPEG, _END_OF_JPEG = b"\xff\xd8", b"\xff\xd9"
+_LAST_BYTES = 1024  # of a JPEG, among which its end is
 
 
 @dataclass
@@ -66,8 +68,6 @@ def open_video_frames(
 
 
 def _open_folder(folder: Path, fps: float | None, default_fps: float) -> VideoFrames:
-    import cv2
-
     files = frame_files(folder)
     if not files:
         raise DataError(f"the folder has no frames any more: expected {', '.join(IMAGE_SUFFIXES)}")
@@ -75,12 +75,28 @@ def _open_folder(folder: Path, fps: float | None, default_fps: float) -> VideoFr
 
     def frames() -> Iterator[tuple[float, np.ndarray]]:
         for number, file in enumerate(files):
-            frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
-            if frame is None:
-                raise DataError(f"{file.name} is not a readable image: restore it from its source")
-            yield number / rate, frame
+            yield number / rate, _read_picture(file)
 
     return VideoFrames(_of_one_size(frames()), rate, fps is not None, True, len(files))
+
+
+def _read_picture(file: Path) -> np.ndarray:
+    """A picture as uint8 (H, W, 3), blue, green, red. Raises DataError if it is damaged."""
+    import cv2
+
+    content = file.read_bytes()
+    # Some versions of OpenCV make up what is missing of a JPEG
+    whole = _END_OF_JPEG in content.rstrip(b"\0")[-_LAST_BYTES:]
+    if content.startswith(_START_OF_JPEG) and not whole:
+        raise DataError(
+            f"{file.name} has no end: it was not copied completely; restore it from its source"
+        )
+    frame = None
+    if content:  # not by cv2.imread, which ends the process for a name that is not UTF-8
+        frame = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if frame is None:
+        raise DataError(f"{file.name} is not a readable image: restore it from its source")
+    return frame
 
 
 def _open_video(path: Path, fps: float | None, default_fps: float) -> VideoFrames:
@@ -97,8 +113,8 @@ def _open_video(path: Path, fps: float | None, default_fps: float) -> VideoFrame
     if fps is not None:
         rate, known, even = fps, True, True
     elif measured is not None:
-        # The header's rate is exact where the times, in whole milliseconds, confirm it.
-        confirmed = measured.even and claimed is not None and same_rate(claimed, measured.fps)
+        # The header's rate is exact where the times, in whole milliseconds, confirm it to the end.
+        confirmed = measured.even and claimed is not None and _fits(times, claimed)
         rate, known, even = (claimed if confirmed else measured.fps), True, measured.even  # type: ignore[assignment]
         check_rate(rate)
     elif claimed is not None and len(times) > 1:
@@ -115,6 +131,11 @@ def _open_video(path: Path, fps: float | None, default_fps: float) -> VideoFrame
         )
     frames = _decode(path, None if own_times else rate)
     return VideoFrames(_of_one_size(frames), rate, known, even, len(times))
+
+
+def _fits(times: np.ndarray, fps: float) -> bool:
+    """Whether frames at so many a second reach the last time, by less than half a frame."""
+    return abs(float(times[-1] - times[0]) - (len(times) - 1) / fps) < 0.5 / fps
 
 
 def _scan(path: Path) -> tuple[np.ndarray, float | None]:

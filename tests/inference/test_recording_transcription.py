@@ -1,5 +1,6 @@
 """One recording, from frames to glosses: times, frame rates, image shapes, and the summary."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -131,3 +132,27 @@ def test_uneven_times_are_those_of_the_frames(toy):
         [(0.98, 1.46), (1.94, 2.42)],
         atol=0.09,
     )
+
+
+def test_a_camera_that_begins_late_is_timed_from_its_first_frame(toy):
+    camera = toy.recording(toy.signing("-A-B-"), fps=None, times=np.arange(60) / 25)
+    inner = camera.frames
+
+    def late() -> Iterator[Frame]:
+        time.sleep(0.4)
+        yield from inner
+
+    camera.frames = late()
+    started = time.perf_counter()
+    summary = transcribe_recording(camera, toy.recognizer, ONLINE)
+    assert summary.work_seconds < time.perf_counter() - started - 0.39
+
+
+def test_a_recording_that_begins_later_has_its_own_length(toy):
+    recording = toy.recording(toy.signing("-A-"))
+    frames = [replace(frame, time=frame.time + 10) for frame in recording.frames]
+    recording.frames = (frame for frame in frames)
+    glosses: list[TimedGloss] = []
+    summary = transcribe_recording(recording, toy.recognizer, ONLINE, on_glosses=glosses.extend)
+    assert summary.seconds == pytest.approx(len(frames) / 25)
+    assert glosses[0].start > 10

@@ -1,6 +1,7 @@
 """Recordings of every kind as landmarks. Tracking itself is tested with
 data/sources/extraction.py."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -13,10 +14,12 @@ import pytest
 
 from data.keyed_random import generator
 from data.sources.holistic import missing_library, quiet_libraries
+from data.sources.landmark_files import LandmarkRecording
 from data.sources.video_files import RecordingFile
 from errors import DataError
 from inference import recordings
 from inference.recordings import (
+    LANDMARK_READERS,
     Frame,
     find_recordings,
     in_aspect_ratio,
@@ -247,3 +250,46 @@ def test_libraries_are_quiet_and_python_still_prints():
         timeout=60,
     )
     assert ended.stderr.split() == ["message", "after"]
+
+
+def test_what_cannot_be_read_is_listed_and_the_rest_is_found(tmp_path, monkeypatch):
+    touch(tmp_path, "1.npy", "locked/2.npy", "other/3.npy")
+    scan = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found, failed = find_recordings([str(tmp_path), str(tmp_path / "other")])
+    assert [each.path.name for each in found] == ["3.npy"]
+    assert failed == {str(tmp_path): f"{tmp_path / 'locked'} cannot be read: Permission denied"}
+
+    exists = Path.exists
+
+    def refuse(path, **_):
+        if path.name == "1.npy":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    found, failed = find_recordings([str(tmp_path / "1.npy"), str(tmp_path / "other")])
+    assert [each.path.name for each in found] == ["3.npy"]
+    assert failed == {str(tmp_path / "1.npy"): "Permission denied"}
+
+
+def test_messages_name_no_option_that_transcribe_lacks(tmp_path):
+    (tmp_path / "empty").mkdir()
+    _, failed = find_recordings([str(tmp_path / "empty")])
+    (reason,) = failed.values()
+    assert reason.endswith("check the recordings") and "--input" not in reason
+
+
+def test_a_landmark_file_may_begin_later_in_its_video(monkeypatch, tmp_path):
+    sequence = LandmarkRecording(np.full((3, 543, 3), 0.5), np.ones((3, 4), bool), 25.0, 0.8, 250)
+    monkeypatch.setitem(LANDMARK_READERS, ".parquet", lambda path: sequence)
+    monkeypatch.setattr("inference.recordings.check_image_coordinates", lambda *_: None)
+    file = RecordingFile(tmp_path / "x.parquet", ("x",))
+    recording = open_recording(file, nobody, None, 25.0, 0.8)
+    assert [frame.time for frame in recording.frames] == [10.0, 10.04, 10.08]

@@ -1,14 +1,16 @@
 """Transcripts as files, compared with hand-written ones and read again with pympi."""
 
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 from pympi import Eaf
 
+from data.sources.video_files import VIDEO_SUFFIXES
 from decoding.timed_gloss import TimedGloss
-from inference.transcript_files import FORMATS, Transcript, render, text_line
+from inference.transcript_files import FORMATS, VIDEO_TYPES, Transcript, render, text_line
 
 GLOSSES = [
     TimedGloss("GRÜẞEN", 0.0, 0.48, 0.99612),
@@ -132,3 +134,18 @@ def test_a_file_that_elan_cannot_play_is_not_linked(tmp_path):
 
 def test_a_folder_of_frames_is_not_linked():
     assert "MEDIA_DESCRIPTOR" not in render(transcript(source=Path(__file__).parent), "eaf")
+
+
+def test_every_video_has_a_type_for_elan():
+    """The system's tables take .ts for a translation, and have no .mkv in a small container."""
+    assert set(VIDEO_TYPES) == set(VIDEO_SUFFIXES)
+    assert all(kind.startswith("video/") for kind in VIDEO_TYPES.values())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_a_name_that_is_not_utf_8_makes_valid_xml(tmp_path):
+    video = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.ts"))
+    video.write_bytes(b"")
+    (tmp_path / "o.eaf").write_text(render(transcript(source=video), "eaf", tmp_path), "utf-8")
+    (media,) = Eaf(tmp_path / "o.eaf").media_descriptors
+    assert (media["RELATIVE_MEDIA_URL"], media["MIME_TYPE"]) == ("caf%E9.ts", "video/mp2t")

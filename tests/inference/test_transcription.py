@@ -1,7 +1,10 @@
 """Transcription of files and cameras, from the command to transcripts and overlays."""
 
+import errno
 import json
+import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -382,3 +385,75 @@ def test_videos_without_opencvs_libraries(
         run_transcribe(checkpoint, "--camera", 0)
     assert run_transcribe(checkpoint, sentences / "dev-00.npy") == 0  # landmarks need no OpenCV
     assert "1 recording" not in capsys.readouterr().err
+
+
+def test_nobody_reads_the_transcripts_any_more(run_transcribe, checkpoint, sentences, monkeypatch):
+    """The work stops at the first recording; run_script ends the script with exit code 0."""
+    begun = []
+
+    def gone(text: str) -> int:
+        begun.append(text)
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(sys.stdout, "write", gone)
+    with pytest.raises(BrokenPipeError):
+        run_transcribe(checkpoint, sentences)
+    assert len(begun) == 1
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_camera_that_is_asked_to_end_keeps_its_transcript(
+    name, run_transcribe, checkpoint, sentences, tmp_path, monkeypatch
+):
+    def asked_to_end(number, tracker):
+        recording = camera(sentences)
+        inner = until_ctrl_c(recording)
+
+        def frames():
+            yield from inner
+            os.kill(os.getpid(), getattr(signal, name))
+            yield from inner[:1]  # the signal comes before the next frame
+
+        recording.frames = frames()
+        return recording
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("inference.transcription.open_camera", asked_to_end)
+    words = ["--camera", 0, "--format", "json", "--output", tmp_path / "seen.json"]
+    assert run_transcribe(checkpoint, *words) == 0
+    assert json.loads((tmp_path / "seen.json").read_text())["glosses"]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_camera_that_fails_leaves_the_glosses_until_then(
+    run_transcribe, checkpoint, sentences, tmp_path, monkeypatch, capsys
+):
+    def failing(number, tracker):
+        recording = camera(sentences)
+        inner = until_ctrl_c(recording)
+
+        def frames():
+            yield from inner
+            raise DataError("MediaPipe cannot track")
+
+        recording.frames = frames()
+        return recording
+
+    monkeypatch.setattr("inference.transcription.open_camera", failing)
+    words = ["--camera", 0, "--output", tmp_path / "seen.txt"]
+    with pytest.raises(DataError, match="cannot track"):
+        run_transcribe(checkpoint, *words)
+    assert (tmp_path / "seen.txt").read_text().strip()
+    assert f"the glosses until then: {tmp_path / 'seen.txt'}" in capsys.readouterr().err
+
+
+def test_a_name_of_255_bytes(run_transcribe, checkpoint, sentences, tmp_path):
+    """The file has another name until it is complete. That one must not be longer."""
+    longest = tmp_path / ("x" * 255)
+    assert run_transcribe(checkpoint, sentences / "dev-00.npy", "--output", longest) == 0
+    assert longest.is_file()
+    shutil.copy(sentences / "dev-00.npy", tmp_path / f"{'y' * 251}.npy")
+    (tmp_path / "out").mkdir()
+    words = [tmp_path, "--format", "json", "--output", tmp_path / "out"]
+    with pytest.raises(UsageError, match="the name has 256 bytes, a file can have 255"):
+        run_transcribe(checkpoint, *words)

@@ -1,11 +1,15 @@
 """The skeleton and the glosses on a video, and the fonts of the letters."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import ImageFont
 
 from data.landmarks import LEFT_SHOULDER, LEFT_WRIST, PART_SLICES, RIGHT_SHOULDER
 from data.sources.holistic import missing_library
+from errors import DataError
 from reports import video_overlay as overlay
 from reports.video_overlay import OverlayWriter, draw_skeleton_on_picture
 
@@ -187,3 +191,25 @@ def test_an_installed_font_that_has_the_letters_is_used(monkeypatch, tmp_path):
 
 def test_the_default_font_needs_no_installed_fonts():
     assert ImageFont.truetype(overlay._default_font(), 20).getname()[0] == "DejaVu Sans"
+
+
+def test_a_file_that_is_not_complete_replaces_nothing(cv2, tmp_path):
+    """OpenCV does not tell of a full disk. Here 10 frames are said to be written."""
+    (tmp_path / "x.mp4").write_bytes(b"an older overlay")
+    message = r"cannot write .*x\.mp4: 1 of 10 frames can be read; is the disk full\?"
+    with pytest.raises(DataError, match=message), OverlayWriter(tmp_path / "x.mp4", 10.0) as writer:
+        writer.write(0.0, BLACK, landmarks(), np.zeros(4, bool), [])
+        writer._written = 10
+    assert [path.name for path in tmp_path.iterdir()] == ["x.mp4"]
+    assert (tmp_path / "x.mp4").read_bytes() == b"an older overlay"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_a_name_that_is_not_utf_8_is_refused(cv2, tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4"))
+    folder = path.parent / os.fsdecode(b"caf\xe9")
+    with pytest.raises(DataError, match="needs a path in UTF-8"):
+        OverlayWriter(folder / "x.mp4", 10.0).begin(BLACK)
+    with OverlayWriter(path, 10.0) as writer:  # the name itself is given at the end
+        writer.write(0.0, BLACK, landmarks(), np.zeros(4, bool), [])
+    assert path.is_file()

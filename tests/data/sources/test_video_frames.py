@@ -247,3 +247,34 @@ def test_pictures_of_other_formats(cv2, tmp_path, suffix):
     frames = list(opened(tmp_path, fps=50).frames)
     assert [time for time, _ in frames] == [0, 0.02, 0.04]
     assert [round(frame.mean()) for _, frame in frames] == [0, 60, 120]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_a_folder_whose_name_is_not_utf_8(cv2, tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/fr\xe9"))
+    folder.mkdir()
+    ok, content = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))
+    assert ok
+    (folder / "0.jpg").write_bytes(content.tobytes())
+    ((_, frame),) = opened(folder).frames
+    assert round(frame.mean()) == 90
+
+
+def test_a_jpeg_that_was_not_copied_completely(cv2, tmp_path):
+    """OpenCV would fill the rest with grey."""
+    content = cv2.imencode(".jpg", cv2.resize(picture(1), (640, 480)))[1].tobytes()
+    (tmp_path / "0.jpg").write_bytes(content + b"\0" * 5000)  # padding does no harm
+    assert len(list(opened(tmp_path).frames)) == 1
+    (tmp_path / "1.jpg").write_bytes(content[: 2 * len(content) // 3])
+    with pytest.raises(DataError, match=r"1\.jpg has no end: it was not copied completely"):
+        list(opened(tmp_path).frames)
+    (tmp_path / "1.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1\.jpg is not a readable image"):
+        list(opened(tmp_path).frames)
+
+
+def test_a_rate_in_the_header_that_drifts_from_the_times(tmp_path):
+    """The header says 25 frames/s. After 20 s of 24.8 frames/s, that is four frames off."""
+    times = np.rint(np.arange(500) * 1000 / 24.8)
+    assert opened(tmp_path / "a.mkv", encode(times, "matroska")).fps == pytest.approx(24.8, 1e-4)
+    assert opened(tmp_path / "b.mkv", encode(np.arange(500) * 40, "matroska")).fps == 25
