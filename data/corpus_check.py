@@ -32,6 +32,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data.checks.plausibility import Plausibility, find_extremes
+from data.checks.small_corpus import small_corpus_advice
 from data.checks.tracking_jumps import jump_warning
 from data.checks.unseen_sentences import UNSEEN, unseen_kind
 from data.corpus import Corpus, Split, sha256_of, split_files
@@ -146,7 +147,8 @@ class CorpusReport:
         return rows
 
     def notes(self) -> Iterator[str]:
-        """Two lines per split: its shortest, longest and tightest sentence, and its lengths."""
+        """Two lines per split: its shortest, longest and tightest sentence, and its lengths. Advice
+        for a small train split."""
         for name, split in self.splits.items():
             if split.sentences:
                 shortest, longest, tightest = split.extremes
@@ -155,6 +157,9 @@ class CorpusReport:
                     f"fewest spare CTC steps in {tightest}"
                 )
                 yield f"{name} sentences by frames: {split.histogram}"
+        train = self.splits.get("train")
+        if train is not None and (advice := small_corpus_advice(train.sentences)):
+            yield advice
 
 
 def _histogram(lengths: np.ndarray) -> str:

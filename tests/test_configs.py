@@ -32,6 +32,7 @@ def test_the_configurations_are_there():
         "teacher.yaml",
         "finetune.yaml",
         "phoenix2014.yaml",
+        "small.yaml",
     }
 
 
@@ -39,7 +40,8 @@ def test_the_configurations_are_there():
 def test_its_teacher_can_be_built(path):
     config = Config().updated(read_overrides(path, Config))
     size = parameters(config, 48)
-    assert 3e6 < size < 6e6 if path.stem == "demo" else 45e6 <= size <= 55e6
+    low, high = {"demo": (3e6, 6e6), "small": (0.8e6, 1.5e6)}.get(path.stem, (45e6, 55e6))
+    assert low <= size <= high
     assert Config().updated(config.to_dict()) == config
     merged = merge_overrides(read_overrides(path, Config), {"training": {"epochs": 1}})
     assert Config().updated(merged).training.epochs == 1, "the command line wins"

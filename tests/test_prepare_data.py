@@ -273,7 +273,7 @@ def test_fractions_out_of_range(capsys, fraction, message):
 
 
 def test_a_command_is_needed(capsys):
-    commands = "synthesize, extract, merge, import, compose, resample, split, check"
+    commands = "synthesize, extract, merge, import, compose, resample, align, split, check"
     assert f"give a command: {commands}" in usage_error(capsys)
 
 

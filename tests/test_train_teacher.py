@@ -202,10 +202,9 @@ def test_a_dry_run_prints_its_plan_and_writes_nothing(tiny_yaml, tiny_corpus, tm
     assert train_teacher.main(["--config", str(tiny_yaml), "--dry_run"]) == 0
     assert sorted(tmp_path.rglob("*")) == before
     output = capsys.readouterr().out
-    rows = dict(
-        line.strip().split("  ", 1)
-        for line in output.partition("nothing is written:\n")[2].splitlines()
-    )
+    *lines, note = output.partition("nothing is written:\n")[2].splitlines()
+    assert note.startswith("note: 12 train sentences are few")
+    rows = dict(line.strip().split("  ", 1) for line in lines)
     rows = {key: value.strip() for key, value in rows.items()}
     splits = Corpus(tiny_corpus).splits
     assert rows["train sentences"] == "12 (0 left out)" and rows["dev sentences"] == "4"

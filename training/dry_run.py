@@ -5,6 +5,7 @@ import time
 import numpy as np
 
 from data.batching import padding_waste
+from data.checks.small_corpus import small_corpus_advice
 from models.devices import peak_memory
 from models.i3d_teacher import count_parameters
 from training.setup import Run, able_to_compile, enough_memory, train_statistics
@@ -73,6 +74,8 @@ def _dry_run(run: Run, updates: int) -> None:
     print("dry run, nothing is written:")
     for name, value in rows.items():
         print(f"  {name:<{width}}  {value}")
+    if advice := small_corpus_advice(len(lengths)):
+        print(f"note: {advice}")
 
 
 def _duration(seconds: float) -> str:

@@ -118,10 +118,23 @@ def plan_start(
     output_dir = given.get("output_dir") if isinstance(given, dict) else None
     folder = Path(str(output_dir or default.training.output_dir))
     found = find_checkpoint(resume, folder)
+    is_run_folder = any((folder / name).exists() for name in (LAST, PREVIOUS, BEST))
+    if found is None and not is_run_folder and not _names_a_run(overrides):
+        raise UsageError(
+            f"--resume auto: {folder} has no usable checkpoint; check --output_dir, or leave out "
+            "--resume for a new run"
+        )
     if found is None:
         reason = f"--resume auto found no usable checkpoint in {folder}"
         return StartPlan(default.updated(overrides), reason=reason, overrides=overrides)
     return plan_from_checkpoint(*found, overrides, default)
+
+
+def _names_a_run(overrides: Overrides) -> bool:
+    """Whether settings beside the output folder are given, so that a new run can be meant."""
+    training = overrides.get("training")
+    others = set(training) - {"output_dir"} if isinstance(training, dict) else set()
+    return bool(others or set(overrides) - {"training"})
 
 
 def find_checkpoint(resume: str, output_dir: Path) -> tuple[dict, Path] | None:

@@ -348,4 +348,6 @@ def test_the_notes_tell_lengths_and_spare_ctc_steps(make_corpus, tmp_path):
         "train: shortest 'train-00' (20), longest 'train-02' (61); "
         "fewest spare CTC steps in 'train-01': 6 steps, 5 needed",
         "train sentences by frames: 20-29: 2, 60-69: 1",
+        "3 train sentences are few: a large model learns them by heart. See configs/small.yaml "
+        "and 'Small corpora' in docs/data.md",
     ]

@@ -10,8 +10,9 @@ _JOINERS = "\u200c\u200d"  # they are part of the spelling
 def gloss_warnings(sentences: Iterable[Sequence[str]]) -> list[str]:
     """What looks like a mistake in the glosses of the sentences, one line each.
 
-    Two things are named: glosses with a separator of tables in them, and glosses that look the same
-    but differ in invisible characters, such as direction marks. Both would be classes of their own.
+    Three things are named: glosses with a separator of tables in them, glosses that look the same
+    but differ in invisible characters, such as direction marks, and glosses that differ in upper
+    and lower case alone. All would be classes of their own.
     """
     glosses = {gloss for sentence in sentences for gloss in sentence}
     warnings = []
@@ -32,10 +33,20 @@ def gloss_warnings(sentences: Iterable[Sequence[str]]) -> list[str]:
             f"the invisible characters {marks}; each is a gloss of its own: remove these "
             "characters if they are one sign"
         )
+    folded: dict[str, list[str]] = defaultdict(list)
+    for gloss in sorted(glosses):
+        folded[gloss.casefold()].append(gloss)
+    cases = [same for same in folded.values() if len(same) > 1]
+    if cases:
+        first, second = cases[0][:2]
+        warnings.append(
+            f"{_count(cases)} spellings in upper and lower case, such as {first!r} and {second!r}; "
+            "each is a gloss of its own: write them alike if they are one sign"
+        )
     return warnings
 
 
-def _count(glosses: list[str]) -> str:
+def _count(glosses: Sequence[object]) -> str:
     return "1 gloss has" if len(glosses) == 1 else f"{len(glosses):,} glosses have"
 
 

@@ -9,12 +9,15 @@ as in Python's slices: 0 to 15 and 15 to 30 are the two halves of 30 frames. Emp
     columns                                                  unit
     start_frame, end_frame; frame_start, frame_end           frames
     start_seconds, end_seconds; start_s; start_time;
-    START_REALIGNED, END_REALIGNED (How2Sign)                seconds
-    start_ms, end_ms                                         milliseconds
+    START_REALIGNED, END_REALIGNED (How2Sign);
+    Begin Time - ss.msec, End Time - ss.msec (ELAN)          seconds
+    Begin Time - hh:mm:ss.ms, End Time - hh:mm:ss.ms (ELAN)  hours, minutes and seconds
+    start_ms, end_ms; Begin Time - msec (ELAN)               milliseconds
     start, end                                               frames if all numbers are whole;
                                                              seconds if one has a fraction
 
-`begin` and `onset` are `start`; `stop` and `offset` are `end`.
+`begin` and `onset` are `start`; `stop` and `offset` are `end`. Seconds may be written as
+hours:minutes:seconds, such as 00:01:02.5.
 """
 
 import math
@@ -26,18 +29,22 @@ from typing import Any
 from errors import DataError
 
 FRAMES, SECONDS = "frames", "seconds"
-_MILLISECONDS = "milliseconds"
+_MILLISECONDS, _CLOCK = "milliseconds", "clock"
 UNNAMED = "unnamed"  # the columns start and end, whose names give no unit
 # The first pair of columns that a table has counts. {} is the word for start or end.
 _COLUMNS = {
     FRAMES: "frame_?{0}|{0}_?frames?",
-    SECONDS: "time_?{0}|{0}_?(time|realigned|seconds?)|{0}_(time_)?(s|secs?|seconds?)",
+    SECONDS: "time_?{0}|{0}_?(time|realigned|seconds?)|{0}_(time_)?(s|secs?|seconds?|ss_msec)",
+    _CLOCK: "{0}_(time_)?hh_mm_ss(_ms)?",
     _MILLISECONDS: "{0}_?(time_)?(ms|msecs?|milliseconds?)",
     UNNAMED: "{0}",
 }
 _START, _END = "(start|begin|onset)", "(end|stop|offset)"
 _ABSENT = ("", "-1", "-1.0", "na", "n/a", "nan", "none", "null")
 _NUMBER = re.compile("([0-9]{1,9})(?:[.,]([0-9]{1,18}))?")
+_CLOCK_TIME = re.compile("([0-9]{1,3}):([0-5]?[0-9]):([0-5]?[0-9](?:[.,][0-9]{1,18})?)")
+# Words of columns that are probably meant for segments
+_LIKE_SEGMENTS = re.compile("(.+_)?(start|begin|onset|end|stop|offset)(_.+)?|from|to|until")
 # Containers round the times of frames to milliseconds
 _TIME_TOLERANCE = 1e-3
 
@@ -139,13 +146,25 @@ def find_segment_columns(header: Sequence[str], where: str) -> SegmentColumns | 
                 "one for the start and one for the end of a segment; rename or remove the others"
             )
         if starts and ends:
-            return SegmentColumns(starts[0], ends[0], unit)
+            return SegmentColumns(starts[0], ends[0], SECONDS if unit == _CLOCK else unit)
         alone += starts + ends
+    if len(alone) > 1:
+        raise DataError(
+            f"{where}: the columns {alone[0]!r} and {alone[1]!r} have different units, expected "
+            "start and end in the same one, such as start_frame and end_frame; convert one of them"
+        )
     if alone:
         raise DataError(
             f"{where}: the header has the column {alone[0]!r} alone, expected a column for the "
             "start and one for the end of a segment, such as start_frame and end_frame; add the "
             "other one, or rename this one"
+        )
+    unclear = [name for name in header if _LIKE_SEGMENTS.fullmatch(_plain(name))]
+    if unclear:
+        raise DataError(
+            f"{where}: the column {unclear[0]!r} seems to be the start or the end of a segment, "
+            "but its unit is not known; rename such columns to start_frame and end_frame, "
+            "start_seconds and end_seconds, or start_ms and end_ms, or remove them"
         )
     return None
 
@@ -200,6 +219,10 @@ def read_segment(start: str, end: str, unit: str, where: str) -> Segment | None:
 
 
 def _number(text: str, unit: str, where: str) -> float:
+    clock = _CLOCK_TIME.fullmatch(text)
+    if clock is not None and unit == SECONDS:
+        hours, minutes, seconds = clock.groups()
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds.replace(",", "."))
     number = _NUMBER.fullmatch(text)
     whole = number is not None and not int(number[2] or 0)
     if number is None or (unit != SECONDS and not whole):

@@ -17,6 +17,7 @@ SPLIT_FILES = (
 )
 # Patterns of names that people give their own files: those of dev and test may be of another one
 _OWN_FILES = ("{}.csv", "{}.tsv", "{}.txt")
+_TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".ods")
 # Names of the splits in file names and in the column `split`, by the names here
 SPLIT_NAMES = {
     "train": ("train",),
@@ -36,8 +37,10 @@ def split_files(path: Path, patterns: Sequence[str]) -> dict[str, Path]:
         there = _files_by_name(folder)
         found = [there[name.casefold()] for name in names if name.casefold() in there]
         if not found:
+            tables = [one.name for one in there.values() if one.suffix.lower() in _TABLES]
+            way = f"; it has {', '.join(tables[:5])}: give the path of the file" if tables else ""
             raise DataError(
-                f"{folder} has no annotations in it: expected one of {', '.join(names)}"
+                f"{folder} has no annotations in it: expected one of {', '.join(names)}{way}"
             )
         if len(found) > 1:
             shown = " and ".join(file.name for file in found)
@@ -71,13 +74,19 @@ def _held_out_files(train: Path, pattern: str) -> dict[str, Path]:
         usual = pattern.format(split).casefold()
         if usual in there:
             found[split] = there[usual]
+            same = [pattern.format(name).casefold() for name in SPLIT_NAMES[split] if others]
+            _refuse_several(train.parent, split, [there[name] for name in same if name in there])
             continue
         names = [one.format(name) for one in others for name in SPLIT_NAMES[split]]
         possible = [there[name] for name in names if name in there]
-        if len(possible) > 1:
-            shown = " and ".join(file.name for file in possible)
-            raise UsageError(f"{train.parent} has {shown} for {split}: remove or rename one")
+        _refuse_several(train.parent, split, possible)
         if possible:
             found[split] = possible[0]
             print(f"{split}: {possible[0]}")
     return found
+
+
+def _refuse_several(folder: Path, split: str, files: Sequence[Path]) -> None:
+    if len(files) > 1:
+        shown = " and ".join(file.name for file in files)
+        raise UsageError(f"{folder} has {shown} for {split}: remove or rename one")

@@ -56,9 +56,15 @@ class Table:
         """
         for column in columns:
             if column not in self.header:
+                if not self._shown:
+                    raise DataError(
+                        f"{self.path} is empty: expected a header like '{example}' and one row per "
+                        "sentence"
+                    )
                 raise DataError(
                     f"{self.where}: expected a header like '{example}', "
-                    f"found {self._shown!r} (no {column!r} in it)"
+                    f"found {self._shown!r} (no {column!r} in it); name the columns so, and remove "
+                    "lines above the header"
                 )
         for column in self.header:
             if column in self._known and self.header.count(column) > 1:

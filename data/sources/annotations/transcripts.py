@@ -85,12 +85,17 @@ class TableFormat:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that the header must name."""
+        """The columns by which a table of this format is known."""
         return tuple(column for column in (self.id, self.signer, self.annotation) if column)
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The columns that the header must name."""
+        return self.id, self.annotation
 
 
 FORMATS = (
-    TableFormat("id|folder|signer|annotation", "id", "annotation", "signer", ("folder", "video")),
+    TableFormat("id|video|signer|annotation", "id", "annotation", "signer", ("folder", "video")),
     TableFormat(
         "name|video|start|end|speaker|orth|translation", "name", "orth", "speaker", ("video",)
     ),
@@ -152,7 +157,7 @@ class _AnnotationRows:
                 sum(column in table.header for column in known.columns) / len(known.columns)
             ),
         )
-        columns = self.format.columns
+        columns = self.format.required
         if without_glosses and table.header == [self.format.id]:
             columns = (self.format.id,)
         self.has_splits = "split" in table.header
@@ -166,12 +171,24 @@ class _AnnotationRows:
         ]
         rows = table.rows(columns, self.format.header)
         self.segments = find_segment_columns(table.header, table.where)
+        self._tell_unused(table)
         self.rows: list[tuple[str, dict[str, str]]] = []
         for where, row in rows:
             for name, value in (("id", row[self.format.id]), ("signer", self._signer(row))):
                 if not value:
                     raise DataError(f"{where}: the {name} is empty; every sentence needs one")
             self.rows.append((where, row))
+
+    def _tell_unused(self, table: Table) -> None:
+        """Print which columns are not used, except those that a table of this format has anyway."""
+        used = {self.format.id, self.format.annotation, "frames", "split", self._signer_column}
+        used |= {*self._recordings, *re.split("[|,]", self.format.header)}
+        if self.segments is not None:
+            used |= {self.segments.start, self.segments.end}
+        unused = [name for name in table.header if name not in used]
+        if unused:
+            hint = "" if self.has_splits else " (one that names the splits must be called 'split')"
+            print(f"{table.path}: columns that are not used: {', '.join(unused)}{hint}")
 
     def unnamed_numbers(self) -> Iterator[tuple[str, str]]:
         """(place, text) of the fields of start and end, where the columns give no unit."""

@@ -77,7 +77,7 @@ def test_at_most_ten_mismatches_are_listed_and_all_are_counted(tmp_path, feature
         ),
         (
             lambda npy, csv: (csv / "test.corpus.csv").write_text(""),
-            "test.corpus.csv line 1: expected a header",
+            "test.corpus.csv is empty: expected a header",
         ),
         (
             lambda npy, csv: (csv / "train.corpus.csv").write_text("id|signer\n"),

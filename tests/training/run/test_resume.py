@@ -247,3 +247,12 @@ def test_a_learning_rate_below_the_checkpoints_minimum_lowers_the_minimum(tmp_pa
     assert "min_learning_rate 0.0001 -> " in start.reason
     with pytest.raises(UsageError, match=r"min_learning_rate 0\.001 is above learning_rate"):
         plan_start(str(path), {"training": {"learning_rate": 5e-5, "min_learning_rate": 1e-3}})
+
+
+def test_auto_in_a_mistyped_folder_is_no_fresh_start(tmp_path):
+    """Nothing but the folder is given: a stopped run is meant, and it is not there."""
+    given = {"training": {"output_dir": str(tmp_path / "typo")}}
+    with pytest.raises(UsageError, match=r"typo has no usable checkpoint; check --output_dir"):
+        plan_start("auto", given)
+    given["training"]["data_dir"] = "corpus"  # as a job gives it that may be started again
+    assert plan_start("auto", given).checkpoint is None

@@ -31,3 +31,10 @@ def test_a_read_names_the_table(tmp_path, capsys):
     path.write_text('id,signer,annotation\ns1,A,"HELLO, WORLD"\n')
     assert read_splits(path)["train"][0].glosses == ("HELLO,", "WORLD")
     assert capsys.readouterr().err.startswith(f"warning: {path}: 1 gloss has a comma or semicolon")
+
+
+def test_glosses_that_differ_in_upper_and_lower_case():
+    (warning,) = gloss_warnings([("HELLO", "hello", "Straße"), ("STRASSE", "WORLD")])
+    assert (
+        "2 glosses have spellings in upper and lower case, such as 'HELLO' and 'hello'" in warning
+    )

@@ -50,7 +50,10 @@ def test_names_with_a_unit_come_before_names_without():
     [
         (["id", "start"], "the header has the column 'start' alone"),
         (["id", "end_time", "duration"], "the header has the column 'end_time' alone"),
-        (["id", "start_frame", "end"], "the header has the column 'start_frame' alone"),
+        (["id", "start_frame", "end"], "the columns 'start_frame' and 'end' have different units"),
+        (["id", "from", "to"], "the column 'from' seems to be the start or the end of a segment"),
+        (["start_timestamp", "end_timestamp"], "the column 'start_timestamp' seems to be"),
+        (["id", "end tc"], "the column 'end tc' seems to be"),
         (["start", "begin", "end"], "the header has the columns 'start' and 'begin'"),
     ],
 )
@@ -63,6 +66,7 @@ def test_columns_that_cannot_be_understood(header, message):
     ("texts", "unit", "expected"),
     [
         (("0", "15"), "frames", Segment(0, 15, FRAMES)),
+        (("00:01:02.5", "1:00:04"), "seconds", Segment(62.5, 3604, SECONDS)),
         (("5.0", "7.0"), "frames", Segment(5, 7, FRAMES)),
         (("0.5", "1,25"), "seconds", Segment(0.5, 1.25, SECONDS)),
         (("500", "1250"), "milliseconds", Segment(0.5, 1.25, SECONDS)),
@@ -85,7 +89,8 @@ def test_the_fields_of_a_row(texts, unit, expected):
         (("-5", "9"), "frames", "found '-5' as the start or end of a segment, expected a whole"),
         (("0.5", "9"), "frames", "expected a whole number of frames, 0 or above"),
         (("12,500", "13,000"), "milliseconds", "expected a whole number of milliseconds"),
-        (("00:01:02.5", "00:01:04"), "seconds", "expected a number of seconds"),
+        (("00:01:62.5", "00:01:64"), "seconds", "expected a number of seconds"),
+        (("00:01:02.5", "00:01:04"), "frames", "expected a whole number of frames"),
         (("1e3", "2e3"), "seconds", "expected a number of seconds"),
     ],
 )

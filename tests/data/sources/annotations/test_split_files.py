@@ -2,6 +2,7 @@
 
 import pytest
 
+from data.sources.annotations.segments import SECONDS, Segment
 from data.sources.annotations.transcripts import read_splits
 from errors import DataError, UsageError
 
@@ -80,3 +81,60 @@ def test_published_corpora_take_no_other_files(tmp_path):
     rows = "id|folder|signer|annotation a|a|s|X"
     write(tmp_path, **{"train.SI5.corpus_csv": rows, "dev.corpus_csv": rows, "val_csv": rows})
     assert ids(read_splits(tmp_path / "train.SI5.corpus.csv")) == {"train": ["a"]}
+
+
+@pytest.mark.parametrize(
+    "header", ["id|annotation", "id|video|annotation", "id|speaker|annotation"]
+)
+def test_a_table_needs_no_column_signer(tmp_path, header):
+    rows = {2: "a|X b|Y", 3: "a|anna|X b|ben|Y"}[header.count("|") + 1]
+    write(tmp_path, train_csv=f"{header} {rows}")
+    found = read_splits(tmp_path)["train"]
+    expected = ["anna", "ben"] if "speaker" in header else ["unknown", "unknown"]
+    assert [one.signer for one in found] == expected
+    assert [one.glosses for one in found] == [("X",), ("Y",)]
+
+
+def test_columns_that_are_not_used_are_told(tmp_path, capsys):
+    write(tmp_path, train_csv="id|set|video|signer|notes|annotation a|validation|r|anna|good|X")
+    read_splits(tmp_path)
+    assert (
+        "train.csv: columns that are not used: set, notes (one that names the splits must be "
+        "called 'split')\n" in capsys.readouterr().out
+    )
+    write(
+        tmp_path, train_csv="id|video|signer|start_frame|end_frame|split|gloss a|r|anna|0|9|train|X"
+    )
+    read_splits(tmp_path)
+    assert "not used" not in capsys.readouterr().out
+
+
+def test_two_files_for_one_split_are_refused(tmp_path):
+    for name in ("train", "dev", "val"):
+        write(tmp_path, **{f"{name}_csv": f"id|gloss {name}|X"})
+    with pytest.raises(
+        UsageError, match=r"has dev\.csv and val\.csv for dev: remove or rename one"
+    ):
+        read_splits(tmp_path)
+
+
+def test_a_folder_without_a_train_file_is_told_with_what_it_has(tmp_path):
+    write(tmp_path, all_csv="id|gloss a|X", notes_md="x")
+    with pytest.raises(DataError, match=r"; it has all\.csv: give the path of the file"):
+        read_splits(tmp_path)
+
+
+def test_segments_of_elan(tmp_path):
+    """Its export has the times in several forms: the first that is known counts."""
+    columns = [
+        "id",
+        "Begin Time - hh:mm:ss.ms",
+        "Begin Time - msec",
+        "End Time - hh:mm:ss.ms",
+        "End Time - msec",
+        "annotation",
+    ]
+    rows = ["\t".join(columns), "a\t00:00:00.200\t200\t00:01:00.600\t60600\tHELLO", ""]
+    (tmp_path / "train.tsv").write_text("\n".join(rows), encoding="utf-8")
+    (sentence,) = read_splits(tmp_path)["train"]
+    assert sentence.segment == Segment(0.2, 60.6, SECONDS)

@@ -53,8 +53,9 @@ def test_an_empty_annotation_is_left_to_the_caller(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "line 1: expected a header like 'id|folder|signer|annotation'"),
-        ("id|folder|annotation\na|f|X\n", "(no 'signer' in it)"),
+        ("", "is empty: expected a header like 'id|video|signer|annotation'"),
+        ("id|folder|signer\na|f|X\n", "(no 'annotation' in it); name the columns so"),
+        ("sep=;\nid;signer;annotation\n", "(no 'id' in it); name the columns so, and remove lines"),
         (HEADER, "no sentences under it"),
         (
             HEADER + "a|f|s|X\nb|f|s\n",
