@@ -1,6 +1,7 @@
 """The options of evaluate.py, transcribe.py and export_model.py. No torch in here."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -12,6 +13,9 @@ from settings import Settings, setting
 
 DEVICES = "auto, cpu, cuda or cuda:N"
 TRAIN = "train"  # the name of a closed set
+# Endings of files that are of one format alone
+TRANSCRIPT_ENDINGS = {"json": (".json",), "srt": (".srt",), "vtt": (".vtt",), "eaf": (".eaf",)}
+EXPORT_ENDINGS = {"onnx": (".onnx",), "torchscript": (".pt", ".ts")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +124,15 @@ def _useless_closed_set(decoder: str | None, closed_set: str | None) -> list[str
         return []
     found = "without --decoder closed" if decoder is None else f"on --decoder {decoder}"
     return [f"--closed_set has no effect {found}: give --decoder closed, or leave it out"]
+
+
+def _other_ending(output: Path, format: str, endings: Mapping[str, Sequence[str]]) -> list[str]:
+    """What is wrong with a file whose name has the ending of another format, in words."""
+    ending = output.suffix.lower()
+    named = next((name for name, known in endings.items() if ending in known), format)
+    if named == format:
+        return []
+    return [f"--output {output} ends like {named}, but --format is {format}: change one of them"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,6 +278,10 @@ class TranscriptionRequest(Settings):
                 f"--lookahead {self.lookahead:g} must be less than --overlap {self.overlap:g}: a "
                 "gloss that one window leaves open must be in the next"
             ]
+        if self.output is not None and not self.output.is_dir():
+            wrong = _other_ending(self.output, self.format, TRANSCRIPT_ENDINGS)
+            if wrong:
+                return wrong
         return _useless_closed_set(self.decoder, self.closed_set)
 
 
@@ -294,4 +311,4 @@ class OnnxExportRequest(Settings):
     def conflicts(self) -> list[str]:
         if self.int8 and self.format != "onnx":
             return ["--int8 quantises ONNX files: use it with --format onnx"]
-        return []
+        return _other_ending(self.output, self.format, EXPORT_ENDINGS)

@@ -13,6 +13,7 @@ import pytest
 import transcribe
 from data.corpus import Corpus
 from errors import UsageError
+from inference.requests import OnnxExportRequest
 
 ROOT = Path(transcribe.__file__).resolve().parent
 
@@ -27,7 +28,7 @@ def checkpoint(finished_run) -> Path:
     [
         ([], "give recordings or --camera N"),
         (["a.npy", "--camera", "0"], "give recordings or --camera N"),
-        (["--camera", "-1"], "--camera -1: expected 0 or more"),
+        (["--camera", "-1"], "--camera -1: expected 0 to 99"),
         (["--camera", "0", "--online"], "--online has no effect on a camera"),
         (["--camera", "0", "--whole", "3"], "--whole has no effect on a camera"),
         (["--camera", "0", "--fps", "30"], "--fps has no effect on a camera"),
@@ -43,6 +44,11 @@ def checkpoint(finished_run) -> Path:
             ["a.npy", "b.npy", "--format", "vtt"],
             "--format vtt of several recordings needs --output FOLDER",
         ),
+        (
+            ["a.npy", "--format", "srt", "--output", "y.vtt"],
+            "--output y.vtt ends like vtt, but --format is srt: change one of them",
+        ),
+        (["a.npy", "--output", "y.json"], "--output y.json ends like json, but --format is text"),
         (["a.npy", "--output", "a.npy"], "a.npy would replace the input a.npy"),
         (["a.mp4", "--overlay", "a.mp4"], "a.mp4 would replace the input a.mp4"),
         (
@@ -123,3 +129,23 @@ def test_a_bare_machine(checkpoint, tiny_corpus, tmp_path):
         assert ended.returncode == 0, ended.stderr
         assert json.loads(ended.stdout.decode())["name"] == "Grüße 你好"
         assert b"Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("output", "format", "fits"),
+    [
+        ("x.onnx", "onnx", True),
+        ("x", "onnx", True),
+        ("x.model", "torchscript", True),
+        ("x.pt", "torchscript", True),
+        ("x.pt", "onnx", False),
+        ("x.ONNX", "torchscript", False),
+    ],
+)
+def test_an_exported_file_has_no_ending_of_another_format(output, format, fits):
+    request = {"checkpoint": Path("a.pth"), "output": Path(output), "format": format}
+    if fits:
+        OnnxExportRequest(**request)
+    else:
+        with pytest.raises(UsageError, match=f"ends like .*, but --format is {format}"):
+            OnnxExportRequest(**request)

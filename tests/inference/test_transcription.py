@@ -103,7 +103,7 @@ def test_a_hand_made_annotation_is_kept_unless_overwrite_is_given(
     annotation.write_text("three weeks of work")
     to_folder = (folder, "--format", "eaf", "--output", folder)
     to_file = (folder / "dev-02.npy", "--format", "eaf", "--output", annotation)
-    from_camera = ("--camera", 0, "--output", annotation)
+    from_camera = ("--camera", 0, "--format", "eaf", "--output", annotation)
     for words in (to_folder, to_file, from_camera):
         with pytest.raises(UsageError, match=r"dev-02\.eaf already exists: choose another place"):
             run_transcribe(tmp_path / "none.pth", *words)
