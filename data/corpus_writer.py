@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from data.corpus import ARRAYS, sha256_of, split_files
+from data.corpus import ARRAYS, Corpus, sha256_of, split_files
 from data.gloss_times import DTYPE as TIMES_DTYPE
 from data.gloss_times import UNKNOWN, times_file, wrong_times
 from data.landmarks import LAYOUT, NUM_LANDMARKS, PARTS
@@ -221,6 +221,22 @@ class CorpusWriter:
             "composed": composed,
             "made_by": made_by,
         }
+
+    @classmethod
+    def like(
+        cls, corpus: Corpus, path: Path, made_by: dict[str, Any], fps: float | None = None
+    ) -> "CorpusWriter":
+        """A writer of a corpus with the image shape and the origin of another one, and with its
+        frame rate unless `fps` is given."""
+        return cls(
+            path,
+            name=path.name,
+            fps=fps or corpus.fps,
+            aspect_ratio=corpus.aspect_ratio,
+            made_by=made_by,
+            simulated=corpus.simulated,
+            composed=corpus.composed,
+        )
 
     def __enter__(self) -> "CorpusWriter":
         try:

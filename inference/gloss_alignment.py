@@ -48,15 +48,7 @@ def align_corpus(
     }
     counts = {}
     with (
-        CorpusWriter(
-            output,
-            name=output.name,
-            fps=corpus.fps,
-            aspect_ratio=corpus.aspect_ratio,
-            made_by=made_by,
-            simulated=corpus.simulated,
-            composed=corpus.composed,
-        ) as writer,
+        CorpusWriter.like(corpus, output, made_by) as writer,
         tqdm(
             total=sum(map(len, corpus.splits.values())),
             desc="align",

@@ -173,7 +173,8 @@ def test_every_command_runs(project: Path, server: ScriptServer, tmp_path: Path)
         for command in commands
         if not re.match(r"python (prepare_data.py extract|transcribe.py)", command)
     ]
-    # The README trains before it describes data. Here the corpora come first. `align` needs a model.
+    # The README trains before it describes data. Here the corpora come first, but `align` needs a
+    # model.
     commands.sort(key=lambda command: not re.search(r"prepare_data.py (?!align)", command))
     for command in commands:
         ended = run(command, server)

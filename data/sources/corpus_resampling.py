@@ -31,15 +31,7 @@ def resample_corpus(source: Path, output: Path, fps: float, progress: bool = Fal
         "input_made_by": corpus.facts.get("made_by"),
     }
     with (
-        CorpusWriter(
-            output,
-            name=output.name,
-            fps=fps,
-            aspect_ratio=corpus.aspect_ratio,
-            made_by=made_by,
-            simulated=corpus.simulated,
-            composed=corpus.composed,
-        ) as writer,
+        CorpusWriter.like(corpus, output, made_by, fps) as writer,
         tqdm(
             total=sum(map(len, corpus.splits.values())),
             desc="resample",

@@ -167,15 +167,7 @@ def split_corpus(
     parts = {name: (train, rows) for name, rows in chosen.items()}
     parts |= {name: (split, list(range(len(split)))) for name, split in kept.items()}
     with (
-        CorpusWriter(
-            output,
-            name=output.name,
-            fps=corpus.fps,
-            aspect_ratio=corpus.aspect_ratio,
-            made_by=made_by,
-            simulated=corpus.simulated,
-            composed=corpus.composed,
-        ) as writer,
+        CorpusWriter.like(corpus, output, made_by) as writer,
         tqdm(
             total=sum(len(rows) for _, rows in parts.values()),
             desc="split",
