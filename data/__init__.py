@@ -6,6 +6,8 @@ This folder knows no model. Its files:
     vocabulary            glosses <-> class indices; index 0 is the CTC blank
 
     corpus                open a corpus folder: memory-mapped landmarks, annotations, corpus.json
+    sentences             the rows of a split's csv
+    gloss_times           when each gloss of a split begins and ends
     corpus_writer         write a corpus folder
     corpus_check          check a corpus folder for damage and for sentences that CTC cannot align
     folder_memory         what earlier runs found out about the files of a folder
@@ -18,9 +20,6 @@ This folder knows no model. Its files:
     ctc_targets           the annotations of a split as class indices for CTC
 
     features              landmarks -> the 6516-dim features, in batches, on the device
-    leading_hand          which hand leads a sentence
-    leading_hand_rules    the names of its rules
-    signer_votes          the votes of signers and of recordings on it
     resampling            the frame rate of a recording; landmarks at another rate
     keyed_random          random generators keyed by (seed, epoch, sentence id)
 
@@ -33,6 +32,7 @@ This folder knows no model. Its files:
 
     augmentation/         random changes of the train sentences
     checks/               checks of landmarks that imports, `check` and training share
+    handedness/           which hand leads a sentence
     sources/              make a corpus from videos, landmark files or isolated signs
     simulation/           make a corpus of simulated signers
     corpora/              the built-in corpora

@@ -346,6 +346,14 @@ class Corpus:
             self.fingerprint = hashlib.sha256((self.fingerprint + text).encode()).hexdigest()
         return list(changed)
 
+    def origin(self) -> dict[str, Any]:
+        """What a corpus that is made from this one says of it in `made_by`."""
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "made_by": self.facts.get("made_by"),
+        }
+
     def describe(self) -> str:
         """The name for outputs, with the origin of the corpus, e.g. 'demo (simulated signers)'."""
         return describe_corpus(self.name, self.simulated, self.composed)

@@ -314,9 +314,6 @@ def _print_summary(result: dict[str, Any], summary: str) -> None:
 
 
 def _compared_with(compared: dict[str, Any]) -> str:
-    return f"compared with {compared['folder']} ({compared['wer']:.2f} %, {_interval(compared)})"
-
-
-def _interval(rates: dict[str, Any]) -> str:
-    low, high = rates["wer_interval"]
-    return f"95 % interval {low:.2f} to {high:.2f}"
+    return (
+        f"compared with {compared['folder']} ({compared['wer']:.2f} %, {interval_text(compared)})"
+    )

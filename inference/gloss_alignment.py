@@ -40,11 +40,7 @@ def align_corpus(
     made_by = {
         "command": "align",
         "checkpoint_sha256": sha256_of(checkpoint),
-        "source": {
-            "name": corpus.name,
-            "fingerprint": corpus.fingerprint,
-            "made_by": corpus.facts.get("made_by"),
-        },
+        "source": corpus.origin(),
     }
     counts = {}
     with (

@@ -108,7 +108,7 @@ def find_recordings(words: Sequence[str]) -> tuple[list[RecordingFile], dict[str
 
 def _recordings_at(path: Path) -> list[RecordingFile]:
     if path.is_dir():
-        below = find_recording_files(path, SUFFIXES, IMAGE_SUFFIXES, "the recordings")
+        below = find_recording_files(path, SUFFIXES, IMAGE_SUFFIXES, "the path")
         with_files = {recording.path.parent for recording in below if not recording.path.is_dir()}
         shown = [recording for recording in below if recording.path not in with_files]
         beside = Counter(recording.path.resolve().parent for recording in shown)

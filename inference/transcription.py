@@ -183,25 +183,26 @@ class _Session:
         recording = open_camera(number, lambda: self._tracker)
         print(f"camera {number}: stop with Ctrl-C", file=sys.stderr)
         transcript = self._new_transcript(f"camera {number}", None)
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(_stops_as_ctrl_c())
-            overlay = None
-            if self._request.overlay is not None:
-                overlay = stack.enter_context(CameraOverlay(self._request.overlay, self._note))
-
-            def on_frame(frame: Frame, emitted: list[TimedGloss]) -> None:
-                if overlay is not None:
-                    overlay.draw(frame, emitted)
-
+        summary: TranscriptionSummary | None = None
+        with _stops_as_ctrl_c():
             try:
-                summary = self._transcribe(recording, transcript, on_frame)
-            except DataError:
-                output = self._request.output
-                if output is not None and transcript.glosses:
-                    _write(output, render(transcript, self._request.format, output.parent))
-                    print(f"the glosses until then: {output}", file=sys.stderr)
-                raise
-            self._finish(transcript, summary, self._request.output)
+                with contextlib.ExitStack() as stack:
+                    overlay = None
+                    if self._request.overlay is not None:
+                        overlay = CameraOverlay(self._request.overlay, self._note)
+                        stack.enter_context(overlay)
+
+                    def on_frame(frame: Frame, emitted: list[TimedGloss]) -> None:
+                        if overlay is not None:
+                            overlay.draw(frame, emitted)
+
+                    summary = self._transcribe(recording, transcript, on_frame)
+            finally:  # also where the overlay cannot be completed
+                if summary is not None:
+                    self._finish(transcript, summary, self._request.output)
+                elif self._request.output is not None and transcript.glosses:
+                    self._write(transcript, self._request.output)
+                    print(f"the glosses until then: {self._request.output}", file=sys.stderr)
 
     def _open(self, file: RecordingFile) -> Recording:
         recording = open_recording(
@@ -253,6 +254,9 @@ class _Session:
             recording, self._recognizer, self._windows, on_frame, on_glosses
         )
 
+    def _write(self, transcript: Transcript, output: Path) -> None:
+        _write(output, render(transcript, self._request.format, output.parent))
+
     def _finish(
         self, transcript: Transcript, summary: TranscriptionSummary, output: Path | None
     ) -> None:
@@ -262,7 +266,7 @@ class _Session:
             raise DataError(f"{transcript.source or transcript.name}: {_nobody(summary)}")
         transcript.facts |= summary.facts()
         if output is not None:
-            _write(output, render(transcript, self._request.format, output.parent))
+            self._write(transcript, output)
         elif not self._prints_glosses:
             print(render(transcript, self._request.format), end="", flush=True)
         count = len(transcript.glosses)
@@ -290,22 +294,25 @@ class _Session:
 @contextlib.contextmanager
 def _stops_as_ctrl_c() -> Iterator[None]:
     """Context in which SIGTERM and a closed terminal end a camera's recording like Ctrl-C. What
-    comes after the first of them is ignored, so that the transcript is written."""
-    signals = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP"):  # not on Windows
-        signals.append(signal.SIGHUP)
+    comes after the first of them is ignored, so that the transcript is written. A signal that is
+    ignored already, as under nohup, stays ignored."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    obeyed = [number for number in numbers if before[number] not in (signal.SIG_IGN, None)]
 
     def stop(*_: object) -> None:
-        for number in signals:
+        for number in obeyed:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in signals}
+    for number in obeyed:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in obeyed:
+            signal.signal(number, before[number])
 
 
 def _nobody(summary: TranscriptionSummary) -> str:

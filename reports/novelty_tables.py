@@ -51,8 +51,8 @@ def novelty_lines(novelty: dict[str, Any]) -> Iterator[str]:
 
 
 def interval_text(rates: dict[str, Any]) -> str:
-    """The interval of the WER of some sentences, in words. rates: of `decoding.scoring.rates`."""
-    if rates["sentences"] == 1:
+    """The interval of a WER in words. rates: `wer_interval`, and `sentences` where it is known."""
+    if rates.get("sentences") == 1:
         return "no interval of one sentence"
     return f"95 % interval {_interval(rates['wer_interval'], ' to ')}"
 

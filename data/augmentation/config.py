@@ -114,8 +114,8 @@ class AugmentationConfig(Settings):
     )
     splice: float = setting(
         0.0,
-        "probability that a sentence is made of runs of glosses of its signer's sentences, where "
-        "the corpus knows when its glosses begin and end; 0 is off",
+        "probability that a new sentence takes a sentence's place: runs of glosses from sentences "
+        "of its signer; needs gloss times (prepare_data.py align); 0 is off",
         low=0,
         high=1,
     )

@@ -16,13 +16,13 @@ _LIKE_SCALE = 0.02  # shoulder widths that differ by less are alike; the recordi
 
 
 class JoinedSplit(Split, ABC):
-    """Ids and indices are those of the original split; `joined` maps the index of each sentence
-    that is joined from others to what it has become.
+    """Ids and indices are those of the original split. Some sentences have become others.
 
-    original: the split whose sentences are joined.
+    original: the split whose sentences are joined. It may be a `JoinedSplit`, too.
     """
 
     def __init__(self, original: Split, joined: Mapping[int, Sentence]):
+        """joined: what each joined sentence has become, by its index."""
         self.original = original
         sentences = list(original.sentences)
         for index, sentence in joined.items():

@@ -121,11 +121,7 @@ def compose(
         "split_by": split_by,
         "heldout_signers": sorted({r.signer for r in pools["dev"]}) if split_by == "signer" else [],
         "seed": seed,
-        "source": {
-            "name": isolated.name,
-            "fingerprint": isolated.fingerprint,
-            "made_by": isolated.facts.get("made_by"),
-        },
+        "source": isolated.origin(),
     }
     with (
         CorpusWriter(

@@ -157,11 +157,7 @@ def split_corpus(
             for one in facts
         },
         "seed": seed,
-        "source": {
-            "name": corpus.name,
-            "fingerprint": corpus.fingerprint,
-            "made_by": corpus.facts.get("made_by"),
-        },
+        "source": corpus.origin(),
     }
     kept = {name: corpus.splits[name] for name in present if name != "train"}
     parts = {name: (train, rows) for name, rows in chosen.items()}

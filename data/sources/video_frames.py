@@ -84,7 +84,10 @@ def _read_picture(file: Path) -> np.ndarray:
     """A picture as uint8 (H, W, 3), blue, green, red. Raises DataError if it is damaged."""
     import cv2
 
-    content = file.read_bytes()
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file.name} cannot be read: {error.strerror}") from None
     # Some versions of OpenCV make up what is missing of a JPEG
     whole = _END_OF_JPEG in content.rstrip(b"\0")[-_LAST_BYTES:]
     if content.startswith(_START_OF_JPEG) and not whole:
