@@ -401,50 +401,88 @@ def test_nobody_reads_the_transcripts_any_more(run_transcribe, checkpoint, sente
     assert len(begun) == 1
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_a_camera_that_is_asked_to_end_keeps_its_transcript(
-    name, run_transcribe, checkpoint, sentences, tmp_path, monkeypatch
-):
-    def asked_to_end(number, tracker):
+@pytest.fixture
+def camera_until(sentences, monkeypatch):
+    """camera_until(end): the camera shows all sentences, then `end` is called."""
+
+    def install(end):
         recording = camera(sentences)
         inner = until_ctrl_c(recording)
 
         def frames():
             yield from inner
-            os.kill(os.getpid(), getattr(signal, name))
-            yield from inner[:1]  # the signal comes before the next frame
+            end()
+            yield from inner[:1]  # a signal comes before the next frame
 
         recording.frames = frames()
-        return recording
+        monkeypatch.setattr("inference.transcription.open_camera", lambda *_: recording)
+        return len(inner)
 
+    return install
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_camera_that_is_asked_to_end_keeps_its_transcript(
+    name, run_transcribe, checkpoint, camera_until, tmp_path
+):
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("inference.transcription.open_camera", asked_to_end)
+    shown = camera_until(lambda: os.kill(os.getpid(), getattr(signal, name)))
     words = ["--camera", 0, "--format", "json", "--output", tmp_path / "seen.json"]
     assert run_transcribe(checkpoint, *words) == 0
-    assert json.loads((tmp_path / "seen.json").read_text())["glosses"]
+    written = json.loads((tmp_path / "seen.json").read_text())
+    assert written["glosses"] and written["frames"] == shown
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_a_signal_that_is_ignored_stays_ignored(run_transcribe, checkpoint, camera_until, tmp_path):
+    """As SIGHUP is under nohup: the camera goes on when the terminal is closed."""
+    shown = camera_until(lambda: os.kill(os.getpid(), signal.SIGHUP))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        words = ["--camera", 0, "--format", "json", "--output", tmp_path / "seen.json"]
+        assert run_transcribe(checkpoint, *words) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert json.loads((tmp_path / "seen.json").read_text())["frames"] == shown + 1
+
+
 def test_a_camera_that_fails_leaves_the_glosses_until_then(
-    run_transcribe, checkpoint, sentences, tmp_path, monkeypatch, capsys
+    run_transcribe, checkpoint, camera_until, tmp_path, capsys
 ):
-    def failing(number, tracker):
-        recording = camera(sentences)
-        inner = until_ctrl_c(recording)
+    def fail():
+        raise DataError("MediaPipe cannot track")
 
-        def frames():
-            yield from inner
-            raise DataError("MediaPipe cannot track")
-
-        recording.frames = frames()
-        return recording
-
-    monkeypatch.setattr("inference.transcription.open_camera", failing)
+    camera_until(fail)
     words = ["--camera", 0, "--output", tmp_path / "seen.txt"]
     with pytest.raises(DataError, match="cannot track"):
         run_transcribe(checkpoint, *words)
     assert (tmp_path / "seen.txt").read_text().strip()
     assert f"the glosses until then: {tmp_path / 'seen.txt'}" in capsys.readouterr().err
+
+
+def test_a_cameras_transcript_is_kept_where_the_overlay_fails(
+    run_transcribe, checkpoint, camera_until, tmp_path, monkeypatch
+):
+    class Overlay:
+        def __init__(self, *_):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def draw(self, *_):
+            pass
+
+        def __exit__(self, *_):
+            raise DataError("cannot write seen.mp4")
+
+    monkeypatch.setattr("inference.transcription.CameraOverlay", Overlay)
+    camera_until(lambda: None)
+    words = ["--camera", 0, "--output", tmp_path / "seen.txt", "--overlay", tmp_path / "seen.mp4"]
+    with pytest.raises(DataError, match=r"cannot write seen\.mp4"):
+        run_transcribe(checkpoint, *words)
+    assert (tmp_path / "seen.txt").read_text().strip()
 
 
 def test_a_name_of_255_bytes(run_transcribe, checkpoint, sentences, tmp_path):

@@ -1,5 +1,6 @@
 """The frames of a recording: their times, the frame rate, and which videos are damaged."""
 
+import errno
 import io
 import os
 import tempfile
@@ -278,3 +279,14 @@ def test_a_rate_in_the_header_that_drifts_from_the_times(tmp_path):
     times = np.rint(np.arange(500) * 1000 / 24.8)
     assert opened(tmp_path / "a.mkv", encode(times, "matroska")).fps == pytest.approx(24.8, 1e-4)
     assert opened(tmp_path / "b.mkv", encode(np.arange(500) * 40, "matroska")).fps == 25
+
+
+def test_a_picture_that_cannot_be_read_is_named(cv2, tmp_path, monkeypatch):
+    (tmp_path / "0.png").write_bytes(b"x")
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataError, match=r"0\.png cannot be read: Permission denied"):
+        list(opened(tmp_path).frames)
