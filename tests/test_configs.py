@@ -90,7 +90,7 @@ def test_overfit_yaml_has_the_settings_for_memorising():
 def test_finetune_yaml_changes_what_a_fine_tune_changes():
     assert read_overrides(CONFIGS[0].with_name("finetune.yaml"), Config) == {
         "training": {"epochs": 50, "learning_rate": 0.00005, "part_mask": 0.0},
-        "augmentation": {"mix": 0.0, "hand_drift": 0.0, "hand_turn": 0.0},
+        "augmentation": {"mix": 0.0, "splice": 0.0, "hand_drift": 0.0, "hand_turn": 0.0},
     }
 
 
