@@ -283,7 +283,7 @@ def test_messages_name_no_option_that_transcribe_lacks(tmp_path):
     (tmp_path / "empty").mkdir()
     _, failed = find_recordings([str(tmp_path / "empty")])
     (reason,) = failed.values()
-    assert reason.endswith("check the recordings") and "--input" not in reason
+    assert reason.endswith("check the path") and "--input" not in reason
 
 
 def test_a_landmark_file_may_begin_later_in_its_video(monkeypatch, tmp_path):
