@@ -10,7 +10,7 @@ from data.output_place import ignores_case, nearest_existing
 from data.sources.video_files import IMAGE_SUFFIXES, RecordingFile
 from errors import UsageError
 from inference.recordings import is_landmark_file
-from reports.result_files import check_output_files, is_device
+from reports.result_files import check_output_files, is_device, is_occupied
 
 _SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt", "eaf": ".eaf"}
 
@@ -34,9 +34,11 @@ def choose_output_paths(
     overlay: Path | None,
     several: bool,
     overwrite: bool = False,
+    skip_existing: bool = False,
     checkpoint: Path | None = None,
-) -> list[OutputPaths]:
-    """The output paths of each recording.
+) -> list[OutputPaths | None]:
+    """The output paths of each recording; None for a recording that is left out, because its files
+    exist already.
 
     With several recordings, or if a folder of that name exists, `output` and `overlay` are folders,
     and each recording gets a file there.
@@ -46,6 +48,7 @@ def choose_output_paths(
         output, overlay: as given on the command line.
         several: whether the command line names several recordings, also ones that cannot be read.
         overwrite: replace files that exist already.
+        skip_existing: leave out recordings whose files exist already.
         checkpoint: the file of the model.
 
     Raises UsageError if two outputs have the same path, an output would overwrite a recording or
@@ -67,9 +70,14 @@ def choose_output_paths(
         chosen.append(paths)
     inputs = [recording.path for recording in recordings]
     _refuse_replaced_inputs(chosen, [*inputs, checkpoint] if checkpoint else inputs)
-    check_output_files([path for paths in chosen for path in paths.files], overwrite)
+    wanted = [None if skip_existing and _exist_already(paths) else paths for paths in chosen]
+    check_output_files(
+        [path for paths in wanted if paths for path in paths.files],
+        overwrite,
+        ", or --skip_existing to leave out the recordings that have their files" if several else "",
+    )
     _refuse_shared_names(list(zip(recordings, chosen, strict=True)))
-    return chosen
+    return wanted
 
 
 def check_camera_outputs(
@@ -82,6 +90,19 @@ def check_camera_outputs(
     _refuse_replaced_inputs([paths], [checkpoint])
     check_output_files(paths.files, overwrite)
     _refuse_shared_names([(None, paths)])
+
+
+def _exist_already(paths: OutputPaths) -> bool:
+    """Whether all files of a recording are there. Raises UsageError if only one of two is."""
+    there = [is_occupied(path) for path in paths.files]
+    if any(there) and not all(there):
+        (have,) = (path for path in paths.files if is_occupied(path))
+        (lack,) = (path for path in paths.files if path != have)
+        raise UsageError(
+            f"{have} exists and {lack} does not, so the recording is transcribed only in part: "
+            f"move {have} away, or give --overwrite in place of --skip_existing"
+        )
+    return all(there)
 
 
 def _refuse_replaced_inputs(chosen: Sequence[OutputPaths], inputs: Sequence[Path]) -> None:

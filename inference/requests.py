@@ -191,6 +191,12 @@ class TranscriptionRequest(Settings):
         default_text="none",
     )
     overwrite: bool = setting(False, "replace files that exist already", group=_results)
+    skip_existing: bool = setting(
+        False,
+        "leave out recordings whose files exist already, to go on where a transcription of many "
+        "recordings was interrupted",
+        group=_results,
+    )
     online: bool = setting(
         False,
         "short recordings as well: a causal student with the greedy decoder transcribes frame by "
@@ -271,6 +277,12 @@ class TranscriptionRequest(Settings):
                 f"--{name} has no effect on a camera, which is always transcribed online, by the "
                 "clock: leave it out"
             ]
+        if self.camera is not None and self.skip_existing:
+            return ["--skip_existing has no effect on a camera: leave it out"]
+        if self.skip_existing and self.overwrite:
+            return ["--skip_existing keeps the files that --overwrite replaces: choose one of them"]
+        if self.skip_existing and self.output is None and self.overlay is None:
+            return ["--skip_existing has no effect without --output or --overlay: give one of them"]
         if self.overlap >= self.window:
             return [f"--overlap {self.overlap:g} must be less than --window {self.window:g}"]
         if self.lookahead >= self.overlap:

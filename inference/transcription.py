@@ -58,8 +58,15 @@ def transcribe(request: TranscriptionRequest) -> int:
         request.overlay,
         several=count > 1,
         overwrite=request.overwrite,
+        skip_existing=request.skip_existing,
         checkpoint=request.checkpoint,
     )
+    wanted = [pair for pair in zip(recordings, paths, strict=True) if pair[1] is not None]
+    if len(wanted) < len(recordings):
+        left_out = len(recordings) - len(wanted)
+        print(f"{left_out} of {count} recordings are transcribed already", file=sys.stderr)
+    if recordings and not wanted:
+        return _report_failures(failed, count)
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for transcripts
         recognizer = open_recognizer(
             request.checkpoint, request.decoder, request.device, request.closed_set
@@ -70,7 +77,8 @@ def transcribe(request: TranscriptionRequest) -> int:
         if request.camera is not None:
             session.transcribe_camera(request.camera)
             return 0
-        for recording, outputs in zip(recordings, paths, strict=True):
+        for recording, outputs in wanted:
+            assert outputs is not None
             try:
                 session.transcribe_file(recording, outputs)
             except BrokenPipeError:  # nobody reads the transcripts any more
@@ -82,6 +90,11 @@ def transcribe(request: TranscriptionRequest) -> int:
                 failed[str(recording.path)] = message.removeprefix(
                     f"{recording.path}: "
                 ).removeprefix(f"{recording.path} ")
+    return _report_failures(failed, count)
+
+
+def _report_failures(failed: dict[str, str], count: int) -> int:
+    """Print the recordings that failed, of `count`, and return the exit code."""
     for name, reason in failed.items():
         print(f"failed: {name}: {reason}", file=sys.stderr)
     if failed:

@@ -71,7 +71,7 @@ def write_hypotheses(
         file.writelines(rows)
 
 
-def check_output_files(paths: Sequence[Path], overwrite: bool) -> None:
+def check_output_files(paths: Sequence[Path], overwrite: bool, otherwise: str = "") -> None:
     """Refuse files that exist already or cannot be written. Called before work starts.
 
     A link counts as a file, also if it leads nowhere. Devices and pipes, such as /dev/stdout, are
@@ -80,6 +80,7 @@ def check_output_files(paths: Sequence[Path], overwrite: bool) -> None:
     Args:
         paths: the files that will be written.
         overwrite: the user allows to replace them.
+        otherwise: what else the user can do where a file exists, for the message.
 
     Raises UsageError that names the first such file and how many there are, or a folder in its
     place; DataError if a file cannot be made in its folder.
@@ -96,7 +97,7 @@ def check_output_files(paths: Sequence[Path], overwrite: bool) -> None:
         more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
         raise UsageError(
             f"{existing[0]} already exists{more}: choose another place, or give --overwrite to "
-            "replace it"
+            f"replace it{otherwise}"
         )
     for path in files:
         if path.is_dir():

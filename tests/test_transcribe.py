@@ -33,6 +33,15 @@ def checkpoint(finished_run) -> Path:
         (["--camera", "0", "--whole", "3"], "--whole has no effect on a camera"),
         (["--camera", "0", "--fps", "30"], "--fps has no effect on a camera"),
         (
+            ["--camera", "0", "--output", "x.txt", "--skip_existing"],
+            "--skip_existing has no effect on a camera",
+        ),
+        (["a.npy", "--skip_existing"], "--skip_existing has no effect without --output or"),
+        (
+            ["a.npy", "--output", "y.txt", "--skip_existing", "--overwrite"],
+            "--skip_existing keeps the files that --overwrite replaces: choose one of them",
+        ),
+        (
             ["--camera", "0", "--overlay", "x.avi"],
             "--overlay x.avi: expected a name that ends in .mp4",
         ),

@@ -41,10 +41,33 @@ def test_every_recording_gets_a_file_of_its_own(folder, format):
     assert not Path("out").exists()
 
 
+def test_recordings_whose_files_exist_are_left_out(folder):
+    files = recordings("a.mp4", "b.mp4", "c.mp4")
+    Path("out").mkdir()
+    Path("seen").mkdir()
+    for name in ("out/a.eaf", "seen/a.mp4", "out/b.eaf"):
+        Path(name).write_text("x")
+    with pytest.raises(UsageError, match=r"--overwrite to replace it, or --skip_existing to leave"):
+        choose(files, "out")
+    with pytest.raises(UsageError, match=r"--overwrite to replace it$"):
+        choose(files[:1], "out")
+    first, second, third = choose(files, "out", skip_existing=True)
+    assert first is None and second is None and third.transcript == Path("out/c.eaf")
+    half = r"out/b\.eaf exists and seen/b\.mp4 does not, .* in part: move out/b\.eaf away, or"
+    with pytest.raises(UsageError, match=half):
+        choose(files, "out", "seen", skip_existing=True)
+    Path("out/b.eaf").unlink()
+    chosen = choose(files, "out", "seen", skip_existing=True)
+    assert [paths is None for paths in chosen] == [True, False, False]
+    assert Path("out/a.eaf").read_text() == "x"
+
+
 def test_two_recordings_of_one_name_are_refused(folder):
     both = r"clip\.mp4 and clip\.mov would both be written to out/clip\.eaf: rename one of them"
     files = recordings("clip.mp4", "clip.mov")
-    for options in ({}, {"overwrite": True}):
+    Path("out").mkdir()
+    Path("out/clip.eaf").write_text("of the first one")
+    for options in ({"skip_existing": True}, {"overwrite": True}):
         with pytest.raises(UsageError, match=both):
             choose(files, "out", **options)
     with pytest.raises(UsageError, match=r"would both be written to seen/clip\.mp4"):

@@ -113,6 +113,33 @@ def test_a_hand_made_annotation_is_kept_unless_overwrite_is_given(
     assert "<ANNOTATION_DOCUMENT" in annotation.read_text()
 
 
+def test_a_transcription_of_many_recordings_goes_on(
+    run_transcribe, checkpoint, sentences, tmp_path, capsys
+):
+    """What is there stays as it is; what is missing, also because it failed, is made."""
+    folder = Path(shutil.copytree(sentences, tmp_path / "videos"))
+    good = (folder / "dev-03.npy").read_bytes()
+    (folder / "dev-03.npy").write_bytes(b"damaged")
+    words = (folder, "--output", tmp_path / "out", "--skip_existing")
+    assert run_transcribe(checkpoint, *words) == 3
+    assert "transcribed already" not in capsys.readouterr().err
+    edited = tmp_path / "out" / "dev-01.txt"
+    edited.write_text("edited by hand")
+    (tmp_path / "out" / "dev-02.txt").unlink()
+    (folder / "dev-03.npy").write_bytes(good)
+    assert run_transcribe(checkpoint, *words) == 0
+    err = capsys.readouterr().err
+    assert "2 of 4 recordings are transcribed already\n" in err
+    assert "dev-00: " not in err and "dev-02: " in err and "dev-03: " in err
+    assert edited.read_text() == "edited by hand"
+    assert len(list((tmp_path / "out").iterdir())) == 4
+    # Nothing is left to do, so the model is not even loaded. A failure still counts.
+    assert run_transcribe(tmp_path / "none.pth", *words) == 0
+    assert run_transcribe(tmp_path / "none.pth", tmp_path / "gone.mp4", *words) == 3
+    err = capsys.readouterr().err
+    assert "4 of 5 recordings are transcribed already\nfailed: " in err
+
+
 def test_an_overlay_replaces_no_video(run_transcribe, sentences, tmp_path):
     video = tmp_path / "seen.mp4"
     video.write_bytes(b"a video")
