@@ -453,7 +453,7 @@ def test_a_camera_that_is_asked_to_end_keeps_its_transcript(
     name, run_transcribe, checkpoint, camera_until, tmp_path
 ):
     before = signal.getsignal(signal.SIGTERM)
-    shown = camera_until(lambda: os.kill(os.getpid(), getattr(signal, name)))
+    shown = camera_until(lambda: signal.raise_signal(getattr(signal, name)))
     words = ["--camera", 0, "--format", "json", "--output", tmp_path / "seen.json"]
     assert run_transcribe(checkpoint, *words) == 0
     written = json.loads((tmp_path / "seen.json").read_text())

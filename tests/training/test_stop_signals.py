@@ -1,6 +1,5 @@
 """The first signal waits for the end of the update, the second one ends the process at once."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -22,11 +21,11 @@ def test_the_first_signal_is_recorded_and_the_second_acts(signum, capsys):
     try:
         with StopSignals() as signals:
             assert signals.received is None
-            os.kill(os.getpid(), signum)
+            signal.raise_signal(signum)
             assert signals.received == signum and not acted
-            os.kill(os.getpid(), signum)
+            signal.raise_signal(signum)
             assert acted == [1]
-        os.kill(os.getpid(), signum)
+        signal.raise_signal(signum)
         assert acted == [1, 1], "the earlier handler is restored"
     finally:
         signal.signal(signum, previous)
@@ -42,9 +41,9 @@ def test_a_signal_that_is_ignored_at_the_start_stays_ignored(signum):
     previous = signal.signal(signum, signal.SIG_IGN)
     try:
         with StopSignals() as signals:
-            os.kill(os.getpid(), signum)
+            signal.raise_signal(signum)
             assert signals.received is None
-            os.kill(os.getpid(), other)
+            signal.raise_signal(other)
             assert signals.received == other
             assert signal.getsignal(signum) == signal.SIG_IGN
     finally:
