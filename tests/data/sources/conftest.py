@@ -1,11 +1,12 @@
 """Recordings, landmark files, annotations and working folders that these tests share."""
 
+import contextlib
 import io
 import multiprocessing
 import signal
 import threading
 import tracemalloc
-from multiprocessing import Pipe
+from multiprocessing import Pipe, forkserver
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from data.sources.extraction_folder import (
 )
 from data.sources.landmark_import import import_landmark_files
 from data.sources.video_files import signature
+from tests.conftest import ROOT
 from tests.data.signers import standing_signer
 from tests.mediapipe_support import why_no_tracking
 
@@ -57,8 +59,14 @@ def mediapipe_imported_once():
     (A script that a test starts has workers as users have them.)"""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["mediapipe", "data.sources.extraction_workers"])
+
+    def from_the_root(_: str):
+        with contextlib.chdir(ROOT):  # a folder of a test may have a `data` of its own
+            forkserver.ensure_running()
+        return context
+
     with pytest.MonkeyPatch.context() as patch:
-        forking = SimpleNamespace(get_context=lambda _: context, Pipe=multiprocessing.Pipe)
+        forking = SimpleNamespace(get_context=from_the_root, Pipe=multiprocessing.Pipe)
         patch.setattr(extraction_workers, "multiprocessing", forking)
         yield
 
