@@ -52,7 +52,7 @@ def composed_rows(clips: Split, pool: list[IsolatedRecording], count: int, name:
     plan = plan_split(pool, count, 3, 7, name, (0, name))
     rows = []
     for number, recordings in enumerate(plan.sentences):
-        motion = join(
+        landmarks, detected, _ = join(
             [clips.read(recording.index) for recording in recordings],
             generator(0, name, number, "motion"),
         )
@@ -61,7 +61,8 @@ def composed_rows(clips: Split, pool: list[IsolatedRecording], count: int, name:
                 f"{name}-{number:04d}",
                 recordings[0].signer,
                 tuple(recording.gloss for recording in recordings),
-                *motion,
+                landmarks,
+                detected,
             )
         )
     return rows

@@ -185,7 +185,7 @@ def write_fold(
     with CorpusWriter(output, **facts, made_by=made_by, composed=True) as writer:
         for split, sentences in plans.items():
             for number, recordings in enumerate(sentences):
-                landmarks, detected = join(
+                landmarks, detected, times = join(
                     [motions[r.index] for r in recordings], generator(0, name, split, number)
                 )
                 writer.split(split).add(
@@ -194,6 +194,7 @@ def write_fold(
                     [r.gloss for r in recordings],
                     landmarks,
                     detected,
+                    times,
                 )
 
 

@@ -4,8 +4,8 @@
                       first frame of the gloss and the frame after its last one, counted from the
                       start of its sentence; -1 and -1 for a gloss whose times are not known
 
-The file is optional. `prepare_data.py import --format boston104` and `prepare_data.py align` write
-it. The augmentation `splice` needs it.
+The file is optional. `prepare_data.py import --format boston104`, `compose` and `align` write it.
+The augmentation `splice` needs it.
 """
 
 from collections.abc import Sequence

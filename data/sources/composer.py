@@ -1,5 +1,5 @@
 """Isolated recordings → continuous sentences, so that a teacher can be trained on signs that were
-recorded one by one.
+recorded one by one. The new corpus knows when each gloss begins and ends.
 
 All recordings of a sentence come from one signer and one session. Each is played completely, at its
 own random speed, and a few interpolated frames connect two recordings. No recording is in two
@@ -139,13 +139,18 @@ def compose(
     ):
         for name, plan in plans.items():
             for number, recordings in enumerate(plan.sentences):
-                landmarks, detected = join(
+                landmarks, detected, times = join(
                     [clips.read(recording.index) for recording in recordings],
                     generator(seed, name, number, "motion"),
                 )
                 annotation = [recording.gloss for recording in recordings]
                 writer.split(name).add(
-                    f"{name}-{number:05d}", recordings[0].signer, annotation, landmarks, detected
+                    f"{name}-{number:05d}",
+                    recordings[0].signer,
+                    annotation,
+                    landmarks,
+                    detected,
+                    times,
                 )
                 bar.update()
     return plans
@@ -373,20 +378,24 @@ def _least_used(glosses: list[str], used: Counter[str], random: np.random.Genera
 
 def join(
     recordings: list[tuple[np.ndarray, np.ndarray]], random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Join recordings to one: each at a random speed, with a random number of transition
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Join G recordings to one: each at a random speed, with a random number of transition
     frames between two.
 
-    recordings: landmarks (T_i, 543, 3) and detected (T_i, 4) of each. Returns float32 (T, 543, 3)
-    and bool (T, 4).
+    recordings: landmarks (T_i, 543, 3) and detected (T_i, 4) of each. Returns landmarks float32
+    (T, 543, 3), detected bool (T, 4), and when each recording begins and ends, int64 (G, 2): its
+    first frame, and the frame after its last one.
     """
     pieces: list[tuple[np.ndarray, np.ndarray]] = []
+    times, end = [], 0
     for landmarks, detected in recordings:
         played = change_speed(landmarks, detected, float(random.uniform(*SPEEDS)))
         if pieces:
             frames = int(random.integers(TRANSITION_FRAMES[0], TRANSITION_FRAMES[1] + 1))
             pieces.append(transition(pieces[-1], played, frames))
+            end += frames
         pieces.append(played)
-    return np.concatenate([piece[0] for piece in pieces]), np.concatenate(
-        [piece[1] for piece in pieces]
-    )
+        times.append((end, end + len(played[0])))
+        end = times[-1][1]
+    landmarks, detected = (np.concatenate(part) for part in zip(*pieces, strict=True))
+    return landmarks, detected, np.array(times)

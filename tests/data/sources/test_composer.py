@@ -44,7 +44,9 @@ def recordings_of(
 
 def test_recordings_are_joined_without_a_jump():
     """Still recordings at 1, 4 and 2: no step is larger than those between two recordings."""
-    landmarks, detected = join([clip([1] * 10), clip([4] * 10), clip([2] * 10)], generator("test"))
+    landmarks, detected, times = join(
+        [clip([1] * 10), clip([4] * 10), clip([2] * 10)], generator("test")
+    )
     track = landmarks[:, 0, 0]
     assert detected.shape == (len(track), 4)
     assert (track[0], track[-1]) == (1, 2)
@@ -52,6 +54,8 @@ def test_recordings_are_joined_without_a_jump():
     still = [len(list(np.flatnonzero(track == value))) for value in (1, 4, 2)]
     assert all(8 <= count <= 13 for count in still)  # speeds 1.25 to 0.8
     assert 4 <= len(track) - sum(still) <= 12  # two transitions of 2 to 6 frames
+    runs = [np.flatnonzero(track == value) for value in (1, 4, 2)]
+    assert times.tolist() == [[run[0], run[-1] + 1] for run in runs]
 
 
 def test_speeds_and_transitions_differ_from_draw_to_draw():
@@ -266,6 +270,10 @@ def test_composed_frames_come_from_the_split_their_recordings_are_in(tmp_path):
             rows = [round(value) for value, count in zip(values, counts, strict=True) if count >= 6]
             found |= {repetition_of[row] for row in rows}
             assert {"abcd"[(row - 1) // 10] for row in rows} == set(sentence.glosses)
+            times = split.times_of(index)
+            for gloss, (first, end) in zip(sentence.glosses, times, strict=True):
+                (value,) = np.unique(landmarks[first:end, 0, 0].astype(np.float64) * 64)
+                assert "abcd"[(round(value) - 1) // 10] == gloss and end - first >= 6
             np.testing.assert_array_equal(landmarks[:, RIGHT_HAND].any(axis=(1, 2)), detected[:, 3])
         assert found == expected[name]
         assert sum(len(recordings) for recordings in plans[name].sentences) == sum(
@@ -321,7 +329,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
     for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
         compose(source, tmp_path / folder / "out", sentences={"train": 6, "dev": 3}, seed=seed)
     files = sorted(path.name for path in (tmp_path / "a/out").iterdir())
-    assert len(files) == 7
+    assert len(files) == 9
     for file in files:
         first = (tmp_path / "a/out" / file).read_bytes()
         assert first == (tmp_path / "b/out" / file).read_bytes()
