@@ -29,7 +29,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import yaml
 
-from benchmarks.results import add_json_option, describe_machine, figure_name, finish
+from benchmarks.results import (
+    add_json_option,
+    describe_machine,
+    figure_name,
+    finish,
+    stopped_training_is_ctrl_c,
+)
 from command_line import Parser
 from data.corpus import Corpus
 from data.landmarks import ALL_LANDMARKS
@@ -164,7 +170,7 @@ def train_and_evaluate(
             "seed": seed,
             "decoder": "greedy",
         }
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), stopped_training_is_ctrl_c():
             result = execute(
                 prepare_run(plan_start(None, merge_overrides(overrides, {"training": fixed})))
             )

@@ -1,12 +1,14 @@
 """What every benchmark prints and writes: the machine, the file of --json, and a last line."""
 
 import argparse
+import contextlib
 import json
 import math
 import os
 import platform
 import re
 import sys
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -29,6 +31,18 @@ def _new_file(text: str) -> Path:
             f"cannot be written to: {text}, expected a file in an existing folder"
         )
     return path
+
+
+@contextlib.contextmanager
+def stopped_training_is_ctrl_c() -> Iterator[None]:
+    """Context in which a training that a signal stops ends the benchmark as Ctrl-C does, without a
+    traceback."""
+    from training.stop_signals import InterruptedRunError
+
+    try:
+        yield
+    except InterruptedRunError:
+        raise KeyboardInterrupt from None
 
 
 def require_linux(script: str, reason: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.ablation import read_runs, read_variants
+from benchmarks.results import stopped_training_is_ctrl_c
 from data.corpus import Corpus
 from decoding.scoring import SentenceErrors, align, paired_p_value
 from errors import UsageError
@@ -62,7 +63,7 @@ def train_and_decode(
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         fixed = {"data_dir": str(corpus), "output_dir": str(run), "seed": seed, "decoder": "greedy"}
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), stopped_training_is_ctrl_c():
             start = plan_start(None, merge_overrides(overrides, {"training": fixed}))
             result = execute(prepare_run(start))
             opened = open_model_on_corpus(run / LAST, str(corpus), "auto")

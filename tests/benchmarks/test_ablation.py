@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 from pathlib import Path
 from unittest import mock
 
@@ -11,10 +12,12 @@ import torch
 import yaml
 
 from benchmarks import ablation
+from benchmarks.unseen import trained_runs
 from data.corpus import Corpus
 from data.pipeline import FeaturePipeline
 from errors import DataError, UsageError
 from training.config import Config
+from training.stop_signals import InterruptedRunError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -123,6 +126,26 @@ def test_clip_centred_by_hand():
     assert body[0, 0, 501].tolist() == pytest.approx([0.6 / 0.3, -0.3 / 0.3, 0.6 / 0.3])
     assert body[0, 1, 501].tolist() == [0.0, 0.0, 0.0], "lost parts stay zero"
     assert torch.equal(body[0, 3], body[0, 2]), "frames behind the end hold the last one"
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        lambda corpus: trained_runs.train_and_decode({}, 0, corpus),
+        lambda corpus: ablation.train_and_evaluate({}, None, 0, str(corpus), []),
+    ],
+    ids=["trained_runs", "ablation"],
+)
+def test_a_training_that_a_signal_stops_ends_the_benchmark_like_ctrl_c(
+    train, tiny_corpus, monkeypatch
+):
+    def stopped(_):
+        raise InterruptedRunError(signal.SIGTERM)
+
+    monkeypatch.setattr("training.run.execute", stopped)
+    monkeypatch.setattr("training.setup.prepare_run", lambda _: None)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_corpus)
 
 
 def test_a_patch_changes_the_features_of_a_training(tiny_corpus):
