@@ -102,7 +102,7 @@ def _exist_already(paths: OutputPaths) -> bool:
             f"{have} exists and {lack} does not, so the recording is transcribed only in part: "
             f"move {have} away, or give --overwrite in place of --skip_existing"
         )
-    return all(there)
+    return any(there)
 
 
 def _refuse_replaced_inputs(chosen: Sequence[OutputPaths], inputs: Sequence[Path]) -> None:
