@@ -1,4 +1,5 @@
-"""What every benchmark prints and writes: the machine, the file of --json, and a last line."""
+"""What every benchmark prints and writes: the machine, the file of --json, and a last line; and how
+it ends when its training is stopped."""
 
 import argparse
 import contextlib

@@ -94,15 +94,14 @@ def check_camera_outputs(
 
 def _exist_already(paths: OutputPaths) -> bool:
     """Whether all files of a recording are there. Raises UsageError if only one of two is."""
-    there = [is_occupied(path) for path in paths.files]
-    if any(there) and not all(there):
-        (have,) = (path for path in paths.files if is_occupied(path))
-        (lack,) = (path for path in paths.files if path != have)
+    there = [path for path in paths.files if is_occupied(path)]
+    missing = [path for path in paths.files if path not in there]
+    if there and missing:
         raise UsageError(
-            f"{have} exists and {lack} does not, so the recording is transcribed only in part: "
-            f"move {have} away, or give --overwrite in place of --skip_existing"
+            f"{there[0]} exists and {missing[0]} does not, so the recording is transcribed only in "
+            f"part: move {there[0]} away, or give --overwrite in place of --skip_existing"
         )
-    return any(there)
+    return bool(there)
 
 
 def _refuse_replaced_inputs(chosen: Sequence[OutputPaths], inputs: Sequence[Path]) -> None:

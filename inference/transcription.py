@@ -61,9 +61,12 @@ def transcribe(request: TranscriptionRequest) -> int:
         skip_existing=request.skip_existing,
         checkpoint=request.checkpoint,
     )
-    wanted = [pair for pair in zip(recordings, paths, strict=True) if pair[1] is not None]
-    if len(wanted) < len(recordings):
-        left_out = len(recordings) - len(wanted)
+    wanted = [
+        (recording, outputs)
+        for recording, outputs in zip(recordings, paths, strict=True)
+        if outputs is not None
+    ]
+    if left_out := len(recordings) - len(wanted):
         print(f"{left_out} of {count} recordings are transcribed already", file=sys.stderr)
     if recordings and not wanted:
         return _report_failures(failed, count)
@@ -78,7 +81,6 @@ def transcribe(request: TranscriptionRequest) -> int:
             session.transcribe_camera(request.camera)
             return 0
         for recording, outputs in wanted:
-            assert outputs is not None
             try:
                 session.transcribe_file(recording, outputs)
             except BrokenPipeError:  # nobody reads the transcripts any more

@@ -4,9 +4,10 @@
 
 Jitter that is independent from frame to frame has a variance s^2 of its own. In the fourth
 difference of a position it has 70 s^2, and motion has hardly anything left there. In the velocity
-it has s^2 / 2, in the acceleration 6 s^2. The share is that variance, divided by the one of the
-feature: the median over the sentences, averaged over the landmarks. Frames count if the part was
-detected in them and in three frames before and after.
+it has s^2 / 2, in the acceleration 6 s^2. The share is that, divided by the variance of the
+position or the mean square of the velocity or acceleration. Each is a mean over the landmarks of a
+part, and the table has the median over the sentences. Frames count if the part was detected in them
+and in three frames before and after.
 
 Fast motion adds to the fourth difference, which makes the share too large. Jitter that a tracker
 has smoothed is missing in it, which makes it too small.
