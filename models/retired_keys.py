@@ -11,7 +11,10 @@ RETIRED: dict[tuple[str, str], object] = {
     ("training", "consistency_weight"): 0.0,
 }
 # Section and key of later settings, and what earlier versions did. A default may then be better.
-BEFORE: dict[tuple[str, str], object] = {("model", "leading_hand"): "sentence"}
+BEFORE: dict[tuple[str, str], object] = {
+    ("model", "leading_hand"): "sentence",
+    ("training", "flat_start_epochs"): 0.0,
+}
 
 
 def without_retired_keys(config: dict[str, Any], path: Path | str) -> dict[str, Any]:

@@ -135,6 +135,12 @@ class TrainingConfig(Settings):
         low=0,
         below=1,
     )
+    flat_start_epochs: float = setting(
+        4.0,
+        "epochs of the flat start: a loss on glosses that are spread evenly over the sentence is "
+        "added, and its weight falls from 1 to 0; a fine-tune has 0 unless it is given",
+        low=0,
+    )
     part_mask: float = setting(
         0.05,
         "probability that a part of the body is hidden from the model for a whole sentence",

@@ -19,7 +19,7 @@ from data.ctc_lengths import frames_of_steps, min_frames
 from data.ctc_targets import PreparedSplit
 from errors import UsageError
 from training.config import Config
-from training.optimizer import learning_rate
+from training.optimizer import flat_start_weight, learning_rate
 
 Groups = list[list[np.ndarray]]  # for each update its batches, each the indices of its sentences
 
@@ -190,3 +190,8 @@ class EpochPlan:
             warmup_steps=round(options.warmup_epochs * self.updates_per_epoch),
             total_steps=options.epochs * self.updates_per_epoch,
         )
+
+    def flat_start(self, epoch: int, group: int) -> float:
+        """The weight of the flat start in an update."""
+        updates = self._config.training.flat_start_epochs * self.updates_per_epoch
+        return flat_start_weight(self.step(epoch, group), updates)

@@ -1,5 +1,5 @@
 """The teacher's loss: CTC on both heads, and distillation from the sequence head to the
-convolution head."""
+convolution head. At the start of a training, a loss on evenly spread glosses is added."""
 
 from dataclasses import dataclass
 
@@ -88,17 +88,48 @@ def uniform_per_step(log_probs: Tensor, steps: Tensor) -> Tensor:
     return _mean_over_steps(-log_probs.mean(-1), steps)
 
 
+def even_alignment(targets: Tensor, target_lengths: Tensor, steps: Tensor, longest: int) -> Tensor:
+    """The class of each output step if the glosses of a sentence share its steps evenly, int64
+    (B, T'). A sentence without glosses has the blank, class 0.
+
+    Args:
+        targets: int64 (B, L), padded with any class.
+        target_lengths: int64 (B,).
+        steps: output steps of each sentence, int64 (B,).
+        longest: T'. What padding steps get has no meaning.
+    """
+    # The middle of step t is t + 1/2 steps behind the start; doubled, it is a whole number.
+    middles = 2 * torch.arange(longest, device=steps.device) + 1
+    places = middles * target_lengths[:, None] // (2 * steps[:, None])
+    places = torch.minimum(places, (target_lengths - 1).clamp(min=0)[:, None])
+    classes = functional.pad(targets, (0, 1)).gather(1, places)  # L can be 0
+    return classes.masked_fill((target_lengths == 0)[:, None], 0)
+
+
+def aligned_per_step(log_probs: Tensor, classes: Tensor, steps: Tensor) -> Tensor:
+    """Cross-entropy of the classes (B, T') against log_probs (B, T', V), mean over each sentence's
+    steps, float32 (B,)."""
+    chosen = log_probs.float().gather(2, classes[:, :, None])[:, :, 0]
+    return _mean_over_steps(-chosen, steps)
+
+
 @dataclass(frozen=True)
 class TeacherLoss:
-    """The sum of four terms:
+    """The sum of five terms:
 
     CTC(sequence) + conv_weight * CTC(convolution)
     + distillation_weight * KL(sequence || convolution)
     + smoothing * (cross-entropy of the uniform distribution against both heads)
+    + flat_start * (CE(sequence) + conv_weight * CE(convolution)), CE: the cross-entropy of glosses
+      that are spread evenly over the sentence
 
     In the distillation the sequence head teaches the convolution head, as in VAC (Min et al., ICCV
     2021). It leaves the blank out, as VAC's code does (VIPL-SLP/VAC_CSLR, `use_blank=False`): both
     distributions are renormalised over the glosses.
+
+    CTC alone first learns to predict blanks everywhere, and then needs many updates to find out
+    which gloss is where. An even spread is wrong in detail and right enough to begin with, as in
+    the flat start of hidden Markov models in speech recognition.
     """
 
     conv_weight: float
@@ -107,9 +138,16 @@ class TeacherLoss:
     smoothing: float = 0.0
 
     def __call__(
-        self, output: TeacherOutput, targets: Tensor, target_lengths: Tensor
+        self,
+        output: TeacherOutput,
+        targets: Tensor,
+        target_lengths: Tensor,
+        flat_start: float = 0.0,
     ) -> SentenceLosses:
-        """The losses of a batch: targets int64 (B, L), padded, target_lengths int64 (B,)."""
+        """The losses of a batch: targets int64 (B, L), padded, target_lengths int64 (B,).
+
+        flat_start: the weight of the fifth term.
+        """
         # Both heads at once: on CUDA, CTC takes the same time for twice the sentences.
         both = torch.cat([output.log_probs, output.conv_log_probs])
         twice = [
@@ -127,7 +165,15 @@ class TeacherLoss:
         if self.smoothing:
             for log_probs in (output.log_probs, output.conv_log_probs):
                 total = total + self.smoothing * uniform_per_step(log_probs, output.lengths)
+        if flat_start:
+            total = total + flat_start * self._flat_start(output, targets, target_lengths)
         return SentenceLosses(total, sequence, convolution, distillation)
+
+    def _flat_start(self, output: TeacherOutput, targets: Tensor, target_lengths: Tensor) -> Tensor:
+        steps = output.lengths
+        classes = even_alignment(targets, target_lengths, steps, output.log_probs.shape[1])
+        sequence = aligned_per_step(output.log_probs, classes, steps)
+        return sequence + self.conv_weight * aligned_per_step(output.conv_log_probs, classes, steps)
 
 
 def make_loss(options: TrainingConfig) -> TeacherLoss:

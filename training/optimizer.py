@@ -41,3 +41,9 @@ def learning_rate(
         return peak * min((step + 1) / warmup_steps, 1.0)
     progress = (step - warmup_steps) / max(total_steps - 1 - warmup_steps, 1)
     return minimum + (peak - minimum) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def flat_start_weight(step: float, updates: float) -> float:
+    """The weight of the flat start in the loss: it falls in even steps, to 0 at the
+    last of its updates. The step counts from 0, as for the learning rate."""
+    return max(0.0, 1 - (step + 1) / updates) if updates else 0.0

@@ -35,7 +35,7 @@ from training.batchnorm_calibration import calibrate
 from training.config import Config, TrainingConfig
 from training.corpus_checks import find_bad_sentences
 from training.losses import TeacherLoss, make_loss
-from training.optimizer import learning_rate, make_optimizer
+from training.optimizer import flat_start_weight, learning_rate, make_optimizer
 from training.run_folder import claim_run_folder, run_folder
 from training.run_log import write_config
 from training.setup import make_model, open_corpus
@@ -224,8 +224,9 @@ def _train_epoch(
     """
     losses: list[float] = []
     for number, (batch, targets) in enumerate(batches):
+        step = (epoch - 1) * len(batches) + number
         rate = learning_rate(
-            (epoch - 1) * len(batches) + number,
+            step,
             peak=options.learning_rate,
             minimum=options.min_learning_rate,
             warmup_steps=round(options.warmup_epochs * len(batches)),
@@ -236,7 +237,8 @@ def _train_epoch(
         optimizer.zero_grad(set_to_none=True)
         with precision.autocast():
             output = model(batch.features, batch.lengths, batch.detected)
-        total = loss(output, *targets).total
+        flat_start = flat_start_weight(step, options.flat_start_epochs * len(batches))
+        total = loss(output, *targets, flat_start).total
         precision.scaler.scale(total.mean()).backward()
         losses += total.detach().tolist()
         precision.scaler.unscale_(optimizer)

@@ -84,18 +84,24 @@ class StartPlan:
         else:
             reason = "no setting that shapes training was changed"
             return Start(CONTINUE, reason, self.config, self.checkpoint, self.path)
-        return Start(FINE_TUNE, reason, self._beside(), self.checkpoint, self.path)
+        return Start(FINE_TUNE, reason, self._fine_tune(), self.checkpoint, self.path)
 
-    def _beside(self) -> Config:
-        """The configuration of a fine-tune: it never writes into the folder of its checkpoint, but
-        into one beside it, with _finetune behind the name."""
+    def _fine_tune(self) -> Config:
+        """The configuration of a fine-tune.
+
+        It never writes into the folder of its checkpoint, but into one beside it, with _finetune
+        behind the name. It has no flat start unless one is given: its weights know already where
+        the glosses are.
+        """
         assert self.path is not None
+        changes: dict[str, object] = {}
         folder = self.path.parent.resolve()
-        if Path(self.config.training.output_dir).resolve() != folder:
-            return self.config
-        shown = self.path.parent if self.path.parent.name else folder
-        output_dir = str(shown.with_name(folder.name + "_finetune"))
-        return self.config.updated({"training": {"output_dir": output_dir}})
+        if Path(self.config.training.output_dir).resolve() == folder:
+            shown = self.path.parent if self.path.parent.name else folder
+            changes["output_dir"] = str(shown.with_name(folder.name + "_finetune"))
+        if "flat_start_epochs" not in self.overrides.get("training", {}):
+            changes["flat_start_epochs"] = 0.0
+        return self.config.updated({"training": changes})
 
 
 def plan_start(

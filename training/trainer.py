@@ -218,7 +218,8 @@ class Trainer:
         if not ids:
             nothing = TeacherOutput(*(tensor[:0] for tensor in output))
             return nothing, sum(tensor[:0].sum((1, 2)) for tensor in output[:2])
-        return output, self.loss(output, targets, target_lengths).total
+        flat_start = self.plan.flat_start(self.progress.epoch, self.progress.group)
+        return output, self.loss(output, targets, target_lengths, flat_start).total
 
     def _apply_gradients(self, losses: Tensor) -> Tensor:
         """Step, or skip the update when a loss or gradient is not finite; the device decides.

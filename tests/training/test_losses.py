@@ -7,8 +7,10 @@ import torch
 from models.i3d_teacher import TeacherOutput
 from training.losses import (
     TeacherLoss,
+    aligned_per_step,
     ctc_per_gloss,
     distillation_per_step,
+    even_alignment,
     uniform_per_step,
 )
 
@@ -149,3 +151,50 @@ def test_the_uniform_term_by_hand():
     )
     both = sum(uniform_per_step(log_probs, steps) for log_probs in output[:2])
     torch.testing.assert_close(smoothed - plain, 0.5 * both)
+
+
+@pytest.mark.parametrize(
+    ("target", "steps", "expected"),
+    [
+        ([4, 5, 6], 6, [4, 4, 5, 5, 6, 6]),
+        ([4, 5, 6], 7, [4, 4, 5, 5, 5, 6, 6]),  # 2 1/3 steps each: step 2 is mostly of the second
+        ([4, 5], 5, [4, 4, 5, 5, 5]),  # the middle of step 2 is the border
+        ([4, 4, 5], 3, [4, 4, 5]),
+        ([4], 3, [4, 4, 4]),
+        ([], 3, [0, 0, 0]),
+    ],
+)
+def test_glosses_share_the_steps_evenly(target, steps, expected):
+    """Each sentence is padded beside a longer one: neither its padded targets nor steps count."""
+    targets = torch.tensor([target + [9] * (5 - len(target)), [1, 2, 3, 4, 5]])
+    lengths, counts = torch.tensor([len(target), 5]), torch.tensor([steps, 10])
+    found = even_alignment(targets, lengths, counts, 10)
+    assert found[0, :steps].tolist() == expected
+    assert found[1].tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    alone = even_alignment(targets[:1, : len(target)], lengths[:1], counts[:1], steps)
+    assert alone.tolist() == [expected]
+
+
+def test_the_aligned_term_is_the_cross_entropy_over_the_steps_of_the_sentence():
+    log_probs = random_log_probs(2, 4, 5)
+    classes, steps = torch.tensor([[1, 1, 2, 2], [3, 4, 4, 4]]), torch.tensor([4, 2])
+    expected = [
+        torch.nn.functional.cross_entropy(log_probs[row, :count], classes[row, :count]).item()
+        for row, count in enumerate((4, 2))
+    ]
+    found = aligned_per_step(log_probs.bfloat16(), classes, steps)
+    assert found.dtype == torch.float32 and found.tolist() == pytest.approx(expected, rel=1e-2)
+    assert aligned_per_step(log_probs, classes, steps).tolist() == pytest.approx(expected)
+
+
+def test_the_flat_start_is_added_to_both_heads():
+    log_probs, steps, targets, lengths = padded_cases()
+    convolution = random_log_probs(*log_probs.shape, seed=9)
+    output = TeacherOutput(log_probs, convolution, steps)
+    loss = TeacherLoss(0.5, 3.0, 8.0)
+    plain, started = (loss(output, targets, lengths, *weight) for weight in ((), (0.25,)))
+    classes = even_alignment(targets, lengths, steps, 5)
+    both = aligned_per_step(log_probs, classes, steps)
+    both = both + 0.5 * aligned_per_step(convolution, classes, steps)
+    torch.testing.assert_close(started.total - plain.total, 0.25 * both)
+    assert torch.equal(started.sequence, plain.sequence)

@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from training.optimizer import learning_rate
+from training.optimizer import flat_start_weight, learning_rate
 
 
 def rate(step: int, **options) -> float:
@@ -40,3 +40,10 @@ def test_the_warm_up_never_passes_the_peak():
     steps = [group * 2 / 3 for group in range(12)]
     assert max(rate(step, warmup_steps=4, total_steps=8) for step in steps) == 1.0
     assert rate(3.5) == 1.0
+
+
+def test_the_weight_of_the_flat_start_by_hand():
+    assert [flat_start_weight(step, 4) for step in range(6)] == [0.75, 0.5, 0.25, 0, 0, 0]
+    assert flat_start_weight(1.5, 5) == 0.5  # steps are fractions, where epochs differ
+    assert [flat_start_weight(step, 0) for step in (0, 7)] == [0, 0]
+    assert flat_start_weight(0, 0.5) == 0

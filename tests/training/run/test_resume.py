@@ -140,6 +140,23 @@ def test_a_fine_tune_never_uses_the_folder_of_its_checkpoint(run_copy):
     assert Path(start.config.training.output_dir) == run_copy.with_name("copy_finetune")
 
 
+def test_a_fine_tune_has_a_flat_start_only_if_it_is_given(last):
+    assert start_of(None, {}).config.training.flat_start_epochs == 4
+    assert start_of(str(last), {}).config.training.flat_start_epochs == 4, "it continues exactly"
+    tuned = start_of(str(last), {"training": {"seed": 1}}).config.training
+    assert (tuned.flat_start_epochs, tuned.learning_rate) == (0, 0.001)
+    given = {"training": {"seed": 1, "flat_start_epochs": 2}}
+    assert start_of(str(last), given).config.training.flat_start_epochs == 2
+
+
+def test_a_run_of_an_earlier_version_continues_without_a_flat_start(last):
+    config = Config().updated(TRAINED).to_dict()
+    del config["training"]["flat_start_epochs"]
+    save(last, config=config)
+    start = start_of(str(last), {})
+    assert (start.kind, start.config.training.flat_start_epochs) == (CONTINUE, 0)
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [

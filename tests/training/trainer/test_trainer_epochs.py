@@ -28,7 +28,7 @@ def test_the_teacher_learns_the_tiny_corpus(tiny_settings, execute_run):
     tiny_settings["augmentation"] = {"enabled": False}
     run, result = execute_run(tiny_settings)
     history = run.trainer.progress.history
-    assert history[0]["dev_wer"] > 70
+    assert history[0]["dev_wer"] > 50
     assert result["best_dev_wer"] < 35
     assert (
         history[-1]["train_wer"] < 10 and history[-1]["train_loss"] < history[0]["train_loss"] / 10

@@ -135,4 +135,30 @@ def test_the_loss_of_hidden_parts_by_hand(tiny_settings):
         expected = trainer.model(batch.features, batch.lengths, batch.detected, visible)
     assert not visible.all()
     assert torch.equal(output.log_probs, expected.log_probs)
-    torch.testing.assert_close(losses, trainer.loss(expected, *targets).total)
+    weight = trainer.plan.flat_start(1, 0)
+    torch.testing.assert_close(losses, trainer.loss(expected, *targets, weight).total)
+
+
+def test_the_flat_start_falls_over_its_epochs_and_is_not_in_the_loss_of_dev(tiny_settings):
+    trainer = prepare_trainer(tiny_settings, flat_start_epochs=2.0)
+    trainer.model.eval()
+    (batch,) = plain_batches(trainer, [range(4)])
+    targets = pad_targets(trainer.train.targets[:4], trainer.device)
+    updates = trainer.plan.updates_per_epoch
+    assert updates > 1
+    for epoch, group, weight in (
+        (1, 0, 1 - 1 / (2 * updates)),
+        (1, updates - 1, 0.5),
+        (2, updates - 1, 0.0),
+        (5, 0, 0.0),
+    ):
+        trainer.progress.epoch, trainer.progress.group = epoch, group
+        with torch.no_grad():
+            output, losses = trainer.losses(batch, *targets)
+        plain, started = (trainer.loss(output, *targets, one).total for one in (0.0, 1.0))
+        torch.testing.assert_close(losses, plain + weight * (started - plain))
+    assert (started > plain).all()
+    trainer.progress.epoch, trainer.progress.group = 1, 0
+    early = trainer.validate().loss
+    trainer.progress.epoch = 9
+    assert trainer.validate().loss == early
