@@ -56,12 +56,15 @@ class DistillationConfig(Settings):
 
 @dataclass(frozen=True)
 class StudentConfig(Config):
-    """Everything that a student's run is made from."""
+    """Everything that a student's run is made from. It has no flat start: the teacher shows where
+    the glosses are."""
 
     kind: ClassVar[str] = "student"
 
     training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(output_dir="checkpoints/student")
+        default_factory=lambda: TrainingConfig(
+            output_dir="checkpoints/student", flat_start_epochs=0.0
+        )
     )
     model: StudentModelConfig = field(default_factory=StudentModelConfig)  # type: ignore[assignment]
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
