@@ -22,7 +22,7 @@ $(VENV)/installed: requirements.txt requirements-dev.txt $(wildcard requirements
 
 demo: $(VENV)/installed
 	$(BIN)/python overfit_test.py
-	$(BIN)/python train_teacher.py --config configs/demo.yaml --epochs 8
+	$(BIN)/python train_teacher.py --config configs/demo.yaml --epochs 5
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal

@@ -199,27 +199,39 @@ def merge_overrides(*layers: Overrides) -> Overrides:
 def check_types(overrides: Overrides, kind: type[SettingsFile]) -> Overrides:
     """The overrides with every value in its key's type.
 
-    Raises UsageError that names the nearest section or key, or the expected type.
+    Raises UsageError that names the section that has the key, the nearest section or key, or the
+    expected type.
     """
     sections = sections_of(kind)
     typed = {}
     for section, keys in overrides.items():
         if section not in sections:
-            raise UsageError(f"unknown config section '{section}'{_nearest(section, sections)}")
-        typed[section] = check_section(section, keys, sections[section])
+            hint = _section_that_has(section, sections) or _nearest(section, sections)
+            raise UsageError(f"unknown config section '{section}'{hint}")
+        typed[section] = check_section(section, keys, sections[section], sections)
     return typed
 
 
-def check_section(section: str, keys: object, kind: type[Settings]) -> dict[str, Any]:
-    """The keys of one section with every value in its key's type. Raises as `check_types`."""
+def check_section(
+    section: str, keys: object, kind: type[Settings], sections: dict[str, type[Settings]]
+) -> dict[str, Any]:
+    """The keys of one section with every value in its key's type; `sections` are all that there
+    are. Raises as `check_types`."""
     if not isinstance(keys, dict):
         raise UsageError(f"config section '{section}': expected 'key: value' lines, found {keys!r}")
     hints = typing.get_type_hints(kind)
     known = {field.name: hints[field.name] for field in dataclasses.fields(typing.cast(Any, kind))}
     for key in keys:
         if key not in known:
-            raise UsageError(f"unknown config key '{section}.{key}'{_nearest(key, known)}")
+            hint = _section_that_has(key, sections) or _nearest(key, known)
+            raise UsageError(f"unknown config key '{section}.{key}'{hint}")
     return {key: _typed(f"{section}.{key}", value, known[key]) for key, value in keys.items()}
+
+
+def _section_that_has(key: object, sections: dict[str, type[Settings]]) -> str:
+    """A hint at the sections that have a key; empty if none has."""
+    names = [f"'{name}'" for name, kind in sections.items() if key in declarations(kind)]
+    return f": it is a key of the section {' and of '.join(names)}" if names else ""
 
 
 def _nearest(name: object, known: Iterable[str]) -> str:

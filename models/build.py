@@ -43,7 +43,7 @@ def read_model_config(
         )
     section = without_retired_keys(checkpoint["config"], path).get("model", {})
     try:
-        return CONFIGS[kind](**check_section("model", section, CONFIGS[kind]))
+        return CONFIGS[kind](**check_section("model", section, CONFIGS[kind], {}))
     except (UsageError, ValueError) as error:  # ValueError: a number too large to print
         raise DataError(
             f"checkpoint {path} has a configuration that this version does not know: {error}"

@@ -51,6 +51,18 @@ def test_later_layers_win_key_by_key():
             {"augmentation": {"rotate": 3}},
             "unknown config key 'augmentation.rotate': did you mean 'rotation'?",
         ),
+        (
+            {"epochs": 3},
+            "unknown config section 'epochs': it is a key of the section 'training'",
+        ),
+        (
+            {"model": {"learning_rate": 0.1}},
+            "unknown config key 'model.learning_rate': it is a key of the section 'training'",
+        ),
+        (
+            {"training": {"mix": 0.1}},
+            "unknown config key 'training.mix': it is a key of the section 'augmentation'",
+        ),
         ({"training": 5}, "config section 'training': expected 'key: value' lines, found 5"),
         ({"training": {"epochs": 2.5}}, "config key 'training.epochs': expected int, found 2.5"),
         ({"training": {"epochs": True}}, "config key 'training.epochs': expected int, found True"),
