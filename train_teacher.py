@@ -16,7 +16,7 @@ On the four GPUs of a machine, with --batch_size for all of them together (docs/
 Batches of similar memory, filled up to a number of frames (docs/speed.md):
     python train_teacher.py --data_dir data/corpora/mine --frames_per_batch 2400 --accumulation_steps 1
 
-Show the sizes of a run and the time of an epoch, without writing anything:
+Show the sizes of a run and the time of an epoch, without a run folder:
     python train_teacher.py --config configs/teacher.yaml --dry_run
 
 Settings: default < checkpoint (with --resume) < YAML (--config) < command line. docs/settings.md lists all of them, also those

@@ -191,7 +191,9 @@ class TrainingCommand(Settings):
         "instead of refusing them",
         group=_FILES,
     )
-    dry_run: bool = setting(False, "print sizes and estimated times; write nothing", group=_FILES)
+    dry_run: bool = setting(
+        False, "print sizes and estimated times; make no run folder", group=_FILES
+    )
 
 
 @dataclass(frozen=True)

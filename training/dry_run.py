@@ -1,4 +1,4 @@
-"""What a training would do and how long it would take, without writing anything."""
+"""What a training would do and how long it would take, without making a run folder."""
 
 import time
 
@@ -16,7 +16,7 @@ STATISTICS_FRAMES = 20_000  # of the feature statistics, which need not be exact
 def dry_run(run: Run, updates: int = 3) -> None:
     """Print sizes and estimated times of a run, from a few real updates.
 
-    Writes nothing; the model is thrown away. Raises UsageError when the memory is too small or
+    Makes no run folder; the model is thrown away. Raises UsageError when the memory is too small or
     torch.compile fails.
     """
     with enough_memory(run.config.training), able_to_compile(run.config.training):
