@@ -101,8 +101,8 @@ def even_alignment(targets: Tensor, target_lengths: Tensor, steps: Tensor, longe
     # The middle of step t is t + 1/2 steps behind the start; doubled, it is a whole number.
     middles = 2 * torch.arange(longest, device=steps.device) + 1
     places = middles * target_lengths[:, None] // (2 * steps[:, None])
-    places = torch.minimum(places, (target_lengths - 1).clamp(min=0)[:, None])
-    classes = functional.pad(targets, (0, 1)).gather(1, places)  # L can be 0
+    # Padding steps are behind the last gloss; L can be 0.
+    classes = functional.pad(targets, (0, 1)).gather(1, places.clamp(max=targets.shape[1]))
     return classes.masked_fill((target_lengths == 0)[:, None], 0)
 
 
@@ -115,21 +115,15 @@ def aligned_per_step(log_probs: Tensor, classes: Tensor, steps: Tensor) -> Tenso
 
 @dataclass(frozen=True)
 class TeacherLoss:
-    """The sum of five terms:
+    """The sum of four terms:
 
     CTC(sequence) + conv_weight * CTC(convolution)
     + distillation_weight * KL(sequence || convolution)
     + smoothing * (cross-entropy of the uniform distribution against both heads)
-    + flat_start * (CE(sequence) + conv_weight * CE(convolution)), CE: the cross-entropy of glosses
-      that are spread evenly over the sentence
 
     In the distillation the sequence head teaches the convolution head, as in VAC (Min et al., ICCV
     2021). It leaves the blank out, as VAC's code does (VIPL-SLP/VAC_CSLR, `use_blank=False`): both
     distributions are renormalised over the glosses.
-
-    CTC alone first learns to predict blanks everywhere, and then needs many updates to find out
-    which gloss is where. An even spread is wrong in detail and right enough to begin with, as in
-    the flat start of hidden Markov models in speech recognition.
     """
 
     conv_weight: float
@@ -138,16 +132,9 @@ class TeacherLoss:
     smoothing: float = 0.0
 
     def __call__(
-        self,
-        output: TeacherOutput,
-        targets: Tensor,
-        target_lengths: Tensor,
-        flat_start: float = 0.0,
+        self, output: TeacherOutput, targets: Tensor, target_lengths: Tensor
     ) -> SentenceLosses:
-        """The losses of a batch: targets int64 (B, L), padded, target_lengths int64 (B,).
-
-        flat_start: the weight of the fifth term.
-        """
+        """The losses of a batch: targets int64 (B, L), padded, target_lengths int64 (B,)."""
         # Both heads at once: on CUDA, CTC takes the same time for twice the sentences.
         both = torch.cat([output.log_probs, output.conv_log_probs])
         twice = [
@@ -165,11 +152,17 @@ class TeacherLoss:
         if self.smoothing:
             for log_probs in (output.log_probs, output.conv_log_probs):
                 total = total + self.smoothing * uniform_per_step(log_probs, output.lengths)
-        if flat_start:
-            total = total + flat_start * self._flat_start(output, targets, target_lengths)
         return SentenceLosses(total, sequence, convolution, distillation)
 
-    def _flat_start(self, output: TeacherOutput, targets: Tensor, target_lengths: Tensor) -> Tensor:
+    def flat_start(self, output: TeacherOutput, targets: Tensor, target_lengths: Tensor) -> Tensor:
+        """The loss that is added at the start of a training, with a falling weight: the
+        cross-entropy of glosses that are spread evenly over the sentence, float32 (B,).
+
+        CTC alone first learns to predict blanks everywhere, and then needs many updates to find out
+        which gloss is where. An even spread is wrong in detail and right enough to begin with, as
+        in the flat start of hidden Markov models in speech recognition. Both heads have it; the
+        convolution head is weighted as in its CTC.
+        """
         steps = output.lengths
         classes = even_alignment(targets, target_lengths, steps, output.log_probs.shape[1])
         sequence = aligned_per_step(output.log_probs, classes, steps)

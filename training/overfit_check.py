@@ -238,8 +238,11 @@ def _train_epoch(
         with precision.autocast():
             output = model(batch.features, batch.lengths, batch.detected)
         flat_start = flat_start_weight(step, options.flat_start_epochs * len(batches))
-        total = loss(output, *targets, flat_start).total
-        precision.scaler.scale(total.mean()).backward()
+        total = loss(output, *targets).total
+        minimised = total
+        if flat_start:
+            minimised = total + flat_start * loss.flat_start(output, *targets)
+        precision.scaler.scale(minimised.mean()).backward()
         losses += total.detach().tolist()
         precision.scaler.unscale_(optimizer)
         norm = float(nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm))

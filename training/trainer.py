@@ -190,7 +190,8 @@ class Trainer:
             with self.ranks.accumulating(self.forward, last=number == len(batches)):
                 output, losses = self.losses(batch, *targets)
                 # Gradients are averaged over the ranks: times their number this is the sum.
-                loss = losses.sum() * self.ranks.world / sum(sizes)
+                loss = (losses + self._flat_start(output, *targets)).sum()
+                loss = loss * self.ranks.world / sum(sizes)
                 self.precision.scaler.scale(loss).backward()
             own_losses.append(losses.detach())
             paths += best_path(output.log_probs.detach(), output.lengths)
@@ -218,8 +219,15 @@ class Trainer:
         if not ids:
             nothing = TeacherOutput(*(tensor[:0] for tensor in output))
             return nothing, sum(tensor[:0].sum((1, 2)) for tensor in output[:2])
-        flat_start = self.plan.flat_start(self.progress.epoch, self.progress.group)
-        return output, self.loss(output, targets, target_lengths, flat_start).total
+        return output, self.loss(output, targets, target_lengths).total
+
+    def _flat_start(
+        self, output: TeacherOutput, targets: Tensor, target_lengths: Tensor
+    ) -> Tensor | float:
+        """What is added to the losses at the start of a training, (B,). It is not recorded: the
+        train loss stays comparable with the dev loss."""
+        weight = self.plan.flat_start(self.progress.epoch, self.progress.group)
+        return weight * self.loss.flat_start(output, targets, target_lengths) if weight else 0.0
 
     def _apply_gradients(self, losses: Tensor) -> Tensor:
         """Step, or skip the update when a loss or gradient is not finite; the device decides.

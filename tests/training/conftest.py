@@ -43,4 +43,5 @@ def make_losses_nan(trainer, bad_calls: set[int]) -> None:
             losses.total = losses.total * math.nan
         return losses
 
+    loss_or_nan.flat_start = compute.flat_start
     trainer.loss = loss_or_nan

@@ -30,6 +30,7 @@ def test_the_batch_size_shares_the_sentences_out_to_updates(tiny_settings, monke
                 seen.append(len(output.lengths))
             return loss(output, *given)
 
+        counted.flat_start = loss.flat_start
         return counted
 
     monkeypatch.setattr(overfit_check, "make_loss", make_loss)
@@ -106,3 +107,24 @@ def test_too_few_epochs_for_three_checks_are_told(tiny_settings, monkeypatch):
     assert "3 checks in a row must have 0 % WER, 5 epochs apart; give --epochs 11 or more" in line
     tiny_settings["training"]["epochs"] = 11
     assert run_overfit_check(Config().updated(tiny_settings), 2).reached
+
+
+def test_the_check_minimises_the_flat_start_while_it_has_a_weight(tiny_settings, monkeypatch):
+    """Its weight is 2/3, 1/3 and then 0. A gradient that is not finite ends the check."""
+    calls: list[int] = []
+
+    def broken_from(call):
+        def flat_start(loss, output, targets, lengths):
+            calls.append(len(calls) + 1)
+            return output.log_probs.sum((1, 2)) * (float("nan") if len(calls) >= call else 0.0)
+
+        return flat_start
+
+    tiny_settings["training"] |= {"epochs": 4, "batch_size": 5, "flat_start_epochs": 3.0}
+    monkeypatch.setattr("training.losses.TeacherLoss.flat_start", broken_from(2))
+    with pytest.raises(DivergenceError, match="gradient of epoch 2 is not finite"):
+        run_overfit_check(Config().updated(tiny_settings), 5)
+    calls.clear()
+    monkeypatch.setattr("training.losses.TeacherLoss.flat_start", broken_from(3))
+    run_overfit_check(Config().updated(tiny_settings), 5)
+    assert calls == [1, 2]
