@@ -66,6 +66,7 @@ def test_the_total_is_the_weighted_sum(settings, prepare, blank):
     ctc = trainer.loss(output, *padded).total
     soft = soft_loss(output.log_probs, batch.teacher_log_probs, output.lengths, 2.0, blank)
     assert torch.allclose(total, 0.6 * soft + 0.2 * ctc) and (soft > 0).all()
+    assert trainer.plan.flat_start(1, 0) == 0, "the teacher shows where the glosses are"
 
 
 def test_without_a_teacher_the_loss_is_that_of_train_teacher(settings, prepare, tiny_corpus):

@@ -208,3 +208,13 @@ def test_splicing_needs_gloss_times_and_tells_what_it_leaves_alone(capsys):
     assert "19 of 39 train sentences have no known signer or no known" in capsys.readouterr().out
     off = config.updated({"augmentation": {"enabled": False}})
     EpochPlan(off, prepared(["anna"]), lambda epoch: (7, epoch), 0.8).begin(1)
+
+
+def test_the_flat_start_falls_to_nothing_over_its_epochs_however_many_updates_they_have():
+    """An epoch with twice as many updates as the first one takes half as large steps."""
+    plan = planned(prepared(["anna"]), 0.0)
+    first = plan.updates_per_epoch
+    assert plan.flat_start(1, 0) == pytest.approx(1 - 1 / (4 * first))
+    plan.updates = 2 * first
+    assert plan.flat_start(3, first) == pytest.approx(1 - 2.5 / 4 - 1 / (4 * first))
+    assert plan.flat_start(5, 0) == 0
