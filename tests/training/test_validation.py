@@ -20,7 +20,9 @@ def trained(make_corpus, make_settings, tmp_path_factory) -> tuple[dict, dict]:
     train = ["HOUSE RAIN", "SUN WIND TOMORROW", "RAIN SUN"]
     dev = ["SUN HOUSE RAIN", "MOON HOUSE", "WIND", ("RAIN RAIN SUN", 9), "RAIN TOMORROW"]
     corpus = make_corpus(folder / "corpus", {"train": train, "dev": dev})
-    settings = make_settings(folder / "run", data_dir=str(corpus), label_smoothing=0.0)
+    settings = make_settings(
+        folder / "run", data_dir=str(corpus), label_smoothing=0.0, flat_start_epochs=0.0
+    )
     trainer = prepare_run(plan_start(None, settings)).trainer
     trainer.model.set_statistics(*feature_statistics(trainer.pipeline, trainer.train.split))
     for _ in range(25):  # enough to predict more than blanks

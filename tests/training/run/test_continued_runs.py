@@ -104,6 +104,10 @@ def test_a_best_model_of_the_last_epoch_keeps_its_tuned_decoder(run_copy, execut
 def test_a_best_model_that_a_kill_did_not_copy_is_copied(run_copy, execute_run):
     """last.pth names its own epoch as the best. best_model.pth is still from the epoch before."""
     last = load_checkpoint(run_copy / "last.pth")
+    progress = last["training"]["progress"]
+    before = {**progress, "history": progress["history"][:-1]}
+    earlier = {**last, "training": {**last["training"], "progress": before}}
+    save_checkpoint(run_copy / "best_model.pth", earlier)
     last["training"]["stopping"]["best_epoch"] = 3
     last["model"]["head.weight"] = last["model"]["head.weight"] + 1
     save_checkpoint(run_copy / "last.pth", last)
