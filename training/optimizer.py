@@ -44,6 +44,8 @@ def learning_rate(
 
 
 def flat_start_weight(step: float, updates: float) -> float:
-    """The weight of the flat start in the loss: it falls in even steps, to 0 at the
-    last of its updates. The step counts from 0, as for the learning rate."""
+    """The weight of the flat start: it falls in even steps, to 0 at the last of its updates.
+
+    step: as for the learning rate; 0 is the first update.
+    """
     return max(0.0, 1 - (step + 1) / updates) if updates else 0.0

@@ -237,11 +237,9 @@ def _train_epoch(
         optimizer.zero_grad(set_to_none=True)
         with precision.autocast():
             output = model(batch.features, batch.lengths, batch.detected)
-        flat_start = flat_start_weight(step, options.flat_start_epochs * len(batches))
-        total = loss(output, *targets).total
-        minimised = total
-        if flat_start:
-            minimised = total + flat_start * loss.flat_start(output, *targets)
+        total = minimised = loss(output, *targets).total
+        if weight := flat_start_weight(step, options.flat_start_epochs * len(batches)):
+            minimised = total + weight * loss.flat_start(output, *targets)
         precision.scaler.scale(minimised.mean()).backward()
         losses += total.detach().tolist()
         precision.scaler.unscale_(optimizer)

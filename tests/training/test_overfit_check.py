@@ -25,10 +25,10 @@ def test_the_batch_size_shares_the_sentences_out_to_updates(tiny_settings, monke
     def make_loss(options):
         loss = compute(options)
 
-        def counted(output, *given):
+        def counted(output, targets, lengths):
             if output.log_probs.requires_grad:
                 seen.append(len(output.lengths))
-            return loss(output, *given)
+            return loss(output, targets, lengths)
 
         counted.flat_start = loss.flat_start
         return counted

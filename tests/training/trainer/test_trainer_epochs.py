@@ -19,6 +19,7 @@ def test_the_teacher_learns_the_tiny_corpus(tiny_settings, execute_run):
     }
     # With them the loss cannot fall to zero
     tiny_settings["training"] |= {"label_smoothing": 0.0, "part_mask": 0.0}
+    tiny_settings["training"] |= {"flat_start_epochs": 0.0}  # with it, one epoch teaches much
     tiny_settings["model"] |= {
         "hand_width": 32,
         "inception_widths": [32, 32],
@@ -28,7 +29,7 @@ def test_the_teacher_learns_the_tiny_corpus(tiny_settings, execute_run):
     tiny_settings["augmentation"] = {"enabled": False}
     run, result = execute_run(tiny_settings)
     history = run.trainer.progress.history
-    assert history[0]["dev_wer"] > 50
+    assert history[0]["dev_wer"] > 70
     assert result["best_dev_wer"] < 35
     assert (
         history[-1]["train_wer"] < 10 and history[-1]["train_loss"] < history[0]["train_loss"] / 10
