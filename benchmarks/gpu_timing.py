@@ -24,6 +24,7 @@ from models import devices
 from models.checkpoint import LAST, save_checkpoint
 from training.batchnorm_calibration import calibrate
 from training.checkpoint_writer import snapshot
+from training.optimizer import apply_gradients
 from training.part_masking import draw_part_masks
 from training.trainer import Trainer
 
@@ -129,7 +130,13 @@ def time_phases(trainer: Trainer, count: int) -> PhaseTimes:
         trainer.optimizer.zero_grad(set_to_none=True)
         trainer.precision.scaler.scale(losses.mean()).backward()
         clock.mark()
-        trainer._apply_gradients(losses.detach())
+        apply_gradients(
+            trainer.model,
+            trainer.optimizer,
+            trainer.precision.scaler,
+            options.max_grad_norm,
+            losses.detach(),
+        )
         clock.mark()
         synchronize(trainer.device)
         host, total = clock.host[-1] - clock.host[0], time.perf_counter() - clock.host[0]

@@ -21,6 +21,7 @@ Each process has one thread. The repeated corpus (about 3 KB per frame) is in a 
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -139,13 +140,13 @@ def measure_rounding(data_dir: str, reverse: bool) -> list[float]:
     losses = []
     with connect_processes() as ranks:
         trainer = small_run(data_dir).trainer
-        apply_gradients = trainer._apply_gradients
+        record_update = trainer.progress.record_update
 
-        def record_and_apply(sentence_losses):
-            losses.append(sentence_losses.mean().item())
-            return apply_gradients(sentence_losses)
+        def keep_and_record(group, sentence_losses, *rest):
+            losses.append(statistics.fmean(sentence_losses))
+            return record_update(group, sentence_losses, *rest)
 
-        trainer._apply_gradients = record_and_apply
+        trainer.progress.record_update = keep_and_record
         trainer.ranks = ranks
         trainer.connect_ranks()
         groups = trainer.plan.begin(1)[:TRACED]
@@ -155,6 +156,7 @@ def measure_rounding(data_dir: str, reverse: bool) -> list[float]:
         for batches in trainer.feed(groups):
             trainer.update(batches)
             trainer.progress.group += 1
+        trainer.finish_pending_update()
         return losses if ranks.is_rank_0 else []
 
 

@@ -1,9 +1,10 @@
-"""The optimiser and the schedule of the learning rate."""
+"""The optimiser, its steps, and the schedule of the learning rate."""
 
 import math
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.build import HEAD_WEIGHTS
 from training.config import TrainingConfig
@@ -26,6 +27,36 @@ def make_optimizer(model: nn.Module, options: TrainingConfig) -> torch.optim.Opt
     kinds: dict[str, type[torch.optim.AdamW] | type[torch.optim.Adam]]
     kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
     return kinds[options.optimizer](groups, lr=options.learning_rate, fused=True)
+
+
+def apply_gradients(
+    model: nn.Module,
+    optimizer: Any,
+    scaler: torch.amp.GradScaler,
+    max_grad_norm: float,
+    losses: Tensor,
+) -> Tensor:
+    """Step, or skip the update when a loss or gradient is not finite; the device decides.
+
+    Args:
+        model: has the gradients, times the scale.
+        optimizer: from `make_optimizer`.
+        scaler: of the precision.
+        max_grad_norm: the gradient is clipped to this norm.
+        losses: of all sentences of the update, over all ranks.
+
+    Returns the norm of the gradient before clipping, ().
+    """
+    scaler.unscale_(optimizer)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+    # As in `scaler.step`: where found_inf is 1, the fused optimiser changes nothing. A loss can
+    # overflow where its gradient does not; `record_update` counts that as skipped, too.
+    finite = losses.isfinite().all() & norm.isfinite()
+    optimizer.grad_scale, optimizer.found_inf = None, (~finite).float()
+    optimizer.step()
+    del optimizer.grad_scale, optimizer.found_inf
+    scaler.update()  # lowers the scale after an overflow
+    return norm
 
 
 def learning_rate(

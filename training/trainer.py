@@ -41,7 +41,7 @@ from training.divergence import DUMP, dump_batches
 from training.early_stopping import EarlyStopping
 from training.epoch_plan import EpochPlan
 from training.losses import make_loss
-from training.optimizer import make_optimizer
+from training.optimizer import apply_gradients, make_optimizer
 from training.part_masking import draw_part_masks
 from training.progress import (
     PendingUpdate,
@@ -197,7 +197,9 @@ class Trainer:
             paths += best_path(output.log_probs.detach(), output.lengths)
             progress.frames += batch.frames
         losses = self.ranks.join_losses(own_losses, sizes)
-        norm = self._apply_gradients(losses)
+        norm = apply_gradients(
+            self.model, self.optimizer, self.precision.scaler, options.max_grad_norm, losses
+        )
         figures = HostCopies([losses, norm, *paths])
         previous, self._pending = self._pending, PendingUpdate(progress.group, batches, figures)
         if previous is not None:
@@ -228,25 +230,6 @@ class Trainer:
         train loss stays comparable with the dev loss."""
         weight = self.plan.flat_start(self.progress.epoch, self.progress.group)
         return weight * self.loss.flat_start(output, targets, target_lengths) if weight else 0.0
-
-    def _apply_gradients(self, losses: Tensor) -> Tensor:
-        """Step, or skip the update when a loss or gradient is not finite; the device decides.
-
-        losses: of all sentences of the update, over all ranks. Returns the norm of the gradient
-        before clipping, ().
-        """
-        scaler: torch.amp.GradScaler = self.precision.scaler
-        optimizer: Any = self.optimizer
-        scaler.unscale_(optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.max_grad_norm)
-        # As in `scaler.step`: where found_inf is 1, the fused optimiser changes nothing. A loss can
-        # overflow where its gradient does not; `record_update` counts that as skipped, too.
-        finite = losses.isfinite().all() & norm.isfinite()
-        optimizer.grad_scale, optimizer.found_inf = None, (~finite).float()
-        optimizer.step()
-        del optimizer.grad_scale, optimizer.found_inf
-        scaler.update()  # lowers the scale after an overflow
-        return norm
 
     def feed(
         self, groups: Sequence[Sequence[np.ndarray]]

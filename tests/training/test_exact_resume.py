@@ -151,7 +151,7 @@ def before_call(where: str, count: int, act) -> pytest.MonkeyPatch:
 PLACES = {
     "update": "training.trainer.Trainer.update",
     "accumulation": "training.trainer.pad_targets",  # once per batch, two batches per update
-    "step": "training.trainer.Trainer._apply_gradients",
+    "step": "training.trainer.apply_gradients",
     "validation": "training.trainer.validate",
     "dev batch": "training.validation._losses",
     "epoch end": "training.progress.TrainingProgress.start_next_epoch",
