@@ -6,6 +6,7 @@ standard deviation, both hardly change when a spike enters the window (Rousseeuw
 Alternatives to the Median Absolute Deviation, 1993).
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -80,17 +81,24 @@ def highest_losses(ids: Sequence[str], losses: Sequence[float], count: int = 3) 
 WINDOW = 64  # updates
 FEWEST = 16  # updates in the window before a loss can be a spike
 DEVIATIONS = 6.0  # in units of 1.4826 MAD, the standard deviation of normally distributed values
-# A spike is also at least this many times the median: a loss that hardly varies has no spikes.
+# A spike is also this many times the median: a loss that hardly varies has no spikes.
 _RISE = 1.3
+# With n sentences in an update, also 1 + this / sqrt(n) times. Late in a training most sentences
+# have low losses and some have high ones, so the mean of a few is often high.
+_RISE_OF_ONE = 4.0
 
 
-def is_spike(loss: float, recent: Sequence[float]) -> bool:
-    """Whether a loss is far above the recent ones. NaN is no spike."""
+def is_spike(loss: float, recent: Sequence[float], sentences: int) -> bool:
+    """Whether a loss is far above the recent ones. NaN is no spike.
+
+    loss: the mean of so many sentences. recent: the mean losses of the last updates.
+    """
     if len(recent) < FEWEST:
         return False
     usual = median(recent)
     spread = 1.4826 * median(abs(one - usual) for one in recent)
-    return loss > max(usual + DEVIATIONS * spread, _RISE * usual)
+    rise = max(_RISE, 1 + _RISE_OF_ONE / math.sqrt(sentences))
+    return loss > max(usual + DEVIATIONS * spread, rise * usual)
 
 
 def remember(loss: float, recent: list[float]) -> None:

@@ -118,7 +118,7 @@ class TrainingProgress:
     def _watch_for_spikes(
         self, group: int, loss: float, losses: Sequence[float], ids: Sequence[str]
     ) -> None:
-        if is_spike(loss, self.recent_losses):
+        if is_spike(loss, self.recent_losses, len(losses)):
             self.loss_spikes += 1
             highest = highest_losses(ids, losses)
             self._add_event("spike", group, loss, highest)
