@@ -68,7 +68,8 @@ def test_a_loss_spike_is_logged_with_its_sentences(tiny_settings, capsys):
     (batch,) = plain_batches(trainer, [[3, 1, 2, 5]])
     trainer.progress.recent_losses = [10.0 + 0.1 * (number % 5) for number in range(30)]
     original = trainer.losses
-    for losses in ([9.0, 12.0, 10.0, 10.0], [10.0, 300.0, 11.0, 20.0]):
+    hard_sentence = [10.0, 50.0, 10.0, 10.0]  # mean 20: no spike in an update of four sentences
+    for losses in ([9.0, 12.0, 10.0, 10.0], hard_sentence, [10.0, 300.0, 11.0, 20.0]):
 
         def with_known_losses(*arguments, losses=losses):
             output, real = original(*arguments)
@@ -84,6 +85,6 @@ def test_a_loss_spike_is_logged_with_its_sentences(tiny_settings, capsys):
         output.count("loss spike") == 1
         and "train-01 (300.0), train-05 (20.0), train-02 (11.0)" in output
     )
-    assert trainer.progress.loss_spikes == 1 and len(trainer.progress.gradient_norms) == 2, (
+    assert trainer.progress.loss_spikes == 1 and len(trainer.progress.gradient_norms) == 3, (
         "the update is reported, not skipped"
     )
