@@ -44,6 +44,7 @@ from training.validation import ValidationResult, validate
 CHECK_EVERY = 5  # epochs
 CHECKS_IN_A_ROW = 3  # at 0 % WER
 FEWEST_EPOCHS = CHECK_EVERY * (CHECKS_IN_A_ROW - 1) + 1  # the last epoch is checked, too
+_LOOKED_AT = 64  # train sentences that are checked at a time, until enough are found
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
         machine = choose_machine(options.linear_layers, [model], precision)
         session = describe_session(corpus, device, machine, options.seed, start)
         record_session(folder, session)
-        pipeline = FeaturePipeline(corpus.aspect_ratio, device)
+        pipeline = FeaturePipeline(
+            corpus.aspect_ratio, device, leading_hand=config.model.leading_hand
+        )
         model.set_statistics(*feature_statistics(pipeline, samples.split))
         print(
             f"corpus {corpus.describe()}: {num_samples} sentences, "
@@ -129,11 +132,17 @@ def _choose_samples(corpus: Corpus, num_samples: int) -> tuple[Vocabulary, Prepa
     """The vocabulary of the train split, and its first sentences that can be trained on."""
     train = corpus.split("train")
     vocabulary = Vocabulary.from_sentences(sentence.glosses for sentence in train.sentences)
-    bad = {one.index: one for one in find_bad_sentences(train)}
-    chosen = [index for index in range(len(train)) if index not in bad][:num_samples]
-    for one in bad.values():
-        if not chosen or one.index < chosen[-1]:
-            print(f"passed over: train sentence {one.id}: {one.reason}")
+    chosen: list[int] = []
+    for start in range(0, len(train), _LOOKED_AT):  # no more of a large corpus than is needed
+        part = range(start, min(start + _LOOKED_AT, len(train)))
+        bad = {part[one.index]: one for one in find_bad_sentences(train.subset(part))}
+        chosen += [index for index in part if index not in bad][: num_samples - len(chosen)]
+        found_all = len(chosen) == num_samples
+        for index, one in bad.items():
+            if not found_all or index < chosen[-1]:
+                print(f"passed over: train sentence {one.id}: {one.reason}")
+        if found_all:
+            break
     if len(chosen) < num_samples:
         raise DataError(
             f"{corpus.path}: only {len(chosen)} train sentences can be trained on, --num_samples "

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from decoding.scoring import Score
 from errors import DivergenceError
 from training import overfit_check
 from training.config import Config
+from training.corpus_checks import BadSentence
 from training.overfit_check import run_overfit_check
 from training.validation import validate
 
@@ -128,3 +130,36 @@ def test_the_check_minimises_the_flat_start_while_it_has_a_weight(tiny_settings,
     monkeypatch.setattr("training.losses.TeacherLoss.flat_start", broken_from(3))
     run_overfit_check(Config().updated(tiny_settings), 5)
     assert calls == [1, 2]
+
+
+def test_no_more_of_the_train_split_is_read_than_is_needed(tiny_settings, monkeypatch):
+    """Four sentences are looked at to choose three: two at a time, and the first one is broken."""
+    monkeypatch.setattr(overfit_check, "_LOOKED_AT", 2)
+    find, looked_at = overfit_check.find_bad_sentences, []
+
+    def first_is_broken(part):
+        looked_at.append([sentence.id for sentence in part.sentences])
+        broken = BadSentence(0, part.sentences[0].id, "is broken", unreadable=True)
+        return [*find(part), *[broken][len(looked_at) > 1 :]]
+
+    monkeypatch.setattr(overfit_check, "find_bad_sentences", first_is_broken)
+    tiny_settings["training"]["epochs"] = 1
+    run_overfit_check(Config().updated(tiny_settings), 3)
+    assert looked_at == [["train-00", "train-01"], ["train-02", "train-03"]]
+    folder = Path(tiny_settings["training"]["output_dir"])
+    rows = (folder / "hypotheses.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert [row.split("|")[0] for row in rows] == ["train-01", "train-02", "train-03"]
+
+
+@pytest.mark.parametrize("rule", ["signer", "sentence"])
+def test_the_rule_of_the_leading_hand_is_that_of_the_configuration(
+    tiny_settings, monkeypatch, rule
+):
+    made, make = [], overfit_check.FeaturePipeline
+    monkeypatch.setattr(
+        overfit_check, "FeaturePipeline", lambda *a, **k: made.append(make(*a, **k)) or made[-1]
+    )
+    tiny_settings["training"]["epochs"] = 1
+    tiny_settings["model"]["leading_hand"] = rule
+    run_overfit_check(Config().updated(tiny_settings), 2)
+    assert [pipeline.leading_hand for pipeline in made] == [rule]

@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from data.augmentation.config import AugmentationConfig
 from data.augmentation.sentence_mixing import MixedSplit
 from data.corpus import Split
+from data.ctc_targets import prepare_split
 from data.features import normalize_landmarks
 from data.handedness.leading_hand import ALWAYS, WITHOUT_EVIDENCE
 from data.handedness.leading_hand_rules import BY_SENTENCE, BY_SIGNER
 from data.handedness.signer_votes import RecordingVote, sentence_evidence, signer_votes, vote
 from data.pipeline import FeaturePipeline
 from data.sentences import Sentence
+from data.vocabulary import Vocabulary
 
 CPU = torch.device("cpu")
 # Height of the wrists in the image: 0 is the top. The shoulders are at 0.4, 0.2 apart.
@@ -115,6 +118,35 @@ def test_the_features_of_a_signer_s_sentences_are_mirrored_together():
     # The rule of earlier versions looks at each sentence, and needs movement.
     (batch,) = FeaturePipeline(1.0, CPU, leading_hand=BY_SENTENCE).batches(split, plan[:1])
     assert wrists(batch) == [[raised, rests]]
+
+
+def augmented(pipeline: FeaturePipeline, split: Split, plan: list[np.ndarray], **ranges) -> list:
+    """The batches with an augmentation that changes nothing but `ranges`."""
+    off = {"speed": (1, 1), "scale": (1, 1), "aspect": (1, 1), "noise": 0, "frame_drop": 0}
+    off |= {"rotation": 0, "shift": 0, "hand_drift": 0, "hand_turn": 0, "mix": 0}
+    prepared = prepare_split(split, Vocabulary(["X"]))
+    config = AugmentationConfig(**(off | ranges))
+    return list(pipeline.augmented_batches(prepared, plan, config, 0, 1))
+
+
+def test_signers_vote_in_augmented_batches_too():
+    split, plan = split_of(*LEFT_HANDED), [np.array([0, 11, 12])]
+    (plain,) = FeaturePipeline(1.0, CPU).batches(split, plan)
+    (found,) = augmented(FeaturePipeline(1.0, CPU), split, plan)
+    assert wrists(found) == wrists(plain)
+    torch.testing.assert_close(found.features, plain.features)
+
+
+def test_a_hand_that_the_augmentation_hides_still_leads():
+    """The left hand was detected in 11 of 20 frames, the right one in 2: the left hand leads. With
+    fewer than 10 it would not."""
+    landmarks, detected = recording("both", 20)
+    detected[:, 2], detected[:, 3] = np.arange(20) % 2 == 0, np.arange(20) < 2
+    detected[19, 2] = True
+    split = Split("train", [Sentence("s0", "", 20, ("X",))], landmarks, detected)
+    (found,) = augmented(FeaturePipeline(1.0, CPU), split, [np.array([0])], hand_drop=0.9)
+    left, right = found.detected[0, :, 2].sum(), found.detected[0, :, 3].sum()
+    assert left <= 2 < right < 10, "mirrored: the hand that leads is the right one"
 
 
 def test_joined_sentences_do_not_change_the_votes():

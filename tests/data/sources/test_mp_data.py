@@ -58,6 +58,18 @@ def test_recordings_become_sentences_in_numeric_order(tmp_path):
     assert (corpus.fps, corpus.aspect_ratio, corpus.composed) == (25.0, 4 / 3, False)
 
 
+def test_recordings_are_resampled_when_asked_for(tmp_path):
+    moving = standing_signer(1).repeat(9, axis=0)
+    moving[:, 11, 0] = 0.5 + np.arange(9) / 64
+    save_recording(tmp_path / "in", "hello", 0, mp_data_vectors(moving))
+    import_mp_data(tmp_path / "in", tmp_path / "out", fps=50, resample_fps=25)
+    corpus = Corpus(tmp_path / "out")
+    assert corpus.fps == 25 and corpus.facts["made_by"]["resample_fps"] == 25
+    np.testing.assert_allclose(
+        corpus.split("train").read(0)[0][:, 11, 0], 0.5 + np.arange(0, 9, 2) / 64, atol=1e-3
+    )
+
+
 def test_recorders_take_turns_in_blocks(tmp_path):
     for repetition in range(9):
         save_recording(tmp_path / "in", "x", repetition, tiny_vectors(1))

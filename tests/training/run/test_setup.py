@@ -161,3 +161,9 @@ def test_a_machine_without_a_compiler_is_one_line(act, tiny_settings, monkeypatc
     with pytest.raises(UsageError, match=r"--compile: .*No working C.. compiler found") as caught:
         act(run)
     assert "\n" not in str(caught.value) and "more of it" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rule", ["signer", "sentence"])
+def test_the_rule_of_the_leading_hand_is_that_of_the_model(tiny_settings, rule):
+    tiny_settings["model"]["leading_hand"] = rule
+    assert prepare_run(plan_start(None, tiny_settings)).trainer.pipeline.leading_hand == rule
