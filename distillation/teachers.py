@@ -27,10 +27,10 @@ from data.ctc_lengths import ctc_steps
 from data.device_transfer import on_device
 from data.extractors import warn_of_other_extractor
 from data.pipeline import FeatureBatch
-from data.resampling import refuse_other_rate
 from data.vocabulary import Vocabulary
 from distillation.soft_targets import SoftTargets
 from errors import DataError
+from inference.opened_checkpoint import refuse_corpus_of_other_rate
 from models.build import is_causal, load_model, read_model_config
 from models.checkpoint import load_checkpoint
 from models.devices import Precision
@@ -63,7 +63,6 @@ class OnlineTeacher:
         model_config = read_model_config(checkpoint, path)
         self.vocabulary = Vocabulary(checkpoint["vocabulary"])
         self.corpus_path = checkpoint["corpus"]["path"]
-        self.fps: float | None = checkpoint["corpus"].get("fps")
         self.trained_on = {"corpus": checkpoint["corpus"]}
         self.place = path
         self.identity = {"path": str(path), "sha256": sha256_of(path)}
@@ -75,8 +74,7 @@ class OnlineTeacher:
 
     def check(self, corpus: Corpus, vocabulary: Vocabulary) -> None:
         """Raise DataError when the student's glosses or frame rate differ from the teacher's."""
-        if self.fps is not None:
-            refuse_other_rate(corpus.path, corpus.fps, self.identity["path"], self.fps)
+        refuse_corpus_of_other_rate(corpus, self.trained_on, self.place)
         warn_of_other_extractor(self.trained_on, corpus)
         if vocabulary != self.vocabulary:
             raise DataError(

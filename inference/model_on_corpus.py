@@ -13,7 +13,6 @@ from data.corpus import Corpus
 from data.ctc_targets import PreparedSplit, prepare_split
 from data.extractors import warn_of_other_extractor
 from data.pipeline import FeaturePipeline
-from data.resampling import refuse_other_rate
 from data.vocabulary import Vocabulary
 from decoding.batches import Decoder
 from decoding.closed_set import ClosedSet
@@ -22,7 +21,7 @@ from decoding.language_model import LanguageModel, read_arpa, train_language_mod
 from decoding.length_normalization import tune
 from decoding.novelty import TrainText
 from errors import DataError
-from inference.opened_checkpoint import open_checkpoint
+from inference.opened_checkpoint import open_checkpoint, refuse_corpus_of_other_rate
 from inference.posteriors import sentence_posteriors, split_posteriors
 from inference.sentence_lists import open_closed_set, train_text
 from models.build import is_causal, leading_hand_rule
@@ -154,9 +153,7 @@ def open_model_on_corpus(path: Path, data_dir: str | None, device: str) -> Model
                 "folder with --data_dir"
             )
     corpus = Corpus(data_dir)
-    frames = opened.frame_format()
-    if frames is not None:
-        refuse_other_rate(corpus.path, corpus.fps, path, frames.fps)
+    refuse_corpus_of_other_rate(corpus, opened.content, path)
     warn_of_other_extractor(opened.content, corpus)
     return ModelOnCorpus(
         opened.content, opened.vocabulary, corpus, opened.model, opened.device, opened.machine

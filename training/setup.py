@@ -15,10 +15,10 @@ from data.extractors import warn_of_other_extractor
 from data.keyed_random import key
 from data.landmarks import LandmarkSelection
 from data.pipeline import FeaturePipeline
-from data.resampling import refuse_other_rate
 from data.vocabulary import Vocabulary
 from decoding.length_normalization import LengthNormalization
 from errors import DataError, UsageError
+from inference.opened_checkpoint import refuse_corpus_of_other_rate
 from models.build import build_model, is_causal, load_model
 from models.devices import Precision, choose_device
 from models.i3d_teacher import I3DTeacher, count_parameters
@@ -82,10 +82,9 @@ def prepare_run(
     warn_of_changed_files(corpus, content)
     start = plan.decide(corpus.fingerprint)
     config = start.config
-    if start.checkpoint is not None and "fps" in start.checkpoint["corpus"]:
-        assert start.path is not None
-        refuse_other_rate(corpus.path, corpus.fps, start.path, start.checkpoint["corpus"]["fps"])
     if start.checkpoint is not None:
+        assert start.path is not None
+        refuse_corpus_of_other_rate(corpus, start.checkpoint, start.path)
         warn_of_other_extractor(start.checkpoint, corpus)
     if extend_vocabulary and start.checkpoint is None:
         raise UsageError(

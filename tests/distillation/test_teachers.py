@@ -163,12 +163,23 @@ def test_stored_targets_belong_to_the_students_batch(
     assert (lengths[0] == lengths[1]) == (views == 0)
 
 
+@pytest.mark.parametrize("older", [False, True])
 def test_a_corpus_of_another_frame_rate_than_the_teachers_is_refused(
-    settings, prepare, tiny_corpus, tmp_path
+    settings, prepare, run_copy, tiny_corpus, tmp_path, older
 ):
+    """An older checkpoint does not store its rate: the corpus that it was trained on gives it."""
     resample_corpus(tiny_corpus, tmp_path / "fast", 50)
+    teacher = load_checkpoint(run_copy / "best_model.pth")
+    if older:
+        del teacher["corpus"]["fps"]
+    save_checkpoint(run_copy / "best_model.pth", teacher)
     with pytest.raises(DataError, match=r"fast has 50 frames/s, but .*best_model\.pth was trained"):
-        prepare(settings(data_dir=str(tmp_path / "fast")))
+        prepare(
+            settings(
+                data_dir=str(tmp_path / "fast"),
+                distillation={"teacher": str(run_copy / "best_model.pth")},
+            )
+        )
 
 
 @pytest.mark.parametrize(("views", "expected"), [(2, [1, 2, 1, 2, 1]), (0, [0, 0, 0, 0, 0])])

@@ -1,6 +1,7 @@
 """A checkpoint's model with a corpus: its decoders, their settings and language models."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -167,12 +168,30 @@ def test_a_missing_corpus_is_named_with_the_checkpoint_and_a_remedy(
         run_evaluate(tmp_path / "moved.pth", tmp_path / "out")
 
 
+@pytest.mark.parametrize("older", [False, True])
 def test_a_corpus_of_another_frame_rate_is_refused(
-    run_evaluate, finished_run, tiny_corpus, tmp_path
+    run_evaluate, finished_run, tiny_corpus, tmp_path, older
 ):
     resample_corpus(tiny_corpus, tmp_path / "fast", 50)
+    checkpoint = load_checkpoint(finished_run / "best_model.pth")
+    if older:  # it does not store the rate: the corpus that it was trained on gives it
+        del checkpoint["corpus"]["fps"]
+    save_checkpoint(tmp_path / "best_model.pth", checkpoint)
     with pytest.raises(DataError, match=r"fast has 50 frames/s, but .*best_model\.pth was trained"):
-        run_evaluate(
-            finished_run / "best_model.pth", tmp_path / "out", "--data_dir", tmp_path / "fast"
-        )
+        run_evaluate(tmp_path / "best_model.pth", tmp_path / "out", "--data_dir", tmp_path / "fast")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_rate_that_nothing_tells_is_told(
+    run_evaluate, finished_run, tiny_corpus, tmp_path, capsys
+):
+    checkpoint = load_checkpoint(finished_run / "best_model.pth")
+    del checkpoint["corpus"]["fps"]
+    checkpoint["corpus"]["path"] = str(tmp_path / "gone")
+    save_checkpoint(tmp_path / "older.pth", checkpoint)
+    resample_corpus(tiny_corpus, tmp_path / "fast", 50)
+    run_evaluate(tmp_path / "older.pth", tmp_path / "out", "--data_dir", tmp_path / "fast")
+    assert re.search(
+        r"warning: .*older\.pth is of an older version .*fast, 50 frames/s, is taken for right",
+        capsys.readouterr().out,
+    )

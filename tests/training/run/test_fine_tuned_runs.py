@@ -11,7 +11,7 @@ import training.trainer
 from data.sources.corpus_resampling import resample_corpus
 from decoding.scoring import Score
 from errors import DataError, UsageError
-from models.checkpoint import load_checkpoint
+from models.checkpoint import load_checkpoint, save_checkpoint
 from training.resume import plan_start
 from training.setup import prepare_run
 from training.trainer import Trainer
@@ -154,8 +154,14 @@ def test_new_glosses_are_refused_without_extend_vocabulary(
     assert load_checkpoint(run.folder / "last.pth")["vocabulary"] == [*known, "ICE", "MOON"]
 
 
-def test_a_corpus_of_another_frame_rate_is_refused(run_copy, tiny_corpus, tmp_path):
+@pytest.mark.parametrize("older", [False, True])
+def test_a_corpus_of_another_frame_rate_is_refused(run_copy, tiny_corpus, tmp_path, older):
+    """An older checkpoint does not store its rate: the corpus that it was trained on gives it."""
     resample_corpus(tiny_corpus, tmp_path / "fast", 50)
+    if older:
+        checkpoint = load_checkpoint(run_copy / "best_model.pth")
+        del checkpoint["corpus"]["fps"]
+        save_checkpoint(run_copy / "best_model.pth", checkpoint)
     overrides = {"training": {"data_dir": str(tmp_path / "fast"), "epochs": 1}}
     with pytest.raises(DataError, match=r"fast has 50 frames/s, but .*best_model\.pth was trained"):
         prepare_run(plan_start(str(run_copy / "best_model.pth"), overrides))
