@@ -14,6 +14,9 @@ sentences that are not itself. Three decoders:
 Prints the WER of each, the number of sentences whose hypotheses differ between beam and adaptive,
 and p-values of paired tests; and how well the length of a sentence predicts its number of glosses,
 because the adaptive decoder relies on that.
+
+The log-probabilities of the whole split are kept in memory: with 5,001 classes about 1 MB for a
+sentence of 50 steps.
 """
 
 import sys

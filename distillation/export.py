@@ -24,6 +24,7 @@ from distillation.soft_targets import SoftTargetDescription
 from errors import DataError
 from inference.model_on_corpus import ModelOnCorpus, open_model_on_corpus
 from models.build import is_causal, leading_hand_rule
+from models.checkpoint import model_sha256
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,11 @@ def _describe(
             "simulated": corpus.simulated,
             "composed": corpus.composed,
         },
-        checkpoint={"path": str(request.checkpoint), "sha256": sha256_of(request.checkpoint)},
+        checkpoint={
+            "path": str(request.checkpoint),
+            "sha256": sha256_of(request.checkpoint),
+            "model_sha256": model_sha256(teacher.checkpoint),
+        },
         vocabulary=teacher.vocabulary.glosses,
         temperature=request.temperature,
         views=request.views,

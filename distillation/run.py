@@ -6,7 +6,7 @@ from pathlib import Path
 
 from distillation.config import DistillationConfig, StudentConfig
 from distillation.student_trainer import StudentTrainer
-from distillation.teachers import OnlineTeacher, StoredTeacher
+from distillation.teachers import OnlineTeacher, StoredTeacher, same_teacher
 from errors import DataError, UsageError
 from models.i3d_teacher import count_parameters
 from settings import Overrides
@@ -126,7 +126,7 @@ def _check_same_teacher(plan: StartPlan, source: OnlineTeacher | StoredTeacher |
             f"the soft targets have changed: {plan.path} was trained with others than those that "
             f"are in {source.place} now: put them back, or train a new student"
         )
-    if before.get("sha256") != now.get("sha256"):
+    if not same_teacher(before, now):
         raise DataError(
             f"the teacher has changed: {plan.path} was trained with "
             f"{_name(before)}, now it is {_name(now)}: "

@@ -29,6 +29,7 @@ from data.corpus import remembered_sha256, sha256_of
 from data.folder_memory import FolderMemory
 from data.safe_npy import open_array
 from errors import DataError
+from models.checkpoint import load_checkpoint, model_sha256
 
 FORMAT_VERSION = 3
 # Views of formats 1 and 2 were augmented in another way (version 0.2.0 and earlier): only those
@@ -49,7 +50,7 @@ class SoftTargetDescription:
     """The inputs and settings of a folder of soft targets. Equal descriptions give equal files."""
 
     corpus: dict[str, Any]  # name, path, fingerprint, simulated, composed
-    checkpoint: dict[str, str]  # path, sha256
+    checkpoint: dict[str, str]  # path, sha256, model_sha256 (older folders lack it)
     vocabulary: tuple[str, ...]
     temperature: float
     views: int  # augmented views of each train sentence; 0: without augmentation
@@ -117,7 +118,8 @@ class SoftTargets:
         return values, places
 
     def check(self, corpus_path: Path, fingerprint: str, vocabulary: Sequence[str]) -> None:
-        """Raise DataError unless corpus, glosses and checkpoint are those of the soft targets.
+        """Raise DataError unless corpus, glosses and checkpoint are those of the soft targets. In
+        the checkpoint, the decoder may have changed since.
 
         Args:
             corpus_path: the student's corpus folder, for the message.
@@ -133,8 +135,13 @@ class SoftTargets:
             raise DataError(
                 f"{self.path} has other glosses than the student's vocabulary: export it again"
             )
-        checkpoint = Path(self.description.checkpoint["path"])
-        if checkpoint.is_file() and sha256_of(checkpoint) != self.description.checkpoint["sha256"]:
+        stored = self.description.checkpoint
+        checkpoint = Path(stored["path"])
+        if (
+            checkpoint.is_file()
+            and sha256_of(checkpoint) != stored["sha256"]
+            and model_sha256(load_checkpoint(checkpoint)) != stored.get("model_sha256")
+        ):
             raise DataError(
                 f"{checkpoint} has changed since {self.path} was exported from it: "
                 "export the soft targets again"

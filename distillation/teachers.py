@@ -32,7 +32,7 @@ from distillation.soft_targets import SoftTargets
 from errors import DataError
 from inference.opened_checkpoint import refuse_corpus_of_other_rate
 from models.build import is_causal, load_model, read_model_config
-from models.checkpoint import load_checkpoint
+from models.checkpoint import load_checkpoint, model_sha256
 from models.devices import Precision
 from models.part_encoder import PartEncoderModel
 from training.trainer import Trainer
@@ -52,6 +52,14 @@ def _taught(batch: FeatureBatch, teacher_log_probs: Tensor) -> TaughtBatch:
     return TaughtBatch(**vars(batch), teacher_log_probs=teacher_log_probs)
 
 
+def same_teacher(identity: dict[str, str], other: dict[str, str]) -> bool:
+    """Whether two identities are those of one teacher. Its checkpoint may have another decoder;
+    identities of earlier versions lack `model_sha256`, and their files must be the same."""
+    if identity.get("sha256") == other.get("sha256"):
+        return True
+    return identity.get("model_sha256", "") == other.get("model_sha256")
+
+
 class OnlineTeacher:
     """A teacher that predicts each batch beside the student, without gradient and dropout.
 
@@ -65,7 +73,11 @@ class OnlineTeacher:
         self.corpus_path = checkpoint["corpus"]["path"]
         self.trained_on = {"corpus": checkpoint["corpus"]}
         self.place = path
-        self.identity = {"path": str(path), "sha256": sha256_of(path)}
+        self.identity = {
+            "path": str(path),
+            "sha256": sha256_of(path),
+            "model_sha256": model_sha256(checkpoint),
+        }
         model = load_model(checkpoint, path, model_config, self.vocabulary, 0)
         assert isinstance(model, PartEncoderModel)
         self.model = model.eval().requires_grad_(False)
@@ -129,7 +141,7 @@ class StoredTeacher:
         self.vocabulary = Vocabulary(self.description.vocabulary)
         self.corpus_path = self.description.corpus["path"]
         self.place = path
-        self.identity = {name: self.description.checkpoint[name] for name in ("path", "sha256")}
+        self.identity = dict(self.description.checkpoint)
         self.identity["soft_targets_sha256"] = self.targets.sha256
         self.parameters = None
 

@@ -7,6 +7,7 @@ are checked before a tensor is made from it.
 
 import contextlib
 import hashlib
+import json
 import math
 import os
 import shutil
@@ -155,6 +156,20 @@ def check_space(folder: Path, parameters: int, reuse: bool) -> None:
             f"has {free / 2**20:.0f} MiB free: free some space, or give an --output_dir on "
             "another disk"
         )
+
+
+def model_sha256(checkpoint: dict[str, Any]) -> str:
+    """SHA-256 of all that decides what a model predicts: its weights, its glosses and its
+    configuration. A tuned decoder or more epochs without a better model do not change it.
+
+    checkpoint: as `load_checkpoint` returns it.
+    """
+    facts = checkpoint.get("kind"), checkpoint["vocabulary"], checkpoint["config"].get("model")
+    found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, tensor in sorted(checkpoint["model"].items()):
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        found.update(tensor.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -84,6 +84,19 @@ def test_of_many_unknown_glosses_five_are_listed(settings, prepare, make_corpus,
         prepare(settings(data_dir=str(other)))
 
 
+def test_a_run_continues_when_the_decoder_of_its_teacher_was_tuned(
+    settings, prepare, tmp_path, run_copy
+):
+    teacher = run_copy / "best_model.pth"
+    overrides = settings(distillation={"teacher": str(teacher)}, epochs=1)
+    execute(prepare(overrides))
+    tuned = load_checkpoint(teacher)
+    tuned.pop("format_version")
+    tuned["decoder"]["steps_per_gloss"] += 1
+    save_checkpoint(teacher, tuned)
+    assert prepare(overrides, tmp_path / "student" / "last.pth").start.kind == CONTINUE
+
+
 def test_a_run_does_not_continue_with_a_changed_teacher(settings, prepare, tmp_path, run_copy):
     overrides = settings(distillation={"teacher": str(run_copy / "best_model.pth")}, epochs=1)
     execute(prepare(overrides))

@@ -10,6 +10,7 @@ import pytest
 from data.corpus import Corpus, sha256_of
 from distillation.soft_targets import SoftTargets
 from errors import DataError
+from models.checkpoint import load_checkpoint, save_checkpoint
 
 
 def damaged(exported: Path, tmp_path: Path, name: str, change) -> Path:
@@ -128,8 +129,20 @@ def test_another_corpus_vocabulary_or_checkpoint_is_refused(exported, tiny_corpu
         targets.check(corpus.path, "0" * 64, glosses)
     with pytest.raises(DataError, match="other glosses"):
         targets.check(corpus.path, corpus.fingerprint, glosses[::-1])
-    targets.description.checkpoint["path"] = str(run_copy / "result.json")
-    with pytest.raises(DataError, match="has changed since"):
+    best = run_copy / "best_model.pth"
+    changed = load_checkpoint(best)
+    changed["decoder"]["steps_per_gloss"] += 1
+    save_checkpoint(best, changed)
+    targets.description.checkpoint["path"] = str(best)
+    targets.check(corpus.path, corpus.fingerprint, glosses)  # it predicts as it did
+    del targets.description.checkpoint["model_sha256"]  # a folder of an earlier version
+    with pytest.raises(DataError, match=r"best_model\.pth has changed since"):
+        targets.check(corpus.path, corpus.fingerprint, glosses)
+    targets = SoftTargets(exported)
+    targets.description.checkpoint["path"] = str(best)
+    changed["model"]["head.weight"] += 1
+    save_checkpoint(best, changed)
+    with pytest.raises(DataError, match=r"best_model\.pth has changed since"):
         targets.check(corpus.path, corpus.fingerprint, glosses)
     targets.description.checkpoint["path"] = "/gone/best_model.pth"
     targets.check(corpus.path, corpus.fingerprint, glosses)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from errors import DataError
-from models.checkpoint import copy_checkpoint, load_checkpoint, save_checkpoint
+from models.checkpoint import copy_checkpoint, load_checkpoint, model_sha256, save_checkpoint
 
 
 def content(value: float = 1.0) -> dict:
@@ -295,3 +295,30 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
     (tmp_path / "last.pth").mkdir()
     with pytest.raises(DataError, match=r"cannot write .*last\.pth"):
         save_checkpoint(tmp_path / "last.pth", content())
+
+
+def test_the_hash_of_a_model_changes_with_what_it_predicts_alone():
+    content = {
+        "kind": "teacher",
+        "model": {"b": torch.tensor([1.0, 2.0]), "a": torch.tensor([3])},
+        "vocabulary": ["RAIN", "SUN"],
+        "config": {"model": {"conformer_width": 8}, "training": {"epochs": 3}},
+        "decoder": {"steps_per_gloss": 4.0},
+    }
+    same = {
+        **content,
+        "model": {"a": torch.tensor([3]), "b": torch.tensor([1.0, 2.0])},
+        "config": {**content["config"], "training": {"epochs": 4}},
+        "decoder": {"steps_per_gloss": 5.0},
+    }
+    assert model_sha256(content) == model_sha256(same)
+    others = [
+        {"kind": "student"},
+        {"model": {**content["model"], "b": torch.tensor([1.0, 2.5])}},
+        {"model": {**content["model"], "b": torch.tensor([[1.0, 2.0]])}},
+        {"model": {"b": content["model"]["a"], "a": content["model"]["b"]}},
+        {"vocabulary": ["SUN", "RAIN"]},
+        {"config": {"model": {"conformer_width": 16}}},
+    ]
+    found = {model_sha256({**content, **other}) for other in others}
+    assert len(found) == len(others) and model_sha256(content) not in found
