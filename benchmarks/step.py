@@ -7,11 +7,11 @@ One run measures
 
 1. CTC with its gradient, both heads of a batch: the recursion of training/ctc.py, against torch's;
 2. a complete update of the full-size teacher: bfloat16 against float32, and on a CPU with large
-   linear layers by torch and by oneDNN. `--precision auto` is always float32 on a CPU: bfloat16 is
-   less exact;
+   linear layers by torch and by oneDNN;
 3. the optimiser's step: with the decision on the device whether to skip it, against without;
 4. a linear layer of the conformer, forward and backward, by torch and by oneDNN; and what
-   `--linear_layers auto` chooses on this processor (models/machine_choices.py);
+   `--linear_layers auto` and `--precision auto` choose on this processor
+   (models/machine_choices.py);
 5. the convolutional front, forward and backward: compiled (--compile of train_teacher.py), against
    not compiled.
 """
@@ -174,6 +174,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f"linear layer, {BATCH} x {STEPS} steps: {shown}")
     chosen = choose_machine("auto", [step.model], step.precision)
     print(f"--linear_layers auto: {chosen}")
+    new_run = choose_machine("auto", [step.model], step.precision, any_precision=True)
+    print(f"--precision auto, in a new run: {new_run.precision}; {new_run}")
     figures = {
         "ctc_native_over_recursion": native / recursion,
         "optimiser_deciding_over_without": skippable / without,

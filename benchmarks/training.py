@@ -17,8 +17,8 @@ lengths, planned by these lengths, so that both have little padding; the column 
 
 Arithmetic is three times the multiply-adds of the forward pass: linear layers, convolutions and
 LSTMs, padded frames included except where a packed LSTM skips them. The peak is that of a large
-matrix product on the same threads in the same run. The default takes about two minutes on two idle
-cores.
+matrix product in float32 on the same threads in the same run; a teacher in bf16 (see the line above
+its figures) can exceed it. The default takes about one minute on two idle cores.
 """
 
 import contextlib
@@ -71,11 +71,15 @@ class TimedUpdate:
 
 @dataclass
 class Contestant:
-    """The teacher or the baseline. update: trains on the batch with this number."""
+    """The teacher or the baseline.
+
+    update: trains on the batch with this number. machine: what the run decided by its machine.
+    """
 
     parameters: int
     update: Callable[[int], TimedUpdate]
     timed: list[TimedUpdate] = field(default_factory=list)
+    machine: str = ""
 
 
 def make_trainer(data_dir: str | None, batch_size: int, sizes: dict, folder: Path):
@@ -128,7 +132,7 @@ def make_teacher(trainer, batches: Sequence) -> Contestant:
         computed = batch.features.shape[0] * batch.features.shape[1]
         return TimedUpdate(seconds, batch.frames, computed, count_multiply_adds(trainer.model, run))
 
-    return Contestant(count_parameters(trainer.model), update)
+    return Contestant(count_parameters(trainer.model), update, machine=str(trainer.machine))
 
 
 def write_baseline_files(trainer, batches: Sequence, folder: Path) -> None:
@@ -278,6 +282,7 @@ def main(argv: list[str] | None = None) -> int:
         both = compare(data_dir, batch_size, updates, options.small)
         pairs = zip(both["teacher"].timed, both["baseline"].timed, strict=True)
         times = statistics.median(teacher.rate / baseline.rate for teacher, baseline in pairs)
+        print(f"       teacher: {both['teacher'].machine}")
         for name, contestant in both.items():
             timed = contestant.timed
             seconds = statistics.median(update.seconds for update in timed)

@@ -5,6 +5,7 @@ On other devices, and in every case that is not written here, both are torch's o
 
 import statistics
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,10 @@ from torch.nn import functional
 
 # Multiply-adds of a product from which oneDNN can be faster, with the conversion to its layout
 LARGE = 2**23
+HOPELESS = 20
 LEVELS = 2**16  # values of a random number of 16 bits
 TORCH, ONEDNN = "torch", "onednn"  # the ways to compute a large linear layer
+BF16 = "bf16"  # and the way of autocast, which is less exact
 
 _way = TORCH
 
@@ -67,31 +70,42 @@ def _by_onednn(x: Tensor, weight: Tensor) -> bool:
     return float32 and large and x.device.type == "cpu"
 
 
-def seconds_of_linear(rows: int, width: int, repeats: int = 5) -> dict[str, float]:
-    """CPU seconds of a linear layer, forward and backward, in one thread: {TORCH: …, ONEDNN: …}.
+def seconds_of_linear(
+    rows: int, width: int, ways: Sequence[str] = (TORCH, ONEDNN), repeats: int = 5
+) -> dict[str, float]:
+    """CPU seconds of a linear layer, forward and backward, in one thread, for each way.
 
-    Medians of some repeats, after one that is not counted; the two ways take turns. CPU time of one
-    thread hardly depends on what else the machine does. The random numbers of torch are not used.
+    Medians of some repeats, after one that is not counted; the ways take turns. A way that is
+    HOPELESS times as slow as another one in that first turn is not repeated: some processors
+    compute in bfloat16 very slowly. CPU time of one thread hardly depends on what else the machine
+    does. The random numbers of torch are not used.
 
     Args:
         rows, width: the product is (rows, width) × (width, width).
+        ways: some of TORCH, ONEDNN, BF16.
     """
     x, gradient = torch.ones(rows, width, requires_grad=True), torch.ones(rows, width)
     weight = torch.full((width, width), 0.01, requires_grad=True)
     bias = torch.zeros(width, requires_grad=True)
-    times: dict[str, list[float]] = {TORCH: [], ONEDNN: []}
     before, threads = _way, torch.get_num_threads()
+
+    def seconds(way: str) -> float:
+        compute_linear_by(TORCH if way == BF16 else way)
+        started = time.thread_time()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=way == BF16):
+            output = linear(x, weight, bias)
+        output.backward(gradient.to(output.dtype))
+        return time.thread_time() - started
+
     torch.set_num_threads(1)
     try:
-        for way in [TORCH, ONEDNN] * (1 + repeats):
-            compute_linear_by(way)
-            started = time.thread_time()
-            linear(x, weight, bias).backward(gradient)
-            times[way].append(time.thread_time() - started)
+        first = {way: seconds(way) for way in ways}
+        repeated = [way for way in ways if first[way] < HOPELESS * min(first.values())]
+        turns = [{way: seconds(way) for way in repeated} for _ in range(repeats)]
     finally:
         torch.set_num_threads(threads)
         compute_linear_by(before)
-    return {way: statistics.median(seconds[1:]) for way, seconds in times.items()}
+    return first | {way: statistics.median(turn[way] for turn in turns) for way in repeated}
 
 
 class Dropout(nn.Dropout):

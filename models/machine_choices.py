@@ -13,7 +13,15 @@ import torch
 from torch import nn
 
 from errors import DataError, UsageError
-from models.cpu_kernels import LARGE, ONEDNN, TORCH, Linear, compute_linear_by, seconds_of_linear
+from models.cpu_kernels import (
+    BF16,
+    LARGE,
+    ONEDNN,
+    TORCH,
+    Linear,
+    compute_linear_by,
+    seconds_of_linear,
+)
 from models.devices import Precision
 
 STEPS = 280  # of a batch in the test of linear layers: 8 sentences of 35 steps
@@ -21,7 +29,8 @@ STEPS = 280  # of a batch in the test of linear layers: 8 sentences of 35 steps
 # one thread is as fast as two (benchmarks/machine/busy.py), and leaves a core to other programs.
 SHARED = 2**29
 MARGIN = 1.2  # oneDNN is used where it is so many times as fast: a test is not exact
-_NAMES = {TORCH: "torch", ONEDNN: "oneDNN"}
+BF16_MARGIN = 1.5  # and bfloat16, which is less exact, where it is so many times as fast as both
+_NAMES = {TORCH: "torch", ONEDNN: "oneDNN", BF16: "bf16"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,9 @@ class MachineChoices:
     def __str__(self) -> str:
         """One line, such as '2 threads; large linear layers by torch (test of one layer …)'."""
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return f"{threads}; large linear layers by {_NAMES[self.linear_layers]} ({self.reason})"
+        bf16 = self.device == "cpu" and self.precision == "bf16"
+        way = BF16 if bf16 else self.linear_layers
+        return f"{threads}; large linear layers by {_NAMES[way]} ({self.reason})"
 
 
 def kept_choices(training: dict[str, Any], device: torch.device) -> MachineChoices | None:
@@ -70,7 +81,8 @@ def kept_choices(training: dict[str, Any], device: torch.device) -> MachineChoic
         return MachineChoices("cpu", "fp32", torch.get_num_threads(), way)
     try:
         kept = MachineChoices(**entry)
-        usable = kept.precision in ("fp32", "bf16", "fp16") and kept.linear_layers in _NAMES
+        ways = kept.linear_layers in (TORCH, ONEDNN)
+        usable = kept.precision in ("fp32", "bf16", "fp16") and ways
         if not usable or type(kept.threads) is not int or kept.threads < 1:
             raise ValueError
     except (TypeError, ValueError):
@@ -93,8 +105,8 @@ def keep_precision(wanted: str, usual: Precision, kept: MachineChoices | None) -
     """
     if wanted != "auto" or kept is None or kept.precision == usual.name:
         return usual
-    if kept.precision == "fp32":  # every device has it
-        return Precision("fp32", usual.device)
+    if kept.precision == "fp32" or usual.device.type == "cpu":  # which has what it had
+        return Precision(kept.precision, usual.device)
     print(
         f"note: the run so far computed in {kept.precision}. This device does not have it and "
         f"continues in {usual.name}: results differ from those of a run on one machine"
@@ -109,8 +121,10 @@ def choose_machine(
     kept: MachineChoices | None = None,
     again: bool = False,
     steps: int = STEPS,
+    any_precision: bool = False,
 ) -> MachineChoices:
-    """Decide threads and linear layers, and apply both in this process. Call `choose_device` first.
+    """Decide threads, linear layers and, if it is left open, the number format. Apply threads and
+    linear layers in this process. Call `choose_device` first.
 
     Args:
         wanted: what computes large linear layers: TORCH, ONEDNN, or 'auto': as in the run so far,
@@ -120,6 +134,8 @@ def choose_machine(
         kept: the choices of the run so far.
         again: 'auto' tests again what the run so far decided.
         steps: output steps of a batch.
+        any_precision: a new run of a large model may compute in bf16 in place of fp32, if that is
+            much faster. A small model has too little to gain.
 
     Raises UsageError for ONEDNN where torch does not have it.
     """
@@ -128,8 +144,14 @@ def choose_machine(
     largest = steps * max((layer.weight.numel() for layer in layers), default=0)
     threads = _choose_threads(device, largest, kept)
     width = max((min(layer.weight.shape) for layer in layers), default=0)
-    way, reason = _choose_linear_layers(wanted, width, precision, None if again else kept)
-    chosen = MachineChoices(device.type, precision.name, threads, way, reason)
+    if_faster = any_precision and kept is None and largest >= SHARED
+    way, reason = _choose_linear_layers(
+        wanted, width, precision, None if again else kept, if_faster
+    )
+    name = precision.name
+    if way == BF16:
+        name, way = "bf16", TORCH
+    chosen = MachineChoices(device.type, name, threads, way, reason)
     chosen.apply()
     return chosen
 
@@ -159,13 +181,16 @@ def _choose_threads(device: torch.device, largest: int, kept: MachineChoices | N
 
 
 def _choose_linear_layers(
-    wanted: str, width: int, precision: Precision, kept: MachineChoices | None
+    wanted: str, width: int, precision: Precision, kept: MachineChoices | None, bf16: bool
 ) -> tuple[str, str]:
-    """What computes large linear layers, and why, in words. width: of the widest square one."""
+    """What computes large linear layers, and why, in words.
+
+    width: of the widest square one. bf16: whether BF16 may be the answer.
+    """
     has_onednn = torch.backends.mkldnn.is_available()
     if wanted == ONEDNN and not has_onednn:
         raise UsageError("--linear_layers onednn: this torch has no oneDNN: use auto or torch")
-    if wanted in _NAMES:
+    if wanted in (TORCH, ONEDNN):
         return wanted, f"--linear_layers {wanted}"
     if kept is not None and (kept.linear_layers == TORCH or has_onednn):
         return kept.linear_layers, "as in the checkpoint; --linear_layers auto tests again"
@@ -173,7 +198,10 @@ def _choose_linear_layers(
         return TORCH, "the model has none in fp32 on a CPU"
     if not has_onednn:
         return TORCH, "this torch has no oneDNN"
-    seconds = seconds_of_linear(STEPS, width)
+    ways = (TORCH, ONEDNN, BF16) if bf16 else (TORCH, ONEDNN)
+    seconds = seconds_of_linear(STEPS, width, ways)
     way = ONEDNN if seconds[ONEDNN] * MARGIN < seconds[TORCH] else TORCH
-    shown = ", ".join(f"{_NAMES[one]} {1000 * seconds[one]:.1f} ms" for one in (TORCH, ONEDNN))
+    if bf16 and seconds[BF16] * BF16_MARGIN < min(seconds[TORCH], seconds[ONEDNN]):
+        way = BF16
+    shown = ", ".join(f"{_NAMES[one]} {1000 * seconds[one]:.1f} ms" for one in ways)
     return way, f"test of one layer and thread: {shown}"

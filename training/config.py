@@ -90,7 +90,8 @@ class TrainingConfig(Settings):
     )
     precision: str = setting(
         "auto",
-        "number format; auto: bf16 on CUDA, fp32 on the CPU",
+        "number format; auto: bf16 on CUDA; on the CPU fp32, or bf16 for a large model where a "
+        "short test finds it much faster",
         choices=PRECISIONS,
         group=_REST,
     )

@@ -87,7 +87,9 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
         write_config(folder, config)
         start = f"fresh, {num_samples} train sentences"
         model = make_model(config, vocabulary, device)
-        machine = choose_machine(options.linear_layers, [model], precision)
+        left_open = options.precision == "auto"
+        machine = choose_machine(options.linear_layers, [model], precision, any_precision=left_open)
+        precision = Precision(machine.precision, device)
         session = describe_session(corpus, device, machine, options.seed, start)
         record_session(folder, session)
         pipeline = FeaturePipeline(

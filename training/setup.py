@@ -105,7 +105,10 @@ def prepare_run(
     model = _model_of(start, vocabulary, device)
     again = "linear_layers" in plan.overrides.get("training", {})
     models, way = [model, *([beside] if beside else [])], config.training.linear_layers
-    machine = choose_machine(way, models, precision, kept, again, _steps_of_batch(options))
+    left_open = options.precision == "auto"
+    steps = _steps_of_batch(options)
+    machine = choose_machine(way, models, precision, kept, again, steps, left_open)
+    precision = Precision(machine.precision, device)
     selection = LandmarkSelection({*chain(*(one.input_landmarks for one in models))})
     model.set_input_selection(selection)
     pipeline = FeaturePipeline(

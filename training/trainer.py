@@ -368,6 +368,8 @@ class Trainer:
         """Train with all ranks of the run from here on. All ranks call it."""
         self.stopping, self.machine = self.ranks.from_rank_0(lambda: (self.stopping, self.machine))
         self.machine.apply()
+        if self.precision.name != self.machine.precision:  # each rank's own test decided
+            self.precision = Precision(self.machine.precision, self.device)
         self.forward = self.ranks.wrap_model(self.model)
 
     def start_from_loaded_model(self) -> None:

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from models.cpu_kernels import (
+    BF16,
     ONEDNN,
     TORCH,
     Dropout,
@@ -72,15 +73,31 @@ def test_large_products_use_torchs_own_linear_unless_onednn_was_chosen(layouts):
     assert layouts == [torch.strided, torch._mkldnn]
 
 
-def test_the_seconds_are_those_of_each_way_and_change_nothing_else(layouts):
-    """Two ways, and one call more of each, which is not counted."""
+def test_the_seconds_are_those_of_each_way_and_change_nothing_else(layouts, monkeypatch):
+    """Three ways, and one call more of each, which is not counted."""
+    monkeypatch.setattr("models.cpu_kernels.HOPELESS", 1e9)
     torch.manual_seed(0)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    seconds = seconds_of_linear(8, 4, repeats=2)
-    assert layouts == [torch.strided, torch._mkldnn] * 3
-    assert set(seconds) == {TORCH, ONEDNN} and all(0 < one < 1 for one in seconds.values())
+    seconds = seconds_of_linear(8, 4, (TORCH, ONEDNN, BF16), repeats=2)
+    assert layouts == [torch.strided, torch._mkldnn, torch.strided] * 3
+    assert set(seconds) == {TORCH, ONEDNN, BF16} and all(0 < one < 1 for one in seconds.values())
     assert linear_is_computed_by() == ONEDNN and torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_way_that_is_far_too_slow_is_tried_once(monkeypatch):
+    """A clock of which each call of bfloat16 takes 41 s, and every other one 2 s."""
+    clock = [0.0]
+    autocast = torch.autocast
+
+    def timed(*arguments, enabled, **options):
+        clock[0] += 41 if enabled else 2
+        return autocast(*arguments, enabled=enabled, **options)
+
+    monkeypatch.setattr(torch, "autocast", timed)
+    monkeypatch.setattr("models.cpu_kernels.time.thread_time", lambda: clock[0])
+    found = seconds_of_linear(8, 4, (TORCH, ONEDNN, BF16), repeats=3)
+    assert found == {TORCH: 2, ONEDNN: 2, BF16: 41} and clock[0] == 2 * 8 + 41
 
 
 def test_linear_accepts_a_transposed_input(layouts):

@@ -30,14 +30,14 @@ def as_before():
 
 @pytest.fixture
 def timed(monkeypatch):
-    """timed(torch, onednn): the milliseconds of the test. Returns the products that it was given;
-    the test may be made once."""
+    """timed(torch, onednn, bf16): the milliseconds of the test. Returns the products that it was
+    given; the test may be made once."""
     tested = []
 
-    def set_times(torchs: float, onednns: float) -> list:
-        def seconds(rows, width):
+    def set_times(*milliseconds: float) -> list:
+        def seconds(rows, width, ways):
             tested.append((rows, width))
-            return {TORCH: torchs / 1000, ONEDNN: onednns / 1000}
+            return {way: time / 1000 for way, time in zip(ways, milliseconds, strict=True)}
 
         monkeypatch.setattr(machine_choices, "seconds_of_linear", seconds)
         return tested
@@ -75,6 +75,42 @@ def test_a_run_that_continues_keeps_its_way_unless_asked_to_test_again(timed):
     assert choose(kept=BEFORE).linear_layers == ONEDNN and tested == []
     assert "as in the checkpoint" in str(choose(kept=BEFORE))
     assert choose(kept=BEFORE, again=True).linear_layers == TORCH and len(tested) == 1
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [((30, 15, 9.9), "bf16"), ((15, 30, 9.9), "bf16"), ((30, 15, 10.1), ONEDNN)],
+)
+def test_a_new_run_of_a_large_model_may_use_bf16_where_it_is_much_faster(timed, times, expected):
+    tested = timed(*times)
+    model, precision = Linear(3712, 928), Precision("fp32", CPU)
+    chosen = choose_machine("auto", [model], precision, any_precision=True)
+    assert chosen.precision == ("bf16" if expected == "bf16" else "fp32") and len(tested) == 1
+    assert chosen.linear_layers == (ONEDNN if expected == ONEDNN else TORCH)
+    shown = {"bf16": "layers by bf16", ONEDNN: "layers by oneDNN"}[expected]
+    assert f"{shown} (test of one layer" in str(chosen) and f"bf16 {times[2]:.1f} ms" in str(chosen)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"any_precision": False},
+        {"kept": MachineChoices("cpu", "fp32", 1, TORCH), "again": True},
+        {"steps": 8},  # a small batch has as little to gain as a small model
+    ],
+)
+def test_otherwise_the_number_format_stays(timed, options):
+    timed(30, 15)
+    options = {"any_precision": True, **options}
+    chosen = choose_machine("auto", [Linear(3712, 928)], Precision("fp32", CPU), **options)
+    assert (chosen.precision, chosen.linear_layers) == ("fp32", ONEDNN)
+
+
+def test_a_way_that_was_asked_for_is_one_of_float32(timed):
+    tested = timed()
+    model = Linear(3712, 928)
+    chosen = choose_machine(ONEDNN, [model], Precision("fp32", CPU), any_precision=True)
+    assert (chosen.precision, chosen.linear_layers) == ("fp32", ONEDNN) and tested == []
 
 
 @pytest.mark.parametrize(
@@ -200,3 +236,10 @@ def test_a_run_that_continues_keeps_its_number_format(wanted, usual, kept, expec
     """The meta device stands for a GPU: nothing is computed."""
     found = keep_precision(wanted, Precision(usual, torch.device("meta")), kept)
     assert found.name == expected and capsys.readouterr().out.startswith(note)
+
+
+def test_a_run_that_continues_on_a_cpu_keeps_bf16(capsys):
+    kept = MachineChoices("cpu", "bf16", 1, TORCH)
+    assert keep_precision("auto", Precision("auto", CPU), kept).name == "bf16"
+    assert keep_precision("fp32", Precision("fp32", CPU), kept).name == "fp32"
+    assert capsys.readouterr().out == ""

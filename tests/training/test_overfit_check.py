@@ -6,6 +6,8 @@ import torch
 
 from decoding.scoring import Score
 from errors import DivergenceError
+from models import machine_choices
+from models.cpu_kernels import BF16
 from training import overfit_check
 from training.config import Config
 from training.corpus_checks import BadSentence
@@ -163,3 +165,28 @@ def test_the_rule_of_the_leading_hand_is_that_of_the_configuration(
     tiny_settings["model"]["leading_hand"] = rule
     run_overfit_check(Config().updated(tiny_settings), 2)
     assert [pipeline.leading_hand for pipeline in made] == [rule]
+
+
+def test_the_check_computes_in_the_number_format_that_is_faster(tiny_settings, monkeypatch, capsys):
+    """A tiny model counts as large here, and bf16 as the fastest way."""
+    for name in ("SHARED", "LARGE"):
+        monkeypatch.setattr(machine_choices, name, 1)
+    monkeypatch.setattr(
+        machine_choices,
+        "seconds_of_linear",
+        lambda rows, width, ways: dict.fromkeys(ways, 1.0) | ({BF16: 0.1} if BF16 in ways else {}),
+    )
+    used = []
+
+    def recorded(model, pipeline, split, vocabulary, loss, precision, **options):
+        used.append(precision.name)
+        return validate(model, pipeline, split, vocabulary, loss, precision, **options)
+
+    monkeypatch.setattr(overfit_check, "validate", recorded)
+    tiny_settings["training"]["epochs"] = 5
+    run_overfit_check(Config().updated(tiny_settings), 2)
+    assert set(used) == {"bf16"} and "bf16 on cpu" in capsys.readouterr().out
+    tiny_settings["training"]["precision"] = "fp32"
+    used.clear()
+    run_overfit_check(Config().updated(tiny_settings), 2)
+    assert set(used) == {"fp32"}

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ import torch
 
 from models import machine_choices
 from models.checkpoint import load_checkpoint, save_checkpoint
-from models.cpu_kernels import ONEDNN, TORCH, compute_linear_by, linear_is_computed_by
+from models.cpu_kernels import BF16, ONEDNN, TORCH, compute_linear_by, linear_is_computed_by
 from training.progress import TrainingProgress
+from training.resume import plan_start
+from training.setup import prepare_run
 from training.stop_signals import InterruptedRunError
 
 
@@ -31,7 +34,9 @@ def large_linear_layers(monkeypatch):
     monkeypatch.setattr(machine_choices, "LARGE", 1)
     monkeypatch.setattr("models.cpu_kernels.LARGE", 1)
     times = {TORCH: 0.02, ONEDNN: 0.01}
-    monkeypatch.setattr(machine_choices, "seconds_of_linear", lambda *_: times)
+    monkeypatch.setattr(
+        machine_choices, "seconds_of_linear", lambda rows, width, ways: {w: times[w] for w in ways}
+    )
     return times
 
 
@@ -93,3 +98,35 @@ def test_a_checkpoint_of_an_earlier_version_continues_with_onednn(run_copy, exec
 def test_a_fine_tune_decides_anew(large_linear_layers, run_copy, execute_run):
     execute_run({"training": {"epochs": 1, "learning_rate": 1e-4}}, run_copy / "last.pth")
     assert last_session(run_copy.with_name("copy_finetune"))["linear_layers"] == ONEDNN
+
+
+def test_a_run_that_found_bf16_faster_stays_in_bf16(
+    large_linear_layers, make_settings, execute_run, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(machine_choices, "SHARED", 1)
+    large_linear_layers[BF16] = 0.001
+    execute_run(make_settings(tmp_path / "run", epochs=2))
+    printed = capsys.readouterr().out
+    assert "parameters, bf16 on cpu" in printed and "large linear layers by bf16 (test" in printed
+    last = load_checkpoint(tmp_path / "run" / "last.pth")
+    assert last["training"]["machine"]["precision"] == "bf16"
+    large_linear_layers[BF16] = 1.0
+    further = {"output_dir": str(tmp_path / "run"), "patience": 40}
+    plan = plan_start("last", {"training": further})
+    trainer = prepare_run(plan).trainer
+    assert trainer.precision.name == trainer.machine.precision == "bf16"
+    # Another format was asked for: as for every setting that shapes training, a fine-tune begins
+    plan = plan_start("last", {"training": {**further, "precision": "fp32"}})
+    assert prepare_run(plan).trainer.precision.name == "fp32"
+
+
+def test_all_ranks_compute_in_the_format_that_rank_0_found(
+    large_linear_layers, make_settings, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(machine_choices, "SHARED", 1)
+    large_linear_layers[BF16] = 1.0
+    trainer = prepare_run(plan_start(None, make_settings(tmp_path / "run"))).trainer
+    of_rank_0 = replace(trainer.machine, precision="bf16")
+    monkeypatch.setattr(trainer.ranks, "from_rank_0", lambda _: (trainer.stopping, of_rank_0))
+    trainer.connect_ranks()
+    assert trainer.precision.name == "bf16" and trainer.precision.autocast()._enabled
