@@ -18,19 +18,21 @@ from processor import wait_asleep
 MAX_MESSAGE = 1500  # characters
 
 
+def printable(text: str) -> str:
+    """A text of which nothing can break the line or send commands to the terminal."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
 class ProjectError(Exception):
     """Base of all errors that the user sees as one line, without a traceback.
 
-    Unprintable characters of a message are escaped: text from a file cannot break the line or send
-    commands to the terminal.
+    Unprintable characters of a message are escaped, see `printable`.
     """
 
     exit_code = 1
 
     def __init__(self, message: str):
-        line = "".join(
-            one if one.isprintable() else repr(one)[1:-1] for one in message[:MAX_MESSAGE]
-        )
+        line = printable(message[:MAX_MESSAGE])
         super().__init__(line + ("…" if len(message) > MAX_MESSAGE else ""))
 
 

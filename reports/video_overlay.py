@@ -8,6 +8,7 @@ empty boxes, and `OverlayWriter.missing` collects them.
 
 import logging
 import os
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -158,6 +159,8 @@ class OverlayWriter:
         brush = ImageDraw.Draw(image, "RGBA")
         if shown:
             brush.rectangle((0, height - 2 * size, width, height), fill=(0, 0, 0, 150))
+        if _reads_from_the_right([text for text, *_ in shown]):
+            shown.reverse()
         x = (width - sum(length for _, _, length, _ in shown) - space * (len(shown) - 1)) / 2
         for text, font, length, colour in shown:
             brush.text((x, height - size), text, font=font, fill=colour, anchor="lm")
@@ -173,6 +176,12 @@ class OverlayWriter:
                 stroke_fill=(0, 0, 0),
             )
         return np.ascontiguousarray(np.asarray(image)[..., ::-1])
+
+
+def _reads_from_the_right(words: Sequence[str]) -> bool:
+    """Whether the first letter of the words is of a script such as Arabic or Hebrew."""
+    kinds = (unicodedata.bidirectional(letter) for word in words for letter in word)
+    return next((kind for kind in kinds if kind in ("L", "R", "AL")), "L") != "L"
 
 
 def writable_rate(fps: float) -> float:

@@ -38,7 +38,7 @@ from data.sources.recording_facts import (
     to_aspect_ratio,
 )
 from data.sources.video_files import RecordingFile, find_recording_files, match_recording_files
-from errors import DataError
+from errors import DataError, printable
 
 DEFAULT_FPS = 25.0  # of files that do not give their own frame rate
 PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
@@ -275,5 +275,6 @@ def _match_files(
 
 
 def name_list(names: list[str]) -> str:
-    """The first names, for a message."""
-    return ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
+    """The first names, for a message, with unprintable characters escaped."""
+    shown = ", ".join(map(printable, names[:MAX_NAMES]))
+    return shown + (", ..." if len(names) > MAX_NAMES else "")

@@ -47,6 +47,7 @@ def test_sentences_without_glosses_are_predicted_as_others(
         words = [*options, "--split", split, "--output_dir", str(folders[split])]
         assert evaluate.main(words) == 0
     submission = rows(folders["test"] / "submission.csv")
+    assert b"\r" not in (folders["test"] / "submission.csv").read_bytes()
     assert [row[0] for row in submission] == ["id", "08_0000", "08_0001", "08_0002"]
     assert submission[0][1] == "gloss"
     as_dev = rows(folders["dev"] / "submission.csv")[1:4]

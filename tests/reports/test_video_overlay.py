@@ -148,6 +148,12 @@ def test_the_gloss_that_is_being_signed_has_another_colour(tmp_path):
     assert np.flatnonzero(white.any(0)).max() < np.flatnonzero(yellow.any(0)).min()
 
 
+def test_glosses_of_a_script_that_is_read_from_the_right_begin_there(tmp_path):
+    drawn, _ = caption(tmp_path, ("معلم", False), ("هو", True))
+    white, yellow = (drawn == 255).all(2), (drawn == overlay.SIGNING[::-1]).all(2)
+    assert np.flatnonzero(white.any(0)).min() > np.flatnonzero(yellow.any(0)).max()
+
+
 def test_the_last_glosses_that_fit_are_shown(tmp_path):
     many = [(f"GLOSS{number}", False) for number in range(40)]
     drawn, _ = caption(tmp_path, *many)

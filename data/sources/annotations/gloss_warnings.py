@@ -5,14 +5,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 _JOINERS = "\u200c\u200d"  # they are part of the spelling
+# Arabic letters are written with them or without: the stretching line, and the vowel marks
+_ARABIC_EXTRAS = {0x0640, 0x0670, *range(0x064B, 0x0653)}
 
 
 def gloss_warnings(sentences: Iterable[Sequence[str]]) -> list[str]:
     """What looks like a mistake in the glosses of the sentences, one line each.
 
-    Three things are named: glosses with a separator of tables in them, glosses that look the same
-    but differ in invisible characters, such as direction marks, and glosses that differ in upper
-    and lower case alone. All would be classes of their own.
+    Four things are named: glosses with a separator of tables in them, glosses that look the same
+    but differ in invisible characters, such as direction marks, glosses that differ in the form of
+    their letters, such as a stretched Arabic word, and glosses that differ in upper and lower case
+    alone. All would be classes of their own.
     """
     glosses = {gloss for sentence in sentences for gloss in sentence}
     warnings = []
@@ -33,6 +36,17 @@ def gloss_warnings(sentences: Iterable[Sequence[str]]) -> list[str]:
             f"the invisible characters {marks}; each is a gloss of its own: remove these "
             "characters if they are one sign"
         )
+    forms: dict[str, list[str]] = defaultdict(list)
+    for look in alike:
+        forms[_plain_letters(look)].append(look)
+    written = [same for same in forms.values() if len(same) > 1]
+    if written:
+        first, second = written[0][:2]
+        warnings.append(
+            f"{_count(written)} spellings in other forms of the same letters, such as {first!r} "
+            f"({_codes(first)}) and {second!r} ({_codes(second)}); each is a gloss of its own: "
+            "write them alike if they are one sign"
+        )
     folded: dict[str, list[str]] = defaultdict(list)
     for gloss in sorted(glosses):
         folded[gloss.casefold()].append(gloss)
@@ -52,6 +66,16 @@ def _count(glosses: Sequence[object]) -> str:
 
 def _visible(gloss: str) -> str:
     return "".join(one for one in gloss if one in _JOINERS or unicodedata.category(one) != "Cf")
+
+
+def _plain_letters(gloss: str) -> str:
+    """The gloss in Unicode's form NFKC, without what an Arabic word can be written without."""
+    letters = unicodedata.normalize("NFKC", gloss)
+    return "".join(one for one in letters if ord(one) not in _ARABIC_EXTRAS) or gloss
+
+
+def _codes(gloss: str) -> str:
+    return " ".join(f"U+{ord(one):04X}" for one in gloss)
 
 
 def _marks(gloss: str) -> str:

@@ -24,6 +24,8 @@ SPLIT_NAMES = {
     "dev": ("dev", "val", "valid", "validation"),
     "test": ("test",),
 }
+# Names of the test lists of Isharah's challenge MSLR 2025, beside its train.txt and dev.txt
+_CHALLENGE_TESTS = ("SI_test", "US_test")
 CSL_TABLE, CSL_SPLITS = "video_map.txt", "split_1.txt"
 
 
@@ -77,7 +79,8 @@ def _held_out_files(train: Path, pattern: str) -> dict[str, Path]:
             same = [pattern.format(name).casefold() for name in SPLIT_NAMES[split] if others]
             _refuse_several(train.parent, split, [there[name] for name in same if name in there])
             continue
-        names = [one.format(name) for one in others for name in SPLIT_NAMES[split]]
+        own = (*SPLIT_NAMES[split], *(_CHALLENGE_TESTS if split == "test" else ()))
+        names = [one.format(name).casefold() for one in others for name in own]
         possible = [there[name] for name in names if name in there]
         _refuse_several(train.parent, split, possible)
         if possible:

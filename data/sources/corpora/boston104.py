@@ -80,6 +80,11 @@ def import_boston104(
             if video not in speakers:
                 raise DataError(f"{source / SPEAKERS} has no speaker of the video {video}")
             id = f"v{video.zfill(3)}"
+            if id in signs:
+                raise DataError(
+                    f"{source / name}: {WORDS['train']} has the video {video}, too, or it has two "
+                    "spellings here: leave it in one of them"
+                )
             signs[id] = of_video
             splits[split].append(TranscribedSentence(id, speakers[video], of_video.glosses))
 

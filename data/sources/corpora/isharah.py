@@ -72,7 +72,8 @@ def import_isharah(
 
     Args:
         source: a pickle, or the folder of one or more pickles (.pkl, .pickle).
-        annotations: the lists of a task (`id|gloss`): the train file or its folder.
+        annotations: the lists of a task (`id|gloss`): the train file or its folder. The test list
+            of MSLR 2025 is called SI_test.txt or US_test.txt.
         output: the corpus folder to write.
         fps: frames per second of the recordings; None: 30.
         resample_fps, skip_bad, progress: as of `import_landmark_files`.
@@ -196,7 +197,8 @@ def read_points(value: Any, where: str, fps: float | None = None) -> LandmarkRec
         [known[:, PART_SLICES[part]].any(axis=(1, 2)) for part in PARTS],
         axis=1,
     )
-    landmarks[:, _MISSING, :2] = landmarks[:, NOSE : NOSE + 1, :2]
+    nose = np.where(detected[:, :1, None], landmarks[:, NOSE : NOSE + 1, :2], 0)
+    landmarks[:, _MISSING, :2] = nose
     landmarks[..., :2] /= _side(landmarks, detected, where)
     found = find_unseen_parts(landmarks, lambda frame: f"{where} frame {frame}", detected)
     return LandmarkRecording(*found, fps, 1.0)
@@ -208,7 +210,7 @@ def _side(landmarks: np.ndarray, detected: np.ndarray, where: str) -> float:
     seen = [landmarks[detected[:, 0]][:, _CORE]]
     for column, part in enumerate(PARTS[1:], start=1):
         seen.append(landmarks[detected[:, column], PART_SLICES[part]])
-    largest = max((float(np.nanmax(points[..., :2])) for points in seen if points.size), default=1)
+    largest = max((float(np.nanmax(points[..., :2])) for points in seen if points.size), default=0)
     if not largest > 0 or not np.isfinite(largest):
         return 1.0  # nothing detected, or damage that is named later
     if largest < _SMALLEST_PICTURE:

@@ -23,6 +23,7 @@ from errors import DataError
 
 MAX_INSTRUCTIONS = 5_000_000  # of one file, about 40 for each sentence; less than 1 GB of memory
 MAX_DIMENSIONS = 8
+MAX_SIZE = 2**40  # of one dimension; more is damage, also of an array without values
 MAX_LONG_BYTES = 16  # of one whole number
 # What a file may name, and what this reader makes for it. Nothing is imported.
 _NAMES = {
@@ -40,6 +41,7 @@ _NAMES = {
         )
     },
 }
+_ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf", b"BZh", b"\xfd7zXZ")
 _KINDS = "fiub"  # of dtypes: floats, whole numbers, booleans
 _MARK = object()
 
@@ -111,8 +113,12 @@ class _Machine:
 
     def run(self) -> Any:
         if self._content[:1] != b"\x80":
+            packed = any(bytes(self._content[: len(one)]) == one for one in _ARCHIVES)
             raise self._error(
-                "is not a pickle of protocol 2 to 5: expected one made by pickle.dump in Python 3"
+                "is an archive: unpack it, and give the pickle that is in it"
+                if packed
+                else "is not a pickle of protocol 2 to 5: save it again with "
+                "pickle.dump(…, protocol=4)"
             )
         for _ in range(MAX_INSTRUCTIONS):
             code = self._take(1)[0]
@@ -254,9 +260,10 @@ class _Machine:
         if (module, name) not in _NAMES:
             shown = ascii(f"{module[:60]}.{name[:60]}").strip("'\"")
             raise self._error(
-                f"asks for {shown}. Only arrays, lists, tuples, dicts, texts and numbers are read, "
-                "because a pickle can run any program. If you trust the file, open it where it was "
-                "made, and save each sentence's landmarks with numpy.save"
+                f"asks for {shown}. Only arrays, lists, tuples, plain dicts, texts and numbers are "
+                "read, because a pickle can run any program. If you trust the file, open it where "
+                "it was made, and save a plain dict from texts to arrays with "
+                "pickle.dump(…, protocol=4)"
             )
         self._push(_Name(_NAMES[module, name]))
 
@@ -316,7 +323,9 @@ class _Machine:
         array = PickledArray()
         self._fill(array, shape, dtype, "F" if order == "F" else "C", content)
         if order == "K":  # neither C nor F: the axes are in another order
-            if not isinstance(axes, tuple) or sorted(axes) != list(range(len(shape))):
+            # Only whole numbers: other values can take forever to compare
+            numbers = isinstance(axes, tuple) and all(type(axis) is int for axis in axes)
+            if not numbers or sorted(axes) != list(range(len(shape))):
                 raise TypeError
             array.axes = axes
         return array
@@ -341,7 +350,7 @@ class _Machine:
         if (
             not isinstance(shape, tuple)
             or len(shape) > MAX_DIMENSIONS
-            or not all(isinstance(size, int) and size >= 0 for size in shape)
+            or not all(isinstance(size, int) and 0 <= size <= MAX_SIZE for size in shape)
             or not isinstance(dtype, _Dtype)
         ):
             raise self._damaged("an array with a wrong shape or dtype")

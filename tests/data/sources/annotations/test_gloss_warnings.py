@@ -33,6 +33,16 @@ def test_a_read_names_the_table(tmp_path, capsys):
     assert capsys.readouterr().err.startswith(f"warning: {path}: 1 gloss has a comma or semicolon")
 
 
+def test_glosses_in_other_forms_of_the_same_letters():
+    plain, stretched, final = "سوال", "سـوال", "سوا\ufedd"  # the last letter as a form of its own
+    with_vowel = "سُوال"
+    for other in (stretched, final, with_vowel):
+        (warning,) = gloss_warnings([(plain, "هو"), (other,)])
+        assert "1 gloss has spellings in other forms of the same letters, such as" in warning
+        assert " ".join(f"U+{ord(letter):04X}" for letter in other) in warning
+    assert gloss_warnings([(plain, "ـ", "هو")]) == []
+
+
 def test_glosses_that_differ_in_upper_and_lower_case():
     (warning,) = gloss_warnings([("HELLO", "hello", "Straße"), ("STRASSE", "WORLD")])
     assert (

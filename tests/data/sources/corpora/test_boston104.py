@@ -88,6 +88,7 @@ def test_a_frame_without_a_row_is_undetected(tmp_path):
         ("hands_condensed.csv", "1,3,183", '"1,3,183', "line [0-9]+: unexpected end of data"),
         ("speaker.csv", "10,woman-1\n", "", "has no speaker of the video 10"),
         ("train_words.csv", "1,woman-1,JOHN,1,4", "1,woman-1,JOHN,-1,4", "line 4: startframe"),
+        ("test_words.csv", "2,man-1", "1,man-1", "train_words.csv has the video 1, too"),
         ("train_words.csv", "JOHN,1,4", "JOHN,4,1", "line 4: endframe 1 is before startframe 4"),
     ],
 )

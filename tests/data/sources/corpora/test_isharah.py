@@ -106,6 +106,46 @@ def test_lost_parts_are_undetected_and_other_parts_stay(tmp_path):
     assert (found.landmarks[4] == 0).all()
 
 
+def test_a_frame_without_a_pose_may_have_zeros_or_nan_there(tmp_path):
+    points = in_pixels(signer_with_lips(6))
+    points[1, 61:] = 0
+    points[2, 61:] = np.nan
+    found = one_recording(tmp_path, points)
+    assert found.detected[:, 0].tolist() == [True, False, False, True, True, True]
+    assert found.detected[:, 1:].all() and np.isfinite(found.landmarks).all()
+
+
+@pytest.mark.parametrize("nothing", [0, np.nan])
+def test_a_recording_in_which_nobody_is_seen_is_kept_as_in_other_formats(task, nothing):
+    nobody = np.full((9, 86, 2), nothing, np.float32)
+    write_pickle(task / "pose_SI.pkl", recordings(_00_0002=nobody))
+    import_isharah(task / "pose_SI.pkl", task / "SI", task / "out")
+    landmarks, detected = Corpus(task / "out").split("train").read(1)
+    assert len(landmarks) == 9 and not detected.any() and not landmarks.any()
+
+
+def test_the_test_list_of_mslr_2025_is_found(task, capsys):
+    for split in ("train", "dev"):
+        (task / f"SI/{split}.csv").rename(task / f"SI/{split}.txt")
+    (task / "SI/test.csv").rename(task / "SI/SI_test.txt")
+    import_isharah(task / "pose_SI.pkl", task / "SI", task / "out")
+    assert len(Corpus(task / "out").split("test")) == 2
+    assert f"test: {task / 'SI/SI_test.txt'}" in capsys.readouterr().out
+
+
+def test_ids_are_compared_in_one_unicode_form_and_printed_safely(task, capsys):
+    for split in ("train", "dev", "test"):
+        table = task / f"SI/{split}.csv"
+        table.write_text(table.read_text("utf-8").replace("02_0001", "02_\u00e9"), "utf-8")
+    made = recordings()
+    made["02_e\u0301"] = made.pop("02_0001")
+    made["x\x1b[31mRED\x07"] = made["08_0001"]
+    write_pickle(task / "pose_SI.pkl", made)
+    import_isharah(task / "pose_SI.pkl", task / "SI", task / "out")
+    assert Corpus(task / "out").split("dev").sentences[0].id == "02_\u00e9"
+    assert "(x\\x1b[31mRED\\x07)" in capsys.readouterr().out
+
+
 def test_features_depend_on_neither_the_picture_nor_the_place(tmp_path):
     """The side of the square is not known exactly, and need not be."""
     signer = signer_with_lips(8)

@@ -3,6 +3,7 @@
 import builtins
 import collections
 import datetime
+import gzip
 import pickle
 import struct
 import subprocess
@@ -180,6 +181,7 @@ def test_the_hand_made_array_is_right_before_it_is_broken(tmp_path):
         (array_bytes("J\xff\xff\xff\x7f" * 2 + "\x86"), "has 4 bytes, expected"),
         (array_bytes("J\xff\xff\xff\xff\x85"), "wrong shape"),  # -1
         (array_bytes("(" + "K\x01" * 9 + "t"), "wrong shape"),
+        (array_bytes("K\x00\x8a\x08" + "\xff" * 7 + "\x7f\x86", b"C\x00"), "wrong shape"),
         (array_bytes("K\x01"), "wrong shape"),
         (array_bytes("K\x01\x85", b"]"), "content is no bytes"),
         (array_bytes("K\x01\x85", dtype="4f4"), "dtype '4f4'"),
@@ -191,6 +193,32 @@ def test_the_hand_made_array_is_right_before_it_is_broken(tmp_path):
 def test_arrays_that_do_not_fit_their_bytes_are_refused(tmp_path, content, message):
     with pytest.raises(DataError, match=message):
         read_bytes(tmp_path, content)
+
+
+def with_axes(axes: bytes) -> bytes:
+    """An array of the shape (1, 1) whose axes these instructions make."""
+    return (
+        PROTO
+        + stack_global("numpy._core.numeric", "_frombuffer")
+        + b"(C\x04abcd"
+        + stack_global("numpy", "dtype")
+        + b"\x8c\x02f4\x89\x88\x87R"
+        + b"K\x01K\x01\x86\x8c\x01K"
+        + axes
+        + b"tR."
+    )
+
+
+def test_the_axes_of_an_array_are_whole_numbers(tmp_path):
+    assert read_bytes(tmp_path, with_axes(b"K\x01K\x00\x86")).shape == (1, 1)
+    # Two equal trees of tuples with shared branches: comparing them would take 2**60 steps
+    tree = b")" + b"".join(b"q%c" % n + b"h%c" % n + b"\x86" for n in range(60))
+    other = tree.replace(b"q", b"q").replace(b"h", b"h")
+    deep = b")" + b"\x85" * 200_000
+    number = b"G\x3f\xf0\x00\x00\x00\x00\x00\x00"  # 1.0
+    for axes in (tree + other, deep + deep, number + b"K\x00", b"\x88K\x00"):
+        with pytest.raises(DataError, match="wrong arguments of a array of bytes"):
+            read_bytes(tmp_path, with_axes(axes + b"\x86"))
 
 
 @pytest.mark.parametrize(
@@ -269,8 +297,9 @@ def test_every_truncation_is_named(tmp_path):
     [
         (b"", "is empty"),
         (b"some text", "is not a pickle of protocol 2 to 5"),
-        (pickle.dumps([1], protocol=0), "is not a pickle of protocol 2 to 5"),
-        (b"PK\x03\x04", "is not a pickle"),
+        (pickle.dumps([1], protocol=0), r"protocol 2 to 5: save it again with .*protocol=4"),
+        (b"PK\x03\x04 and so on", "is an archive: unpack it"),
+        (gzip.compress(pickle.dumps([1])), "is an archive: unpack it"),
         (b"\x93NUMPY", "is not a pickle"),
         (PROTO + b"\x8c\x02\xff\xfe.", "not UTF-8"),
         (PROTO + b".", "a value is missing"),
