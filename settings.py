@@ -277,11 +277,22 @@ def _typed(where: str, value: object, kind: Any) -> object:
 
 
 class _Loader(yaml.SafeLoader):
-    """yaml.safe_load that refuses two things, because no settings file needs them.
+    """yaml.safe_load that refuses three things, because no settings file needs them.
 
     It refuses values of thousands of characters: Python refuses to print such numbers. It refuses
-    references to anchors (*name): with them a short file can describe endless lists.
+    references to anchors (*name): with them a short file can describe endless lists. It refuses a
+    section or key that is there twice: the first one would be lost.
     """
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        known = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in known:
+                    line = key.start_mark.line + 1
+                    raise yaml.YAMLError(f"line {line} has '{key.value}' for the second time")
+                known.add(key.value)
+        return super().construct_mapping(node, deep)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()

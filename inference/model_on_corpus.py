@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from data.checks.changed_files import warn_of_changed_files
 from data.corpus import Corpus
 from data.ctc_targets import PreparedSplit, prepare_split
 from data.extractors import warn_of_other_extractor
@@ -153,6 +154,7 @@ def open_model_on_corpus(path: Path, data_dir: str | None, device: str) -> Model
                 "folder with --data_dir"
             )
     corpus = Corpus(data_dir)
+    warn_of_changed_files(corpus)
     refuse_corpus_of_other_rate(corpus, opened.content, path)
     warn_of_other_extractor(opened.content, corpus)
     return ModelOnCorpus(

@@ -8,6 +8,7 @@ from typing import Any
 from torch import device as Device
 from torch import nn
 
+from data.checks.changed_files import verify_as_for_training
 from data.corpus import Corpus
 from data.resampling import refuse_other_rate
 from data.vocabulary import Vocabulary
@@ -84,6 +85,7 @@ def corpus_of_training(checkpoint: dict[str, Any], corpus: Corpus | None = None)
         return corpus
     with contextlib.suppress(DataError):
         found = Corpus(entry["path"])
+        verify_as_for_training(found)
         if found.fingerprint == entry["fingerprint"]:
             return found
     return None

@@ -101,10 +101,14 @@ def _one_by_one(
         yield int(index), blank_without_pose(log_probs, detected.cpu())[0]
 
 
+class NotFiniteError(DataError):
+    """A model predicts values that are NaN or infinite."""
+
+
 def check_finite(log_probs: Tensor, where: str) -> None:
-    """Raise DataError if a value is NaN or infinite. where: names the input in the message."""
+    """Raise NotFiniteError if a value is NaN or infinite. where: names the input in the message."""
     if not log_probs.isfinite().all():
-        raise DataError(
+        raise NotFiniteError(
             f"{where}: the model's log-probabilities are not finite: its weights are damaged or "
             "its training diverged; use another checkpoint"
         )

@@ -151,10 +151,17 @@ class TrainingConfig(Settings):
     )
 
     def conflicts(self) -> list[str]:
+        wrong = []
         if self.min_learning_rate > self.learning_rate:
             low, peak = self.min_learning_rate, self.learning_rate
-            return [f"min_learning_rate {low} is above learning_rate {peak}"]
-        return []
+            wrong.append(f"min_learning_rate {low} is above learning_rate {peak}")
+        for name in ("data_dir", "output_dir"):
+            path = getattr(self, name)
+            if path is not None and not path.strip():
+                wrong.append(f"{name} is empty: expected the path of a folder")
+            elif path is not None and path.startswith("~"):
+                wrong.append(f"{name} {path}: only a shell knows what ~ is; write the whole path")
+        return wrong
 
 
 @dataclass(frozen=True)

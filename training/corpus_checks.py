@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from data.checks.changed_files import CHECKED_SPLITS
 from data.checks.unseen_sentences import unseen_warnings
 from data.corpus import Corpus, Split
 from data.ctc_lengths import ctc_steps
@@ -14,7 +15,6 @@ from data.ctc_targets import PreparedSplit
 from data.stored_landmarks import not_finite
 from errors import DataError
 
-CHECKED_SPLITS = ("train", "dev")
 _CHUNK = 16_384  # frames that are checked at a time: tens of MB
 _MAX_REMEMBERED = 10_000  # damaged frames of a split
 _LARGE_BYTES = 2e9  # so many bytes to read are worth a line on the screen
@@ -120,19 +120,6 @@ def find_bad_sentences(split: Split, damaged: Sequence[int] | None = None) -> li
         assert reason is not None
         bad.append(BadSentence(index, sentence.id, reason, unreadable))
     return bad
-
-
-def warn_of_changed_files(corpus: Corpus, content: CorpusContent | None = None) -> None:
-    """Print which files of train and dev differ from their hashes in corpus.json.
-
-    The corpus's fingerprint then becomes that of the changed files. content: the result of
-    `read_content`, where it is known already. Raises DataError when a file cannot be read.
-    """
-    for file in corpus.verify(CHECKED_SPLITS, None if content is None else content.digests):
-        print(
-            f"warning: {corpus.path / file} was changed: its SHA-256 differs from the one in "
-            "corpus.json"
-        )
 
 
 def check_splits(

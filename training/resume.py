@@ -130,6 +130,11 @@ def plan_start(
             f"--resume auto: {folder} has no usable checkpoint; check --output_dir, or leave out "
             "--resume for a new run"
         )
+    if found is None and _has_settings(folder) and not _names_a_corpus(overrides):
+        raise UsageError(
+            f"--resume auto: {folder} has a run, but no usable checkpoint; --config "
+            f"{folder / 'config.yaml'} without --resume starts it again"
+        )
     if found is None:
         reason = f"--resume auto found no usable checkpoint in {folder}"
         return StartPlan(default.updated(overrides), reason=reason, overrides=overrides)
@@ -141,6 +146,18 @@ def _names_a_run(overrides: Overrides) -> bool:
     training = overrides.get("training")
     others = set(training) - {"output_dir"} if isinstance(training, dict) else set()
     return bool(others or set(overrides) - {"training"})
+
+
+def _has_settings(folder: Path) -> bool:
+    """Whether a run has begun in the folder: its settings are there."""
+    return (folder / "config.yaml").exists()
+
+
+def _names_a_corpus(overrides: Overrides) -> bool:
+    """Whether a corpus is given, or settings of a section that a command line alone cannot give."""
+    training = overrides.get("training")
+    has_corpus = isinstance(training, dict) and training.get("data_dir") is not None
+    return has_corpus or bool(set(overrides) - {"training"})
 
 
 def find_checkpoint(resume: str, output_dir: Path) -> tuple[dict, Path] | None:

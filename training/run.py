@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from errors import DataError
+from errors import DataError, DivergenceError
+from inference.posteriors import NotFiniteError
 from models.checkpoint import LAST, check_space
 from models.i3d_teacher import count_parameters
 from reports.provenance import describe_session, record_session
@@ -79,6 +80,14 @@ def train(
                     file=sys.stderr,
                 )
             return ranks.end(stop.exit_code)
+        except KeyboardInterrupt:
+            if run.trainer.progress.finished:
+                print(
+                    "stopped in the evaluation: the training is complete; make it with: python "
+                    f"{script} --resume auto --output_dir {shlex.quote(str(run.folder))}",
+                    file=sys.stderr,
+                )
+            raise
         return ranks.end(0)
 
 
@@ -105,6 +114,12 @@ def execute(run: Run) -> dict[str, Any]:
                 trainer.fit()
             trainer.ranks.disconnect()
             return evaluate_best_model(run, session) if trainer.ranks.is_rank_0 else {}
+    except NotFiniteError:
+        rate = run.config.training.learning_rate
+        raise DivergenceError(
+            f"the best model in {run.folder} predicts values that are not finite: the training "
+            f"diverged; lower --learning_rate (now {rate:g}) or use --precision fp32"
+        ) from None
     except OSError as error:
         raise DataError(f"cannot write to {run.folder}: {error.strerror or error}") from error
 

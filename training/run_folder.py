@@ -9,19 +9,36 @@ from typing import TYPE_CHECKING
 
 from data.output_place import FolderLock
 from errors import DataError, UsageError
-from models.checkpoint import BEST, LAST, copy_checkpoint, load_checkpoint, remove_leftovers
+from models.checkpoint import (
+    BEST,
+    LAST,
+    PREVIOUS,
+    copy_checkpoint,
+    load_checkpoint,
+    remove_leftovers,
+)
+from models.safe_write import hash_path
 from reports.result_files import make_folder
 
 if TYPE_CHECKING:
     from training.trainer import Trainer
 
 LOCK = "run.lock"
+_PROGRAM = Path(__file__).resolve().parents[1]
 # Files of an earlier run; each of these alone shows that there was one
-_SIGNS = (BEST, LAST, "result.json", "metrics.jsonl")
-# What a run writes at its start, before the first of the files above
+_SIGNS = (BEST, LAST, PREVIOUS)
+# What a run writes at its start, before the first of the files above: together they show it, too
 _FIRST = ("config.yaml", "environment.json")
 # The other files that a run, or the overfit check, replaces
-_REPORTS = ("MODEL_CARD.md", "report.html", "dev_hypotheses.csv", "hypotheses.csv")
+_REPORTS = (
+    "result.json",
+    "metrics.jsonl",
+    "MODEL_CARD.md",
+    "report.html",
+    "dev_hypotheses.csv",
+    "hypotheses.csv",
+    *(hash_path(Path(name)).name for name in _SIGNS),
+)
 
 
 class RunLock(FolderLock):
@@ -63,6 +80,7 @@ def claim_run_folder(folder: Path, aside: bool, inputs: Iterable[Path] = ()) -> 
     make_folder(folder)
     if aside and _has_run(folder):
         _refuse_inputs_in(folder, inputs)
+        _refuse_other_runs_in(folder)
     elif aside:
         _refuse_other_files(folder)
     try:
@@ -86,16 +104,20 @@ def move_aside(folder: Path) -> bool:
     """Move an earlier run out of the way of a fresh one; False when there is none."""
     if not _has_run(folder):
         return False
-    number = 1
-    while (kept := folder.with_name(f"{folder.name}.earlier-{number}")).exists():
+    place, number = folder.resolve(), 1  # if it is a link, its target is moved and the link stays
+    while (kept := place.with_name(f"{place.name}.earlier-{number}")).exists():
         number += 1
     try:
-        folder.rename(kept)
+        place.rename(kept)
         (kept / LOCK).unlink(missing_ok=True)
+        place.mkdir()
     except OSError as error:
         raise DataError(
-            f"cannot move the earlier run {folder} to {kept}: {error.strerror}"
+            f"cannot move the earlier run {folder} to {kept}: {error.strerror}; give another "
+            "--output_dir"
         ) from error
+    if place == folder.absolute():
+        kept = folder.with_name(kept.name)
     print(f"{folder} has an earlier run: moved to {kept}")
     return True
 
@@ -105,6 +127,28 @@ def _has_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in _SIGNS) or all(
         (folder / name).exists() for name in _FIRST
     )
+
+
+def refuse_file_as_folder(folder: Path) -> None:
+    """Raise UsageError if the folder of a run cannot be made, because a file has its name."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--output_dir {folder} is a file: choose another one")
+
+
+def _refuse_other_runs_in(folder: Path) -> None:
+    """Raise UsageError if the earlier run that would be moved aside has other runs or this program
+    in it."""
+    if folder.resolve() in (_PROGRAM, *_PROGRAM.parents):
+        raise UsageError(
+            f"--output_dir {folder} has this program in it, and files of an earlier run, which "
+            "would be moved aside together with it: choose another --output_dir"
+        )
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and any((path / name).exists() for name in _SIGNS):
+            raise UsageError(
+                f"--output_dir {folder} has an earlier run, which would be moved aside together "
+                f"with the run {path}: choose another --output_dir"
+            )
 
 
 def _refuse_inputs_in(folder: Path, inputs: Iterable[Path]) -> None:

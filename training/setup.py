@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from data.checks.changed_files import warn_of_changed_files
 from data.corpus import Corpus
 from data.ctc_lengths import TIME_STRIDE, ctc_steps
 from data.ctc_targets import PreparedSplit, prepare_split
@@ -26,11 +27,11 @@ from models.machine_choices import choose_machine, keep_precision, kept_choices
 from models.part_encoder import PartEncoderModel
 from models.student import Student
 from training.config import Config, TrainingConfig
-from training.corpus_checks import check_splits, read_content, warn_of_changed_files
+from training.corpus_checks import check_splits, read_content
 from training.distributed import Ranks
 from training.remembered_statistics import remembered_statistics
 from training.resume import CONTINUE, Start, StartPlan
-from training.run_folder import run_folder
+from training.run_folder import refuse_file_as_folder, run_folder
 from training.trainer import Trainer
 
 
@@ -77,9 +78,10 @@ def prepare_run(
         ranks.check_batch_size(options.batch_size)
     device = choose_device(ranks.device(options.device), options.deterministic)
     precision = Precision(options.precision, device)
-    corpus = open_corpus(options.data_dir)
+    refuse_file_as_folder(run_folder(options.output_dir))
+    corpus = _corpus_of(plan)
     content = plan.content or read_content(corpus)
-    warn_of_changed_files(corpus, content)
+    warn_of_changed_files(corpus, content.digests)
     start = plan.decide(corpus.fingerprint)
     config = start.config
     if start.checkpoint is not None:
@@ -198,6 +200,20 @@ def open_corpus(data_dir: str | None) -> Corpus:
         print(f"no --data_dir: using the built-in corpus of simulated signers, {path}")
         return Corpus(path)
     return Corpus(data_dir)
+
+
+def _corpus_of(plan: StartPlan) -> Corpus:
+    """The corpus of the plan. Raises DataError; if it is that of the checkpoint, with the way to
+    give its new place."""
+    try:
+        return open_corpus(plan.config.training.data_dir)
+    except DataError as error:
+        if plan.checkpoint is None or "data_dir" in plan.overrides.get("training", {}):
+            raise
+        raise DataError(
+            f"{error}; {plan.path} was trained on it: if it was moved, give its new place with "
+            "--data_dir"
+        ) from None
 
 
 def choose_vocabulary(

@@ -13,6 +13,7 @@ import torch
 import yaml
 from hypothesis import strategies as st
 
+from data.checks.changed_files import warn_of_changed_files
 from data.corpus import Corpus
 from data.corpus_check import check_corpus
 from data.corpus_writer import CorpusWriter
@@ -36,7 +37,7 @@ from models.checkpoint import load_checkpoint, save_checkpoint
 from settings import read_overrides
 from tests.fuzzing.mutations import WORDS, with_odd_values
 from training.config import Config
-from training.corpus_checks import find_bad_sentences, warn_of_changed_files
+from training.corpus_checks import find_bad_sentences
 from training.resume import plan_from_checkpoint, plan_start
 from training.setup import prepare_run
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from data.vocabulary import Vocabulary
 from decoding.language_model import train_language_model, write_arpa
 from decoding.length_normalization import LengthNormalization
 from errors import DataError
+from inference.model_on_corpus import open_model_on_corpus
 from models.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -195,3 +197,36 @@ def test_a_rate_that_nothing_tells_is_told(
         r"warning: .*older\.pth is of an older version .*fast, 50 frames/s, is taken for right",
         capsys.readouterr().out,
     )
+
+
+def test_changed_files_are_told_and_give_the_corpus_another_fingerprint(
+    finished_run, make_corpus, tmp_path, capsys
+):
+    """As in a training. The files of test leave the fingerprint as it is."""
+    splits = {"train": ["SUN RAIN", "HOUSE"], "dev": ["SUN"], "test": ["RAIN SUN"]}
+    corpus = make_corpus(tmp_path / "corpus", splits)
+    before = Corpus(corpus).fingerprint
+    checkpoint = finished_run / "best_model.pth"
+    assert open_model_on_corpus(checkpoint, str(corpus), "cpu").corpus.fingerprint == before
+    assert "was changed" not in capsys.readouterr().out
+    for name, same in (("test", True), ("dev", False)):
+        table = corpus / f"{name}.csv"
+        table.write_text(table.read_text("utf-8").replace("SUN", "RAIN"), "utf-8")
+        opened = open_model_on_corpus(checkpoint, str(corpus), "cpu")
+        assert f"{table} was changed: its SHA-256 differs" in capsys.readouterr().out
+        assert (opened.corpus.fingerprint == before) == same
+
+
+def test_a_corpus_that_was_edited_before_the_training_is_that_of_the_training(
+    make_settings, execute_run, run_evaluate, tiny_corpus, tmp_path, capsys
+):
+    corpus = tmp_path / "edited"
+    shutil.copytree(tiny_corpus, corpus)
+    for name in ("train", "dev"):
+        table = corpus / f"{name}.csv"
+        table.write_text(table.read_text("utf-8").replace("SUN", "MOON"), "utf-8")
+    execute_run(make_settings(tmp_path / "run", epochs=1, data_dir=str(corpus)))
+    capsys.readouterr()
+    run_evaluate(tmp_path / "run" / "best_model.pth", tmp_path / "out")
+    printed = capsys.readouterr().out
+    assert "is not here" not in printed and "known sentences" in printed

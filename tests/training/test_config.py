@@ -243,3 +243,24 @@ def test_an_untrusted_file_is_refused_in_one_line(text, message, tmp_path):
     with pytest.raises(UsageError, match=rf"--config .*settings\.yaml.*{message}") as refused:
         Config().updated(read_overrides(path, Config))
     assert len(str(refused.value)) < 1600 and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["data_dir", "output_dir"])
+def test_a_folder_is_neither_empty_nor_a_puzzle(name):
+    with pytest.raises(UsageError, match=rf"{name} is empty: expected the path of a folder"):
+        Config().updated({"training": {name: " "}})
+    with pytest.raises(UsageError, match=rf"{name} ~/x: only a shell knows .*the whole path"):
+        Config().updated({"training": {name: "~/x"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("training: {epochs: 3}\nmodel: {}\ntraining: {batch_size: 4}\n", "line 3 has 'training'"),
+        ("training:\n  epochs: 3\n  epochs: 4\n", "line 3 has 'epochs'"),
+    ],
+)
+def test_what_is_twice_in_a_yaml_file_is_refused(tmp_path, text, what):
+    (tmp_path / "twice.yaml").write_text(text)
+    with pytest.raises(UsageError, match=rf"twice\.yaml .*{what} for the second time"):
+        read_overrides(tmp_path / "twice.yaml", Config)

@@ -235,6 +235,18 @@ def test_auto_skips_a_damaged_checkpoint_and_names_it(last, capsys):
         find_checkpoint("last", last.parent)
 
 
+@pytest.mark.parametrize("given", [{}, {"epochs": 3}])
+def test_auto_does_not_train_something_else_in_the_folder_of_a_damaged_run(last, given):
+    """Without its corpus, a fresh start would be on the built-in one, with the default model."""
+    last.write_bytes(b"gone")
+    (last.parent / "config.yaml").write_text("training: {epochs: 3}")
+    overrides = {"training": {"output_dir": str(last.parent), **given}}
+    with pytest.raises(UsageError, match=r"no usable checkpoint; --config .*config\.yaml without"):
+        plan_start("auto", overrides)
+    for further in ({"model": {}}, {"training": {**overrides["training"], "data_dir": "corpus"}}):
+        assert start_of("auto", {**overrides, **further}).kind == FRESH
+
+
 def test_auto_with_only_damaged_checkpoints_starts_fresh_and_says_why(last, capsys):
     last.write_bytes(b"gone")
     start = start_of("auto", {"training": {"output_dir": str(last.parent)}})

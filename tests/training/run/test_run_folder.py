@@ -14,7 +14,10 @@ from errors import DataError, UsageError
 from models.checkpoint import (
     save_checkpoint,
 )
+from training import run_folder
+from training.resume import plan_start
 from training.run_folder import RunLock
+from training.setup import prepare_run
 from training.stop_signals import InterruptedRunError
 from training.trainer import Trainer
 
@@ -118,9 +121,68 @@ def test_an_output_folder_that_cannot_be_made(tiny_settings, execute_run, tmp_pa
     (tmp_path / "file").write_text("in the way")
     path = tmp_path / "file" if output == "a file" else tmp_path / "file" / "run"
     tiny_settings["training"]["output_dir"] = str(path)
-    with pytest.raises(DataError, match=r"file"):
+    with pytest.raises((DataError, UsageError), match=r"file"):
         execute_run(tiny_settings)
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_file_in_the_place_of_the_output_folder_is_told_before_the_work(tiny_settings, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    tiny_settings["training"] |= {"output_dir": str(tmp_path / "file"), "data_dir": "/nowhere"}
+    with pytest.raises(UsageError, match=r"--output_dir .*file is a file: choose another one"):
+        prepare_run(plan_start(None, tiny_settings))
+
+
+@pytest.mark.parametrize("name", ["result.json", "metrics.jsonl", "last.pth.sha256"])
+def test_a_folder_of_other_work_is_not_moved_for_one_file(
+    tiny_settings, execute_run, tmp_path, name
+):
+    """A file of this name alone is no earlier run."""
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    for file in ("chapter1.tex", name):
+        (thesis / file).write_text("mine")
+    tiny_settings["training"]["output_dir"] = str(thesis)
+    with pytest.raises(UsageError, match=rf"{name} already exists and is not of an earlier run"):
+        execute_run(tiny_settings)
+    assert {path.name for path in tmp_path.iterdir()} == {"thesis"}
+    assert (thesis / name).read_text() == (thesis / "chapter1.tex").read_text() == "mine"
+
+
+def test_a_folder_of_several_runs_is_not_moved(tiny_settings, execute_run, run_copy):
+    inner = run_copy / "other"
+    inner.mkdir()
+    (inner / "last.pth").write_bytes(b"of another run")
+    tiny_settings["training"]["output_dir"] = str(run_copy)
+    with pytest.raises(UsageError, match=r"moved aside together with the run .*other: choose"):
+        execute_run(tiny_settings)
+    assert (inner / "last.pth").exists()
+
+
+def test_the_program_is_not_moved(tiny_settings, execute_run, run_copy, monkeypatch):
+    monkeypatch.setattr(run_folder, "_PROGRAM", run_copy / "code")
+    tiny_settings["training"]["output_dir"] = str(run_copy)
+    with pytest.raises(UsageError, match=r"has this program in it, .*choose another --output_dir"):
+        execute_run(tiny_settings)
+    assert (run_copy / "last.pth").exists()
+
+
+def test_the_last_surviving_checkpoint_is_moved_aside(make_settings, execute_run, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "previous.pth").write_bytes(b"all that is left")
+    execute_run(make_settings(run, epochs=1))
+    assert (tmp_path / "run.earlier-1" / "previous.pth").read_bytes() == b"all that is left"
+
+
+def test_a_link_to_the_output_folder_stays(make_settings, execute_run, tmp_path):
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "large disk")
+    for _ in range(2):
+        execute_run(make_settings(tmp_path / "run", epochs=1))
+    assert (tmp_path / "run").is_symlink()
+    for folder in ("large disk", "large disk.earlier-1"):
+        assert (tmp_path / folder / "last.pth").is_file()
 
 
 @pytest.mark.parametrize(

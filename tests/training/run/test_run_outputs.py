@@ -7,9 +7,12 @@ import pytest
 import torch
 import yaml
 
+import train_teacher
 from data.corpus import Corpus
 from data.pipeline import FeaturePipeline, feature_statistics
 from decoding.scoring import score
+from errors import DivergenceError
+from inference.posteriors import NotFiniteError
 from models.checkpoint import load_checkpoint
 from training.config import Config
 from training.resume import plan_start
@@ -180,3 +183,31 @@ def test_a_run_tells_known_and_new_dev_sentences_apart(finished_run, tiny_corpus
     ]
     page = (finished_run / "report.html").read_text(encoding="utf-8")
     assert "Known and new" in page and "glosses never in train" in page
+
+
+def test_a_diverged_model_in_the_final_evaluation_has_the_exit_code_of_divergence(
+    tiny_settings, execute_run, monkeypatch
+):
+    def not_finite(*_):
+        raise NotFiniteError("dev sentence dev-00: not finite")
+
+    monkeypatch.setattr("training.run.evaluate_best_model", not_finite)
+    with pytest.raises(DivergenceError, match=r"the best model in .* lower --learning_rate \(now"):
+        execute_run(tiny_settings)
+
+
+def test_ctrl_c_in_the_final_evaluation_says_that_the_training_is_complete(
+    tiny_yaml, tmp_path, monkeypatch, capsys
+):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.run.evaluate_best_model", interrupted)
+    words = ["--config", str(tiny_yaml), "--output_dir", str(tmp_path / "my run"), "--epochs", "1"]
+    with pytest.raises(KeyboardInterrupt):
+        train_teacher.main(words)
+    folder = f"'{tmp_path / 'my run'}'"
+    expected = (
+        f"complete; make it with: python train_teacher.py --resume auto --output_dir {folder}"
+    )
+    assert expected in capsys.readouterr().err

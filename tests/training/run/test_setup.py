@@ -11,6 +11,8 @@ from errors import DataError, UsageError
 from models.checkpoint import (
     bytes_needed,
     check_space,
+    load_checkpoint,
+    save_checkpoint,
 )
 from models.i3d_teacher import I3DTeacher
 from training.dry_run import dry_run
@@ -167,3 +169,19 @@ def test_a_machine_without_a_compiler_is_one_line(act, tiny_settings, monkeypatc
 def test_the_rule_of_the_leading_hand_is_that_of_the_model(tiny_settings, rule):
     tiny_settings["model"]["leading_hand"] = rule
     assert prepare_run(plan_start(None, tiny_settings)).trainer.pipeline.leading_hand == rule
+
+
+def test_a_corpus_that_was_moved_is_told_with_the_way_to_give_its_place(run_copy, tmp_path):
+    """Only where the checkpoint names it: a path that the user gave needs no advice."""
+    checkpoint = load_checkpoint(run_copy / "last.pth")
+    checkpoint["config"]["training"]["data_dir"] = str(tmp_path / "gone")
+    save_checkpoint(run_copy / "last.pth", checkpoint)
+    resume = str(run_copy / "last.pth")
+    with pytest.raises(
+        DataError, match=r"gone .*last\.pth was trained on it: .* new place with --data_dir"
+    ):
+        prepare_run(plan_start(resume, {}))
+    given = {"training": {"data_dir": str(tmp_path / "typo")}}
+    with pytest.raises(DataError, match="typo") as caught:
+        prepare_run(plan_start(resume, given))
+    assert "new place" not in str(caught.value)

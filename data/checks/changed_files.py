@@ -1,0 +1,36 @@
+"""Files of a corpus that were changed after it was written."""
+
+from collections.abc import Mapping
+
+from data.corpus import Corpus
+
+CHECKED_SPLITS = ("train", "dev")  # of a training; their files make its fingerprint
+
+
+def verify_as_for_training(corpus: Corpus, digests: Mapping[str, str] | None = None) -> list[str]:
+    """Compare the files of train and dev with corpus.json, see `Corpus.verify`."""
+    return corpus.verify(CHECKED_SPLITS, digests)
+
+
+def warn_of_changed_files(corpus: Corpus, digests: Mapping[str, str] | None = None) -> None:
+    """Print which files differ from their hashes in corpus.json.
+
+    If files of train or dev do, the corpus's fingerprint becomes that of the changed files, as in a
+    training. The files of its other splits are named, and leave the fingerprint as it is.
+
+    Args:
+        digests: SHA-256 of the files of train and dev, where they are known already; then the other
+            splits are not looked at.
+
+    Raises DataError when a file cannot be read.
+    """
+    changed, others = verify_as_for_training(corpus, digests), []
+    if digests is None:
+        fingerprint = corpus.fingerprint
+        others = corpus.verify(name for name in corpus.splits if name not in CHECKED_SPLITS)
+        corpus.fingerprint = fingerprint
+    for file in [*changed, *others]:
+        print(
+            f"warning: {corpus.path / file} was changed: its SHA-256 differs from the one in "
+            "corpus.json"
+        )
