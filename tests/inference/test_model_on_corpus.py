@@ -14,6 +14,7 @@ from decoding.language_model import train_language_model, write_arpa
 from decoding.length_normalization import LengthNormalization
 from errors import DataError
 from inference.model_on_corpus import open_model_on_corpus
+from inference.opened_checkpoint import corpus_of_training
 from models.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -230,3 +231,9 @@ def test_a_corpus_that_was_edited_before_the_training_is_that_of_the_training(
     run_evaluate(tmp_path / "run" / "best_model.pth", tmp_path / "out")
     printed = capsys.readouterr().out
     assert "is not here" not in printed and "known sentences" in printed
+    checkpoint = load_checkpoint(tmp_path / "run" / "best_model.pth")
+    assert corpus_of_training(checkpoint) is not None
+    (corpus / "train.csv").write_text(
+        (corpus / "train.csv").read_text("utf-8").replace("MOON", "STAR"), "utf-8"
+    )
+    assert corpus_of_training(checkpoint) is None, "it was edited again, after the training"
