@@ -14,7 +14,9 @@ column 0 the probability that a sentence ends. Each row sums to 1.
 """
 
 import math
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +33,7 @@ MAX_CLASSES = 8_000  # of a language model that a training or an evaluation make
 _LOG10 = math.log(10)
 # Log10 probability of a gloss that an ARPA file lacks, if the file has no <unk> either
 _UNSEEN = -7.0
+_COUNT = re.compile(r"ngram\s+([0-9]{1,3})\s*=\s*([0-9]{1,15})")  # a line of \data\
 
 
 @dataclass(frozen=True)
@@ -143,8 +146,9 @@ def read_arpa(path: Path, vocabulary: Vocabulary) -> LanguageModel:
 
     Higher orders are ignored. Words outside the vocabulary are left out: rows then sum to less than
     1, which does not change the best hypothesis. A gloss that the file lacks gets the probability
-    of <unk>. Raises DataError, which names the line.
+    of <unk>. Raises DataError, which names the line, also for a file that is cut short.
     """
+    lines = _lines(path)
     glosses = vocabulary.decode(range(1, vocabulary.size))
     index = {gloss: number for number, gloss in enumerate(glosses, start=1)}
     left, right = index | {"<s>": START}, index | {"</s>": END}
@@ -153,7 +157,8 @@ def read_arpa(path: Path, vocabulary: Vocabulary) -> LanguageModel:
     bigrams: dict[tuple[int, int], float] = {}
     unseen = _UNSEEN
     order: int | None = None  # of the section that the line is in; None: another section
-    for number, line in enumerate(_lines(path), start=1):
+    found: Counter[int] = Counter()  # lines of each order
+    for number, line in enumerate(lines, start=1):
         if line.startswith("\\"):
             order = {"\\1-grams:": 1, "\\2-grams:": 2}.get(line)
             continue
@@ -169,6 +174,7 @@ def read_arpa(path: Path, vocabulary: Vocabulary) -> LanguageModel:
             raise DataError(
                 f"{path} line {number}: expected '<log10> <{order} words> [<backoff>]': {line!r}"
             ) from None
+        found[order] += 1
         if order == 2:
             if words[0] in left and words[1] in right:
                 bigrams[left[words[0]], right[words[1]]] = value
@@ -179,6 +185,7 @@ def read_arpa(path: Path, vocabulary: Vocabulary) -> LanguageModel:
             unigram[right[words[0]]] = value
         if words[0] in left:
             backoff[left[words[0]]] = weight
+    _check_counts(path, lines, found)
     if not np.isfinite(unigram[1:]).any():
         raise DataError(
             f"{path} has no unigram for any of the {len(index)} glosses of the vocabulary: "
@@ -205,4 +212,22 @@ def _lines(path: Path) -> list[str]:
         raise DataError(
             f"language model {path} is not an ARPA file: no \\data\\ with \\1-grams: in it"
         )
+    if "\\end\\" not in lines:
+        raise DataError(
+            f"language model {path} is cut short: found no \\end\\, expected it as the last line: "
+            "copy it again"
+        )
     return lines
+
+
+def _check_counts(path: Path, lines: Sequence[str], found: Mapping[int, int]) -> None:
+    """Raise DataError unless the file has as many unigrams and bigrams as its \\data\\ says."""
+    header = lines[lines.index("\\data\\") : lines.index("\\1-grams:")]
+    counts = [match for line in header if (match := _COUNT.fullmatch(line))]
+    declared = {int(match[1]): int(match[2]) for match in counts}
+    for order in (1, 2):
+        if found[order] != declared.get(order, 0):
+            raise DataError(
+                f"language model {path} is damaged: it has {found[order]} {order}-grams, expected "
+                f"{declared.get(order, 0)} by its \\data\\: copy it again"
+            )

@@ -160,6 +160,15 @@ def test_only_unigrams_and_bigrams_of_the_vocabulary_are_read_from_a_larger_mode
             LARGER.replace("SUN", "SOL").replace("RAIN", "PLUIE"),
             "no unigram for any of the 2 glosses",
         ),
+        # Cut short within a section and before the end, then damaged
+        (LARGER.split("-0.7")[0], r"cut short: .* no .end., .*: copy it again"),
+        (LARGER.split("\\end")[0], r"cut short: .* no .end., .*: copy it again"),
+        (LARGER.replace("-0.1\tSUN TANK\n", ""), "has 2 2-grams, expected 3 .*: copy it again"),
+        (
+            LARGER.replace("ngram 1=6", "ngram  1=  5"),
+            "has 6 1-grams, expected 5 .*: copy it again",
+        ),
+        (LARGER.replace("ngram 2=3\n", ""), "has 3 2-grams, expected 0 .*: copy it again"),
     ],
 )
 def test_a_broken_file_is_refused_in_one_line(tmp_path, text, message):
