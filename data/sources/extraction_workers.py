@@ -207,11 +207,13 @@ def _run_worker(
                 _extract_recording(folder, job, recording, settings, reader, tracker, pipe)
             except TooLong as error:
                 record_failure(folder, job, str(error), left_out=True)
+            except ConnectionError:  # of the pipe, not of the video: nothing is known of it
+                raise
             except (DataError, OSError) as error:
                 record_failure(folder, job, f"{recording.path}: {error}")
             pipe.send(("ready", None))
     except (EOFError, ConnectionError):
-        return  # the main process closed the pipe
+        return  # the main process closed the pipe, or died
 
 
 def _extract_recording(

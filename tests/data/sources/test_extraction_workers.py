@@ -4,12 +4,16 @@ dies."""
 import os
 import shutil
 import signal
+from multiprocessing import Pipe
+from types import SimpleNamespace
 
 import pytest
 
 from data.corpus import Corpus
 from data.sources import extraction_workers
 from data.sources.extraction import extract
+from data.sources.extraction_folder import Job
+from data.sources.video_files import RecordingFile
 from tests.data.sources.conftest import annotate, three_videos
 
 
@@ -70,3 +74,36 @@ def test_a_worker_that_dies_fails_one_recording_and_the_others_continue(
     monkeypatch.undo()
     shutil.rmtree(tmp_path / "out")  # as the report advises, to try only this one again
     assert extract(recordings / "input", annotations, tmp_path / "out", workers=1).sentences == 2
+
+
+@pytest.mark.parametrize(
+    ("damage", "failures"), [(None, []), ("Input/output error", ["job.failed"])]
+)
+def test_a_worker_whose_main_process_died_records_no_failure(
+    tmp_path, monkeypatch, damage, failures
+):
+    """The main process ends while the worker opens a good video. An error of the video itself is
+    recorded all the same."""
+    video = RecordingFile(tmp_path / "a.mp4", ("a",))
+    video.path.write_bytes(b"a video")
+    ours, theirs = Pipe()
+
+    def open_video(recording, segment):
+        assert ours.recv() == ("ready", None)
+        ours.close()
+        if damage is not None:
+            raise OSError(5, damage)
+        return SimpleNamespace(expected=4, frames=[])
+
+    monkeypatch.setattr(extraction_workers, "open_tracker", lambda *_: SimpleNamespace())
+    monkeypatch.setattr(
+        extraction_workers, "SegmentReader", lambda fps: SimpleNamespace(open=open_video)
+    )
+    # This process keeps its signals and its output
+    monkeypatch.setattr(extraction_workers.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(extraction_workers.os, "dup2", lambda *_: None)
+    ours.send((Job("train", "a", "anna", "SUN", "job"), video))
+    extraction_workers._run_worker(
+        theirs, tmp_path, {"extractor": {}, "fps": None, "max_frames": None}, None
+    )
+    assert [path.name for path in tmp_path.glob("*.failed")] == failures
