@@ -10,6 +10,7 @@ from data.output_place import ignores_case, nearest_existing
 from data.sources.video_files import IMAGE_SUFFIXES, RecordingFile
 from errors import UsageError
 from inference.recordings import is_landmark_file
+from inference.requests import is_folder_name
 from reports.result_files import check_output_files, is_device, is_occupied
 
 _SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt", "eaf": ".eaf"}
@@ -30,9 +31,10 @@ class OutputPaths:
 def choose_output_paths(
     recordings: Sequence[RecordingFile],
     format: str,
-    output: Path | None,
+    output: str | Path | None,
     overlay: Path | None,
     several: bool,
+    to_folders: bool = False,
     overwrite: bool = False,
     skip_existing: bool = False,
     checkpoint: Path | None = None,
@@ -40,13 +42,15 @@ def choose_output_paths(
     """The output paths of each recording; None for a recording that is left out, because its files
     exist already.
 
-    With several recordings, or if a folder of that name exists, `output` and `overlay` are folders,
-    and each recording gets a file there.
+    With several recordings, a folder or a pattern, or if a folder of that name exists, `output` and
+    `overlay` are folders, and each recording gets a file there. So is an `output` that ends in a
+    slash.
 
     Args:
         format: one of transcript_files.FORMATS.
         output, overlay: as given on the command line.
         several: whether the command line names several recordings, also ones that cannot be read.
+        to_folders: whether it names a folder or a pattern, also one of a single recording.
         overwrite: replace files that exist already.
         skip_existing: leave out recordings whose files exist already.
         checkpoint: the file of the model.
@@ -62,8 +66,8 @@ def choose_output_paths(
     chosen = []
     for recording in recordings:
         paths = OutputPaths(
-            _path_for(recording, output, _SUFFIXES[format], several),
-            _path_for(recording, overlay, ".mp4", several),
+            _path_for(recording, output, _SUFFIXES[format], several or to_folders),
+            _path_for(recording, overlay, ".mp4", several or to_folders),
         )
         if paths.overlay is not None:
             check_overlay(paths.overlay, recording)
@@ -145,12 +149,15 @@ def _refuse_shared_names(outputs: Sequence[tuple[RecordingFile | None, OutputPat
 
 
 def _path_for(
-    recording: RecordingFile, given: Path | None, suffix: str, several: bool
+    recording: RecordingFile, given: str | Path | None, suffix: str, to_folder: bool
 ) -> Path | None:
-    if given is None or not (several or given.is_dir()):
-        return given
+    if given is None:
+        return None
+    path = Path(given)
+    if not (to_folder or is_folder_name(given) or path.is_dir()):
+        return path
     name = Path(*recording.parts)
-    return given / name.with_name(name.name + suffix)
+    return path / name.with_name(name.name + suffix)
 
 
 def check_overlay(path: Path, recording: RecordingFile | None = None) -> None:

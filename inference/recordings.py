@@ -87,11 +87,7 @@ def find_recordings(words: Sequence[str]) -> tuple[list[RecordingFile], dict[str
     found: list[RecordingFile] = []
     failed: dict[str, str] = {}
     for word in words:
-        paths = (
-            [word]
-            if os.path.exists(word) or not glob.has_magic(word)
-            else sorted(glob.glob(word, recursive=True))
-        )
+        paths = sorted(glob.glob(word, recursive=True)) if _is_pattern(word) else [word]
         if not paths:
             failed[word] = "no file has a name like this"
         for path in map(Path, paths):
@@ -104,6 +100,23 @@ def find_recordings(words: Sequence[str]) -> tuple[list[RecordingFile], dict[str
     for recording in found:
         once.setdefault(recording.path.resolve(), recording)
     return list(once.values()), failed
+
+
+def names_several(words: Sequence[str], recordings: Sequence[RecordingFile]) -> bool:
+    """Whether a word of the command line is a pattern or a folder of recordings, of which there may
+    be any number. A folder of frames is one recording.
+
+    recordings: those that `find_recordings` found for the words.
+    """
+    single = {recording.path.resolve() for recording in recordings}
+    return any(
+        Path(word).resolve() not in single if os.path.isdir(word) else _is_pattern(word)
+        for word in words
+    )
+
+
+def _is_pattern(word: str) -> bool:
+    return glob.has_magic(word) and not os.path.exists(word)
 
 
 def _recordings_at(path: Path) -> list[RecordingFile]:

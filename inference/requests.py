@@ -1,5 +1,6 @@
 """The options of evaluate.py, transcribe.py and export_model.py. No torch in here."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -119,6 +120,11 @@ class EvaluationRequest(Settings):
         return _useless_closed_set(self.decoder, self.closed_set)
 
 
+def is_folder_name(given: str | Path | None) -> bool:
+    """Whether a name of the command line ends in a slash, so that it is a folder's."""
+    return str(given).endswith(("/", os.sep))
+
+
 def _useless_closed_set(decoder: str | None, closed_set: str | None) -> list[str]:
     if closed_set is None or decoder == "closed":
         return []
@@ -181,8 +187,12 @@ class TranscriptionRequest(Settings):
         default_text="MediaPipe's own models",
     )
     format: str = setting("text", "srt, vtt: subtitles; eaf: ELAN", choices=FORMATS, group=_results)
-    output: Path | None = setting(
-        None, "file, or folder for several recordings", group=_results, default_text="the screen"
+    output: str | None = setting(  # a Path does not keep the slash at the end of a folder
+        None,
+        "file, or folder for several recordings",
+        group=_results,
+        metavar="PATH",
+        default_text="the screen",
     )
     overlay: Path | None = setting(
         None,
@@ -256,6 +266,11 @@ class TranscriptionRequest(Settings):
         live = self.camera is not None
         return Windows(self.window, self.overlap, self.lookahead, whole, live)
 
+    @property
+    def output_path(self) -> Path | None:
+        """--output as a path."""
+        return None if self.output is None else Path(self.output)
+
     def conflicts(self) -> list[str]:
         if (self.camera is None) == (not self.inputs):
             return ["give recordings or --camera N, one of the two (see transcribe.py --help)"]
@@ -277,6 +292,8 @@ class TranscriptionRequest(Settings):
                 f"--{name} has no effect on a camera, which is always transcribed online, by the "
                 "clock: leave it out"
             ]
+        if self.camera is not None and is_folder_name(self.output):
+            return [f"--output {self.output} is a folder: expected the name of a file for a camera"]
         if self.camera is not None and self.skip_existing:
             return ["--skip_existing has no effect on a camera: leave it out"]
         if self.skip_existing and self.overwrite:
@@ -290,8 +307,9 @@ class TranscriptionRequest(Settings):
                 f"--lookahead {self.lookahead:g} must be less than --overlap {self.overlap:g}: a "
                 "gloss that one window leaves open must be in the next"
             ]
-        if self.output is not None and not self.output.is_dir():
-            wrong = _other_ending(self.output, self.format, TRANSCRIPT_ENDINGS)
+        output = self.output_path
+        if output is not None and not is_folder_name(self.output) and not output.is_dir():
+            wrong = _other_ending(output, self.format, TRANSCRIPT_ENDINGS)
             if wrong:
                 return wrong
         return _useless_closed_set(self.decoder, self.closed_set)

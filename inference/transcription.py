@@ -24,6 +24,7 @@ from inference.recordings import (
     Frame,
     Recording,
     find_recordings,
+    names_several,
     open_camera,
     open_recording,
 )
@@ -47,7 +48,9 @@ def transcribe(request: TranscriptionRequest) -> int:
     if request.camera is None:
         recordings, failed = find_recordings(request.inputs)
     else:
-        check_camera_outputs(request.output, request.overlay, request.overwrite, request.checkpoint)
+        check_camera_outputs(
+            request.output_path, request.overlay, request.overwrite, request.checkpoint
+        )
     count = len(recordings) + len(failed)
     if failed and not recordings:
         raise DataError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
@@ -57,6 +60,7 @@ def transcribe(request: TranscriptionRequest) -> int:
         request.output,
         request.overlay,
         several=count > 1,
+        to_folders=names_several(request.inputs, recordings),
         overwrite=request.overwrite,
         skip_existing=request.skip_existing,
         checkpoint=request.checkpoint,
@@ -198,6 +202,7 @@ class _Session:
         recording = open_camera(number, lambda: self._tracker)
         print(f"camera {number}: stop with Ctrl-C", file=sys.stderr)
         transcript = self._new_transcript(f"camera {number}", None)
+        output = self._request.output_path
         summary: TranscriptionSummary | None = None
         with _stops_as_ctrl_c():
             try:
@@ -214,10 +219,10 @@ class _Session:
                     summary = self._transcribe(recording, transcript, on_frame)
             finally:  # also where the overlay cannot be completed
                 if summary is not None:
-                    self._finish(transcript, summary, self._request.output)
-                elif self._request.output is not None and transcript.glosses:
-                    self._write(transcript, self._request.output)
-                    print(f"the glosses until then: {self._request.output}", file=sys.stderr)
+                    self._finish(transcript, summary, output)
+                elif output is not None and transcript.glosses:
+                    self._write(transcript, output)
+                    print(f"the glosses until then: {output}", file=sys.stderr)
 
     def _open(self, file: RecordingFile) -> Recording:
         recording = open_recording(

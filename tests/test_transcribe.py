@@ -41,6 +41,7 @@ def checkpoint(finished_run) -> Path:
             ["a.npy", "--output", "y.txt", "--skip_existing", "--overwrite"],
             "--skip_existing keeps the files that --overwrite replaces: choose one of them",
         ),
+        (["--camera", "0", "--output", "out/"], "--output out/ is a folder: expected the name"),
         (
             ["--camera", "0", "--overlay", "x.avi"],
             "--overlay x.avi: expected a name that ends in .mp4",

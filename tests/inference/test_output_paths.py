@@ -41,6 +41,14 @@ def test_every_recording_gets_a_file_of_its_own(folder, format):
     assert not Path("out").exists()
 
 
+def test_a_folder_is_made_for_a_folder_of_one_recording_and_for_a_slash(folder):
+    files = recordings("a.mp4")
+    (paths,) = choose(files, "out", "seen", to_folders=True)
+    assert paths.files == [Path("out/a.eaf"), Path("seen/a.mp4")]
+    (paths,) = choose_output_paths(files, "eaf", "out/", Path("seen.mp4"), several=False)
+    assert paths.files == [Path("out/a.eaf"), Path("seen.mp4")]
+
+
 def test_recordings_whose_files_exist_are_left_out(folder):
     files = recordings("a.mp4", "b.mp4", "c.mp4")
     Path("out").mkdir()

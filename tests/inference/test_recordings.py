@@ -23,6 +23,7 @@ from inference.recordings import (
     Frame,
     find_recordings,
     in_aspect_ratio,
+    names_several,
     open_camera,
     open_recording,
 )
@@ -92,6 +93,17 @@ def test_files_folders_and_patterns(tmp_path):
         ("b c.MKV", "b c"),
     ]
     assert not failed
+
+
+@pytest.mark.parametrize(
+    ("given", "several"),
+    [("x", True), ("x/*.npy", True), ("x/e.npy", False), ("frames/", False), ("c[1].mp4", False)],
+)
+def test_a_folder_or_a_pattern_may_name_several_recordings(tmp_path, given, several):
+    touch(tmp_path, "x/e.npy", "frames/1.png", "c[1].mp4")
+    found, _ = find_recordings([f"{tmp_path}/{given}"])
+    assert len(found) == 1
+    assert names_several([f"{tmp_path}/{given}"], found) is several
 
 
 @pytest.mark.parametrize("given", ["split", "split/id-7", "split/id-7/1"])

@@ -93,6 +93,20 @@ def test_several_recordings_get_a_file_each_and_failures_are_listed(
     assert "2 of 6 recordings failed" in err and "Traceback" not in err
 
 
+def test_a_folder_or_pattern_of_one_recording_makes_a_folder(
+    run_transcribe, checkpoint, sentences, tmp_path
+):
+    (tmp_path / "in").mkdir()
+    shutil.copy(sentences / "dev-00.npy", tmp_path / "in")
+    for number, word in enumerate((tmp_path / "in", tmp_path / "in" / "*.npy")):
+        output = tmp_path / f"out {number}"
+        assert run_transcribe(checkpoint, word, "--output", output) == 0
+        assert [path.name for path in output.iterdir()] == ["dev-00.txt"]
+    output = tmp_path / "x.json"
+    assert run_transcribe(checkpoint, tmp_path / "in/dev-00.npy", "--output", f"{output}/") == 0
+    assert [path.name for path in output.iterdir()] == ["dev-00.txt"]
+
+
 def test_a_hand_made_annotation_is_kept_unless_overwrite_is_given(
     run_transcribe, checkpoint, sentences, tmp_path
 ):
