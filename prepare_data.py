@@ -369,9 +369,9 @@ def run_check(command: CheckCommand) -> int:
     from reports.result_files import check_output_files
 
     if command.html is not None:
-        check_output_files([command.html], command.overwrite)
-        if command.html.suffix in (".csv", ".npy", ".json"):  # the files of a corpus
+        if command.html.suffix.lower() not in (".html", ".htm"):
             raise UsageError(f"--html {command.html}: expected a name that ends in .html")
+        check_output_files([command.html], command.overwrite)
     report = check_corpus(command.corpus, progress=True)
     print("\n".join(report.lines()))
     if command.html is not None:

@@ -357,6 +357,11 @@ def test_check_also_writes_a_page(tmp_path, isolated, capsys):
         run("check", isolated, "--html", tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text() == "notes"
     assert run("check", isolated, "--html", tmp_path / "page.html", "--overwrite") == 0
+    assert run("check", isolated, "--html", tmp_path / "page.HTM") == 0
+    (tmp_path / "best_model.pth").write_text("weights")
+    with pytest.raises(UsageError, match=r"model\.pth: expected a name that ends in \.html"):
+        run("check", isolated, "--html", tmp_path / "best_model.pth", "--overwrite")
+    assert (tmp_path / "best_model.pth").read_text() == "weights"
 
 
 def test_extract_and_merge_have_exit_code_3_when_sentences_failed(tmp_path, monkeypatch, capsys):
