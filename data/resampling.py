@@ -61,8 +61,8 @@ def refuse_other_rate(corpus: Path, corpus_fps: float, model: Path | str, model_
         source, output = (shlex.quote(f"{corpus}{end}") for end in ("", f"_{model_fps:g}fps"))
         raise DataError(
             f"{corpus} has {corpus_fps:g} frames/s, but {model} was trained on {model_fps:g}: make "
-            f"a corpus of that rate with `prepare_data.py resample {source} --output {output} "
-            f"--fps {model_fps:g}`, and give it as --data_dir"
+            f"a corpus of that rate with `python prepare_data.py resample {source} --output "
+            f"{output} --fps {model_fps:g}`, and use that corpus"
         )
 
 

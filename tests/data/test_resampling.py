@@ -113,7 +113,8 @@ def test_rates_that_count_as_the_same_and_rates_that_are_refused():
     with pytest.raises(
         DataError,
         match=r"corpus has 50 frames/s, but model\.pth was trained on 25: .*"
-        r"resample corpus --output corpus_25fps --fps 25",
+        r"`python prepare_data\.py resample corpus --output corpus_25fps --fps 25`, "
+        r"and use that corpus$",
     ):
         refuse_other_rate("corpus", 50, "model.pth", 25)
     with pytest.raises(DataError, match=r"resample 'my corpus' --output 'my corpus_25fps' --fps"):
