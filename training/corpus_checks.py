@@ -166,7 +166,8 @@ def check_splits(
         _refuse(corpus, "train", bad["train"], f"repair it{other_way if some_are_good else ''}")
     if len(left_out) == len(train.split):
         raise DataError(
-            f"{corpus.path}: none of the {len(train.split)} train sentences can be trained on"
+            f"{corpus.path}: none of the {len(train.split)} train sentences can be trained on, for "
+            "the reasons listed above: repair or extract them, or give another corpus"
         )
     if left_out:
         print(f"{len(left_out)} of {len(train.split)} train sentences are left out (--skip_bad)")

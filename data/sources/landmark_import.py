@@ -262,12 +262,12 @@ def _match_files(
         count = sum(map(len, splits.values()))
         problems.append(
             f"{len(without_file)} of {count} sentences have no file in {source}: "
-            f"{name_list(without_file)}"
+            f"{name_list(without_file)} (add or rename the files, or remove the rows)"
         )
     if without_annotation:
         problems.append(
             f"{len(without_annotation)} files have no annotation in {annotations}: "
-            f"{name_list(without_annotation)}"
+            f"{name_list(without_annotation)} (add rows for them, or move the files elsewhere)"
         )
     if problems:
         raise DataError("; ".join(problems))

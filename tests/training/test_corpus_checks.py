@@ -153,6 +153,16 @@ def test_with_skip_bad_a_train_sentence_that_cannot_be_aligned_is_named_and_left
         assert found["sentences"]["known"]["sentences"] == 1
 
 
+def test_a_corpus_without_a_good_train_sentence_is_refused_with_advice(
+    corpus, tiny_settings, execute_run
+):
+    for number in range(len(Corpus(corpus).split("train"))):
+        edit_row(corpus, "train", number, lambda row: row + " RAIN" * 40)
+    tiny_settings["training"] |= {"data_dir": str(corpus), "skip_bad": True, "epochs": 1}
+    with pytest.raises(DataError, match=r"none of the \d+ train .* listed above: repair or"):
+        execute_run(tiny_settings)
+
+
 @pytest.mark.parametrize("skip", [False, True])
 def test_every_dev_sentence_counts(skip, corpus, tiny_settings, execute_run, capsys):
     edit_row(corpus, "dev", 0, lambda row: row.rsplit("|", 1)[0] + "|")

@@ -51,15 +51,15 @@ def test_files_and_annotations_must_match_both_ways(tmp_path, features):
     with pytest.raises(DataError) as caught:
         import_npy(*features, tmp_path / "out")
     message = str(caught.value)
-    assert f"1 of 3 sentences have no file in {features[0]}: train s2" in message
-    assert f"1 files have no annotation in {features[1]}: train/s3.npy" in message
+    assert f"1 of 3 sentences have no file in {features[0]}: train s2 (add or rename" in message
+    assert f"1 files have no annotation in {features[1]}: train/s3.npy (add rows" in message
 
 
 def test_at_most_ten_mismatches_are_listed_and_all_are_counted(tmp_path, features):
     for number in range(12):
         np.save(features[0] / f"dev/x{number:02d}.npy", standing_signer(2).reshape(2, 1629))
     with pytest.raises(
-        DataError, match=r"12 files have no annotation.*: dev/x00.npy, .*x09.npy, \.\.\.$"
+        DataError, match=r"12 files have no annotation.*: dev/x00.npy, .*x09.npy, \.\.\. \(add"
     ):
         import_npy(*features, tmp_path / "out")
 
