@@ -14,7 +14,6 @@ parquet   rows of frame, type, landmark_index, x, y, z, as in Google's Kaggle co
 In every format, a part is not detected in a frame where all its values are 0 or NaN.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,7 @@ from data.safe_npy import map_array
 from data.sources.import_checks import refuse_error
 from data.sources.safe_npz import FREE_BYTES, MAX_EXPANSION, read_npz
 from data.sources.unseen_parts import find_unseen_parts
-from data.sources.vector_widths import explain_width
+from data.sources.vector_widths import explain_shape
 from errors import DataError
 
 POSE_VALUES = 33 * 4  # x, y, z, visibility
@@ -78,7 +77,7 @@ def read_npy(path: Path) -> LandmarkRecording:
         array = array[:, :, :NUM_COORDINATES].reshape(len(array), BLOCK_SIZE)
     widths = (BLOCK_SIZE, NUM_FEATURES, *MP_DATA_WIDTHS)
     if array.ndim != 2 or array.shape[1] not in widths or len(array) == 0:
-        explanation = explain_width(math.prod(shape[1:]), with_visibility=False)
+        explanation = explain_shape(shape)
         raise DataError(
             f"{path} holds an array of shape {shape}, expected (T, {BLOCK_SIZE}), (T, 1662), "
             f"(T, 258), (T, {NUM_FEATURES}) or (T, {NUM_LANDMARKS}, 3 or 4) with at least one "

@@ -1,8 +1,10 @@
 """What a vector of landmarks with an unsupported number of values is, and what it would need."""
 
+import math
 from dataclasses import dataclass
 
 POSE_POINTS, FACE_POINTS, HAND_POINTS = 33, 468, 21
+ALL_POINTS = POSE_POINTS + FACE_POINTS + 2 * HAND_POINTS
 IRISES = 10  # points that a refined face has after its 468 ones
 
 
@@ -34,7 +36,18 @@ def _contents() -> dict[int, _Content]:
 
 
 _CONTENTS = _contents()
+_USUAL_POINTS = {33 * bool(c.pose) + c.face + HAND_POINTS * c.hands for c in _CONTENTS.values()}
 _VALUES = {2: "(x, y)", 3: "(x, y, z)", 4: "(x, y, z, visibility)"}
+
+
+def explain_shape(shape: tuple[int, ...]) -> str:
+    """What is wrong with an array of landmarks of an unsupported shape; '' for an unknown shape."""
+    if shape[:1] == (0,):
+        return "it has no frames: leave the file out, or make it again"
+    # 543 frames of fewer points look almost the same
+    if len(shape) == 3 and shape[0] == ALL_POINTS and shape[1] not in _USUAL_POINTS:
+        return f"its first axis is the {ALL_POINTS} points, and frames must be the first axis"
+    return explain_width(math.prod(shape[1:]), with_visibility=False)
 
 
 def explain_width(width: int, with_visibility: bool) -> str:

@@ -115,6 +115,18 @@ def with_nan(path: Path) -> None:
             "s2.npy holds an array of shape (0, 1629)",
         ),
         (
+            lambda npy, csv: np.save(npy / "train/s2.npy", np.zeros((0, 543, 3))),
+            "with at least one frame; it has no frames: leave the file out, or make it again",
+        ),
+        (
+            lambda npy, csv: np.save(npy / "train/s2.npy", np.ones((543, 28, 3))),
+            "; its first axis is the 543 points, and frames must be the first axis",
+        ),
+        (
+            lambda npy, csv: np.save(npy / "train/s2.npy", np.ones((543, 75, 3))),
+            "225 values are probably the pose 33 x (x, y, z) and both hands",
+        ),
+        (
             lambda npy, csv: np.save(npy / "train/s2.npy", np.ones((4, 225))),
             "225 values are probably the pose 33 x (x, y, z) and both hands 2 x 21 x (x, y, z); "
             "add 468 x 3 zeros for the face after the pose",
