@@ -56,8 +56,8 @@ class Parser(argparse.ArgumentParser):
         namespace, unknown = self.parse_known_args(args, namespace)
         if unknown:
             known = [option for action in self._actions for option in action.option_strings]
-            near = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1, cutoff=0.5)
-            hint = f": did you mean {near[0]}?" if near else ""
+            near = _nearest(unknown[0].split("=")[0], known)
+            hint = f": did you mean {near}?" if near else ""
             self.error(f"unknown option {' '.join(unknown)}{hint}")
         return namespace
 
@@ -65,6 +65,18 @@ class Parser(argparse.ArgumentParser):
         # Of the processes that torchrun started on this machine, the first one prints the error.
         first = os.environ.get("LOCAL_RANK", "0") == "0"
         self.exit(2, f"error: {message} (see {self.prog} --help)\n" if first else None)
+
+
+def _nearest(word: str, options: Sequence[str]) -> str | None:
+    """The option that a word probably means: the only one with these initials, as --lr of
+    --learning_rate, or with this beginning, else one that is written almost like it."""
+    names = {option.lstrip("-"): option for option in options}
+    name = word.lstrip("-").replace("-", "_")
+    initials = [found for found in names if "".join(part[:1] for part in found.split("_")) == name]
+    begun = [found for found in names if found.startswith(name)]
+    # Without the dashes, which all options have
+    alike = difflib.get_close_matches(name, names, 1)
+    return next((names[near[0]] for near in (initials, begun, alike) if len(near) == 1), None)
 
 
 # ------------------------------------------------------------------------ options from settings
