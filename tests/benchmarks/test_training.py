@@ -19,7 +19,8 @@ def test_teacher_and_baseline_side_by_side(tiny_corpus, tmp_path, capsys, read_f
     ]
     assert training.main(list(map(str, words))) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in lines[2:4]] == ["teacher", "baseline"]
+    assert lines[2].strip().startswith("teacher: 1 thread; large linear layers by torch")
+    assert [line.split()[1] for line in lines[3:5]] == ["teacher", "baseline"]
     figures = read_figures(tmp_path / "figures.json", "training")
     name, value = lines[-1].split(": ")
     assert (
