@@ -100,6 +100,19 @@ def test_a_way_that_is_far_too_slow_is_tried_once(monkeypatch):
     assert found == {TORCH: 2, ONEDNN: 2, BF16: 41} and clock[0] == 2 * 8 + 41
 
 
+def test_the_first_call_of_a_library_does_not_count(monkeypatch):
+    """A clock of which the very first call takes 300 s, and every other one 2 s."""
+    clock, autocast = [0.0], torch.autocast
+
+    def timed(*arguments, **options):
+        clock[0] += 2 if clock[0] else 300
+        return autocast(*arguments, **options)
+
+    monkeypatch.setattr(torch, "autocast", timed)
+    monkeypatch.setattr("models.cpu_kernels.time.thread_time", lambda: clock[0])
+    assert seconds_of_linear(8, 4, (TORCH, ONEDNN)) == {TORCH: 2, ONEDNN: 2}
+
+
 def test_linear_accepts_a_transposed_input(layouts):
     torch.manual_seed(0)
     layer, x = Linear(5, 3), torch.randn(2, 5, 7).transpose(1, 2)
