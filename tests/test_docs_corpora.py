@@ -18,6 +18,7 @@ from data.sources.corpora.isharah import PLACES
 from tests.data.isharah_files import in_pixels, signer_with_lips, write_lists, write_pickle
 from tests.data.sources.corpora.test_boston104 import write_tables
 from tests.data.sources.test_pose_files import write_pose
+from tests.mediapipe_support import why_no_tracking
 from tests.test_docs import ROOT, _write_frames, page_commands, run
 
 # Options that make a command end in seconds, by its beginning
@@ -136,8 +137,8 @@ def test_the_model_of_isharah_reads_only_points_that_the_pickles_have():
 @pytest.fixture
 def footage():
     """Skips the test where videos cannot be read."""
-    pytest.importorskip("cv2", exc_type=ImportError)
-    pytest.importorskip("mediapipe", exc_type=ImportError)
+    if (reason := why_no_tracking()) is not None:
+        pytest.skip(reason)
     pytest.importorskip("skimage")
 
 

@@ -4,6 +4,7 @@ A recording is a video, a folder of video frames (pictures, numbered without a g
 file. data/sources/video_frames.py reads the frames.
 """
 
+import errno
 import os
 import re
 from collections import defaultdict
@@ -115,9 +116,11 @@ def _refuse_link_outside(path: Path, source: Path, option: str) -> None:
     if not path.is_symlink():
         return
     try:
-        target = path.resolve()
-    except (OSError, RuntimeError):  # Python 3.11 raises RuntimeError for a circle
-        raise DataError(f"{path} is a link that leads to itself: remove it") from None
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise DataError(f"{path} is a link that leads to itself: remove it") from None
+    target = path.resolve()
     if not target.is_relative_to(source.resolve()):
         raise DataError(
             f"{path} is a link out of {source}, to {target}, and is not followed: "
