@@ -83,8 +83,8 @@ def train(
         except KeyboardInterrupt:
             if run.trainer.progress.finished:
                 print(
-                    "stopped in the evaluation: the training is complete; make it with: python "
-                    f"{script} --resume auto --output_dir {shlex.quote(str(run.folder))}",
+                    "stopped in the final evaluation: the training is complete; evaluate it with: "
+                    f"python {script} --resume auto --output_dir {shlex.quote(str(run.folder))}",
                     file=sys.stderr,
                 )
             raise

@@ -208,6 +208,6 @@ def test_ctrl_c_in_the_final_evaluation_says_that_the_training_is_complete(
         train_teacher.main(words)
     folder = f"'{tmp_path / 'my run'}'"
     expected = (
-        f"complete; make it with: python train_teacher.py --resume auto --output_dir {folder}"
+        f"complete; evaluate it with: python train_teacher.py --resume auto --output_dir {folder}"
     )
     assert expected in capsys.readouterr().err
