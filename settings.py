@@ -290,7 +290,9 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode):
                 if key.value in known:
                     line = key.start_mark.line + 1
-                    raise yaml.YAMLError(f"line {line} has '{key.value}' for the second time")
+                    raise yaml.YAMLError(
+                        f"line {line} has '{key.value}' for the second time: leave one"
+                    )
                 known.add(key.value)
         return super().construct_mapping(node, deep)
 
