@@ -130,7 +130,8 @@ def plan_start(
             f"--resume auto: {folder} has no usable checkpoint; check --output_dir, or leave out "
             "--resume for a new run"
         )
-    if found is None and _has_settings(folder) and not _names_a_corpus(overrides):
+    has_run = (folder / "config.yaml").exists()
+    if found is None and has_run and not _names_a_corpus(overrides):
         raise UsageError(
             f"--resume auto: {folder} has a run, but no usable checkpoint; --config "
             f"{folder / 'config.yaml'} without --resume starts it again"
@@ -146,11 +147,6 @@ def _names_a_run(overrides: Overrides) -> bool:
     training = overrides.get("training")
     others = set(training) - {"output_dir"} if isinstance(training, dict) else set()
     return bool(others or set(overrides) - {"training"})
-
-
-def _has_settings(folder: Path) -> bool:
-    """Whether a run has begun in the folder: its settings are there."""
-    return (folder / "config.yaml").exists()
 
 
 def _names_a_corpus(overrides: Overrides) -> bool:
