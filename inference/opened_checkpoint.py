@@ -39,23 +39,17 @@ class OpenedCheckpoint:
     machine: MachineChoices
 
     def frame_format(self, corpus: Corpus | None = None) -> FrameFormat | None:
-        """See the function of this name."""
-        return frame_format(self.content, corpus)
+        """The frames that the model was trained on.
 
-
-def frame_format(checkpoint: dict[str, Any], corpus: Corpus | None = None) -> FrameFormat | None:
-    """The frames that a model was trained on.
-
-    A checkpoint of an older version does not give it. Then it is that of the corpus that the model
-    was trained on: the one in the checkpoint's folder, or `corpus`. None if neither is that corpus.
-
-    checkpoint: as `load_checkpoint` returns it.
-    """
-    entry = checkpoint["corpus"]
-    if "fps" in entry and "aspect_ratio" in entry:
-        return FrameFormat(entry["fps"], entry["aspect_ratio"])
-    found = corpus_of_training(checkpoint, corpus)
-    return None if found is None else FrameFormat(found.fps, found.aspect_ratio)
+        A checkpoint of an older version does not give it. Then it is that of the corpus that the
+        model was trained on: the one in the checkpoint's folder, or `corpus`. None if neither is
+        that corpus.
+        """
+        entry = self.content["corpus"]
+        if "fps" in entry and "aspect_ratio" in entry:
+            return FrameFormat(entry["fps"], entry["aspect_ratio"])
+        found = corpus_of_training(self.content, corpus)
+        return None if found is None else FrameFormat(found.fps, found.aspect_ratio)
 
 
 def refuse_corpus_of_other_rate(corpus: Corpus, checkpoint: dict[str, Any], path: Path) -> None:
@@ -64,9 +58,11 @@ def refuse_corpus_of_other_rate(corpus: Corpus, checkpoint: dict[str, Any], path
 
     checkpoint: as `load_checkpoint` returns it. path: its file, for the message.
     """
-    frames = frame_format(checkpoint, corpus)
-    if frames is not None:
-        refuse_other_rate(corpus.path, corpus.fps, path, frames.fps)
+    fps = checkpoint["corpus"].get("fps")
+    if fps is None and (trained_on := corpus_of_training(checkpoint, corpus)) is not None:
+        fps = trained_on.fps
+    if fps is not None:
+        refuse_other_rate(corpus.path, corpus.fps, path, fps)
     else:
         print(
             f"warning: {path} is of an older version and does not say at which frame rate it was "

@@ -171,14 +171,16 @@ def test_a_missing_corpus_is_named_with_the_checkpoint_and_a_remedy(
         run_evaluate(tmp_path / "moved.pth", tmp_path / "out")
 
 
-@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("older", ["", "fps", "aspect_ratio"])
 def test_a_corpus_of_another_frame_rate_is_refused(
     run_evaluate, finished_run, tiny_corpus, tmp_path, older
 ):
     resample_corpus(tiny_corpus, tmp_path / "fast", 50)
     checkpoint = load_checkpoint(finished_run / "best_model.pth")
-    if older:  # it does not store the rate: the corpus that it was trained on gives it
-        del checkpoint["corpus"]["fps"]
+    if older:  # what it does not store, the corpus that it was trained on gives
+        del checkpoint["corpus"][older]
+    if older == "aspect_ratio":
+        checkpoint["corpus"]["path"] = str(tmp_path / "gone")
     save_checkpoint(tmp_path / "best_model.pth", checkpoint)
     with pytest.raises(DataError, match=r"fast has 50 frames/s, but .*best_model\.pth was trained"):
         run_evaluate(tmp_path / "best_model.pth", tmp_path / "out", "--data_dir", tmp_path / "fast")
