@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import os
 import shutil
+import sys
 import textwrap
 import types
 import typing
@@ -53,7 +54,11 @@ class Parser(argparse.ArgumentParser):
         return self
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        namespace, unknown = self.parse_known_args(args, namespace)
+        words = sys.argv[1:] if args is None else list(args)
+        empty = _empty_argument(words)
+        if empty is not None:
+            self.error(f"{empty} is empty: expected a value; is a variable of the shell not set?")
+        namespace, unknown = self.parse_known_args(words, namespace)
         if unknown:
             known = [option for action in self._actions for option in action.option_strings]
             near = _nearest(unknown[0].split("=")[0], known)
@@ -65,6 +70,21 @@ class Parser(argparse.ArgumentParser):
         # Of the processes that torchrun started on this machine, the first one prints the error.
         first = os.environ.get("LOCAL_RANK", "0") == "0"
         self.exit(2, f"error: {message} (see {self.prog} --help)\n" if first else None)
+
+
+def _empty_argument(words: Sequence[str]) -> str | None:
+    """What the first empty argument belongs to: its option, or its place among the arguments. A
+    path that is empty would mean the current folder."""
+    option = None
+    for number, word in enumerate(words, 1):
+        name, sign, value = word.partition("=")
+        if word.startswith("--"):
+            option = name
+            if sign and not value:
+                return name
+        elif not word:
+            return option or f"argument {number}"
+    return None
 
 
 def _nearest(word: str, options: Sequence[str]) -> str | None:

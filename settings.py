@@ -125,6 +125,20 @@ class Settings:
         """What is wrong with values that are allowed one by one, in words. For subclasses."""
         return []
 
+    def impossible_paths(self, **expected: str) -> list[str]:
+        """What is wrong with settings that are paths: {setting: what is expected}. A YAML file can
+        leave one empty, and has no shell that knows what ~ is."""
+        wrong = []
+        for name, what in expected.items():
+            path = getattr(self, name)
+            if path is not None and not path.strip():
+                wrong.append(f"{self.prefix}{name} is empty: expected the path of {what}")
+            elif path is not None and path.startswith("~"):
+                wrong.append(
+                    f"{self.prefix}{name} {path}: only a shell knows what ~ is; write the whole path"
+                )
+        return wrong
+
 
 def declarations(kind: type) -> dict[str, Declaration]:
     """The declaration of each setting of a dataclass, by the name of its field."""

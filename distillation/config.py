@@ -47,11 +47,12 @@ class DistillationConfig(Settings):
     soft_blank: bool = setting(False, "distil the blank as well as the glosses", group=_GROUP)
 
     def conflicts(self) -> list[str]:
+        wrong = self.impossible_paths(teacher="a checkpoint", soft_targets="a folder")
         if self.soft_weight == self.ctc_weight == 0:
-            return [
+            wrong.append(
                 "distillation.soft_weight and ctc_weight are both 0: there is nothing to learn from"
-            ]
-        return []
+            )
+        return wrong
 
 
 @dataclass(frozen=True)

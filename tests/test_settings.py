@@ -158,6 +158,37 @@ def test_the_page_of_settings_is_that_of_the_declarations():
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--output", ""], "--output is empty"),
+        (["--output="], "--output is empty"),
+        (["--inputs", "a", "", "b"], "--inputs is empty"),
+        (["a", ""], "argument 2 is empty"),
+        ([""], "argument 1 is empty"),
+    ],
+)
+def test_an_empty_argument_is_refused_as_a_path_it_would_be_the_current_folder(
+    words, named, capsys
+):
+    parser = Parser(prog="house.py")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--inputs", nargs="+", type=Path)
+    parser.add_argument("rooms", nargs="*", type=Path)
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args(words)
+    assert stop.value.code == 2
+    assert f"error: {named}: expected a value" in capsys.readouterr().err
+
+
+def test_arguments_that_are_not_empty_are_taken():
+    parser = Parser(prog="house.py")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("rooms", nargs="*")
+    options = parser.parse_args(["--output=a=b", "x", "y"])
+    assert (options.output, options.rooms) == (Path("a=b"), ["x", "y"])
+
+
 def test_an_unknown_option_names_the_nearest(capsys):
     parser = Parser(prog="house.py")
     add_config_options(parser, House())

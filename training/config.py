@@ -155,13 +155,7 @@ class TrainingConfig(Settings):
         if self.min_learning_rate > self.learning_rate:
             low, peak = self.min_learning_rate, self.learning_rate
             wrong.append(f"min_learning_rate {low} is above learning_rate {peak}")
-        for name in ("data_dir", "output_dir"):
-            path = getattr(self, name)
-            if path is not None and not path.strip():
-                wrong.append(f"{name} is empty: expected the path of a folder")
-            elif path is not None and path.startswith("~"):
-                wrong.append(f"{name} {path}: only a shell knows what ~ is; write the whole path")
-        return wrong
+        return wrong + self.impossible_paths(data_dir="a folder", output_dir="a folder")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from distillation.config import StudentConfig
 from errors import UsageError
 from models.config import ModelConfig
 from settings import merge_overrides, read_overrides
@@ -245,12 +246,20 @@ def test_an_untrusted_file_is_refused_in_one_line(text, message, tmp_path):
     assert len(str(refused.value)) < 1600 and "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["data_dir", "output_dir"])
-def test_a_folder_is_neither_empty_nor_a_puzzle(name):
-    with pytest.raises(UsageError, match=rf"{name} is empty: expected the path of a folder"):
-        Config().updated({"training": {name: " "}})
+@pytest.mark.parametrize(
+    ("section", "name", "what"),
+    [
+        ("training", "data_dir", "a folder"),
+        ("training", "output_dir", "a folder"),
+        ("distillation", "teacher", "a checkpoint"),
+        ("distillation", "soft_targets", "a folder"),
+    ],
+)
+def test_a_path_is_neither_empty_nor_a_puzzle(section, name, what):
+    with pytest.raises(UsageError, match=rf"{name} is empty: expected the path of {what}"):
+        StudentConfig().updated({section: {name: " "}})
     with pytest.raises(UsageError, match=rf"{name} ~/x: only a shell knows .*the whole path"):
-        Config().updated({"training": {name: "~/x"}})
+        StudentConfig().updated({section: {name: "~/x"}})
 
 
 @pytest.mark.parametrize(
