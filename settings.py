@@ -134,9 +134,8 @@ class Settings:
             if path is not None and not path.strip():
                 wrong.append(f"{self.prefix}{name} is empty: expected the path of {what}")
             elif path is not None and path.startswith("~"):
-                wrong.append(
-                    f"{self.prefix}{name} {path}: only a shell knows what ~ is; write the whole path"
-                )
+                shown = f"{self.prefix}{name} {path}"
+                wrong.append(f"{shown}: only a shell knows what ~ is; write the whole path")
         return wrong
 
 
