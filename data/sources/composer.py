@@ -7,9 +7,8 @@ splits:
 
 repetition  For each gloss, the last fifth of its repetitions *within each session* goes to dev, and
             with --test_sentences the fifth before it to test. The others go to train. Dev measures
-            unseen recordings of known signers in known sessions. The last fifth over all sessions
-            would not work where glosses were recorded unequally often: only the glosses that end in
-            a session would remain in it, often a single one, and no sentence can be made of that.
+            unseen recordings of known signers in known sessions. (The last fifth over all sessions
+            can leave a session with a single gloss, of which no sentence can be made.)
 signer      Whole signers go to dev, the others to train. Dev measures signers who are not in train,
             which is harder.
 

@@ -21,7 +21,8 @@ from data.landmarks import PART_SLICES
 from data.safe_npy import map_array
 from data.sentences import read_sentences
 from data.sources.annotations.transcripts import clean_train, read_frames, read_splits
-from data.sources.corpora.safe_pickle import PickledArray, read_pickle
+from data.sources.corpora.pickled_array import PickledArray
+from data.sources.corpora.safe_pickle import read_pickle
 from data.sources.landmark_files import (
     KAGGLE_COLUMNS,
     read_npy,

@@ -36,7 +36,8 @@ from data.landmarks import (
     RIGHT_SHOULDER,
 )
 from data.sources.annotations.transcripts import TranscribedSentence, read_splits
-from data.sources.corpora.safe_pickle import PickledArray, read_pickle
+from data.sources.corpora.pickled_array import PickledArray
+from data.sources.corpora.safe_pickle import read_pickle
 from data.sources.landmark_files import LandmarkRecording
 from data.sources.landmark_import import name_list, write_corpus
 from data.sources.unseen_parts import find_unseen_parts

@@ -13,12 +13,13 @@ import math
 import mmap
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from data.sources.corpora.pickled_array import PickledArray
 from errors import DataError
 
 MAX_INSTRUCTIONS = 5_000_000  # of one file, about 40 for each sentence; less than 1 GB of memory
@@ -60,30 +61,6 @@ class _Dtype:
 
     def resolve(self) -> np.dtype:
         return np.dtype(self.code).newbyteorder(self.order)  # type: ignore[arg-type]
-
-
-@dataclass(eq=False)
-class PickledArray:
-    """A numeric array inside of the file. Its values are read on request.
-
-    stored: the shape in the file. axes: of the file, in the order of the array; None if the same.
-    """
-
-    stored: tuple[int, ...] = (0,)
-    dtype: np.dtype = field(default_factory=lambda: np.dtype(np.uint8))
-    order: Literal["C", "F"] = "C"
-    content: Any = b""
-    axes: tuple[int, ...] | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.stored if self.axes is None else tuple(self.stored[axis] for axis in self.axes)
-
-    def read(self) -> np.ndarray:
-        """A copy of the values, in the byte order of this machine."""
-        values = np.frombuffer(self.content, self.dtype).reshape(self.stored, order=self.order)
-        values = values.transpose(self.axes) if self.axes else values
-        return np.array(values, dtype=self.dtype.newbyteorder("="), order="C")
 
 
 def read_pickle(path: Path) -> Any:
