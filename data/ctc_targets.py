@@ -37,6 +37,11 @@ class PreparedSplit:
             [i for i, target in enumerate(self.targets) if target is not None], dtype=np.int64
         )
 
+    def class_counts(self, classes: int) -> np.ndarray:
+        """How often each class is in the targets, int64 (classes,); 0 for the blank."""
+        found = [label for target in self.targets if target is not None for label in target]
+        return np.bincount(np.array(found, dtype=np.int64), minlength=classes)
+
     @property
     def references(self) -> list[tuple[str, ...]]:
         """The annotated glosses of each sentence."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from data.checks.changed_files import warn_of_changed_files
 from data.corpus import Corpus
@@ -28,6 +28,7 @@ from inference.sentence_lists import open_closed_set, train_text
 from models.build import is_causal, leading_hand_rule
 from models.devices import Precision
 from models.machine_choices import MachineChoices
+from models.part_encoder import PartEncoderModel
 
 # Weight and gloss bonus for a beam search with a language model that was not tuned on dev. Chosen
 # by hand on the dev split of one weak model: a starting point for other models, not a tuned value.
@@ -47,7 +48,7 @@ class ModelOnCorpus:
     checkpoint: dict[str, Any]
     vocabulary: Vocabulary
     corpus: Corpus
-    model: nn.Module
+    model: PartEncoderModel
     device: torch.device
     machine: MachineChoices
 
@@ -69,17 +70,18 @@ class ModelOnCorpus:
         Raises DataError if some are not finite.
         """
         return split_posteriors(
-            self.model, self._pipeline, self.corpus.split(split), self._precision
+            self.model, self.pipeline, self.corpus.split(split), self._precision
         )
 
     def posteriors_of(self, split: str, index: int) -> Tensor:
         """Log-probabilities float32 (T', V) of one sentence of the split, on the CPU."""
         return sentence_posteriors(
-            self.model, self._pipeline, self.corpus.split(split), self._precision, index
+            self.model, self.pipeline, self.corpus.split(split), self._precision, index
         )
 
     @cached_property
-    def _pipeline(self) -> FeaturePipeline:
+    def pipeline(self) -> FeaturePipeline:
+        """Makes the features of the model."""
         return FeaturePipeline(
             self.corpus.aspect_ratio,
             self.device,
@@ -115,7 +117,7 @@ class ModelOnCorpus:
             closed_set: of the decoder 'closed', which uses nothing else.
         """
         if closed_set is not None:
-            return closed_set.decode, str(closed_set)
+            return closed_set.decode, self.model.prediction.named_beside(str(closed_set))
         settings, language_model, tuned_on = read_decoder_entry(self.checkpoint["decoder"])
         if language_model_name is not None:
             language_model = _language_model(language_model_name, self.corpus, self.vocabulary)
@@ -131,8 +133,10 @@ class ModelOnCorpus:
         elif language_model is not None and not settings.lm_weight:
             settings = replace(settings, lm_weight=_LM_WEIGHT, gloss_bonus=_LM_BONUS)
             tuned_on = None
-        return make_decoder(name, settings, language_model), describe_decoder(
-            name, settings, language_model, tuned_on
+        described = describe_decoder(name, settings, language_model, tuned_on)
+        return (
+            make_decoder(name, settings, language_model),
+            self.model.prediction.named_beside(described),
         )
 
 

@@ -36,6 +36,7 @@ from inference.posteriors import check_finite
 from inference.presence import blank_without_pose
 from inference.requests import OnnxExportRequest
 from models.build import is_causal, leading_hand_rule, model_kind
+from models.part_encoder import PartEncoderModel
 from reports.result_files import check_output_files, is_device
 
 OPSET = 17
@@ -52,7 +53,7 @@ class LandmarkModel(nn.Module):
     """Features, standardisation and model in one module: landmarks as stored in a corpus ->
     log_probs (B, T', V), steps (B,). The blank where nobody is seen (`blank_without_pose`)."""
 
-    def __init__(self, model: nn.Module, aspect_ratio: float):
+    def __init__(self, model: PartEncoderModel, aspect_ratio: float):
         """model: teacher or student; aspect_ratio: width / height of the images."""
         super().__init__()
         self.model, self.aspect_ratio = model.requires_grad_(False), aspect_ratio
@@ -73,7 +74,8 @@ class LandmarkModel(nn.Module):
         )
         output = self.model(feature_blocks(body, lengths), lengths, detected)
         inside = frame_mask(lengths, landmarks.shape[1])[..., None]
-        return blank_without_pose(output.log_probs, detected & inside), output.lengths
+        log_probs = self.model.predict(output)
+        return blank_without_pose(log_probs, detected & inside), output.lengths
 
 
 def export_model(request: OnnxExportRequest) -> bool:

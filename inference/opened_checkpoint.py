@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from torch import device as Device
-from torch import nn
 
 from data.checks.changed_files import verify_as_for_training
 from data.corpus import Corpus
 from data.resampling import refuse_other_rate
 from data.vocabulary import Vocabulary
 from errors import DataError
-from models.build import load_model, read_model_config
+from models.build import load_model, read_model_config, set_prediction
 from models.checkpoint import load_checkpoint
 from models.devices import Precision, choose_device
 from models.machine_choices import MachineChoices, choose_machine
+from models.part_encoder import PartEncoderModel
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class OpenedCheckpoint:
 
     content: dict[str, Any]
     vocabulary: Vocabulary
-    model: nn.Module
+    model: PartEncoderModel
     device: Device
     machine: MachineChoices
 
@@ -100,5 +100,6 @@ def open_checkpoint(path: Path, device: str) -> OpenedCheckpoint:
     vocabulary = Vocabulary(content["vocabulary"])
     chosen = choose_device(device)
     model = load_model(content, path, config, vocabulary, seed=0)  # all weights are loaded
+    set_prediction(model, content, path)
     machine = choose_machine("auto", [model], Precision("fp32", chosen))
     return OpenedCheckpoint(content, vocabulary, model.to(chosen).eval(), chosen, machine)

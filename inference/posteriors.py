@@ -17,6 +17,7 @@ from errors import DataError
 from inference.presence import blank_without_pose
 from models.devices import Precision
 from models.i3d_teacher import TeacherOutput
+from models.part_encoder import PartEncoderModel
 
 
 @torch.inference_mode()
@@ -46,7 +47,7 @@ def model_outputs(
 
 
 def split_posteriors(
-    model: nn.Module, pipeline: FeaturePipeline, split: Split, precision: Precision
+    model: PartEncoderModel, pipeline: FeaturePipeline, split: Split, precision: Precision
 ) -> Iterator[tuple[int, Tensor]]:
     """Index and log-probabilities float32 (T', V) of each sentence of a split, on the CPU. The
     shortest sentences come first, so that sentences of similar length follow each other.
@@ -66,7 +67,11 @@ def split_posteriors(
 
 
 def sentence_posteriors(
-    model: nn.Module, pipeline: FeaturePipeline, split: Split, precision: Precision, index: int
+    model: PartEncoderModel,
+    pipeline: FeaturePipeline,
+    split: Split,
+    precision: Precision,
+    index: int,
 ) -> Tensor:
     """Log-probabilities float32 (T', V) of one sentence of a split, on the CPU.
 
@@ -83,7 +88,7 @@ def sentence_posteriors(
 
 
 def _one_by_one(
-    model: nn.Module,
+    model: PartEncoderModel,
     pipeline: FeaturePipeline,
     split: Split,
     precision: Precision,
@@ -96,7 +101,7 @@ def _one_by_one(
     """
     plan = [np.array([index]) for index in indices]
     for (index,), output, detected in model_outputs(model, pipeline, split, precision, plan):
-        log_probs = output.log_probs.float().cpu()
+        log_probs = model.predict(output).cpu()
         check_finite(log_probs, f"{split.name} sentence {split.sentences[index].id}")
         yield int(index), blank_without_pose(log_probs, detected.cpu())[0]
 

@@ -152,7 +152,7 @@ def open_recognizer(
         log_probs,
         opened.vocabulary,
         chosen.decode,
-        chosen.description,
+        model.prediction.named_beside(chosen.description),
         frames.fps,
         frames.aspect_ratio,
         describe_corpus(corpus["name"], corpus["simulated"], corpus["composed"]),

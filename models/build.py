@@ -12,6 +12,8 @@ from data.vocabulary import Vocabulary
 from errors import DataError, UsageError
 from models.config import ModelConfig
 from models.i3d_teacher import I3DTeacher
+from models.part_encoder import PartEncoderModel
+from models.prediction import JoinedHeads
 from models.retired_keys import without_retired_keys
 from models.student import Student
 from models.student_config import StudentModelConfig
@@ -84,6 +86,26 @@ def load_model(
             f"checkpoint {path} does not fit its own configuration: {str(error).splitlines()[-1]}"
         ) from None
     return model
+
+
+def set_prediction(model: PartEncoderModel, checkpoint: dict[str, Any], path: Path | str) -> None:
+    """Let the model predict as the checkpoint says: from its heads joined, or without the entry
+    `heads` from the sequence head alone. Raises DataError, which names `path`, if the entry does
+    not fit the model."""
+    entry = checkpoint.get("heads")
+    if entry is None:
+        return
+    prior = entry.get("log_prior")
+    values = [entry.get(name) for name in ("conv_share", "prior_scale")]
+    fits = isinstance(prior, Tensor) and prior.shape == model.prediction.log_prior.shape
+    known = all(type(value) in (int, float) and 0 <= value <= 1 for value in values)
+    if not fits or not known or not prior.isfinite().all():
+        raise DataError(
+            f"checkpoint {path} has no usable 'heads': expected conv_share and prior_scale from 0 "
+            f"to 1, and log_prior of {len(model.prediction.log_prior)} numbers; use another "
+            "checkpoint"
+        )
+    model.prediction.use(JoinedHeads(*values), prior)
 
 
 def _check_shapes(

@@ -182,6 +182,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         corpus: name, path, fingerprint, simulated, composed, fps, aspect_ratio.
         decoder: settings of the decoder (decoding/decoders.py).
         training: all that an exact resume needs.
+        heads: how a tuned model joins its heads (models/build.py); others lack it.
         kind: 'teacher' or 'student'; older checkpoints of a teacher lack it.
 
     Without a .sha256 file, the checksums inside the file are verified instead, with a note on
@@ -236,6 +237,8 @@ def _check_layout(path: Path, content: Any) -> None:
         value = content["corpus"].get(name, 1)
         if type(value) not in (int, float) or not 0 < value < math.inf:
             raise DataError(_unusable(path, "corpus", f"{name} to be a number above 0"))
+    if not isinstance(content.get("heads", {}), dict):
+        raise DataError(_unusable(path, "heads", "a dict"))
     if not isinstance(content.get("kind", ""), str):
         raise DataError(_unusable(path, "kind", "a word"))
     if not all(

@@ -22,6 +22,8 @@ B sentences, T frames, T' = ceil(T / 4) steps, V classes; widths are the default
                          conformer                (B, T', 928)
                              │
                         cosine head ─► log_probs  (B, T', V)
+
+What is decoded is the sequence head (the last one), or both heads joined (models/prediction.py).
 """
 
 from typing import Any, NamedTuple
@@ -39,6 +41,7 @@ from models.ctc_head import CosineHead
 from models.fusion import GatedFusion
 from models.masking import sentence_mask
 from models.part_encoder import PartEncoder, PartEncoderModel
+from models.prediction import Prediction
 from models.temporal_inception import InceptionStack
 
 
@@ -46,7 +49,7 @@ class TeacherOutput(NamedTuple):
     """Output of the teacher, and of the student.
 
     log_probs: float32 (B, T', V) over blank (index 0) and glosses, from the sequence model.
-    conv_log_probs: the same from the convolutions alone; they help to train.
+    conv_log_probs: the same from the convolutions alone.
     lengths: int64 (B,), steps of each sentence: ceil(frames / 4).
     """
 
@@ -82,6 +85,7 @@ class I3DTeacher(PartEncoderModel):
         self.dropout = Dropout(config.dropout)
         self.head = CosineHead(self.sequence.out_width, classes, config.head_scale)
         self.conv_head = CosineHead(conv_width, classes, config.head_scale)
+        self.prediction = Prediction(classes)
 
     def forward(
         self,

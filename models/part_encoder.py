@@ -1,7 +1,7 @@
 """Part encoders: each encodes the features of one part of the body (pose, face, left hand or right
 hand)."""
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,10 @@ from torch import Tensor, nn
 from data.landmarks import BLOCK_SIZE, NUM_COORDINATES, NUM_FEATURES, LandmarkSelection
 from models.cpu_kernels import Linear
 from models.masking import MaskedBatchNorm
+from models.prediction import Prediction
+
+if TYPE_CHECKING:
+    from models.i3d_teacher import TeacherOutput
 
 # The unit of features is a shoulder width. A feature with a smaller deviation in train is constant
 # there, such as the landmarks of a part that a corpus lacks. Its input is 0: to divide by its
@@ -73,9 +77,10 @@ class PartEncoder(nn.Module):
 
 class PartEncoderModel(nn.Module):
     """Base of the teacher and the student: their part encoders and the statistics that standardise
-    the features. A subclass sets `parts`."""
+    the features, and what they predict. A subclass sets `parts` and `prediction`."""
 
     parts: nn.ModuleList
+    prediction: Prediction
     feature_mean: Tensor
     feature_std: Tensor
 
@@ -98,6 +103,12 @@ class PartEncoderModel(nn.Module):
         if visible is not None:
             parts = [part * visible[:, i, None, None] for i, part in enumerate(parts)]
         return parts
+
+    def predict(self, output: "TeacherOutput") -> Tensor:
+        """The log-probabilities that are decoded, float32 (B, T', V): those of both heads, joined.
+        Only training uses the two heads one by one."""
+        joined: Tensor = self.prediction(output.log_probs, output.conv_log_probs)
+        return joined
 
     @property
     def input_landmarks(self) -> set[int]:

@@ -27,6 +27,7 @@ from models.fusion import GatedFusion
 from models.i3d_teacher import TeacherOutput
 from models.masking import MaskedBatchNorm, sentence_mask
 from models.part_encoder import PartEncoder, PartEncoderModel
+from models.prediction import Prediction
 from models.student_config import StudentModelConfig
 
 KERNEL = 5  # steps of the depthwise convolutions
@@ -171,6 +172,7 @@ class Student(PartEncoderModel):
         self.dropout = Dropout(config.dropout)
         self.head = CosineHead(self.sequence.out_width, classes, config.head_scale)
         self.conv_head = CosineHead(quarter, classes, config.head_scale)
+        self.prediction = Prediction(classes)
 
     @property
     def lookahead(self) -> int | None:
@@ -215,7 +217,7 @@ class Student(PartEncoderModel):
         self, features: Tensor, detected: Tensor, state: StreamState | None, last: bool
     ) -> tuple[Tensor, StreamState]:
         """Compute the next frames of a stream with a causal student in evaluation. The outputs of
-        all chunks, joined, equal `log_probs` of `forward`.
+        all chunks, joined, equal `predict` of `forward`'s output.
 
         Args:
             features: float (B, n, 6516), the next n frames, n >= 1.
@@ -238,8 +240,11 @@ class Student(PartEncoderModel):
             block_states.append(block_state)
         if x.shape[2] == 0:
             return x.new_zeros(len(x), 0, self.classes), StreamState(block_states, lstm_state)
-        out, lstm_state = self.sequence.lstm(x.transpose(1, 2), lstm_state)
-        log_probs: Tensor = self.head(out).log_softmax(-1)
+        x = x.transpose(1, 2)
+        out, lstm_state = self.sequence.lstm(x, lstm_state)
+        log_probs: Tensor = self.prediction(
+            self.head(out).log_softmax(-1), self.conv_head(x).log_softmax(-1)
+        )
         return log_probs, StreamState(block_states, lstm_state)
 
     def _fused_parts(

@@ -1,25 +1,29 @@
 """What a run does at its end: evaluate the best model on dev, and write result.json and report."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from decoding.batches import Decoder, decode_sentences
+from decoding.batches import decode_sentences
 from decoding.decoders import decoder_entry, make_decoder
-from decoding.language_model import train_language_model_if_small
+from decoding.language_model import LanguageModel, train_language_model_if_small
 from decoding.length_normalization import LengthNormalization, tune
 from decoding.novelty import TrainText, errors_by_novelty
 from decoding.scoring import Score, align, bootstrap_interval, total
 from inference.posteriors import sentence_posteriors, split_posteriors
 from models.checkpoint import BEST, load_checkpoint, save_checkpoint
 from models.i3d_teacher import count_parameters
+from models.prediction import SEQUENCE_ALONE, log_prior_of
 from reports.decoded_split import DecodedSplit
 from reports.novelty_tables import novelty_lines
 from reports.result_files import write_hypotheses, write_json
 from reports.run_report import FinishedRun, decoders_of_run, write_run_report
+from training.head_tuning import tune_heads
 from training.setup import Run
 
 
@@ -40,7 +44,14 @@ def evaluate_best_model(run: Run, session: dict[str, Any]) -> dict[str, Any]:
     of_dev = trainer.model, trainer.pipeline, trainer.dev.split, trainer.precision
     settings, decoder = trainer.decoder_settings, None
     if options.decoder == "adaptive":
-        settings, decoder = _tune_decoder(run, checkpoint, split_posteriors(*of_dev))
+        heads = _join_heads(run)
+        settings, language_model = _tune_decoder(run, split_posteriors(*of_dev))
+        decoder = make_decoder("adaptive", settings, language_model)
+        tuned_on = f"dev of {run.corpus.name}"
+        entry = decoder_entry(settings, language_model, tuned_on)
+        tuned = checkpoint | {"heads": heads, "decoder": entry}
+        if _plain(tuned) != _plain(checkpoint):
+            save_checkpoint(run.folder / BEST, tuned)
     decoders = decoders_of_run(options.decoder, settings, decoder)
     found = decode_sentences(
         split_posteriors(*of_dev),
@@ -81,10 +92,35 @@ def evaluate_best_model(run: Run, session: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _join_heads(run: Run) -> dict[str, Any]:
+    """Choose on dev how the model joins its heads, and let it predict so from now on. Returns
+    `heads` of the checkpoint."""
+    trainer = run.trainer
+    model, vocabulary = trainer.model, trainer.vocabulary
+    counts = torch.from_numpy(trainer.train.class_counts(vocabulary.size))
+    log_prior = log_prior_of(counts)
+    tuned = tune_heads(
+        model, trainer.pipeline, trainer.dev, vocabulary, trainer.precision, log_prior
+    )
+    model.prediction.use(tuned.heads, log_prior)
+    gain = f" (greedy WER {tuned.wer:.2f} %; the sequence head alone: {tuned.wer_alone:.2f} %)"
+    print(f"heads chosen on dev: {tuned.heads}{'' if tuned.heads == SEQUENCE_ALONE else gain}")
+    return {**asdict(tuned.heads), "log_prior": log_prior}
+
+
+def _plain(checkpoint: dict[str, Any]) -> list[dict[str, Any]]:
+    """What was tuned, without the tables that follow from the train split."""
+    tables = ("language_model", "log_prior")
+    return [
+        {key: value for key, value in checkpoint.get(name, {}).items() if key not in tables}
+        for name in ("decoder", "heads")
+    ]
+
+
 def _tune_decoder(
-    run: Run, checkpoint: dict[str, Any], posteriors: Iterator[tuple[int, Tensor]]
-) -> tuple[LengthNormalization, Decoder]:
-    """Choose the settings of the adaptive decoder on dev, and store them in the best checkpoint."""
+    run: Run, posteriors: Iterator[tuple[int, Tensor]]
+) -> tuple[LengthNormalization, LanguageModel | None]:
+    """Choose the settings of the adaptive decoder on dev."""
     trainer = run.trainer
     language_model = train_language_model_if_small(trainer.train.references, trainer.vocabulary)
     settings = tune(
@@ -94,11 +130,8 @@ def _tune_decoder(
         trainer.decoder_settings.steps_per_gloss,
         language_model,
     )
-    entry = decoder_entry(settings, language_model, f"dev of {run.corpus.name}")
-    if {**entry, "language_model": None} != {**checkpoint["decoder"], "language_model": None}:
-        save_checkpoint(run.folder / BEST, {**checkpoint, "decoder": entry})
     print(f"decoder settings chosen on dev: {settings}")
-    return settings, make_decoder("adaptive", settings, language_model)
+    return settings, language_model
 
 
 def _result(run: Run, found: Score, interval: list[float]) -> dict[str, Any]:
@@ -116,6 +149,7 @@ def _result(run: Run, found: Score, interval: list[float]) -> dict[str, Any]:
         # Epochs that an earlier version trained do not have it.
         "peak_memory_gb": max(row.get("peak_memory_gb", 0.0) for row in progress.history),
         "decoder": run.config.training.decoder,
+        "heads": str(trainer.model.prediction.heads),
         "greedy_dev_wer": trainer.stopping.best_wer,
         "substitutions": found.substitutions,
         "deletions": found.deletions,

@@ -8,6 +8,7 @@ from data.features import body_coordinates, compute_features
 from data.keyed_random import generator
 from data.landmarks import LEFT_SHOULDER, RIGHT_SHOULDER
 from inference.streaming import RunningBody, StreamingStudent
+from models.prediction import JoinedHeads, log_prior_of
 from models.student import Student
 from models.student_config import StudentModelConfig
 
@@ -27,6 +28,7 @@ def model() -> Student:
     }
     model = Student(StudentModelConfig(causal=True, **sizes), 6)
     model.set_statistics(torch.zeros(6516), torch.full((6516,), 0.3))
+    model.prediction.use(JoinedHeads(0.4, 0.5), log_prior_of(torch.tensor([0, 9, 1, 3, 4, 20])))
     for _ in range(3):
         model.train()(torch.randn(3, 40, 6516), torch.tensor([40, 31, 22]))
     return model.eval()
@@ -48,7 +50,7 @@ def whole(model: Student, landmarks, detected) -> torch.Tensor:
     lengths = torch.tensor([len(landmarks)])
     with torch.inference_mode():
         features = compute_features(landmarks[None], detected[None], lengths, ASPECT, causal=True)
-        return model(features, lengths, detected[None]).log_probs[0]
+        return model.predict(model(features, lengths, detected[None]))[0]
 
 
 def test_the_running_body_is_that_of_the_whole_sentence(sentence):
