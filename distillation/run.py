@@ -45,7 +45,7 @@ def prepare_student(
     _check_one_teacher(options, overrides)
     source: OnlineTeacher | StoredTeacher | None = None
     if options.soft_weight:
-        source = _open_source(options)
+        source = _open_source(options, plan)
         if isinstance(source, StoredTeacher):
             config = _with_stored_settings(config, source, overrides)
         if config.training.data_dir is None:
@@ -56,6 +56,8 @@ def prepare_student(
                 )
             config = config.updated({"training": {"data_dir": source.corpus_path}})
     plan = dataclasses.replace(plan, config=config)
+    if plan.checkpoint is not None and source is not None and _same_source(plan, source):
+        plan = plan.without_changes_of("teacher", "soft_targets")  # it was only moved
     if plan.checkpoint is not None and not plan.changed:
         _check_same_teacher(plan, source)
     run = prepare_run(
@@ -88,11 +90,22 @@ def _check_one_teacher(options: DistillationConfig, overrides: Overrides) -> Non
                 )
 
 
-def _open_source(options: DistillationConfig) -> OnlineTeacher | StoredTeacher:
-    if options.teacher:
-        return OnlineTeacher(Path(options.teacher))
-    assert options.soft_targets is not None
-    return StoredTeacher(Path(options.soft_targets))
+def _open_source(options: DistillationConfig, plan: StartPlan) -> OnlineTeacher | StoredTeacher:
+    """Raises DataError; if the checkpoint of the plan names the place, with the way to give another
+    one."""
+    name = "teacher" if options.teacher else "soft_targets"
+    try:
+        if options.teacher:
+            return OnlineTeacher(Path(options.teacher))
+        assert options.soft_targets is not None
+        return StoredTeacher(Path(options.soft_targets))
+    except DataError as error:
+        if plan.checkpoint is None or name in plan.overrides.get("distillation", {}):
+            raise
+        raise DataError(
+            f"{error}; {plan.path} was trained with it: if it was moved, give its new place with "
+            f"--{name}"
+        ) from None
 
 
 def _with_stored_settings(
@@ -113,6 +126,14 @@ def _with_stored_settings(
                     "leave the option out, export other soft targets, or use --teacher"
                 )
     return updated
+
+
+def _same_source(plan: StartPlan, source: OnlineTeacher | StoredTeacher) -> bool:
+    """Whether the checkpoint of the plan was trained with this teacher, or these soft targets."""
+    assert plan.checkpoint is not None
+    before, exported = plan.checkpoint.get("teacher") or {}, "soft_targets_sha256"
+    same_targets = before.get(exported) == source.identity.get(exported)
+    return same_targets and same_teacher(before, source.identity)
 
 
 def _check_same_teacher(plan: StartPlan, source: OnlineTeacher | StoredTeacher | None) -> None:

@@ -69,6 +69,11 @@ class StartPlan:
     overrides: Overrides = field(default_factory=dict)
     content: CorpusContent | None = None
 
+    def without_changes_of(self, *names: str) -> "StartPlan":
+        """The same plan, where these settings count as unchanged."""
+        kept = tuple(text for text in self.changed if text.split(" ", 1)[0] not in names)
+        return dataclasses.replace(self, changed=kept)
+
     def decide(self, fingerprint: str) -> Start:
         """Fresh, continue or fine-tune, on the corpus with this fingerprint."""
         if self.checkpoint is None:

@@ -1,5 +1,7 @@
 """Settings, corpora and checkpoints that do not fit are refused before anything is trained."""
 
+import shutil
+
 import pytest
 
 from errors import DataError, UsageError
@@ -95,6 +97,40 @@ def test_a_run_continues_when_the_decoder_of_its_teacher_was_tuned(
     tuned["decoder"]["steps_per_gloss"] += 1
     save_checkpoint(teacher, tuned)
     assert prepare(overrides, tmp_path / "student" / "last.pth").start.kind == CONTINUE
+
+
+def test_a_run_continues_with_a_teacher_that_was_moved(settings, prepare, tmp_path, run_copy):
+    overrides = settings(distillation={"teacher": str(run_copy / "best_model.pth")}, epochs=1)
+    execute(prepare(overrides))
+    student = tmp_path / "student" / "last.pth"
+    moved = run_copy.rename(tmp_path / "moved") / "best_model.pth"
+    message = r"best_model\.pth does not exist; .*last\.pth was trained with it: .* with --teacher"
+    with pytest.raises(DataError, match=message):
+        prepare({}, student)
+    with pytest.raises(DataError, match=r"best_model\.pth does not exist$"):
+        prepare(overrides, student)
+    assert prepare({"distillation": {"teacher": str(moved)}}, student).start.kind == CONTINUE
+    changed = load_checkpoint(moved)
+    changed["model"]["head.weight"] += 1
+    changed.pop("format_version")
+    save_checkpoint(moved, changed)
+    start = prepare({"distillation": {"teacher": str(moved)}}, student).start
+    assert start.kind == FINE_TUNE and f"-> {moved}" in start.reason
+
+
+def test_a_run_continues_with_soft_targets_that_were_moved(
+    settings, prepare, stored, tmp_path, finished_run
+):
+    first = tmp_path / "first"
+    shutil.copytree(stored(0), first)
+    execute(prepare(settings(distillation={"soft_targets": str(first)}, epochs=1)))
+    student, moved = tmp_path / "student" / "last.pth", first.rename(tmp_path / "moved")
+    with pytest.raises(DataError, match=r"was trained with it: .* with --soft_targets"):
+        prepare({}, student)
+    start = prepare({"distillation": {"soft_targets": str(moved)}}, student).start
+    assert start.kind == CONTINUE
+    others = {"distillation": {"soft_targets": str(stored(2))}}
+    assert prepare(others, student).start.kind == FINE_TUNE
 
 
 def test_a_run_does_not_continue_with_a_changed_teacher(settings, prepare, tmp_path, run_copy):

@@ -90,7 +90,9 @@ def converted_once() -> Iterator[None]:
         weights = hashlib.sha256()
         for name, tensor in model.state_dict().items():
             weights.update(name.encode() + tensor.numpy().tobytes())
-        constants = (model.aspect_ratio, model.causal, model.leading_hand, model.model.config)
+        inner = model.model
+        heads = inner.prediction.heads, inner.prediction.log_prior.tolist()
+        constants = (model.aspect_ratio, model.causal, model.leading_hand, inner.config, heads)
         key = f"{weights.hexdigest()} {constants} {model} {options}"
         if key not in made:
             convert(model, example, path, **options)

@@ -1,5 +1,6 @@
 """Exported files have the outputs of torch, for inputs of any shape."""
 
+import errno
 import json
 import math
 import warnings
@@ -136,7 +137,33 @@ def test_int8_is_smaller_and_its_cost_is_printed(checkpoints, exported, capsys):
     assert ExportedModel(file, threads=1).facts["int8"]
 
 
-def test_a_file_that_differs_from_torch_is_a_failed_check(checkpoints, tmp_path, monkeypatch):
+def test_the_difference_is_that_of_probabilities_and_little_of_logarithms():
+    expected = torch.tensor([0.5, 0.5 - 1e-6, 1e-6]).log()
+    shifted = torch.tensor([0.5002, 0.4998 - 1e-6, 1e-6]).log()
+    assert _difference(expected, shifted) == pytest.approx(2e-4, rel=1e-2)
+    rounded = expected + torch.tensor([0.0, 0.0, 0.005])  # of a class that is almost impossible
+    assert _difference(expected, rounded) == pytest.approx(5e-5, rel=1e-2)
+    assert _difference(expected, expected * math.nan) == math.inf
+
+
+def test_torchscript_is_written_in_one_piece(checkpoints, tmp_path, monkeypatch):
+    """torch's own writer ends the process on a full disk. A write that fails is one line."""
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    request = OnnxExportRequest(
+        checkpoint=checkpoints["student"], output=tmp_path / "s.pt", format="torchscript"
+    )
+    with pytest.raises(DataError, match=r"cannot write .*s\.pt: No space left on device"):
+        export_model(request)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_differs_from_torch_is_a_failed_check(
+    checkpoints, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr("inference.onnx_export.TOLERANCE", -1.0)
     for int8, agrees in ((False, False), (True, True)):  # int8 differs by intent
         file = tmp_path / f"{int8}.onnx"
@@ -146,16 +173,21 @@ def test_a_file_that_differs_from_torch_is_a_failed_check(checkpoints, tmp_path,
             )
             == agrees
         )
+        told = f"error: {file} differs from torch by " in capsys.readouterr().err
+        assert told == (not agrees)
 
 
 @pytest.mark.parametrize("int8", [False, True])
-def test_values_that_are_not_numbers_are_a_failed_check(checkpoints, tmp_path, monkeypatch, int8):
+def test_values_that_are_not_numbers_are_a_failed_check(
+    checkpoints, tmp_path, monkeypatch, int8, capsys
+):
     monkeypatch.setattr(
         "inference.onnx_export._difference",
         lambda expected, found: _difference(expected, found * math.nan),
     )
     request = OnnxExportRequest(checkpoint=checkpoints["student"], output=tmp_path / "x", int8=int8)
     assert not export_model(request)
+    assert "predicts values that are not numbers: do not use it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("format", ["onnx", "torchscript"])
