@@ -8,6 +8,7 @@ empty boxes, and `OverlayWriter.missing` collects them.
 
 import logging
 import os
+import shutil
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
@@ -46,7 +47,8 @@ class OverlayWriter:
         note: text in the corner of each picture."""
         self.path, self.fps, self.note = path, writable_rate(fps), note
         self._target = Path(os.path.realpath(path))  # a link stays, its file is replaced
-        self._partial = self._target.with_name(f".{os.getpid()}.partial{path.suffix}")
+        # The same name each time: a repeat replaces what a killed process left
+        self._partial = self._target.with_name(f".{self._target.stem}.partial{path.suffix}")
         self.missing: set[str] = set()
         self._writer: Any = None  # a cv2.VideoWriter after the first frame
         self._size = (0, 0)  # width and height of the video
@@ -134,8 +136,10 @@ class OverlayWriter:
         writer = cv2.VideoWriter(str(self._partial), codec, self.fps, (width, height))
         if not writer.isOpened():
             self._partial.unlink(missing_ok=True)
+            free = shutil.disk_usage(self._target.parent).free / 2**20
             raise DataError(
-                f"cannot write {self.path} as a video of {width}x{height} at {self.fps:g} frames/s"
+                f"cannot write {self.path} as a video of {width}x{height} at {self.fps:g} "
+                f"frames/s; {free:.1f} MiB are free there"
             )
         return writer
 

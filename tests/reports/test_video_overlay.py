@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -123,6 +124,30 @@ def test_a_users_partial_file_is_kept(cv2, tmp_path):
     with OverlayWriter(tmp_path / "x.mp4", 10.0) as writer:
         writer.write(0.0, BLACK, landmarks(), np.zeros(4, bool), [])
     assert (tmp_path / "x.partial.mp4").read_bytes() == b"mine"
+
+
+def test_a_repeat_replaces_what_a_killed_process_left(cv2, tmp_path):
+    (tmp_path / ".x.partial.mp4").write_bytes(b"left by a killed process")
+    with OverlayWriter(tmp_path / "x.mp4", 10.0) as writer:
+        writer.write(0.0, BLACK, landmarks(), np.zeros(4, bool), [])
+    assert [file.name for file in tmp_path.iterdir()] == ["x.mp4"]
+
+
+def test_a_video_that_cannot_be_opened_tells_the_space_that_is_free(cv2, tmp_path, monkeypatch):
+    class NotOpened:
+        fourcc = staticmethod(cv2.VideoWriter.fourcc)
+
+        def __init__(self, *_):
+            pass
+
+        def isOpened(self) -> bool:  # noqa: N802
+            return False
+
+    monkeypatch.setattr(cv2, "VideoWriter", NotOpened)
+    free = SimpleNamespace(free=2**19)
+    monkeypatch.setattr("reports.video_overlay.shutil.disk_usage", lambda _: free)
+    with pytest.raises(DataError, match=r"as a video of 160x120 .*; 0\.5 MiB are free there"):
+        OverlayWriter(tmp_path / "x.mp4", 10.0).begin(BLACK)
 
 
 def test_a_failed_overlay_leaves_no_file(cv2, tmp_path):
