@@ -127,7 +127,10 @@ def test_a_users_partial_file_is_kept(cv2, tmp_path):
 
 
 def test_a_repeat_replaces_what_a_killed_process_left(cv2, tmp_path):
-    (tmp_path / ".x.partial.mp4").write_bytes(b"left by a killed process")
+    with OverlayWriter(tmp_path / "x.mp4", 10.0) as killed:
+        killed.begin(BLACK)
+        (left,) = tmp_path.iterdir()
+    left.write_bytes(b"left by a killed process")
     with OverlayWriter(tmp_path / "x.mp4", 10.0) as writer:
         writer.write(0.0, BLACK, landmarks(), np.zeros(4, bool), [])
     assert [file.name for file in tmp_path.iterdir()] == ["x.mp4"]
