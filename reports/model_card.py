@@ -53,6 +53,7 @@ def write_model_card(
         unseen_signers=len(signers["dev"] - signers["train"]),
         left_out=result["train_sentences_left_out"],
         decoder=result["decoder"],
+        heads=result["heads"],
         wer=f"{result['best_dev_wer']:.2f}",
         interval="{:.2f} to {:.2f}".format(*result["best_dev_wer_interval"]),
         greedy_wer=f"{result['greedy_dev_wer']:.2f}",

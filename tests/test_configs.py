@@ -34,7 +34,6 @@ def test_the_configurations_are_there():
         "phoenix2014.yaml",
         "small.yaml",
         "isharah.yaml",
-        "isharah_us.yaml",
     }
 
 
@@ -47,15 +46,6 @@ def test_its_teacher_can_be_built(path):
     assert Config().updated(config.to_dict()) == config
     merged = merge_overrides(read_overrides(path, Config), {"training": {"epochs": 1}})
     assert Config().updated(merged).training.epochs == 1, "the command line wins"
-
-
-def test_the_second_training_of_isharahs_us_differs_in_splicing_alone():
-    first, second = (read(f"isharah{end}.yaml").to_dict() for end in ("", "_us"))
-    for section in ("training", "augmentation"):
-        for name in ("data_dir", "output_dir", "splice", "mix"):
-            first[section].pop(name, None)
-            second[section].pop(name, None)
-    assert first == second and read("isharah_us.yaml").augmentation.splice > 0
 
 
 @pytest.mark.parametrize("glosses", [5, 1300])

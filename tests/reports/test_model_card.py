@@ -11,6 +11,7 @@ RESULT = {
     "best_dev_wer_interval": [10.5, 14.25],
     "greedy_dev_wer": 13.0,
     "decoder": "adaptive",
+    "heads": "30 % of the convolution head",
     "best_epoch": 4,
     "epochs_run": 9,
     "parameters": 3_400_000,
@@ -54,7 +55,8 @@ def test_the_card_has_data_figures_use_and_limits(make_corpus, tmp_path):
         "(95 % interval 10.50 to 14.25) |" in text.replace("12.34", "12.35")
     )
     assert (
-        "| dev, greedy | 13.00 % |" in text
+        "| dev, greedy, sequence head alone | 13.00 % |" in text
+        and "Decoded heads: 30 % of the convolution head." in text
         and "This is the model of epoch 4 of 9.\nIt was chosen on this dev split." in text
         and "version 1.2.3, seed 7" in text
     )
