@@ -276,7 +276,11 @@ def _report(
         title=f"Evaluation of {request.checkpoint.resolve().parent.name}/{request.checkpoint.name}",
         subtitle=f"{request.split} of {decoded.corpus.describe()}, {request.decoder} decoder"
         + (", hypotheses after the official clean-up of PHOENIX-2014" if request.cleans_up else ""),
-        verdict=evaluation_verdict(scored, decoded.blank_share),
+        verdict=evaluation_verdict(
+            scored,
+            decoded.blank_share,
+            trained_on=request.split == "train" and model.is_corpus_of_training,
+        ),
         result=scored,
         tiles=tiles,
         history=history,

@@ -31,6 +31,8 @@ _TONES = {
     "collapsed to blanks": "bad",
     "not learning": "bad",
     "learned little": "bad",
+    "diverged": "bad",
+    "of no use": "bad",
 }
 
 

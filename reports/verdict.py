@@ -10,13 +10,15 @@ TARGET_WER = 25.0  # percent on dev: the teacher should stay below it
 TOO_EARLY, COLLAPSED, NOT_LEARNING = "too early", "collapsed to blanks", "not learning"
 OVERFITTING, IMPROVING, PLATEAU = "overfitting", "still improving", "levelled off"
 LITTLE, NO_BETTER = "learned little", "no better"
+DIVERGED, OF_NO_USE = "diverged", "of no use"
 
 _FEWEST_EPOCHS = 3
 # A model has collapsed when it leaves out at least this share of the reference glosses (percent)
 # and at least this share of its steps is blank (percent)
 _SILENT = 90.0
 _USELESS = 90.0  # percent WER
-_HARDLY = 50.0  # percent WER on train: most glosses of the sentences that it learns are wrong
+_HARDLY = 50.0  # percent WER: most glosses are wrong
+_FAR = 20.0  # percentage points between the last WER of a diverged run and its best
 _GAP = 5.0  # percentage points between train and dev
 _LATEST = 0.25  # share of the run that counts as its end
 
@@ -53,11 +55,13 @@ def history_verdict(history: Sequence[dict[str, Any]], loaded_wer: float | None 
     - collapsed to blanks: the last model leaves out 90 % of the dev glosses, and 90 % of its steps
       are blank.
     - not learning: the best dev WER is 90 % or more.
+    - diverged: dev WER and train WER of the last epoch are at least 20 points above their best.
     - overfitting: the train WER is less than half of the dev WER and at least 5 points below it,
       and the last quarter of the run has no better dev WER than the epochs before.
     - still improving: in the last quarter of the run, the best dev WER fell by at least half a
       point and by at least 3 % of its value.
     - learned little: in the last epoch, the train WER is 50 % or more.
+    - of no use: the best dev WER is 50 % or more.
     - levelled off: all other runs.
     """
     if not history:
@@ -76,6 +80,9 @@ def history_verdict(history: Sequence[dict[str, Any]], loaded_wer: float | None 
         return _collapsed(facts, last, best)
     if best["dev_wer"] >= _USELESS:
         return _not_learning(facts, history)
+    lowest_train = min(row["train_wer"] for row in history)
+    if min(last["dev_wer"] - best["dev_wer"], last["train_wer"] - lowest_train) >= _FAR:
+        return _diverged(facts, last, best, lowest_train)
 
     before = history[: max(len(history) - max(round(_LATEST * len(history)), 1), 1)]
     earlier = min(row["dev_wer"] for row in before)
@@ -97,6 +104,9 @@ def history_verdict(history: Sequence[dict[str, Any]], loaded_wer: float | None 
         return _learned_little(facts, gap)
     change = f"fell by {gained:.2f} points" if gained > 0 else "did not fall"
     facts.append(f"In the last quarter of the run, the best dev WER {change}.")
+    if best["dev_wer"] >= _HARDLY:
+        ahead = f"Train is ahead of dev: {gap}."
+        return _of_no_use(facts if train_far_ahead else [*facts, ahead])
     return Verdict(PLATEAU, "the model has learned. More epochs would change little.", tuple(facts))
 
 
@@ -139,6 +149,32 @@ def _not_learning(facts: list[str], history: Sequence[dict[str, Any]]) -> Verdic
     return Verdict(NOT_LEARNING, f"the dev WER was never below {_USELESS:g} %.", (*facts, *more))
 
 
+def _diverged(
+    facts: list[str], last: dict[str, Any], best: dict[str, Any], lowest_train: float
+) -> Verdict:
+    more = (
+        f"In the last epoch, the dev WER is {last['dev_wer']:.1f} % (best: {best['dev_wer']:.1f} "
+        f"%), and the train WER is {last['train_wer']:.1f} % (lowest: {lowest_train:.1f} %).",
+        f"best_model.pth has the model of epoch {best['epoch']}. For a new run, try a lower "
+        "--learning_rate, or --precision fp32.",
+    )
+    headline = (
+        f"the model of the last epoch is far worse than that of epoch {best['epoch']}, on dev and "
+        "on train."
+    )
+    return Verdict(DIVERGED, headline, (*facts, *more))
+
+
+def _of_no_use(facts: list[str]) -> Verdict:
+    advice = (
+        "Look at the errors by signer, on new sentences and on rare glosses in report.html. Check "
+        "whether dev has signers, cameras or glosses that train lacks. More train data of that "
+        "kind helps most."
+    )
+    headline = "the WER levelled off where most glosses of dev are wrong."
+    return Verdict(OF_NO_USE, headline, (*facts, advice))
+
+
 def _learned_little(facts: list[str], gap: str) -> Verdict:
     more = (
         f"It levelled off where it errs in most glosses of its own train sentences: {gap}.",
@@ -164,8 +200,16 @@ def outputs_only_blanks(row: dict[str, Any]) -> bool:
     return _share_left_out(row) >= _SILENT and 100 * row["dev_blank_share"] >= _SILENT
 
 
-def evaluation_verdict(result: dict[str, Any], blank_share: float) -> Verdict:
-    """How good an evaluation is. result: see `decoding.scoring.rates`; blank_share: 0 to 1."""
+def evaluation_verdict(
+    result: dict[str, Any], blank_share: float, trained_on: bool = False
+) -> Verdict:
+    """How good an evaluation is.
+
+    Args:
+        result: see `decoding.scoring.rates`.
+        blank_share: 0 to 1.
+        trained_on: the model was trained on these sentences. The target is not meant for them.
+    """
     wer, glosses = result["wer"], result["reference_glosses"]
     errors = {kind: result[kind] for kind in ("substitutions", "deletions", "insertions")}
     left_out = 100 * errors["deletions"] / glosses
@@ -188,6 +232,9 @@ def evaluation_verdict(result: dict[str, Any], blank_share: float) -> Verdict:
         )
     if wer >= _USELESS:
         return Verdict("unusable", f"WER {wer:.2f} % is close to chance.", tuple(facts))
+    if trained_on:
+        headline = f"WER {wer:.2f} % on the sentences that the model was trained on."
+        return Verdict("not a result", headline, tuple(facts))
     state = "under the target" if wer < TARGET_WER else "not under the target"
     return Verdict(state, f"WER {wer:.2f} % (target: below {TARGET_WER:g} %).", tuple(facts))
 

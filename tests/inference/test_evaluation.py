@@ -82,6 +82,19 @@ def test_every_rate_has_its_interval(run_evaluate, finished_run, tmp_path):
     assert low < result["wer"] < high
 
 
+def test_sentences_of_the_training_give_no_result_and_those_of_another_train_split_do(
+    run_evaluate, adaptive_run, make_corpus, tmp_path
+):
+    other = make_corpus(tmp_path / "other", {"train": ["SUN RAIN", "HOUSE WIND", "RAIN SUN"]})
+    for name, options, neutral in (("own", (), True), ("other", ("--data_dir", other), False)):
+        options = ("--split", "train", "--decoder", "greedy", *options)
+        result = run_evaluate(adaptive_run / "best_model.pth", tmp_path / name, *options)
+        page = (tmp_path / name / "report.html").read_text(encoding="utf-8")
+        words = f"Not a result: WER {result['wer']:.2f} % on the sentences that the model was"
+        assert result["wer"] < 90 and (words in page) == neutral
+        assert ("(target: below" in page) != neutral
+
+
 def test_a_hypothesis_does_not_depend_on_the_other_sentences(
     run_evaluate, make_corpus, adaptive_run, tmp_path
 ):

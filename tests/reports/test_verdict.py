@@ -32,6 +32,8 @@ FLAT = make_history(90, 50, 30, 22, 20, 20.1, 19.9, 20)
 COLLAPSED = make_history(100, 100, 99, 99, blank=0.97, kinds=(0, 1, 0))
 CHANCE = make_history(130, 110, 101, 99, train=[120, 110, 104, 102])
 STUCK = make_history(100, 86, 84, 84, 84, 84.1, 84, 84, train=[132, 96, 91, 89, 88, 88, 87, 88])
+DIVERGED = make_history(60, 40, 30, *[95] * 9, blank=0.5)
+USELESS = make_history(*[85] * 10, train=[45] * 10)
 OVERFITTED = make_history(90, 60, 45, 40, 40.5, 41, 42, 43, train=[95, 60, 40, 25, 15, 9, 5, 3])
 
 
@@ -46,6 +48,8 @@ OVERFITTED = make_history(90, 60, 45, 40, 40.5, 41, 42, 43, train=[95, 60, 40, 2
         (CHANCE, "not learning"),
         (OVERFITTED, "overfitting"),
         (STUCK, "learned little"),
+        (DIVERGED, "diverged"),
+        (USELESS, "of no use"),
     ],
 )
 def test_each_history_has_its_verdict(history, state):
@@ -58,6 +62,35 @@ def test_a_model_that_errs_on_its_own_train_sentences_has_learned_little():
     dev = (90, 50, 30, 22, 20, 20.1, 19.9, 20)
     for train, state in ((50.0, "learned little"), (49.9, "levelled off")):
         assert history_verdict(make_history(*dev, train=[train] * 8)).state == state
+
+
+def test_a_diverged_run_names_its_best_epoch_and_what_to_try():
+    verdict = history_verdict(DIVERGED)
+    reasons = " ".join(verdict.reasons)
+    assert "far worse than that of epoch 3, on dev and on train" in verdict.headline
+    assert (
+        "dev WER is 95.0 % (best: 30.0 %), and the train WER is 95.0 % (lowest: 30.0 %)" in reasons
+    )
+    assert "best_model.pth has the model of epoch 3" in reasons and "--precision fp32" in reasons
+
+
+@pytest.mark.parametrize(
+    ("dev", "train", "state"),
+    [(50, 40, "diverged"), (49.9, 40, "levelled off"), (50, 39.9, "levelled off")],
+)
+def test_a_run_diverged_if_dev_and_train_rose_by_20_points(dev, train, state):
+    history = make_history(80, 40, 30, 30, dev, train=[80, 30, 20, 25, train])
+    assert history_verdict(history).state == state
+
+
+def test_a_run_has_learned_only_where_most_glosses_of_dev_are_right():
+    reasons = " ".join(history_verdict(USELESS).reasons)
+    assert "train WER 45.0 %, dev WER 85.0 % in the last epoch" in reasons
+    assert "errors by signer" in reasons
+    for dev, state in ((50.0, "of no use"), (49.9, "levelled off")):
+        verdict = history_verdict(make_history(*[dev] * 10, train=[45] * 10))
+        assert verdict.state == state
+        assert ("has learned" in verdict.headline) == (state == "levelled off")
 
 
 def test_the_reasons_have_the_numbers():
@@ -154,6 +187,16 @@ def test_an_evaluation_has_a_verdict_too(result, blank, state, reason):
 def test_the_headline_compares_the_rate_with_the_target():
     headline = evaluation_verdict(counts(31.2, 10, 10, 11.2), 0.6).headline
     assert headline == "WER 31.20 % (target: below 25 %)."
+
+
+@pytest.mark.parametrize("wer", [3.0, 40.0])
+def test_sentences_of_the_training_have_no_target(wer):
+    verdict = evaluation_verdict(counts(wer, wer, 0, 0), 0.6, trained_on=True)
+    assert str(verdict) == (
+        f"not a result: WER {wer:.2f} % on the sentences that the model was trained on."
+    )
+    silent = evaluation_verdict(counts(97, 2, 95, 0), 0.98, trained_on=True)
+    assert silent.state == "collapsed to blanks"
 
 
 def test_a_closed_set_has_no_target():
