@@ -22,6 +22,7 @@ Decoder = Callable[[Tensor, Tensor], list[list[int]]]
 
 _BATCH_SIZE = 64  # sentences
 _MOST_VALUES = 1 << 24  # log-probabilities of a batch with padding: 64 MB
+_MOST_STATES = 1 << 22  # steps times CTC states that are aligned at once: about 100 MB
 
 
 class PosteriorBatch(NamedTuple):
@@ -125,7 +126,19 @@ def decode_sentences(
 def _spans(
     log_probs: Tensor, lengths: Tensor, batch: list[list[int]]
 ) -> Iterator[list[tuple[int, int]]]:
-    """First step and end step of each gloss of each hypothesis of a batch."""
+    """First step and end step of each gloss of each hypothesis of a batch, as many sentences at a
+    time as fit into `_MOST_STATES`."""
+    states = 2 * max(map(len, batch)) + 1
+    at_once = max(_MOST_STATES // (log_probs.shape[1] * states), 1)
+    for start in range(0, len(batch), at_once):
+        part = slice(start, start + at_once)
+        yield from _spans_at_once(log_probs[part], lengths[part], batch[part])
+
+
+def _spans_at_once(
+    log_probs: Tensor, lengths: Tensor, batch: list[list[int]]
+) -> Iterator[list[tuple[int, int]]]:
+    """`_spans` of a few sentences."""
     counts = torch.tensor([len(classes) for classes in batch])
     glosses = torch.zeros(len(batch), max(int(counts.max()), 1), dtype=torch.int64)
     for row, classes in enumerate(batch):

@@ -108,7 +108,7 @@ def _times(log_probs: Tensor, target: list[int], frames: int) -> np.ndarray | No
     bounds = np.empty(len(target) + 1)
     bounds[1:-1] = (last[:-1] + first[1:]) / 2
     centres = (first + last) / 2
-    reach = np.diff(centres).mean() / 2 if len(target) > 1 else frames
+    reach = np.diff(centres).mean() / 2 if len(target) > 1 else np.inf
     bounds[0], bounds[-1] = max(centres[0] - reach, 0), min(centres[-1] + reach, frames)
     limits = np.rint(bounds).astype(DTYPE)
     times = np.stack([limits[:-1], np.maximum(limits[1:], limits[:-1] + 1)], axis=1)

@@ -18,22 +18,24 @@ LONGEST_NAME = 255  # bytes
 
 def json_line(row: dict[str, Any]) -> str:
     """A line of metrics.jsonl. JSON has no NaN and no infinity: such values become null."""
-    return json.dumps(_finite(row)) + "\n"
+    return json.dumps(_finite(row), allow_nan=False) + "\n"
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write readable JSON in UTF-8; of `content`, NaN and infinite values become null. Raises
     OSError."""
-    text = json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # surrogateescape: a file name that is no valid text in this locale is written as its bytes
     path.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in row.items()
-    }
+def _finite(value: Any) -> Any:
+    """The same value with None for each NaN and infinity in it."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def try_to_write(path: Path, write: Callable[[Path], None]) -> bool:

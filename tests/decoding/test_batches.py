@@ -7,6 +7,7 @@ import torch
 
 import decoding.batches
 from data.vocabulary import Vocabulary
+from decoding.alignment import gloss_spans
 from decoding.batches import decode_sentences, in_batches
 from decoding.greedy import greedy_decode
 from decoding.length_normalization import (
@@ -62,6 +63,29 @@ def test_predictions_spans_and_blanks_of_each_sentence():
     assert found.blank_share == pytest.approx(2 / 7)
     found.seconds["greedy"] = 0.006
     assert found.milliseconds("greedy") == pytest.approx(2)
+
+
+def test_the_times_of_a_batch_are_found_in_parts_that_fit_into_memory(monkeypatch):
+    posteriors = random_posteriors([9, 7, 5, 8, 6])
+    whole = decode_sentences(enumerate(posteriors), 5, {"greedy": greedy_decode}, "greedy").spans
+    states = 2 * max(map(len, whole)) + 1
+    sizes = []
+
+    def spans(log_probs, *others):
+        sizes.append(len(log_probs))
+        return gloss_spans(log_probs, *others)
+
+    monkeypatch.setattr(decoding.batches, "gloss_spans", spans)
+    for most, expected in (
+        (5 * 9 * states, [5]),
+        (5 * 9 * states - 1, [4, 1]),
+        (2 * 9 * states, [2, 2, 1]),
+        (1, [1] * 5),
+    ):
+        sizes.clear()
+        monkeypatch.setattr(decoding.batches, "_MOST_STATES", most)
+        found = decode_sentences(enumerate(posteriors), 5, {"greedy": greedy_decode}, "greedy")
+        assert list(found.spans) == list(whole) and sizes == expected
 
 
 def test_decoding_keeps_no_log_probabilities(monkeypatch):

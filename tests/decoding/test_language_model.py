@@ -9,9 +9,9 @@ from decoding.language_model import (
     read_arpa,
     train_language_model,
     train_language_model_if_small,
-    write_arpa,
 )
 from errors import DataError
+from tests.decoding.arpa_files import write_arpa
 
 TRAIN = [
     s.split()

@@ -26,6 +26,9 @@ def test_glosses_meet_half_way_between_their_steps():
 
 def test_one_gloss_has_the_whole_sentence():
     assert _times(log_probs_of([0, 1, 0]), [1], 10).tolist() == [[0, 10]]
+    # The gloss is in the last step, of which the sentence has one frame only
+    for frames in (9, 10, 12):
+        assert _times(log_probs_of([0, 0, 1]), [1], frames).tolist() == [[0, frames]]
 
 
 def test_every_gloss_has_a_frame():

@@ -10,12 +10,13 @@ import torch
 from data.corpus import Corpus
 from data.sources.corpus_resampling import resample_corpus
 from data.vocabulary import Vocabulary
-from decoding.language_model import train_language_model, write_arpa
+from decoding.language_model import train_language_model
 from decoding.length_normalization import LengthNormalization
 from errors import DataError
 from inference.model_on_corpus import open_model_on_corpus
 from inference.opened_checkpoint import corpus_of_training
 from models.checkpoint import load_checkpoint, save_checkpoint
+from tests.decoding.arpa_files import write_arpa
 
 
 def test_settings_tuned_on_dev_are_stored_and_used(run_evaluate, adaptive_run, tmp_path, capsys):

@@ -1,19 +1,28 @@
 """Small result files: JSON lines, and files that may fail without harm."""
 
 import json
+import math
 import os
 from pathlib import Path
 
 import pytest
 
 from errors import DataError, UsageError
-from reports.result_files import check_output_files, json_line, try_to_write
+from reports.result_files import check_output_files, json_line, try_to_write, write_json
 
 
 def test_a_json_line_has_null_for_nan_and_infinity():
     line = json_line({"epoch": 1, "dev_loss": float("nan"), "norm": float("inf"), "wer": 2.5})
     assert line.endswith("}\n")
     assert json.loads(line) == {"epoch": 1, "dev_loss": None, "norm": None, "wer": 2.5}
+
+
+def test_values_that_are_not_finite_are_null_also_in_lists_and_groups(tmp_path):
+    content = {"events": [{"loss": math.nan, "group": 3}], "interval": (0.5, -math.inf)}
+    expected = {"events": [{"loss": None, "group": 3}], "interval": [0.5, None]}
+    write_json(tmp_path / "result.json", content)
+    for text in (json_line(content), (tmp_path / "result.json").read_text()):
+        assert json.loads(text) == expected
 
 
 def test_a_file_that_cannot_be_written_gives_a_warning_and_leaves_no_older_file(tmp_path, capsys):
