@@ -108,28 +108,34 @@ def _write_sentences(path: Path, split: Split, aligned: Sequence[SentenceErrors]
 def read_baseline(folder: Path, split: Split) -> list[SentenceErrors]:
     """The errors of another evaluation of the same sentences, in the split's order.
 
-    folder: of that evaluation. Raises UsageError if its hypotheses.csv cannot be read, or is not of
-    these sentences.
+    folder: of that evaluation. Raises UsageError if its hypotheses.csv cannot be read, is damaged,
+    or is not of these sentences.
     """
     path = folder / "hypotheses.csv"
-    other_sentences = UsageError(
-        f"--compare_with {folder}: {path.name} is not an evaluation of the same sentences"
-    )
+    name = f"--compare_with {folder}: {path.name}"
+    other_sentences = UsageError(f"{name} is not an evaluation of the same sentences")
+    rows: dict[str, dict[str, str]] = {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = {
-                row["id"]: row
-                for row in csv.DictReader(file, delimiter="|", quoting=csv.QUOTE_NONE)
-            }
+            table = csv.DictReader(file, delimiter="|", quoting=csv.QUOTE_NONE)
+            for row in table:
+                if None in row or None in row.values():
+                    raise UsageError(
+                        f"{name} is damaged: line {table.line_num} has other columns than the "
+                        "header: evaluate again"
+                    )
+                if row["id"] in rows:
+                    raise UsageError(f"{name} has the sentence {row['id']} twice: evaluate again")
+                rows[row["id"]] = row
         references, hypotheses = (
             [tuple(nfc(rows[sentence.id][column]).split()) for sentence in split.sentences]
             for column in ("reference", "hypothesis")
         )
     except OSError as error:
-        raise UsageError(
-            f"--compare_with {folder}: {path.name} there cannot be read: {error.strerror}"
-        ) from None
-    except (KeyError, AttributeError, UnicodeDecodeError):
+        raise UsageError(f"{name} there cannot be read: {error.strerror}") from None
+    except csv.Error as error:
+        raise UsageError(f"{name} is damaged: {error}: evaluate again") from None
+    except (KeyError, UnicodeDecodeError):
         raise other_sentences from None
     if references != [sentence.glosses for sentence in split.sentences] or len(rows) != len(split):
         raise other_sentences

@@ -115,6 +115,8 @@ class ModelOnCorpus:
             language_model_name: 'none', 'train' (bigrams of the corpus's train split), the path of
                 an ARPA file, or None for the checkpoint's own language model, if it has one.
             closed_set: of the decoder 'closed', which uses nothing else.
+
+        Raises DataError if the decoder must be tuned on dev, and dev has no glosses.
         """
         if closed_set is not None:
             return closed_set.decode, self.model.prediction.named_beside(str(closed_set))
@@ -122,6 +124,7 @@ class ModelOnCorpus:
         if language_model_name is not None:
             language_model = _language_model(language_model_name, self.corpus, self.vocabulary)
         if name == "adaptive" and (tuned_on is None or language_model_name is not None):
+            self._refuse_to_tune_without_dev(tuned_on)
             settings = tune(
                 self.posteriors("dev"),
                 self.prepared("dev").references,
@@ -138,6 +141,16 @@ class ModelOnCorpus:
             make_decoder(name, settings, language_model),
             self.model.prediction.named_beside(described),
         )
+
+    def _refuse_to_tune_without_dev(self, tuned_on: str | None) -> None:
+        """tuned_on: the split that the checkpoint's decoder was tuned on."""
+        dev = self.corpus.splits.get("dev")
+        if dev is None or not any(sentence.glosses for sentence in dev.sentences):
+            other = "give --decoder greedy" if tuned_on is None else "leave --lm out"
+            raise DataError(
+                f"the adaptive decoder must be tuned on dev first, and {self.corpus.path} has no "
+                f"dev sentences with glosses: {other}, or give a corpus with dev"
+            )
 
 
 def open_model_on_corpus(path: Path, data_dir: str | None, device: str) -> ModelOnCorpus:

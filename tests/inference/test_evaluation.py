@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import evaluate
 import inference.posteriors
 from data.corpus import Corpus, sha256_of
 from data.output_place import BeingWrittenError
@@ -82,12 +83,16 @@ def test_every_rate_has_its_interval(run_evaluate, finished_run, tmp_path):
     assert low < result["wer"] < high
 
 
-def test_sentences_of_the_training_give_no_result_and_those_of_another_train_split_do(
+def test_only_sentences_of_the_training_give_no_result(
     run_evaluate, adaptive_run, make_corpus, tmp_path
 ):
     other = make_corpus(tmp_path / "other", {"train": ["SUN RAIN", "HOUSE WIND", "RAIN SUN"]})
-    for name, options, neutral in (("own", (), True), ("other", ("--data_dir", other), False)):
-        options = ("--split", "train", "--decoder", "greedy", *options)
+    for name, options, neutral in (
+        ("own train", ("--split", "train"), True),
+        ("own dev", ("--split", "dev"), False),
+        ("other train", ("--split", "train", "--data_dir", other), False),
+    ):
+        options = ("--decoder", "greedy", *options)
         result = run_evaluate(adaptive_run / "best_model.pth", tmp_path / name, *options)
         page = (tmp_path / name / "report.html").read_text(encoding="utf-8")
         words = f"Not a result: WER {result['wer']:.2f} % on the sentences that the model was"
@@ -178,6 +183,35 @@ def test_two_evaluations_compared(run_evaluate, adaptive_run, finished_run, tmp_
         run_evaluate(
             finished_run / "best_model.pth", tmp_path / "x", *options, tmp_path / "nowhere"
         )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text + "more|anna|SUN|SUN\n", "is not an evaluation of the same sentences"),
+        (lambda text: text.replace("dev-02", "dev-99"), "is not an evaluation of the same"),
+        (lambda text: text.replace("id|", "name|"), "is not an evaluation of the same sentences"),
+        (lambda text: text[: text.rindex("|")], "is damaged: line 5 has other columns than the"),
+        (lambda text: text.rstrip() + "|SUN\n", "is damaged: line 5 has other columns than the"),
+        (lambda text: text[:-1] + " SUN" * 40_000, "is damaged: field larger than field limit"),
+        (lambda text: text + text.splitlines()[-1], "has the sentence dev-03 twice"),
+        (lambda text: text.encode("utf-16"), "is not an evaluation of the same sentences"),
+    ],
+    ids=["more", "others", "header", "cut", "longer", "huge", "twice", "encoding"],
+)
+def test_hypotheses_that_cannot_be_compared_are_one_line(
+    run_evaluate, run_main, finished_run, tmp_path, change, message
+):
+    best = finished_run / "best_model.pth"
+    run_evaluate(best, tmp_path / "first", "--decoder", "greedy")
+    path = tmp_path / "first" / "hypotheses.csv"
+    changed = change(path.read_text(encoding="utf-8"))
+    path.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
+    words = ("--checkpoint", best, "--device", "cpu", "--decoder", "greedy")
+    words += ("--output_dir", tmp_path / "second", "--compare_with", tmp_path / "first")
+    ended = run_main(evaluate.main, *words)
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1
+    assert f"--compare_with {tmp_path / 'first'}: hypotheses.csv {message}" in ended.stderr
 
 
 def test_a_checkpoint_trained_in_another_precision_is_evaluated_in_fp32(

@@ -68,6 +68,28 @@ def test_without_stored_settings_the_decoder_is_tuned_on_dev(run_evaluate, finis
     assert run_evaluate(finished_run / "best_model.pth", tmp_path / "dev")["wer"] <= greedy["wer"]
 
 
+def test_a_decoder_that_must_be_tuned_needs_a_dev_split(
+    run_evaluate, finished_run, adaptive_run, make_corpus, tmp_path
+):
+    without_dev = make_corpus(tmp_path / "one", {"train": ["SUN"], "test": ["SUN RAIN"]})
+    splits = {"train": ["SUN"], "dev": ["SUN"], "test": ["SUN RAIN"]}
+    without_glosses = make_corpus(tmp_path / "two", splits)
+    table = without_glosses / "dev.csv"
+    table.write_text(table.read_text("utf-8").replace("|SUN", "|"), "utf-8")
+    untuned, tuned = (run / "best_model.pth" for run in (finished_run, adaptive_run))
+    for checkpoint, options, advice in (
+        (untuned, (), "give --decoder greedy, or give a corpus with dev"),
+        (tuned, ("--lm", "none"), "leave --lm out, or give a corpus with dev"),
+    ):
+        for corpus in (without_dev, without_glosses):
+            words = ("--split", "test", "--data_dir", corpus, *options)
+            with pytest.raises(
+                DataError, match=rf"must be tuned on dev first, and {corpus} has no .*: {advice}"
+            ):
+                run_evaluate(checkpoint, tmp_path / "out", *words)
+    run_evaluate(tuned, tmp_path / "tuned", "--split", "test", "--data_dir", without_dev)
+
+
 def test_the_beam_with_each_language_model(run_evaluate, adaptive_run, tiny_corpus, tmp_path):
     best = adaptive_run / "best_model.pth"
     vocabulary = Vocabulary(load_checkpoint(best)["vocabulary"])
