@@ -8,6 +8,7 @@ from data.vocabulary import Vocabulary
 from decoding.closed_set import ClosedSet
 from decoding.scoring import SentenceErrors, align, rates
 from reports.evaluation_report import EvaluationReport
+from reports.interval_words import wer_interval_text
 from reports.verdict import closed_set_verdict
 
 
@@ -66,11 +67,10 @@ def closed_set_notice(closed: dict[str, Any]) -> str:
 def closed_set_lines(result: dict[str, Any]) -> list[str]:
     """The same for the screen, and the open-vocabulary WER. result: the content of result.json."""
     found = result["open_vocabulary"]
-    low, high = found["wer_interval"]
     return [
         f"  {closed_set_notice(result['closed_set'])}",
-        f"  open vocabulary ({found['decoder']}): WER {found['wer']:.2f} %, 95 % interval "
-        f"{low:.2f} to {high:.2f}",
+        f"  open vocabulary ({found['decoder']}): WER {found['wer']:.2f} %, "
+        f"{wer_interval_text(found)}",
     ]
 
 

@@ -42,7 +42,8 @@ from reports.decoder_comparison import (
     compared_decoders,
 )
 from reports.evaluation_report import EvaluationReport, write_evaluation_report
-from reports.novelty_tables import interval_text, novelty_lines
+from reports.interval_words import wer_interval_text
+from reports.novelty_tables import novelty_lines
 from reports.provenance import describe_session, environment_facts
 from reports.result_files import check_output_files, try_to_write
 from reports.verdict import evaluation_verdict
@@ -86,7 +87,12 @@ def _evaluate(request: EvaluationRequest, model: ModelOnCorpus, folder: Path) ->
             f"{corpus.path}: no pose was detected in any sentence of the {request.split} split: "
             "there is nothing to evaluate; look at the corpus with prepare_data.py check"
         )
-    for line in [*prepared.warnings(), *_presence_warnings(split, unseen)]:
+    without_reference = sum(not reference for reference in prepared.references)
+    for line in [
+        *prepared.warnings(),
+        *_presence_warnings(split, unseen),
+        *_reference_warning(split, without_reference),
+    ]:
         print(f"warning: {line}")
 
     decoders = _decoders(request, model, closed_set)
@@ -128,6 +134,7 @@ def _evaluate(request: EvaluationRequest, model: ModelOnCorpus, folder: Path) ->
         "decoder": request.decoder,
         "decoder_settings": decoders[request.decoder].settings,
         "scoring": request.scoring,
+        "sentences_without_reference": without_reference,
         "sentences_without_pose": [split.sentences[index].id for index in unseen],
     }
     clean_up = _cleaned_glosses if request.cleans_up else list
@@ -196,6 +203,16 @@ def _presence_warnings(split: Split, unseen: Sequence[int]) -> Iterator[str]:
         )
 
 
+def _reference_warning(split: Split, without_reference: int) -> Iterator[str]:
+    """A line about the sentences without a reference, of which a split has so many."""
+    if 0 < without_reference < len(split):
+        yield (
+            f"{without_reference} of {len(split)} {split.name} sentences have no reference: each "
+            "gloss that is predicted there counts as an insertion; annotate them, or take them "
+            "out of the split"
+        )
+
+
 def _ids(split: Split, indices: Sequence[int]) -> str:
     """The first ids, for a message."""
     shown = ", ".join(split.sentences[index].id for index in indices[:3])
@@ -247,6 +264,7 @@ def _comparison(
         "folder": str(folder),
         "wer": total(baseline).wer,
         "wer_interval": list(bootstrap_interval(baseline)),
+        "sentences": len(baseline),
         "p_value": paired_p_value(aligned, baseline),
     }
 
@@ -299,14 +317,14 @@ def _report(
 def _print_summary(result: dict[str, Any], summary: str) -> None:
     print(f"decoder: {result['decoder_settings']}")
     figures = result.get("closed_set", result)
-    print(f"{summary}, {interval_text(figures)}")
+    print(f"{summary}, {wer_interval_text(figures)}")
     if "closed_set" in result:
         print("\n".join(closed_set_lines(result)))
     for title, groups in (("signer", figures["by_signer"]), ("glosses", figures["by_length"])):
         for name, rates in groups.items():
             print(
                 f"  {title} {name}: {rates['wer']:.2f} % over {rates['sentences']} sentences, "
-                f"{interval_text(rates)}"
+                f"{wer_interval_text(rates)}"
             )
     if novelty := figures["novelty"]:
         print("\n".join(f"  {line}" for line in novelty_lines(novelty)))
@@ -318,6 +336,5 @@ def _print_summary(result: dict[str, Any], summary: str) -> None:
 
 
 def _compared_with(compared: dict[str, Any]) -> str:
-    return (
-        f"compared with {compared['folder']} ({compared['wer']:.2f} %, {interval_text(compared)})"
-    )
+    interval = wer_interval_text(compared)
+    return f"compared with {compared['folder']} ({compared['wer']:.2f} %, {interval})"

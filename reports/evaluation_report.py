@@ -14,6 +14,7 @@ from data.corpus import Corpus
 from reports.decoded_split import DecodedSplit
 from reports.decoder_comparison import DecoderResult
 from reports.figures import curves, intervals
+from reports.interval_words import interval_cell, wer_interval_text
 from reports.novelty_tables import gloss_rows, sentence_rows
 from reports.posterior_maps import map_sentences
 from reports.rendering import write_page
@@ -82,9 +83,11 @@ def write_evaluation_report(path: Path, report: EvaluationReport, decoded: Decod
         headline=_capitalized(str(verdict)),
         reasons=[_capitalized(reason) for reason in verdict.reasons],
         closed_set=report.closed_set,
+        sentences=len(decoded.references),
+        without_reference=sum(not glosses for glosses in decoded.references),
         measure=report.measure,
         wer=f"{result['wer']:.2f} %",
-        interval="{:.2f} to {:.2f}".format(*result["wer_interval"]),
+        interval=wer_interval_text(result),
         many_tiles=len(report.tiles) > 2,
         tiles=[*_error_tiles(result), *report.tiles],
         curves=list(curves(report.history, report.best_epoch).items()) if report.history else [],
@@ -115,10 +118,7 @@ def _capitalized(text: str) -> str:
 
 
 def _interval(rates: dict[str, Any]) -> str:
-    if rates["sentences"] == 1:
-        return "–"
-    low, high = rates["wer_interval"]
-    return f"{low:.2f}–{high:.2f}"
+    return interval_cell(rates["wer"], rates["wer_interval"], rates["sentences"])
 
 
 def _error_tiles(result: dict[str, Any]) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from data.corpus import Corpus
+from reports.interval_words import interval_text
 from reports.rendering import write_text
 from reports.verdict import Verdict
 
@@ -55,7 +56,9 @@ def write_model_card(
         decoder=result["decoder"],
         heads=result["heads"],
         wer=f"{result['best_dev_wer']:.2f}",
-        interval="{:.2f} to {:.2f}".format(*result["best_dev_wer_interval"]),
+        interval=interval_text(
+            result["best_dev_wer"], result["best_dev_wer_interval"], len(corpus.splits["dev"])
+        ),
         greedy_wer=f"{result['greedy_dev_wer']:.2f}",
         best_epoch=result["best_epoch"],
         epochs=result["epochs_run"],

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from reports.interval_words import interval_cell, interval_text, wer_interval_text
+
 _SENTENCES = {
     "known": "known sentences",
     "new": "new sentences",
@@ -37,7 +39,7 @@ def novelty_lines(novelty: dict[str, Any]) -> Iterator[str]:
             continue
         yield (
             f"{name}: {_rate(found['wer'])} % over {found['sentences']:,} sentences, "
-            f"{found['reference_glosses']:,} glosses, {interval_text(found)}"
+            f"{found['reference_glosses']:,} glosses, {wer_interval_text(found)}"
         )
     for name, found in _gloss_groups(novelty):
         if found["error_rate"] is None:
@@ -46,15 +48,8 @@ def novelty_lines(novelty: dict[str, Any]) -> Iterator[str]:
         yield (
             f"{name}: {_rate(found['error_rate'])} % of {found['occurrences']:,} are wrong "
             f"({found['glosses']:,} different), "
-            f"95 % interval {_interval(found['error_rate_interval'], ' to ')}"
+            + interval_text(found["error_rate"], found["error_rate_interval"], found["sentences"])
         )
-
-
-def interval_text(rates: dict[str, Any]) -> str:
-    """The interval of a WER in words. rates: `wer_interval`, and `sentences` where it is known."""
-    if rates.get("sentences") == 1:
-        return "no interval of one sentence"
-    return f"95 % interval {_interval(rates['wer_interval'], ' to ')}"
 
 
 def _sentence_groups(novelty: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -77,13 +72,9 @@ def _gloss_groups(novelty: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 def _row(name: str, found: dict[str, Any], rate: str, counts: tuple[str, str]) -> Row:
     """rate, counts: the keys of the group's figures."""
     first, second = (f"{found[count]:,}" for count in counts)
-    ends = None if found.get("sentences") == 1 else found[f"{rate}_interval"]
-    return name, _rate(found[rate]), _interval(ends, "–"), first, second
+    interval = interval_cell(found[rate], found[f"{rate}_interval"], found["sentences"])
+    return name, _rate(found[rate]), interval, first, second
 
 
 def _rate(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
-
-
-def _interval(ends: list[float] | None, to: str) -> str:
-    return "–" if ends is None else f"{ends[0]:.2f}{to}{ends[1]:.2f}"

@@ -20,6 +20,7 @@ from models.checkpoint import BEST, load_checkpoint, save_checkpoint
 from models.i3d_teacher import count_parameters
 from models.prediction import SEQUENCE_ALONE, log_prior_of
 from reports.decoded_split import DecodedSplit
+from reports.interval_words import interval_text
 from reports.novelty_tables import novelty_lines
 from reports.result_files import write_hypotheses, write_json
 from reports.run_report import FinishedRun, decoders_of_run, write_run_report
@@ -180,11 +181,9 @@ def _print_result(
     if (loaded := trainer.progress.loaded_wer) is not None:
         verdict = "better than" if stopping.best_wer < loaded else "not better than"
         print(f"fine-tuning is {verdict} the loaded model ({loaded:.2f} %)")
-    decoder, (low, high) = run.config.training.decoder, interval
-    print(
-        f"dev of {run.corpus.describe()}, {decoder} decoder: {found}, 95 % interval {low:.2f} to "
-        f"{high:.2f}"
-    )
+    in_words = interval_text(found.wer, interval, found.sentences)
+    decoder = run.config.training.decoder
+    print(f"dev of {run.corpus.describe()}, {decoder} decoder: {found}, {in_words}")
     sentences = trainer.dev.split.sentences
     for index in np.linspace(0, len(sentences) - 1, min(3, len(sentences))).astype(int):
         print(f"  {sentences[index].id}")

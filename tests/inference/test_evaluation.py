@@ -214,6 +214,46 @@ def test_hypotheses_that_cannot_be_compared_are_one_line(
     assert f"--compare_with {tmp_path / 'first'}: hypotheses.csv {message}" in ended.stderr
 
 
+def test_a_partly_annotated_split_is_warned_about(
+    run_evaluate, adaptive_run, make_corpus, tmp_path, capsys
+):
+    corpus = make_corpus(tmp_path / "corpus", {"test": ["SUN RAIN", "HOUSE", "WIND", "RAIN SUN"]})
+    lines = (corpus / "test.csv").read_text("utf-8").splitlines()
+    for number in (2, 3):
+        lines[number] = lines[number].rsplit("|", 1)[0] + "|"
+    (corpus / "test.csv").write_text("\n".join([*lines, ""]), "utf-8")
+    options = ("--split", "test", "--decoder", "greedy", "--data_dir", corpus)
+    result = run_evaluate(adaptive_run / "best_model.pth", tmp_path / "some", *options)
+    assert result["sentences_without_reference"] == 2 and result["insertions"] > 0
+    assert (
+        "warning: 2 of 4 test sentences have no reference: each gloss that is predicted there "
+        "counts as an insertion; annotate them, or take them out of the split\n"
+    ) in capsys.readouterr().out
+    page = (tmp_path / "some" / "report.html").read_text(encoding="utf-8")
+    assert "<b>Partly annotated.</b> 2 of 4 sentences" in page
+    own = run_evaluate(adaptive_run / "best_model.pth", tmp_path / "own", "--decoder", "greedy")
+    assert own["sentences_without_reference"] == 0
+    assert "no reference" not in capsys.readouterr().out
+
+
+def test_one_sentence_has_no_interval_anywhere(
+    run_evaluate, adaptive_run, make_corpus, tmp_path, capsys
+):
+    corpus = make_corpus(tmp_path / "corpus", {"train": ["SUN RAIN"], "dev": ["SUN RAIN"]})
+    best, options = adaptive_run / "best_model.pth", ("--data_dir", corpus, "--decoder")
+    run_evaluate(best, tmp_path / "first", *options, "greedy")
+    words = (*options, "closed", "--compare_with", tmp_path / "first")
+    result = run_evaluate(best, tmp_path / "second", *words)
+    printed = capsys.readouterr().out
+    assert "95 % interval" not in printed
+    for start in ("dev of corpus", "open vocabulary", "signer anna", "compared with"):
+        line = next(line for line in printed.splitlines()[::-1] if line.strip().startswith(start))
+        assert "no interval of one sentence" in line
+    assert len(result["compared_with"]["wer_interval"]) == 2, "the file keeps the numbers"
+    page = (tmp_path / "second" / "report.html").read_text(encoding="utf-8")
+    assert "rate, no interval of one sentence</span>" in page and ", 95 % interval" not in page
+
+
 def test_a_checkpoint_trained_in_another_precision_is_evaluated_in_fp32(
     run_evaluate, finished_run, tmp_path
 ):

@@ -106,9 +106,10 @@ def parse_page():
 
 @pytest.fixture(scope="session")
 def make_decoded(make_sentence):
-    """make_decoded(folder, sentences=SENTENCES, **facts of CorpusWriter) -> DecodedSplit."""
+    """make_decoded(folder, sentences=SENTENCES, split="dev", **facts of CorpusWriter) ->
+    DecodedSplit."""
 
-    def make(folder: Path, sentences=SENTENCES, **facts) -> DecodedSplit:
+    def make(folder: Path, sentences=SENTENCES, split="dev", **facts) -> DecodedSplit:
         random = generator("report")
         options = {"name": "hand-worked", "fps": 25, "aspect_ratio": 0.8, "made_by": {}, **facts}
         with CorpusWriter(folder, **options) as writer:
@@ -116,7 +117,7 @@ def make_decoded(make_sentence):
                 landmarks, detected = make_sentence(["SUN"], random)
                 frames = 4 * max((STEPS_PER_GLOSS + 1) * len(hypothesis.split()), 1)
                 rows = np.resize(np.arange(len(landmarks)), frames)
-                writer.split("dev").add(id, signer, reference, landmarks[rows], detected[rows])
+                writer.split(split).add(id, signer, reference, landmarks[rows], detected[rows])
         corpus = Corpus(folder)
         vocabulary = Vocabulary.from_sentences(
             " ".join(glosses).split() for _, *glosses in sentences.values()
@@ -131,7 +132,7 @@ def make_decoded(make_sentence):
         assert hypotheses == [hypothesis.split() for _, _, hypothesis in sentences.values()]
         return DecodedSplit(
             corpus,
-            corpus.split("dev"),
+            corpus.split(split),
             vocabulary,
             posteriors.__getitem__,
             predictions,

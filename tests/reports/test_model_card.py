@@ -36,7 +36,7 @@ def card(tmp_path, corpus, **changed) -> str:
 
 
 def test_the_card_has_data_figures_use_and_limits(make_corpus, tmp_path):
-    splits = {"train": ["SUN RAIN", "WIND"], "dev": ["SUN"]}
+    splits = {"train": ["SUN RAIN", "WIND"], "dev": ["SUN", "RAIN"]}
     corpus = Corpus(make_corpus(tmp_path / "a|b", splits, name="a|b <i>"))
     text = card(tmp_path, corpus)
     for heading in (
@@ -81,6 +81,17 @@ def test_the_card_names_simulated_and_composed_data(make_corpus, tmp_path):
     greedy = card(tmp_path, Corpus(tmp_path / "c"), decoder="greedy", best_epoch=0)
     assert "| dev, greedy decoder | 12.3" in greedy and "tuned on" not in greedy
     assert "the model that the fine-tune started from: none of 9 epochs was better." in greedy
+
+
+def test_a_rate_of_one_sentence_or_without_an_error_has_no_interval(make_corpus, tmp_path):
+    one, two = (
+        Corpus(make_corpus(tmp_path / name, {"train": ["SUN"], "dev": dev}))
+        for name, dev in (("one", ["SUN"]), ("two", ["SUN", "RAIN"]))
+    )
+    assert "12.35 % (no interval of one sentence) |" in card(tmp_path, one, best_dev_wer=12.346)
+    assert "0.00 % (no interval: no error in 2 sentences) |" in card(
+        tmp_path, two, best_dev_wer=0.0
+    )
 
 
 def test_a_run_has_its_card(finished_run):

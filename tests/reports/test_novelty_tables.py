@@ -36,6 +36,10 @@ def test_the_report_has_a_row_for_each_group(decoded, novelty, write_report, tmp
         "glosses in a known pair": ("33.33", "3", "3"),
         "glosses in a new pair": ("0.00", "1", "1"),
     }
+    cells = [row[2] for row in page.tables["Known and new sentences"][1:]]
+    assert (cells[0], cells[2]) == ("–", "–"), "there is one sentence"
+    cells = [row[2] for row in page.tables["Frequent and rare glosses"][1:]]
+    assert (cells[0], cells[1], cells[3]) == ("–", "–", "no error")
     low, high = page.tables["Known and new sentences"][2][2].split("–")
     assert float(low) < 33.33 < float(high)
     assert "Compared with train of hand: 3 different sentences." in page.text
@@ -45,6 +49,9 @@ def test_the_screen_has_a_line_for_each_group(novelty):
     lines = list(novelty_lines(novelty))
     assert len(lines) == 11
     assert lines[1].startswith("new sentences: 33.33 % over 3 sentences, 6 glosses, 95 % interval ")
+    assert lines[0].endswith("2 glosses, no interval of one sentence")
+    assert lines[4].endswith("0.00 % of 1 are wrong (1 different), no interval of one sentence")
+    assert lines[7].endswith("(1 different), no interval: no error in 2 sentences")
     assert lines[5] == "glosses 1-4 times in train: - (none)"
     assert lines[6].startswith("glosses 5-19 times in train: 40.00 % of 5 are wrong (2 different),")
 

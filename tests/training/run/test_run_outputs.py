@@ -61,6 +61,18 @@ def test_result_json(finished_run, tiny_corpus, run_copy, execute_run):
     assert result["corpus_fingerprint"] == Corpus(tiny_corpus).fingerprint
 
 
+def test_a_dev_split_of_one_sentence_gives_no_interval(
+    make_corpus, make_settings, execute_run, tmp_path, capsys
+):
+    splits = {"train": ["SUN RAIN", "HOUSE WIND", "RAIN SUN"], "dev": ["SUN RAIN"]}
+    corpus = make_corpus(tmp_path / "corpus", splits)
+    execute_run(make_settings(tmp_path / "run", data_dir=str(corpus), epochs=1))
+    (line,) = [one for one in capsys.readouterr().out.splitlines() if "over 1 sentences" in one][:1]
+    assert line.startswith("dev of corpus") and line.endswith("no interval of one sentence")
+    card = (tmp_path / "run" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "% (no interval of one sentence) |" in card
+
+
 def test_rows_of_metrics(finished_run):
     rows = [json.loads(line) for line in (finished_run / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
