@@ -32,6 +32,15 @@ def test_the_names_are_the_decoders_that_can_be_made():
         assert decode(log_probs, lengths) == expected[name]
 
 
+def test_a_beam_without_a_language_model_has_no_gloss_bonus():
+    log_probs = torch.randn(2, 9, 3, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
+    lengths = torch.tensor([9, 7])
+    talkative = LengthNormalization(2.0, "beam", 0.0, gloss_bonus=9.0, lm_weight=0.25)
+    plain = make_decoder("beam", LengthNormalization(2.0))(log_probs, lengths)
+    assert make_decoder("beam", talkative)(log_probs, lengths) == plain
+    assert make_decoder("beam", talkative, LANGUAGE_MODEL)(log_probs, lengths) != plain
+
+
 def test_a_decoder_entry_is_read_as_it_was_made():
     settings, language_model, tuned_on = read_decoder_entry(
         decoder_entry(SETTINGS, LANGUAGE_MODEL, "dev of tiny")

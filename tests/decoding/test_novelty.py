@@ -73,6 +73,15 @@ def test_glosses_by_the_pair_with_the_gloss_before(found):
     assert (new["substitutions"], new["deletions"], new["occurrences"]) == (0, 0, 1)  # C A
 
 
+def test_a_pair_is_known_by_the_reference_and_not_by_the_hypothesis():
+    """B follows A in train. That A is confused with C changes nothing."""
+    references, hypotheses = [["A", "B", "D"]], [["C", "B", "D"]]
+    train = TrainText.of([["A", "B"], ["C", "D"]], "x")
+    found = errors_by_novelty(references, hypotheses, align(references, hypotheses), train)
+    pairs = found["glosses_by_pair"]
+    assert [pairs[kind]["occurrences"] for kind in ("known", "new")] == [1, 1]
+
+
 def test_added_glosses_do_not_count_as_errors_of_a_gloss(found):
     groups = [*found["glosses_by_frequency"].values(), *found["glosses_by_pair"].values()]
     assert not any("insertions" in group for group in groups)

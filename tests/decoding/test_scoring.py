@@ -141,6 +141,13 @@ def test_the_most_common_errors_come_first():
     assert most_common_errors(aligned, count=1)["substitutions"] == [("A -> X", 2)]
 
 
+def test_of_equally_common_errors_the_first_by_name_comes_first():
+    aligned = align([["Z"], ["M"], ["A"], ["B"], ["B"]], [[]] * 5)
+    expected = [("B", 2), ("A", 1), ("M", 1), ("Z", 1)]
+    assert most_common_errors(aligned)["deletions"] == expected
+    assert most_common_errors(aligned, count=2)["deletions"] == expected[:2]
+
+
 def errors_of(*counts: int, glosses: int = 10) -> list[SentenceErrors]:
     return [SentenceErrors((), ("A",) * count, (), glosses) for count in counts]
 
@@ -170,6 +177,19 @@ def test_the_interval_of_many_sentences_is_that_of_drawing_each(monkeypatch):
     assert drawn_by_kind != drawn_each  # other random numbers
     assert drawn_by_kind == pytest.approx(drawn_each, abs=0.15)  # the interval is 4 points wide
     assert interval_of(np.array([3] * 600), np.array([10] * 600)) == pytest.approx((30.0, 30.0))
+
+
+@pytest.mark.parametrize("one_by_one", [2, 1])
+def test_samples_without_a_gloss_have_no_rate(monkeypatch, one_by_one):
+    """An added gloss in a sentence without a reference, and two right glosses: a sample has both
+    sentences (1 of 2), the second one only (0 of 2), or the first one only, which is dropped."""
+    monkeypatch.setattr("decoding.scoring._DRAWN_ONE_BY_ONE", one_by_one)
+    assert interval_of(np.array([1, 0]), np.array([0, 2])) == (0.0, 50.0)
+
+
+def test_the_p_value_is_never_zero():
+    """No trial of 10,000 is as extreme as 40 sentences with one error less each."""
+    assert paired_p_value(errors_of(*[0] * 40), errors_of(*[1] * 40)) == 1 / 10_001
 
 
 def test_the_paired_test_by_hand():

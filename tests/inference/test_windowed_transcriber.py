@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from data.handedness.signer_votes import RecordingVote
 from inference.recording_transcription import transcribe_recording
 from inference.windowed_transcriber import WindowedTranscriber
 from inference.windows import Windows
@@ -149,3 +150,28 @@ def test_which_hand_leads_is_decided_for_the_recording_and_not_for_a_window(toy,
             transcriber.push(landmarks, SEEN)
         transcriber.finish()
     assert len(decided) == 13 and set(decided) == {(True,) if decides else ()}
+
+
+@pytest.mark.parametrize("windows", [ONLINE, replace(ONLINE, live=True), WHOLE])
+@pytest.mark.parametrize("frames", [90, 230, 351])
+def test_each_frame_votes_once_for_the_leading_hand(toy, monkeypatch, windows, frames):
+    """Also one that is in several windows: it would count several times."""
+    voted = []
+    add = RecordingVote.add
+
+    def count(vote, landmarks, detected, new):
+        voted.append(new)
+        assert 0 < new <= len(landmarks)
+        add(vote, landmarks, detected, new)
+
+    monkeypatch.setattr(RecordingVote, "add", count)
+    recognizer = dataclasses.replace(
+        toy.recognizer,
+        log_probs=lambda landmarks, detected, left: toy.log_probs(landmarks * 0, detected),
+        recording_decides=True,
+    )
+    transcriber = WindowedTranscriber(recognizer, 25.0, windows)
+    for landmarks in raising("left", frames):
+        transcriber.push(landmarks, SEEN)
+    transcriber.finish()
+    assert sum(voted) == frames

@@ -31,6 +31,21 @@ def test_rates_by_signer_and_length(page):
     assert low < 37.5 < high
 
 
+def test_of_many_signers_those_with_the_most_glosses_are_shown(
+    make_decoded, write_report, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("reports.evaluation_report.GROUPS_DRAWN", 2)
+    sentences = {
+        "s1": ("anna", "SUN", "SUN"),
+        "s2": ("ben", "SUN RAIN WIND", "SUN"),
+        "s3": ("cleo", "SUN", "SUN"),
+        "s4": ("dora", "SUN RAIN", "SUN"),
+    }
+    page = write_report(make_decoded(tmp_path / "many", sentences), tmp_path / "page.html")
+    assert [row[0] for row in page.tables["By signer"][1:]] == ["ben", "dora"]
+    assert "2 of 4 are shown: those with the most glosses." in page.text
+
+
 def test_confusions_with_how_often_each_gloss_is_signed(page):
     assert page.tables["Confused"][1:] == [["WIND → SUN", "1", "2"]]
     assert page.tables["Left out"][1:] == [["RAIN", "1", "3"]]

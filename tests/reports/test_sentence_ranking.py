@@ -24,6 +24,8 @@ def test_ranking_is_by_error_rate_then_by_errors_and_the_longest_correct_sentenc
     assert {many[n].errors for n in worst} == {2} and {many[n].errors for n in best} == {0}
     assert worst_and_best([errors(0, 3), errors(0, 4)]) == ([], [1, 0])
     assert worst_and_best([errors(1, 3)]) == ([0], [])
+    # Without a reference there is nothing to be right: only an added gloss is worth listing
+    assert worst_and_best([errors(0, 0), errors(0, 3), errors(1, 0)]) == ([2], [1])
 
 
 def test_worst_and_best_sentences_with_their_glosses_side_by_side(page):

@@ -1,5 +1,6 @@
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -150,3 +151,11 @@ def test_sentences_without_a_finite_loss_are_counted_by_their_reason(trainer):
     found = run(trainer, batch_size=2)
     assert math.isnan(found.loss)
     assert found.without_loss == {"unknown gloss": 1, "too short": 1, "not finite": 3}
+
+
+def test_an_infinite_loss_is_not_finite(trainer):
+    def loss(output, targets, lengths):
+        return SimpleNamespace(total=torch.tensor([1.0, math.inf, math.inf])[: len(targets)])
+
+    trainer.loss = loss
+    assert run(trainer).without_loss["not finite"] == 2
