@@ -50,6 +50,16 @@ def describe_corpus(name: str, simulated: bool, composed: bool) -> str:
     return f"{name} ({', '.join(notes)})" if notes else name
 
 
+def history(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """How a corpus was made, and how the one was made that it comes from (split, resample, align,
+    compose), and so on: `made_by` of each. facts: the content of corpus.json."""
+    made_by = facts.get("made_by")
+    while isinstance(made_by, dict):
+        yield made_by
+        source, before = made_by.get("source"), made_by.get("input_made_by")
+        made_by = source.get("made_by") if isinstance(source, dict) else before
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, as 64 hexadecimal digits."""
     with open(path, "rb") as file:

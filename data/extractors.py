@@ -7,7 +7,7 @@ imported landmarks have none: then nothing is known and nothing is warned of.
 from collections.abc import Mapping
 from typing import Any
 
-from data.corpus import Corpus
+from data.corpus import Corpus, history
 
 # What makes two extractors different. Versions of MediaPipe with the same models do not.
 _IDENTITY = ("name", "model_complexity", "model_sha256")
@@ -16,14 +16,8 @@ _IDENTITY = ("name", "model_complexity", "model_sha256")
 def extractor_of(facts: Mapping[str, Any]) -> dict[str, Any] | None:
     """The extractor in the facts of corpus.json, or None. A corpus that was made from another one
     (split, resample, compose) has the extractor of that one."""
-    made_by = facts.get("made_by")
-    while isinstance(made_by, dict):
-        if isinstance(made_by.get("extractor"), dict):
-            return dict(made_by["extractor"])
-        source = made_by.get("source")
-        before = made_by.get("input_made_by")
-        made_by = source.get("made_by") if isinstance(source, dict) else before
-    return None
+    found = (made_by.get("extractor") for made_by in history(facts))
+    return next((dict(one) for one in found if isinstance(one, dict)), None)
 
 
 def mixing_warning(trained_on: object, used: object, where: str) -> str | None:

@@ -1,8 +1,10 @@
 """Files of a corpus that were changed after it was written."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from data.corpus import Corpus
+from errors import DataError
 
 CHECKED_SPLITS = ("train", "dev")  # of a training; their files make its fingerprint
 
@@ -34,3 +36,21 @@ def warn_of_changed_files(corpus: Corpus, digests: Mapping[str, str] | None = No
             f"warning: {corpus.path / file} was changed: its SHA-256 differs from the one in "
             "corpus.json"
         )
+
+
+def open_unchanged_corpus(path: Path) -> Corpus:
+    """Open a corpus from which another one is made.
+
+    Raises DataError when a file differs from its hash in corpus.json: the new corpus would have
+    good hashes, and nothing would tell of the change any more.
+    """
+    corpus = Corpus(path)
+    changed = corpus.verify(corpus.splits)
+    if changed:
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise DataError(
+            f"{path / changed[0]} was changed{more}: its SHA-256 differs from the one in "
+            "corpus.json; restore the file, or, if you want the change, write its SHA-256 (as "
+            "sha256sum prints it) into corpus.json"
+        )
+    return corpus

@@ -25,9 +25,11 @@ import numpy as np
 from tqdm import tqdm
 
 from data.augmentation.transitions import change_speed, transition
-from data.corpus import Corpus, Split
+from data.checks.changed_files import open_unchanged_corpus
+from data.corpus import Split
 from data.corpus_writer import CorpusWriter
 from data.keyed_random import generator
+from data.sources.isolated_recordings import IsolatedRecording, read_recordings
 from data.sources.splitting import repeated_recordings
 from errors import DataError, UsageError
 
@@ -36,18 +38,6 @@ TRANSITION_FRAMES = (2, 6)  # random number of frames between two recordings, bo
 REPEAT_PROBABILITY = 0.02  # of a gloss directly after itself
 CHOICE_NOISE = 3.0  # glosses whose counts differ by less than this have a random order
 HELD_OUT_SHARE = 5  # one of five repetitions is held out
-
-
-@dataclass(frozen=True)
-class IsolatedRecording:
-    """An isolated recording. index: its row in the source's train split. Signer and session decide
-    which recordings can be in one sentence."""
-
-    index: int
-    gloss: str
-    repetition: int
-    signer: str
-    session: int
 
 
 @dataclass
@@ -80,7 +70,7 @@ def compose(
     The same source and seed give the same bytes. Memory holds one sentence at a time.
 
     Args:
-        source: a corpus made by `import --format mp_data`.
+        source: a corpus made by `import --format mp_data`, also resampled or split.
         output: the corpus folder to write.
         sentences: number of sentences by split, for example {"train": 400, "dev": 80}.
         min_glosses, max_glosses: lengths of the shortest and the longest sentence.
@@ -89,11 +79,15 @@ def compose(
         seed: random seed for the sentences and their motion.
         progress: show a progress bar.
 
-    Returns the plan of each split. Raises DataError when the source has no isolated recordings or
-    too few, UsageError for options that do not fit together or when `output` is not empty.
+    Returns the plan of each split. Raises DataError when the source was changed, has no isolated
+    recordings or too few, UsageError for options that do not fit together or when `output` is not
+    empty.
     """
-    isolated = Corpus(source)
+    isolated = open_unchanged_corpus(source)
     clips = isolated.split("train")
+    for name, split in isolated.splits.items():
+        if name != "train" and len(split):
+            print(f"note: compose uses train only, not the {len(split):,} recordings of {name}")
     pools = split_recordings(
         read_recordings(isolated),
         split_by,
@@ -153,34 +147,6 @@ def compose(
                 )
                 bar.update()
     return plans
-
-
-def read_recordings(isolated: Corpus) -> list[IsolatedRecording]:
-    """Read the recordings of a corpus made by `import --format mp_data`.
-
-    Raises DataError for any other corpus.
-    """
-    clips: Split = isolated.split("train")
-    made_by = isolated.facts.get("made_by")
-    block = made_by.get("repetitions_per_session") if isinstance(made_by, dict) else None
-    if isolated.composed or not isinstance(block, int) or block < 1:
-        raise DataError(
-            f"{isolated.path} is not a corpus of isolated recordings (corpus.json has no "
-            "repetitions_per_session): compose needs a corpus made by 'import --format mp_data'"
-        )
-    recordings = []
-    for index, sentence in enumerate(clips.sentences):
-        repetition = sentence.id.rpartition("-")[2]
-        if len(sentence.glosses) != 1 or not (repetition.isascii() and repetition.isdecimal()):
-            raise DataError(
-                f"{isolated.path}: {sentence.id!r} with {len(sentence.glosses)} glosses is not an "
-                "isolated recording; expected one gloss and an id like hello-12"
-            )
-        session = int(repetition) // block
-        recordings.append(
-            IsolatedRecording(index, sentence.glosses[0], int(repetition), sentence.signer, session)
-        )
-    return recordings
 
 
 def split_recordings(

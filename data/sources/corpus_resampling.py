@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data.corpus import Corpus
+from data.checks.changed_files import open_unchanged_corpus
 from data.corpus_writer import CorpusWriter
 from data.gloss_times import scale_times
 from data.resampling import resample, same_rate
@@ -19,9 +19,9 @@ def resample_corpus(source: Path, output: Path, fps: float, progress: bool = Fal
     simulated corpus stays one, a composed one, too.
 
     Raises UsageError when `source` has that frame rate already or when `output` is not empty,
-    DataError when `source` is no corpus.
+    DataError when `source` is no corpus or was changed.
     """
-    corpus = Corpus(source)
+    corpus = open_unchanged_corpus(source)
     if same_rate(corpus.fps, fps):
         raise UsageError(f"--fps {fps:g}: {source} has {corpus.fps:g} frames/s already")
     made_by = {

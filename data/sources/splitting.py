@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from data.checks.changed_files import open_unchanged_corpus
 from data.corpus import Corpus, Split
 from data.corpus_writer import CorpusWriter, check_output
 from data.keyed_random import key
@@ -122,10 +123,10 @@ def split_corpus(
 
     Returns the facts of each split that was made. Raises UsageError for a split that is there
     already, for shares or signers that do not fit and when `output` is not empty; DataError when
-    the corpus cannot be split this way.
+    the corpus was changed or cannot be split this way.
     """
     check_output(output)
-    corpus = Corpus(source)
+    corpus = open_unchanged_corpus(source)
     train = corpus.split("train")
     present = [name for name, split in corpus.splits.items() if len(split)]
     if dev is None and "dev" not in present:

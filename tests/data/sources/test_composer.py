@@ -12,13 +12,14 @@ from data.corpus import Corpus
 from data.corpus_writer import CorpusWriter
 from data.keyed_random import generator
 from data.sources.composer import (
-    IsolatedRecording,
     compose,
     join,
     plan_split,
-    read_recordings,
     split_recordings,
 )
+from data.sources.corpus_resampling import resample_corpus
+from data.sources.isolated_recordings import IsolatedRecording, read_recordings
+from data.sources.splitting import HeldOut, split_corpus
 from errors import DataError, UsageError
 from tests.data.still_recordings import RIGHT_HAND, clip
 
@@ -359,3 +360,19 @@ def test_a_dev_split_without_recordings_is_a_clear_error(tmp_path):
     ):
         compose(source, tmp_path / "out", sentences={"train": 4, "dev": 2})
     assert not (tmp_path / "out").exists()
+
+
+def test_a_resampled_or_split_corpus_of_isolated_recordings_can_be_composed(tmp_path, capsys):
+    """Recordings keep their repetitions, and so their sessions; only train is used."""
+    source = isolated_corpus(tmp_path / "isolated", repetitions=70)
+    resample_corpus(source, tmp_path / "slow", 15)
+    split_corpus(tmp_path / "slow", tmp_path / "split", by="random", dev=HeldOut(0.2))
+    before = {one.gloss + str(one.repetition): one for one in read_recordings(Corpus(source))}
+    left = read_recordings(Corpus(tmp_path / "split"))
+    assert {one.session for one in left} == {0, 1, 2} and len(left) == 224
+    assert all(one.session == before[one.gloss + str(one.repetition)].session for one in left)
+    compose(tmp_path / "split", tmp_path / "out", sentences={"train": 6, "dev": 3})
+    assert Corpus(tmp_path / "out").fps == 15
+    assert (
+        "note: compose uses train only, not the 56 recordings of dev\n" in capsys.readouterr().out
+    )

@@ -7,6 +7,7 @@ from data.corpus import Corpus
 from data.corpus_writer import CorpusWriter
 from data.sources.corpus_resampling import resample_corpus
 from errors import DataError, UsageError
+from tests.data.small_corpus import rehash
 
 
 def test_every_sentence_gets_the_new_rate_and_keeps_its_facts(tmp_path):
@@ -47,6 +48,7 @@ def test_a_sentence_without_frames_is_one_line(tmp_path):
     (tmp_path / "fast" / "corpus.json").write_text(
         facts.replace('"sentences": 1', '"sentences": 2')
     )
+    rehash(tmp_path / "fast")
     with pytest.raises(DataError, match="train sentence 's2' has no frames: remove its line"):
         resample_corpus(tmp_path / "fast", tmp_path / "slow", 25)
 

@@ -14,7 +14,7 @@ from data.keyed_random import generator
 from data.sources.splitting import HeldOut, split_corpus
 from errors import DataError, UsageError
 from tests.data.signers import standing_signer
-from tests.data.small_corpus import FACTS, recording
+from tests.data.small_corpus import FACTS, recording, rehash
 
 WORDS = ("A", "B", "C", "D", "E")
 
@@ -335,6 +335,7 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
     lines = table.read_text().splitlines()
     lines[4] = "s003|anna|17|"
     table.write_text("\n".join(lines) + "\n")
+    rehash(source)
     with pytest.raises(DataError, match=r"in: .* sentence 's003': annotation '' is empty; .*check"):
         split_corpus(source, tmp_path / "out", by="random")
     shutil.rmtree(source)
