@@ -193,13 +193,16 @@ def check_corpus(path: Path, progress: bool = False) -> CorpusReport:
         report.problem("no train", "there is no split 'train': a vocabulary cannot be made")
     _check_annotations(corpus, report)
     frames = sum(int(split.offsets[-1]) for split in corpus.splits.values())
-    with tqdm(
-        total=frames,
-        desc="check",
-        unit="frame",
-        unit_scale=True,
-        disable=None if progress else True,
-    ) as bar:
+    with (
+        np.errstate(invalid="ignore"),  # damaged landmarks are in the report
+        tqdm(
+            total=frames,
+            desc="check",
+            unit="frame",
+            unit_scale=True,
+            disable=None if progress else True,
+        ) as bar,
+    ):
         first_seen: dict[bytes, tuple[str, str]] = {}
         for name, split in corpus.splits.items():
             if len(split):

@@ -155,5 +155,6 @@ def _interpolate_frame(
     for column, part in enumerate(PARTS):
         if before_detected[column] and after_detected[column]:
             points = PART_SLICES[part]
-            frame[points] = (1 - weight) * before[points] + weight * after[points]
+            with np.errstate(invalid="ignore"):  # infinity becomes NaN: no corpus takes either
+                frame[points] = (1 - weight) * before[points] + weight * after[points]
     return frame, detected

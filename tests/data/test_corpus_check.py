@@ -128,6 +128,20 @@ def test_values_that_are_not_finite(tmp_path, value):
     assert problems(path) == ["train sentence 's2' has NaN or infinite landmarks in frame 3"]
 
 
+@pytest.mark.filterwarnings("error")
+def test_damaged_landmarks_give_no_warnings_of_numpy(tmp_path):
+    """Random bytes have signalling NaN, of which numpy warns with the line of the source."""
+    path = in_format_1(write(tmp_path / "tiny"))
+    file = path / "train.landmarks.npy"
+    stored = np.load(file)
+    stored.view(np.uint16)[3:5] = 0x7C01  # such a NaN
+    np.save(file, stored)
+    rehash(path)
+    assert "train sentence 's1' has NaN or infinite landmarks in 2 frames from 3 on" in (
+        problems(path)
+    )
+
+
 @pytest.mark.parametrize("landmark", [7, 14, 24, 100, 510])
 def test_coordinates_far_outside_the_image(tmp_path, landmark):
     path = in_format_1(write(tmp_path / "tiny"))

@@ -7,7 +7,7 @@ from data.corpus import Corpus
 from data.corpus_writer import CorpusWriter
 from data.sources.corpus_resampling import resample_corpus
 from errors import DataError, UsageError
-from tests.data.small_corpus import rehash
+from tests.data.small_corpus import in_format_1, rehash, write_corpus
 
 
 def test_every_sentence_gets_the_new_rate_and_keeps_its_facts(tmp_path):
@@ -51,6 +51,19 @@ def test_a_sentence_without_frames_is_one_line(tmp_path):
     rehash(tmp_path / "fast")
     with pytest.raises(DataError, match="train sentence 's2' has no frames: remove its line"):
         resample_corpus(tmp_path / "fast", tmp_path / "slow", 25)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_damaged_landmarks_are_one_line(tmp_path, value):
+    """Without a warning of numpy, which shows the line of the source."""
+    source = in_format_1(write_corpus(tmp_path / "old"))
+    stored = np.load(source / "train.landmarks.npy")
+    stored[2, 10] = value
+    np.save(source / "train.landmarks.npy", stored)
+    rehash(source)
+    with pytest.raises(DataError, match="train sentence 's1': landmarks have NaN, infinite or"):
+        resample_corpus(source, tmp_path / "new", 50)
 
 
 def test_a_corpus_of_that_rate_is_not_copied(tmp_path):
