@@ -18,6 +18,7 @@ from data.ctc_lengths import ctc_steps
 from data.ctc_targets import PreparedSplit
 from data.pipeline import FeaturePipeline
 from distillation.config import SoftTargetExportRequest
+from distillation.known_glosses import refuse_unknown_glosses
 from distillation.saved_config import read_saved_config
 from distillation.soft_target_writer import SoftTargetWriter
 from distillation.soft_targets import SoftTargetDescription
@@ -43,11 +44,15 @@ def export_soft_targets(request: SoftTargetExportRequest) -> dict[str, Any]:
 
     Returns the content of soft_targets.json. Raises UsageError and DataError.
     """
-    teacher = open_model_on_corpus(request.checkpoint, request.data_dir, request.device)
+    teacher = open_model_on_corpus(
+        request.checkpoint, request.data_dir, request.device, refuse_other=True
+    )
     config = read_saved_config(teacher.checkpoint, request.checkpoint)
     ranges = dataclasses.replace(config.augmentation, enabled=True)
     description = _describe(request, teacher, ranges)
     splits = {name: teacher.prepared(name) for name in dict.fromkeys(request.splits)}
+    if "train" in splits:  # distill_student.py would refuse them
+        refuse_unknown_glosses(teacher.corpus.path, splits["train"])
     with SoftTargetWriter(request.output_dir, description, list(splits)) as writer:
         augmentation = _Augmentation(ranges, request.seed)
         size = _print_size(request, description, teacher, splits, augmentation)

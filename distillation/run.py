@@ -96,7 +96,7 @@ def _open_source(options: DistillationConfig, plan: StartPlan) -> OnlineTeacher 
     name = "teacher" if options.teacher else "soft_targets"
     try:
         if options.teacher:
-            return OnlineTeacher(Path(options.teacher))
+            return OnlineTeacher(Path(options.teacher), plan.config.training.data_dir is None)
         assert options.soft_targets is not None
         return StoredTeacher(Path(options.soft_targets))
     except DataError as error:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from data.pipeline import FeatureBatch
 from distillation.config import StudentConfig
+from distillation.known_glosses import refuse_unknown_glosses
 from distillation.teachers import OnlineTeacher, StoredTeacher, TaughtBatch
-from errors import DataError
 from models.i3d_teacher import TeacherOutput
 from training.losses import distillation_per_step
 from training.trainer import Trainer
@@ -33,13 +33,7 @@ class StudentTrainer(Trainer):
         if self.source is None:
             return
         self.source.check(self.corpus, self.vocabulary)
-        if unknown := sorted(set(self.train.unknown_glosses)):
-            examples = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
-            raise DataError(
-                f"{self.corpus.path}: the student's corpus has {len(unknown)} glosses that its "
-                f"teacher does not know ({examples}): fine-tune the teacher on it with "
-                "train_teacher.py --extend_vocabulary first"
-            )
+        refuse_unknown_glosses(self.corpus.path, self.train)
 
     @property
     def teacher(self) -> dict[str, str] | None:

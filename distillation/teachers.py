@@ -30,7 +30,7 @@ from data.pipeline import FeatureBatch
 from data.vocabulary import Vocabulary
 from distillation.soft_targets import SoftTargets
 from errors import DataError
-from inference.opened_checkpoint import refuse_corpus_of_other_rate
+from inference.opened_checkpoint import other_corpus_in_place, refuse_corpus_of_other_rate
 from models.build import is_causal, load_model, read_model_config
 from models.checkpoint import load_checkpoint, model_sha256
 from models.devices import Precision
@@ -63,10 +63,14 @@ def same_teacher(identity: dict[str, str], other: dict[str, str]) -> bool:
 class OnlineTeacher:
     """A teacher that predicts each batch beside the student, without gradient and dropout.
 
-    Raises DataError when the checkpoint is missing or unusable.
+    Args:
+        path: its checkpoint. Raises DataError when it is missing or unusable.
+        on_its_corpus: the student gets the corpus in the folder that the checkpoint names; it must
+            be the one that the teacher was trained on.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, on_its_corpus: bool = False):
+        self._on_its_corpus = on_its_corpus
         checkpoint = load_checkpoint(path)
         model_config = read_model_config(checkpoint, path)
         self.vocabulary = Vocabulary(checkpoint["vocabulary"])
@@ -85,7 +89,12 @@ class OnlineTeacher:
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
 
     def check(self, corpus: Corpus, vocabulary: Vocabulary) -> None:
-        """Raise DataError when the student's glosses or frame rate differ from the teacher's."""
+        """Raise DataError when the student's glosses or frame rate differ from the teacher's, or
+        when another corpus is in the place of the teacher's."""
+        if self._on_its_corpus and (
+            other := other_corpus_in_place(corpus, self.trained_on, self.place)
+        ):
+            raise DataError(other)
         refuse_corpus_of_other_rate(corpus, self.trained_on, self.place)
         warn_of_other_extractor(self.trained_on, corpus)
         if vocabulary != self.vocabulary:

@@ -22,7 +22,11 @@ from decoding.language_model import LanguageModel, read_arpa, train_language_mod
 from decoding.length_normalization import tune
 from decoding.novelty import TrainText
 from errors import DataError
-from inference.opened_checkpoint import open_checkpoint, refuse_corpus_of_other_rate
+from inference.opened_checkpoint import (
+    open_checkpoint,
+    other_corpus_in_place,
+    refuse_corpus_of_other_rate,
+)
 from inference.posteriors import sentence_posteriors, split_posteriors
 from inference.sentence_lists import open_closed_set, train_text
 from models.build import is_causal, leading_hand_rule
@@ -153,30 +157,47 @@ class ModelOnCorpus:
             )
 
 
-def open_model_on_corpus(path: Path, data_dir: str | None, device: str) -> ModelOnCorpus:
+def open_model_on_corpus(
+    path: Path, data_dir: str | None, device: str, refuse_other: bool = False
+) -> ModelOnCorpus:
     """Load a checkpoint and open a corpus.
 
     Args:
         data_dir: corpus folder; None for the corpus that the checkpoint was trained on.
         device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+        refuse_other: with None, refuse another corpus that is in the folder of that corpus now.
+            Without it, print a warning.
 
     Raises UsageError and DataError.
     """
     opened = open_checkpoint(path, device)
-    if not data_dir:
-        data_dir = opened.content["corpus"]["path"]
-        if not Path(data_dir).exists():
-            raise DataError(
-                f"{path} was trained on the corpus {data_dir}, which does not exist here: give its "
-                "folder with --data_dir"
-            )
-    corpus = Corpus(data_dir)
-    warn_of_changed_files(corpus)
+    if data_dir:
+        corpus = Corpus(data_dir)
+        warn_of_changed_files(corpus)
+    else:
+        corpus = _corpus_of_checkpoint(opened.content, path, refuse_other)
     refuse_corpus_of_other_rate(corpus, opened.content, path)
     warn_of_other_extractor(opened.content, corpus)
     return ModelOnCorpus(
         opened.content, opened.vocabulary, corpus, opened.model, opened.device, opened.machine
     )
+
+
+def _corpus_of_checkpoint(checkpoint: dict[str, Any], path: Path, refuse_other: bool) -> Corpus:
+    """The corpus in the folder that a checkpoint names, see `open_model_on_corpus`."""
+    data_dir = checkpoint["corpus"]["path"]
+    if not Path(data_dir).exists():
+        raise DataError(
+            f"{path} was trained on the corpus {data_dir}, which does not exist here: give its "
+            "folder with --data_dir"
+        )
+    corpus = Corpus(data_dir)
+    warn_of_changed_files(corpus)
+    if other := other_corpus_in_place(corpus, checkpoint, path):
+        if refuse_other:
+            raise DataError(other)
+        print(f"warning: {other}")
+    return corpus
 
 
 def _language_model(name: str, corpus: Corpus, vocabulary: Vocabulary) -> LanguageModel | None:

@@ -23,6 +23,7 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
+from data.checks.changed_files import verify_as_for_training
 from data.corpus import Corpus, Split, describe_corpus, sha256_of
 from data.ctc_targets import prepare_split
 from data.features import feature_blocks, frame_mask, normalize_landmarks
@@ -33,7 +34,12 @@ from decoding.greedy import greedy_decode
 from decoding.scoring import score
 from errors import DataError, UsageError
 from inference.onnx_model import FORMAT_VERSION, INPUTS, OUTPUTS, ExportedModel, pack_decoder
-from inference.opened_checkpoint import FrameFormat, OpenedCheckpoint, open_checkpoint
+from inference.opened_checkpoint import (
+    FrameFormat,
+    OpenedCheckpoint,
+    open_checkpoint,
+    other_corpus_in_place,
+)
 from inference.posteriors import check_finite
 from inference.presence import blank_without_pose
 from inference.requests import OnnxExportRequest
@@ -148,6 +154,10 @@ def _open_corpus(request: OnnxExportRequest, checkpoint: dict[str, Any]) -> Corp
             "gives another corpus)"
         )
         return None
+    if not request.data_dir:
+        verify_as_for_training(corpus)
+        if other := other_corpus_in_place(corpus, checkpoint, request.checkpoint):
+            print(f"warning: {other}")
     return corpus
 
 

@@ -87,6 +87,25 @@ def corpus_of_training(checkpoint: dict[str, Any], corpus: Corpus | None = None)
     return None
 
 
+def other_corpus_in_place(corpus: Corpus, checkpoint: dict[str, Any], path: Path) -> str | None:
+    """A line if the corpus in the folder that a checkpoint names is not the one that the model was
+    trained on; None if it is. A stored folder is often relative, and every folder can have a `c`.
+
+    Args:
+        corpus: opened in that folder; its files were compared with corpus.json, as in
+            `verify_as_for_training`.
+        checkpoint: as `load_checkpoint` returns it.
+        path: the file of the checkpoint.
+    """
+    if corpus.fingerprint == checkpoint["corpus"]["fingerprint"]:
+        return None
+    return (
+        f"{corpus.path} is not the corpus that {path} was trained on: another corpus is in its "
+        "folder, or its files were changed since then; give the folder of the corpus that you "
+        "mean with --data_dir"
+    )
+
+
 def open_checkpoint(path: Path, device: str) -> OpenedCheckpoint:
     """Load a checkpoint and build its model.
 

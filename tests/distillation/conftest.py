@@ -7,6 +7,7 @@ import pytest
 from distillation.config import SoftTargetExportRequest, StudentConfig
 from distillation.export import export_soft_targets
 from distillation.run import prepare_student
+from models.checkpoint import load_checkpoint, save_checkpoint
 from training.resume import plan_start
 
 MODEL = {
@@ -78,6 +79,17 @@ def stored(export, tmp_path_factory):
         return folders[views]
 
     return make
+
+
+@pytest.fixture
+def other_in_place(run_copy, make_corpus, tmp_path) -> tuple[Path, Path]:
+    """A teacher's checkpoint, and the folder of its corpus, in which another corpus is now."""
+    path = make_corpus(tmp_path / "same", {"train": ["HOUSE RAIN", "SUN"], "dev": ["SUN RAIN"]})
+    checkpoint = load_checkpoint(run_copy / "best_model.pth")
+    checkpoint["corpus"]["path"] = str(path)
+    checkpoint.pop("format_version")
+    save_checkpoint(run_copy / "best_model.pth", checkpoint)
+    return run_copy / "best_model.pth", path
 
 
 @pytest.fixture

@@ -254,3 +254,25 @@ def test_predictions_that_are_not_finite_are_not_stored(export, tmp_path, monkey
     monkeypatch.setattr(distillation.export, "_predict", lambda *_: iter([(1, broken)]))
     with pytest.raises(DataError, match="dev sentence dev-01: the log-probabilities are not fin"):
         export(tmp_path / "soft", splits=("dev",))
+
+
+def test_glosses_that_the_teacher_does_not_know_are_found_before_the_export(
+    export, make_corpus, tmp_path
+):
+    """distill_student.py refuses such soft targets. Other splits may have such glosses."""
+    splits = {"train": ["HOUSE RAIN", "SUN SNOW"], "dev": ["SUN RAIN SNOW"]}
+    corpus = str(make_corpus(tmp_path / "other", splits))
+    message = r"other: .* 1 glosses that its teacher does not know \(SNOW\): fine-tune the teacher"
+    with pytest.raises(DataError, match=message):
+        export(tmp_path / "soft", data_dir=corpus)
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    export(tmp_path / "soft", data_dir=corpus, splits=("dev",))
+
+
+def test_another_corpus_in_the_folder_of_the_training_is_refused(export, other_in_place, tmp_path):
+    checkpoint, corpus = other_in_place
+    message = r"same is not the corpus that .*best_model\.pth was trained on: .* with --data_dir"
+    with pytest.raises(DataError, match=message):
+        export(tmp_path / "soft", checkpoint=checkpoint)
+    assert not (tmp_path / "soft.partial").exists()
+    export(tmp_path / "soft", checkpoint=checkpoint, data_dir=str(corpus))

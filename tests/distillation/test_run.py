@@ -171,6 +171,15 @@ def test_the_corpus_of_the_teacher_must_be_here(settings, prepare, run_copy):
         prepare(overrides)
 
 
+def test_another_corpus_in_the_folder_of_the_teachers_is_refused(settings, prepare, other_in_place):
+    checkpoint, corpus = other_in_place
+    teacher = {"teacher": str(checkpoint)}
+    message = r"same is not the corpus that .*best_model\.pth was trained on: .* with --data_dir"
+    with pytest.raises(DataError, match=message):
+        prepare(settings(distillation=teacher))
+    prepare(settings(distillation=teacher, data_dir=str(corpus)))
+
+
 def test_a_run_does_not_continue_with_other_soft_targets(settings, prepare, export, tmp_path):
     soft = tmp_path / "soft"
     export(soft, splits=("train",), views=1)

@@ -14,7 +14,9 @@ from decoding.language_model import train_language_model
 from decoding.length_normalization import LengthNormalization
 from errors import DataError
 from inference.model_on_corpus import open_model_on_corpus
+from inference.onnx_export import export_model
 from inference.opened_checkpoint import corpus_of_training
+from inference.requests import OnnxExportRequest
 from models.checkpoint import load_checkpoint, save_checkpoint
 from tests.decoding.arpa_files import write_arpa
 
@@ -192,6 +194,26 @@ def test_a_missing_corpus_is_named_with_the_checkpoint_and_a_remedy(
         DataError, match=r"moved\.pth was trained on the corpus .*gone.* not exist here.*--data_dir"
     ):
         run_evaluate(tmp_path / "moved.pth", tmp_path / "out")
+
+
+def test_another_corpus_in_the_folder_of_the_training_is_told(
+    finished_run, make_corpus, tmp_path, capsys
+):
+    """The stored folder may be relative: the same name can be another corpus elsewhere."""
+    corpus = make_corpus(tmp_path / "same", {"train": ["SUN RAIN", "HOUSE"], "dev": ["SUN"]})
+    checkpoint = load_checkpoint(finished_run / "best_model.pth")
+    path = tmp_path / "best_model.pth"
+    for stored, other in ((checkpoint["corpus"]["path"], False), (str(corpus), True)):
+        checkpoint["corpus"]["path"] = stored
+        save_checkpoint(path, checkpoint)
+        open_model_on_corpus(path, None, "cpu")
+        export_model(OnnxExportRequest(checkpoint=path, output=tmp_path / f"{other}.onnx"))
+        told = capsys.readouterr().out.count(
+            f"warning: {corpus} is not the corpus that {path} was trained on: another corpus is in "
+        )
+        assert told == 2 * other
+    open_model_on_corpus(path, str(corpus), "cpu")
+    assert "is not the corpus" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("older", ["", "fps", "aspect_ratio"])
