@@ -60,8 +60,8 @@ def export_soft_targets(request: SoftTargetExportRequest) -> dict[str, Any]:
         free, missing = shutil.disk_usage(writer.partial).free, size - writer.bytes_written
         if missing > free:
             raise DataError(
-                f"{request.output_dir} needs {missing / 2**20:,.0f} MiB, "
-                f"but only {free / 2**20:,.0f} MiB are free there"
+                f"{request.output_dir} needs {_in_words(missing)}, "
+                f"but only {_in_words(free)} are free there"
             )
         if found:
             print(f"continuing {writer.partial}: {found} sentences and views are complete")
@@ -125,9 +125,14 @@ def _print_size(
     steps_text = ", ".join(f"{name} {count:,}" for name, count in steps.items())
     print(
         f"soft targets of {teacher.corpus.describe()}: {steps_text} steps, "
-        f"{description.classes} classes: {size / 2**20:,.1f} MiB in {request.output_dir}"
+        f"{description.classes} classes: {_in_words(size)} in {request.output_dir}"
     )
     return size
+
+
+def _in_words(size: int) -> str:
+    """A number of bytes as '12.5 KiB' or '340.2 MiB'."""
+    return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size / 2**10:,.1f} KiB"
 
 
 def _steps(split: PreparedSplit, views: Sequence[int], augmentation: _Augmentation) -> int:

@@ -21,6 +21,7 @@ from distillation.soft_targets import (
 from errors import DataError, UsageError
 
 _HEADER_BYTES = 128  # numpy pads its header so that the number of rows can grow in place
+_PLAN, _NEW_PLAN = "request.json", "request.json.new"  # the latter until it is complete
 _LOWEST = -60000.0  # smallest log-posterior that is stored; float16 ends at -65504
 
 
@@ -38,10 +39,29 @@ def _npy_header(classes: int, rows: int) -> bytes:
     return buffer.getvalue()
 
 
+def _is_complete(plan: Path) -> bool:
+    """Whether a plan was written completely. On a full disk, earlier versions left an empty one."""
+    try:
+        json.loads(plan.read_text("utf-8", errors="replace"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _is_leftover(partial: Path) -> bool:
+    """Whether an interrupted export left a folder behind, also one that had just begun."""
+    try:
+        names = {*os.listdir(partial)}
+    except OSError:  # there is none, or it is not known to be ours
+        return False
+    return _PLAN in names or names <= {_NEW_PLAN, WritingLock.name}
+
+
 class SoftTargetWriter:
     """Writes a folder of soft targets, inside of a `with`.
 
-    The files are written to `<name>.partial`. The folder gets its name when it is complete. A
+    The files are written to `<name>.partial`. The folder gets its name when it is complete. Its
+    request.json is the first file; without a complete one, nothing has begun. A
     sentence is complete when its line of the index is complete; a later run cuts off everything
     after the last such line and continues there.
 
@@ -55,14 +75,14 @@ class SoftTargetWriter:
     def __init__(self, path: Path, description: SoftTargetDescription, splits: Sequence[str]):
         self.path, self.description = path, description
         self.partial = path.with_name(path.name + ".partial") if path.name else path
-        self._plan_file = self.partial / "request.json"
+        self._plan_file = self.partial / _PLAN
         self._plan = json.dumps(
             {"request": description.to_dict(), "splits": list(splits)}, sort_keys=True
         )
         self._lock: WritingLock | None = None
-        interrupted = self._plan_file.is_file()
-        check_new_folder(path, "--output_dir", own_leftover=interrupted)
-        if interrupted and self._plan_file.read_text("utf-8", errors="replace") != self._plan:
+        check_new_folder(path, "--output_dir", own_leftover=_is_leftover(self.partial))
+        self._begun = _is_complete(self._plan_file)
+        if self._begun and self._plan_file.read_text("utf-8", errors="replace") != self._plan:
             raise UsageError(
                 f"{self.partial} was started with other options or another checkpoint: repeat that "
                 "command to continue it, or remove the folder to start again"
@@ -90,8 +110,12 @@ class SoftTargetWriter:
         try:
             self.partial.mkdir(parents=True, exist_ok=True)
             self._lock = WritingLock(self.partial, self.path)
-            if not self._plan_file.is_file():
-                self._plan_file.write_text(self._plan, encoding="utf-8")
+            if not self._begun:
+                for split in self._splits.values():
+                    split.remove()
+                new = self.partial / _NEW_PLAN
+                new.write_text(self._plan, encoding="utf-8")
+                new.replace(self._plan_file)
             return sum(split.open() for split in self._splits.values())
         except OSError as error:
             raise DataError(
@@ -162,6 +186,11 @@ class _SplitFiles:
     def _bytes_of(self, rows: int) -> int:
         """Size of the array file with so many rows."""
         return _HEADER_BYTES + rows * self.classes * np.dtype("<f2").itemsize
+
+    def remove(self) -> None:
+        """Remove the files of an export of which nothing is known."""
+        self.index_file.unlink(missing_ok=True)
+        self.values_file.unlink(missing_ok=True)
 
     def open(self) -> int:
         """Keep the complete sentences on disk, cut off the rest. Returns the number kept."""

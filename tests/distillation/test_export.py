@@ -93,7 +93,7 @@ def test_the_size_is_printed(export, tmp_path, capsys):
     facts = export(tmp_path / "dev", splits=("dev",))
     printed = capsys.readouterr().out
     rows = facts["splits"]["dev"]["rows"]
-    assert f"dev {rows:,} steps, 6 classes: {rows * 6 * 2 / 2**20:,.1f} MiB" in printed
+    assert f"dev {rows:,} steps, 6 classes: {rows * 6 * 2 / 2**10:,.1f} KiB" in printed
     assert (tmp_path / "dev" / "dev.log_probs.npy").stat().st_size - 128 == rows * 6 * 2
 
 
@@ -229,7 +229,7 @@ def test_a_disk_that_is_too_small_is_found_before_the_export(export, tmp_path, m
     usage = SimpleNamespace(free=100)
     monkeypatch.setattr(distillation.export.shutil, "disk_usage", lambda _: usage)
     monkeypatch.setattr(distillation.export, "_predict", None)
-    with pytest.raises(DataError, match=r"soft needs \d+ MiB, but only 0 MiB are free there"):
+    with pytest.raises(DataError, match=r"soft needs 0\.3 KiB, but only 0\.1 KiB are free "):
         export(tmp_path / "soft", splits=("dev",))
 
 

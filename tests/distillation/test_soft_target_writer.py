@@ -1,6 +1,7 @@
 """Soft targets are stored as finite float16 numbers, and each complete sentence is on disk."""
 
 import dataclasses
+import resource
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import torch
 
 from distillation.soft_target_writer import SoftTargetWriter, to_stored
 from distillation.soft_targets import SoftTargetDescription, SoftTargets
-from errors import UsageError
+from errors import DataError, UsageError
+from tests.conftest import run_in_child
 
 # ---------------------------------------------------------------- values
 
@@ -105,3 +107,41 @@ def test_an_interrupted_export_is_not_continued_with_other_options(tmp_path, cha
     other = dataclasses.replace(DESCRIPTION, **change)
     with pytest.raises(UsageError, match=r"new\.partial was started with other options"):
         SoftTargetWriter(tmp_path / "new", other, splits)
+
+
+@pytest.mark.parametrize("content", ["", '{"request": {"vie'])
+def test_an_export_whose_plan_is_not_complete_has_not_begun(tmp_path, content):
+    """So an earlier version left it on a full disk."""
+    partial = tmp_path / "new.partial"
+    partial.mkdir()
+    (partial / "request.json").write_text(content)
+    (partial / "train.index.csv").write_text("id|view|steps\ns0|1|1\n")
+    np.save(partial / "train.log_probs.npy", np.zeros((1, 3), np.float16))
+    with SoftTargetWriter(tmp_path / "new", DESCRIPTION, ["train"]) as writer:
+        assert writer.begin() == 0
+        writer.add("train", "s0", 1, row(-1, -2, -3))
+        writer.finish()
+    assert SoftTargets(tmp_path / "new").read("train", "s0", 1).tolist() == [[-1, -2, -3]]
+
+
+def test_a_full_disk_at_the_start_leaves_nothing_in_the_way(tmp_path):
+    def begin_under_each_limit() -> str:
+        for limit in (0, 1, 40):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            with (
+                pytest.raises(DataError, match=r"cannot write soft targets to .*File too large"),
+                SoftTargetWriter(tmp_path / "new", DESCRIPTION, ["train"]) as writer,
+            ):
+                writer.begin()
+            resource.setrlimit(
+                resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+            )
+            assert not (tmp_path / "new.partial" / "request.json").exists()
+        other = dataclasses.replace(DESCRIPTION, seed=6)  # with other options, too
+        with SoftTargetWriter(tmp_path / "new", other, ["train"]) as writer:
+            writer.begin()
+            writer.finish()
+        return " ".join(files_of(tmp_path / "new"))
+
+    left = run_in_child(begin_under_each_limit)
+    assert left == "soft_targets.json train.index.csv train.log_probs.npy"
