@@ -319,7 +319,9 @@ def run_check(command: CheckCommand) -> int:
         check_output_files([command.html], command.overwrite)
     report = check_corpus(command.corpus, progress=True)
     print("\n".join(report.lines()))
-    if command.html is not None:
+    if command.html is not None and "unreadable" in report.problems:
+        print(f"note: {command.html} is not written: there is no corpus to show", file=sys.stderr)
+    elif command.html is not None:
         from reports.corpus_report import write_corpus_report
 
         write_corpus_report(report, command.corpus, command.html)

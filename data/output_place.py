@@ -1,4 +1,5 @@
-"""Where outputs are written: found out before work starts, not after it. Locks of folders."""
+"""Where outputs are written: found out before work starts, not after it. Locks of folders; files
+that are written whole."""
 
 import contextlib
 import os
@@ -186,6 +187,22 @@ def writing_into(folder: Path) -> Iterator[None]:
         for each in new:
             with contextlib.suppress(OSError):
                 each.rmdir()  # only if it is empty
+
+
+def write_whole(path: Path, text: str, errors: str = "strict") -> None:
+    """Write a text file in UTF-8, complete or not at all. A link stays, its file is replaced.
+
+    errors: what becomes of characters that UTF-8 does not have, as in `str.encode`. Raises OSError.
+    """
+    real = Path(os.path.realpath(path))
+    partial = real.with_name(f".{os.getpid()}.partial")  # short: a name may have 255 bytes
+    try:
+        partial.write_text(text, encoding="utf-8", errors=errors, newline="\n")
+        partial.replace(real)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def nearest_existing(path: Path) -> Path:

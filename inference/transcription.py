@@ -11,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data.extractors import mixing_warning
+from data.output_place import write_whole
 from data.sources.holistic import FEW_HANDS, missing_library, quiet_libraries
 from data.sources.trackers import Tracker, extractor_facts, open_tracker
 from data.sources.video_files import RecordingFile
@@ -357,19 +358,13 @@ def _message(error: DataError | OSError, path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write the complete file or none. A link stays, its file is replaced. Raises DataError."""
-    # Characters of a file name that are not in the locale's encoding are written as escapes.
-    form = {"encoding": "utf-8", "errors": "backslashreplace", "newline": "\n"}
-    real = Path(os.path.realpath(path))
-    partial = real.with_name(f".{os.getpid()}.partial")  # short: a name may have 255 bytes
+    """Write the complete file or none, see `write_whole`. Raises DataError."""
+    errors = "backslashreplace"  # characters of a file name that the locale does not have
     try:
         if is_device(path):
-            path.write_text(text, **form)
+            path.write_text(text, encoding="utf-8", errors=errors, newline="\n")
             return
-        real.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, **form)
-        partial.replace(real)
+        Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text, errors)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise DataError(f"cannot write {path}: {error.strerror}") from None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from data.output_place import write_whole
 from errors import DataError
 from reports.text_direction import direction
 
@@ -37,10 +38,10 @@ def _environment() -> Environment:
 
 
 def write_text(path: Path, template: str, **values: object) -> None:
-    """Fill a template and write it as UTF-8. Raises OSError."""
+    """Fill a template and write the complete file as UTF-8, or none. Raises OSError."""
     text = _environment().get_template(template).render(values)
     # surrogateescape: a file name that is no valid text in this locale is written as its bytes
-    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    write_whole(path, text, errors="surrogateescape")
 
 
 def write_page(path: Path, template: str, **values: object) -> None:

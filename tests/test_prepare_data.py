@@ -364,6 +364,13 @@ def test_check_also_writes_a_page(tmp_path, isolated, capsys):
     assert (tmp_path / "best_model.pth").read_text() == "weights"
 
 
+def test_without_a_corpus_there_is_no_page(tmp_path, capsys):
+    for path in (tmp_path / "nowhere", tmp_path):
+        assert run("check", path, "--html", tmp_path / "page.html") == 3
+        assert "page.html is not written: there is no corpus to show" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_extract_and_merge_have_exit_code_3_when_sentences_failed(tmp_path, monkeypatch, capsys):
     from data.sources import extraction
 

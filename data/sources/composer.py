@@ -27,7 +27,7 @@ from tqdm import tqdm
 from data.augmentation.transitions import change_speed, transition
 from data.checks.changed_files import open_unchanged_corpus
 from data.corpus import Split
-from data.corpus_writer import CorpusWriter
+from data.corpus_writer import CorpusWriter, check_output
 from data.keyed_random import generator
 from data.sources.isolated_recordings import IsolatedRecording, read_recordings
 from data.sources.splitting import repeated_recordings
@@ -83,6 +83,7 @@ def compose(
     recordings or too few, UsageError for options that do not fit together or when `output` is not
     empty.
     """
+    check_output(output)
     isolated = open_unchanged_corpus(source)
     clips = isolated.split("train")
     for name, split in isolated.splits.items():

@@ -5,7 +5,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data.checks.changed_files import open_unchanged_corpus
-from data.corpus_writer import CorpusWriter
+from data.corpus_writer import CorpusWriter, check_output
 from data.gloss_times import scale_times
 from data.resampling import resample, same_rate
 from data.sources.recording_facts import frame_times
@@ -21,6 +21,7 @@ def resample_corpus(source: Path, output: Path, fps: float, progress: bool = Fal
     Raises UsageError when `source` has that frame rate already or when `output` is not empty,
     DataError when `source` is no corpus or was changed.
     """
+    check_output(output)
     corpus = open_unchanged_corpus(source)
     if same_rate(corpus.fps, fps):
         raise UsageError(f"--fps {fps:g}: {source} has {corpus.fps:g} frames/s already")

@@ -13,6 +13,7 @@ from data.output_place import (
     check_new_folder,
     check_places,
     ignores_case,
+    write_whole,
 )
 from errors import DataError, UsageError
 from tests.conftest import run_in_child
@@ -109,3 +110,19 @@ def test_a_disk_that_ignores_case_is_known_by_a_file_on_it(tmp_path, monkeypatch
     monkeypatch.setattr(Path, "exists", ignoring_case)
     assert ignores_case(tmp_path)
     assert sorted(os.listdir(tmp_path)) == ["probe"]
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    target, link = tmp_path / "target.txt", tmp_path / "link.txt"
+    link.symlink_to(target)
+    write_whole(link, "Häuser\n")
+    assert link.is_symlink() and target.read_bytes() == "Häuser\n".encode()
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(target, "x" * 10_000 + "\udcff")
+    write_whole(tmp_path / "escaped.txt", "\udcff", errors="backslashreplace")
+    with pytest.raises(OSError):
+        write_whole(tmp_path, "a folder")
+    texts = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert texts.pop("escaped.txt") == "\\udcff"
+    assert texts == {"target.txt": "Häuser\n", "link.txt": "Häuser\n"}
+    assert not list(tmp_path.parent.glob(".*.partial"))

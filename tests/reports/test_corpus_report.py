@@ -2,12 +2,14 @@
 
 import base64
 import re
+import resource
 
 import pytest
 
 from data.corpus_check import check_corpus
 from errors import DataError
 from reports.corpus_report import write_corpus_report
+from tests.conftest import run_in_child
 
 
 def page_of(corpus, path):
@@ -47,7 +49,8 @@ def test_ids_and_glosses_are_shown_and_do_not_run(make_corpus, tmp_path):
 
 
 def test_a_broken_corpus_has_a_page_too(make_corpus, tmp_path):
-    assert "nowhere does not exist" in page_of(tmp_path / "nowhere", tmp_path / "page.html")
+    nothing = make_corpus(tmp_path / "nothing", {})
+    assert "there is no split &#39;train&#39;" in page_of(nothing, tmp_path / "page.html")
     corpus = make_corpus(tmp_path / "short", {"train": ["SUN", ("SUN RAIN WIND SUN", 8)]})
     page = page_of(corpus, tmp_path / "page.html")
     assert "broken: 1 problem<" in page and "cannot be aligned: 8 frames give 2 steps" in page
@@ -58,3 +61,18 @@ def test_a_page_that_cannot_be_written(make_corpus, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(DataError, match=r"cannot write .*page\.html: "):
         page_of(corpus, tmp_path / "file" / "page.html")
+
+
+def test_on_a_full_disk_the_earlier_page_stays_and_nothing_else(make_corpus, tmp_path):
+    report = check_corpus(make_corpus(tmp_path / "small", {"train": ["SUN"]}))
+    (tmp_path / "pages").mkdir()
+
+    def write_page_on_a_full_disk() -> str:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+        with pytest.raises(DataError, match=r"cannot write .*page\.html: File too large"):
+            write_corpus_report(report, tmp_path / "small", tmp_path / "pages" / "page.html")
+        return " ".join(path.read_text() for path in (tmp_path / "pages").iterdir())
+
+    assert run_in_child(write_page_on_a_full_disk) == ""
+    (tmp_path / "pages" / "page.html").write_text("earlier")
+    assert run_in_child(write_page_on_a_full_disk) == "earlier"
