@@ -130,11 +130,18 @@ def export_model(request: OnnxExportRequest) -> bool:
 
 
 def _check_output(request: OnnxExportRequest) -> None:
-    """Raise UsageError or DataError unless the file can be written, and is not the checkpoint."""
+    """Raise UsageError or DataError unless the file can be written, and is no file of a run."""
     if is_device(request.output):
         raise UsageError(f"--output {request.output} is a device: expected a file to write")
     if os.path.realpath(request.output) == os.path.realpath(request.checkpoint):
         raise UsageError(f"--output {request.output} is the checkpoint: choose another name")
+    # A run has best_model.pth, last.pth, previous.pth and a .sha256 of each; a link can lead there
+    for name in (request.output.name, os.path.basename(os.path.realpath(request.output))):
+        if name.lower().endswith((".pth", ".sha256")):
+            raise UsageError(
+                f"--output {request.output}: {name} ends like a checkpoint or its hash, which an "
+                "export never replaces: expected a name such as model.onnx or model.pt"
+            )
     check_output_files([request.output], request.overwrite)
 
 

@@ -347,6 +347,26 @@ def test_an_export_replaces_neither_the_checkpoint_nor_a_link(checkpoints, tmp_p
     assert ExportedModel(tmp_path / "disk" / "old.onnx", threads=1).fps == 25
 
 
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+@pytest.mark.parametrize(
+    "name", ["last.pth", "previous.pth.sha256", "s.pth.sha256", "new.PTH", "link.onnx"]
+)
+def test_an_export_replaces_no_file_of_a_run(checkpoints, tmp_path, format, name):
+    copy = changed(tmp_path / "s.pth", checkpoints["student"])
+    for other in ("last.pth", "previous.pth.sha256"):
+        (tmp_path / other).write_bytes(b"of the run")
+    if name == "link.onnx":
+        name = "link.onnx" if format == "onnx" else "link.pt"
+        (tmp_path / name).symlink_to(tmp_path / "last.pth")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    request = OnnxExportRequest(
+        checkpoint=copy, output=tmp_path / name, format=format, overwrite=True
+    )
+    with pytest.raises(UsageError, match=r"ends like a checkpoint or its hash, .* model\.onnx"):
+        export_model(request)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_the_unit_is_the_median_of_the_detected_frames():
     """The export needs a median by sorting; torch's own nanmedian is the reference."""
     landmarks, detected, lengths = inputs(4, 9)
