@@ -13,8 +13,9 @@ A recording is a video (mp4, avi, mov, mkv, webm), a folder of numbered png or
 jpg, or a landmark file (.pose, .npy, .npz, .parquet as for prepare_data.py
 import). A line of text has start and end in seconds, confidence (0 to 1) and
 gloss. A line of json has one recording. With several recordings (also a folder
-or a pattern), --output is a folder and gets a file for each. If a recording
-fails, the reason is printed, and the others are transcribed.
+or a pattern), --output is a folder and gets a file for each; a name with the
+ending of the format, such as clip.srt, is the file of one recording. If a
+recording fails, the reason is printed, and the others are transcribed.
 
 Short recordings are transcribed as a whole. Longer ones and the camera are
 transcribed in overlapping windows, which limit the memory. A gloss is printed

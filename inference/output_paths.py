@@ -44,7 +44,8 @@ def choose_output_paths(
 
     With several recordings, a folder or a pattern, or if a folder of that name exists, `output` and
     `overlay` are folders, and each recording gets a file there. So is an `output` that ends in a
-    slash.
+    slash. A name with the ending of the format (.srt; .mp4 of an overlay) is a file's, unless a
+    folder has it.
 
     Args:
         format: one of transcript_files.FORMATS.
@@ -55,9 +56,10 @@ def choose_output_paths(
         skip_existing: leave out recordings whose files exist already.
         checkpoint: the file of the model.
 
-    Raises UsageError if two outputs have the same path, an output would overwrite a recording or
-    the checkpoint, a file exists already and `overwrite` is not given, or an overlay is not
-    possible; DataError if a file cannot be made in its folder.
+    Raises UsageError if two outputs have the same path, `output` or `overlay` is a file for several
+    recordings, an output would overwrite a recording or the checkpoint, a file exists already and
+    `overwrite` is not given, or an overlay is not possible; DataError if a file cannot be made in
+    its folder.
     """
     if several and output is None and format not in ("text", "json"):
         raise UsageError(
@@ -66,8 +68,8 @@ def choose_output_paths(
     chosen = []
     for recording in recordings:
         paths = OutputPaths(
-            _path_for(recording, output, _SUFFIXES[format], several or to_folders),
-            _path_for(recording, overlay, ".mp4", several or to_folders),
+            _path_for(recording, output, _SUFFIXES[format], several, to_folders),
+            _path_for(recording, overlay, ".mp4", several, to_folders),
         )
         if paths.overlay is not None:
             check_overlay(paths.overlay, recording)
@@ -149,13 +151,21 @@ def _refuse_shared_names(outputs: Sequence[tuple[RecordingFile | None, OutputPat
 
 
 def _path_for(
-    recording: RecordingFile, given: str | Path | None, suffix: str, to_folder: bool
+    recording: RecordingFile, given: str | Path | None, suffix: str, several: bool, to_folders: bool
 ) -> Path | None:
+    """The file of one recording, see `choose_output_paths`. suffix: of the format."""
     if given is None:
         return None
     path = Path(given)
-    if not (to_folder or is_folder_name(given) or path.is_dir()):
-        return path
+    if not (is_folder_name(given) or path.is_dir()):
+        names_file = path.suffix.lower() == suffix
+        if names_file and several:
+            raise UsageError(
+                f"{given} is the name of a file, but several recordings need a folder, with a file "
+                f"for each: give a name without {suffix}"
+            )
+        if names_file or not (several or to_folders):
+            return path
     name = Path(*recording.parts)
     return path / name.with_name(name.name + suffix)
 

@@ -49,6 +49,25 @@ def test_a_folder_is_made_for_a_folder_of_one_recording_and_for_a_slash(folder):
     assert paths.files == [Path("out/a.eaf"), Path("seen.mp4")]
 
 
+@pytest.mark.parametrize("format", ["text", "json", "srt", "vtt", "eaf"])
+def test_a_name_with_the_ending_of_the_format_is_a_file(folder, format):
+    """Also where the command line names a folder, unless a folder has that name."""
+    name = f"o.{'txt' if format == 'text' else format}"
+    files = recordings("a.mp4", "b.mp4")
+    (paths,) = choose(files[:1], name, "seen.MP4", format, to_folders=True)
+    assert paths.files == [Path(name), Path("seen.MP4")]
+    for chosen, several in ((files, True), (files[:1], True)):  # b.mp4 cannot be read
+        for options in ({"output": name}, {"overlay": "seen.mp4"}):
+            with pytest.raises(UsageError, match=r"is the name of a file, but several .* without"):
+                choose(chosen, format=format, several=several, **{"output": "out"} | options)
+    (paths,) = choose_output_paths(files[:1], format, f"{name}/", None, several=False)
+    assert paths.transcript.parent == Path(name)
+    Path(name).mkdir()
+    assert [paths.transcript.parent for paths in choose(files, name, None, format)] == [
+        Path(name)
+    ] * 2
+
+
 def test_recordings_whose_files_exist_are_left_out(folder):
     files = recordings("a.mp4", "b.mp4", "c.mp4")
     Path("out").mkdir()
