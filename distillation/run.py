@@ -16,6 +16,9 @@ from training.resume import StartPlan
 from training.run import train
 from training.setup import Run, prepare_run
 
+LARGEST_SHARE = 0.1  # of the teacher's parameters; above it, a warning
+_DEMO_CONFIG, _DEMO_STUDENT = "configs/student_demo.yaml", 300_000  # its parameters, about
+
 
 def train_student(command: TrainingCommand, given: Overrides) -> int:
     """Train a student. `given` are the settings of the command line. Returns the exit code."""
@@ -69,7 +72,10 @@ def prepare_student(
         beside=source.model if isinstance(source, OnlineTeacher) else None,
     )
     if source is not None:
-        print(_describe_teacher(source, count_parameters(run.trainer.model)))
+        parameters = count_parameters(run.trainer.model)
+        print(_describe_teacher(source, parameters))
+        if source.parameters is not None and parameters > LARGEST_SHARE * source.parameters:
+            print(_large_student_warning(source.parameters, parameters))
     return run
 
 
@@ -169,4 +175,18 @@ def _describe_teacher(source: OnlineTeacher | StoredTeacher, student_parameters:
     return (
         f"teacher: {source.identity['path']}, {source.parameters / 1e6:.1f} M parameters "
         f"(the student has {share:.1f} %)"
+    )
+
+
+def _large_student_warning(teacher_parameters: int, student_parameters: int) -> str:
+    fits = LARGEST_SHARE * teacher_parameters >= _DEMO_STUDENT
+    advice = (
+        f"--config {_DEMO_CONFIG} has about {_DEMO_STUDENT / 1e6:.1f} M"
+        if fits and student_parameters > 2 * _DEMO_STUDENT  # it is not this one already
+        else "lower the sizes under `model` in a YAML file (--config)"
+    )
+    return (
+        f"warning: the student has {100 * student_parameters / teacher_parameters:.1f} % of the "
+        f"teacher's parameters, and a small student has at most {100 * LARGEST_SHARE:.0f} %: "
+        f"{advice}"
     )

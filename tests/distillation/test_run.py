@@ -1,11 +1,18 @@
 """Settings, corpora and checkpoints that do not fit are refused before anything is trained."""
 
+import re
 import shutil
 
 import pytest
+import yaml
 
+import distillation.run
+from distillation.config import StudentConfig
 from errors import DataError, UsageError
+from models.build import build_model
 from models.checkpoint import load_checkpoint, save_checkpoint
+from models.i3d_teacher import count_parameters
+from tests.conftest import ROOT
 from training.resume import CONTINUE, FINE_TUNE, plan_start
 from training.run import execute
 
@@ -40,6 +47,45 @@ def test_a_student_has_its_own_corpus_and_the_glosses_of_its_teacher(
         for model in (trainer.model, trainer.source.model)
     )
     assert f"(the student has {100 * students / teachers:.1f} %)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "advice"),
+    [
+        (47_000_000, 3_400_000, None),
+        (3_800_000, 380_000, None),
+        (3_800_000, 3_400_000, r"has 89\.5 % .*: --config configs/student_demo\.yaml has"),
+        (3_800_000, 390_000, r"has 10\.3 % of .*: lower the sizes under `model` in a YAML file"),
+        (1_000_000, 3_400_000, r"has 340\.0 % of .* at most 10 %: lower the sizes"),
+    ],
+)  # fmt: skip
+def test_a_student_that_is_large_beside_its_teacher_is_told(
+    settings, prepare, monkeypatch, capsys, teacher, student, advice
+):
+    monkeypatch.setattr("distillation.run.count_parameters", lambda model: student)
+    open_source = distillation.run._open_source
+
+    def open_teacher(*arguments, **options):
+        source = open_source(*arguments, **options)
+        source.parameters = teacher
+        return source
+
+    monkeypatch.setattr("distillation.run._open_source", open_teacher)
+    prepare(settings())
+    warnings = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("warning: the student")
+    ]
+    assert len(warnings) == (advice is not None)
+    assert advice is None or re.search(advice, warnings[0])
+
+
+def test_the_demo_student_has_the_size_that_the_warning_names():
+    sizes = yaml.safe_load((ROOT / distillation.run._DEMO_CONFIG).read_text())["model"]
+    config = StudentConfig().updated({"model": sizes})
+    parameters = count_parameters(build_model(config.model, 50))
+    assert abs(parameters / distillation.run._DEMO_STUDENT - 1) < 0.1
 
 
 def test_stored_targets_fix_temperature_and_augmentation(settings, prepare, stored):
