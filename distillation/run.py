@@ -14,7 +14,7 @@ from training.config import TrainingCommand
 from training.distributed import Ranks
 from training.resume import StartPlan
 from training.run import train
-from training.setup import Run, prepare_run
+from training.setup import Run, folder_of_corpus, prepare_run
 
 LARGEST_SHARE = 0.1  # of the teacher's parameters; above it, a warning
 _DEMO_CONFIG, _DEMO_STUDENT = "configs/student_demo.yaml", 300_000  # its parameters, about
@@ -26,7 +26,7 @@ def train_student(command: TrainingCommand, given: Overrides) -> int:
     def prepare(plan: StartPlan, ranks: Ranks) -> Run:
         return prepare_student(plan, command.extend_vocabulary, ranks)
 
-    return train("distill_student.py", command, given, StudentConfig(), prepare)
+    return train("distill_student.py", command, given, StudentConfig(), prepare, _find_corpus)
 
 
 def prepare_student(
@@ -52,12 +52,7 @@ def prepare_student(
         if isinstance(source, StoredTeacher):
             config = _with_stored_settings(config, source, overrides)
         if config.training.data_dir is None:
-            if not Path(source.corpus_path).is_dir():
-                raise DataError(
-                    f"{source.place} was made from the corpus {source.corpus_path}, which does not "
-                    "exist here: give its folder with --data_dir"
-                )
-            config = config.updated({"training": {"data_dir": source.corpus_path}})
+            config = config.updated({"training": {"data_dir": _corpus_of(source)}})
     plan = dataclasses.replace(plan, config=config)
     if plan.checkpoint is not None and source is not None and _same_source(plan, source):
         plan = plan.without_changes_of("teacher", "soft_targets")  # it was only moved
@@ -77,6 +72,27 @@ def prepare_student(
         if source.parameters is not None and parameters > LARGEST_SHARE * source.parameters:
             print(_large_student_warning(source.parameters, parameters))
     return run
+
+
+def _find_corpus(plan: StartPlan) -> str | None:
+    """The folder of the corpus that `prepare_student` opens."""
+    config = plan.config
+    assert isinstance(config, StudentConfig)
+    _check_one_teacher(config.distillation, plan.overrides)
+    if config.training.data_dir is not None or not config.distillation.soft_weight:
+        return folder_of_corpus(plan)
+    return _corpus_of(_open_source(config.distillation, plan))
+
+
+def _corpus_of(source: OnlineTeacher | StoredTeacher) -> str:
+    """The corpus folder of a teacher. Raises DataError if it is not here."""
+    path: str = source.corpus_path
+    if not Path(path).is_dir():
+        raise DataError(
+            f"{source.place} was made from the corpus {path}, which does not exist here: give its "
+            "folder with --data_dir"
+        )
+    return path
 
 
 def _check_one_teacher(options: DistillationConfig, overrides: Overrides) -> None:

@@ -23,6 +23,7 @@ from training.setup import (
     Run,
     able_to_compile,
     enough_memory,
+    folder_of_corpus,
     prepare_on_all_ranks,
     prepare_run,
     train_statistics,
@@ -45,6 +46,7 @@ def train(
     given: Overrides,
     default: Config,
     prepare: Callable[[StartPlan, Ranks], Run],
+    find_corpus: Callable[[StartPlan], str | None] = folder_of_corpus,
 ) -> int:
     """What every training script does, on all ranks.
 
@@ -54,6 +56,7 @@ def train(
         given: the settings of the command line.
         default: the default settings, of the kind of run.
         prepare: `prepare_run`, or a function that ends in it.
+        find_corpus: the folder of the corpus that `prepare` opens.
 
     Returns the exit code. Raises ProjectError.
     """
@@ -63,7 +66,7 @@ def train(
         return plan_start(command.resume, merge_overrides(yaml, given), default)
 
     with connect_processes() as ranks:
-        run = prepare_on_all_ranks(ranks, make_plan, lambda plan: prepare(plan, ranks))
+        run = prepare_on_all_ranks(ranks, make_plan, lambda plan: prepare(plan, ranks), find_corpus)
         if command.resume is not None or run.start.kind != FRESH:
             print(run.start)
         if command.dry_run:

@@ -159,8 +159,16 @@ def _steps_of_batch(options: TrainingConfig) -> int:
     return frames // TIME_STRIDE
 
 
+def folder_of_corpus(plan: StartPlan) -> str | None:
+    """The corpus folder of a teacher's run; None for the built-in corpus."""
+    return plan.config.training.data_dir
+
+
 def prepare_on_all_ranks(
-    ranks: Ranks, make_plan: Callable[[], StartPlan], prepare: Callable[[StartPlan], Run]
+    ranks: Ranks,
+    make_plan: Callable[[], StartPlan],
+    prepare: Callable[[StartPlan], Run],
+    find_corpus: Callable[[StartPlan], str | None] = folder_of_corpus,
 ) -> Run:
     """Prepare the run on every rank. Rank 0 plans how it starts; all must have the same corpus.
 
@@ -170,6 +178,7 @@ def prepare_on_all_ranks(
         ranks: the ranks of the run.
         make_plan: called on rank 0.
         prepare: called on every rank, such as `prepare_run`.
+        find_corpus: the folder of the corpus that `prepare` opens, as `open_corpus` takes it.
 
     Raises UsageError and DataError, each printed once.
     """
@@ -177,8 +186,7 @@ def prepare_on_all_ranks(
         plan = ranks.from_rank_0(make_plan)
     if ranks.world > 1:
         with ranks.all_must_succeed():
-            data_dir = plan.config.training.data_dir
-            content = ranks.once_per_machine(lambda: read_content(open_corpus(data_dir)))
+            content = ranks.once_per_machine(lambda: read_content(open_corpus(find_corpus(plan))))
         plan = replace(plan, content=content)
     with ranks.all_must_succeed():
         run = prepare(plan)

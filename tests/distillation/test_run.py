@@ -2,17 +2,21 @@
 
 import re
 import shutil
+from contextlib import nullcontext
 
 import pytest
 import yaml
 
+import distill_student
 import distillation.run
+from data.corpus import Corpus
 from distillation.config import StudentConfig
 from errors import DataError, UsageError
 from models.build import build_model
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.i3d_teacher import count_parameters
 from tests.conftest import ROOT
+from training.distributed import Ranks
 from training.resume import CONTINUE, FINE_TUNE, plan_start
 from training.run import execute
 
@@ -224,6 +228,31 @@ def test_another_corpus_in_the_folder_of_the_teachers_is_refused(settings, prepa
     with pytest.raises(DataError, match=message):
         prepare(settings(distillation=teacher))
     prepare(settings(distillation=teacher, data_dir=str(corpus)))
+
+
+class TwoRanks(Ranks):
+    """Rank 0 of two."""
+
+    world = 2
+
+    def gather(self, value):
+        return [value, value]
+
+
+@pytest.mark.parametrize("source", ["teacher", "soft_targets"])
+def test_several_processes_read_the_corpus_of_the_teacher(
+    finished_run, stored, tiny_corpus, tmp_path, monkeypatch, capsys, source
+):
+    """Not the built-in one, whose hashes made every file of the teacher's a changed one."""
+    runs = []
+    monkeypatch.setattr("training.run.connect_processes", lambda: nullcontext(TwoRanks()))
+    monkeypatch.setattr("training.run.dry_run", runs.append)
+    monkeypatch.setattr("data.simulation.corpora.builtin_corpus", None)
+    given = {"teacher": finished_run / "best_model.pth", "soft_targets": stored(0)}[source]
+    arguments = [f"--{source}", str(given), "--output_dir", str(tmp_path / "s"), "--dry_run"]
+    assert distill_student.main(arguments) == 0
+    assert runs[0].corpus.path == tiny_corpus and "was changed" not in capsys.readouterr().out
+    assert runs[0].corpus.fingerprint == Corpus(tiny_corpus).fingerprint
 
 
 def test_a_run_does_not_continue_with_other_soft_targets(settings, prepare, export, tmp_path):
