@@ -17,9 +17,9 @@ byte. The machine should be otherwise idle.
 """
 
 import argparse
+import math
 import multiprocessing
 import re
-import resource
 import sys
 import tempfile
 import time
@@ -44,7 +44,7 @@ SIZES = ("210x260", "540x720", "1920x1080")
 
 
 class Speed(NamedTuple):
-    """frames_per_second: of the wall clock. cores: processor time / wall time."""
+    """frames_per_second: of the wall clock. cores: processor time / wall time, NaN on Windows."""
 
     frames_per_second: float
     cores: float
@@ -155,12 +155,21 @@ def in_a_process(clips: list[Path]) -> None:
 
 def speed_of(work: Callable[[], object], frames: int) -> Speed:
     """The speed of work that processes so many frames in processes of its own."""
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    before, started = processor_seconds(), time.perf_counter()
     work()
     seconds = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Speed(frames / seconds, busy / seconds)
+    return Speed(frames / seconds, (processor_seconds() - before) / seconds)
+
+
+def processor_seconds() -> float:
+    """Processor time of all processes that this one started and that have ended. Windows does not
+    tell it: NaN."""
+    if sys.platform != "win32":
+        import resource
+
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+    return math.nan
 
 
 def reading_seconds(clips: list[Path]) -> float:

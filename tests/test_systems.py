@@ -11,6 +11,7 @@ import math
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,7 @@ def windows(monkeypatch):
             raise OSError(errno.EBADF, "Bad file descriptor")
         originals["fsync"](descriptor)
 
+    sysconfig.get_config_vars()  # torch asks for them; they are in a file named after the system
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(Path, "rename", rename)
     monkeypatch.setattr(os, "unlink", unlink)
