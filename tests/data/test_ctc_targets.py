@@ -32,6 +32,11 @@ def test_sentences_without_a_ctc_loss_have_no_target():
     assert prepared.references[3] == ("A", "X")
 
 
+def test_classes_are_counted_in_the_sentences_that_are_trained_on():
+    prepared = prepare_split(split_of((40, "A B A"), (40, "B D"), (40, "")), VOCABULARY)
+    assert prepared.class_counts(VOCABULARY.size).tolist() == [0, 2, 1, 0]
+
+
 def test_sentences_without_a_ctc_loss_are_counted_by_the_reason():
     """A short sentence with an unknown gloss counts as unknown."""
     prepared = prepare_split(

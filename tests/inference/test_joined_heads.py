@@ -1,5 +1,8 @@
 """Everything that decodes a checkpoint joins its heads in the way that was chosen on dev."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -99,6 +102,19 @@ def test_an_exported_model_has_the_joined_heads(run, opened, expected, tmp_path)
     )
     assert int(steps[0]) == len(expected[0])
     np.testing.assert_allclose(found[0], expected[0].numpy(), atol=1e-4)
+
+
+def test_a_complete_run_that_is_continued_does_not_write_its_best_model_again(
+    run, execute_run, tmp_path, monkeypatch
+):
+    folder = Path(shutil.copytree(run[0], tmp_path / "copy"))
+    monkeypatch.setattr(
+        training.final_evaluation, "tune_heads", lambda *_: TunedHeads(HEADS, 40.0, 50.0)
+    )
+    before = (folder / "best_model.pth").stat()
+    execute_run({"training": {"output_dir": str(folder)}}, folder / "last.pth")
+    after = (folder / "best_model.pth").stat()
+    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
 
 
 def test_a_fine_tune_begins_with_the_sequence_head_alone(run, tmp_path):

@@ -25,15 +25,16 @@ def test_the_simplest_way_comes_first():
     assert list(CANDIDATES) == sorted(CANDIDATES, key=lambda h: (h.conv_share, h.prior_scale))
 
 
-def tuned(monkeypatch, references, sequence, convolution, counts=(0, 1, 1)):
-    """The choice for sentences of one step, whose heads have these probabilities."""
+def tuned(monkeypatch, references, sequence, convolution, counts=(0, 1, 1), seen=True):
+    """The choice for sentences of one step, whose heads have these probabilities. seen: whether the
+    signer was detected."""
     outputs = [
         (
             np.array([index]),
             TeacherOutput(
                 torch.tensor([[one]]).log(), torch.tensor([[other]]).log(), torch.tensor([1])
             ),
-            torch.ones(1, 4, 4, dtype=torch.bool),
+            torch.full((1, 4, 4), seen),
         )
         for index, (one, other) in enumerate(zip(sequence, convolution, strict=True))
     ]
@@ -74,6 +75,12 @@ def test_the_frequency_of_glosses_is_divided_out_where_that_helps(monkeypatch):
     doubtful = [0.1, 0.35, 0.55]
     found = tuned(monkeypatch, [("RAIN",)], [doubtful], [doubtful], counts=(0, 1, 9))
     assert found == (JoinedHeads(0.0, 0.25), 0.0, 100.0)
+
+
+def test_steps_in_which_nobody_is_seen_have_no_glosses(monkeypatch):
+    """As wherever a model is decoded: no way can add a gloss there, or leave one out."""
+    found = tuned(monkeypatch, [("RAIN",)], [WRONG], [SURELY_RIGHT], seen=False)
+    assert found == (SEQUENCE_ALONE, 100.0, 100.0)
 
 
 @pytest.fixture
