@@ -86,7 +86,7 @@ def build_parser() -> tuple[Parser, dict[str, Parser]]:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, (kind, _) in COMMANDS.items():
         help = (kind.__doc__ or "").removesuffix(".")
-        description = f"{kind.__doc__}\n\n{EXAMPLES[kind]}"
+        description = f"{kind.__doc__}\n\n{EXAMPLES[name]}"
         command = commands.add_parser(name, help=help, description=description)
         add_options(command, kind)
     return parser, commands.choices

@@ -2,6 +2,7 @@
 that are written whole."""
 
 import contextlib
+import hashlib
 import os
 import platform
 import sys
@@ -189,13 +190,21 @@ def writing_into(folder: Path) -> Iterator[None]:
                 each.rmdir()  # only if it is empty
 
 
+def partial_beside(path: Path) -> Path:
+    """Where a file is written until it is complete, with its suffix. The name is the same each
+    time, so that a repeat replaces what a killed process left; it is a hash, because a name can
+    have up to 255 bytes, and need not be UTF-8."""
+    name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]
+    return path.with_name(f".{name}.partial{path.suffix}")
+
+
 def write_whole(path: Path, text: str, errors: str = "strict") -> None:
     """Write a text file in UTF-8, complete or not at all. A link stays, its file is replaced.
 
     errors: what becomes of characters that UTF-8 does not have, as in `str.encode`. Raises OSError.
     """
     real = Path(os.path.realpath(path))
-    partial = real.with_name(f".{os.getpid()}.partial")  # short: a name may have 255 bytes
+    partial = partial_beside(real)
     try:
         partial.write_text(text, encoding="utf-8", errors=errors, newline="\n")
         partial.replace(real)

@@ -6,7 +6,6 @@ installed font that has all its characters. If there is no such font, the missin
 empty boxes, and `OverlayWriter.missing` collects them.
 """
 
-import hashlib
 import logging
 import os
 import shutil
@@ -21,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from data.landmarks import BODY_LINES, FINGER_LINES, PART_SLICES, PARTS, SUBSETS
+from data.output_place import partial_beside
 from errors import DataError
 
 # Blue, green, red, for OpenCV
@@ -48,10 +48,7 @@ class OverlayWriter:
         note: text in the corner of each picture."""
         self.path, self.fps, self.note = path, writable_rate(fps), note
         self._target = Path(os.path.realpath(path))  # a link stays, its file is replaced
-        # The same name each time: a repeat replaces what a killed process left. A hash, because
-        # OpenCV needs a name in UTF-8.
-        name = hashlib.sha256(os.fsencode(self._target.name)).hexdigest()[:12]
-        self._partial = self._target.with_name(f".{name}.partial{path.suffix}")
+        self._partial = partial_beside(self._target)
         self.missing: set[str] = set()
         self._writer: Any = None  # a cv2.VideoWriter after the first frame
         self._size = (0, 0)  # width and height of the video

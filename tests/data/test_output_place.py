@@ -13,6 +13,7 @@ from data.output_place import (
     check_new_folder,
     check_places,
     ignores_case,
+    partial_beside,
     write_whole,
 )
 from errors import DataError, UsageError
@@ -125,4 +126,12 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     texts = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert texts.pop("escaped.txt") == "\\udcff"
     assert texts == {"target.txt": "Häuser\n", "link.txt": "Häuser\n"}
-    assert not list(tmp_path.parent.glob(".*.partial"))
+    assert not list(tmp_path.parent.glob(".*.partial*"))
+
+
+def test_a_repeat_replaces_what_a_killed_process_left(tmp_path):
+    page = tmp_path / f"{'long' * 60}.html"
+    partial_beside(page).write_text("left by a killed process")
+    assert partial_beside(page) != partial_beside(tmp_path / "other.html")
+    write_whole(page, "whole")
+    assert list(tmp_path.iterdir()) == [page] and page.read_text() == "whole"
