@@ -1,7 +1,7 @@
 """The three ways a command can be refused, and the exit code of each.
 
-Exit codes of every script: 0 done, 1 a check failed, 2 usage, 3 data, 4 training diverged, 130/143
-stopped by a signal.
+Exit codes of every script: 0 done, 1 a check failed, 2 usage, 3 data, 4 training diverged,
+129/130/143 stopped by a signal.
 """
 
 import contextlib
@@ -9,8 +9,11 @@ import errno
 import io
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, TextIO, cast
 
 from processor import wait_asleep
@@ -54,6 +57,37 @@ class DivergenceError(ProjectError):
     exit_code = 4
 
 
+class StoppedError(KeyboardInterrupt):
+    """SIGTERM, or SIGHUP of a terminal that is closed: what is undone after Ctrl-C is undone, too.
+    Its text is the name of the signal."""
+
+    def __init__(self, signum: int):
+        super().__init__(signal.Signals(signum).name)
+        self.exit_code = 128 + signum
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Context in which SIGTERM and SIGHUP raise StoppedError. A signal that is ignored, as under
+    nohup, or that has a handler, stays as it is."""
+
+    def stop(signum: int, _: FrameType | None) -> None:
+        raise StoppedError(signum)
+
+    changed = []
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+            signum = getattr(signal, name, None)
+            if signum is not None and signal.getsignal(signum) == signal.SIG_DFL:
+                signal.signal(signum, stop)
+                changed.append(signum)
+    try:
+        yield
+    finally:
+        for signum in changed:
+            signal.signal(signum, signal.SIG_DFL)
+
+
 def run_script(main: Callable[[], int], to_its_end: bool = False) -> None:
     """Run the `main` of a script and exit with its code. A `ProjectError` becomes one line on
     stderr. `main` imports torch, so that OpenMP's threads wait as `wait_asleep` says.
@@ -72,11 +106,15 @@ def run_script(main: Callable[[], int], to_its_end: bool = False) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
     try:
-        with screen_may_vanish() if to_its_end else contextlib.nullcontext():
+        vanish = screen_may_vanish() if to_its_end else contextlib.nullcontext()
+        with vanish, _stopped_by_signals():
             code = main()
     except ProjectError as error:
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
+    except StoppedError as stop:
+        print(f"stopped by {stop}", file=sys.stderr)
+        code = stop.exit_code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         code = 130

@@ -1,6 +1,7 @@
 """Errors become one line and an exit code."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -63,3 +64,34 @@ def test_the_exit_code_without_a_reader(monkeypatch, to_its_end):
         with pytest.raises(SystemExit) as ended:
             run_script(main, to_its_end)
     assert (ended.value.code, bool(done)) == ((1, True) if to_its_end else (0, False))
+
+
+@pytest.mark.parametrize("name, code", [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_a_signal_undoes_the_work_and_is_named(name, code, capsys):
+    undone = []
+
+    def work() -> int:
+        try:
+            signal.raise_signal(getattr(signal, name))
+            return 0
+        finally:
+            undone.append(True)
+
+    before = signal.getsignal(getattr(signal, name))
+    with pytest.raises(SystemExit) as end:
+        run_script(work)
+    assert end.value.code == code and undone
+    assert capsys.readouterr().err == ("stopped\n" if code == 130 else f"stopped by {name}\n")
+    assert signal.getsignal(getattr(signal, name)) == before
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    """As SIGHUP is under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with pytest.raises(SystemExit) as end:
+            run_script(lambda: signal.raise_signal(signal.SIGHUP) or 0)
+        assert end.value.code == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

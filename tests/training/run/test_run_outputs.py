@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import train_teacher
 from data.corpus import Corpus
 from data.pipeline import FeaturePipeline, feature_statistics
 from decoding.scoring import score
-from errors import DivergenceError
+from errors import DivergenceError, StoppedError
 from inference.posteriors import NotFiniteError
 from models.checkpoint import load_checkpoint
 from training.config import Config
@@ -208,11 +209,12 @@ def test_a_diverged_model_in_the_final_evaluation_has_the_exit_code_of_divergenc
         execute_run(tiny_settings)
 
 
-def test_ctrl_c_in_the_final_evaluation_says_that_the_training_is_complete(
-    tiny_yaml, tmp_path, monkeypatch, capsys
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), StoppedError(signal.SIGTERM)])
+def test_a_stop_in_the_final_evaluation_says_that_the_training_is_complete(
+    tiny_yaml, tmp_path, monkeypatch, capsys, stop
 ):
     def interrupted(*_):
-        raise KeyboardInterrupt
+        raise stop
 
     monkeypatch.setattr("training.run.evaluate_best_model", interrupted)
     words = ["--config", str(tiny_yaml), "--output_dir", str(tmp_path / "my run"), "--epochs", "1"]
