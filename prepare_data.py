@@ -271,10 +271,8 @@ def run_resample(command: ResampleCommand) -> int:
 
 def run_align(command: AlignCommand) -> int:
     """`align`: a corpus with gloss times."""
-    from data.checks.changed_files import open_unchanged_corpus
     from inference.gloss_alignment import align_corpus
 
-    open_unchanged_corpus(command.corpus)  # before the model is loaded
     counts = align_corpus(
         command.corpus, command.checkpoint, command.output, command.device, progress=True
     )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from data.checks.changed_files import open_unchanged_corpus
 from data.corpus import sha256_of
 from data.corpus_writer import CorpusWriter, check_output
 from data.ctc_lengths import TIME_STRIDE
@@ -32,9 +33,11 @@ def align_corpus(
     CTC needs for its glosses.
 
     Returns for each split its sentences with times, and all its sentences. Raises UsageError when
-    `output` is not empty, DataError when a file is damaged or when no sentence can be aligned.
+    `output` is not empty, DataError when a file is damaged or was changed after the corpus was
+    written, or when no sentence can be aligned.
     """
     check_output(output)
+    open_unchanged_corpus(source)  # before the model is loaded
     opened = open_model_on_corpus(checkpoint, str(source), device)
     corpus = opened.corpus
     made_by = {

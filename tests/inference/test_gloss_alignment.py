@@ -82,3 +82,12 @@ def test_a_model_of_other_glosses_is_refused(finished_run, make_corpus, tmp_path
     with pytest.raises(DataError, match=r"can align no sentence of .*: each has a gloss that"):
         align_corpus(corpus, finished_run / "best_model.pth", tmp_path / "out", "cpu")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_corpus_is_refused(finished_run, make_corpus, tmp_path):
+    corpus = make_corpus(tmp_path / "changed", {"train": ["SUN RAIN"], "dev": ["SUN"]})
+    table = corpus / "dev.csv"
+    table.write_bytes(table.read_bytes().replace(b"SUN", b"RAIN"))
+    with pytest.raises(DataError, match=r"dev\.csv was changed: its SHA-256"):
+        align_corpus(corpus, finished_run / "best_model.pth", tmp_path / "out", "cpu")
+    assert not (tmp_path / "out").exists()
