@@ -23,9 +23,9 @@ from data.features import compute_features
 from models import devices
 from models.checkpoint import LAST, save_checkpoint
 from training.batchnorm_calibration import calibrate
-from training.checkpoint_writer import snapshot
 from training.optimizer import apply_gradients
 from training.part_masking import draw_part_masks
+from training.run_files.checkpoint_writer import snapshot
 from training.trainer import Trainer
 
 PHASES = ("feeder", "forward", "loss", "backward", "optimizer")

@@ -22,7 +22,7 @@ from errors import UsageError
 from models.checkpoint import load_checkpoint
 from models.devices import choose_device
 from models.safe_write import link_as_partial
-from training.run_folder import RunLock, claim_run_folder
+from training.run_files.run_folder import RunLock, claim_run_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("data", "models", "decoding", "training", "distillation", "inference", "reports")

@@ -36,8 +36,8 @@ from training.config import Config, TrainingConfig
 from training.corpus_checks import find_bad_sentences
 from training.losses import TeacherLoss, make_loss
 from training.optimizer import flat_start_weight, learning_rate, make_optimizer
-from training.run_folder import claim_run_folder, run_folder
-from training.run_log import write_config
+from training.run_files.run_folder import claim_run_folder, run_folder
+from training.run_files.run_log import write_config
 from training.setup import make_model, open_corpus
 from training.validation import ValidationResult, validate
 

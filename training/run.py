@@ -17,8 +17,8 @@ from training.distributed import Ranks, connect_processes
 from training.dry_run import dry_run
 from training.final_evaluation import evaluate_best_model
 from training.resume import CONTINUE, FINE_TUNE, FRESH, StartPlan, plan_start
-from training.run_folder import claim_run_folder, keep_best_model
-from training.run_log import RunLog, write_config
+from training.run_files.run_folder import claim_run_folder, keep_best_model
+from training.run_files.run_log import RunLog, write_config
 from training.setup import (
     Run,
     able_to_compile,

@@ -29,9 +29,9 @@ from models.student import Student
 from training.config import Config, TrainingConfig
 from training.corpus_checks import check_splits, read_content
 from training.distributed import Ranks
-from training.remembered_statistics import remembered_statistics
 from training.resume import CONTINUE, Start, StartPlan
-from training.run_folder import refuse_file_as_folder, run_folder
+from training.run_files.remembered_statistics import remembered_statistics
+from training.run_files.run_folder import refuse_file_as_folder, run_folder
 from training.trainer import Trainer
 
 

@@ -34,7 +34,6 @@ from models.machine_choices import MachineChoices
 from models.student import Student
 from reports.diagnosis import diagnose
 from training.batchnorm_calibration import calibrate
-from training.checkpoint_writer import CheckpointWriter
 from training.config import Config
 from training.distributed import Ranks
 from training.divergence import DUMP, dump_batches
@@ -50,7 +49,8 @@ from training.progress import (
     load_training_entry,
     training_entry,
 )
-from training.run_log import RunLog, epoch_row, heading
+from training.run_files.checkpoint_writer import CheckpointWriter
+from training.run_files.run_log import RunLog, epoch_row, heading
 from training.stop_signals import InterruptedRunError, StopSignals
 from training.validation import ValidationResult, validate
 from version import VERSION

@@ -41,7 +41,7 @@ def nothing_is_read(monkeypatch):
     def start() -> None:
         monkeypatch.setattr(data.corpus, "sha256_of", fail)
         monkeypatch.setattr(training.corpus_checks, "damaged_frames", fail)
-        monkeypatch.setattr("training.remembered_statistics.feature_statistics", fail)
+        monkeypatch.setattr("training.run_files.remembered_statistics.feature_statistics", fail)
 
     return start
 

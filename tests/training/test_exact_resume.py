@@ -155,11 +155,11 @@ PLACES = {
     "validation": "training.trainer.validate",
     "dev batch": "training.validation._losses",
     "epoch end": "training.progress.TrainingProgress.start_next_epoch",
-    "save": "training.checkpoint_writer.save_checkpoint",
+    "save": "training.run_files.checkpoint_writer.save_checkpoint",
     "half written": "models.safe_write.HashedFile.write",  # many times per save
     "exchange": "models.checkpoint.replace_file",  # for previous.pth, then last.pth
     "hash": "models.safe_write._write_digests",
-    "best": "training.checkpoint_writer.copy_checkpoint",
+    "best": "training.run_files.checkpoint_writer.copy_checkpoint",
 }
 STOPS = [  # two updates per epoch: one from two batches, one from a single batch
     ("update", 1, signal.SIGTERM),

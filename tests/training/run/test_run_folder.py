@@ -14,9 +14,9 @@ from errors import DataError, UsageError
 from models.checkpoint import (
     save_checkpoint,
 )
-from training import run_folder
 from training.resume import plan_start
-from training.run_folder import RunLock
+from training.run_files import run_folder
+from training.run_files.run_folder import RunLock
 from training.setup import prepare_run
 from training.stop_signals import InterruptedRunError
 from training.trainer import Trainer

@@ -13,16 +13,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-import training.checkpoint_writer
+import training.run_files.checkpoint_writer
 from data.device_transfer import HostCopies
 from errors import DataError, DivergenceError
 from models.checkpoint import load_checkpoint
-from training.checkpoint_writer import CheckpointWriter, snapshot
 from training.distributed import Ranks
+from training.run_files.checkpoint_writer import CheckpointWriter, snapshot
 from training.stop_signals import InterruptedRunError
 from training.trainer import MAX_BAD_UPDATES, Trainer
 
-save_checkpoint = training.checkpoint_writer.save_checkpoint
+save_checkpoint = training.run_files.checkpoint_writer.save_checkpoint
 
 
 def content(weight: torch.Tensor) -> dict:
@@ -51,7 +51,7 @@ def held(monkeypatch) -> threading.Event:
         assert free.wait(60)
         save_checkpoint(*arguments, **options)
 
-    monkeypatch.setattr(training.checkpoint_writer, "save_checkpoint", save)
+    monkeypatch.setattr(training.run_files.checkpoint_writer, "save_checkpoint", save)
     return free
 
 
@@ -60,7 +60,7 @@ def full_disk(monkeypatch) -> None:
     def save(path, *_, **__):
         raise DataError(f"cannot write {path}: no space left")
 
-    monkeypatch.setattr(training.checkpoint_writer, "save_checkpoint", save)
+    monkeypatch.setattr(training.run_files.checkpoint_writer, "save_checkpoint", save)
 
 
 def test_later_changes_do_not_reach_the_file(tmp_path, held):
@@ -189,7 +189,7 @@ def test_training_continues_while_a_checkpoint_is_written(
             free.set()
         return original(self, signals)
 
-    monkeypatch.setattr(training.checkpoint_writer, "save_checkpoint", save)
+    monkeypatch.setattr(training.run_files.checkpoint_writer, "save_checkpoint", save)
     monkeypatch.setattr(Trainer, "_finish_epoch", finish)
     execute_run(tiny_settings)
     assert states == [1, 2, 3]
@@ -206,7 +206,7 @@ def test_a_stop_waits_until_the_checkpoint_is_written(
             asked.append(os.kill(os.getpid(), signal.SIGTERM))
         save_checkpoint(path, given, **options)
 
-    monkeypatch.setattr(training.checkpoint_writer, "save_checkpoint", save)
+    monkeypatch.setattr(training.run_files.checkpoint_writer, "save_checkpoint", save)
     with pytest.raises(InterruptedRunError):
         execute_run(tiny_settings)
     assert load_checkpoint(tmp_path / "run" / "last.pth")["training"]["progress"]["epoch"] == 2
@@ -228,7 +228,7 @@ def test_a_full_disk_ends_the_run_within_the_next_epoch(tiny_settings, execute_r
         save_checkpoint(path, given, **options)
 
     monkeypatch.setattr(Trainer, "update", update)
-    monkeypatch.setattr(training.checkpoint_writer, "save_checkpoint", save)
+    monkeypatch.setattr(training.run_files.checkpoint_writer, "save_checkpoint", save)
     with pytest.raises(DataError, match=r"cannot write .*last\.pth: no space left"):
         execute_run(tiny_settings)
     assert epochs.count(1) > 1 and epochs.count(2) == 1
@@ -269,7 +269,7 @@ def test_a_run_that_diverges_ends_after_its_last_good_state_is_written(
     monkeypatch.setattr(Trainer, "_record", record)
     monkeypatch.setattr("training.trainer.dump_batches", lambda *_: "nothing is dumped")
     monkeypatch.setattr(Ranks, "all_must_succeed", all_must_succeed)
-    monkeypatch.setattr(training.checkpoint_writer, "save_checkpoint", save)
+    monkeypatch.setattr(training.run_files.checkpoint_writer, "save_checkpoint", save)
     with pytest.raises(DivergenceError):
         execute_run(tiny_settings)
     assert states == [2]

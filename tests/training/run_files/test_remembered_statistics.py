@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-import training.remembered_statistics
+import training.run_files.remembered_statistics
 from data.corpus import Corpus
 from data.folder_memory import NAME
 from data.landmarks import ALL_LANDMARKS, LandmarkSelection, subset
 from data.pipeline import FeaturePipeline, feature_statistics
-from training.remembered_statistics import remembered_statistics
+from training.run_files.remembered_statistics import remembered_statistics
 
 CPU = torch.device("cpu")
 ALL = np.arange(12)
@@ -33,7 +33,7 @@ def computed(monkeypatch) -> list[int]:
         calls.append(1)
         return feature_statistics(*arguments, **options)
 
-    monkeypatch.setattr(training.remembered_statistics, "feature_statistics", compute)
+    monkeypatch.setattr(training.run_files.remembered_statistics, "feature_statistics", compute)
     return calls
 
 
@@ -82,7 +82,9 @@ def test_other_circumstances_are_computed_anew(path, computed, other):
 def test_another_version_of_the_code_is_computed_anew(path, computed, monkeypatch):
     statistics(path)
     source = "another version"
-    monkeypatch.setattr(training.remembered_statistics.inspect, "getsource", lambda _: source)
+    monkeypatch.setattr(
+        training.run_files.remembered_statistics.inspect, "getsource", lambda _: source
+    )
     statistics(path)
     assert len(computed) == 2
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from training.trainer import Trainer
 
 LOCK = "run.lock"
-_PROGRAM = Path(__file__).resolve().parents[1]
+_PROGRAM = Path(__file__).resolve().parents[2]
 # Files of an earlier run; each of these alone shows that there was one
 _SIGNS = (BEST, LAST, PREVIOUS)
 # What a run writes at its start, before the first of the files above: together they show it, too
