@@ -160,6 +160,7 @@ def test_a_folder_of_several_runs_is_not_moved(tiny_settings, execute_run, run_c
 
 
 def test_the_program_is_not_moved(tiny_settings, execute_run, run_copy, monkeypatch):
+    assert (run_folder._PROGRAM / "train_teacher.py").is_file()
     monkeypatch.setattr(run_folder, "_PROGRAM", run_copy / "code")
     tiny_settings["training"]["output_dir"] = str(run_copy)
     with pytest.raises(UsageError, match=r"has this program in it, .*choose another --output_dir"):
