@@ -1,4 +1,5 @@
-"""Loss spikes and divergence: find losses that are too high; save the batches of a diverged update.
+"""Loss spikes and divergence: find losses that are too high; save the batches of a diverged update;
+end a run whose model is lost.
 
 A loss spike is an update whose loss is far above the losses of the last updates. Their median and
 median absolute deviation (MAD) over a short window describe the usual loss. Unlike mean and
@@ -15,9 +16,28 @@ import torch
 
 from data.ctc_targets import PreparedSplit
 from data.pipeline import FeatureBatch
+from errors import DivergenceError
+from models.checkpoint import BEST, LAST
 from training.distributed import Ranks
+from training.validation import ValidationResult
 
 DUMP = "diverged_batch.pth"
+MAX_BAD_UPDATES = 10  # in a row, with a loss or gradient that is not finite
+
+
+def refuse_lost_model(dev: ValidationResult, epoch: int, learning_rate: float) -> None:
+    """Raise DivergenceError when no dev sentence of an epoch has a finite output.
+
+    Such a model predicts nothing, which has a WER of 100 %: better than that of many a first epoch.
+    It must not become the best model, nor replace the last good state.
+    """
+    infinite = dev.without_loss.get("not finite", 0)
+    if infinite and infinite == dev.with_targets:
+        raise DivergenceError(
+            f"epoch {epoch}: the model's output is not finite in any dev sentence: the training "
+            f"diverged; lower --learning_rate (now {learning_rate:g}) or use --precision fp32; "
+            f"this epoch is not in {BEST}, nor in {LAST} unless --checkpoint_minutes wrote it"
+        )
 
 
 def dump_batches(

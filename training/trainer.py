@@ -36,7 +36,7 @@ from reports.diagnosis import diagnose
 from training.batchnorm_calibration import calibrate
 from training.config import Config
 from training.distributed import Ranks
-from training.divergence import DUMP, dump_batches
+from training.divergence import DUMP, MAX_BAD_UPDATES, dump_batches, refuse_lost_model
 from training.early_stopping import EarlyStopping
 from training.epoch_plan import EpochPlan
 from training.losses import make_loss
@@ -56,7 +56,6 @@ from training.validation import ValidationResult, validate
 from version import VERSION
 
 BAR = "{desc} |{bar:8}| {n_fmt}/{total_fmt} <{remaining}{postfix}"  # fits into 80 columns
-MAX_BAD_UPDATES = 10  # in a row, with a loss or gradient that is not finite
 
 
 @dataclass
@@ -296,6 +295,8 @@ class Trainer:
         ranks."""
         calibrate(self.model, self.pipeline, self.train.split, self.precision, self.plan.trainable)
         dev = self.validate(lambda: self._stop_if_asked(signals))
+        with self.ranks.all_must_succeed():
+            refuse_lost_model(dev, self.progress.epoch, self.config.training.learning_rate)
         self.progress.gather_on_rank_0(self.ranks)
         return self.ranks.from_rank_0(lambda: self._row(dev))
 

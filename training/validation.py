@@ -34,6 +34,7 @@ class ValidationResult:
         score: WER and counts of errors.
         loss: mean over the sentences that have a CTC loss; NaN without any.
         blank_share: share of output steps whose best class is blank, 0 to 1.
+        with_targets: how many sentences CTC can align with their glosses.
         without_loss: how many sentences have no finite loss, by the reason.
     """
 
@@ -41,6 +42,7 @@ class ValidationResult:
     score: Score
     loss: float
     blank_share: float
+    with_targets: int = 0
     without_loss: dict[str, int] = field(default_factory=dict)
 
 
@@ -111,6 +113,7 @@ def validate(
         score(prepared.references, hypotheses),
         float(np.mean(losses)) if losses else float("nan"),
         blanks / steps,
+        len(losses),
         {**prepared.without_loss, "not finite": int((~np.isfinite(losses)).sum())},
     )
 

@@ -2,11 +2,13 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 import training.trainer
+from decoding.scoring import Score
 from errors import DivergenceError
 from models.checkpoint import load_checkpoint
 from tests.training.conftest import (
@@ -16,7 +18,8 @@ from tests.training.conftest import (
     prepare_trainer,
     run_update,
 )
-from training.trainer import MAX_BAD_UPDATES
+from training.divergence import MAX_BAD_UPDATES, refuse_lost_model
+from training.validation import ValidationResult
 
 
 def test_an_update_whose_loss_is_not_finite_is_skipped_and_its_sentences_are_named(
@@ -153,6 +156,39 @@ def test_a_run_that_diverges_keeps_its_last_good_state_which_can_be_fine_tuned(
         {"training": {"learning_rate": 0.001, "epochs": 1}}, tmp_path / "run" / "last.pth"
     )
     assert math.isfinite(result["best_dev_wer"])
+
+
+def test_a_lost_model_ends_the_run_and_replaces_neither_the_best_nor_the_last_model(
+    tiny_settings, execute_run, tmp_path
+):
+    """Its hypotheses are empty: 100 % WER, which a first epoch can exceed."""
+    original = training.trainer.Trainer.train_epoch
+
+    def lose_the_model(self, signals):
+        original(self, signals)
+        if self.progress.epoch == 2:
+            self.stopping.best_wer = 118.0
+            self._writer.wait()
+            kept.update({name: (tmp_path / "run" / name).read_bytes() for name in names})
+            self.model.head.weight.data.fill_(math.nan)
+
+    kept, names = {}, ("best_model.pth", "last.pth")
+    tiny_settings["training"]["epochs"] = 3
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(DivergenceError, match=r"epoch 2: .* in any dev sentence: .* \(now 0\.0"),
+    ):
+        patch.setattr(training.trainer.Trainer, "train_epoch", lose_the_model)
+        execute_run(tiny_settings)
+    assert {name: (tmp_path / "run" / name).read_bytes() for name in names} == kept
+    assert load_checkpoint(tmp_path / "run" / "last.pth")["training"]["progress"]["epoch"] == 2
+
+
+def test_a_single_dev_sentence_without_a_finite_output_does_not_end_the_run():
+    found = ValidationResult([[], []], Score(0, 2, 0, 2, 2), math.nan, 1.0, 2, {"not finite": 1})
+    refuse_lost_model(found, 1, 0.001)
+    with pytest.raises(DivergenceError, match="epoch 1: "):
+        refuse_lost_model(replace(found, without_loss={"not finite": 2}), 1, 0.001)
 
 
 @pytest.mark.parametrize("scaled", [False, True])

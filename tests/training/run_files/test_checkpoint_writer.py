@@ -18,9 +18,10 @@ from data.device_transfer import HostCopies
 from errors import DataError, DivergenceError
 from models.checkpoint import load_checkpoint
 from training.distributed import Ranks
+from training.divergence import MAX_BAD_UPDATES
 from training.run_files.checkpoint_writer import CheckpointWriter, snapshot
 from training.stop_signals import InterruptedRunError
-from training.trainer import MAX_BAD_UPDATES, Trainer
+from training.trainer import Trainer
 
 save_checkpoint = training.run_files.checkpoint_writer.save_checkpoint
 
