@@ -16,6 +16,7 @@ from decoding.length_normalization import LengthNormalization, tune
 from decoding.novelty import TrainText, errors_by_novelty
 from decoding.scoring import Score, align, bootstrap_interval, total
 from inference.posteriors import sentence_posteriors, split_posteriors
+from models.build import set_prediction
 from models.checkpoint import BEST, load_checkpoint, save_checkpoint
 from models.i3d_teacher import count_parameters
 from models.prediction import SEQUENCE_ALONE, log_prior_of
@@ -42,6 +43,7 @@ def evaluate_best_model(run: Run, session: dict[str, Any]) -> dict[str, Any]:
     trainer, options = run.trainer, run.config.training
     checkpoint = load_checkpoint(run.folder / BEST)
     trainer.model.load_state_dict(checkpoint["model"])
+    set_prediction(trainer.model, checkpoint, run.folder / BEST)  # of an earlier final evaluation
     of_dev = trainer.model, trainer.pipeline, trainer.dev.split, trainer.precision
     settings, decoder = trainer.decoder_settings, None
     if options.decoder == "adaptive":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import yaml
 from tqdm import tqdm
 
+from data.output_place import write_whole
 from errors import DataError
 from reports.result_files import json_line
 from training.config import Config
@@ -47,10 +48,12 @@ class RunLog:
         self.history = list(history)
         self._first = len(self.history) + 1  # epoch of this session
         self._board: SummaryWriter | None = None  # its import would delay the start
+        board = folder / "tensorboard"
+        if board.exists() and not board.is_dir():
+            raise DataError(f"{board} is a file: expected a folder for TensorBoard; move the file")
         try:
-            (folder / "metrics.jsonl").write_text(
-                "".join(json_line(row) for row in self.history), encoding="utf-8"
-            )
+            rows = "".join(json_line(row) for row in self.history)
+            write_whole(folder / "metrics.jsonl", rows)
         except OSError as error:
             raise DataError(f"cannot write to {folder}: {error.strerror}") from error
 
@@ -123,4 +126,4 @@ def epoch_row(
 def write_config(folder: Path, config: Config) -> None:
     """Write config.yaml, which --config accepts."""
     text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
-    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    write_whole(folder / "config.yaml", text)

@@ -1,14 +1,22 @@
 """Runs that are continued: complete ones, damaged checkpoints, other folders."""
 
+import errno
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 import train_teacher
+from decoding.greedy import greedy_decode
+from decoding.scoring import score
 from errors import DataError
+from inference.model_on_corpus import open_model_on_corpus
 from models.checkpoint import load_checkpoint, save_checkpoint
+from models.prediction import JoinedHeads
+from training.config import Config
+from training.run_files.run_log import RunLog, write_config
 
 
 def test_a_complete_run_that_is_continued_reports_it_and_changes_nothing(
@@ -142,3 +150,50 @@ def test_a_run_of_an_earlier_version_without_peak_memory_can_be_finished(run_cop
         result["peak_memory_gb"]
         == checkpoint["training"]["progress"]["history"][2]["peak_memory_gb"]
     )
+
+
+def test_a_decoder_that_is_not_tuned_keeps_the_joined_heads_of_the_best_model(
+    run_copy, execute_run
+):
+    """evaluate.py reads them from the checkpoint, so result.json must not be of other heads."""
+    best = run_copy / "best_model.pth"
+    content = load_checkpoint(best)
+    log_prior = torch.linspace(0, 9, len(content["vocabulary"]) + 1)
+    heads = {"conv_share": 1.0, "prior_scale": 1.0, "log_prior": log_prior}
+    save_checkpoint(best, content | {"heads": heads})
+    changes = {"training": {"decoder": "greedy", "output_dir": str(run_copy)}}
+    _, result = execute_run(changes, run_copy / "last.pth")
+    opened = open_model_on_corpus(best, None, "cpu")
+    found = {
+        index: greedy_decode(one[None], torch.tensor([len(one)]))[0]
+        for index, one in opened.posteriors("dev")
+    }
+    hypotheses = [opened.vocabulary.decode(found[index]) for index in sorted(found)]
+    assert result["heads"] == str(JoinedHeads(1.0, 1.0))
+    assert result["best_dev_wer"] == score(opened.prepared("dev").references, hypotheses).wer
+    assert result["best_dev_wer"] != result["greedy_dev_wer"], "the heads make a difference"
+
+
+def test_a_file_in_place_of_the_folder_of_tensorboard_is_refused_at_the_start(
+    make_settings, execute_run, tmp_path
+):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "tensorboard").write_text("my notes")
+    with pytest.raises(DataError, match=r"tensorboard is a file: expected a folder"):
+        execute_run(make_settings(tmp_path / "run", epochs=1))
+    assert (tmp_path / "run" / "tensorboard").read_text() == "my notes"
+
+
+def test_a_full_disk_cuts_neither_settings_nor_metrics_of_a_run(run_copy, monkeypatch):
+    log = {name: (run_copy / name).read_bytes() for name in ("config.yaml", "metrics.jsonl")}
+
+    def cut(path, text, **_):
+        path.write_bytes(text.encode()[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", cut)
+    with pytest.raises(OSError, match="No space"):
+        write_config(run_copy, Config())
+    with pytest.raises(DataError, match="No space"):
+        RunLog(run_copy, [{"epoch": 1}])
+    assert {name: (run_copy / name).read_bytes() for name in log} == log
