@@ -11,6 +11,7 @@ docs/settings.md all follow from that field. No torch in here, so that command l
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Iterator
@@ -127,7 +128,7 @@ class Settings:
 
     def impossible_paths(self, **expected: str) -> list[str]:
         """What is wrong with settings that are paths: {setting: what is expected}. A YAML file can
-        leave one empty, and has no shell that knows what ~ is."""
+        leave one empty, and has no shell that knows what ~ is. Checkpoints store paths in UTF-8."""
         wrong = []
         for name, what in expected.items():
             path = getattr(self, name)
@@ -136,7 +137,15 @@ class Settings:
             elif path is not None and path.startswith("~"):
                 shown = f"{self.prefix}{name} {path}"
                 wrong.append(f"{shown}: only a shell knows what ~ is; write the whole path")
+            elif path is not None and not _can_be_stored(path):
+                shown = f"{self.prefix}{name} {path!a}"
+                wrong.append(f"{shown}: not the path of {what} in UTF-8; choose another name")
         return wrong
+
+
+def _can_be_stored(path: str) -> bool:
+    """Whether a path has neither a zero byte nor bytes that are not UTF-8."""
+    return "\0" not in path and path == path.encode(errors="ignore").decode()
 
 
 def declarations(kind: type) -> dict[str, Declaration]:
@@ -289,12 +298,16 @@ def _typed(where: str, value: object, kind: Any) -> object:
 # ------------------------------------------------------------------------------------ YAML files
 
 
+_OTHER_BASE = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
+
+
 class _Loader(yaml.SafeLoader):
-    """yaml.safe_load that refuses three things, because no settings file needs them.
+    """yaml.safe_load that refuses four things, because no settings file needs them.
 
     It refuses values of thousands of characters: Python refuses to print such numbers. It refuses
     references to anchors (*name): with them a short file can describe endless lists. It refuses a
-    section or key that is there twice: the first one would be lost.
+    section or key that is there twice: the first one would be lost. It refuses numbers of another
+    base, which YAML 1.1 reads in a way that surprises: 1:30 is 90, and 010 is 8.
     """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
@@ -316,6 +329,13 @@ class _Loader(yaml.SafeLoader):
             raise yaml.YAMLError(f"line {line} refers to another place, *name is not read")
         if isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_VALUE:
             raise yaml.YAMLError(f"line {line} has a value of {len(event.value)} characters")
+        plain = isinstance(event, yaml.ScalarEvent) and event.implicit[0]
+        if plain and _OTHER_BASE.fullmatch(event.value):
+            taken = yaml.safe_load(event.value)
+            raise yaml.YAMLError(
+                f"line {line} has {event.value}, which YAML takes for {taken}: write a decimal "
+                "number, or a text in quotes"
+            )
         return super().compose_node(parent, index)
 
 

@@ -260,6 +260,10 @@ def test_a_path_is_neither_empty_nor_a_puzzle(section, name, what):
         StudentConfig().updated({section: {name: " "}})
     with pytest.raises(UsageError, match=rf"{name} ~/x: only a shell knows .*the whole path"):
         StudentConfig().updated({section: {name: "~/x"}})
+    for path in ("a\0b", "bad\udcff"):
+        with pytest.raises(UsageError, match=rf"{name} '.*': not the path of {what} in UTF-8"):
+            StudentConfig().updated({section: {name: path}})
+    StudentConfig().updated({section: {name: "Übung/ملف 1"}})
 
 
 @pytest.mark.parametrize(
@@ -273,3 +277,20 @@ def test_what_is_twice_in_a_yaml_file_is_refused(tmp_path, text, what):
     (tmp_path / "twice.yaml").write_text(text)
     with pytest.raises(UsageError, match=rf"twice\.yaml .*{what} for the second time"):
         read_overrides(tmp_path / "twice.yaml", Config)
+
+
+@pytest.mark.parametrize(
+    ("written", "taken"), [("1:30", "90"), ("010", "8"), ("-0_17", "-15"), ("1:30.5", "90.5")]
+)
+def test_a_number_of_another_base_is_refused(tmp_path, written, taken):
+    path = tmp_path / "bases.yaml"
+    path.write_text(f"training:\n  epochs: {written}\n")
+    with pytest.raises(UsageError, match=f"line 2 has {written}, which YAML takes for {taken}: "):
+        read_overrides(path, Config)
+
+
+def test_texts_and_decimal_numbers_of_a_yaml_file_are_read(tmp_path):
+    path = tmp_path / "numbers.yaml"
+    path.write_text("training: {output_dir: '010', epochs: 10, learning_rate: 0.010, seed: 0}\n")
+    found = read_overrides(path, Config)["training"]
+    assert found == {"output_dir": "010", "epochs": 10, "learning_rate": 0.01, "seed": 0}
