@@ -1,5 +1,8 @@
 """Epochs: the model learns, and each epoch's row has the right numbers."""
 
+from types import SimpleNamespace
+
+import pytest
 import torch
 
 import training.trainer
@@ -99,3 +102,29 @@ def test_a_checkpoint_has_the_losses_of_every_update_before_it(tiny_settings, tm
         and sorted(progress["hypotheses"]) == [0, 1]
         and progress["loss_sentences"] == 2
     )
+
+
+@pytest.mark.parametrize(
+    ("minutes", "saved"), [(1.0, [3, 6, 9, 12]), (2.0, [5, 10]), (0.1, [*range(1, 13)]), (0.0, [])]
+)
+def test_the_checkpoints_inside_an_epoch_are_so_many_minutes_apart(
+    tiny_settings, monkeypatch, minutes, saved
+):
+    """Each of the twelve updates takes 25 seconds."""
+    now, written = [1000.0], []
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=lambda: now[0])
+    monkeypatch.setattr(training.trainer, "time", clock)
+    trainer = prepare_trainer(
+        tiny_settings, batch_size=1, accumulation_steps=1, checkpoint_minutes=minutes
+    )
+
+    def update(_):
+        now[0] += 25
+
+    def write(_, state, best):
+        written.append(state["training"]["progress"]["group"])
+
+    monkeypatch.setattr(trainer, "update", update)
+    monkeypatch.setattr(trainer._writer, "write", write)
+    trainer.train_epoch(StopSignals())
+    assert written == saved and trainer.progress.group == 12
