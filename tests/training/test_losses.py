@@ -124,6 +124,20 @@ def test_the_total_is_the_weighted_sum():
     torch.testing.assert_close(losses.total, expected)
 
 
+def test_a_sentences_loss_does_not_depend_on_its_neighbours_in_the_batch():
+    log_probs, steps, targets, lengths = padded_cases()
+    heads = log_probs, random_log_probs(*log_probs.shape, seed=9)
+    loss = TeacherLoss(0.5, 3.0, 8.0, 0.2)
+    together = loss(TeacherOutput(*heads, steps), targets, lengths).total
+    for row, (count, target) in enumerate(CASES):
+        alone = [head[row : row + 1, :count] for head in heads]
+        one = slice(row, row + 1)
+        found = loss(
+            TeacherOutput(*alone, steps[one]), targets[one, : len(target)], lengths[one]
+        ).total
+        torch.testing.assert_close(found, together[one])
+
+
 def test_the_distillation_is_over_the_glosses_and_leaves_the_blank_out():
     """Of one step: blank, A, B. At temperature 1 the glosses are (3/4, 1/4) and (1/2, 1/2)."""
     sequence = torch.tensor([[[0.6, 0.3, 0.1]]]).log()

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 from types import SimpleNamespace
@@ -6,7 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from data.corpus import Split
 from data.pipeline import feature_statistics
+from decoding.greedy import greedy_decode
+from inference.posteriors import split_posteriors
 from training.losses import ctc_per_gloss, distillation_per_step
 from training.resume import plan_start
 from training.setup import prepare_run
@@ -107,6 +111,21 @@ def test_sentences_with_unknown_glosses_or_too_few_frames_are_scored_too(trainer
         0,
         0,
     ), "MOON cannot be predicted"
+
+
+def test_steps_in_which_nobody_is_seen_have_no_gloss_as_in_evaluate(trainer):
+    split, glosses = trainer.dev.split, run(trainer).hypotheses
+    detected = split.detected.copy()
+    detected[split.offsets[0] : split.offsets[1], 0] = False
+    unseen = Split(split.name, split.sentences, split.landmarks, detected)
+    trainer.dev = dataclasses.replace(trainer.dev, split=unseen)
+    _, output = next(outputs_one_by_one(trainer))
+    assert output.log_probs.argmax(-1).any(), "the model itself predicts a gloss where nobody is"
+    expected = [[] for _ in glosses]
+    for index, rows in split_posteriors(trainer.model, trainer.pipeline, unseen, trainer.precision):
+        (classes,) = greedy_decode(rows[None], torch.tensor([len(rows)]))
+        expected[index] = trainer.vocabulary.decode(classes)
+    assert run(trainer).hypotheses == expected == [[], *glosses[1:]]
 
 
 @pytest.mark.parametrize("training", [True, False])
