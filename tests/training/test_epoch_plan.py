@@ -210,6 +210,19 @@ def test_splicing_needs_gloss_times_and_tells_what_it_leaves_alone(capsys):
     EpochPlan(off, prepared(["anna"]), lambda epoch: (7, epoch), 0.8).begin(1)
 
 
+@pytest.mark.parametrize("epochs, updates", [(0.7, 3), (0.6, 2)])
+def test_a_warm_up_of_a_part_of_an_epoch_has_the_nearest_number_of_updates(epochs, updates):
+    """Of four updates 0.7 epochs are 2.8, and 0.6 epochs are 2.4."""
+    given = {
+        "augmentation": {"mix": 0.0},
+        "training": {"batch_size": 5, "warmup_epochs": epochs, "learning_rate": 1.0},
+    }
+    plan = EpochPlan(Config().updated(given), prepared(["anna"]), lambda epoch: (7, epoch), 0.8)
+    assert plan.updates_per_epoch == 4
+    rates = [plan.learning_rate(step) for step in range(updates)]
+    assert rates == pytest.approx([(step + 1) / updates for step in range(updates)])
+
+
 def test_the_flat_start_falls_to_nothing_over_its_epochs_however_many_updates_they_have():
     """An epoch with twice as many updates as the first one takes half as large steps."""
     plan = planned(prepared(["anna"]), 0.0)
