@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from data.corpus import sha256_of
 from errors import DataError
 from models.checkpoint import (
     copy_checkpoint,
     remove_leftovers,
     save_checkpoint,
 )
+from models.safe_write import link_as_partial, replace_file
 from tests.models.conftest import checkpoint_content, file_names, weight_in
 
 
@@ -43,6 +45,16 @@ def test_a_damaged_last_checkpoint_does_not_replace_a_good_previous_one(tmp_path
     last.write_bytes(data)
     save_checkpoint(last, checkpoint_content(3.0), previous)
     assert (weight_in(last), weight_in(previous)) == (3.0, 1.0)
+
+
+def test_a_file_that_is_replaced_by_a_link_to_itself_leaves_no_second_name(tmp_path):
+    """os.replace does nothing then."""
+    last = tmp_path / "last.pth"
+    save_checkpoint(last, checkpoint_content())
+    partial = link_as_partial(last, last)
+    assert partial.samefile(last)
+    replace_file(partial, last, sha256_of(last))
+    assert file_names(tmp_path) == ["last.pth", "last.pth.sha256"] and weight_in(last) == 1.0
 
 
 def test_a_damaged_checkpoint_is_not_copied_to_best_model(tmp_path):

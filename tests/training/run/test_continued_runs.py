@@ -73,19 +73,21 @@ def test_the_same_corpus_in_another_place_continues_the_run(
     assert run.start.kind == "continue"
 
 
+@pytest.mark.parametrize("best_epoch", [1, 2])
 def test_a_lone_checkpoint_without_its_best_model_is_refused_before_training(
-    run_copy, execute_run, tmp_path
+    run_copy, execute_run, tmp_path, best_epoch
 ):
+    """The checkpoint is of an update in epoch 3: it is not the model of epoch 2 either."""
     checkpoint = load_checkpoint(run_copy / "last.pth")
     checkpoint["training"]["progress"] |= {"finished": False, "epoch": 3, "group": 1}
     checkpoint["training"]["progress"]["history"] = checkpoint["training"]["progress"]["history"][
         :2
     ]
     # A WER of 0 stays the best
-    checkpoint["training"]["stopping"] |= {"best_epoch": 1, "best_wer": 0.0}
+    checkpoint["training"]["stopping"] |= {"best_epoch": best_epoch, "best_wer": 0.0}
     (tmp_path / "alone").mkdir()
     save_checkpoint(tmp_path / "alone" / "teacher.pth", checkpoint)
-    with pytest.raises(DataError, match=r"its best model so far \(epoch 1\) is not beside it"):
+    with pytest.raises(DataError, match=rf"best model so far \(epoch {best_epoch}\) is not beside"):
         execute_run({}, tmp_path / "alone" / "teacher.pth")
 
 

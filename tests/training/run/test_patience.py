@@ -65,3 +65,14 @@ def test_less_patience_ends_a_run_that_is_continued(train, execute_run, tmp_path
     _, again = execute_run({"training": {"output_dir": str(tmp_path / "run")}}, "auto")
     assert again == result, "last.pth has the new patience, and is finished"
     assert "nothing left to train" in capsys.readouterr().out
+
+
+def test_less_patience_does_not_drop_an_epoch_that_was_started(train, execute_run, tmp_path):
+    """Stopped in epoch 4, which is better than epoch 2."""
+    patch = before_call("update", 7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    interrupt(lambda: train("run", 5), signal.SIGTERM)
+    patch.undo()
+    progress = load_checkpoint(tmp_path / "run" / "last.pth")["training"]["progress"]
+    assert (progress["epoch"], progress["group"]) == (4, 1)
+    _, result = continue_run(execute_run, tmp_path / "run", 1)
+    assert (result["epochs_run"], result["best_epoch"]) == (EPOCHS, EPOCHS)

@@ -42,8 +42,8 @@ def save(path: Path, **changes) -> Path:
     return path
 
 
-def training_state(epoch: int) -> dict:
-    progress = {"epoch": epoch, "group": 0}
+def training_state(epoch: int, group: int = 0) -> dict:
+    progress = {"epoch": epoch, "group": group}
     return {"progress": progress, "stopping": {}, "optimizer": {}, "scaler": {}}
 
 
@@ -217,6 +217,14 @@ def test_auto_takes_the_newest_good_checkpoint_and_names_the_damaged_ones(tmp_pa
     assert find_checkpoint("auto", tmp_path) is None
     output = capsys.readouterr().out
     assert "last.pth is damaged" in output and "best_model.pth is damaged" in output
+
+
+@pytest.mark.parametrize("newer", ["previous.pth", "best_model.pth"])
+def test_auto_takes_the_checkpoint_with_more_updates_of_the_same_epoch(tmp_path, newer):
+    (tmp_path / "last.pth").write_bytes(b"gone")
+    for name in ("previous.pth", "best_model.pth"):
+        save(tmp_path / name, training=training_state(epoch=4, group=7 if name == newer else 2))
+    assert find_checkpoint("auto", tmp_path)[1] == tmp_path / newer
 
 
 def test_auto_without_a_checkpoint_is_a_fresh_start(tmp_path):
