@@ -1,4 +1,4 @@
-"""The command line of prepare_data.py: what each command makes and prints, and its errors."""
+"""The command line of prepare_data.py: what each command makes and prints."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 import prepare_data
 from data.corpus import Corpus
-from errors import DataError, UsageError
+from errors import UsageError
 from tests.conftest import ROOT
 from tests.data.signers import mp_data_vectors, standing_signer
 
@@ -24,16 +24,6 @@ def words(*arguments: object) -> list[str]:
 
 def run(*arguments: object) -> int:
     return prepare_data.main(words(*arguments))
-
-
-def usage_error(capsys, *arguments: object) -> str:
-    """The message for a wrong option: of argparse, or of the checks of values behind it."""
-    with pytest.raises((SystemExit, UsageError)) as caught:
-        run(*arguments)
-    if isinstance(caught.value, UsageError):
-        return str(caught.value)
-    assert caught.value.code == 2
-    return capsys.readouterr().err
 
 
 @pytest.fixture
@@ -180,55 +170,6 @@ def test_synthesize_built_in_and_from_transcripts(tmp_path, capsys):
     }
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("synthesize --output x --fraction 0.1", "--fraction needs --transcripts FILE"),
-        ("synthesize --output x --frames f.csv", "--frames needs --transcripts FILE"),
-        (
-            "synthesize --output x --transcripts t --sentences 3",
-            "--sentences has no effect with --transcripts",
-        ),
-        ("import --format npy --input x --output y", "--format npy needs --annotations"),
-        ("import --format pose --input x --output y", "--format pose needs --annotations"),
-        (
-            "import --format pose --input x --output y --annotations z --aspect_ratio 4/3",
-            "--aspect_ratio has no effect with --format pose",
-        ),
-        (
-            "import --format npy --input x --output y --annotations z --recorders 2",
-            "--recorders has no effect with --format npy",
-        ),
-        (
-            "import --format mp_data --input x --output y --annotations z",
-            "--annotations has no effect with --format mp_data",
-        ),
-        (
-            "import --format mp_data --input x --output y --normalize phoenix2014",
-            "--normalize has no effect with --format mp_data",
-        ),
-        (
-            "compose --input x --output y --min_glosses 5 --max_glosses 4",
-            "--min_glosses 5 is above --max_glosses 4",
-        ),
-    ],
-)
-def test_options_that_do_not_go_together(arguments, message):
-    with pytest.raises(UsageError, match=message):
-        run(arguments)
-
-
-def test_data_that_does_not_exist(tmp_path):
-    nowhere, output = tmp_path / "nowhere", ("--output", tmp_path / "out")
-    with pytest.raises(DataError, match="nowhere does not exist"):
-        run("import --format mp_data --input", nowhere, *output)
-    with pytest.raises(DataError, match="nowhere does not exist: expected a corpus folder"):
-        run("compose --input", nowhere, *output)
-    with pytest.raises(DataError, match=r"nowhere/train\.corpus\.csv is missing"):
-        run("synthesize --transcripts", nowhere / "train.corpus.csv", *output)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_an_output_folder_that_exists_does_not_change(tmp_path, isolated):
     before = {path.name: path.stat().st_mtime_ns for path in isolated.iterdir()}
     with pytest.raises(
@@ -236,45 +177,6 @@ def test_an_output_folder_that_exists_does_not_change(tmp_path, isolated):
     ):
         run("compose --input", isolated, "--output", isolated)
     assert {path.name: path.stat().st_mtime_ns for path in isolated.iterdir()} == before
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("--fps 0", "--fps 0.0: expected 1 to 1000"),
-        ("--fps nan", "--fps nan: expected 1 to 1000"),
-        ("--aspect_ratio 6/1", "--aspect_ratio 6.0: expected 0.2 to 5"),
-        ("--aspect_ratio 4/0", "expected a number or a fraction such as 4/3, found '4/0'"),
-        ("--recorders 0", "--recorders 0: expected 1 or more"),
-        ("--recorders -1", "--recorders -1: expected 1 or more"),
-        ("--recorders 1.5", "argument --recorders: invalid int value: '1.5'"),
-        ("--speed 2", "unknown option --speed 2"),
-        ("--recorder 2", "unknown option --recorder 2: did you mean --recorders?"),
-        ("--format bvh", "invalid choice: 'bvh'"),
-    ],
-)
-def test_values_out_of_range(capsys, options, message):
-    command = "import --format mp_data --input x --output y"
-    assert message in usage_error(capsys, command, options)
-
-
-@pytest.mark.parametrize(
-    ("fraction", "message"),
-    [
-        ("0", "--fraction 0.0: expected a number above 0 and at most 1"),
-        ("1.5", "--fraction 1.5: expected a number above 0 and at most 1"),
-        ("nan", "--fraction nan: expected a number above 0 and at most 1"),
-        ("half", "argument --fraction: invalid float value: 'half'"),
-    ],
-)
-def test_fractions_out_of_range(capsys, fraction, message):
-    words = "synthesize --output x --transcripts y --fraction"
-    assert message in usage_error(capsys, words, fraction)
-
-
-def test_a_command_is_needed(capsys):
-    commands = "synthesize, extract, merge, import, compose, resample, align, split, check"
-    assert f"give a command: {commands}" in usage_error(capsys)
 
 
 @pytest.mark.parametrize(

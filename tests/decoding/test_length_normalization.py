@@ -1,3 +1,5 @@
+"""The adaptive decoder: hypotheses by hand, and what never changes."""
+
 import math
 
 import pytest
@@ -5,57 +7,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.vocabulary import Vocabulary
-from decoding.batches import decode_sentences
 from decoding.decoders import make_decoder
 from decoding.greedy import greedy_decode
 from decoding.language_model import LanguageModel
 from decoding.length_normalization import (
     LengthNormalization,
     adaptive_decode,
-    confidence_threshold,
-    filtered_decode,
     trim_trailing,
-    tune,
 )
-from decoding.scoring import score
-
-
-def log_probs_of(rows: list[list[float]]) -> torch.Tensor:
-    """(T, V) of the given probabilities."""
-    return torch.tensor(rows, dtype=torch.float64).log().float()
+from tests.decoding.small_posteriors import decoded, greedy, log_probs_of
 
 
 def decode(rows: list[list[float]], settings: LengthNormalization) -> list[int]:
     log_probs = log_probs_of(rows)
     return adaptive_decode(log_probs[None], torch.tensor([len(rows)]), settings)[0]
-
-
-def greedy(rows: list[list[float]]) -> list[int]:
-    return greedy_decode(log_probs_of(rows)[None], torch.tensor([len(rows)]))[0]
-
-
-@pytest.mark.parametrize(
-    ("count", "k"), [(1, 0.5), (5, 0.5), (6, 0.3), (15, 0.3), (16, 0.2), (40, 0.2)]
-)
-def test_the_threshold_is_mean_minus_k_deviations(count, k):
-    confidences = [0.2 + 0.6 * (i % 2) for i in range(count)]
-    mean = sum(confidences) / count
-    deviation = math.sqrt(sum((value - mean) ** 2 for value in confidences) / count)
-    assert confidence_threshold(confidences) == pytest.approx(mean - k * deviation, abs=1e-12)
-
-
-def test_trimming_by_hand():
-    # mean 0.7, deviation sqrt(0.08) = 0.283, threshold 0.7 - 0.5 * 0.283 = 0.559
-    assert trim_trailing([1, 2, 3, 4], [0.9, 0.9, 0.9, 0.1]) == [1, 2, 3]
-    assert trim_trailing([1, 2, 3, 4, 5], [1.0, 1.0, 1.0, 0.1, 0.1]) == [1, 2, 3]
-    assert trim_trailing([1, 2, 3, 4], [0.9, 0.1, 0.1, 0.9]) == [1, 2, 3, 4], "only what trails"
-    assert trim_trailing([1, 2, 3, 4], [0.5, 0.5, 0.5, 0.5]) == [1, 2, 3, 4], (
-        "equal to the threshold stays"
-    )
-    assert trim_trailing([1, 2, 3], [0.9, 0.1, 0.05]) == [1, 2], "the first two stay"
-    assert trim_trailing([1, 2], [0.9, 0.001]) == [1, 2]
-    assert trim_trailing([], []) == []
 
 
 @pytest.mark.parametrize("name", ["greedy", "adaptive", "beam"])
@@ -286,33 +251,6 @@ def test_the_language_model_weighs_in():
         assert adaptive_decode(log_probs_of(rows)[None], lengths, settings, model) == [expected]
 
 
-def test_the_confidence_filter_by_hand():
-    # 1 (0.9, 0.95), 2 (0.9), 3 (0.9), 1 (0.6): mean 0.8375, deviation 0.139, threshold 0.768
-    rows = [
-        [0.05, 0.90, 0.03, 0.02],
-        [0.03, 0.95, 0.01, 0.01],
-        [0.05, 0.03, 0.90, 0.02],
-        [0.05, 0.03, 0.02, 0.90],
-        [0.30, 0.60, 0.05, 0.05],
-    ]
-    batch = torch.stack([log_probs_of(rows), log_probs_of(rows)])
-    assert filtered_decode(batch, torch.tensor([5, 2])) == [[1, 2, 3], [1]]
-    assert adaptive_decode(batch, torch.tensor([5, 2]), LengthNormalization(2.0, "filtered")) == [
-        [1, 2, 3],
-        [1],
-    ]
-    assert adaptive_decode(batch, torch.tensor([5, 2]), LengthNormalization(2.0, "greedy")) == [
-        [1, 2, 3, 1],
-        [1],
-    ]
-
-
-def decoded(posteriors, settings, model=None) -> list[list[int]]:
-    decoders = {"adaptive": lambda *batch: adaptive_decode(*batch, settings, model)}
-    found = decode_sentences(enumerate(posteriors), len(posteriors), decoders)
-    return list(found.predictions["adaptive"])
-
-
 @pytest.mark.parametrize(
     "settings",
     [
@@ -333,101 +271,3 @@ def test_other_sentences_and_padding_never_change_a_hypothesis(settings):
     assert decoded(posteriors, settings) == alone
     few = [posteriors[index] for index in (4, 0)]
     assert decoded(few, settings) == [alone[4], alone[0]]
-
-
-def split_of(hypotheses: list[list[int]], drop: float) -> list[torch.Tensor]:
-    """Posteriors in which each gloss has a high probability, and blank has a higher one if `drop`
-    is above one half."""
-    posteriors = []
-    for hypothesis in hypotheses:
-        rows = []
-        for index in hypothesis:
-            gloss = torch.full((4,), 0.01)
-            gloss[0], gloss[index] = drop - 0.01, 0.99 - drop
-            rows += [gloss, torch.tensor([0.97, 0.01, 0.01, 0.01])]
-        posteriors.append(torch.stack(rows).log())
-    return posteriors
-
-
-def errors_of(posteriors, references, vocabulary, settings, model=None) -> int:
-    hypotheses = decoded(posteriors, settings, model)
-    return score(references, [vocabulary.decode(hypothesis) for hypothesis in hypotheses]).errors
-
-
-def test_tuning_recovers_uncertain_glosses_and_is_never_worse_than_greedy():
-    vocabulary = Vocabulary(["A", "B", "C"])
-    hypotheses = [[1, 2], [3, 1, 2], [2], [2, 3, 1, 3], [1, 3]]
-    references = [vocabulary.decode(hypothesis) for hypothesis in hypotheses]
-    hesitant = split_of(hypotheses, drop=0.6)
-    plain = LengthNormalization(2.0, "greedy")
-    assert errors_of(hesitant, references, vocabulary, plain) == 12, "greedy finds nothing"
-    tuned = tune(enumerate(hesitant), references, vocabulary, 2.0, None)
-    assert tuned.readings == "beam" and tuned.lm_weight == 0.0
-    assert errors_of(hesitant, references, vocabulary, tuned) == 0
-    clear = split_of(hypotheses, drop=0.2)
-    assert tune(enumerate(clear), references, vocabulary, 2.0, None) == LengthNormalization(
-        2.0, "greedy", 0.0
-    ), "the simplest wins"
-
-
-def test_tuning_finds_that_only_a_strength_helps():
-    """The same uncertain step ends both sentences, which are long enough for one gloss. Only the
-    sentence without another gloss has one there. A bonus of 0.41 or more adds it to both."""
-    blank, hesitant = [0.98, 0.01, 0.01], [0.6, 0.001, 0.399]
-    short, complete = [blank, blank, hesitant], [[0.01, 0.98, 0.01], blank, hesitant]
-    posteriors, references = [log_probs_of(short), log_probs_of(complete)], [["B"], ["A"]]
-    vocabulary = Vocabulary(["A", "B"])
-    tuned = tune(enumerate(posteriors), references, vocabulary, 3.0, None)
-    # () has the probability 0.576 and the closeness 1 / 2; 'B' has about 0.40 and 1. 'B' wins where
-    # 2 ** (strength * 0.42) > log 0.40 / log 0.576 = 1.66: from 1.7 on
-    assert tuned == LengthNormalization(3.0, "beam", strength=2.0, gloss_bonus=0.0, lm_weight=0.0)
-    assert errors_of(posteriors, references, vocabulary, tuned) == 0
-    without = tune(enumerate(posteriors), references, vocabulary, 3.0, None, strengths=(0.0,))
-    assert without.strength == 0 and errors_of(posteriors, references, vocabulary, without) == 1
-
-
-def test_tuning_finds_that_only_the_language_model_helps():
-    posteriors = [log_probs_of([[0.02, 0.50, 0.48], [0.98, 0.01, 0.01]])]
-    table = torch.tensor([[0.2, 0.1, 0.7]] * 3).log()
-    model, vocabulary = LanguageModel(table, table[0], torch.zeros(3)), Vocabulary(["A", "B"])
-    tuned = tune(enumerate(posteriors), [["B"]], vocabulary, 2.0, model)
-    # the least weight passes: 0.25 * log 7 = 0.49 against log(0.50 / 0.48) = 0.04
-    assert tuned == LengthNormalization(2.0, "beam", strength=0.0, gloss_bonus=0.0, lm_weight=0.25)
-    assert tune(enumerate(posteriors), [["B"]], vocabulary, 2.0, None).readings == "greedy", (
-        "without it nothing helps"
-    )
-
-
-def test_tuning_takes_the_confidence_filter_where_it_is_enough():
-    rows = [
-        [0.05, 0.90, 0.03, 0.02],
-        [0.05, 0.03, 0.90, 0.02],
-        [0.05, 0.03, 0.02, 0.90],
-        [0.30, 0.60, 0.05, 0.05],
-    ]
-    assert greedy(rows) == [1, 2, 3, 1]
-    tuned = tune(
-        enumerate([log_probs_of(rows)]), [["A", "B", "C"]], Vocabulary(["A", "B", "C"]), 1.0, None
-    )
-    assert tuned.readings == "filtered"
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 10_000), st.floats(0.5, 4))
-def test_tuned_settings_are_never_worse_than_greedy_on_what_they_were_tuned_on(seed, sharpness):
-    generator = torch.Generator().manual_seed(seed)
-    vocabulary = Vocabulary(["A", "B", "C", "D"])
-    posteriors = [
-        torch.randn(9, 5, generator=generator).mul(sharpness).log_softmax(-1) for _ in range(6)
-    ]
-    references = [
-        [vocabulary.glosses[i] for i in torch.randint(0, 4, (3,), generator=generator)]
-        for _ in range(6)
-    ]
-    table = torch.randn(5, 5, generator=generator).log_softmax(-1)
-    model = LanguageModel(table, table[0], torch.zeros(5))
-    tuned = tune(enumerate(posteriors), references, vocabulary, 3.0, model)
-    greedy_errors = errors_of(
-        posteriors, references, vocabulary, LengthNormalization(3.0, "greedy")
-    )
-    assert errors_of(posteriors, references, vocabulary, tuned, model) <= greedy_errors
