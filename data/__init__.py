@@ -31,7 +31,7 @@ This folder knows no model. Its files:
     commands              the settings of each command of prepare_data.py
 
     augmentation/         random changes of the train sentences
-    checks/               checks of landmarks that imports, `check` and training share
+    checks/               checks of landmarks and of files that imports, `check` and training share
     handedness/           which hand leads a sentence
     sources/              make a corpus from videos, landmark files or isolated signs
     simulation/           make a corpus of simulated signers

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from data.checks.file_hash import sha256_of
 from data.ctc_lengths import required_steps
 from data.folder_memory import FolderMemory
 from data.gloss_times import read_times, times_file
@@ -58,12 +59,6 @@ def history(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield made_by
         source, before = made_by.get("source"), made_by.get("input_made_by")
         made_by = source.get("made_by") if isinstance(source, dict) else before
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_digest(value: Any) -> bool:

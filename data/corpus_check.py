@@ -31,11 +31,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from data.checks.file_hash import sha256_of
 from data.checks.plausibility import Plausibility, find_extremes
 from data.checks.small_corpus import small_corpus_advice
 from data.checks.tracking_jumps import jump_warning
 from data.checks.unseen_sentences import UNSEEN, unseen_kind
-from data.corpus import Corpus, Split, sha256_of, split_files
+from data.corpus import Corpus, Split, split_files
 from data.ctc_lengths import ctc_steps
 from data.landmarks import PART_SLICES, PARTS
 from errors import DataError

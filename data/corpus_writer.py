@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from data.corpus import ARRAYS, Corpus, sha256_of, split_files
+from data.checks.file_hash import sha256_of
+from data.corpus import ARRAYS, Corpus, split_files
 from data.gloss_times import DTYPE as TIMES_DTYPE
 from data.gloss_times import UNKNOWN, times_file, wrong_times
 from data.landmarks import LAYOUT, NUM_LANDMARKS, PARTS

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from data.augmentation.config import AugmentationConfig
 from data.augmentation.draws import augmented_lengths, ids_and_lengths
-from data.corpus import sha256_of
+from data.checks.file_hash import sha256_of
 from data.ctc_lengths import ctc_steps
 from data.ctc_targets import PreparedSplit
 from data.pipeline import FeaturePipeline

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from data.corpus import sha256_of
+from data.checks.file_hash import sha256_of
 from data.output_place import WritingLock, check_new_folder
 from distillation.soft_targets import (
     FORMAT_VERSION,

@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.corpus import remembered_sha256, sha256_of
+from data.checks.file_hash import sha256_of
+from data.corpus import remembered_sha256
 from data.folder_memory import FolderMemory
 from data.safe_npy import open_array
 from errors import DataError

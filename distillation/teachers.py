@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from data.augmentation.draws import augmented_lengths, ids_and_lengths
-from data.corpus import Corpus, sha256_of
+from data.checks.file_hash import sha256_of
+from data.corpus import Corpus
 from data.ctc_lengths import ctc_steps
 from data.device_transfer import on_device
 from data.extractors import warn_of_other_extractor

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from data.checks.file_hash import sha256_of
 from data.checks.unseen_sentences import parts_seen
-from data.corpus import Split, sha256_of
+from data.corpus import Split
 from data.landmarks import PARTS
 from data.output_place import writing_into
 from data.sources.annotations.phoenix_cleanup import normalize_gloss_phoenix2014

@@ -8,7 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data.checks.changed_files import open_unchanged_corpus
-from data.corpus import sha256_of
+from data.checks.file_hash import sha256_of
 from data.corpus_writer import CorpusWriter, check_output
 from data.ctc_lengths import TIME_STRIDE
 from data.gloss_times import DTYPE

@@ -24,7 +24,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
 from data.checks.changed_files import verify_as_for_training
-from data.corpus import Corpus, Split, describe_corpus, sha256_of
+from data.checks.file_hash import sha256_of
+from data.corpus import Corpus, Split, describe_corpus
 from data.ctc_targets import prepare_split
 from data.features import feature_blocks, frame_mask, normalize_landmarks
 from data.landmarks import LAYOUT, NUM_COORDINATES, NUM_LANDMARKS, PARTS

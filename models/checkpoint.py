@@ -17,7 +17,7 @@ from typing import IO, Any, cast
 
 import torch
 
-from data.corpus import sha256_of
+from data.checks.file_hash import sha256_of
 from data.text_fields import unusable_character
 from errors import DataError
 from models.safe_load import open_archive

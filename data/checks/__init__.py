@@ -1,1 +1,1 @@
-"""Checks of landmarks that imports, extraction, `check` and the training share."""
+"""Checks of landmarks and of files that imports, extraction, `check` and the training share."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from data.corpus import sha256_of
+from data.checks.file_hash import sha256_of
 from errors import DataError
 
 # Files of the pose model, by model complexity

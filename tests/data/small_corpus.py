@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.corpus import Corpus, sha256_of
+from data.checks.file_hash import sha256_of
+from data.corpus import Corpus
 from data.corpus_writer import CorpusWriter
 from data.stored_landmarks import decode, encode
 

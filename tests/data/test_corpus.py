@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import prepare_data
-from data.corpus import Corpus, sha256_of
+from data.corpus import Corpus
 from data.corpus_writer import CorpusWriter
 from data.ctc_lengths import required_steps
 from data.sentences import CSV_HEADER, check_sentence, many_objects, read_sentences
@@ -61,14 +61,6 @@ def test_the_format_version_decides_how_numbers_are_read(tmp_path):
     (path / "corpus.json").write_text(text)
     with pytest.raises(DataError, match=r"holds float16 \(8, 543, 3\), expected int16"):
         Corpus(path)
-
-
-def test_sha256_of_a_known_text(tmp_path):
-    (tmp_path / "abc").write_bytes(b"abc")
-    assert (
-        sha256_of(tmp_path / "abc")
-        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    )
 
 
 def test_a_folder_that_is_not_a_corpus_is_refused(tmp_path):

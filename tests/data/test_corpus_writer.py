@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from data import corpus_writer
-from data.corpus import Corpus, sha256_of
+from data.checks.file_hash import sha256_of
+from data.corpus import Corpus
 from data.corpus_writer import CorpusWriter
 from data.landmarks import PART_SLICES
 from data.output_place import BeingWrittenError

@@ -9,7 +9,8 @@ import pytest
 
 import data.corpus
 import data.folder_memory
-from data.corpus import Corpus, sha256_of
+from data.checks.file_hash import sha256_of
+from data.corpus import Corpus
 from data.folder_memory import NAME, FolderMemory
 from tests.data.small_corpus import write_corpus
 

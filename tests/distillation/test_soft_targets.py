@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.corpus import Corpus, sha256_of
+from data.checks.file_hash import sha256_of
+from data.corpus import Corpus
 from distillation.soft_targets import SoftTargets
 from errors import DataError
 from models.checkpoint import load_checkpoint, save_checkpoint

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import evaluate
-from data.corpus import Corpus, sha256_of
+from data.checks.file_hash import sha256_of
+from data.corpus import Corpus
 from data.ctc_targets import pad_targets
 from distillation.student_trainer import soft_loss
 from distillation.teachers import TaughtBatch

@@ -5,7 +5,8 @@ import torch
 
 import evaluate
 import inference.posteriors
-from data.corpus import Corpus, sha256_of
+from data.checks.file_hash import sha256_of
+from data.corpus import Corpus
 from data.output_place import BeingWrittenError
 from data.pipeline import FeaturePipeline
 from decoding.batches import decode_sentences
