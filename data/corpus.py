@@ -11,7 +11,8 @@
 Every split has such files. Decoded, x and y are fractions of the image, as MediaPipe gives them; z
 is in fractions of the image's width. A part that was not detected is zero in `landmarks` and False
 in `detected`. The files are memory-mapped: opening a corpus does not load it. numpy and a text
-editor are enough to look into them. Corpora of format 1 hold float16 landmarks; they are read, too.
+editor are enough to look into them. Corpora of format 1, such as those of `synthesize`, hold
+float16 landmarks; they are read, too.
 """
 
 import hashlib
@@ -35,7 +36,7 @@ from data.sentences import Sentence, read_sentences
 from data.stored_landmarks import FORMAT_VERSION, STORED_DTYPES, decode, encode
 from errors import DataError
 
-ARRAYS = {  # of each split in a new corpus: dtype and shape of one frame
+ARRAYS = {  # of each split in a corpus of the newest format: dtype and shape of one frame
     "landmarks": (STORED_DTYPES[FORMAT_VERSION], (NUM_LANDMARKS, 3)),
     "detected": (np.dtype("bool"), (len(PARTS),)),
 }

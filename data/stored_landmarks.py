@@ -21,7 +21,7 @@ from torch import Tensor
 
 from data.landmarks import ALL_LANDMARKS, PART_SLICES, PARTS, LandmarkSelection
 
-FORMAT_VERSION = 2  # of new corpora
+FORMAT_VERSION = 2  # of new corpora, except those of `synthesize`, which have format 1
 STORED_DTYPES = {1: np.dtype("<f2"), 2: np.dtype("<i2")}  # of every format that can be read
 _FINEST, _STEPS = 0.01, 4096.0  # offset = _FINEST * sinh(stored / _STEPS)
 _LARGEST = 32767
