@@ -330,6 +330,11 @@ def advice(result: OverfitResult) -> list[str]:
             f"too early to tell: {CHECKS_IN_A_ROW} checks in a row must have 0 % WER, "
             f"{CHECK_EVERY} epochs apart; give --epochs {FEWEST_EPOCHS} or more"
         ]
+    if check.score.wer == 0:
+        return [
+            "the last check had 0 % WER, but 0 % was not yet reached in "
+            f"{CHECKS_IN_A_ROW} checks in a row: give more --epochs"
+        ]
     lines = [
         f"blank share {100 * check.blank_share:.0f} %: near 100 % the model has collapsed to "
         "blanks; try a longer warm-up or a lower --learning_rate",

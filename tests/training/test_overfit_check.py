@@ -113,6 +113,23 @@ def test_too_few_epochs_for_three_checks_are_told(tiny_settings, monkeypatch):
     assert run_overfit_check(Config().updated(tiny_settings), 2).reached
 
 
+def test_zero_wer_in_the_last_checks_only_is_told(tiny_settings, monkeypatch):
+    """11 epochs have checks after 5, 10 and 11. The first one finds an error."""
+    scores = [Score(1, 0, 0, 10, 2), Score(0, 0, 0, 10, 2), Score(0, 0, 0, 10, 2)]
+    monkeypatch.setattr(
+        overfit_check,
+        "validate",
+        lambda *given: replace(validate(*given), score=scores.pop(0)),
+    )
+    tiny_settings["training"]["epochs"] = 11
+    result = run_overfit_check(Config().updated(tiny_settings), 2)
+    assert not result.reached and not scores
+    assert overfit_check.advice(result) == [
+        "the last check had 0 % WER, but 0 % was not yet reached in 3 checks in a row: give more "
+        "--epochs"
+    ]
+
+
 def test_the_check_minimises_the_flat_start_while_it_has_a_weight(tiny_settings, monkeypatch):
     """Its weight is 2/3, 1/3 and then 0. A gradient that is not finite ends the check."""
     calls: list[int] = []
