@@ -24,12 +24,16 @@ from collections.abc import Sequence
 from command_line import Parser, add_config_options, add_options, parse_training_command
 from distillation.config import StudentConfig
 from errors import run_script
+from settings import options_of
 from training.config import TrainingCommand
+
+# --compile is for teachers.
+OPTIONS = {option for option, *_ in options_of(StudentConfig)} - {"compile"}
 
 
 def make_parser() -> Parser:
     parser = Parser(prog="distill_student.py", description=__doc__).add_version()
-    add_config_options(parser, StudentConfig())
+    add_config_options(parser, StudentConfig(), OPTIONS)
     add_options(parser, TrainingCommand)
     return parser
 

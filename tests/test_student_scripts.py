@@ -64,6 +64,13 @@ def test_help_is_quick_and_names_every_option(run_script, script, options):
     assert run_script("-c", body.format(script.removesuffix(".py"))).returncode == 0
 
 
+def test_what_only_a_teacher_can_do_is_no_option(run_main):
+    ended = run_main(distill_student.main, "--help")
+    assert "--linear_layers" in ended.stdout and "compile" not in ended.stdout
+    ended = run_main(distill_student.main, "--soft_weight", "0", "--compile")
+    assert ended.returncode == 2 and "unknown option --compile" in ended.stderr
+
+
 def test_each_option_sets_the_key_of_its_section():
     words = "--teacher a.pth --temperature 2 --soft_blank --causal --dropout 0.3 --no-augment"
     argv = [*words.split(), "--learning_rate", "1e-3"]

@@ -98,8 +98,8 @@ class TrainingConfig(Settings):
     device: str = setting("auto", "auto, cpu, cuda or cuda:N", group=_REST, shapes_training=False)
     compile: bool = setting(
         False,
-        "compile the convolutional front with torch.compile; this takes minutes in the first epoch "
-        "and is not measured on GPUs",
+        "compile the convolutional front of a teacher with torch.compile; this takes minutes in "
+        "the first epoch and is not measured on GPUs",
         group=_REST,
         shapes_training=False,
     )

@@ -260,8 +260,8 @@ def _model_of(start: Start, vocabulary: Vocabulary, device: torch.device) -> I3D
     if config.training.compile:
         if not isinstance(model, I3DTeacher):
             raise UsageError(
-                "training.compile: only the front of the teacher can be compiled, not that of a "
-                f"{config.kind}"
+                "training.compile (--compile of train_teacher.py): only the front of a teacher can "
+                f"be compiled, not that of a {config.kind}; leave the key out of the YAML file"
             )
         model.compile_front()
     return model
