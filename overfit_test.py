@@ -7,7 +7,8 @@
 Run this first on any new corpus: a teacher that cannot memorise five sentences will not learn five
 thousand. The settings are those of configs/overfit.yaml (no augmentation, no weight decay, batches
 of five) with the full-size teacher; the last command spells them out. --config and options change
-these settings. If the check fails, it prints what to check.
+these settings; a note names those of --config that have no effect here, such as augmentation. If the
+check fails, it prints what to check.
 
 Exit codes: 0 memorised, 1 not memorised, 2 usage, 3 data, 4 diverged.
 """
@@ -45,11 +46,14 @@ def make_parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     command, given = parse_training_command(make_parser(), argv, OverfitCommand, Config)
-    layers = [read_overrides(path, Config) for path in (DEFAULT_CONFIG, command.config) if path]
-    config = Config().updated(merge_overrides(*layers, given))
+    yaml = read_overrides(command.config, Config) if command.config else {}
+    layers = [read_overrides(DEFAULT_CONFIG, Config), yaml, given]
+    config = Config().updated(merge_overrides(*layers))
 
-    from training.overfit_check import advice, run_overfit_check
+    from training.overfit_check import advice, run_overfit_check, unused_settings
 
+    if unused := unused_settings(yaml):
+        print(f"note: --config {command.config}: no effect in this check: {', '.join(unused)}")
     result = run_overfit_check(config, command.num_samples)
     wer, epochs = result.validation.score.wer, result.epochs
     outcome = f"{wer:.1f} % WER after {epochs} epochs, {result.seconds:.0f} s"

@@ -7,8 +7,9 @@ import yaml
 
 import overfit_test
 from errors import DataError, UsageError
-from settings import read_overrides
+from settings import given_settings, read_overrides
 from training.config import Config
+from training.overfit_check import unused_settings
 
 FILES = {
     "result.json",
@@ -120,6 +121,35 @@ def test_settings_come_from_overfit_yaml_unless_given(monkeypatch, tmp_path):
     training = {"learning_rate": 0.5, "output_dir": "x", "seed": 4, "batch_size": 3}
     training |= {"weight_decay": 0.3, "warmup_epochs": 9.0}
     assert calls[2] == (plain.updated({"training": training, "model": {"dropout": 0.2}}), 7)
+
+
+def test_settings_without_an_effect_are_named_and_not_recorded(
+    arguments, tiny_settings, tmp_path, capsys
+):
+    """A configuration that is shared with a training can be used all the same."""
+    tiny_settings["training"]["epochs"] = 1
+    path = tmp_path / "shared.yaml"
+    without = {"accumulation_steps": 2, "patience": 3, "part_mask": 0.2, "frames_per_batch": 99}
+    tiny_settings["training"] |= without
+    path.write_text(yaml.safe_dump(tiny_settings))
+    overfit_test.main(["--config", str(path)])
+    names = [f"training.{key}" for key in ("decoder", *without)]
+    (note,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: -")]
+    before, _, found = note.partition(" no effect in this check: ")
+    assert before == f"note: --config {path}:"
+    assert sorted(found.split(", ")) == sorted([*names, "augmentation"])
+    recorded = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert recorded == json.loads((tmp_path / "run" / "result.json").read_text())["config"]
+    assert recorded["training"]["batch_size"] == 5 and "augmentation" not in recorded
+    assert not {*without, "decoder"} & set(recorded["training"])
+    overfit_test.main(["--config", str(tmp_path / "run" / "config.yaml")])
+    assert "no effect" not in capsys.readouterr().out
+
+
+def test_every_default_and_every_option_has_an_effect():
+    assert unused_settings(read_overrides(overfit_test.DEFAULT_CONFIG, Config)) == []
+    given = {option: None for option in overfit_test.OPTIONS}
+    assert unused_settings(given_settings(given, Config)) == []
 
 
 def test_no_samples_are_refused():

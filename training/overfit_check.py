@@ -31,6 +31,7 @@ from reports.evaluation_report import EvaluationReport, write_evaluation_report
 from reports.provenance import describe_session, environment_facts, record_session
 from reports.result_files import try_to_write, write_hypotheses, write_json
 from reports.verdict import Verdict
+from settings import Overrides
 from training.batchnorm_calibration import calibrate
 from training.config import Config, TrainingConfig
 from training.corpus_checks import find_bad_sentences
@@ -44,6 +45,17 @@ from training.validation import ValidationResult, validate
 CHECK_EVERY = 5  # epochs
 CHECKS_IN_A_ROW = 3  # at 0 % WER
 FEWEST_EPOCHS = CHECK_EVERY * (CHECKS_IN_A_ROW - 1) + 1  # the last epoch is checked, too
+# Settings of a training that the check does not use; it uses none of the section `augmentation`
+_UNUSED = (
+    "skip_bad",
+    "checkpoint_minutes",
+    "frames_per_batch",
+    "accumulation_steps",
+    "patience",
+    "decoder",
+    "compile",
+    "part_mask",
+)
 _LOOKED_AT = 64  # train sentences that are checked at a time, until enough are found
 
 
@@ -70,9 +82,8 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
 
     The sentences are the first of the train split that can be trained on; the others are named.
     Every batch is one update; every 5 epochs WER is checked, without dropout and with calibrated
-    batch normalisation, as after each epoch of a training. The frame budget, accumulation,
-    augmentation and part masks of the configuration have no effect. Prints the curve; writes
-    result.json, hypotheses.csv and report.html.
+    batch normalisation, as after each epoch of a training. Prints the curve; writes result.json,
+    hypotheses.csv and report.html. These files and config.yaml have the settings that are used.
 
     Raises DataError when the corpus has too few such sentences, DivergenceError when the gradient
     is not finite.
@@ -84,7 +95,7 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
     vocabulary, samples = _choose_samples(corpus, num_samples)
     folder = run_folder(options.output_dir)
     with claim_run_folder(folder, aside=True, inputs=[corpus.path]):
-        write_config(folder, config)
+        write_config(folder, used_settings(config.to_dict()))
         start = f"fresh, {num_samples} train sentences"
         model = make_model(config, vocabulary, device)
         left_open = options.precision == "auto"
@@ -128,6 +139,20 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
         if try_to_write(page, lambda path: write_evaluation_report(path, report, decoded)):
             print(f"report: {page}")
     return result
+
+
+def used_settings(settings: Overrides) -> Overrides:
+    """Those of the settings that have an effect on the check."""
+    used = {section: dict(keys) for section, keys in settings.items() if section != "augmentation"}
+    for key in _UNUSED:
+        used.get("training", {}).pop(key, None)
+    return used
+
+
+def unused_settings(settings: Overrides) -> list[str]:
+    """The names of those that have no effect; `augmentation` stands for its whole section."""
+    names = [f"training.{key}" for key in settings.get("training", {}) if key in _UNUSED]
+    return [*names, *(["augmentation"] if settings.get("augmentation") else [])]
 
 
 def _choose_samples(corpus: Corpus, num_samples: int) -> tuple[Vocabulary, PreparedSplit]:
@@ -286,7 +311,7 @@ def _write_results(
             "corpus": corpus.name,
             "simulated": corpus.simulated,
             "composed": corpus.composed,
-            "config": config.to_dict(),
+            "config": used_settings(config.to_dict()),
         },
     )
     hypotheses = result.validation.hypotheses
@@ -317,7 +342,7 @@ def _report(
         result=breakdown(decoded.aligned, [sentence.signer for sentence in sentences]),
         history=history,
         curves_note='In this report "dev" is the train sentences, predicted without dropout.',
-        settings=config.to_dict(),
+        settings=used_settings(config.to_dict()),
         environment=environment_facts(session),
     )
 

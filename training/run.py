@@ -157,7 +157,7 @@ def _record_start(run: Run) -> dict[str, Any]:
         trainer.ranks.world,
     )
     if trainer.ranks.is_rank_0:
-        write_config(trainer.folder, run.config)
+        write_config(trainer.folder, run.config.to_dict())
         record_session(trainer.folder, session)
     if start.kind == FRESH:
         trainer.model.set_statistics(*train_statistics(trainer))

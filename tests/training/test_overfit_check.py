@@ -9,7 +9,7 @@ from errors import DivergenceError
 from models import machine_choices
 from models.cpu_kernels import BF16
 from training import overfit_check
-from training.config import Config
+from training.config import Config, TrainingConfig
 from training.corpus_checks import BadSentence
 from training.overfit_check import run_overfit_check
 from training.validation import validate
@@ -20,6 +20,26 @@ def test_the_overfit_check_stops_when_a_gradient_is_nan(tiny_settings, monkeypat
     monkeypatch.setattr("torch.nn.utils.clip_grad_norm_", lambda *_: torch.tensor(float("nan")))
     with pytest.raises(DivergenceError, match="gradient of epoch 1 is not finite"):
         run_overfit_check(Config().updated(tiny_settings), 2)
+
+
+def test_the_settings_without_an_effect_are_those_that_the_check_never_reads(
+    tiny_settings, monkeypatch
+):
+    settings = Config().updated(tiny_settings).to_dict()
+    used = overfit_check.used_settings(settings)
+    assert set(used) == {"training", "model"} and used["model"] == settings["model"]
+    read = set()
+
+    def watched(self, name):
+        read.add(name)
+        return object.__getattribute__(self, name)
+
+    config = Config().updated(tiny_settings).updated({"training": {"epochs": 1}})
+    monkeypatch.setattr(TrainingConfig, "__getattribute__", watched)
+    monkeypatch.setattr(overfit_check, "used_settings", lambda _: {})
+    monkeypatch.setattr(Config, "to_dict", lambda _: {})
+    run_overfit_check(config, 2)
+    assert read & set(settings["training"]) == set(used["training"])
 
 
 def test_the_batch_size_shares_the_sentences_out_to_updates(tiny_settings, monkeypatch):

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from data.output_place import write_whole
 from errors import DataError
 from reports.result_files import json_line
-from training.config import Config
+from settings import Overrides
 from training.progress import TrainingProgress
 from training.validation import ValidationResult
 
@@ -123,7 +123,7 @@ def epoch_row(
     }
 
 
-def write_config(folder: Path, config: Config) -> None:
-    """Write config.yaml, which --config accepts."""
-    text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
+def write_config(folder: Path, settings: Overrides) -> None:
+    """Write config.yaml, which --config accepts. settings: plain values, as of `to_dict`."""
+    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     write_whole(folder / "config.yaml", text)

@@ -195,7 +195,7 @@ def test_a_full_disk_cuts_neither_settings_nor_metrics_of_a_run(run_copy, monkey
 
     monkeypatch.setattr(Path, "write_text", cut)
     with pytest.raises(OSError, match="No space"):
-        write_config(run_copy, Config())
+        write_config(run_copy, Config().to_dict())
     with pytest.raises(DataError, match="No space"):
         RunLog(run_copy, [{"epoch": 1}])
     assert {name: (run_copy / name).read_bytes() for name in log} == log
