@@ -3,7 +3,7 @@
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,9 @@ from models.checkpoint import (
     load_checkpoint,
     remove_leftovers,
 )
-from models.safe_write import hash_path
+from models.safe_write import hash_path, partial_path
 from reports.result_files import make_folder
+from training.divergence import DUMP
 
 if TYPE_CHECKING:
     from training.trainer import Trainer
@@ -39,6 +40,18 @@ _REPORTS = (
     "hypotheses.csv",
     *(hash_path(Path(name)).name for name in _SIGNS),
 )
+_OF_A_RUN = {
+    *_SIGNS,
+    *_FIRST,
+    *_REPORTS,
+    *(partial_path(Path(name)).name for name in (*_SIGNS, *_REPORTS)),
+    LOCK,
+    DUMP,
+    "tensorboard",
+}
+# Files that a user may keep in the folder of a new run: logs, notes, settings, job scripts
+_BESIDE_A_RUN = {".log", ".out", ".err", ".txt", ".md", ".yaml", ".yml", ".sh"}
+_SHOWN = 5  # names in a message
 
 
 class RunLock(FolderLock):
@@ -72,18 +85,19 @@ def claim_run_folder(folder: Path, aside: bool, inputs: Iterable[Path] = ()) -> 
     Args:
         folder: the folder of the run.
         aside: move an earlier run in it out of the way, so that nothing is overwritten.
-        inputs: files and folders that the run needs, which must not be moved with it.
+        inputs: files and folders that the run reads, which must not be in its folder.
 
-    Raises UsageError when another run has the lock, or a file of the user's would be replaced;
-    DataError when the folder cannot be made or written to.
+    Raises UsageError when another run has the lock, or the folder has inputs or files of the
+    user's; DataError when the folder cannot be made or written to.
     """
     make_folder(folder)
-    if aside and _has_run(folder):
-        _refuse_inputs_in(folder, inputs)
-        _refuse_other_runs_in(folder)
-    elif aside:
-        _refuse_other_files(folder)
     try:
+        if aside:
+            _refuse_inputs_in(folder, inputs)
+        if aside and _has_run(folder):
+            _refuse_other_runs_in(folder)
+        elif aside:
+            _refuse_other_files(folder)
         lock = RunLock(folder)
         if aside and sys.platform == "win32":
             lock.release()  # Windows does not move a folder that has an open file
@@ -107,6 +121,7 @@ def move_aside(folder: Path) -> bool:
     place, number = folder.resolve(), 1  # if it is a link, its target is moved and the link stays
     while (kept := place.with_name(f"{place.name}.earlier-{number}")).exists():
         number += 1
+    others = _not_of_a_run(folder)
     try:
         place.rename(kept)
         (kept / LOCK).unlink(missing_ok=True)
@@ -118,7 +133,8 @@ def move_aside(folder: Path) -> bool:
         ) from error
     if place == folder.absolute():
         kept = folder.with_name(kept.name)
-    print(f"{folder} has an earlier run: moved to {kept}")
+    with_others = f", together with what no run wrote: {_names(others)}" if others else ""
+    print(f"{folder} has an earlier run: moved to {kept}{with_others}")
     return True
 
 
@@ -127,6 +143,29 @@ def _has_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in _SIGNS) or all(
         (folder / name).exists() for name in _FIRST
     )
+
+
+def _not_of_a_run(folder: Path) -> list[Path]:
+    """What no run or evaluation wrote, without hidden files and empty folders. Raises OSError."""
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.name not in _OF_A_RUN
+        and not path.name.startswith(".")
+        and not (path.is_dir() and _is_empty_or_evaluation(path))
+    ]
+
+
+def _is_empty_or_evaluation(folder: Path) -> bool:
+    try:
+        names = os.listdir(folder)
+    except OSError:  # such as a folder of another user
+        return False
+    return not names or (folder.name.startswith("evaluation_") and "result.json" in names)
+
+
+def _names(paths: Sequence[Path]) -> str:
+    return ", ".join(path.name for path in paths[:_SHOWN]) + (", …" if len(paths) > _SHOWN else "")
 
 
 def refuse_file_as_folder(folder: Path) -> None:
@@ -152,23 +191,35 @@ def _refuse_other_runs_in(folder: Path) -> None:
 
 
 def _refuse_inputs_in(folder: Path, inputs: Iterable[Path]) -> None:
-    """Raise UsageError if an input of the run lies in the earlier run that would be moved aside."""
+    """Raise UsageError if the folder is an input of the run, such as its corpus, or contains one.
+    The next run would move the input aside."""
     for path in inputs:
         if folder.resolve() in (path.resolve(), *path.resolve().parents):
+            found = "is" if folder.resolve() == path.resolve() else f"contains {path},"
             raise UsageError(
-                f"{folder} has an earlier run, which would be moved aside together with {path}, "
-                "an input of this run: choose another --output_dir"
+                f"--output_dir {folder} {found} an input of this run: choose another --output_dir"
             )
 
 
 def _refuse_other_files(folder: Path) -> None:
-    """Raise UsageError if a folder without an earlier run has a file that a run would replace."""
+    """Raise UsageError if a folder without an earlier run has a file that a run would replace, or
+    files and folders that the next run would move aside. Logs, notes and the like may be there."""
     for name in (*_FIRST, *_REPORTS):
         if os.path.lexists(folder / name):
             raise UsageError(
                 f"{folder / name} already exists and is not of an earlier run: this run would "
                 "replace it; choose another --output_dir, or move the file away"
             )
+    found = [
+        path
+        for path in _not_of_a_run(folder)
+        if path.is_dir() or path.suffix.lower() not in _BESIDE_A_RUN
+    ]
+    if found:
+        raise UsageError(
+            f"--output_dir {folder} has files that are not of a run: {_names(found)}; expected a "
+            "new folder, an empty one, or that of an earlier run: choose another --output_dir"
+        )
 
 
 def _is_of_epoch(path: Path, epoch: int) -> bool:

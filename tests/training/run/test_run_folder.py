@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import signal
 import time
@@ -12,9 +13,9 @@ import pytest
 import train_teacher
 from data.output_place import partial_beside
 from errors import DataError, UsageError
-from models.checkpoint import (
-    save_checkpoint,
-)
+from models.checkpoint import save_checkpoint
+from training.config import Config
+from training.overfit_check import run_overfit_check
 from training.resume import plan_start
 from training.run_files import run_folder
 from training.run_files.run_folder import RunLock
@@ -69,12 +70,89 @@ def test_a_run_continued_in_another_folder_moves_that_folders_run_aside(
     assert (run_copy.with_name("copy.earlier-1") / "best_model.pth").read_bytes() == earlier
 
 
-def test_a_folder_with_other_files_stays_where_it_is(tiny_settings, execute_run, tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "notes.txt").write_text("mine")
+def test_logs_and_notes_may_be_in_the_folder_of_a_new_run(
+    tiny_settings, execute_run, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    (run / "empty").mkdir(parents=True)
+    names = [
+        "log.txt",
+        "slurm-7.out",
+        "slurm-7.err",
+        "train.log",
+        "NOTES.md",
+        "job.sh",
+        "mine.yaml",
+    ]
+    for name in (*names, ".DS_Store"):
+        (run / name).write_text("mine")
     execute_run(tiny_settings)
-    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+    assert all((run / name).read_text() == "mine" for name in (*names, ".DS_Store"))
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["run"]
+    # A second run moves them aside, and says so.
+    capsys.readouterr()
+    execute_run(tiny_settings)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "moved to" in line]
+    assert line.endswith(
+        "run.earlier-1, together with what no run wrote: "
+        "NOTES.md, job.sh, log.txt, mine.yaml, slurm-7.err, …"
+    )
+    assert (tmp_path / "run.earlier-1" / "log.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("start", ["training", "overfit check"])
+def test_a_folder_of_the_users_files_is_refused(tiny_settings, execute_run, tmp_path, start):
+    run = tmp_path / "run"
+    (run / "clips").mkdir(parents=True)
+    for path in (*(run / f"{number}.mp4" for number in range(6)), run / "clips" / "7.mp4"):
+        path.write_text("a video")
+    before = sorted(run.rglob("*"))
+    message = r"run has files that are not of a run: 0\.mp4, 1\.mp4, .*, 4\.mp4, …; expected a new"
+    with pytest.raises(UsageError, match=message):
+        if start == "training":
+            execute_run(tiny_settings)
+        else:
+            run_overfit_check(Config().updated(tiny_settings), 2)
+    assert sorted(run.rglob("*")) == before and [path.name for path in tmp_path.iterdir()] == [
+        "run"
+    ]
+    for path in run.glob("*.mp4"):
+        path.unlink()
+    with pytest.raises(UsageError, match="not of a run: clips; expected"):
+        execute_run(tiny_settings)
+
+
+def test_files_of_an_overfit_check_and_an_evaluation_are_those_of_a_run(
+    tiny_settings, run_copy, tmp_path, capsys
+):
+    tiny_settings["training"]["epochs"] = 1
+    for _ in range(2):
+        run_overfit_check(Config().updated(tiny_settings), 2)
+    assert f"moved to {tmp_path / 'run'}.earlier-1\n" in capsys.readouterr().out
+    (run_copy / "evaluation_dev_greedy").mkdir()
+    (run_copy / "evaluation_dev_greedy" / "result.json").write_text("{}")
+    (run_copy / "diverged_batch.pth").write_bytes(b"")
+    with run_folder.claim_run_folder(run_copy, aside=True):
+        assert f"moved to {run_copy}.earlier-1\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("output", ["corpora/mine", "corpora", "link"])
+def test_the_corpus_and_the_folders_above_it_are_refused(
+    make_settings, execute_run, tmp_path, tiny_corpus, output
+):
+    corpus = tmp_path / "corpora" / "mine"
+    shutil.copytree(tiny_corpus, corpus)
+    (tmp_path / "link").symlink_to(corpus)
+    before = {path.name for path in corpus.iterdir()} | {".remembered.json"}
+    settings = make_settings(tmp_path / output, data_dir=str(corpus))
+    found = f"contains {corpus}," if output == "corpora" else "is"
+    message = re.escape(f"--output_dir {tmp_path / output} {found} an input of this run: choose")
+    with pytest.raises(UsageError, match=message):
+        execute_run(settings)
+    with pytest.raises(UsageError, match=message):
+        run_overfit_check(Config().updated(settings), 2)
+    assert {path.name for path in corpus.iterdir()} <= before
+    assert [path.name for path in corpus.parent.iterdir()] == ["mine"]
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "report.html", "MODEL_CARD.md"])
@@ -95,7 +173,7 @@ def test_an_earlier_run_with_an_input_of_this_run_is_not_moved(
     make_settings, execute_run, run_copy, tiny_corpus
 ):
     shutil.copytree(tiny_corpus, run_copy / "corpus")
-    with pytest.raises(UsageError, match=r"moved aside together with .*corpus, an input"):
+    with pytest.raises(UsageError, match=r"contains .*corpus, an input of this run"):
         execute_run(make_settings(run_copy, data_dir=str(run_copy / "corpus")))
     assert (run_copy / "best_model.pth").exists()
 
@@ -104,7 +182,7 @@ def test_a_checkpoint_in_the_folder_of_the_new_run_is_not_moved(execute_run, run
     (run_copy / "backup").mkdir()
     for name in ("last.pth", "best_model.pth"):
         shutil.copy(run_copy / name, run_copy / "backup" / name)
-    with pytest.raises(UsageError, match=r"moved aside together with .*backup/last\.pth, an input"):
+    with pytest.raises(UsageError, match=r"contains .*backup/last\.pth, an input of this run"):
         execute_run({"training": {"output_dir": str(run_copy)}}, run_copy / "backup" / "last.pth")
     assert (run_copy / "backup" / "last.pth").exists() and (run_copy / "result.json").exists()
 
