@@ -19,6 +19,16 @@ from typing import Any, TextIO, cast
 from processor import wait_asleep
 
 MAX_MESSAGE = 1500  # characters
+# What torch, ONNX Runtime, OpenCV and C++ write where there is no memory left
+_NO_MEMORY = (
+    "can't allocate memory",
+    "failed to allocate memory",
+    "not enough memory",
+    "insufficient memory",
+    "out of memory",
+    "bad_alloc",
+    "alloc_failed",
+)
 
 
 def printable(text: str) -> str:
@@ -66,6 +76,36 @@ class StoppedError(KeyboardInterrupt):
         self.exit_code = 128 + signum
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that the memory is too small, of the machine or of a GPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    words = str(error).lower()
+    return not isinstance(error, ProjectError) and any(known in words for known in _NO_MEMORY)
+
+
+def no_memory_message(error: BaseException, advice: str = "") -> str:
+    """One line about too little memory. Without advice: what helps whatever the work is."""
+    reason = (str(error) or "no memory").splitlines()[0]
+    if not advice and "CUDA" in reason:
+        advice = "stop other programs on the GPU, or compute on the CPU (--device cpu)"
+    advice = advice or "stop other programs, or use a machine with more memory"
+    return f"the memory is too small: {advice}: {reason}"
+
+
+@contextlib.contextmanager
+def enough_memory(advice: str) -> Iterator[None]:
+    """Turn out-of-memory errors inside the block into a UsageError with this advice."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UsageError(no_memory_message(error, advice)) from None
+
+
 @contextlib.contextmanager
 def _stopped_by_signals() -> Iterator[None]:
     """Context in which SIGTERM and SIGHUP raise StoppedError. A signal that is ignored, as under
@@ -89,8 +129,9 @@ def _stopped_by_signals() -> Iterator[None]:
 
 
 def run_script(main: Callable[[], int], to_its_end: bool = False) -> None:
-    """Run the `main` of a script and exit with its code. A `ProjectError` becomes one line on
-    stderr. `main` imports torch, so that OpenMP's threads wait as `wait_asleep` says.
+    """Run the `main` of a script and exit with its code. A `ProjectError` and too little memory
+    become one line on stderr. `main` imports torch, so that OpenMP's threads wait as `wait_asleep`
+    says.
 
     Output is flushed after every line, also into a file or a pipe. Characters that the locale does
     not have are escaped.
@@ -121,9 +162,15 @@ def run_script(main: Callable[[], int], to_its_end: bool = False) -> None:
     except BrokenPipeError:  # the reader of a pipe has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except OSError as error:  # an error that no other place has turned into a ProjectError
-        print(f"error: {error}", file=sys.stderr)
-        code = DataError.exit_code
+    except Exception as error:  # an error that no other place has turned into a ProjectError
+        if is_out_of_memory(error):
+            print(f"error: {printable(no_memory_message(error))}", file=sys.stderr)
+            code = UsageError.exit_code
+        elif isinstance(error, OSError):
+            print(f"error: {error}", file=sys.stderr)
+            code = DataError.exit_code
+        else:
+            raise
     sys.exit(code)
 
 

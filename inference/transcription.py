@@ -16,7 +16,7 @@ from data.sources.holistic import FEW_HANDS, missing_library, quiet_libraries
 from data.sources.trackers import Tracker, extractor_facts, open_tracker
 from data.sources.video_files import RecordingFile
 from decoding.timed_gloss import TimedGloss
-from errors import DataError
+from errors import DataError, is_out_of_memory, no_memory_message
 from inference.output_paths import OutputPaths, check_camera_outputs, choose_output_paths
 from inference.overlays import CameraOverlay, VideoOverlay
 from inference.recognizer import Recognizer, open_recognizer
@@ -90,8 +90,10 @@ def transcribe(request: TranscriptionRequest) -> int:
                 session.transcribe_file(recording, outputs)
             except BrokenPipeError:  # nobody reads the transcripts any more
                 raise
-            except (DataError, OSError) as error:
-                message = _message(error, recording.path)
+            except Exception as error:
+                if not (isinstance(error, DataError | OSError) or is_out_of_memory(error)):
+                    raise
+                message = _message(error, recording.path, request)
                 if count == 1:
                     raise DataError(message) from None
                 failed[str(recording.path)] = message.removeprefix(
@@ -351,9 +353,20 @@ def _nobody(summary: TranscriptionSummary) -> str:
     )
 
 
-def _message(error: DataError | OSError, path: Path) -> str:
+def _message(error: Exception, path: Path, request: TranscriptionRequest) -> str:
     """Why a recording failed, with its path."""
-    reason = str(error) if isinstance(error, DataError) else error.strerror or str(error)
+    if is_out_of_memory(error):
+        windows, advice = request.windows, ""
+        if windows.whole_up_to > windows.length and request.decoder != "closed":
+            advice = (
+                f"lower --whole (now {windows.whole_up_to:g}), the seconds up to which a recording "
+                "is transcribed as a whole"
+            )
+        reason = no_memory_message(error, advice)
+    elif isinstance(error, OSError):
+        reason = error.strerror or str(error)
+    else:
+        reason = str(error)
     return reason if str(path) in reason else f"{path}: {reason}"
 
 

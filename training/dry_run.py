@@ -6,9 +6,10 @@ import numpy as np
 
 from data.batching import padding_waste
 from data.checks.small_corpus import small_corpus_advice
+from errors import enough_memory
 from models.devices import peak_memory
 from models.i3d_teacher import count_parameters
-from training.setup import Run, able_to_compile, enough_memory, train_statistics
+from training.setup import Run, able_to_compile, smaller_batches, train_statistics
 
 STATISTICS_FRAMES = 20_000  # of the feature statistics, which need not be exact here
 
@@ -19,7 +20,8 @@ def dry_run(run: Run, updates: int = 3) -> None:
     Makes no run folder; the model is thrown away. Raises UsageError when the memory is too small or
     torch.compile fails.
     """
-    with enough_memory(run.config.training), able_to_compile(run.config.training):
+    options = run.config.training
+    with enough_memory(smaller_batches(options)), able_to_compile(options):
         _dry_run(run, updates)
 
 

@@ -20,7 +20,7 @@ from data.vocabulary import Vocabulary
 from decoding.batches import decode_sentences
 from decoding.greedy import greedy_decode
 from decoding.scoring import breakdown
-from errors import DataError, DivergenceError
+from errors import DataError, DivergenceError, enough_memory
 from inference.posteriors import sentence_posteriors, split_posteriors
 from models.devices import Precision, choose_device
 from models.i3d_teacher import I3DTeacher, count_parameters
@@ -86,7 +86,7 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
     hypotheses.csv and report.html. These files and config.yaml have the settings that are used.
 
     Raises DataError when the corpus has too few such sentences, DivergenceError when the gradient
-    is not finite.
+    is not finite, UsageError when the memory is too small.
     """
     options = config.training
     device = choose_device(options.device, options.deterministic)
@@ -94,7 +94,14 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
     corpus = open_corpus(options.data_dir)
     vocabulary, samples = _choose_samples(corpus, num_samples)
     folder = run_folder(options.output_dir)
-    with claim_run_folder(folder, aside=True, inputs=[corpus.path]):
+    less_memory = (
+        f"lower --batch_size (now {options.batch_size}) or --num_samples (now {num_samples}), or "
+        "lower the model's sizes"
+    )
+    with (
+        enough_memory(less_memory),
+        claim_run_folder(folder, aside=True, inputs=[corpus.path]),
+    ):
         write_config(folder, used_settings(config.to_dict()))
         start = f"fresh, {num_samples} train sentences"
         model = make_model(config, vocabulary, device)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from errors import DataError, DivergenceError
+from errors import DataError, DivergenceError, enough_memory
 from inference.posteriors import NotFiniteError
 from models.checkpoint import LAST, check_space
 from models.i3d_teacher import count_parameters
@@ -22,10 +22,10 @@ from training.run_files.run_log import RunLog, write_config
 from training.setup import (
     Run,
     able_to_compile,
-    enough_memory,
     folder_of_corpus,
     prepare_on_all_ranks,
     prepare_run,
+    smaller_batches,
     train_statistics,
 )
 from training.stop_signals import InterruptedRunError
@@ -104,7 +104,7 @@ def execute(run: Run) -> dict[str, Any]:
     trainer = run.trainer
     try:
         with (
-            enough_memory(run.config.training),
+            enough_memory(smaller_batches(run.config.training)),
             able_to_compile(run.config.training),
             contextlib.ExitStack() as held,
         ):

@@ -18,7 +18,7 @@ from data.landmarks import LandmarkSelection
 from data.pipeline import FeaturePipeline
 from data.vocabulary import Vocabulary
 from decoding.length_normalization import LengthNormalization
-from errors import DataError, UsageError
+from errors import DataError, UsageError, enough_memory
 from inference.opened_checkpoint import refuse_corpus_of_other_rate
 from models.build import build_model, is_causal, load_model
 from models.devices import Precision, choose_device
@@ -104,7 +104,8 @@ def prepare_run(
     train = check_splits(corpus, train, dev, options.skip_bad, content)
     if not any(dev.references):
         raise DataError(f"{corpus.path}: the dev split has no glosses to score")
-    model = _model_of(start, vocabulary, device)
+    with enough_memory(smaller_batches(config.training)):
+        model = _model_of(start, vocabulary, device)
     again = "linear_layers" in plan.overrides.get("training", {})
     models, way = [model, *([beside] if beside else [])], config.training.linear_layers
     left_open = options.precision == "auto"
@@ -270,13 +271,9 @@ def _model_of(start: Start, vocabulary: Vocabulary, device: torch.device) -> I3D
 def make_model(
     config: Config, vocabulary: Vocabulary, device: torch.device
 ) -> I3DTeacher | Student:
-    """A new teacher or student. Its weights depend on the seed alone.
-
-    Raises UsageError when the memory is too small.
-    """
+    """A new teacher or student. Its weights depend on the seed alone."""
     torch.manual_seed(key(config.training.seed, "weights") % 2**63)
-    with enough_memory(config.training):
-        return build_model(config.model, vocabulary.size).to(device)
+    return build_model(config.model, vocabulary.size).to(device)
 
 
 def steps_per_gloss(split: PreparedSplit) -> float:
@@ -302,23 +299,13 @@ def train_statistics(trainer: Trainer, max_frames: int = 200_000) -> list[torch.
     )
 
 
-@contextlib.contextmanager
-def enough_memory(options: TrainingConfig) -> Iterator[None]:
-    """Turn out-of-memory errors inside the block into a UsageError."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        reason = (str(error) or "no memory").splitlines()[0]
-        # CUDA's error has a type of its own; the CPU's is known by its words.
-        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and "can't allocate memory" not in reason:
-            raise
-        size = "frames_per_batch" if options.frames_per_batch else "batch_size"
-        raise UsageError(
-            f"the memory is too small: lower --{size} (now {getattr(options, size)}) and raise "
-            f"--accumulation_steps (now {options.accumulation_steps}) by the same factor, or lower "
-            f"the model's sizes: {reason}"
-        ) from None
+def smaller_batches(options: TrainingConfig) -> str:
+    """Advice for `enough_memory`: how a run needs less memory."""
+    size = "frames_per_batch" if options.frames_per_batch else "batch_size"
+    return (
+        f"lower --{size} (now {getattr(options, size)}) and raise --accumulation_steps (now "
+        f"{options.accumulation_steps}) by the same factor, or lower the model's sizes"
+    )
 
 
 @contextlib.contextmanager
