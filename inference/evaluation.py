@@ -27,8 +27,8 @@ from decoding.scoring import (
 from errors import DataError, UsageError
 from inference.closed_evaluation import closed_set_lines, closed_set_report, closed_set_results
 from inference.evaluation_files import (
-    FILES,
     SUBMISSION,
+    check_folder,
     read_baseline,
     write_predictions,
     write_results,
@@ -46,7 +46,7 @@ from reports.evaluation_report import EvaluationReport, write_evaluation_report
 from reports.interval_words import wer_interval_text
 from reports.novelty_tables import novelty_lines
 from reports.provenance import describe_session, environment_facts
-from reports.result_files import check_output_files, try_to_write
+from reports.result_files import try_to_write
 from reports.verdict import evaluation_verdict
 
 _Span = TypeVar("_Span")
@@ -61,10 +61,10 @@ def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
     """
     model = open_model_on_corpus(request.checkpoint, request.data_dir, request.device)
     folder = request.folder(None if model.is_corpus_of_training else model.corpus.name)
-    files = [folder / name for name in FILES]
-    check_output_files(files, request.overwrite)
+    check_folder(folder, request.input_files, request.overwrite)
     with writing_into(folder):
-        check_output_files(files, request.overwrite)  # another evaluation may just have ended
+        # Another evaluation may just have ended
+        check_folder(folder, request.input_files, request.overwrite)
         return _evaluate(request, model, folder)
 
 

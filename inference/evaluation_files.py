@@ -1,7 +1,7 @@
 """The files of an evaluation: written at its end, and read again to compare with a later one."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,34 @@ from data.text_fields import nfc
 from decoding.sclite import write_ctm, write_stm
 from decoding.scoring import SentenceErrors, align
 from errors import DataError, UsageError
-from reports.result_files import write_hypotheses, write_json
+from inference.requests import HYPOTHESES
+from models.checkpoint import checkpoint_in
+from reports.result_files import (
+    check_output_files,
+    refuse_replaced_inputs,
+    write_hypotheses,
+    write_json,
+)
 
 SUBMISSION = "submission.csv"
 SCORED_FILES = ("sentences.csv", "result.json", "references.stm", "report.html")
-FILES = ("hypotheses.csv", SUBMISSION, "environment.json", "hypotheses.ctm", *SCORED_FILES)
+FILES = (HYPOTHESES, SUBMISSION, "environment.json", "hypotheses.ctm", *SCORED_FILES)
+
+
+def check_folder(folder: Path, inputs: Iterable[Path], overwrite: bool) -> None:
+    """Raise UsageError or DataError unless the files of an evaluation can be written into a folder.
+
+    inputs: the files that the evaluation reads. overwrite: replace an earlier evaluation.
+    """
+    if (found := checkpoint_in(folder)) is not None:
+        raise UsageError(
+            f"{folder} is the run folder of a training (it has {found.name}), and its report.html, "
+            "result.json and environment.json would be replaced: choose another --output_dir, "
+            f"such as {folder / 'evaluation'}"
+        )
+    files = [folder / name for name in FILES]
+    refuse_replaced_inputs(files, inputs)
+    check_output_files(files, overwrite)
 
 
 def write_results(
@@ -74,7 +97,7 @@ def write_predictions(
     """
     ids = [sentence.id for sentence in split.sentences]
     try:
-        write_hypotheses(folder / "hypotheses.csv", split.sentences, hypotheses)
+        write_hypotheses(folder / HYPOTHESES, split.sentences, hypotheses)
         with (folder / SUBMISSION).open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(("id", "gloss"))
@@ -111,7 +134,7 @@ def read_baseline(folder: Path, split: Split) -> list[SentenceErrors]:
     folder: of that evaluation. Raises UsageError if its hypotheses.csv cannot be read, is damaged,
     or is not of these sentences.
     """
-    path = folder / "hypotheses.csv"
+    path = folder / HYPOTHESES
     name = f"--compare_with {folder}: {path.name}"
     other_sentences = UsageError(f"{name} is not an evaluation of the same sentences")
     rows: dict[str, dict[str, str]] = {}

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.output_place import ignores_case, nearest_existing
-from data.sources.video_files import IMAGE_SUFFIXES, RecordingFile
+from data.sources.video_files import RecordingFile
 from errors import UsageError
 from inference.recordings import is_landmark_file
 from inference.requests import is_folder_name
-from reports.result_files import check_output_files, is_device, is_occupied
+from reports.result_files import (
+    check_output_files,
+    is_device,
+    is_occupied,
+    refuse_replaced_inputs,
+)
 
 _SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt", "eaf": ".eaf"}
 
@@ -37,7 +42,7 @@ def choose_output_paths(
     to_folders: bool = False,
     overwrite: bool = False,
     skip_existing: bool = False,
-    checkpoint: Path | None = None,
+    model_files: Sequence[Path] = (),
 ) -> list[OutputPaths | None]:
     """The output paths of each recording; None for a recording that is left out, because its files
     exist already.
@@ -54,10 +59,10 @@ def choose_output_paths(
         to_folders: whether it names a folder or a pattern, also one of a single recording.
         overwrite: replace files that exist already.
         skip_existing: leave out recordings whose files exist already.
-        checkpoint: the file of the model.
+        model_files: what the transcription reads besides: the checkpoint and the like.
 
     Raises UsageError if two outputs have the same path, `output` or `overlay` is a file for several
-    recordings, an output would overwrite a recording or the checkpoint, a file exists already and
+    recordings, an output would overwrite an input, a file exists already and
     `overwrite` is not given, or an overlay is not possible; DataError if a file cannot be made in
     its folder.
     """
@@ -74,8 +79,10 @@ def choose_output_paths(
         if paths.overlay is not None:
             check_overlay(paths.overlay, recording)
         chosen.append(paths)
-    inputs = [recording.path for recording in recordings]
-    _refuse_replaced_inputs(chosen, [*inputs, checkpoint] if checkpoint else inputs)
+    refuse_replaced_inputs(
+        [path for paths in chosen for path in paths.files],
+        [recording.path for recording in recordings] + [*model_files],
+    )
     wanted = [None if skip_existing and _exist_already(paths) else paths for paths in chosen]
     check_output_files(
         [path for paths in wanted if paths for path in paths.files],
@@ -87,13 +94,13 @@ def choose_output_paths(
 
 
 def check_camera_outputs(
-    output: Path | None, overlay: Path | None, overwrite: bool, checkpoint: Path
+    output: Path | None, overlay: Path | None, overwrite: bool, model_files: Sequence[Path]
 ) -> None:
     """Raise UsageError or DataError unless the files of a camera can be written."""
     paths = OutputPaths(output, overlay)
     if overlay is not None:
         check_overlay(overlay)
-    _refuse_replaced_inputs([paths], [checkpoint])
+    refuse_replaced_inputs(paths.files, model_files)
     check_output_files(paths.files, overwrite)
     _refuse_shared_names([(None, paths)])
 
@@ -108,18 +115,6 @@ def _exist_already(paths: OutputPaths) -> bool:
             f"part: move {there[0]} away, or give --overwrite in place of --skip_existing"
         )
     return bool(there)
-
-
-def _refuse_replaced_inputs(chosen: Sequence[OutputPaths], inputs: Sequence[Path]) -> None:
-    """Raise UsageError if an output is an input, or a picture in a folder of frames."""
-    used = {os.path.realpath(path): path for path in inputs}
-    for path in (path for paths in chosen for path in paths.files):
-        real = os.path.realpath(path)
-        found = used.get(real)
-        if found is None and path.suffix.lower() in IMAGE_SUFFIXES:
-            found = used.get(os.path.dirname(real))
-        if found is not None:
-            raise UsageError(f"{path} would replace the input {found}: choose another place")
 
 
 def _refuse_shared_names(outputs: Sequence[tuple[RecordingFile | None, OutputPaths]]) -> None:

@@ -14,6 +14,7 @@ from settings import Settings, setting
 
 DEVICES = "auto, cpu, cuda or cuda:N"
 TRAIN = "train"  # the name of a closed set
+HYPOTHESES = "hypotheses.csv"  # of an evaluation; --compare_with reads it
 # Endings of files that are of one format alone
 TRANSCRIPT_ENDINGS = {"json": (".json",), "srt": (".srt",), "vtt": (".vtt",), "eaf": (".eaf",)}
 EXPORT_ENDINGS = {"onnx": (".onnx",), "torchscript": (".pt", ".ts")}
@@ -110,6 +111,17 @@ class EvaluationRequest(Settings):
         return self.checkpoint.parent / "_".join(words)
 
     @property
+    def input_files(self) -> list[Path]:
+        """The files that are read, besides the corpus."""
+        baseline = [] if self.compare_with is None else [self.compare_with / HYPOTHESES]
+        return [
+            self.checkpoint,
+            *_file_of(self.language_model),
+            *_file_of(self.closed_set),
+            *baseline,
+        ]
+
+    @property
     def cleans_up(self) -> bool:
         """Whether hypotheses pass the official clean-up of PHOENIX-2014 before they are scored."""
         return self.scoring == "phoenix2014"
@@ -123,6 +135,11 @@ class EvaluationRequest(Settings):
 def is_folder_name(given: str | Path | None) -> bool:
     """Whether a name of the command line ends in a slash, so that it is a folder's."""
     return str(given).endswith(("/", os.sep))
+
+
+def _file_of(name: str | None) -> list[Path]:
+    """The file that --lm or --closed_set names; none for a word such as train."""
+    return [] if name in (None, TRAIN, "none") else [Path(name)]
 
 
 def _useless_closed_set(decoder: str | None, closed_set: str | None) -> list[str]:
@@ -265,6 +282,11 @@ class TranscriptionRequest(Settings):
         whole = 0.0 if self.online else self.whole
         live = self.camera is not None
         return Windows(self.window, self.overlap, self.lookahead, whole, live)
+
+    @property
+    def model_files(self) -> list[Path]:
+        """The files that decide how recordings are transcribed."""
+        return [self.checkpoint, *_file_of(self.closed_set), *([self.model] if self.model else [])]
 
     @property
     def output_path(self) -> Path | None:

@@ -50,7 +50,7 @@ def transcribe(request: TranscriptionRequest) -> int:
         recordings, failed = find_recordings(request.inputs)
     else:
         check_camera_outputs(
-            request.output_path, request.overlay, request.overwrite, request.checkpoint
+            request.output_path, request.overlay, request.overwrite, request.model_files
         )
     count = len(recordings) + len(failed)
     if failed and not recordings:
@@ -64,7 +64,7 @@ def transcribe(request: TranscriptionRequest) -> int:
         to_folders=names_several(request.inputs, recordings),
         overwrite=request.overwrite,
         skip_existing=request.skip_existing,
-        checkpoint=request.checkpoint,
+        model_files=request.model_files,
     )
     wanted = [
         (recording, outputs)

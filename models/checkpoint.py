@@ -32,6 +32,7 @@ from models.safe_write import (
 
 FORMAT_VERSION = 1
 BEST, LAST, PREVIOUS = "best_model.pth", "last.pth", "previous.pth"
+CHECKPOINTS = (BEST, LAST, PREVIOUS)  # each of these alone shows that a folder has a run
 # Files that exist at the same time, at most: the three above and the one that is being written
 MAX_FILES = 4
 # Keys of a checkpoint, with their types; for a dictionary, the inner keys that are always needed
@@ -126,9 +127,14 @@ def copy_checkpoint(source: Path, target: Path) -> None:
         ) from error
 
 
+def checkpoint_in(folder: Path) -> Path | None:
+    """A checkpoint of the run in this folder; None if there is no run in it."""
+    return next((folder / name for name in CHECKPOINTS if (folder / name).exists()), None)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the partial files of a run that was killed while it saved. Raises OSError."""
-    for name in (BEST, LAST, PREVIOUS):
+    for name in CHECKPOINTS:
         for path in (folder / name, hash_path(folder / name)):
             partial_path(path).unlink(missing_ok=True)
 
@@ -145,7 +151,7 @@ def check_space(folder: Path, parameters: int, reuse: bool) -> None:
     parameters: of the model. reuse: the run replaces the checkpoints that the folder has already.
     """
     replaced = {}  # bytes of each file; hard links of one file have one inode
-    for path in (folder / name for name in (BEST, LAST, PREVIOUS)):
+    for path in (folder / name for name in CHECKPOINTS):
         if reuse and path.exists():
             replaced[path.stat().st_ino] = path.stat().st_size
     disk = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())

@@ -5,12 +5,13 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from data.output_place import check_places
 from data.sentences import Sentence
+from data.sources.video_files import IMAGE_SUFFIXES
 from errors import DataError, UsageError
 
 LONGEST_NAME = 255  # bytes
@@ -105,6 +106,18 @@ def check_output_files(paths: Sequence[Path], overwrite: bool, otherwise: str = 
         if path.is_dir():
             raise UsageError(f"{path} is a folder: expected the name of a file to write")
     check_places(Path(os.path.realpath(path)) for path in files)
+
+
+def refuse_replaced_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Raise UsageError if an output is an input, or a picture in a folder of frames."""
+    used = {os.path.realpath(path): path for path in inputs}
+    for path in outputs:
+        real = os.path.realpath(path)
+        found = used.get(real)
+        if found is None and path.suffix.lower() in IMAGE_SUFFIXES:
+            found = used.get(os.path.dirname(real))
+        if found is not None:
+            raise UsageError(f"{path} would replace the input {found}: choose another place")
 
 
 def is_device(path: Path) -> bool:

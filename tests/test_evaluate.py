@@ -108,6 +108,43 @@ def test_an_earlier_evaluation_is_replaced_only_with_overwrite(finished_run, run
     assert result["decoder"] == "greedy"
 
 
+def test_an_evaluation_replaces_none_of_its_inputs(finished_run, run_main, tmp_path):
+    """Its baseline, also through a link, its language model and its list of sentences."""
+    best, folder = finished_run / "best_model.pth", tmp_path / "first"
+    run_evaluate(best, folder, "--decoder", "greedy")
+    (tmp_path / "link").symlink_to(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    cases = (
+        ("hypotheses.csv", "--compare_with", folder),
+        ("hypotheses.csv", "--compare_with", tmp_path / "link"),
+        ("submission.csv", "--decoder", "closed", "--closed_set", folder / "submission.csv"),
+        ("references.stm", "--decoder", "beam", "--lm", tmp_path / "link" / "references.stm"),
+    )
+    for name, *words in cases:
+        for overwrite in ([], ["--overwrite"]):
+            options = ("--checkpoint", best, "--output_dir", folder, *words, *overwrite)
+            ended = run_main(evaluate.main, *options)
+            assert ended.returncode == 2 and ended.stderr.count("\n") == 1, ended.stderr
+            assert f"{folder / name} would replace the input " in ended.stderr
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["best_model.pth", "last.pth"])
+def test_the_run_folder_of_a_training_keeps_its_files(name, finished_run, run_main, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for file in (name, "report.html", "result.json", "environment.json"):
+        shutil.copy(finished_run / file, run)
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    for overwrite in ([], ["--overwrite"]):
+        words = ("--checkpoint", run / name, "--output_dir", run, *overwrite)
+        ended = run_main(evaluate.main, *words)
+        assert ended.returncode == 2
+        assert f"{run} is the run folder of a training (it has {name})" in ended.stderr
+        assert "--overwrite" not in ended.stderr
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
 def test_errors_are_one_line(run_script, run_main, finished_run, tmp_path):
     best = finished_run / "best_model.pth"
     cases = [

@@ -62,6 +62,11 @@ def checkpoint(finished_run) -> Path:
         (["a.npy", "--output", "a.npy"], "a.npy would replace the input a.npy"),
         (["a.mp4", "--overlay", "a.mp4"], "a.mp4 would replace the input a.mp4"),
         (
+            ["a.npy", "--decoder", "closed", "--closed_set", "c.txt", "--output", "c.txt"],
+            "c.txt would replace the input c.txt",
+        ),
+        (["a.mp4", "--model", "c.task", "--output", "c.task"], "replace the input c.task"),
+        (
             ["a.npy", "c/a.npy", "--output", "out"],
             "a.npy and c/a.npy would both be written to out/a.txt: rename one of them",
         ),

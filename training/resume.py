@@ -10,7 +10,7 @@ from pathlib import Path
 
 from errors import DataError, UsageError
 from models.build import model_kind
-from models.checkpoint import BEST, LAST, PREVIOUS, load_checkpoint
+from models.checkpoint import BEST, LAST, PREVIOUS, checkpoint_in, load_checkpoint
 from models.retired_keys import without_retired_keys
 from settings import Overrides, declarations, sections_of
 from training.config import Config
@@ -129,8 +129,7 @@ def plan_start(
     output_dir = given.get("output_dir") if isinstance(given, dict) else None
     folder = Path(str(output_dir or default.training.output_dir))
     found = find_checkpoint(resume, folder)
-    is_run_folder = any((folder / name).exists() for name in (LAST, PREVIOUS, BEST))
-    if found is None and not is_run_folder and not _names_a_run(overrides):
+    if found is None and checkpoint_in(folder) is None and not _names_a_run(overrides):
         raise UsageError(
             f"--resume auto: {folder} has no usable checkpoint; check --output_dir, or leave out "
             "--resume for a new run"

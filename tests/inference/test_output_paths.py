@@ -135,9 +135,9 @@ def test_an_input_is_never_replaced(folder, overwrite):
     ]
     for chosen, options, replaced in cases:
         with pytest.raises(UsageError, match=rf"would replace the input {replaced}: choose"):
-            choose(chosen, format="text", overwrite=overwrite, checkpoint=model, **options)
+            choose(chosen, format="text", overwrite=overwrite, model_files=[model], **options)
     with pytest.raises(UsageError, match=r"model\.pth would replace the input"):
-        check_camera_outputs(Path("model.pth"), None, overwrite, Path("model.pth"))
+        check_camera_outputs(Path("model.pth"), None, overwrite, [Path("model.pth")])
 
 
 def test_a_hard_link_to_the_input_is_a_file_that_exists(folder):
@@ -157,8 +157,8 @@ def test_an_output_folder_that_is_a_file_is_refused(folder):
 
 def test_a_camera_needs_the_name_of_a_file(folder):
     Path("out").mkdir()
-    check_camera_outputs(Path("out/x.txt"), Path("out/x.mp4"), False, Path("model.pth"))
+    check_camera_outputs(Path("out/x.txt"), Path("out/x.mp4"), False, [Path("model.pth")])
     with pytest.raises(UsageError, match="out is a folder: expected the name of a file"):
-        check_camera_outputs(Path("out"), None, True, Path("model.pth"))
+        check_camera_outputs(Path("out"), None, True, [Path("model.pth")])
     with pytest.raises(UsageError, match="--output and --overlay would both be written"):
-        check_camera_outputs(Path("x.mp4"), Path("./x.mp4"), False, Path("model.pth"))
+        check_camera_outputs(Path("x.mp4"), Path("./x.mp4"), False, [Path("model.pth")])

@@ -11,8 +11,8 @@ from data.output_place import FolderLock
 from errors import DataError, UsageError
 from models.checkpoint import (
     BEST,
-    LAST,
-    PREVIOUS,
+    CHECKPOINTS,
+    checkpoint_in,
     copy_checkpoint,
     load_checkpoint,
     remove_leftovers,
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
 LOCK = "run.lock"
 _PROGRAM = Path(__file__).resolve().parents[2]
-# Files of an earlier run; each of these alone shows that there was one
-_SIGNS = (BEST, LAST, PREVIOUS)
-# What a run writes at its start, before the first of the files above: together they show it, too
+# What a run writes at its start, before its first checkpoint: together they show it, too
 _FIRST = ("config.yaml", "environment.json")
 # The other files that a run, or the overfit check, replaces
 _REPORTS = (
@@ -38,7 +36,7 @@ _REPORTS = (
     "report.html",
     "dev_hypotheses.csv",
     "hypotheses.csv",
-    *(hash_path(Path(name)).name for name in _SIGNS),
+    *(hash_path(Path(name)).name for name in CHECKPOINTS),
 )
 _OF_A_RUN = {
     *_SIGNS,
@@ -140,9 +138,7 @@ def move_aside(folder: Path) -> bool:
 
 def _has_run(folder: Path) -> bool:
     """Whether the folder has an earlier run, also one that was killed at its start."""
-    return any((folder / name).exists() for name in _SIGNS) or all(
-        (folder / name).exists() for name in _FIRST
-    )
+    return checkpoint_in(folder) is not None or all((folder / name).exists() for name in _FIRST)
 
 
 def _not_of_a_run(folder: Path) -> list[Path]:
@@ -183,7 +179,7 @@ def _refuse_other_runs_in(folder: Path) -> None:
             "would be moved aside together with it: choose another --output_dir"
         )
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and any((path / name).exists() for name in _SIGNS):
+        if path.is_dir() and checkpoint_in(path) is not None:
             raise UsageError(
                 f"--output_dir {folder} has an earlier run, which would be moved aside together "
                 f"with the run {path}: choose another --output_dir"
