@@ -349,7 +349,10 @@ def read_overrides(path: Path, kind: type[SettingsFile]) -> Overrides:
             raise UsageError(f"--config {path} has {size} bytes: expected some lines of settings")
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
-        raise UsageError(f"--config {path}: {error.strerror}") from None
+        raise UsageError(
+            f"--config {path}: {error.strerror}: expected a YAML file of settings, such as "
+            "configs/teacher.yaml"
+        ) from None
     # ValueError: a date of 99 months, or a number of 5,000 digits.
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         reason = " ".join(str(error).split())[:300]

@@ -205,7 +205,10 @@ def read_sentence_list(path: Path) -> list[tuple[str, ...]]:
     try:
         text = nfc(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise DataError(f"--closed_set {path} cannot be read: {error.strerror}") from None
+        raise DataError(
+            f"--closed_set {path} cannot be read: {error.strerror}: expected a text file with one "
+            "sentence per line"
+        ) from None
     except UnicodeDecodeError:
         raise DataError(
             f"--closed_set {path} is not UTF-8 text: expected one sentence per line"

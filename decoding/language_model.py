@@ -172,7 +172,9 @@ def _lines(path: Path) -> list[str]:
     try:
         lines = [line.strip() for line in nfc(path.read_text(encoding="utf-8")).split("\n")]
     except OSError as error:
-        raise DataError(f"language model {path} cannot be read: {error.strerror}") from None
+        raise DataError(
+            f"language model {path} cannot be read: {error.strerror}: expected an ARPA file"
+        ) from None
     except UnicodeDecodeError:
         raise DataError(
             f"language model {path} is not UTF-8 text; an ARPA file is expected"

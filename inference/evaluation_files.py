@@ -155,7 +155,10 @@ def read_baseline(folder: Path, split: Split) -> list[SentenceErrors]:
             for column in ("reference", "hypothesis")
         )
     except OSError as error:
-        raise UsageError(f"{name} there cannot be read: {error.strerror}") from None
+        raise UsageError(
+            f"{name} there cannot be read: {error.strerror}: expected a folder that evaluate.py "
+            "wrote"
+        ) from None
     except csv.Error as error:
         raise UsageError(f"{name} is damaged: {error}: evaluate again") from None
     except (KeyError, UnicodeDecodeError):

@@ -61,7 +61,9 @@ class ExportedModel:
         """threads: of onnxruntime; 0 lets it choose. Raises DataError if the file is missing,
         damaged or not from export_model.py."""
         if not path.is_file():
-            raise DataError(f"exported model {path} does not exist")
+            raise DataError(
+                f"exported model {path} does not exist: expected an .onnx file of export_model.py"
+            )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4  # errors are reported below, in one line

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.corpus import ARRAYS
 from data.landmarks import PART_SLICES, PARTS
 from data.resampling import check_rate
 from data.sources.holistic import missing_library
@@ -32,6 +33,8 @@ from errors import DataError
 
 LANDMARK_READERS = {suffix: read for suffixes, read in READERS.values() for suffix in suffixes}
 SUFFIXES = (*VIDEO_SUFFIXES, *LANDMARK_READERS)
+_CORPUS_ARRAYS = tuple(f".{name}" for name in (*ARRAYS, "times"))
+_EXPECTED = f"{', '.join(SUFFIXES)} or a folder of frames"
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def find_recordings(words: Sequence[str]) -> tuple[list[RecordingFile], dict[str
     for word in words:
         paths = sorted(glob.glob(word, recursive=True)) if _is_pattern(word) else [word]
         if not paths:
-            failed[word] = "no file has a name like this"
+            failed[word] = f"no file has a name like this: expected {_EXPECTED}"
         for path in map(Path, paths):
             try:
                 found += _recordings_at(path)
@@ -121,6 +124,7 @@ def _is_pattern(word: str) -> bool:
 
 def _recordings_at(path: Path) -> list[RecordingFile]:
     if path.is_dir():
+        _refuse_corpus(path)
         below = find_recording_files(path, SUFFIXES, IMAGE_SUFFIXES, "the path")
         with_files = {recording.path.parent for recording in below if not recording.path.is_dir()}
         shown = [recording for recording in below if recording.path not in with_files]
@@ -132,10 +136,19 @@ def _recordings_at(path: Path) -> list[RecordingFile]:
             for recording in shown
         ]
     if not path.exists():
-        raise DataError("does not exist")
+        raise DataError(f"does not exist: expected {_EXPECTED}")
     if path.suffix.lower() not in SUFFIXES:
-        raise DataError(f"is not a recording: expected {', '.join(SUFFIXES)} or a folder of frames")
+        raise DataError(f"is not a recording: expected {_EXPECTED}")
     return [RecordingFile(path, (path.stem,))]
+
+
+def _refuse_corpus(folder: Path) -> None:
+    """Raise DataError for a corpus folder: its files are not recordings."""
+    if (folder / "corpus.json").is_file():
+        raise DataError(
+            f"{folder} is a corpus folder, not a folder of recordings: evaluate the model on it "
+            f"with evaluate.py --data_dir {folder}"
+        )
 
 
 def _named_by_id(recording: RecordingFile) -> RecordingFile:
@@ -165,6 +178,8 @@ def open_recording(
         fps: frames per second that the user gives; they replace the recording's own times.
         default_fps, aspect_ratio: of a recording that does not give its own.
     """
+    if file.path.suffix == ".npy" and file.path.stem.endswith(_CORPUS_ARRAYS):
+        _refuse_corpus(file.path.parent)
     if is_landmark_file(file):
         return _open_landmarks(file.path, fps, default_fps, aspect_ratio)
     tracking = tracker()  # a missing library is told first

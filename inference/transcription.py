@@ -134,8 +134,9 @@ def _introduce(recognizer: Recognizer, request: TranscriptionRequest) -> None:
 def _describe_online(recognizer: Recognizer, windows: Windows) -> str:
     """Whether the model streams or uses windows, and when a gloss is final."""
     if recognizer.streaming_student is None:
+        longer = "" if windows.live else ", for recordings that are longer than that"
         text = (
-            f"windows of {windows.length:g} s: a gloss is final when the model has seen "
+            f"windows of {windows.length:g} s{longer}: a gloss is final when the model has seen "
             f"{windows.lookahead:g} s after its end"
         )
         if recognizer.streaming_obstacle is not None:

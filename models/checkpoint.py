@@ -201,7 +201,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
                 f"checkpoint {path} is a folder: expected a file such as best_model.pth of a run"
             )
         if not path.is_file():
-            raise DataError(f"checkpoint {path} does not exist")
+            raise DataError(f"checkpoint {path} does not exist: expected best_model.pth of a run")
         if path.suffix == ".onnx":
             raise DataError(
                 f"checkpoint {path} is an exported model: only transcribe.py can use it; "

@@ -154,10 +154,12 @@ def test_a_run_continues_with_a_teacher_that_was_moved(settings, prepare, tmp_pa
     execute(prepare(overrides))
     student = tmp_path / "student" / "last.pth"
     moved = run_copy.rename(tmp_path / "moved") / "best_model.pth"
-    message = r"best_model\.pth does not exist; .*last\.pth was trained with it: .* with --teacher"
+    message = (
+        r"best_model\.pth does not exist: .*; .*last\.pth was trained with it: .* with --teacher"
+    )
     with pytest.raises(DataError, match=message):
         prepare({}, student)
-    with pytest.raises(DataError, match=r"best_model\.pth does not exist$"):
+    with pytest.raises(DataError, match=r"does not exist: expected best_model\.pth of a run$"):
         prepare(overrides, student)
     assert prepare({"distillation": {"teacher": str(moved)}}, student).start.kind == CONTINUE
     changed = load_checkpoint(moved)

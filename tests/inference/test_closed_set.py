@@ -161,7 +161,11 @@ def test_what_makes_no_sense_is_one_line(run_main, checkpoint, make_corpus, tmp_
     for words, code, message in (
         (("--closed_set", "x.txt"), 2, "--closed_set has no effect on --decoder adaptive: give"),
         ((*closed, "--lm", "train"), 2, "--lm has no effect on --decoder closed"),
-        ((*closed, "--closed_set", tmp_path / "x.txt"), 3, "x.txt cannot be read: No such file"),
+        (
+            (*closed, "--closed_set", tmp_path / "x.txt"),
+            3,
+            "x.txt cannot be read: No such file or directory: expected a text file",
+        ),
         ((*closed, "--closed_set", tmp_path / "fog.txt"), 3, "fog.txt: all 2 sentences"),
         ((*closed, "--closed_set", tmp_path / "empty.txt"), 3, "empty.txt has no sentence"),
         ((*closed, "--data_dir", no_train), 3, "has no train sentences for --decoder closed: give"),

@@ -134,7 +134,7 @@ def test_metadata_that_does_not_fit(exported, tmp_path, facts, message):
 
 def test_files_that_are_no_exported_models(exported, tmp_path):
     other, file = tmp_path / "other.onnx", exported("student")
-    with pytest.raises(DataError, match=r"other.onnx does not exist"):
+    with pytest.raises(DataError, match=r"other.onnx does not exist: expected an .onnx file"):
         ExportedModel(other)
     other.write_bytes(file.read_bytes()[:5000])
     with pytest.raises(DataError, match=r"other.onnx is not a readable ONNX file"):

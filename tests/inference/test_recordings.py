@@ -131,12 +131,24 @@ def test_words_that_name_no_recording_are_listed_with_the_reason(tmp_path):
         [
             "is not a recording",
             "is not a recording",
-            "does not exist",
-            "no file has a name like this",
+            "does not exist: expected .mp4, ",
+            "no file has a name like this: expected .mp4, ",
         ]
     ):
         assert reason in reasons[number]
     assert reasons[4].startswith("has no recordings in it: expected files .mp4")
+
+
+def test_a_corpus_folder_is_named_with_what_evaluates_it(tiny_corpus, tmp_path):
+    advice = f"evaluate the model on it with evaluate.py --data_dir {tiny_corpus}"
+    found, failed = find_recordings([str(tiny_corpus)])
+    assert not found and advice in failed[str(tiny_corpus)]
+    found, failed = find_recordings([str(tiny_corpus.parent)])  # the corpus is somewhere below it
+    arrays = [one for one in found if one.path.parent == tiny_corpus]
+    assert len(arrays) == 4 and not failed
+    for one in arrays:
+        with pytest.raises(DataError, match="is a corpus folder, not a folder of recordings"):
+            open_recording(one, lambda: None, None, 25, 1)
 
 
 def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(tmp_path):

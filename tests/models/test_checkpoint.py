@@ -124,7 +124,9 @@ def test_a_truncated_checkpoint_is_refused(tmp_path, with_hash):
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"checkpoint .*none\.pth does not exist"):
+    with pytest.raises(
+        DataError, match=r"checkpoint .*none\.pth does not exist: expected best_model\.pth"
+    ):
         load_checkpoint(tmp_path / "none.pth")
     with pytest.raises(DataError, match="is a folder"):
         load_checkpoint(tmp_path)
