@@ -349,3 +349,8 @@ class CheckCommand(Settings):
         default_text="none",
     )
     overwrite: bool = setting(False, "replace a page that exists already")
+
+    def conflicts(self) -> list[str]:
+        if self.overwrite and self.html is None:
+            return ["--overwrite has no effect without --html FILE: leave it out"]
+        return []

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from models.student_config import StudentModelConfig
-from settings import Settings, setting
+from settings import Overrides, Settings, setting
 from training.config import Config, TrainingConfig
 
 _GROUP = "teacher and distillation"
@@ -70,6 +70,15 @@ class StudentConfig(Config):
     model: StudentModelConfig = field(default_factory=StudentModelConfig)  # type: ignore[assignment]
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
 
+    def without_effect(self, given: Overrides) -> list[str]:
+        """See `Config.without_effect`."""
+        useless = [] if self.distillation.soft_weight else ["temperature", "soft_blank"]
+        return super().without_effect(given) + [
+            f"--{name} has no effect with --soft_weight 0: leave one of them out"
+            for name in useless
+            if name in given.get("distillation", {})
+        ]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SoftTargetExportRequest(Settings):
@@ -105,3 +114,8 @@ class SoftTargetExportRequest(Settings):
         group=_written,
     )
     seed: int = setting(0, "random seed for the augmentation of the views", group=_written)
+
+    def conflicts(self) -> list[str]:
+        if self.seed and not self.views:
+            return ["--seed has no effect without --views, which it augments: leave it out"]
+        return []

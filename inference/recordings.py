@@ -29,10 +29,11 @@ from data.sources.video_files import (
     find_recording_files,
 )
 from data.sources.video_frames import open_video_frames
-from errors import DataError
+from errors import DataError, UsageError
 
 LANDMARK_READERS = {suffix: read for suffixes, read in READERS.values() for suffix in suffixes}
 SUFFIXES = (*VIDEO_SUFFIXES, *LANDMARK_READERS)
+_WITHOUT_ASPECT_RATIO = (*READERS["npy"][0], *READERS["parquet"][0])
 _CORPUS_ARRAYS = tuple(f".{name}" for name in (*ARRAYS, "times"))
 _EXPECTED = f"{', '.join(SUFFIXES)} or a folder of frames"
 
@@ -103,6 +104,26 @@ def find_recordings(words: Sequence[str]) -> tuple[list[RecordingFile], dict[str
     for recording in found:
         once.setdefault(recording.path.resolve(), recording)
     return list(once.values()), failed
+
+
+def refuse_useless_options(
+    recordings: Sequence[RecordingFile], model: Path | None, aspect_ratio: float | None
+) -> None:
+    """Raise UsageError for an option that none of the recordings uses.
+
+    model: of the tracker. aspect_ratio: of recordings that do not give their own.
+    """
+    if model is not None and all(map(is_landmark_file, recordings)):
+        raise UsageError(
+            f"--model {model} has no effect on landmark files, which are tracked already: leave it "
+            "out"
+        )
+    suffixes = {Path(recording.path).suffix.lower() for recording in recordings}
+    if aspect_ratio is not None and suffixes.isdisjoint(_WITHOUT_ASPECT_RATIO):
+        raise UsageError(
+            f"--aspect_ratio {aspect_ratio:g} has no effect on these recordings, which give their "
+            f"own: it is for {', '.join(_WITHOUT_ASPECT_RATIO)} files; leave it out"
+        )
 
 
 def names_several(words: Sequence[str], recordings: Sequence[RecordingFile]) -> bool:

@@ -322,6 +322,8 @@ class TranscriptionRequest(Settings):
             return ["--skip_existing keeps the files that --overwrite replaces: choose one of them"]
         if self.skip_existing and self.output is None and self.overlay is None:
             return ["--skip_existing has no effect without --output or --overlay: give one of them"]
+        if self.overwrite and self.output is None and self.overlay is None:
+            return ["--overwrite has no effect without --output or --overlay: leave it out"]
         if self.overlap >= self.window:
             return [f"--overlap {self.overlap:g} must be less than --window {self.window:g}"]
         if self.lookahead >= self.overlap:

@@ -28,6 +28,7 @@ from inference.recordings import (
     names_several,
     open_camera,
     open_recording,
+    refuse_useless_options,
 )
 from inference.requests import TranscriptionRequest
 from inference.streaming_transcriber import StreamingTranscriber
@@ -55,6 +56,8 @@ def transcribe(request: TranscriptionRequest) -> int:
     count = len(recordings) + len(failed)
     if failed and not recordings:
         raise DataError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
+    if recordings:
+        refuse_useless_options(recordings, request.model, request.aspect_ratio)
     paths = choose_output_paths(
         recordings,
         request.format,

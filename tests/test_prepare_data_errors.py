@@ -21,6 +21,7 @@ def error_of(run_main):
     ("arguments", "message"),
     [
         ("synthesize --output x --fraction 0.1", "--fraction needs --transcripts FILE"),
+        ("check x --overwrite", "--overwrite has no effect without --html FILE"),
         ("synthesize --output x --frames f.csv", "--frames needs --transcripts FILE"),
         (
             "synthesize --output x --transcripts t --sentences 3",

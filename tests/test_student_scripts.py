@@ -180,6 +180,18 @@ def test_impossible_options_are_refused(finished_run, tmp_path):
             UsageError,
             "already exists",
         ),
+        (
+            export_soft_targets,
+            ("--checkpoint", best, "--output_dir", tmp_path / "soft", "--seed", 5),
+            UsageError,
+            "--seed has no effect without --views",
+        ),
+        (
+            distill_student,
+            ("--soft_weight", 0, "--temperature", 9, "--data_dir", tmp_path / "no"),
+            UsageError,
+            "--temperature has no effect with --soft_weight 0",
+        ),
         (export_model, ("--checkpoint", best, "--output", best), UsageError, "is the checkpoint"),
         (
             export_model,

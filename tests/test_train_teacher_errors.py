@@ -53,6 +53,10 @@ def test_a_wrong_option_is_one_line(argv, message, capsys):
         (["--dropout", "1.5"], "model.dropout 1.5: expected 0 or more and below 1"),
         (["--config", "no/such.yaml"], "--config no/such.yaml: No such file or directory: expect"),
         (["--config", "configs"], "--config configs: Is a directory: expected a YAML file of sett"),
+        (
+            ["--frames_per_batch", "1000", "--batch_size", "32"],
+            "--batch_size has no effect with --frames_per_batch 1000: leave it out",
+        ),
         (["--device", "tpu"], "--device tpu: expected auto, cpu, cuda or cuda:N"),
         (["--device", "cpu:1"], "--device cpu:1: expected auto, cpu, cuda or cuda:N"),
         (["--device", "cuda:99"], "--device cuda:99: this machine has"),

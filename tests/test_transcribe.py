@@ -41,6 +41,9 @@ def checkpoint(finished_run) -> Path:
             ["a.npy", "--output", "y.txt", "--skip_existing", "--overwrite"],
             "--skip_existing keeps the files that --overwrite replaces: choose one of them",
         ),
+        (["a.npy", "--overwrite"], "--overwrite has no effect without --output or --overlay"),
+        (["a.npy", "--model", "no.task"], "--model no.task has no effect on landmark files"),
+        (["a.mp4", "a.pose", "--aspect_ratio", "1.9"], "--aspect_ratio 1.9 has no effect on thes"),
         (["--camera", "0", "--output", "out/"], "--output out/ is a folder: expected the name"),
         (
             ["--camera", "0", "--overlay", "x.avi"],
@@ -76,7 +79,7 @@ def checkpoint(finished_run) -> Path:
 )
 def test_wrong_options(words, message, checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("a.npy", "b.npy", "a.mp4", "c/a.npy"):
+    for name in ("a.npy", "b.npy", "a.mp4", "a.pose", "c/a.npy"):
         Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_bytes(b"x")
     before = sorted(tmp_path.rglob("*"))

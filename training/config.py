@@ -10,7 +10,7 @@ from typing import ClassVar
 from data.augmentation.config import AugmentationConfig
 from decoding import OPEN_DECODERS
 from models.config import ModelConfig
-from settings import Settings, SettingsFile, setting
+from settings import Overrides, Settings, SettingsFile, setting
 
 OPTIMIZERS = ("adamw", "adam")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -167,6 +167,17 @@ class Config(SettingsFile):
     training: TrainingConfig = field(default_factory=TrainingConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+
+    def without_effect(self, given: Overrides) -> list[str]:
+        """What is wrong with settings of the command line, `given`, that this configuration leaves
+        without an effect, in words."""
+        budget = self.training.frames_per_batch
+        if budget and "batch_size" in given.get("training", {}):
+            return [
+                f"--batch_size has no effect with --frames_per_batch {budget}: leave it out, or "
+                "give --frames_per_batch 0"
+            ]
+        return []
 
 
 @dataclass(frozen=True)

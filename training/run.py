@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from errors import DataError, DivergenceError, enough_memory
+from errors import DataError, DivergenceError, UsageError, enough_memory
 from inference.posteriors import NotFiniteError
 from models.checkpoint import LAST, check_space
 from models.i3d_teacher import count_parameters
@@ -63,7 +63,10 @@ def train(
 
     def make_plan() -> StartPlan:
         yaml = read_overrides(command.config, type(default)) if command.config else {}
-        return plan_start(command.resume, merge_overrides(yaml, given), default)
+        plan = plan_start(command.resume, merge_overrides(yaml, given), default)
+        if wrong := plan.config.without_effect(given):
+            raise UsageError("; ".join(wrong))
+        return plan
 
     with connect_processes() as ranks:
         run = prepare_on_all_ranks(ranks, make_plan, lambda plan: prepare(plan, ranks), find_corpus)

@@ -16,7 +16,7 @@ from data.keyed_random import generator
 from data.sources.holistic import missing_library, quiet_libraries
 from data.sources.landmark_files import LandmarkRecording
 from data.sources.video_files import RecordingFile
-from errors import DataError
+from errors import DataError, UsageError
 from inference import recordings
 from inference.recordings import (
     LANDMARK_READERS,
@@ -26,6 +26,7 @@ from inference.recordings import (
     names_several,
     open_camera,
     open_recording,
+    refuse_useless_options,
 )
 
 ROOT = Path(recordings.__file__).resolve().parent.parent
@@ -149,6 +150,21 @@ def test_a_corpus_folder_is_named_with_what_evaluates_it(tiny_corpus, tmp_path):
     for one in arrays:
         with pytest.raises(DataError, match="is a corpus folder, not a folder of recordings"):
             open_recording(one, lambda: None, None, 25, 1)
+
+
+def test_an_option_that_one_of_several_recordings_uses_is_accepted():
+    video, array, pose = (
+        RecordingFile(Path(f"a{end}"), ("a",)) for end in (".mp4", ".npy", ".pose")
+    )
+    model = Path("x.task")
+    refuse_useless_options([video, array], model, 1.5)
+    refuse_useless_options([array, pose], None, 1.5)
+    with pytest.raises(UsageError, match=r"--model x\.task has no effect on landmark files"):
+        refuse_useless_options([array, pose], model, None)
+    with pytest.raises(
+        UsageError, match=r"1\.5 has no effect .*: it is for \.npy, \.npz, \.parquet"
+    ):
+        refuse_useless_options([video, pose], None, 1.5)
 
 
 def test_a_name_with_brackets_is_a_file_before_it_is_a_pattern(tmp_path):

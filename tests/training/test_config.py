@@ -294,3 +294,13 @@ def test_texts_and_decimal_numbers_of_a_yaml_file_are_read(tmp_path):
     path.write_text("training: {output_dir: '010', epochs: 10, learning_rate: 0.010, seed: 0}\n")
     found = read_overrides(path, Config)["training"]
     assert found == {"output_dir": "010", "epochs": 10, "learning_rate": 0.01, "seed": 0}
+
+
+def test_a_batch_size_of_a_file_gives_way_to_a_frame_budget():
+    """Only an option that was given beside it is refused, whichever file has the budget."""
+    given = {"training": {"batch_size": 4}}
+    budget = Config().updated({"training": {"frames_per_batch": 900, "batch_size": 4}})
+    assert not budget.without_effect({"training": {"frames_per_batch": 900}})
+    assert not Config().without_effect(given)
+    (message,) = budget.without_effect(given)
+    assert message.startswith("--batch_size has no effect with --frames_per_batch 900")
