@@ -182,7 +182,8 @@ def test_on_windows_an_earlier_run_is_moved_aside(tmp_path, windows):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "last.pth").write_text("earlier")
-    with claim_run_folder(folder, aside=True):
+    (folder / "last.pth.sha256").write_text("its hash")
+    with claim_run_folder(folder):
         assert (tmp_path / "run.earlier-1" / "last.pth").read_text() == "earlier"
         assert [path.name for path in folder.iterdir()] == ["run.lock"]
         with pytest.raises(UsageError, match="another run is working"):

@@ -100,7 +100,7 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
     )
     with (
         enough_memory(less_memory),
-        claim_run_folder(folder, aside=True, inputs=[corpus.path]),
+        claim_run_folder(folder, [corpus.path]),
     ):
         write_config(folder, used_settings(config.to_dict()))
         start = f"fresh, {num_samples} train sentences"

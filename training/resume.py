@@ -102,7 +102,8 @@ class StartPlan:
         changes: dict[str, object] = {}
         folder = self.path.parent.resolve()
         if Path(self.config.training.output_dir).resolve() == folder:
-            shown = self.path.parent if self.path.parent.name else folder
+            parent = self.path.parent
+            shown = folder if not parent.name or ".." in parent.parts else parent
             changes["output_dir"] = str(shown.with_name(folder.name + "_finetune"))
         if "flat_start_epochs" not in self.overrides.get("training", {}):
             changes["flat_start_epochs"] = 0.0

@@ -142,7 +142,8 @@ def _claim_folder(run: Run, held: contextlib.ExitStack) -> None:
             inputs = trainer.input_paths
             if path is not None and not in_place:
                 inputs.append(path)
-            held.enter_context(claim_run_folder(run.folder, not in_place, inputs))
+            goes_on_from = path if in_place else None
+            held.enter_context(claim_run_folder(run.folder, inputs, goes_on_from))
             if path is not None:
                 keep_best_model(trainer, path)
 

@@ -39,10 +39,10 @@ _REPORTS = (
     *(hash_path(Path(name)).name for name in CHECKPOINTS),
 )
 _OF_A_RUN = {
-    *_SIGNS,
+    *CHECKPOINTS,
     *_FIRST,
     *_REPORTS,
-    *(partial_path(Path(name)).name for name in (*_SIGNS, *_REPORTS)),
+    *(partial_path(Path(name)).name for name in (*CHECKPOINTS, *_REPORTS)),
     LOCK,
     DUMP,
     "tensorboard",
@@ -71,31 +71,38 @@ class RunLock(FolderLock):
 def run_folder(output_dir: str) -> Path:
     """The path of a run's folder. It stays valid when an earlier run is moved aside.
 
-    '.' would not stay valid, because it follows the folder that is moved. It becomes a full path.
+    '.' and '..' would not stay valid, because they follow the folder that is moved. A path with
+    them becomes a full path.
     """
     folder = Path(output_dir)
-    return folder if folder.name else folder.resolve()
+    return folder.resolve() if not folder.name or ".." in folder.parts else folder
 
 
-def claim_run_folder(folder: Path, aside: bool, inputs: Iterable[Path] = ()) -> RunLock:
+def claim_run_folder(
+    folder: Path, inputs: Iterable[Path] = (), goes_on_from: Path | None = None
+) -> RunLock:
     """Make the folder of a run and lock it against other runs.
 
     Args:
         folder: the folder of the run.
-        aside: move an earlier run in it out of the way, so that nothing is overwritten.
         inputs: files and folders that the run reads, which must not be in its folder.
+        goes_on_from: the checkpoint in the folder from which its run goes on. None: move an earlier
+            run in the folder out of the way, so that nothing is overwritten.
 
     Raises UsageError when another run has the lock, or the folder has inputs or files of the
     user's; DataError when the folder cannot be made or written to.
     """
     make_folder(folder)
+    aside = goes_on_from is None
     try:
         if aside:
             _refuse_inputs_in(folder, inputs)
-        if aside and _has_run(folder):
-            _refuse_other_runs_in(folder)
+        if not _has_run(folder):
+            _refuse_replaced_files(folder, goes_on_from)
+            if aside:
+                _refuse_other_files(folder)
         elif aside:
-            _refuse_other_files(folder)
+            _refuse_other_runs_in(folder)
         lock = RunLock(folder)
         if aside and sys.platform == "win32":
             lock.release()  # Windows does not move a folder that has an open file
@@ -137,8 +144,12 @@ def move_aside(folder: Path) -> bool:
 
 
 def _has_run(folder: Path) -> bool:
-    """Whether the folder has an earlier run, also one that was killed at its start."""
-    return checkpoint_in(folder) is not None or all((folder / name).exists() for name in _FIRST)
+    """Whether the folder has an earlier run, also one that was killed at its start. A checkpoint
+    without its hash can be of another program."""
+    checkpoints = [folder / name for name in CHECKPOINTS]
+    return any(path.exists() and hash_path(path).exists() for path in checkpoints) or all(
+        (folder / name).exists() for name in _FIRST
+    )
 
 
 def _not_of_a_run(folder: Path) -> list[Path]:
@@ -197,15 +208,21 @@ def _refuse_inputs_in(folder: Path, inputs: Iterable[Path]) -> None:
             )
 
 
-def _refuse_other_files(folder: Path) -> None:
-    """Raise UsageError if a folder without an earlier run has a file that a run would replace, or
-    files and folders that the next run would move aside. Logs, notes and the like may be there."""
-    for name in (*_FIRST, *_REPORTS):
-        if os.path.lexists(folder / name):
+def _refuse_replaced_files(folder: Path, goes_on_from: Path | None) -> None:
+    """Raise UsageError if a folder without an earlier run has a file that a run would replace.
+    goes_on_from: a checkpoint that may be there."""
+    mine = {goes_on_from.name, hash_path(goes_on_from).name} if goes_on_from else set()
+    for name in (*CHECKPOINTS, *_FIRST, *_REPORTS, DUMP):
+        if name not in mine and os.path.lexists(folder / name):
             raise UsageError(
                 f"{folder / name} already exists and is not of an earlier run: this run would "
                 "replace it; choose another --output_dir, or move the file away"
             )
+
+
+def _refuse_other_files(folder: Path) -> None:
+    """Raise UsageError if a folder without an earlier run has files and folders that the next run
+    would move aside. Logs, notes and the like may be there."""
     found = [
         path
         for path in _not_of_a_run(folder)

@@ -115,14 +115,15 @@ def test_a_continued_fine_tune_still_has_the_wer_of_the_loaded_model(execute_run
     assert result["loaded_dev_wer"] > 0
 
 
-def test_a_checkpoint_in_the_current_folder_can_be_fine_tuned(run_copy, monkeypatch):
+@pytest.mark.parametrize(
+    "path", ["best_model.pth", "../copy/best_model.pth", "a/../best_model.pth"]
+)
+def test_a_checkpoint_in_the_current_folder_can_be_fine_tuned(run_copy, monkeypatch, path):
+    (run_copy / "a").mkdir()
     monkeypatch.chdir(run_copy)
-    assert (
-        train_teacher.main(
-            ["--resume", "best_model.pth", "--learning_rate", "0.001", "--epochs", "1"]
-        )
-        == 0
-    )
+    options = ["--learning_rate", "0.001", "--epochs", "1"]
+    assert train_teacher.main(["--resume", path, *options]) == 0
+    assert not (run_copy / "a_finetune").exists()
     assert (run_copy.with_name("copy_finetune") / "result.json").is_file()
 
 

@@ -15,6 +15,7 @@ from data.output_place import partial_beside
 from errors import DataError, UsageError
 from models.checkpoint import save_checkpoint
 from training.config import Config
+from training.divergence import DUMP
 from training.overfit_check import run_overfit_check
 from training.resume import plan_start
 from training.run_files import run_folder
@@ -132,7 +133,7 @@ def test_files_of_an_overfit_check_and_an_evaluation_are_those_of_a_run(
     (run_copy / "evaluation_dev_greedy").mkdir()
     (run_copy / "evaluation_dev_greedy" / "result.json").write_text("{}")
     (run_copy / "diverged_batch.pth").write_bytes(b"")
-    with run_folder.claim_run_folder(run_copy, aside=True):
+    with run_folder.claim_run_folder(run_copy):
         assert f"moved to {run_copy}.earlier-1\n" in capsys.readouterr().out
 
 
@@ -251,8 +252,50 @@ def test_the_last_surviving_checkpoint_is_moved_aside(make_settings, execute_run
     run = tmp_path / "run"
     run.mkdir()
     (run / "previous.pth").write_bytes(b"all that is left")
+    (run / "previous.pth.sha256").write_text("its hash")
     execute_run(make_settings(run, epochs=1))
     assert (tmp_path / "run.earlier-1" / "previous.pth").read_bytes() == b"all that is left"
+
+
+@pytest.mark.parametrize("name", ["best_model.pth", "last.pth", "previous.pth", DUMP])
+def test_a_checkpoint_of_another_program_is_neither_moved_nor_replaced(
+    make_settings, execute_run, tmp_path, name
+):
+    run = tmp_path / "run"
+    (run / "src").mkdir(parents=True)
+    (run / name).write_bytes(b"of another program")
+    with pytest.raises(UsageError, match=rf"{name} already exists and is not of an earlier run"):
+        execute_run(make_settings(run, epochs=1))
+    assert not (tmp_path / "run.earlier-1").exists()
+    assert (run / name).read_bytes() == b"of another program" and (run / "src").is_dir()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "report.html", "metrics.jsonl", "last.pth"])
+def test_a_renamed_checkpoint_goes_on_only_where_it_replaces_nothing(
+    execute_run, run_copy, tmp_path, name
+):
+    project = tmp_path / "project"
+    project.mkdir()
+    shutil.copy(run_copy / "best_model.pth", project / "teacher.pth")
+    (project / name).write_text("my own")
+    with pytest.raises(UsageError, match=rf"project/{name} already exists and is not"):
+        execute_run({}, project / "teacher.pth")
+    assert {path.name for path in project.iterdir()} == {"teacher.pth", name}
+    assert (project / name).read_text() == "my own"
+
+
+def test_a_folder_above_the_current_one_is_moved_aside_once(
+    run_copy, tiny_settings, execute_run, monkeypatch
+):
+    """The current folder moves with it, so that `..` means the earlier run from then on."""
+    before = (run_copy / "best_model.pth").read_bytes()
+    (run_copy / "sub").mkdir()
+    monkeypatch.chdir(run_copy / "sub")
+    tiny_settings["training"] |= {"output_dir": "..", "epochs": 1, "seed": 7}
+    execute_run(tiny_settings)
+    earlier = run_copy.with_name(f"{run_copy.name}.earlier-1")
+    assert (earlier / "best_model.pth").read_bytes() == before
+    assert (run_copy / "last.pth").exists()
 
 
 def test_a_link_to_the_output_folder_stays(make_settings, execute_run, tmp_path):
