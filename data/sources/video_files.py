@@ -7,6 +7,7 @@ file. data/sources/video_frames.py reads the frames.
 import errno
 import os
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from data.sources.annotations.segment_overlaps import Part, check_overlaps
 from data.sources.annotations.segments import Segment
 from data.sources.annotations.transcripts import TranscribedSentence
 from data.text_fields import nfc
@@ -167,12 +169,13 @@ def match_recording_files(
     fit, the one in the folder of the sentence's split counts.
 
     Returns the recordings by (split, id) and the recordings without a sentence. A sentence without
-    a recording is not in the dict. Raises DataError for two recordings of one sentence, and for two
-    sentences of one recording that are not different segments of it.
+    a recording is not in the dict. Raises DataError for two recordings of one sentence, for two
+    sentences of one recording that are not different segments of it, and for segments that overlap
+    between splits. Segments that overlap within a split are a warning on stderr.
     """
     places = _Places(recordings)
     matched: dict[tuple[str, str], RecordingFile] = {}
-    parts_of: dict[RecordingFile, dict[Segment | None, str]] = {}
+    parts_of: dict[RecordingFile, dict[Segment | None, Part]] = {}
     for split, sentences in splits.items():
         for sentence in sentences:
             found = places.of(sentence, split)
@@ -184,18 +187,21 @@ def match_recording_files(
                 )
             if found:
                 parts = parts_of.setdefault(found[0], {})
-                name, segment = f"{split} sentence {sentence.id!r}", sentence.segment
+                part, segment = Part(split, sentence.id, sentence.segment), sentence.segment
                 whole = segment is None or None in parts
                 if segment in parts or (whole and parts):
                     other = parts.get(segment) or next(iter(parts.values()))
                     same = "recording" if whole else f"segment {segment} of the recording"
                     raise DataError(
-                        f"{other} and {name} have the same {same} {found[0].path}: "
+                        f"{other} and {part} have the same {same} {found[0].path}: "
                         "remove one sentence from the annotations, or give each its part of the "
                         "recording in the columns start_frame and end_frame"
                     )
-                parts[segment] = name
+                parts[segment] = part
                 matched[split, sentence.id] = found[0]
+    warning = check_overlaps({str(each.path): parts.values() for each, parts in parts_of.items()})
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
     return matched, [recording for recording in recordings if recording not in parts_of]
 
 

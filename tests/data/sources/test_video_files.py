@@ -187,16 +187,21 @@ def test_two_sentences_of_one_recording(tmp_path):
         matched(tmp_path, train=[sentence("s1")], dev=[sentence("s9", "s1.mp4")])
 
 
-def test_different_segments_may_share_a_recording(tmp_path):
+def test_different_segments_may_share_a_recording(tmp_path, capsys):
     make(tmp_path, "s1.mp4")
 
     def cut(id, start, end):
         return replace(sentence(id, "s1.mp4"), segment=Segment(start, end, FRAMES))
 
     rows = [cut("a", 0, 15), cut("b", 15, 30)]
-    found, unused = matched(tmp_path, train=rows, dev=[cut("c", 10, 20)])
+    found, unused = matched(tmp_path, train=rows, dev=[cut("c", 30, 40)])
     assert found == {"train a": "s1.mp4", "train b": "s1.mp4", "dev c": "s1.mp4"}
     assert unused == []
+    assert capsys.readouterr().err == ""
+    matched(tmp_path, train=[*rows, cut("c", 10, 20)])
+    assert capsys.readouterr().err.startswith("warning: 2 segments overlap an earlier one")
+    with pytest.raises(DataError, match=r"'a' and dev sentence 'd' overlap .* recording .*s1\.mp4"):
+        matched(tmp_path, train=rows, dev=[cut("d", 1, 15)])
     with pytest.raises(
         DataError,
         match=r"train sentence 'a' and dev sentence 'd' have the same segment from frame 0 to "
