@@ -31,10 +31,11 @@ from errors import DataError
 _HEADER_BYTES = 128
 
 
-def check_output(path: Path) -> None:
-    """Raise UsageError or DataError unless a corpus folder can be made at `path`."""
+def check_output(path: Path, *inputs: Path) -> None:
+    """Raise UsageError or DataError unless a corpus folder can be made at `path`, apart from the
+    inputs of the command."""
     leftover = bool(path.name) and _is_leftover(path.with_name(path.name + ".partial"))
-    check_new_folder(path, "--output", leftover)
+    check_new_folder(path, "--output", leftover, inputs)
 
 
 def _is_leftover(folder: Path) -> bool:

@@ -37,7 +37,9 @@ def check_places(paths: Iterable[Path]) -> None:
         tried.add(above)
 
 
-def check_new_folder(path: Path, option: str, own_leftover: bool) -> None:
+def check_new_folder(
+    path: Path, option: str, own_leftover: bool, inputs: Iterable[Path] = ()
+) -> None:
     """Raise UsageError or DataError unless a folder can be made at `path`, with all its content.
 
     The content is first written to `<path>.partial`, which is renamed to `path` at the end. So
@@ -46,7 +48,9 @@ def check_new_folder(path: Path, option: str, own_leftover: bool) -> None:
     Args:
         option: names the path on the command line.
         own_leftover: what is at `<path>.partial` was left by an interrupted run of this command.
+        inputs: what the command reads. The new folder must not be one of them, nor lie above one.
     """
+    _refuse_inputs(path, option, inputs)
     partial = path.with_name(path.name + ".partial") if path.name else path
     try:
         occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
@@ -55,7 +59,10 @@ def check_new_folder(path: Path, option: str, own_leftover: bool) -> None:
     except OSError as error:
         raise DataError(f"cannot write to {path}: {error.strerror}") from None
     if occupied or not path.name:
-        raise UsageError(f"{path} already exists: choose another {option} or remove it first")
+        # Only what this project made may be advised to be removed
+        ours = (path / "corpus.json").is_file()
+        removal = " or remove it first" if ours else ", which must be new or empty"
+        raise UsageError(f"{path} already exists: choose another {option}{removal}")
     if path.is_symlink():
         raise UsageError(
             f"{option} {path} is a link: give the folder that it leads to, {os.readlink(path)}"
@@ -70,6 +77,16 @@ def check_new_folder(path: Path, option: str, own_leftover: bool) -> None:
             f"would write there: rename it, or choose another {option}"
         )
     check_places([path])
+
+
+def _refuse_inputs(path: Path, option: str, inputs: Iterable[Path]) -> None:
+    """Raise UsageError when the new folder is an input, or when an input is in it."""
+    real = Path(os.path.realpath(path))
+    for each in inputs:
+        place = Path(os.path.realpath(each))
+        if os.path.lexists(place) and place.is_relative_to(real):
+            what = "is an input" if place == real else f"contains the input {each}"
+            raise UsageError(f"{option} {path} {what} of this command: choose a new folder")
 
 
 class BeingWrittenError(UsageError):

@@ -36,7 +36,7 @@ def align_corpus(
     `output` is not empty, DataError when a file is damaged or was changed after the corpus was
     written, or when no sentence can be aligned.
     """
-    check_output(output)
+    check_output(output, source, checkpoint)
     open_unchanged_corpus(source)  # before the model is loaded
     opened = open_model_on_corpus(checkpoint, str(source), device)
     corpus = opened.corpus

@@ -172,9 +172,7 @@ def test_synthesize_built_in_and_from_transcripts(tmp_path, capsys):
 
 def test_an_output_folder_that_exists_does_not_change(tmp_path, isolated):
     before = {path.name: path.stat().st_mtime_ns for path in isolated.iterdir()}
-    with pytest.raises(
-        UsageError, match="isolated already exists: choose another --output or remove it first"
-    ):
+    with pytest.raises(UsageError, match="isolated is an input of this command: choose a new fol"):
         run("compose --input", isolated, "--output", isolated)
     assert {path.name: path.stat().st_mtime_ns for path in isolated.iterdir()} == before
 
@@ -225,9 +223,8 @@ def test_exit_codes_and_lines_of_the_script(tmp_path, isolated, run_script, run_
     )
     usage = run_main(prepare_data.main, *words("compose --input", isolated, "--output", isolated))
     assert usage.returncode == 2
-    assert (
-        usage.stderr
-        == f"error: {isolated} already exists: choose another --output or remove it first\n"
+    assert usage.stderr == (
+        f"error: --output {isolated} is an input of this command: choose a new folder\n"
     )
 
 

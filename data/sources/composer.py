@@ -83,7 +83,7 @@ def compose(
     recordings or too few, UsageError for options that do not fit together or when `output` is not
     empty.
     """
-    check_output(output)
+    check_output(output, source)
     isolated = open_unchanged_corpus(source)
     clips = isolated.split("train")
     for name, split in isolated.splits.items():

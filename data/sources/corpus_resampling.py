@@ -21,7 +21,7 @@ def resample_corpus(source: Path, output: Path, fps: float, progress: bool = Fal
     Raises UsageError when `source` has that frame rate already or when `output` is not empty,
     DataError when `source` is no corpus or was changed.
     """
-    check_output(output)
+    check_output(output, source)
     corpus = open_unchanged_corpus(source)
     if same_rate(corpus.fps, fps):
         raise UsageError(f"--fps {fps:g}: {source} has {corpus.fps:g} frames/s already")

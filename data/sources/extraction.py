@@ -112,7 +112,7 @@ def extract(
     Raises DataError when nothing can be extracted, UsageError when `output` is not empty or when
     the working folder was begun with other settings.
     """
-    check_output(output)
+    check_output(output, source, annotations)
     splits = read_splits(annotations)
     if normalize == "phoenix2014":
         clean_train(splits, annotations)
@@ -173,7 +173,7 @@ def merge_shards(
     working folder, when annotations, settings or versions of the extractor differ between folders,
     or when a sentence has not been extracted yet. Raises UsageError when `output` is not empty.
     """
-    check_output(output)
+    check_output(output, *folders)
     return _assemble(folders, output, resample_fps)
 
 

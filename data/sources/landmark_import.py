@@ -79,7 +79,7 @@ def import_landmark_files(
     annotation, and for landmarks that are not those of a signer in an image
     (data/checks/plausibility.py). Raises UsageError when `output` is not empty.
     """
-    check_output(output)
+    check_output(output, source, annotations)
     suffixes, read = READERS[format]
     splits = read_splits(annotations)
     if normalize == "phoenix2014":

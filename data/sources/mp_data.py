@@ -75,7 +75,7 @@ def import_mp_data(
     landmarks that are not those of a signer in an image (data/checks/plausibility.py). Raises
     UsageError when `output` is not empty.
     """
-    check_output(output)
+    check_output(output, source)
     recordings = find_mp_data_recordings(source)
     _check_sample(source, recordings)
     made_by = {

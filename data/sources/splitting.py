@@ -125,7 +125,7 @@ def split_corpus(
     already, for shares or signers that do not fit and when `output` is not empty; DataError when
     the corpus was changed or cannot be split this way.
     """
-    check_output(output)
+    check_output(output, source)
     corpus = open_unchanged_corpus(source)
     train = corpus.split("train")
     present = [name for name, split in corpus.splits.items() if len(split)]

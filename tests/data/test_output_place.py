@@ -53,8 +53,36 @@ def test_a_new_folder_can_be_absent_or_empty(tmp_path):
     (tmp_path / "full" / "notes.txt").touch()
     (tmp_path / "file").touch()
     for name in ("full", "file"):
-        with pytest.raises(UsageError, match=rf"{name} already exists: choose another --output"):
+        with pytest.raises(
+            UsageError, match=rf"{name} already exists: choose another --output"
+        ) as e:
             check_new_folder(tmp_path / name, "--output", own_leftover=False)
+        assert "remove" not in str(e.value)  # it may be the user's data
+    (tmp_path / "full" / "corpus.json").touch()
+    with pytest.raises(UsageError, match=r"choose another --output or remove it first$"):
+        check_new_folder(tmp_path / "full", "--output", own_leftover=False)
+
+
+def test_an_input_is_never_the_output(tmp_path):
+    """Nobody is told to remove the data that the command should read."""
+    videos = tmp_path / "data" / "videos"
+    videos.mkdir(parents=True)
+    (videos / "corpus.json").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+
+    def check(output):
+        check_new_folder(output, "--output", own_leftover=False, inputs=[tmp_path / "gone", videos])
+
+    check(tmp_path / "data" / "corpus")
+    check(tmp_path / "data" / "videos2")
+    check(videos / "corpus")
+    check(tmp_path / "gone")
+    for same in (videos, tmp_path / "link" / "videos", videos / ".." / "videos"):
+        with pytest.raises(UsageError, match=r"^--output .*videos is an input of this command: ch"):
+            check(same)
+    for above in (tmp_path / "data", tmp_path / "link"):
+        with pytest.raises(UsageError, match=r"contains the input .*videos of this command"):
+            check(above)
 
 
 def test_places_that_cannot_be_renamed_to_are_refused(tmp_path, monkeypatch):

@@ -67,7 +67,7 @@ def import_boston104(
 
     Raises DataError with file and line for a damaged table, UsageError when `output` is not empty.
     """
-    check_output(output)
+    check_output(output, source)
     speakers = {
         row["video"]: row["speaker"] for _, row in _rows(source / SPEAKERS, SPEAKER_COLUMNS)
     }

@@ -83,7 +83,7 @@ def import_isharah(
     holds anything else, and for sentences without usable landmarks; UsageError when `output` is not
     empty.
     """
-    check_output(output)
+    check_output(output, source, annotations)
     splits = read_splits(annotations)
     recordings = _open_pickles(source)
     used = {sentence.id for sentences in splits.values() for sentence in sentences}

@@ -228,7 +228,7 @@ def test_missing_empty_and_unsuitable_inputs(tmp_path):
     with pytest.raises(DataError, match="file cannot be read: Not a directory"):
         find_mp_data_recordings(tmp_path / "file")
     save_recording(tmp_path / "in", "x", 0, tiny_vectors(1))
-    with pytest.raises(UsageError, match="in already exists"):
+    with pytest.raises(UsageError, match="in is an input of this command"):
         import_mp_data(tmp_path / "in", tmp_path / "in")
 
 

@@ -329,7 +329,7 @@ def test_memory_holds_one_sentence_at_a_time(tmp_path):
 
 def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
     source = write(tmp_path / "in", drawn_rows(10, 2))
-    with pytest.raises(UsageError, match="already exists"):
+    with pytest.raises(UsageError, match="is an input of this command"):
         split_corpus(source, source, by="random")
     table = source / "train.csv"
     lines = table.read_text().splitlines()

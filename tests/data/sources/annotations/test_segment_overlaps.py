@@ -29,8 +29,13 @@ def test_a_long_segment_is_remembered_behind_short_ones():
 
 @pytest.mark.parametrize(
     "end, unit, is_fine",
-    [(15, FRAMES, True), (16, FRAMES, True), (17, FRAMES, False)]
-    + [(15.05, SECONDS, True), (15.06, SECONDS, False)],
+    [
+        (15, FRAMES, True),
+        (16, FRAMES, True),
+        (17, FRAMES, False),
+        (15.05, SECONDS, True),
+        (15.06, SECONDS, False),
+    ],
 )
 def test_segments_may_touch_and_times_may_be_rounded(end, unit, is_fine):
     parts = [part("train", "a", 0, end, unit), part("dev", "d", 15, 30, unit)]
