@@ -26,10 +26,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from data.checks.file_hash import sha256_of
 from data.checks.plausibility import Plausibility, find_extremes
@@ -40,6 +38,7 @@ from data.corpus import Corpus, Split, split_files
 from data.ctc_lengths import ctc_steps
 from data.landmarks import PART_SLICES, PARTS
 from errors import DataError
+from progress_bar import ProgressBar
 
 MAX_LINES = 20  # printed lines per kind of problem; the others are only counted
 # fmt: off
@@ -196,13 +195,7 @@ def check_corpus(path: Path, progress: bool = False) -> CorpusReport:
     frames = sum(int(split.offsets[-1]) for split in corpus.splits.values())
     with (
         np.errstate(invalid="ignore"),  # damaged landmarks are in the report
-        tqdm(
-            total=frames,
-            desc="check",
-            unit="frame",
-            unit_scale=True,
-            disable=None if progress else True,
-        ) as bar,
+        ProgressBar("check", frames, "frame", progress) as bar,
     ):
         first_seen: dict[bytes, tuple[str, str]] = {}
         for name, split in corpus.splits.items():
@@ -300,7 +293,7 @@ def _check_recordings(
     aspect_ratio: float,
     first_seen: dict[bytes, tuple[str, str]],
     report: CorpusReport,
-    bar: "tqdm[Any]",
+    bar: ProgressBar,
 ) -> tuple[float, ...]:
     """Check the landmarks of every sentence of a split.
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from data.augmentation.config import AugmentationConfig
 from data.augmentation.draws import augmented_lengths, ids_and_lengths
@@ -26,6 +25,7 @@ from errors import DataError
 from inference.model_on_corpus import ModelOnCorpus, open_model_on_corpus
 from models.build import is_causal, leading_hand_rule
 from models.checkpoint import model_sha256
+from progress_bar import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,8 @@ def _export_view(
     ]
     title = f"{split.name} view {view}" if view else split.name
     predictions = _predict(teacher, prepared, left, view, augmentation)
-    for index, log_probs in tqdm(
-        predictions, title, len(left), leave=False, unit="sentence", disable=None
-    ):  # disable=None: no progress bar in a pipe
+    bar = ProgressBar(title, len(left), "sentence", leave=False)
+    for index, log_probs in bar.over(predictions):
         id = split.sentences[index].id
         if not log_probs.isfinite().all():
             raise DataError(f"{split.name} sentence {id}: the log-probabilities are not finite")

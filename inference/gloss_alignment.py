@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from data.checks.changed_files import open_unchanged_corpus
 from data.checks.file_hash import sha256_of
@@ -15,6 +14,7 @@ from data.gloss_times import DTYPE
 from decoding.alignment import gloss_spans
 from errors import DataError
 from inference.model_on_corpus import ModelOnCorpus, open_model_on_corpus
+from progress_bar import ProgressBar
 
 
 def align_corpus(
@@ -48,12 +48,7 @@ def align_corpus(
     counts = {}
     with (
         CorpusWriter.like(corpus, output, made_by) as writer,
-        tqdm(
-            total=sum(map(len, corpus.splits.values())),
-            desc="align",
-            unit="sentence",
-            disable=None if progress else True,
-        ) as bar,
+        ProgressBar("align", sum(map(len, corpus.splits.values())), "sentence", progress) as bar,
     ):
         for name, split in corpus.splits.items():
             times = _times_of_split(opened, name) if len(split) else {}

@@ -9,7 +9,6 @@ from collections.abc import Generator, Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from data.corpus import Split
 from data.pipeline import FeaturePipeline
@@ -18,6 +17,7 @@ from inference.presence import blank_without_pose
 from models.devices import Precision
 from models.i3d_teacher import TeacherOutput
 from models.part_encoder import PartEncoderModel
+from progress_bar import ProgressBar
 
 
 @torch.inference_mode()
@@ -52,18 +52,12 @@ def split_posteriors(
     """Index and log-probabilities float32 (T', V) of each sentence of a split, on the CPU. The
     shortest sentences come first, so that sentences of similar length follow each other.
 
-    The arguments, the values and the errors are those of `sentence_posteriors`. A terminal shows a
-    progress bar.
+    The arguments, the values and the errors are those of `sentence_posteriors`. A bar shows the
+    progress.
     """
     order = np.argsort(split.lengths, kind="stable")
-    yield from tqdm(
-        _one_by_one(model, pipeline, split, precision, order),
-        split.name,
-        len(order),
-        leave=False,
-        unit="sentence",
-        disable=None,  # no bar in a pipe
-    )
+    bar = ProgressBar(split.name, len(order), "sentence", leave=False)
+    yield from bar.over(_one_by_one(model, pipeline, split, precision, order))
 
 
 def sentence_posteriors(

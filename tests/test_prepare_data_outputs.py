@@ -30,6 +30,6 @@ def test_the_output_is_no_input(command, tmp_path):
     words = [word.format(mine) for word in command.split()]
     with pytest.raises(UsageError, match="mine is an input of this command: choose a new folder"):
         prepare_data.main([*words, "--output", str(mine)])
-    with pytest.raises(UsageError, match="contains the input .*mine of this command"):
+    with pytest.raises(UsageError, match=r"contains the input .*mine of this command"):
         prepare_data.main([*words, "--output", str(tmp_path)])
     assert [path.name for path in mine.iterdir()] == ["clip.mp4"]

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from data.corpus_writer import CorpusWriter
 from data.keyed_random import generator
@@ -40,6 +39,7 @@ from data.simulation.motion import Performer
 from data.sources.annotations.transcripts import TranscribedSentence
 from errors import DataError, UsageError
 from processor import cores_allowed
+from progress_bar import ProgressBar
 
 VERSION = 1  # of the generator; it increases when the same arguments give other bytes
 FPS = 25.0
@@ -240,9 +240,7 @@ def _write(
             simulated=True,
             format_version=1,  # the same seed makes the same bytes as in earlier versions
         ) as writer,
-        tqdm(
-            total=total, unit=" sentences", desc="synthesize", disable=None if progress else True
-        ) as bar,
+        ProgressBar("synthesize", total, "sentence", progress) as bar,
     ):
         for split, rows in transcripts.items():
             target = writer.split(split)

@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from data.augmentation.transitions import change_speed, transition
 from data.checks.changed_files import open_unchanged_corpus
@@ -32,6 +31,7 @@ from data.keyed_random import generator
 from data.sources.isolated_recordings import IsolatedRecording, read_recordings
 from data.sources.splitting import repeated_recordings
 from errors import DataError, UsageError
+from progress_bar import ProgressBar
 
 SPEEDS = (0.8, 1.25)  # a recording is played at a random speed between these
 TRANSITION_FRAMES = (2, 6)  # random number of frames between two recordings, both ends included
@@ -127,9 +127,7 @@ def compose(
             simulated=isolated.simulated,
             composed=True,
         ) as writer,
-        tqdm(
-            total=sum(sentences.values()), desc="compose", disable=None if progress else True
-        ) as bar,
+        ProgressBar("compose", sum(sentences.values()), "sentence", progress) as bar,
     ):
         for name, plan in plans.items():
             for number, recordings in enumerate(plan.sentences):

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from tqdm import tqdm
-
 from data.checks.changed_files import open_unchanged_corpus
 from data.corpus_writer import CorpusWriter, check_output
 from data.gloss_times import scale_times
 from data.resampling import resample, same_rate
 from data.sources.recording_facts import frame_times
 from errors import DataError, UsageError
+from progress_bar import ProgressBar
 
 
 def resample_corpus(source: Path, output: Path, fps: float, progress: bool = False) -> None:
@@ -33,12 +32,7 @@ def resample_corpus(source: Path, output: Path, fps: float, progress: bool = Fal
     }
     with (
         CorpusWriter.like(corpus, output, made_by, fps) as writer,
-        tqdm(
-            total=sum(map(len, corpus.splits.values())),
-            desc="resample",
-            unit="sentence",
-            disable=None if progress else True,
-        ) as bar,
+        ProgressBar("resample", sum(map(len, corpus.splits.values())), "sentence", progress) as bar,
     ):
         for name, split in corpus.splits.items():
             for index, sentence in enumerate(split.sentences):

@@ -26,6 +26,7 @@ from data.sources.trackers import Tracker, open_tracker
 from data.sources.video_files import RecordingFile, signature
 from errors import DataError
 from processor import cores_allowed
+from progress_bar import ProgressLines
 
 REPORT_EVERY = 8  # frames between two progress messages of a worker
 
@@ -149,11 +150,13 @@ def _end_of(worker: Worker) -> str:
 
 class _ProgressBar:
     """Frames extracted, of an estimate of all frames: unopened videos count with the mean length of
-    the opened ones."""
+    the opened ones. Where there is no terminal, lines count the recordings."""
 
     def __init__(self, videos: int, visible: bool):
         self._videos = videos
         self._lengths: dict[Job, int] = {}
+        self._finished = 0
+        self._lines = ProgressLines("extract", videos, "recording", visible)
         self._bar = tqdm(
             desc="extract", unit="frame", unit_scale=True, disable=None if visible else True
         )
@@ -164,11 +167,14 @@ class _ProgressBar:
 
     def add_frames(self, count: int) -> None:
         self._bar.update(count)
+        self._lines.tell(self._finished)
 
     def finish(self, job: Job) -> None:
+        self._finished += 1
         self._lengths.setdefault(job, 0)
         self._bar.total = max(self._bar.n, self._estimate())
         self._bar.set_postfix_str(f"{len(self._lengths)} of {self._videos} videos opened")
+        self._lines.tell(self._finished)
 
     def close(self) -> None:
         self._bar.close()

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from data.corpus_writer import CorpusWriter, check_output
 from data.gloss_times import scale_times
@@ -39,6 +38,7 @@ from data.sources.recording_facts import (
 )
 from data.sources.video_files import RecordingFile, find_recording_files, match_recording_files
 from errors import DataError, printable
+from progress_bar import ProgressBar
 
 DEFAULT_FPS = 25.0  # of files that do not give their own frame rate
 PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
@@ -152,9 +152,7 @@ def write_corpus(
         CorpusWriter(
             output, name=output.name, fps=fps, aspect_ratio=aspect_ratio, made_by=made_by
         ) as writer,
-        tqdm(
-            total=sum(map(len, splits.values())), desc="import", disable=None if progress else True
-        ) as bar,
+        ProgressBar("import", sum(map(len, splits.values())), "sentence", progress) as bar,
     ):
         for split, sentences in splits.items():
             for sentence in sentences:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from data.checks.plausibility import Plausibility
 from data.corpus_writer import CorpusWriter, check_output
@@ -31,6 +30,7 @@ from data.sources.unseen_parts import find_unseen_parts
 from data.sources.vector_widths import explain_width
 from data.text_fields import nfc
 from errors import DataError
+from progress_bar import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,8 @@ def import_mp_data(
         output, name=output.name, fps=corpus_fps, aspect_ratio=aspect_ratio, made_by=made_by
     ) as writer:
         split = writer.split("train")
-        for recording in tqdm(
-            recordings, desc="import", unit="recording", disable=None if progress else True
-        ):
+        bar = ProgressBar("import", len(recordings), "recording", progress)
+        for recording in bar.over(recordings):
             id = f"{recording.gloss}-{recording.repetition}"
             with failures.collect("train", id):
                 landmarks, detected = _read_recording(recording, width)

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from tqdm import tqdm
-
 from data.checks.changed_files import open_unchanged_corpus
 from data.corpus import Corpus, Split
 from data.corpus_writer import CorpusWriter, check_output
@@ -24,6 +22,7 @@ from data.keyed_random import key
 from data.sentences import UNKNOWN_SIGNER
 from data.sources.annotations.transcripts import SPLITS
 from errors import DataError, UsageError
+from progress_bar import ProgressBar
 
 DEFAULT_SHARE = 0.1  # of the train sentences, for dev
 _ADVICE = {
@@ -165,10 +164,8 @@ def split_corpus(
     parts |= {name: (split, list(range(len(split)))) for name, split in kept.items()}
     with (
         CorpusWriter.like(corpus, output, made_by) as writer,
-        tqdm(
-            total=sum(len(rows) for _, rows in parts.values()),
-            desc="split",
-            disable=None if progress else True,
+        ProgressBar(
+            "split", sum(len(rows) for _, rows in parts.values()), "sentence", progress
         ) as bar,
     ):
         for name in sorted(parts, key=[*SPLITS, *kept].index):

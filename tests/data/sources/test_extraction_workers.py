@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import progress_bar
 from data.corpus import Corpus
 from data.sources import extraction_workers
 from data.sources.extraction import extract
@@ -30,6 +31,15 @@ def test_only_a_replaced_recording_is_extracted_again(tmp_path, fake_workers):
         extract(*places, tmp_path / "out", workers=1)
         assert fake_workers.extracted == ["a", "b"] + ["b"] * (number + 1)
         assert [s.frames for s in Corpus(tmp_path / "out").split("train").sentences] == [2, 3]
+
+
+def test_where_there_is_no_terminal_lines_count_the_recordings(
+    tmp_path, fake_workers, monkeypatch, capsys
+):
+    monkeypatch.setattr(progress_bar, "SECONDS_BETWEEN_LINES", 0.0)
+    extract(*three_videos(tmp_path), tmp_path / "out", workers=1, progress=True)
+    err = capsys.readouterr().err
+    assert err == "extract: 1 of 2 recordings\nextract: 2 of 2 recordings\n"
 
 
 @pytest.mark.parametrize(("deadly", "started"), [("a", 2), ("b", 1)])
