@@ -18,7 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data.checks.tracking_jumps import jump_warning
+from data.checks.unseen_sentences import UNSEEN, unseen_kind
 from data.corpus_writer import CorpusWriter, check_output
 from data.resampling import same_rate
 from data.sentences import check_sentence
@@ -31,6 +34,7 @@ from data.sources.extraction_folder import (
     read_plan,
     record_failure,
     result_name,
+    told_when_stopped,
 )
 from data.sources.extraction_workers import extract_recordings
 from data.sources.holistic import FEW_HANDS
@@ -146,7 +150,8 @@ def extract(
             elif job in waiting:
                 # Its result is damaged, or its recording was replaced since
                 (folder / f"{job.file}.npz").unlink(missing_ok=True)
-        extract_recordings(folder, waiting, settings, workers, progress, model)
+        with told_when_stopped(folder, recording_of):
+            extract_recordings(folder, waiting, settings, workers, progress, model)
     except OSError as error:
         raise DataError(
             f"cannot write to {folder}: {error.strerror}; the finished recordings are kept"
@@ -278,7 +283,11 @@ def _report(folders: list[Path], jobs: list[Job]) -> ExtractionReport:
 
 
 def _warnings(job: Job, facts: dict[str, Any]) -> Iterator[str]:
-    if facts["hands"] < FEW_HANDS * facts["frames"]:
+    unseen = unseen_kind(np.array(facts["parts"])) if "parts" in facts else None
+    if unseen is not None:
+        text = f"{UNSEEN[unseen][0]} in any of its {facts['frames']} frames"
+        yield f"{job}: {text}; check that the signer is in the image"
+    elif facts["hands"] < FEW_HANDS * facts["frames"]:
         share = facts["hands"] / facts["frames"]
         yield (
             f"{job}: hands are found in only {100 * share:.0f} % of its frames; "

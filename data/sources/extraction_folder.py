@@ -5,10 +5,12 @@ It holds `plan.json` (the settings and the job of each sentence), and for each f
 reason why there is no result). Each of these files is written completely or not at all.
 """
 
+import contextlib
 import json
 import os
 import platform
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from data.landmarks import PARTS
 from data.sources.annotations.segments import Segment, segment_of
 from data.sources.annotations.transcripts import SPLITS
 from data.sources.safe_npz import read_npz
@@ -23,7 +26,8 @@ from data.sources.video_files import RecordingFile, signature
 from errors import DataError, UsageError
 
 # The facts in a result file. hands: frames with at least one hand. fps_is_known: the recording or
-# the user gives the frame rate. even: the times of the frames are those of a constant rate.
+# the user gives the frame rate. even: the times of the frames are those of a constant rate. Results
+# of this version also have `parts`: four bool, which parts were detected in any frame.
 _FACTS = {
     "frames": int,
     "width": int,
@@ -159,7 +163,9 @@ def read_facts(path: Path) -> dict[str, Any] | None:
         facts = json.loads(str(read_npz(path, ("facts",))["facts"]))
         types_fit = {name: type(facts[name]) for name in _FACTS} == _FACTS
         sizes_fit = types_fit and min(facts["frames"], facts["width"], facts["height"]) > 0
-        return facts if sizes_fit else None
+        parts = facts.get("parts", [True] * len(PARTS))
+        parts_fit = [type(part) for part in parts] == [bool] * len(PARTS)
+        return facts if sizes_fit and parts_fit else None
     except (DataError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
@@ -173,6 +179,21 @@ def is_finished(folder: Path, job: Job, recording: RecordingFile) -> bool:
         and facts.get("signature") == signature(recording)
         and facts.get("segment") == (job.segment.values if job.segment else None)
     )
+
+
+@contextlib.contextmanager
+def told_when_stopped(folder: Path, jobs: Collection[Job]) -> Iterator[None]:
+    """Context of an extraction: when it is stopped (Ctrl-C, a signal), print on stderr how many of
+    the jobs have a result, and how to continue."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        done = sum((folder / f"{job.file}.npz").is_file() for job in jobs)
+        print(
+            f"{done:,} of {len(jobs):,} recordings are in {folder}; repeat the command to continue",
+            file=sys.stderr,
+        )
+        raise
 
 
 def _write_file(path: Path, content: bytes) -> None:

@@ -266,6 +266,7 @@ def _extract_recording(
         "even": opened.even,
         "is_video": recording.is_video,
         "hands": int(stacked[:, 2:].any(axis=1).sum()),
+        "parts": stacked.any(axis=0).tolist(),
         "signature": state,
         "segment": job.segment.values if job.segment else None,
     }

@@ -3,24 +3,26 @@
 import errno
 import json
 import os
+import signal
 
 import numpy as np
 import pytest
 
-from data.sources import extraction_folder
+from data.sources import extraction_folder, extraction_workers
 from data.sources.annotations.segments import FRAMES, SECONDS, Segment
 from data.sources.extraction import extract, merge_shards
 from data.sources.extraction_folder import (
     Job,
     is_finished,
     prepare_folder,
+    read_facts,
     read_plan,
     result_name,
     write_result,
 )
 from data.sources.video_files import RecordingFile, signature
-from errors import DataError, UsageError
-from tests.data.sources.conftest import three_videos
+from errors import DataError, StoppedError, UsageError
+from tests.data.sources.conftest import three_videos, working_folder
 
 
 def test_a_full_disk_is_one_line(tmp_path, fake_workers, monkeypatch):
@@ -114,3 +116,51 @@ def test_a_result_counts_only_for_the_segment_it_was_made_from(tmp_path):
         for wanted in (None, segment, Segment(0, 16, FRAMES), Segment(0, 15, SECONDS)):
             finished = is_finished(tmp_path, job_of("a", wanted), recording)
             assert finished == (wanted == made_from)
+
+
+def test_a_recording_without_a_signer_is_told_as_such(tmp_path):
+    seen = {
+        "nobody": [False, False, False, False],
+        "hands": [True, True, False, False],
+        "rare": [True, True, True, False],
+        "fine": [True, True, False, True],
+    }
+    hands = {"rare": 3, "fine": 10}
+    facts = {id: {"frames": 10, "hands": hands.get(id, 0), "parts": seen[id]} for id in seen}
+    facts["earlier"] = {"frames": 10, "hands": 0}  # a version without `parts`
+    folder = working_folder(tmp_path / "0", facts)
+    assert merge_shards([folder], tmp_path / "out").warnings[:4] == [
+        "train 'nobody': nothing was detected in any of its 10 frames; check that the signer is "
+        "in the image",
+        "train 'hands': no hand was detected in any of its 10 frames; check that the signer is in "
+        "the image",
+        "train 'rare': hands are found in only 30 % of its frames; check that the hands are in the "
+        "image",
+        "train 'earlier': hands are found in only 0 % of its frames; check that the hands are in "
+        "the image",
+    ]
+
+
+@pytest.mark.parametrize("parts", [[True] * 3, [1] * 4, ["yes"] * 4, 5, None])
+def test_damaged_parts_of_a_result_are_no_result(parts, tmp_path):
+    folder = working_folder(tmp_path / "0", {"a": {"parts": parts}})
+    assert read_facts(folder / f"{result_name('train', 'a')}.npz") is None
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), StoppedError(signal.SIGTERM)])
+def test_a_stopped_extraction_says_how_to_continue(
+    stop, tmp_path, fake_workers, monkeypatch, capsys
+):
+    finish = extraction_workers._ProgressBar.finish
+
+    def stopped(*arguments):
+        finish(*arguments)
+        raise stop
+
+    monkeypatch.setattr(extraction_workers._ProgressBar, "finish", stopped)
+    places = three_videos(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        extract(*places, tmp_path / "out", workers=1)
+    assert capsys.readouterr().err == (
+        f"1 of 2 recordings are in {tmp_path / 'out.extracting'}; repeat the command to continue\n"
+    )
