@@ -103,7 +103,7 @@ def run_synthesize(command: SynthesizeCommand) -> int:
         given = {name: count for name, count in counts.items() if count is not None}
         synthesize(command.output, seed=command.seed, progress=True, **given)
     else:
-        splits = read_splits(command.transcripts, command.frames)
+        splits = read_splits(command.transcripts, command.frames, "--transcripts")
         if not any(sentence.glosses for sentence in splits.get("test", [])):
             splits.pop("test", None)  # nothing to act
         for split, sentences in splits.items():

@@ -1,9 +1,10 @@
 """The annotation files of a corpus: which file has the sentences of which split."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from data.sources.annotations.tables import ELAN, EXPORT_ELAN, SAVE_WORKBOOK, WORKBOOKS
 from errors import DataError, UsageError
 
 SPLITS = ("train", "dev", "test")
@@ -17,7 +18,7 @@ SPLIT_FILES = (
 )
 # Patterns of names that people give their own files: those of dev and test may be of another one
 _OWN_FILES = ("{}.csv", "{}.tsv", "{}.txt")
-_TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".ods")
+_TABLES = (".csv", ".tsv", ".txt")
 # Names of the splits in file names and in the column `split`, by the names here
 SPLIT_NAMES = {
     "train": ("train",),
@@ -29,9 +30,14 @@ _CHALLENGE_TESTS = ("SI_test", "US_test")
 CSL_TABLE, CSL_SPLITS = "video_map.txt", "split_1.txt"
 
 
-def split_files(path: Path, patterns: Sequence[str]) -> dict[str, Path]:
+def split_files(path: Path, patterns: Sequence[str], option: str) -> dict[str, Path]:
     """The file of each split. `path` is a train file with a name of `patterns`, its folder, or a
-    file with another name. Upper and lower case are the same."""
+    file with another name; `option` is what gave it. Upper and lower case are the same."""
+    if not os.path.exists(path):
+        raise DataError(
+            f"{option} {path} is missing: expected the folder of the tables, or the table of "
+            "train; check the path"
+        )
     if path.is_dir():
         folder = path / "annotations" / "manual"
         folder = folder if folder.is_dir() else path
@@ -39,15 +45,19 @@ def split_files(path: Path, patterns: Sequence[str]) -> dict[str, Path]:
         there = _files_by_name(folder)
         found = [there[name.casefold()] for name in names if name.casefold() in there]
         if not found:
-            tables = [one.name for one in there.values() if one.suffix.lower() in _TABLES]
-            way = f"; it has {', '.join(tables[:5])}: give the path of the file" if tables else ""
             raise DataError(
-                f"{folder} has no annotations in it: expected one of {', '.join(names)}{way}"
+                f"{option} {folder} has no annotations in it: expected one of {', '.join(names)}"
+                f"{_way_out(there.values())}"
             )
         if len(found) > 1:
             shown = " and ".join(file.name for file in found)
             raise UsageError(f"{folder} has {shown}: give the path of one of them")
         path = found[0]
+    if path.name == CSL_SPLITS:
+        raise UsageError(
+            f"{option} {path} names the splits of CSL-Daily alone: give {CSL_TABLE}, or the folder "
+            "of both"
+        )
     for pattern in patterns:
         if path.name.casefold() == pattern.format("train").casefold():
             return {"train": path} | _held_out_files(path, pattern)
@@ -57,6 +67,20 @@ def split_files(path: Path, patterns: Sequence[str]) -> dict[str, Path]:
                 f"{path}: give {train} instead; the other splits are found in its folder"
             )
     return {"train": path}
+
+
+def _way_out(files: Collection[Path]) -> str:
+    """What to do with the files of a folder that has no known one, as the end of a message."""
+    text = ""
+    for suffixes, advice in (
+        (_TABLES, "give the path of the file"),
+        (WORKBOOKS, SAVE_WORKBOOK),
+        ((ELAN,), EXPORT_ELAN),
+    ):
+        found = [one.name for one in files if one.suffix.lower() in suffixes]
+        if found:
+            text += f"; it has {', '.join(found[:5])}: {advice}"
+    return text
 
 
 def _files_by_name(folder: Path) -> dict[str, Path]:

@@ -21,6 +21,13 @@ from errors import DataError
 
 _SEPARATORS = ("|", "\t", ";", ",")
 _ALWAYS_QUOTED = (";", ",")
+WORKBOOKS, ELAN = (".xlsx", ".xls", ".ods"), ".eaf"
+SAVE_WORKBOOK = "save the table as 'CSV UTF-8'"
+EXPORT_ELAN = (
+    "export it in ELAN as tab-delimited text, with one row per sentence, and give the table a "
+    "header line with id, video and annotation: see 'From ELAN' in docs/data.md"
+)
+_TIME = re.compile("[0-9]+(:[0-9]{2}){0,2}([.,][0-9]+)?")
 _MARKS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"", "utf-8-sig"))
 
 
@@ -61,10 +68,12 @@ class Table:
                         f"{self.path} is empty: expected a header like '{example}' and one row per "
                         "sentence"
                     )
+                advice = "name the columns so, and remove lines above the header"
+                if sum(bool(_TIME.fullmatch(one.strip())) for one in self._shown.split("\t")) > 1:
+                    advice = f"if this is a file of ELAN, {EXPORT_ELAN}"
                 raise DataError(
                     f"{self.where}: expected a header like '{example}', "
-                    f"found {self._shown!r} (no {column!r} in it); name the columns so, and remove "
-                    "lines above the header"
+                    f"found {self._shown!r} (no {column!r} in it); {advice}"
                 )
         for column in self.header:
             if column in self._known and self.header.count(column) > 1:
@@ -112,6 +121,8 @@ def _text(path: Path) -> str:
             f"{path} is a pickle and is not opened, because a pickle can run any program; "
             "save its content as a text table, such as csv"
         )
+    if path.suffix.lower() == ELAN:
+        raise DataError(f"{path} is a file of ELAN, which is not read: {EXPORT_ELAN}")
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -123,7 +134,7 @@ def _text(path: Path) -> str:
     if content.startswith(b"PK\x03\x04"):
         raise DataError(
             f"{path} is an Excel workbook or another zip archive, expected a text file; "
-            "save the table as 'CSV UTF-8'"
+            f"{SAVE_WORKBOOK}"
         )
     encoding = next(encoding for mark, encoding in _MARKS if content.startswith(mark))
     try:

@@ -273,7 +273,7 @@ def with_frames(sentences: list[TranscribedSentence], path: Path) -> list[Transc
 
 
 def read_splits(
-    transcripts: Path, frames: Path | None = None
+    transcripts: Path, frames: Path | None = None, option: str = "--annotations"
 ) -> dict[str, list[TranscribedSentence]]:
     """Read all splits of a corpus, by name.
 
@@ -286,11 +286,12 @@ def read_splits(
             in other work on this corpus. The test file of a challenge may have no glosses.
         frames: `train.frames.csv`, with the files of the other splits in the same folder; or their
             folder; or one csv with another name for all splits.
+        option: what gave `transcripts` on the command line.
 
     Raises DataError with file and line for a damaged file or an empty annotation, UsageError when
     several files could be meant.
     """
-    tables = split_files(transcripts, SPLIT_FILES)
+    tables = split_files(transcripts, SPLIT_FILES, option)
     if tables["train"].name == CSL_TABLE:
         splits = _csl_splits(tables["train"])
     else:
@@ -310,7 +311,7 @@ def read_splits(
     for warning in gloss_warnings(s.glosses for rows in splits.values() for s in rows):
         print(f"warning: {transcripts}: {warning}", file=sys.stderr)
     if frames is not None:
-        lengths = split_files(frames, ("{}.frames.csv",))
+        lengths = split_files(frames, ("{}.frames.csv",), "--frames")
         shared = lengths["train"] if lengths["train"].name != "train.frames.csv" else None
         for split, sentences in splits.items():
             table = shared or lengths["train"].with_name(f"{split}.frames.csv")
@@ -364,6 +365,11 @@ def keep_fraction(
 def _csl_splits(table: Path) -> dict[str, list[TranscribedSentence]]:
     """CSL-Daily's sentences by split."""
     assignment = table.with_name(CSL_SPLITS)
+    if not assignment.is_file():
+        raise DataError(
+            f"{assignment} is missing: expected the splits of CSL-Daily (name|split) beside "
+            f"{table.name}; copy it from the corpus"
+        )
     split_of: dict[str, str] = {}
     for where, row in Table(assignment, _KNOWN_COLUMNS).rows(("name", "split"), "name|split"):
         if row["split"] not in SPLITS:
