@@ -58,13 +58,25 @@ class Parser(argparse.ArgumentParser):
         empty = _empty_argument(words)
         if empty is not None:
             self.error(f"{empty} is empty: expected a value; is a variable of the shell not set?")
-        namespace, unknown = self.parse_known_args(words, namespace)
+        unknown = self._unknown(words)
         if unknown:
             known = [option for action in self._actions for option in action.option_strings]
             near = _nearest(unknown[0].split("=")[0], known)
             hint = f": did you mean {near}?" if near else ""
             self.error(f"unknown option {' '.join(unknown)}{hint}")
-        return namespace
+        return super().parse_args(words, namespace)
+
+    def _unknown(self, words: list[str]) -> list[str]:
+        """The words that belong to no option. They are found before a required option is missed,
+        because it may be one of them, misspelled."""
+        required = [action for action in self._actions if action.required]
+        for action in required:
+            action.required = False
+        try:
+            return self.parse_known_args(words)[1]
+        finally:
+            for action in required:
+                action.required = True
 
     def error(self, message: str) -> NoReturn:
         # Of the processes that torchrun started on this machine, the first one prints the error.

@@ -195,3 +195,16 @@ def test_an_unknown_option_names_the_nearest(capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(["--oven", "3"], argparse.Namespace())
     assert "unknown option --oven 3: did you mean --ovens?" in capsys.readouterr().err
+
+
+def test_a_misspelled_option_that_is_required_names_the_nearest(capsys):
+    parser = Parser(prog="house.py")
+    parser.add_argument("--rooms", required=True)
+    parser.add_argument("place")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["here", "--romos=3"])
+    assert "unknown option --romos=3: did you mean --rooms?" in capsys.readouterr().err
+    for missing, words in (("--rooms", ["here"]), ("place", ["--rooms", "3"])):
+        with pytest.raises(SystemExit):
+            parser.parse_args(words)
+        assert f"required: {missing} (see house.py --help)" in capsys.readouterr().err
