@@ -17,7 +17,13 @@ import numpy as np
 
 from data.checks.plausibility import Plausibility
 from data.corpus_writer import CorpusWriter, check_output
-from data.sources.import_checks import ImportChecks, refuse_error, warn_of_unseen_sentences
+from data.sources.annotations.gloss_warnings import gloss_warnings
+from data.sources.import_checks import (
+    ImportChecks,
+    print_warnings,
+    refuse_error,
+    warn_of_unseen_sentences,
+)
 from data.sources.import_failures import ImportFailures
 from data.sources.landmark_files import (
     MP_DATA_WIDTHS,
@@ -77,6 +83,7 @@ def import_mp_data(
     """
     check_output(output, source)
     recordings = find_mp_data_recordings(source)
+    print_warnings(gloss_warnings((str(one.folder.parent), [one.gloss]) for one in recordings))
     _check_sample(source, recordings)
     made_by = {
         "command": "import",
@@ -131,11 +138,12 @@ def _check_sample(source: Path, recordings: list[MpDataRecording]) -> None:
 def find_mp_data_recordings(source: Path) -> list[MpDataRecording]:
     """Find all recordings of an mp_data folder, sorted by gloss and by repetition number.
 
-    White space in the name of a gloss folder becomes '-'. Names that begin with '.' are ignored.
-    Raises DataError for anything else that the layout does not have.
+    White space in the name of a gloss folder becomes '-', which is printed once. Names that begin
+    with '.' are ignored. Raises DataError for anything else that the layout does not have.
     """
     recordings: list[MpDataRecording] = []
     folder_of: dict[str, Path] = {}
+    joined: list[str] = []
     for gloss_folder in _folders(source, "one folder per gloss (<gloss>/<repetition>/<frame>.npy)"):
         gloss = nfc("-".join(gloss_folder.name.split()))
         if gloss in folder_of:
@@ -144,6 +152,8 @@ def find_mp_data_recordings(source: Path) -> list[MpDataRecording]:
                 "rename one"
             )
         folder_of[gloss] = gloss_folder
+        if gloss != nfc(gloss_folder.name):
+            joined.append(f"{gloss_folder.name!r} is the gloss {gloss!r}")
         numbered: dict[int, Path] = {}
         for folder in _folders(
             gloss_folder, "one folder per repetition (<gloss>/<repetition>/<frame>.npy)"
@@ -164,6 +174,9 @@ def find_mp_data_recordings(source: Path) -> list[MpDataRecording]:
             MpDataRecording(gloss, repetition, numbered[repetition])
             for repetition in sorted(numbered)
         ]
+    if joined:
+        more = f" ({len(joined)} folders in all)" if len(joined) > 1 else ""
+        print(f"white space in the names of gloss folders becomes '-': {joined[0]}{more}")
     return recordings
 
 

@@ -9,15 +9,21 @@ _JOINERS = "\u200c\u200d"  # they are part of the spelling
 _ARABIC_EXTRAS = {0x0640, 0x0670, *range(0x064B, 0x0653)}
 
 
-def gloss_warnings(sentences: Iterable[Sequence[str]]) -> list[str]:
+def gloss_warnings(sentences: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
     """What looks like a mistake in the glosses of the sentences, one line each.
 
-    Four things are named: glosses with a separator of tables in them, glosses that look the same
-    but differ in invisible characters, such as direction marks, glosses that differ in the form of
-    their letters, such as a stretched Arabic word, and glosses that differ in upper and lower case
-    alone. All would be classes of their own.
+    sentences: the glosses of each, by a name such as "train sentence 's1'".
+
+    Four things are named: glosses with a separator of tables in them, glosses with invisible
+    characters, such as direction marks, glosses that differ in the form of their letters, such as a
+    stretched Arabic word, and glosses that differ in upper and lower case alone. All would be
+    classes of their own.
     """
-    glosses = {gloss for sentence in sentences for gloss in sentence}
+    first_in: dict[str, str] = {}
+    for name, sentence in sentences:
+        for gloss in sentence:
+            first_in.setdefault(gloss, name)
+    glosses = set(first_in)
     warnings = []
     separated = sorted(gloss for gloss in glosses if len(gloss) > 1 and set(gloss) & set(",;"))
     if separated:
@@ -28,13 +34,20 @@ def gloss_warnings(sentences: Iterable[Sequence[str]]) -> list[str]:
     alike: dict[str, list[str]] = defaultdict(list)
     for gloss in sorted(glosses):
         alike[_visible(gloss)].append(gloss)
-    several = [look for look, same in alike.items() if len(same) > 1]
-    if several:
-        marks = ", ".join(map(_marks, alike[several[0]]))
+    invisible = [gloss for gloss in sorted(glosses) if _visible(gloss) != gloss]
+    if invisible:
+        # A gloss that looks like another one is the better example
+        gloss = next((one for one in invisible if len(alike[_visible(one)]) > 1), invisible[0])
+        marks = ", ".join(map(_marks, alike[_visible(gloss)]))
+        twins = (
+            f" (several spellings look the same, with {marks}; each is a gloss of its own)"
+            if len(alike[_visible(gloss)]) > 1
+            else ""
+        )
         warnings.append(
-            f"{_count(several)} several spellings that look the same, such as {several[0]!r} with "
-            f"the invisible characters {marks}; each is a gloss of its own: remove these "
-            "characters if they are one sign"
+            f"{_count(invisible)} invisible characters, such as {_marks(gloss)} in "
+            f"{_visible(gloss)!r} of {first_in[gloss]}{twins}; remove them unless they belong to "
+            "the spelling"
         )
     forms: dict[str, list[str]] = defaultdict(list)
     for look in alike:

@@ -308,7 +308,11 @@ def read_splits(
                     "add its glosses or remove its line"
                 )
     _describe_segments(splits)
-    for warning in gloss_warnings(s.glosses for rows in splits.values() for s in rows):
+    for warning in gloss_warnings(
+        (f"{split} sentence {one.id!r}", one.glosses)
+        for split, sentences in splits.items()
+        for one in sentences
+    ):
         print(f"warning: {transcripts}: {warning}", file=sys.stderr)
     if frames is not None:
         lengths = split_files(frames, ("{}.frames.csv",), "--frames")

@@ -58,6 +58,18 @@ def test_recordings_become_sentences_in_numeric_order(tmp_path):
     assert (corpus.fps, corpus.aspect_ratio, corpus.composed) == (25.0, 4 / 3, False)
 
 
+def test_names_of_gloss_folders_that_change_or_look_wrong_are_told(tmp_path, capsys):
+    for gloss in ("thank you", "good  day", "sun", "ra\u200bin"):
+        save_recording(tmp_path / "in", gloss, 0, tiny_vectors(3))
+    import_mp_data(tmp_path / "in", tmp_path / "out")
+    told = capsys.readouterr()
+    assert told.out == (
+        "white space in the names of gloss folders becomes '-': 'good  day' is the gloss "
+        "'good-day' (2 folders in all)\n"
+    )
+    assert "warning: 1 gloss has invisible characters, such as U+200B in 'rain' of" in told.err
+
+
 def test_recordings_are_resampled_when_asked_for(tmp_path):
     moving = standing_signer(1).repeat(9, axis=0)
     moving[:, 11, 0] = 0.5 + np.arange(9) / 64

@@ -4,26 +4,35 @@ from data.sources.annotations.gloss_warnings import gloss_warnings
 from data.sources.annotations.transcripts import read_splits
 
 
+def warnings_of(sentences):
+    return gloss_warnings((f"train sentence {n}", glosses) for n, glosses in enumerate(sentences))
+
+
 def test_ordinary_glosses_give_no_warning():
     persian = "می\u200cخواهم"  # the joiner is a part of the spelling
-    assert gloss_warnings([("A+B", "IX-1p", "__ON__", '5"WHAT"', ","), (persian, "میخواهم")]) == []
+    assert warnings_of([("A+B", "IX-1p", "__ON__", '5"WHAT"', ","), (persian, "میخواهم")]) == []
 
 
 def test_separators_inside_of_glosses():
-    (warning,) = gloss_warnings([("HELLO,", "WORLD"), ("A;B",)])
+    (warning,) = warnings_of([("HELLO,", "WORLD"), ("A;B",)])
     assert warning == (
         "2 glosses have a comma or semicolon in the gloss itself, such as 'A;B'; "
         "if it should separate glosses, write spaces instead"
     )
 
 
-@pytest.mark.parametrize("mark", ["\u200f", "\u200b", "\u00ad"])
-def test_glosses_that_only_differ_in_invisible_characters(mark):
-    (warning,) = gloss_warnings([("سوال", "سوال" + mark)])
-    assert "1 gloss has several spellings that look the same, such as 'سوال'" in warning
-    assert (
-        f"the invisible characters none, U+{ord(mark):04X}; each is a gloss of its own" in warning
-    )
+@pytest.mark.parametrize("mark", ["\u200f", "\u200b", "\u00ad", "\u2060"])
+def test_an_invisible_character_is_named_with_or_without_a_twin(mark):
+    name = f"U+{ord(mark):04X}"
+    assert warnings_of([("HELLO",), (f"A{mark}B", "HELLO")]) == [
+        f"1 gloss has invisible characters, such as {name} in 'AB' of train sentence 1; remove "
+        "them unless they belong to the spelling"
+    ]
+    assert warnings_of([(f"A{mark}", "سوال"), ("سوال" + mark,)]) == [
+        f"2 glosses have invisible characters, such as {name} in 'سوال' of train sentence 1 "
+        f"(several spellings look the same, with none, {name}; each is a gloss of its own); remove "
+        "them unless they belong to the spelling"
+    ]
 
 
 def test_a_read_names_the_table(tmp_path, capsys):
@@ -37,14 +46,14 @@ def test_glosses_in_other_forms_of_the_same_letters():
     plain, stretched, final = "سوال", "سـوال", "سوا\ufedd"  # the last letter as a form of its own
     with_vowel = "سُوال"
     for other in (stretched, final, with_vowel):
-        (warning,) = gloss_warnings([(plain, "هو"), (other,)])
+        (warning,) = warnings_of([(plain, "هو"), (other,)])
         assert "1 gloss has spellings in other forms of the same letters, such as" in warning
         assert " ".join(f"U+{ord(letter):04X}" for letter in other) in warning
-    assert gloss_warnings([(plain, "ـ", "هو")]) == []
+    assert warnings_of([(plain, "ـ", "هو")]) == []
 
 
 def test_glosses_that_differ_in_upper_and_lower_case():
-    (warning,) = gloss_warnings([("HELLO", "hello", "Straße"), ("STRASSE", "WORLD")])
+    (warning,) = warnings_of([("HELLO", "hello", "Straße"), ("STRASSE", "WORLD")])
     assert (
         "2 glosses have spellings in upper and lower case, such as 'HELLO' and 'hello'" in warning
     )
