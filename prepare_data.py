@@ -271,13 +271,21 @@ def run_resample(command: ResampleCommand) -> int:
 
 def run_align(command: AlignCommand) -> int:
     """`align`: a corpus with gloss times."""
-    from inference.gloss_alignment import align_corpus
+    from inference.gloss_alignment import HIGH_WER, align_corpus
 
-    counts = align_corpus(
+    found = align_corpus(
         command.corpus, command.checkpoint, command.output, command.device, progress=True
     )
-    for split, (aligned, sentences) in counts.items():
-        print(f"{split}: gloss times of {aligned:,} of {sentences:,} sentences")
+    for split, facts in found.items():
+        wer = f"; the model's greedy WER on them is {facts.wer:.1f} %" if facts.aligned else ""
+        print(f"{split}: gloss times of {facts.aligned:,} of {facts.sentences:,} sentences{wer}")
+    if "train" in found and found["train"].wer > HIGH_WER:
+        print(
+            f"warning: the model errs in {found['train'].wer:.1f} % of the glosses of train, "
+            f"expected at most {HIGH_WER:g} %: the times are as good as the model; train it longer "
+            "before you align",
+            file=sys.stderr,
+        )
     print_corpus(command.output)
     return 0
 

@@ -1,6 +1,7 @@
 """When each gloss of a corpus begins and ends, found by a trained model."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,14 +13,26 @@ from data.corpus_writer import CorpusWriter, check_output
 from data.ctc_lengths import TIME_STRIDE
 from data.gloss_times import DTYPE
 from decoding.alignment import gloss_spans
+from decoding.greedy import greedy_decode
+from decoding.scoring import score
 from errors import DataError
 from inference.model_on_corpus import ModelOnCorpus, open_model_on_corpus
 from progress_bar import ProgressBar
 
+HIGH_WER = 20.0  # percent on train; above it the times are probably poor
+
+
+class AlignedSplit(NamedTuple):
+    """How many sentences of a split have gloss times, of how many, and how well the model fits."""
+
+    aligned: int
+    sentences: int
+    wer: float  # percent, greedy, of the aligned sentences; 0 if there are none
+
 
 def align_corpus(
     source: Path, checkpoint: Path, output: Path, device: str = "auto", progress: bool = False
-) -> dict[str, tuple[int, int]]:
+) -> dict[str, AlignedSplit]:
     """Write the corpus `output`: the corpus `source` with gloss times (data/gloss_times.py).
 
     Args:
@@ -32,9 +45,8 @@ def align_corpus(
     A sentence has no times if the model lacks one of its glosses, or if it has fewer frames than
     CTC needs for its glosses.
 
-    Returns for each split its sentences with times, and all its sentences. Raises UsageError when
-    `output` is not empty, DataError when a file is damaged or was changed after the corpus was
-    written, or when no sentence can be aligned.
+    Returns the facts of each split. Raises UsageError when `output` is not empty, DataError when a
+    file is damaged or was changed after the corpus was written, or when no sentence can be aligned.
     """
     check_output(output, source, checkpoint)
     open_unchanged_corpus(source)  # before the model is loaded
@@ -51,8 +63,8 @@ def align_corpus(
         ProgressBar("align", sum(map(len, corpus.splits.values())), "sentence", progress) as bar,
     ):
         for name, split in corpus.splits.items():
-            times = _times_of_split(opened, name) if len(split) else {}
-            counts[name] = len(times), len(split)
+            times, wer = _times_of_split(opened, name) if len(split) else ({}, 0.0)
+            counts[name] = AlignedSplit(len(times), len(split), wer)
             for index, sentence in enumerate(split.sentences):
                 writer.split(name).add(
                     sentence.id,
@@ -62,7 +74,7 @@ def align_corpus(
                     times.get(index),
                 )
                 bar.update()
-        if not any(aligned for aligned, _ in counts.values()):
+        if not any(facts.aligned for facts in counts.values()):
             raise DataError(
                 f"{checkpoint} can align no sentence of {source}: each has a gloss that the model "
                 "does not know, or fewer frames than its glosses need"
@@ -70,17 +82,21 @@ def align_corpus(
     return counts
 
 
-def _times_of_split(opened: ModelOnCorpus, name: str) -> dict[int, np.ndarray]:
-    """The gloss times of each sentence that can be aligned, by its index."""
+def _times_of_split(opened: ModelOnCorpus, name: str) -> tuple[dict[int, np.ndarray], float]:
+    """The gloss times of each sentence that can be aligned, by its index; and the greedy WER of
+    these sentences, in percent."""
     prepared = opened.prepared(name)
-    times = {}
+    times, references, hypotheses = {}, [], []
     for index, log_probs in opened.posteriors(name):
         target = prepared.targets[index]
         if target:
             found = _times(log_probs, target, prepared.split.sentences[index].frames)
             if found is not None:
                 times[index] = found
-    return times
+                (hypothesis,) = greedy_decode(log_probs[None], torch.tensor([len(log_probs)]))
+                hypotheses.append([*map(str, hypothesis)])
+                references.append([*map(str, target)])
+    return times, score(references, hypotheses).wer if times else 0.0
 
 
 def _times(log_probs: Tensor, target: list[int], frames: int) -> np.ndarray | None:

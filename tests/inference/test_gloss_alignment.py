@@ -6,7 +6,9 @@ import torch
 
 import prepare_data
 from data.corpus import Corpus
+from data.vocabulary import Vocabulary
 from errors import DataError, UsageError
+from inference import gloss_alignment
 from inference.gloss_alignment import _times, align_corpus
 
 
@@ -70,11 +72,27 @@ def test_a_sentence_with_an_unknown_gloss_has_no_times(finished_run, make_corpus
     corpus = make_corpus(tmp_path / "other", splits)
     best = finished_run / "best_model.pth"
     counts = align_corpus(corpus, best, tmp_path / "out", "cpu")
-    assert counts == {"train": (1, 2), "dev": (0, 1)}
+    assert {name: facts[:2] for name, facts in counts.items()} == {"train": (1, 2), "dev": (0, 1)}
     train = Corpus(tmp_path / "out").split("train")
     assert (train.times_of(0) >= 0).all() and (train.times_of(1) == -1).all()
     with pytest.raises(UsageError, match="already exists"):
         align_corpus(corpus, best, tmp_path / "out", "cpu")
+
+
+@pytest.mark.parametrize("wer", [0, 100])
+def test_the_fit_of_the_model_is_told(
+    wer, finished_run, tiny_corpus, make_corpus, tmp_path, monkeypatch, capsys
+):
+    train = Corpus(tiny_corpus).split("train").sentences
+    sun = Vocabulary.from_sentences(one.glosses for one in train).encode(["SUN"])
+    monkeypatch.setattr(gloss_alignment, "greedy_decode", lambda *_: [[] if wer else sun])
+    corpus = make_corpus(tmp_path / "other", {"train": ["SUN", "SUN", "NEW"], "dev": ["NEW"]})
+    words = ["align", str(corpus), "--checkpoint", str(finished_run / "best_model.pth")]
+    assert prepare_data.main([*words, "--output", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    told = capsys.readouterr()
+    text = f"train: gloss times of 2 of 3 sentences; the model's greedy WER on them is {wer}.0 %"
+    assert text in told.out and "dev: gloss times of 0 of 1 sentences\n" in told.out
+    assert ("warning: the model errs in 100.0 % of the glosses of train" in told.err) == bool(wer)
 
 
 def test_a_model_of_other_glosses_is_refused(finished_run, make_corpus, tmp_path):
