@@ -59,11 +59,6 @@ from settings import Settings
 if TYPE_CHECKING:
     from data.sources.extraction import ExtractionReport
 
-ASPECT_RATIOS = {
-    "mp_data": (4 / 3, "a 640x480 webcam"),
-    "npy": (210 / 260, "210x260, as RWTH-PHOENIX-Weather"),
-    "parquet": (3 / 4, "a phone held upright"),
-}
 OWN_LAYOUTS = ("isharah", "boston104")  # of one corpus, with its own frame rate and image
 
 
@@ -173,8 +168,16 @@ def print_failures(report: "ExtractionReport", advice: str = "") -> int:
 
 def run_import(command: ImportCommand) -> int:
     """`import`: landmark files to a corpus."""
-    from data.sources.corpora.boston104 import VIDEO_FPS, import_boston104
-    from data.sources.corpora.isharah import PHONE_FPS, import_isharah
+    from data.sources.corpora.boston104 import import_boston104
+    from data.sources.corpora.isharah import import_isharah
+    from data.sources.import_defaults import (
+        FPS,
+        IMAGES,
+        PHONE_FPS,
+        RECORDERS,
+        REPETITIONS_PER_SESSION,
+        VIDEO_FPS,
+    )
     from data.sources.landmark_import import import_landmark_files
     from data.sources.mp_data import import_mp_data
 
@@ -190,15 +193,16 @@ def run_import(command: ImportCommand) -> int:
         print(f"assumed: {fps:g} frames/s (--fps)")
         common["fps"] = fps
     else:
-        ratio, camera = ASPECT_RATIOS[command.format]
-        fps, ratio = command.fps or 25.0, command.aspect_ratio or ratio
-        assumed = "" if command.aspect_ratio else f"; that of {camera}"
+        image = IMAGES[command.format]
+        fps, ratio = command.fps or FPS, command.aspect_ratio or image.aspect_ratio
+        assumed = "" if command.aspect_ratio else f"; that of {image.camera}"
         print(
             f"assumed: {fps:g} frames/s (--fps), width/height {ratio:.3f} (--aspect_ratio{assumed})"
         )
         common |= {"fps": fps, "aspect_ratio": ratio}
     if command.format == "mp_data":
-        block, recorders = command.repetitions_per_session or 30, command.recorders or 1
+        block = command.repetitions_per_session or REPETITIONS_PER_SESSION
+        recorders = command.recorders or RECORDERS
         print(
             f"assumed: {block} repetitions per session (--repetitions_per_session), {recorders} "
             f"recorder{'s' if recorders > 1 else ''} in turn (--recorders)"

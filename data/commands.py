@@ -4,6 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from data.sources.import_defaults import (
+    FPS,
+    IMAGES,
+    PHONE_FPS,
+    RECORDERS,
+    REPETITIONS_PER_SESSION,
+    VIDEO_FPS,
+)
 from settings import Settings, setting
 
 _OUTPUT = "the corpus folder to make"
@@ -107,7 +115,7 @@ class ExtractCommand(Settings):
         "frames per second of all recordings, in place of what the videos say",
         low=1,
         high=1000,
-        default_text="the videos'; 25 for folders of frames",
+        default_text=f"the videos'; {FPS:g} for folders of frames",
     )
     resample_fps: float | None = setting(
         None, _RESAMPLE, low=5, high=240, default_text="that of most recordings"
@@ -162,7 +170,8 @@ class ImportCommand(Settings):
         "frames per second of the recordings, in place of what .pose files say",
         low=1,
         high=1000,
-        default_text="25; 30 for isharah and boston104; .pose files have their own",
+        default_text=f"{FPS:g}; {PHONE_FPS:g} for isharah, {VIDEO_FPS:g} for boston104; .pose "
+        "files have their own",
     )
     resample_fps: float | None = setting(
         None, _RESAMPLE, low=5, high=240, default_text="that of most recordings"
@@ -174,7 +183,9 @@ class ImportCommand(Settings):
         high=5,
         fraction=True,
         metavar="W/H",
-        default_text="4/3 for mp_data, 210/260 for npy, 3/4 for parquet",
+        default_text=", ".join(
+            f"{image.width}/{image.height} for {format}" for format, image in IMAGES.items()
+        ),
     )
     skip_bad: bool = setting(
         False, "leave out train sentences that cannot be read, and list them, instead of stopping"
@@ -184,14 +195,14 @@ class ImportCommand(Settings):
         "repetitions of a gloss that were recorded in one session",
         low=1,
         group=_mp_data,
-        default_text="30",
+        default_text=str(REPETITIONS_PER_SESSION),
     )
     recorders: int | None = setting(
         None,
         "people who recorded in turn, one session each",
         low=1,
         group=_mp_data,
-        default_text="1",
+        default_text=str(RECORDERS),
     )
     annotations: Path | None = setting(
         None,

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import inspect
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -18,6 +19,8 @@ from command_line import (
 )
 from data.commands import CheckCommand, ComposeCommand, ImportCommand, SynthesizeCommand
 from data.simulation.corpora import synthesize
+from data.sources.landmark_import import import_landmark_files
+from data.sources.mp_data import import_mp_data
 from distillation.config import StudentConfig
 from docs import write_settings
 from errors import UsageError
@@ -195,6 +198,22 @@ def test_an_unknown_option_names_the_nearest(capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(["--oven", "3"], argparse.Namespace())
     assert "unknown option --oven 3: did you mean --ovens?" in capsys.readouterr().err
+
+
+def test_the_help_of_import_shows_what_the_importers_assume():
+    shown = {name: one.default_text for name, one in declarations(ImportCommand).items()}
+    assumed = inspect.signature(import_mp_data).parameters
+    for name in ("repetitions_per_session", "recorders"):
+        assert shown[name] == str(assumed[name].default)
+    assert shown["fps"].startswith(f"{assumed['fps'].default:g}; ")
+    for format, default in (
+        ("mp_data", assumed["aspect_ratio"].default),
+        ("npy", inspect.signature(import_landmark_files).parameters["aspect_ratio"].default),
+    ):
+        width, height = re.search(
+            rf"([0-9]+)/([0-9]+) for {format}", shown["aspect_ratio"]
+        ).groups()
+        assert int(width) / int(height) == default
 
 
 def test_a_misspelled_option_that_is_required_names_the_nearest(capsys):

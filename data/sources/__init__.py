@@ -16,6 +16,7 @@ A recording is the video, the folder of video frames or the landmark file of one
     landmark_files       readers of these formats
     mp_data              isolated signs, <gloss>/<repetition>/<frame>.npy → a corpus
     import_checks        the same checks of landmarks for every import format
+    import_defaults      what is assumed of recordings that do not tell it
     import_failures      the sentences that an import cannot read
     unseen_parts         which parts were not detected, by one rule for all formats
     vector_widths        what a vector of an unsupported width is, and what it needs

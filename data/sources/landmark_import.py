@@ -21,6 +21,7 @@ from data.resampling import check_rate, is_plausible_rate, same_rate
 from data.sources.annotations.segments import Segment
 from data.sources.annotations.transcripts import TranscribedSentence, clean_train, read_splits
 from data.sources.import_checks import ImportChecks, warn_of_unseen_sentences
+from data.sources.import_defaults import FPS, IMAGES
 from data.sources.import_failures import ImportFailures
 from data.sources.landmark_files import (
     READERS,
@@ -40,7 +41,6 @@ from data.sources.video_files import RecordingFile, find_recording_files, match_
 from errors import DataError, printable
 from progress_bar import ProgressBar
 
-DEFAULT_FPS = 25.0  # of files that do not give their own frame rate
 PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
 MAX_NAMES = 10  # sentences or files in one message; the others are only counted
 
@@ -53,7 +53,7 @@ def import_landmark_files(
     format: str,
     fps: float | None = None,
     resample_fps: float | None = None,
-    aspect_ratio: float = 210 / 260,
+    aspect_ratio: float = IMAGES["npy"].aspect_ratio,
     normalize: str | None = None,
     skip_bad: bool = False,
     progress: bool = False,
@@ -88,7 +88,7 @@ def import_landmark_files(
     files = _match_files(splits, find_recording_files(source, suffixes, ()), source, annotations)
     different_files = list(dict.fromkeys(files.values()))  # sentences may share one
     check_image_coordinates(different_files, read)
-    corpus_fps = resample_fps or fps or DEFAULT_FPS
+    corpus_fps = resample_fps or fps or FPS
     if format == "pose":
         facts = [
             (each.fps, each.aspect_ratio) for _, each in readable_recordings(different_files, read)
@@ -202,7 +202,7 @@ class _SegmentReader:
             self._last = None  # two recordings need not fit into memory
             self._last = path, self._read_whole(path)
         recording = self._last[1]
-        fps, first = recording.fps or DEFAULT_FPS, recording.first_frame
+        fps, first = recording.fps or FPS, recording.first_frame
         stop = first + len(recording.landmarks)
         try:
             segment.check_inside(first, stop, fps, stop / fps)
@@ -222,7 +222,7 @@ class _SegmentReader:
         recording = self._read(path)
         if self._fps is None and recording.fps is not None:
             check_rate(recording.fps, str(path))
-        return replace(recording, fps=self._fps or recording.fps or DEFAULT_FPS)
+        return replace(recording, fps=self._fps or recording.fps or FPS)
 
 
 def _refuse_pickles(source: Path) -> None:

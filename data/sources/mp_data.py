@@ -24,6 +24,7 @@ from data.sources.import_checks import (
     refuse_error,
     warn_of_unseen_sentences,
 )
+from data.sources.import_defaults import FPS, IMAGES, RECORDERS, REPETITIONS_PER_SESSION
 from data.sources.import_failures import ImportFailures
 from data.sources.landmark_files import (
     MP_DATA_WIDTHS,
@@ -52,11 +53,11 @@ def import_mp_data(
     source: Path,
     output: Path,
     *,
-    fps: float = 25.0,
+    fps: float = FPS,
     resample_fps: float | None = None,
-    aspect_ratio: float = 4 / 3,
-    repetitions_per_session: int = 30,
-    recorders: int = 1,
+    aspect_ratio: float = IMAGES["mp_data"].aspect_ratio,
+    repetitions_per_session: int = REPETITIONS_PER_SESSION,
+    recorders: int = RECORDERS,
     skip_bad: bool = False,
     progress: bool = False,
 ) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.resampling import check_rate, is_plausible_rate, measure_rate
+from data.sources.import_defaults import FPS
 from data.sources.matroska import missing_bytes
 from data.sources.video_files import IMAGE_SUFFIXES, RecordingFile, frame_files
 from errors import DataError
@@ -51,7 +52,7 @@ class VideoFrames:
 
 
 def open_video_frames(
-    recording: RecordingFile, fps: float | None = None, default_fps: float = 25.0
+    recording: RecordingFile, fps: float | None = None, default_fps: float = FPS
 ) -> VideoFrames:
     """Open a video or a folder of frames.
 

@@ -32,12 +32,12 @@ from data.landmarks import (
     RIGHT_WRIST,
 )
 from data.sources.annotations.transcripts import TranscribedSentence
+from data.sources.import_defaults import VIDEO_FPS
 from data.sources.landmark_files import LandmarkRecording
 from data.sources.landmark_import import write_corpus
 from errors import DataError
 
 WIDTH, HEIGHT = 312, 242  # pixels
-VIDEO_FPS = 30.0
 _FRAMES_PER_ROW = 10  # a video with fewer rows has a wrong frame number
 POSITIONS, SPEAKERS = "hands_condensed.csv", "speaker.csv"
 POSITION_COLUMNS = "video,frame,left-x,left-y,right-x,right-y,nose-x,nose-y"

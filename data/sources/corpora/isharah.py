@@ -38,6 +38,7 @@ from data.landmarks import (
 from data.sources.annotations.transcripts import TranscribedSentence, read_splits
 from data.sources.corpora.pickled_array import PickledArray
 from data.sources.corpora.safe_pickle import read_pickle
+from data.sources.import_defaults import PHONE_FPS
 from data.sources.landmark_files import LandmarkRecording
 from data.sources.landmark_import import name_list, write_corpus
 from data.sources.unseen_parts import find_unseen_parts
@@ -45,7 +46,6 @@ from data.text_fields import nfc
 from errors import DataError
 
 POINTS = 86
-PHONE_FPS = 30.0  # assumed: the signers recorded with their phones
 LIPS = tuple(sorted({*LIPS_OUTER} - {409}))  # all points of the outer lips but one
 _FACE = PART_SLICES["face"].start
 # Where each of the 86 points belongs among the 543
