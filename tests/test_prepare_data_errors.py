@@ -63,7 +63,7 @@ def test_data_that_does_not_exist(error_of, tmp_path):
     assert "nowhere does not exist: expected a corpus folder" in message
     transcripts = nowhere / "train.corpus.csv"
     message = error_of(3, "synthesize --transcripts", transcripts, *output)
-    assert "nowhere/train.corpus.csv is missing" in message
+    assert f"--transcripts {transcripts} is missing" in message
     assert list(tmp_path.iterdir()) == []
 
 
