@@ -41,7 +41,7 @@ def choose_device(name: str, deterministic: bool = False) -> torch.device:
         raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N") from None
     if device.type == "mps":
         raise UsageError(f"--device {name}: {_NO_MPS} is not supported: use --device cpu")
-    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index is not None):
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
         raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(
