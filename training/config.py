@@ -138,9 +138,9 @@ class TrainingConfig(Settings):
     )
     flat_start_epochs: float = setting(
         4.0,
-        "epochs of the flat start: a loss on glosses that are spread evenly over the sentence is "
-        "added, and its weight falls from 1 to 0; a fine-tune and a student have 0 unless it is "
-        "given",
+        "epochs of the flat start, 600 updates at most: a loss on glosses that are spread evenly "
+        "over the sentence is added, and its weight falls from 1 to 0; a fine-tune and a student "
+        "have 0 unless it is given",
         low=0,
     )
     part_mask: float = setting(

@@ -74,9 +74,15 @@ def learning_rate(
     return minimum + (peak - minimum) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
+# Updates of the flat start, at most. After some hundred updates CTC has found the glosses, and an even
+# spread does harm: docs/results.md, "The flat start".
+MAX_FLAT_START = 600
+
+
 def flat_start_weight(step: float, updates: float) -> float:
     """The weight of the flat start: it falls in even steps, to 0 at the last of its updates.
 
-    step: as for the learning rate; 0 is the first update.
+    step: as for the learning rate; 0 is the first update. updates: asked for; there are no more
+    than MAX_FLAT_START.
     """
-    return max(0.0, 1 - (step + 1) / updates) if updates else 0.0
+    return max(0.0, 1 - (step + 1) / min(updates, MAX_FLAT_START)) if updates else 0.0

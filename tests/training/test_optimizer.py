@@ -47,3 +47,8 @@ def test_the_weight_of_the_flat_start_by_hand():
     assert flat_start_weight(1.5, 5) == 0.5  # steps are fractions, where epochs differ
     assert [flat_start_weight(step, 0) for step in (0, 7)] == [0, 0]
     assert flat_start_weight(0, 0.5) == 0
+
+
+def test_the_flat_start_of_a_large_corpus_has_600_updates():
+    weights = [flat_start_weight(step, 4 * 709) for step in (0, 299, 599, 600)]
+    assert weights == pytest.approx([1 - 1 / 600, 0.5, 0, 0])
