@@ -74,8 +74,8 @@ def learning_rate(
     return minimum + (peak - minimum) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
-# Updates of the flat start, at most. After some hundred updates CTC has found the glosses, and an even
-# spread does harm: docs/results.md, "The flat start".
+# Updates of the flat start, at most. After some hundred updates CTC has found the glosses, and an
+# even spread does harm: docs/results.md, "The flat start".
 MAX_FLAT_START = 600
 
 
