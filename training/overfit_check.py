@@ -37,7 +37,7 @@ from training.config import Config, TrainingConfig
 from training.corpus_checks import find_bad_sentences
 from training.losses import TeacherLoss, make_loss
 from training.optimizer import flat_start_weight, learning_rate, make_optimizer
-from training.run_files.run_folder import claim_run_folder, run_folder
+from training.run_files.run_folder import claim_run_folder, run_folder, writable
 from training.run_files.run_log import write_config
 from training.setup import make_model, open_corpus
 from training.validation import ValidationResult, validate
@@ -99,6 +99,7 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
         "lower the model's sizes"
     )
     with (
+        writable(folder),
         enough_memory(less_memory),
         claim_run_folder(folder, [corpus.path]),
     ):
@@ -123,11 +124,7 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
             "epoch        loss   WER %   blank %   gradient norm   seconds"
         )
         result, history = _memorise(config, samples, vocabulary, model, pipeline, precision)
-        try:
-            _write_results(folder, config, corpus, samples, model, result)
-        except OSError as error:
-            reason = error.strerror or error
-            raise DataError(f"cannot write to {folder}: {reason}") from error
+        _write_results(folder, config, corpus, samples, model, result)
         model_on_samples = model, pipeline, samples.split, precision
         found = decode_sentences(
             split_posteriors(*model_on_samples), num_samples, {"greedy": greedy_decode}

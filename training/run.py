@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from errors import DataError, DivergenceError, UsageError, enough_memory
+from errors import DivergenceError, UsageError, enough_memory
 from inference.posteriors import NotFiniteError
 from models.checkpoint import LAST, check_space
 from models.i3d_teacher import count_parameters
@@ -17,7 +17,7 @@ from training.distributed import Ranks, connect_processes
 from training.dry_run import dry_run
 from training.final_evaluation import evaluate_best_model
 from training.resume import CONTINUE, FINE_TUNE, FRESH, StartPlan, plan_start
-from training.run_files.run_folder import claim_run_folder, keep_best_model
+from training.run_files.run_folder import claim_run_folder, keep_best_model, writable
 from training.run_files.run_log import RunLog, write_config
 from training.setup import (
     Run,
@@ -107,6 +107,7 @@ def execute(run: Run) -> dict[str, Any]:
     trainer = run.trainer
     try:
         with (
+            writable(run.folder),
             enough_memory(smaller_batches(run.config.training)),
             able_to_compile(run.config.training),
             contextlib.ExitStack() as held,
@@ -126,8 +127,6 @@ def execute(run: Run) -> dict[str, Any]:
             f"the best model in {run.folder} predicts values that are not finite: the training "
             f"diverged; lower --learning_rate (now {rate:g}) or use --precision fp32"
         ) from None
-    except OSError as error:
-        raise DataError(f"cannot write to {run.folder}: {error.strerror or error}") from error
 
 
 def _claim_folder(run: Run, held: contextlib.ExitStack) -> None:

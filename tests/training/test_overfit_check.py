@@ -1,3 +1,4 @@
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import pytest
 import torch
 
 from decoding.scoring import Score
-from errors import DivergenceError
+from errors import DataError, DivergenceError
 from models import machine_choices
 from models.cpu_kernels import BF16
 from training import overfit_check
@@ -227,3 +228,14 @@ def test_the_check_computes_in_the_number_format_that_is_faster(tiny_settings, m
     used.clear()
     run_overfit_check(Config().updated(tiny_settings), 2)
     assert set(used) == {"fp32"}
+
+
+@pytest.mark.parametrize("name", ["write_config", "record_session", "_write_results"])
+def test_a_full_disk_names_the_folder(tiny_settings, tmp_path, monkeypatch, name):
+    def full(*_):
+        raise OSError(errno.EFBIG, "File too large")  # names no file
+
+    monkeypatch.setattr(overfit_check, name, full)
+    config = Config().updated(tiny_settings).updated({"training": {"epochs": 1}})
+    with pytest.raises(DataError, match=rf"^cannot write to {tmp_path / 'run'}: File too large$"):
+        run_overfit_check(config, 2)

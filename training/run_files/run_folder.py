@@ -1,9 +1,10 @@
 """The folder of a run: made, locked against other runs, an earlier run moved aside."""
 
+import contextlib
 import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,6 +118,16 @@ def claim_run_folder(
     except OSError as error:
         raise DataError(f"cannot write to the output folder {folder}: {error.strerror}") from error
     return lock
+
+
+@contextlib.contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Turn errors of the operating system inside the block, such as a full disk, into a DataError
+    that names the run's folder."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"cannot write to {folder}: {error.strerror or error}") from error
 
 
 def move_aside(folder: Path) -> bool:
