@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from data.checks.plausibility import is_turned
 from data.landmarks import PARTS
 from data.resampling import Resampler, same_rate
 from decoding.timed_gloss import TimedGloss
@@ -16,6 +17,8 @@ from inference.recordings import Frame, Recording, in_aspect_ratio
 from inference.streaming_transcriber import StreamingTranscriber
 from inference.windowed_transcriber import WindowedTranscriber
 from inference.windows import Windows
+
+_LOOKED_AT = 10  # one of so many frames is checked for a turned image
 
 
 class Transcriber(Protocol):
@@ -49,6 +52,8 @@ class TranscriptionSummary:
         frames: in the recording.
         with_pose: frames in which the pose was detected.
         with_hands: frames in which a hand was detected.
+        upright, turned: of the frames that were looked at, those in which the signer is upright,
+            and those in which the signer lies or the image is turned.
         seconds: length of the recording.
         method: "whole", "in windows" or "frame by frame".
         most_held: the largest number of frames that were in memory at a time.
@@ -63,6 +68,8 @@ class TranscriptionSummary:
     frames: int = 0
     with_pose: int = 0
     with_hands: int = 0
+    upright: int = 0
+    turned: int = 0
     seconds: float = 0.0
     method: str = "whole"
     most_held: int = 0
@@ -171,8 +178,13 @@ def transcribe_recording(
             emitted: list[TimedGloss] = []
             for points, detected in frames:
                 emitted += transcriber.push(points, detected)
+            has_pose = bool(frame.detected[PARTS.index("pose")])
+            if has_pose and summary.with_pose % _LOOKED_AT == 0:
+                turned = is_turned(frame.landmarks[None], frame.detected[None])
+                summary.turned += turned
+                summary.upright += not turned
             summary.frames += 1
-            summary.with_pose += bool(frame.detected[PARTS.index("pose")])
+            summary.with_pose += has_pose
             summary.with_hands += bool(frame.detected[2:].any())
             summary.seconds = frame.time - start + (1 / recording.fps if recording.fps else 0.0)
             now = time.perf_counter() - started if live else start + summary.seconds

@@ -302,6 +302,12 @@ class _Session:
             f"{transcript.name}: {count} gloss{'' if count == 1 else 'es'}{place}; {summary}",
             file=sys.stderr,
         )
+        if summary.turned > summary.upright:
+            print(
+                f"warning: {transcript.name}: the signer lies, or the image is turned; if it is "
+                "turned, turn the recording",
+                file=sys.stderr,
+            )
         if summary.with_hands < FEW_HANDS * summary.frames:
             share = summary.with_hands / summary.frames
             print(

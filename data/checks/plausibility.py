@@ -284,6 +284,13 @@ _FAULTS = (
 )
 
 
+def is_turned(landmarks: np.ndarray, detected: np.ndarray) -> bool:
+    """Whether the signer lies, or the image is turned; False where no pose was detected. The
+    arguments are those of `measure`."""
+    found = measure(landmarks, detected)
+    return found is not None and found.upright < UPRIGHT and abs(found.facing) > MIN_FACING
+
+
 @dataclass(frozen=True)
 class Finding:
     """What is wrong with many recordings, as the end of a sentence that begins with their name."""

@@ -142,6 +142,22 @@ def test_hands_that_are_never_seen_are_a_warning_with_their_share(
     assert "hands were detected in only 0 % of its frames" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("turns", "is_told"), [(0, False), (1, True), (2, True), (3, True)])
+def test_a_turned_image_is_a_warning(
+    run_transcribe, checkpoint, recording, tmp_path, capsys, turns, is_told
+):
+    landmarks = recording.copy()
+    for _ in range(turns):  # by 90 degrees: (x, y) becomes (y, 1 - x)
+        x, y = landmarks[..., 0].copy(), landmarks[..., 1].copy()
+        there = (landmarks != 0).any(axis=-1)
+        landmarks[..., 0] = np.where(there, y, 0)
+        landmarks[..., 1] = np.where(there, 1 - x, 0)
+    np.save(tmp_path / "x.npy", landmarks)
+    assert run_transcribe(checkpoint, tmp_path / "x.npy") == 0
+    told = "warning: x: the signer lies, or the image is turned" in capsys.readouterr().err
+    assert told == is_told
+
+
 def test_a_camera_that_sees_nobody(run_transcribe, checkpoint, tmp_path, monkeypatch):
     def frames():
         for number in range(60):
