@@ -108,10 +108,13 @@ def enough_memory(advice: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """Context in which SIGTERM and SIGHUP raise StoppedError. A signal that is ignored, as under
-    nohup, or that has a handler, stays as it is."""
+    """Context in which the first SIGTERM or SIGHUP raises StoppedError. A second one is ignored: it
+    would break off what the first one undoes. A signal that is ignored, as under nohup, or that has
+    a handler, stays as it is."""
 
     def stop(signum: int, _: FrameType | None) -> None:
+        for each in changed:
+            signal.signal(each, signal.SIG_IGN)
         raise StoppedError(signum)
 
     changed = []

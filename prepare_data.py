@@ -281,12 +281,12 @@ def run_align(command: AlignCommand) -> int:
         command.corpus, command.checkpoint, command.output, command.device, progress=True
     )
     for split, facts in found.items():
-        wer = f"; the model's greedy WER on them is {facts.wer:.1f} %" if facts.aligned else ""
+        wer = f"; the model's greedy WER on these is {facts.wer:.1f} %" if facts.aligned else ""
         print(f"{split}: gloss times of {facts.aligned:,} of {facts.sentences:,} sentences{wer}")
     if "train" in found and found["train"].wer > HIGH_WER:
         print(
-            f"warning: the model errs in {found['train'].wer:.1f} % of the glosses of train, "
-            f"expected at most {HIGH_WER:g} %: the times are as good as the model; train it longer "
+            f"warning: the model's greedy WER on train is {found['train'].wer:.1f} %, expected at "
+            f"most {HIGH_WER:g} %: the times are as good as the model; train it longer "
             "before you align",
             file=sys.stderr,
         )

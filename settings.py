@@ -11,6 +11,7 @@ docs/settings.md all follow from that field. No torch in here, so that command l
 import dataclasses
 import difflib
 import math
+import os
 import re
 import types
 import typing
@@ -144,8 +145,11 @@ class Settings:
 
 
 def _can_be_stored(path: str) -> bool:
-    """Whether a path has neither a zero byte nor bytes that are not UTF-8."""
-    return "\0" not in path and path == path.encode(errors="ignore").decode()
+    """Whether a path, from the root on, has neither a zero byte nor bytes that are not UTF-8."""
+    if "\0" in path:
+        return False
+    whole = os.path.realpath(path)
+    return whole == whole.encode(errors="ignore").decode()
 
 
 def declarations(kind: type) -> dict[str, Declaration]:
@@ -307,7 +311,7 @@ class _Loader(yaml.SafeLoader):
     It refuses values of thousands of characters: Python refuses to print such numbers. It refuses
     references to anchors (*name): with them a short file can describe endless lists. It refuses a
     section or key that is there twice: the first one would be lost. It refuses numbers of another
-    base, which YAML 1.1 reads in a way that surprises: 1:30 is 90, and 010 is 8.
+    base that do not look so: for YAML 1.1, 1:30 is 90 (base 60), and 010 is 8 (base 8).
     """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
@@ -330,8 +334,8 @@ class _Loader(yaml.SafeLoader):
         if isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_VALUE:
             raise yaml.YAMLError(f"line {line} has a value of {len(event.value)} characters")
         plain = isinstance(event, yaml.ScalarEvent) and event.implicit[0]
-        if plain and _OTHER_BASE.fullmatch(event.value):
-            taken = yaml.safe_load(event.value)
+        taken = yaml.safe_load(event.value) if plain and _OTHER_BASE.fullmatch(event.value) else ""
+        if not isinstance(taken, str):
             raise yaml.YAMLError(
                 f"line {line} has {event.value}, which YAML takes for {taken}: write a decimal "
                 "number, or a text in quotes"

@@ -29,7 +29,7 @@ class FolderMemory:
     """The facts that are remembered about one folder."""
 
     def __init__(self, folder: Path):
-        name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:32]
+        name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]
         self._places = [folder / NAME]
         with contextlib.suppress(RuntimeError):  # there is no home folder
             self._places.append(_user_cache() / f"{name}.json")

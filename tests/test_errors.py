@@ -85,6 +85,24 @@ def test_a_signal_undoes_the_work_and_is_named(name, code, capsys):
     assert signal.getsignal(getattr(signal, name)) == before
 
 
+def test_a_second_signal_does_not_break_off_what_the_first_one_undoes(capsys):
+    undone = []
+
+    def work() -> int:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+            return 0
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGHUP)
+            undone.append(True)
+
+    with pytest.raises(SystemExit) as end:
+        run_script(work)
+    assert end.value.code == 143 and undone
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 def test_a_signal_that_is_ignored_stays_ignored():
     """As SIGHUP is under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -8,7 +8,7 @@ Alternatives to the Median Absolute Deviation, 1993).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -18,6 +18,7 @@ from data.ctc_targets import PreparedSplit
 from data.pipeline import FeatureBatch
 from errors import DivergenceError
 from models.checkpoint import BEST, LAST
+from training.config import TrainingConfig
 from training.distributed import Ranks
 from training.validation import ValidationResult
 
@@ -25,18 +26,22 @@ DUMP = "diverged_batch.pth"
 MAX_BAD_UPDATES = 10  # in a row, with a loss or gradient that is not finite
 
 
-def refuse_lost_model(dev: ValidationResult, epoch: int, learning_rate: float) -> None:
-    """Raise DivergenceError when no dev sentence of an epoch has a finite output.
+def refuse_lost_model(
+    dev: ValidationResult, epoch: int, options: TrainingConfig, finish: Callable[[], None]
+) -> None:
+    """Raise DivergenceError when no dev sentence of an epoch has a finite output. `finish` is
+    called before: it waits for the checkpoint of the epoch before.
 
     Such a model predicts nothing, which has a WER of 100 %: better than that of many a first epoch.
     It must not become the best model, nor replace the last good state.
     """
     infinite = dev.without_loss.get("not finite", 0)
     if infinite and infinite == dev.with_targets:
+        finish()
         raise DivergenceError(
             f"epoch {epoch}: the model's output is not finite in any dev sentence: the training "
-            f"diverged; lower --learning_rate (now {learning_rate:g}) or use --precision fp32; "
-            f"this epoch is not in {BEST}, nor in {LAST} unless --checkpoint_minutes wrote it"
+            f"diverged; lower --learning_rate (now {options.learning_rate:g}) or use --precision "
+            f"fp32; this epoch is not in {BEST}, nor in {LAST} unless --checkpoint_minutes wrote it"
         )
 
 

@@ -103,13 +103,13 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
         enough_memory(less_memory),
         claim_run_folder(folder, [corpus.path]),
     ):
-        write_config(folder, used_settings(config.to_dict()))
         start = f"fresh, {num_samples} train sentences"
         model = make_model(config, vocabulary, device)
         left_open = options.precision == "auto"
         machine = choose_machine(options.linear_layers, [model], precision, any_precision=left_open)
         precision = Precision(machine.precision, device)
         session = describe_session(corpus, device, machine, options.seed, start)
+        write_config(folder, used_settings(config.to_dict()))
         record_session(folder, session)
         pipeline = FeaturePipeline(
             corpus.aspect_ratio, device, leading_hand=config.model.leading_hand

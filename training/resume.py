@@ -95,17 +95,18 @@ class StartPlan:
         """The configuration of a fine-tune.
 
         It never writes into the folder of its checkpoint, but into one beside it, with _finetune
-        behind the name. It has no flat start unless one is given: its weights know already where
-        the glosses are.
+        behind the name. It has no flat start unless one is given: weights that were trained for an
+        epoch know already where the glosses are.
         """
-        assert self.path is not None
+        assert self.path is not None and self.checkpoint is not None
         changes: dict[str, object] = {}
         folder = self.path.parent.resolve()
         if Path(self.config.training.output_dir).resolve() == folder:
             parent = self.path.parent
             shown = folder if not parent.name or ".." in parent.parts else parent
             changes["output_dir"] = str(shown.with_name(folder.name + "_finetune"))
-        if "flat_start_epochs" not in self.overrides.get("training", {}):
+        is_trained = self.checkpoint["training"]["progress"].get("history") != []
+        if is_trained and "flat_start_epochs" not in self.overrides.get("training", {}):
             changes["flat_start_epochs"] = 0.0
         return self.config.updated({"training": changes})
 

@@ -296,7 +296,7 @@ class Trainer:
         calibrate(self.model, self.pipeline, self.train.split, self.precision, self.plan.trainable)
         dev = self.validate(lambda: self._stop_if_asked(signals))
         with self.ranks.all_must_succeed():
-            refuse_lost_model(dev, self.progress.epoch, self.config.training.learning_rate)
+            refuse_lost_model(dev, self.progress.epoch, self.config.training, self._writer.wait)
         self.progress.gather_on_rank_0(self.ranks)
         return self.ranks.from_rank_0(lambda: self._row(dev))
 

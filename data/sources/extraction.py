@@ -5,7 +5,6 @@ writes the result to the working folder `<output>.extracting`. At the end the re
 the order of the annotations. So the corpus does not depend on the number or the speed of the
 workers, and a run that was killed continues with the recordings that have no result yet. Shards
 (RANK, WORLD_SIZE) write their results in the same way, and `merge_shards` joins them.
-
 Only the workers import MediaPipe and OpenCV.
 """
 
@@ -285,8 +284,9 @@ def _report(folders: list[Path], jobs: list[Job]) -> ExtractionReport:
 def _warnings(job: Job, facts: dict[str, Any]) -> Iterator[str]:
     unseen = unseen_kind(np.array(facts["parts"])) if "parts" in facts else None
     if unseen is not None:
-        text = f"{UNSEEN[unseen][0]} in any of its {facts['frames']} frames"
-        yield f"{job}: {text}; check that the signer is in the image"
+        part = "hands are" if unseen == "no hands" else "signer is"
+        where = f"any of its {facts['frames']} frames" if facts["frames"] > 1 else "its only frame"
+        yield f"{job}: {UNSEEN[unseen][0]} in {where}; check that the {part} in the image"
     elif facts["hands"] < FEW_HANDS * facts["frames"]:
         share = facts["hands"] / facts["frames"]
         yield (

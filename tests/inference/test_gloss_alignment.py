@@ -90,9 +90,11 @@ def test_the_fit_of_the_model_is_told(
     words = ["align", str(corpus), "--checkpoint", str(finished_run / "best_model.pth")]
     assert prepare_data.main([*words, "--output", str(tmp_path / "out"), "--device", "cpu"]) == 0
     told = capsys.readouterr()
-    text = f"train: gloss times of 2 of 3 sentences; the model's greedy WER on them is {wer}.0 %"
+    text = f"train: gloss times of 2 of 3 sentences; the model's greedy WER on these is {wer}.0 %"
     assert text in told.out and "dev: gloss times of 0 of 1 sentences\n" in told.out
-    assert ("warning: the model errs in 100.0 % of the glosses of train" in told.err) == bool(wer)
+    assert ("warning: the model's greedy WER on train is 100.0 %, expected" in told.err) == bool(
+        wer
+    )
 
 
 def test_a_model_of_other_glosses_is_refused(finished_run, make_corpus, tmp_path):

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -291,9 +292,25 @@ def test_a_number_of_another_base_is_refused(tmp_path, written, taken):
 
 def test_texts_and_decimal_numbers_of_a_yaml_file_are_read(tmp_path):
     path = tmp_path / "numbers.yaml"
-    path.write_text("training: {output_dir: '010', epochs: 10, learning_rate: 0.010, seed: 0}\n")
-    found = read_overrides(path, Config)["training"]
-    assert found == {"output_dir": "010", "epochs": 10, "learning_rate": 0.01, "seed": 0}
+    path.write_text(
+        "training: {output_dir: '010', data_dir: 0:30, epochs: 10, learning_rate: 0.010, seed: 0}\n"
+    )
+    assert read_overrides(path, Config)["training"] == {
+        "output_dir": "010",
+        "data_dir": "0:30",  # no number for YAML
+        "epochs": 10,
+        "learning_rate": 0.01,
+        "seed": 0,
+    }
+
+
+def test_a_path_below_a_folder_whose_name_is_not_utf_8_is_refused(tmp_path, monkeypatch):
+    strange = os.fsencode(tmp_path) + b"/x\xff"
+    os.mkdir(strange)
+    monkeypatch.chdir(os.fsdecode(strange))
+    with pytest.raises(UsageError, match=r"output_dir '.*': not the path of a folder in UTF-8"):
+        Config().updated({"training": {"output_dir": "run"}})
+    monkeypatch.chdir(tmp_path)
 
 
 def test_a_batch_size_of_a_file_gives_way_to_a_frame_budget():

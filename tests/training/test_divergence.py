@@ -18,6 +18,7 @@ from tests.training.conftest import (
     prepare_trainer,
     run_update,
 )
+from training.config import TrainingConfig
 from training.divergence import MAX_BAD_UPDATES, refuse_lost_model
 from training.validation import ValidationResult
 
@@ -184,11 +185,17 @@ def test_a_lost_model_ends_the_run_and_replaces_neither_the_best_nor_the_last_mo
     assert load_checkpoint(tmp_path / "run" / "last.pth")["training"]["progress"]["epoch"] == 2
 
 
-def test_a_single_dev_sentence_without_a_finite_output_does_not_end_the_run():
-    found = ValidationResult([[], []], Score(0, 2, 0, 2, 2), math.nan, 1.0, 2, {"not finite": 1})
-    refuse_lost_model(found, 1, 0.001)
-    with pytest.raises(DivergenceError, match="epoch 1: "):
-        refuse_lost_model(replace(found, without_loss={"not finite": 2}), 1, 0.001)
+def test_a_run_ends_only_if_every_dev_sentence_with_a_loss_has_no_finite_output():
+    some = ValidationResult([[], []], Score(0, 2, 0, 2, 2), math.nan, 1.0, 2, {"not finite": 1})
+    without_targets = replace(some, with_targets=0, without_loss={"not finite": 0})
+    waited, options = [], TrainingConfig(learning_rate=0.5)
+    for found in (some, without_targets):
+        refuse_lost_model(found, 1, options, lambda: waited.append(True))
+    assert not waited
+    with pytest.raises(DivergenceError, match=r"epoch 1: .* --learning_rate \(now 0\.5\)"):
+        lost = replace(some, without_loss={"not finite": 2})
+        refuse_lost_model(lost, 1, options, lambda: waited.append(True))
+    assert waited, "for the checkpoint of the epoch before"
 
 
 @pytest.mark.parametrize("scaled", [False, True])

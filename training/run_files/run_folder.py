@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -48,8 +49,9 @@ _OF_A_RUN = {
     DUMP,
     "tensorboard",
 }
-# Files that a user may keep in the folder of a new run: logs, notes, settings, job scripts
-_BESIDE_A_RUN = {".log", ".out", ".err", ".txt", ".md", ".yaml", ".yml", ".sh"}
+# Endings of files that a user may keep in the folder of a new run: logs, notes, settings, job
+# scripts, the output of a batch system (train.o12345), and files without an ending
+_BESIDE_A_RUN = re.compile(r"(\.(log|out|err|txt|md|ya?ml|sh|sbatch|slurm|pbs|[oe][0-9]+))?")
 _SHOWN = 5  # names in a message
 
 
@@ -98,13 +100,17 @@ def claim_run_folder(
     try:
         if aside:
             _refuse_inputs_in(folder, inputs)
-        if not _has_run(folder):
-            _refuse_replaced_files(folder, goes_on_from)
-            if aside:
-                _refuse_other_files(folder)
-        elif aside:
-            _refuse_other_runs_in(folder)
         lock = RunLock(folder)
+        try:
+            if not _has_run(folder):
+                _refuse_replaced_files(folder, goes_on_from)
+                if aside:
+                    _refuse_other_files(folder)
+            elif aside:
+                _refuse_other_runs_in(folder)
+        except UsageError:
+            lock.release()
+            raise
         if aside and sys.platform == "win32":
             lock.release()  # Windows does not move a folder that has an open file
             move_aside(folder)
@@ -169,8 +175,8 @@ def _not_of_a_run(folder: Path) -> list[Path]:
         path
         for path in sorted(folder.iterdir())
         if path.name not in _OF_A_RUN
-        and not path.name.startswith(".")
         and not (path.is_dir() and _is_empty_or_evaluation(path))
+        and (path.is_dir() or not path.name.startswith("."))
     ]
 
 
@@ -179,7 +185,7 @@ def _is_empty_or_evaluation(folder: Path) -> bool:
         names = os.listdir(folder)
     except OSError:  # such as a folder of another user
         return False
-    return not names or (folder.name.startswith("evaluation_") and "result.json" in names)
+    return not names or (folder.name.startswith("evaluation") and "result.json" in names)
 
 
 def _names(paths: Sequence[Path]) -> str:
@@ -222,7 +228,10 @@ def _refuse_inputs_in(folder: Path, inputs: Iterable[Path]) -> None:
 def _refuse_replaced_files(folder: Path, goes_on_from: Path | None) -> None:
     """Raise UsageError if a folder without an earlier run has a file that a run would replace.
     goes_on_from: a checkpoint that may be there."""
-    mine = {goes_on_from.name, hash_path(goes_on_from).name} if goes_on_from else set()
+    mine: set[str] = set()
+    if goes_on_from is not None:  # a run's checkpoint has those of its run beside it
+        own = CHECKPOINTS if goes_on_from.name in CHECKPOINTS else (goes_on_from.name,)
+        mine = {*own, *(hash_path(folder / name).name for name in own)}
     for name in (*CHECKPOINTS, *_FIRST, *_REPORTS, DUMP):
         if name not in mine and os.path.lexists(folder / name):
             raise UsageError(
@@ -234,16 +243,22 @@ def _refuse_replaced_files(folder: Path, goes_on_from: Path | None) -> None:
 def _refuse_other_files(folder: Path) -> None:
     """Raise UsageError if a folder without an earlier run has files and folders that the next run
     would move aside. Logs, notes and the like may be there."""
-    found = [
-        path
-        for path in _not_of_a_run(folder)
-        if path.is_dir() or path.suffix.lower() not in _BESIDE_A_RUN
-    ]
+    found = [path for path in _not_of_a_run(folder) if not _may_be_beside_a_run(path)]
     if found:
         raise UsageError(
             f"--output_dir {folder} has files that are not of a run: {_names(found)}; expected a "
-            "new folder, an empty one, or that of an earlier run: choose another --output_dir"
+            "new folder, one with logs and notes at most, or that of an earlier run: choose "
+            "another --output_dir"
         )
+
+
+def _may_be_beside_a_run(path: Path) -> bool:
+    """Whether this is a log, a note, a job script or the like, or a folder of such files. A hidden
+    folder is not: it can be a Git repository."""
+    if path.is_dir():
+        is_plain = not path.is_symlink() and not path.name.startswith(".")
+        return is_plain and all(map(_may_be_beside_a_run, path.iterdir()))
+    return _BESIDE_A_RUN.fullmatch(path.suffix.lower()) is not None
 
 
 def _is_of_epoch(path: Path, epoch: int) -> bool:

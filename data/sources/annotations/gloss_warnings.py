@@ -6,6 +6,13 @@ from collections.abc import Iterable, Sequence
 
 _JOINERS = "\u200c\u200d"  # they are part of the spelling
 # Arabic letters are written with them or without: the stretching line, and the vowel marks
+# Format characters that are shown: signs around numbers in Arabic, Syriac and Kaithi, and the tags
+# of flags
+_SEEN_MARKS = {
+    *range(0x0600, 0x0606),
+    *(0x06DD, 0x070F, 0x0890, 0x0891, 0x08E2, 0x110BD, 0x110CD),
+    *range(0xE0020, 0xE0080),
+}
 _ARABIC_EXTRAS = {0x0640, 0x0670, *range(0x064B, 0x0653)}
 
 
@@ -78,7 +85,11 @@ def _count(glosses: Sequence[object]) -> str:
 
 
 def _visible(gloss: str) -> str:
-    return "".join(one for one in gloss if one in _JOINERS or unicodedata.category(one) != "Cf")
+    return "".join(
+        one
+        for one in gloss
+        if one in _JOINERS or ord(one) in _SEEN_MARKS or unicodedata.category(one) != "Cf"
+    )
 
 
 def _plain_letters(gloss: str) -> str:

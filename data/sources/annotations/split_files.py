@@ -53,7 +53,7 @@ def split_files(path: Path, patterns: Sequence[str], option: str) -> dict[str, P
             shown = " and ".join(file.name for file in found)
             raise UsageError(f"{folder} has {shown}: give the path of one of them")
         path = found[0]
-    if path.name == CSL_SPLITS:
+    if path.name == CSL_SPLITS and path.with_name(CSL_TABLE).exists():
         raise UsageError(
             f"{option} {path} names the splits of CSL-Daily alone: give {CSL_TABLE}, or the folder "
             "of both"

@@ -132,7 +132,7 @@ def test_a_recording_without_a_signer_is_told_as_such(tmp_path):
     assert merge_shards([folder], tmp_path / "out").warnings[:4] == [
         "train 'nobody': nothing was detected in any of its 10 frames; check that the signer is "
         "in the image",
-        "train 'hands': no hand was detected in any of its 10 frames; check that the signer is in "
+        "train 'hands': no hand was detected in any of its 10 frames; check that the hands are in "
         "the image",
         "train 'rare': hands are found in only 30 % of its frames; check that the hands are in the "
         "image",

@@ -147,6 +147,10 @@ def test_a_fine_tune_has_a_flat_start_only_if_it_is_given(last):
     assert (tuned.flat_start_epochs, tuned.learning_rate) == (0, 0.001)
     given = {"training": {"seed": 1, "flat_start_epochs": 2}}
     assert start_of(str(last), given).config.training.flat_start_epochs == 2
+    started = {"progress": {"history": []}, "stopping": {}, "optimizer": {}, "scaler": {}}
+    save(last, training=started)  # a run that has not finished an epoch
+    untrained = start_of(str(last), {"training": {"seed": 1}}).config.training
+    assert untrained.flat_start_epochs == 4
 
 
 def test_a_run_of_an_earlier_version_continues_without_a_flat_start(last):

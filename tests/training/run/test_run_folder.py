@@ -15,7 +15,6 @@ from data.output_place import partial_beside
 from errors import DataError, UsageError
 from models.checkpoint import save_checkpoint
 from training.config import Config
-from training.divergence import DUMP
 from training.overfit_check import run_overfit_check
 from training.resume import plan_start
 from training.run_files import run_folder
@@ -84,7 +83,14 @@ def test_logs_and_notes_may_be_in_the_folder_of_a_new_run(
         "NOTES.md",
         "job.sh",
         "mine.yaml",
+        "job.sbatch",
+        "train.o12345",
+        "nohup",
+        "logs/more/train.log",
+        "evaluation/result.json",
     ]
+    (run / "logs" / "more").mkdir(parents=True)
+    (run / "evaluation").mkdir()
     for name in (*names, ".DS_Store"):
         (run / name).write_text("mine")
     execute_run(tiny_settings)
@@ -96,7 +102,7 @@ def test_logs_and_notes_may_be_in_the_folder_of_a_new_run(
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "moved to" in line]
     assert line.endswith(
         "run.earlier-1, together with what no run wrote: "
-        "NOTES.md, job.sh, log.txt, mine.yaml, slurm-7.err, …"
+        "NOTES.md, job.sbatch, job.sh, log.txt, logs, …"
     )
     assert (tmp_path / "run.earlier-1" / "log.txt").read_text() == "mine"
 
@@ -255,33 +261,6 @@ def test_the_last_surviving_checkpoint_is_moved_aside(make_settings, execute_run
     (run / "previous.pth.sha256").write_text("its hash")
     execute_run(make_settings(run, epochs=1))
     assert (tmp_path / "run.earlier-1" / "previous.pth").read_bytes() == b"all that is left"
-
-
-@pytest.mark.parametrize("name", ["best_model.pth", "last.pth", "previous.pth", DUMP])
-def test_a_checkpoint_of_another_program_is_neither_moved_nor_replaced(
-    make_settings, execute_run, tmp_path, name
-):
-    run = tmp_path / "run"
-    (run / "src").mkdir(parents=True)
-    (run / name).write_bytes(b"of another program")
-    with pytest.raises(UsageError, match=rf"{name} already exists and is not of an earlier run"):
-        execute_run(make_settings(run, epochs=1))
-    assert not (tmp_path / "run.earlier-1").exists()
-    assert (run / name).read_bytes() == b"of another program" and (run / "src").is_dir()
-
-
-@pytest.mark.parametrize("name", ["config.yaml", "report.html", "metrics.jsonl", "last.pth"])
-def test_a_renamed_checkpoint_goes_on_only_where_it_replaces_nothing(
-    execute_run, run_copy, tmp_path, name
-):
-    project = tmp_path / "project"
-    project.mkdir()
-    shutil.copy(run_copy / "best_model.pth", project / "teacher.pth")
-    (project / name).write_text("my own")
-    with pytest.raises(UsageError, match=rf"project/{name} already exists and is not"):
-        execute_run({}, project / "teacher.pth")
-    assert {path.name for path in project.iterdir()} == {"teacher.pth", name}
-    assert (project / name).read_text() == "my own"
 
 
 def test_a_folder_above_the_current_one_is_moved_aside_once(

@@ -33,6 +33,9 @@ def test_the_splits_of_csl_daily_are_two_files(tmp_path):
     (tmp_path / "split_1.txt").write_text("name|split\na|train\n")
     with pytest.raises(UsageError, match=r"split_1\.txt names the splits .* give video_map\.txt"):
         read_splits(tmp_path / "split_1.txt")
+    (tmp_path / "video_map.txt").unlink()
+    (tmp_path / "split_1.txt").write_text("id|annotation\na|SUN\n")
+    assert [one.glosses for one in read_splits(tmp_path / "split_1.txt")["train"]] == [("SUN",)]
 
 
 def test_a_file_of_elan_is_told_how_to_export_it(tmp_path):
