@@ -53,3 +53,20 @@ def test_a_run_goes_on_where_its_checkpoints_were_copied_without_their_hashes(
         {"training": {"output_dir": str(tmp_path / "copied"), "patience": 9}}, "auto"
     )
     assert result["epochs_run"] == 3
+
+
+def test_a_folder_that_is_only_called_an_evaluation_is_refused(
+    tiny_settings, execute_run, tmp_path
+):
+    (tmp_path / "run" / "evaluation").mkdir(parents=True)
+    (tmp_path / "run" / "evaluation" / "clip.mp4").write_text("mine")
+    with pytest.raises(UsageError, match="files that are not of a run: evaluation; expected"):
+        execute_run(tiny_settings)
+    assert (tmp_path / "run" / "evaluation" / "clip.mp4").read_text() == "mine"
+
+
+def test_a_run_goes_on_beside_a_run_in_its_folder(execute_run, run_copy):
+    """It is not moved, so the inner run is not either."""
+    shutil.copytree(run_copy, run_copy / "inner")
+    _, result = execute_run({"training": {"output_dir": str(run_copy)}}, "auto")
+    assert result["epochs_run"] == 3 and (run_copy / "inner" / "last.pth").exists()

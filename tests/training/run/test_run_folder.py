@@ -82,7 +82,8 @@ def test_logs_and_notes_may_be_in_the_folder_of_a_new_run(
         "train.log",
         "NOTES.md",
         "job.sh",
-        "mine.yaml",
+        "mine.YML",
+        "last.pth.partial",
         "job.sbatch",
         "train.o12345",
         "nohup",
@@ -94,6 +95,8 @@ def test_logs_and_notes_may_be_in_the_folder_of_a_new_run(
     for name in (*names, ".DS_Store"):
         (run / name).write_text("mine")
     execute_run(tiny_settings)
+    names.remove("last.pth.partial")  # a run that was killed while it saved had left it
+    assert not (run / "last.pth.partial").exists()
     assert all((run / name).read_text() == "mine" for name in (*names, ".DS_Store"))
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["run"]
     # A second run moves them aside, and says so.
