@@ -355,3 +355,46 @@ def test_an_update_that_is_not_finite_in_one_process_is_skipped_by_both(tmp_path
         -1:
     ]
     assert whole == sorted(last.split(" in sentences ")[1].split(", "))
+
+
+# The script with a model that is lost in epoch 2, while the checkpoint of epoch 1 is still written
+LOST_MODEL = """
+import math, time
+import training.run_files.checkpoint_writer as writer
+import training.trainer
+import train_teacher
+from errors import run_script
+
+original, save = training.trainer.Trainer.train_epoch, writer.save_checkpoint
+
+def train_epoch(trainer, signals):
+    original(trainer, signals)
+    if trainer.progress.epoch == 2:
+        trainer.model.head.weight.data.fill_(math.nan)
+
+def slow_save(path, content, **options):
+    time.sleep(2 * bool(content["training"]["progress"]["history"]))
+    return save(path, content, **options)
+
+training.trainer.Trainer.train_epoch, writer.save_checkpoint = train_epoch, slow_save
+run_script(train_teacher.main)
+"""
+
+
+def test_a_lost_model_ends_both_processes_after_the_checkpoint_before_is_written(
+    tmp_path, settings
+):
+    folder, script = tmp_path / "run", tmp_path / "script.py"
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings(folder)))
+    script.write_text(LOST_MODEL)
+    command = [*TWO_PROCESSES, str(script), "--config", str(tmp_path / "run.yaml")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert ended.stderr.count("exitcode  : 4 ") == 2, ended.stderr
+    assert ended.stderr.count("error: epoch 2: the model's output is not finite") == 1
+    for name in ("last.pth", "best_model.pth"):
+        state = load_checkpoint(folder / name)
+        assert len(state["training"]["progress"]["history"]) == 1
+        assert state["model"]["head.weight"].isfinite().all()
