@@ -33,7 +33,7 @@ from data.checks.file_hash import sha256_of
 from data.checks.plausibility import Plausibility, find_extremes
 from data.checks.small_corpus import small_corpus_advice
 from data.checks.tracking_jumps import jump_warning
-from data.checks.unseen_sentences import UNSEEN, unseen_kind
+from data.checks.unseen_sentences import unseen_kind, unseen_text
 from data.corpus import Corpus, Split, split_files
 from data.ctc_lengths import ctc_steps
 from data.landmarks import PART_SLICES, PARTS
@@ -358,8 +358,7 @@ def _check_recordings(
                 )
         unseen = unseen_kind(np.any(detected, axis=0, keepdims=True)[0])
         if unseen is not None:
-            text = f"{UNSEEN[unseen][0]} in any of its {sentence.frames} frames"
-            report.warning(unseen, f"{where}: {text}")
+            report.warning(unseen, f"{where}: {unseen_text(unseen, sentence.frames)}")
         bar.update(sentence.frames)
     for finding in plausibility.findings():
         add = report.problem if finding.is_error else report.warning

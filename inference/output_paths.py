@@ -62,9 +62,8 @@ def choose_output_paths(
         model_files: what the transcription reads besides: the checkpoint and the like.
 
     Raises UsageError if two outputs have the same path, `output` or `overlay` is a file for several
-    recordings, an output would overwrite an input, a file exists already and
-    `overwrite` is not given, or an overlay is not possible; DataError if a file cannot be made in
-    its folder.
+    recordings, an output would overwrite an input, a file exists already and `overwrite` is not
+    given, or an overlay is not possible; DataError if a file cannot be made in its folder.
     """
     if several and output is None and format not in ("text", "json"):
         raise UsageError(

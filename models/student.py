@@ -1,5 +1,5 @@
-"""The student: the teacher's features in, CTC log-probabilities out. Its
-default sizes have less than a tenth of the default teacher's parameters.
+"""The student: the teacher's features in, CTC log-probabilities out. Its default sizes have less
+than a tenth of the default teacher's parameters.
 
     features (B, T, 6516), detected (B, T, 4)
         │  standardise, part encoders, gated fusion, as in the teacher   (B, 192, T)

@@ -9,7 +9,7 @@ from data.landmarks import PARTS
 
 MAX_NAMES = 3  # sentences named in one line; the others are only counted
 
-# By kind: what is said of a sentence, before "in any of its frames", and the advice
+# By kind: what is said of a sentence, before "in any of its frames", and the advice for a corpus
 UNSEEN = {
     "nothing detected": ("nothing was detected", "remove them or extract them again"),
     "no pose": (
@@ -29,6 +29,12 @@ def unseen_kind(seen: np.ndarray) -> str | None:
     if not pose:
         return "no pose"
     return None if left_hand or right_hand else "no hands"
+
+
+def unseen_text(kind: str, frames: int) -> str:
+    """What is said of a sentence of so many frames that is of this kind of `UNSEEN`."""
+    where = f"any of its {frames} frames" if frames > 1 else "its only frame"
+    return f"{UNSEEN[kind][0]} in {where}"
 
 
 def parts_seen(split: Split) -> np.ndarray:

@@ -5,6 +5,7 @@ writes the result to the working folder `<output>.extracting`. At the end the re
 the order of the annotations. So the corpus does not depend on the number or the speed of the
 workers, and a run that was killed continues with the recordings that have no result yet. Shards
 (RANK, WORLD_SIZE) write their results in the same way, and `merge_shards` joins them.
+
 Only the workers import MediaPipe and OpenCV.
 """
 
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from data.checks.tracking_jumps import jump_warning
-from data.checks.unseen_sentences import UNSEEN, unseen_kind
+from data.checks.unseen_sentences import unseen_kind, unseen_text
 from data.corpus_writer import CorpusWriter, check_output
 from data.resampling import same_rate
 from data.sentences import check_sentence
@@ -285,8 +286,7 @@ def _warnings(job: Job, facts: dict[str, Any]) -> Iterator[str]:
     unseen = unseen_kind(np.array(facts["parts"])) if "parts" in facts else None
     if unseen is not None:
         part = "hands are" if unseen == "no hands" else "signer is"
-        where = f"any of its {facts['frames']} frames" if facts["frames"] > 1 else "its only frame"
-        yield f"{job}: {UNSEEN[unseen][0]} in {where}; check that the {part} in the image"
+        yield f"{job}: {unseen_text(unseen, facts['frames'])}; check that the {part} in the image"
     elif facts["hands"] < FEW_HANDS * facts["frames"]:
         share = facts["hands"] / facts["frames"]
         yield (

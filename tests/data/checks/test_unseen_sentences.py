@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.checks.unseen_sentences import parts_seen, unseen_kind, unseen_warnings
+from data.checks.unseen_sentences import parts_seen, unseen_kind, unseen_text, unseen_warnings
 from data.corpus import Split
 from data.sentences import Sentence
 
@@ -60,3 +60,8 @@ def test_the_parts_of_each_sentence_are_found_without_its_landmarks(monkeypatch)
         "dev: no hand was detected in any frame of 1 of 7 sentences (s1)",
     ]
     assert not parts_seen(Split("dev", [], detected[:0], detected[:0])).size
+
+
+@pytest.mark.parametrize("frames, where", [(1, "its only frame"), (2, "any of its 2 frames")])
+def test_a_sentence_is_told_with_its_number_of_frames(frames, where):
+    assert unseen_text("no hands", frames) == f"no hand was detected in {where}"

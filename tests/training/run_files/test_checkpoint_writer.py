@@ -17,6 +17,7 @@ import training.run_files.checkpoint_writer
 from data.device_transfer import HostCopies
 from errors import DataError, DivergenceError
 from models.checkpoint import load_checkpoint
+from tests.models.conftest import checkpoint_content
 from training.distributed import Ranks
 from training.divergence import MAX_BAD_UPDATES
 from training.run_files.checkpoint_writer import CheckpointWriter, snapshot
@@ -27,20 +28,9 @@ save_checkpoint = training.run_files.checkpoint_writer.save_checkpoint
 
 
 def content(weight: torch.Tensor) -> dict:
-    return {
-        "model": OrderedDict(weight=weight),
-        "vocabulary": ["HAUS"],
-        "config": {},
-        "corpus": {
-            "name": "x",
-            "path": "p",
-            "fingerprint": "f",
-            "simulated": True,
-            "composed": False,
-        },
-        "decoder": {"steps_per_gloss": 3.5},
-        "training": {"progress": {"history": []}, "stopping": {}, "optimizer": {}, "scaler": {}},
-    }
+    found = checkpoint_content() | {"model": OrderedDict(weight=weight)}
+    found["training"]["progress"] = {"history": []}
+    return found
 
 
 @pytest.fixture
