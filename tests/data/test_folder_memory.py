@@ -199,3 +199,9 @@ def test_the_latest_results_are_remembered(path):
     assert ask(2) == "result 2" and ask(0) == "result 0" and computed == [0]
     memory.result("key 9", lambda: "bad", lambda text: False)
     assert ask(9) == "result 9" and computed[-1] == 9
+
+
+def test_a_folder_whose_name_is_not_utf_8_has_a_memory(tmp_path):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/x\xff")
+    os.mkdir(folder)
+    FolderMemory(Path(folder))
