@@ -4,8 +4,7 @@ a sentence."""
 import torch
 from torch import Tensor, nn
 
-from models.masked_normalization import normalize_frames
-from models.masked_statistics import frame_statistics, statistics_over_processes
+from models.masked_normalization import JoinRows, frame_statistics, normalize_frames
 
 
 def sentence_mask(lengths: Tensor, frames: int) -> Tensor:
@@ -17,12 +16,12 @@ class MaskedBatchNorm(nn.BatchNorm1d):
     """Batch normalisation of (B, C, T) over the frames inside the sentences; padding becomes zero.
 
     In evaluation this is nn.BatchNorm1d followed by the mask. In training the statistics are those
-    that nn.BatchNorm1d computes on the frames of all sentences, joined without padding. With
-    `over_processes` they are the statistics over the frames of all processes of torch.distributed,
-    as in nn.SyncBatchNorm, which has no mask and does not run on a CPU.
+    that nn.BatchNorm1d computes on the frames of all sentences, joined without padding. With `join`
+    they are the statistics over the frames of all models that share a batch, as in
+    nn.SyncBatchNorm, which has no mask and does not run on a CPU.
     """
 
-    over_processes = False
+    join: JoinRows | None = None
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
@@ -32,17 +31,18 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         """x (B, C, T), mask float (B, 1, T) -> (B, C, T) in x's type; statistics are float32."""
         if not self.training:
             return self._scale_and_shift(x, mask, self.running_mean, self.running_var)
-        # The usual way in training is one function with a written-out gradient. Compiled code does
-        # not need it: torch joins the kernels anyway, and torch 2.11 loses such a gradient when it
-        # compiles a second length.
-        if not self.over_processes and not torch.compiler.is_compiling():
-            out, mean, variance, count = normalize_frames(x, mask, self.weight, self.bias, self.eps)
-            self._update_running_statistics(mean, variance, count)
-            return out
-        statistics = statistics_over_processes if self.over_processes else frame_statistics
-        count, mean, variance = statistics(x.float(), mask, mask.sum(dtype=torch.float32))
-        self._update_running_statistics(mean.detach(), variance.detach(), count.detach())
-        return self._scale_and_shift(x, mask, mean, variance)
+        # Compiled code does not need the written-out gradient: torch joins the kernels anyway, and
+        # torch 2.11 loses such a gradient when it compiles a second length.
+        if torch.compiler.is_compiling() and self.join is None:
+            mean, variance, count = frame_statistics(x, mask)
+            self._update_running_statistics(mean.detach(), variance.detach(), count.detach())
+            return self._scale_and_shift(x, mask, mean, variance)
+        normalize = normalize_frames
+        if torch.compiler.is_compiling():  # an exchange cannot be compiled
+            normalize = torch.compiler.disable(normalize_frames)
+        out, mean, variance, count = normalize(x, mask, self.weight, self.bias, self.eps, self.join)
+        self._update_running_statistics(mean, variance, count)
+        return out
 
     def _scale_and_shift(self, x: Tensor, mask: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         """x (B, C, T) normalised with mean and variance (C,), then weight and bias, then mask."""

@@ -49,15 +49,13 @@ def calibrate(
         torch.zeros(2, norm.num_features, dtype=torch.float64, device=pipeline.device)
         for norm in norms
     ]
-    kept = [
-        (norm.momentum, norm.over_processes, norm.num_batches_tracked.clone()) for norm in norms
-    ]
+    kept = [(norm.momentum, norm.join, norm.num_batches_tracked.clone()) for norm in norms]
     was_training, frames = model.training, 0
     model.eval()
     for norm in norms:
         norm.train()
         norm.momentum = 1.0  # the running statistics become the batch's own
-        norm.over_processes = False  # each process measures all of it
+        norm.join = None  # each process measures all of it
     try:
         for batch in pipeline.batches(split, plan):
             with precision.autocast():
@@ -67,8 +65,8 @@ def calibrate(
                 total += batch.frames * torch.stack([mean, norm.running_var.double() + mean**2])
             frames += batch.frames
     finally:
-        for norm, (momentum, over_processes, batches) in zip(norms, kept, strict=True):
-            norm.momentum, norm.over_processes = momentum, over_processes
+        for norm, (momentum, join, batches) in zip(norms, kept, strict=True):
+            norm.momentum, norm.join = momentum, join
             norm.num_batches_tracked.copy_(batches)
         model.train(was_training)
     for norm, total in zip(norms, totals, strict=True):

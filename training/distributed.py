@@ -239,7 +239,7 @@ class ProcessGroup(Ranks):
     def wrap_model(self, model: nn.Module) -> nn.Module:
         for module in model.modules():
             if isinstance(module, MaskedBatchNorm):
-                module.over_processes = True
+                module.join = _row_of_each_process
         device = next(model.parameters()).device
         with warnings.catch_warnings():
             # Newer versions of torch have another name for broadcast_buffers.
@@ -315,6 +315,13 @@ class ProcessGroup(Ranks):
     def end(self, code: int) -> NoReturn:
         self.disconnect()
         _leave_at_once(code)
+
+
+def _row_of_each_process(row: Tensor) -> Tensor:
+    """(D,) on each process -> the table (processes, D) on all of them, without a gradient."""
+    table = [torch.empty_like(row) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(table, row)
+    return torch.stack(table)
 
 
 def _attempt(make: Callable[[], Any]) -> list[Any]:
