@@ -222,13 +222,22 @@ def test_the_files_that_a_page_names_exist(page):
         assert exists or path in MADE_BY_A_RUN, path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_headings_that_a_page_links_to_exist(page):
-    text = page.read_text(encoding="utf-8")
+def anchors_of(page: Path) -> set[str]:
+    """The anchors of the headings of a page, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     headings = re.findall(r"^#+ (.*)$", text, flags=re.M)
-    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    for anchor in re.findall(r"\]\(#([^)]+)\)", text):
-        assert anchor in anchors
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_the_headings_that_a_page_links_to_exist(page):
+    """Of the same page, and of other pages."""
+    links = re.findall(r"\]\(([\w/.]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    for other, anchor in links:
+        target = page.parent / other if other else page
+        assert anchor in anchors_of(target), f"{other}#{anchor}"
 
 
 def test_the_code_map_names_every_file():
