@@ -6,7 +6,7 @@ and runs three packed BiLSTM layers of 512 there. It has 27 M parameters (the te
 batch norm and one CTC loss. Its features are float32 files, one per sentence, without augmentation.
 AdamW is torch's plain loop over the parameters.
 
-It exists only to be timed, so its weaknesses as a recognizer (docs/results.md) stay.
+It exists only to be timed, so its weaknesses as a recognizer (docs/measurements.md) stay.
 """
 
 from collections.abc import Sequence

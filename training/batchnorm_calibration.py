@@ -2,8 +2,8 @@
 
 During training, the running statistics come from augmented sentences with dropout. Dropout before
 a normalisation changes the variance (Li et al., CVPR 2019). With these statistics the model makes
-far more errors than with calibrated ones (docs/results.md). Therefore the statistics are measured
-again before each evaluation of dev, on train sentences without augmentation and dropout.
+far more errors than with calibrated ones (docs/experiments.md). Therefore the statistics are
+measured again before each evaluation of dev, on train sentences without augmentation and dropout.
 """
 
 import numpy as np

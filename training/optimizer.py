@@ -75,7 +75,7 @@ def learning_rate(
 
 
 # Updates of the flat start, at most. After some hundred updates CTC has found the glosses, and an
-# even spread does harm: docs/results.md, "The flat start".
+# even spread does harm: docs/experiments.md, "The flat start".
 MAX_FLAT_START = 600
 
 
