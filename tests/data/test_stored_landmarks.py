@@ -23,7 +23,7 @@ from data.stored_landmarks import (
 )
 from tests.data.small_corpus import FACTS
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "data.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "data_format.md"
 INT16, FLOAT16 = np.dtype("<i2"), np.dtype("<f2")
 # Values of four landmarks of a frame: nose, another point of the pose, face, right hand
 POINTS = [0, 20, 100, 540]
@@ -39,7 +39,7 @@ def frames_of(values: np.ndarray) -> np.ndarray:
 
 
 def in_words(stored: np.ndarray, detected: np.ndarray) -> np.ndarray:
-    """The decoding of docs/data.md, one number at a time."""
+    """The decoding of docs/data_format.md, one number at a time."""
     landmarks = np.zeros(stored.shape)
     for frame, point, coordinate in np.ndindex(stored.shape):
         part = next(
