@@ -217,7 +217,7 @@ def assert_alike(history: list[dict], alone: list[dict]) -> None:
     assert len(history) == len(alone)
     for row, expected in zip(history, alone, strict=True):
         assert row["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-5)
-        # docs/scaling.md explains this difference
+        # docs/reliability.md explains this difference
         assert row["dev_loss"] == pytest.approx(expected["dev_loss"], rel=1e-4)
         assert row["gradient_norm"] == pytest.approx(expected["gradient_norm"], rel=1e-3)
         for name in ("epoch", "dev_wer", "train_wer", "learning_rate", "skipped_updates"):
