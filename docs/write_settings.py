@@ -21,6 +21,20 @@ on the command line; all can be given in a YAML file (`--config`, see `configs/`
 default < checkpoint (with `--resume`) < YAML < command line. The `config.yaml` of a run has the
 values of all.
 
+A YAML file names only what it changes. A part of `configs/finetune.yaml`:
+
+```yaml
+training:
+  epochs: 50
+  learning_rate: 0.00005
+augmentation:
+  mix: 0.0
+```
+
+```
+python train_teacher.py --config configs/finetune.yaml --resume checkpoints/mine/best_model.pth
+```
+
 This page is made from the declarations by `python docs/write_settings.py`; a test compares them.
 """
 TITLES = {

@@ -1,6 +1,6 @@
 """The convolutional front of a model through torch.compile.
 
-torch.compile makes kernels for each shape that it sees, and a compilation takes a minute. So a
+torch.compile makes kernels for each shape that it sees, and a compilation takes half a minute. So a
 batch is padded to a multiple of 64 frames here, and the output is cut afterwards. Padding changes
 no output.
 """
