@@ -34,7 +34,7 @@ from data.checks.plausibility import Plausibility, find_extremes
 from data.checks.small_corpus import small_corpus_advice
 from data.checks.tracking_jumps import jump_warning
 from data.checks.unseen_sentences import unseen_kind, unseen_text
-from data.corpus import Corpus, Split, split_files
+from data.corpus import Corpus, Split
 from data.ctc_lengths import ctc_steps
 from data.landmarks import PART_SLICES, PARTS
 from errors import DataError
@@ -209,7 +209,7 @@ def check_corpus(path: Path, progress: bool = False) -> CorpusReport:
 def _check_hashes(corpus: Corpus, name: str, report: CorpusReport) -> None:
     """Compare the SHA-256 of each file of a split with corpus.json."""
     expected = corpus.facts["splits"][name].get("sha256")
-    for file in split_files(name):
+    for file in corpus.files(name):
         recorded = expected.get(file) if isinstance(expected, dict) else None
         if recorded is None:
             report.problem("hash", f"corpus.json has no SHA-256 of {file}")

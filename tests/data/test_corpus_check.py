@@ -96,6 +96,16 @@ def test_a_changed_file_is_found_by_its_hash(tmp_path):
     assert any("train.csv was changed" in line for line in problems(path))
 
 
+def test_changed_gloss_times_are_found_by_their_hash(tmp_path):
+    with CorpusWriter(tmp_path / "tiny", name="tiny", fps=25, aspect_ratio=1.0, made_by={}) as w:
+        w.split("train").add("s1", "anna", "HELLO WORLD", *recording(12, 0), [[0, 5], [5, 12]])
+    assert check_corpus(tmp_path / "tiny").problem_count == 0
+    change(tmp_path / "tiny", "train.times", (1, 0), 6, hashes=False)
+    assert check_corpus(tmp_path / "tiny").problems == {
+        "hash": ["train.times.npy was changed: its SHA-256 differs from corpus.json"]
+    }
+
+
 def test_missing_hashes_are_a_problem(tmp_path):
     path = write(tmp_path / "tiny")
     facts = json.loads((path / "corpus.json").read_text())
