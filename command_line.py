@@ -9,7 +9,7 @@ import sys
 import textwrap
 import types
 import typing
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -138,17 +138,22 @@ def request_of(options: argparse.Namespace, kind: type[Request]) -> Request:
 
 
 def add_config_options(
-    parser: Parser, config: SettingsFile, only: Collection[str] | None = None
+    parser: Parser,
+    config: SettingsFile,
+    only: Collection[str] | None = None,
+    texts: Mapping[str, dict[str, Any]] | None = None,
 ) -> None:
     """Add an option for each setting of a configuration that has one.
 
     An option that is not given stays out of the result, so that a YAML file or a checkpoint can
     decide. `config` has the defaults that --help shows; `only` leaves out all other options.
+    `texts` replaces texts of a declaration, {option: {"help" or "default_text": text}}.
     """
     for option, section, key, declared in options_of(type(config)):
         if only is None or option in only:
             settings = getattr(config, section)
             hint = typing.get_type_hints(sections_of(type(config))[section])[key]
+            declared = dataclasses.replace(declared, **(texts or {}).get(option, {}))
             _add(parser, option, declared, hint, getattr(settings, key), True)
 
 

@@ -1,4 +1,5 @@
-"""The three ways a command can be refused, and the exit code of each.
+"""The errors that a user sees as one line, their exit codes, and `run_script`, which every script
+uses.
 
 Exit codes of every script: 0 done, 1 a check failed, 2 usage, 3 data, 4 training diverged,
 129/130/143 stopped by a signal.

@@ -2,7 +2,7 @@
 
     python evaluate.py --checkpoint checkpoints/mine/best_model.pth
     python evaluate.py --checkpoint checkpoints/mine/best_model.pth --split test --decoder beam --lm train
-    python evaluate.py --checkpoint checkpoints/phoenix/best_model.pth --split test --scoring phoenix2014
+    python evaluate.py --checkpoint checkpoints/phoenix2014/best_model.pth --split test --scoring phoenix2014
     python evaluate.py --checkpoint checkpoints/mine/best_model.pth --decoder closed --closed_set phrases.txt
 
 The checkpoint has vocabulary, feature statistics and decoder settings; the model is computed in fp32. `adaptive` uses the

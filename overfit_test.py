@@ -6,7 +6,7 @@
 
 Run this first on any new corpus: a teacher that cannot memorise five sentences will not learn five
 thousand. The settings are those of configs/overfit.yaml (no augmentation, no weight decay, batches
-of five) with the full-size teacher; the last command spells them out. --config and options change
+of five) with the full-size teacher; the last command gives the main ones. --config and options change
 these settings; a note names those of --config that have no effect here, such as augmentation. If the
 check fails, it prints what to check.
 
@@ -35,12 +35,17 @@ OPTIONS = (
     "device",
     "seed",
 )
+TEXTS = {  # those of TrainingConfig are also about students and fine-tunes
+    "data_dir": {"default_text": "the built-in simulated corpus"},
+    "output_dir": {"help": "run folder"},
+}
 
 
 def make_parser() -> Parser:
     parser = Parser(prog="overfit_test.py", description=__doc__).add_version()
     add_options(parser, OverfitCommand)
-    add_config_options(parser, Config().updated(read_overrides(DEFAULT_CONFIG, Config)), OPTIONS)
+    config = Config().updated(read_overrides(DEFAULT_CONFIG, Config))
+    add_config_options(parser, config, OPTIONS, TEXTS)
     return parser
 
 

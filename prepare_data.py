@@ -31,7 +31,7 @@ When the glosses of a corpus begin and end, found by a model (for the augmentati
 
     python prepare_data.py align data/corpora/mine --checkpoint checkpoints/mine/best_model.pth --output data/corpora/mine_aligned
 
-Exit codes: 0 done, 2 a wrong option, 3 wrong or broken data.
+Exit codes: 0 done, 2 usage, 3 data.
 """
 
 import os

@@ -1,7 +1,7 @@
 """From sentences on disk to batches of features on the device, with or without augmentation.
 
 A background thread reads the next batches while the device works on the current one. With
-`keep_resident` the landmarks stay on the device, and nothing is read during training.
+`keep_resident` the landmarks stay on the device, and each sentence is read once.
 """
 
 import contextlib
@@ -127,7 +127,8 @@ class FeaturePipeline:
         return other
 
     def keep_resident(self, splits: Sequence[Split]) -> str:
-        """Copy the landmarks of the splits to a GPU if they need at most half of its free memory.
+        """Reserve memory of a GPU for the landmarks of the splits, if they need at most half of
+        what is free. Each sentence is copied when a batch first uses it.
 
         Returns a line for the log that tells where the landmarks are.
         """

@@ -185,11 +185,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         model: state dict of the weights.
         vocabulary: list of glosses.
         config: the configuration of the run, {section: {key: value}}.
-        corpus: name, path, fingerprint, simulated, composed, fps, aspect_ratio.
+        corpus: name, path, fingerprint, simulated, composed, fps, aspect_ratio, extractor.
         decoder: settings of the decoder (decoding/decoders.py).
         training: all that an exact resume needs.
         heads: how a tuned model joins its heads (models/build.py); others lack it.
         kind: 'teacher' or 'student'; older checkpoints of a teacher lack it.
+        teacher: path and SHA-256 of a student's teacher; None without one; only of students.
 
     Without a .sha256 file, the checksums inside the file are verified instead, with a note on
     stderr. Raises DataError when the file is missing, does not match its SHA-256, or is not a

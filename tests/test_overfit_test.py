@@ -168,3 +168,10 @@ def test_errors_are_one_line(run_main, options, code, message):
     result = run_main(overfit_test.main, *options)
     assert result.returncode == code
     assert message in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_the_help_is_that_of_the_check_alone():
+    text = " ".join(overfit_test.make_parser().format_help().split())
+    assert "--output_dir DIR run folder (default: checkpoints/overfit)" in text
+    assert "corpus folder (default: the built-in simulated corpus)" in text
+    assert "student" not in text and "fine-tune" not in text

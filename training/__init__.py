@@ -1,1 +1,1 @@
-"""Losses, the training loop, checkpoints and what a run leaves behind."""
+"""Losses, the training loop, checkpoints and what a run leaves behind. Files: docs/code_map.md."""

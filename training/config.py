@@ -83,7 +83,8 @@ class TrainingConfig(Settings):
     )
     decoder: str = setting(
         "adaptive",
-        "decoder of the final evaluation; after each epoch dev is decoded greedily",
+        "decoder of the final evaluation; only adaptive also tunes on dev how the heads are "
+        "joined. After each epoch dev is decoded greedily",
         choices=OPEN_DECODERS,
         group=_REST,
         shapes_training=False,

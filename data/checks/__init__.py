@@ -1,1 +1,3 @@
-"""Checks of landmarks and of files that imports, extraction, `check` and the training share."""
+"""Checks of landmarks and of files that imports, extraction, `check` and the training share.
+Files: docs/code_map.md.
+"""

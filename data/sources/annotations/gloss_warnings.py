@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 _JOINERS = "\u200c\u200d"  # they are part of the spelling
-# Arabic letters are written with them or without: the stretching line, and the vowel marks
 # Format characters that are shown: signs around numbers in Arabic, Syriac and Kaithi, and the tags
 # of flags
 _SEEN_MARKS = {
@@ -13,6 +12,7 @@ _SEEN_MARKS = {
     *(0x06DD, 0x070F, 0x0890, 0x0891, 0x08E2, 0x110BD, 0x110CD),
     *range(0xE0020, 0xE0080),
 }
+# Arabic letters are written with them or without: the stretching line, and the vowel marks
 _ARABIC_EXTRAS = {0x0640, 0x0670, *range(0x064B, 0x0653)}
 
 

@@ -165,7 +165,7 @@ def test_a_mirrored_body_worked_out_by_hand():
         torch.tensor([0.3, -1.1, 0.2]),
     )  # corners of the mouth
     body[:, :, 33 + 1] = torch.tensor([0.1, -1.2, -0.1])  # the tip of the nose
-    detected[:, 1, 2] = False  # the left hand is not detected in draw frame
+    detected[:, 1, 2] = False  # the left hand is not detected in the second frame
     found, seen, _ = Augmenter(OFF)(
         body.clone(), detected.clone(), [unchanged_draw(3), unchanged_draw(3, mirror=True)]
     )
