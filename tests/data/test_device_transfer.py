@@ -5,7 +5,8 @@ from data.device_transfer import HostCopies
 
 
 class FakeGpuTensor:
-    """Looks like a tensor on the second of two GPUs."""
+    """Looks like a tensor on the second of two GPUs. The calls can be tested with it without a GPU;
+    the last test needs one and compares values."""
 
     is_cuda, device = True, torch.device("cuda:1")
 

@@ -201,7 +201,9 @@ def test_the_latest_results_are_remembered(path):
     assert ask(9) == "result 9" and computed[-1] == 9
 
 
-def test_a_folder_whose_name_is_not_utf_8_has_a_memory(tmp_path):
-    folder = os.fsdecode(os.fsencode(tmp_path) + b"/x\xff")
-    os.mkdir(folder)
-    FolderMemory(Path(folder))
+def test_a_folder_whose_name_is_not_utf_8_has_a_memory(path):
+    folder = Path(os.fsdecode(os.fsencode(path) + b"\xff"))
+    folder.mkdir()
+    (folder / "train.csv").touch()
+    FolderMemory(folder).about_file(folder / "train.csv", "rows", lambda: 3, bool)
+    assert FolderMemory(folder).about_file(folder / "train.csv", "rows", lambda: 0, bool) == 3

@@ -1,3 +1,4 @@
+import threading
 from itertools import pairwise
 
 import numpy as np
@@ -113,11 +114,14 @@ def test_augmented_sentences_can_always_be_aligned(train):
 
 
 def test_the_reading_thread_ends_when_the_iteration_stops_early(train):
+    before = set(threading.enumerate())
     batches = FeaturePipeline(0.8, CPU).batches(
         train.split, [np.array([index]) for index in range(12)]
     )
     next(batches)
+    assert len(set(threading.enumerate()) - before) == 1
     batches.close()
+    assert set(threading.enumerate()) <= before
 
 
 # ------------------------------------------------ features of a selection of landmarks

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import evaluate
+import training.final_evaluation
 from data.checks.file_hash import sha256_of
 from data.corpus import Corpus
 from data.ctc_targets import pad_targets
@@ -14,7 +15,9 @@ from distillation.teachers import TaughtBatch
 from inference.model_on_corpus import open_model_on_corpus
 from models.checkpoint import load_checkpoint
 from models.i3d_teacher import I3DTeacher
+from models.prediction import JoinedHeads
 from models.student import Student
+from training.head_tuning import TunedHeads
 from training.run import execute
 
 # ---------------------------------------------------------------- the loss
@@ -110,6 +113,18 @@ def test_a_run_writes_a_student_that_can_be_evaluated(
     assert evaluate.main([*words, "--output_dir", str(tmp_path / "evaluation")]) == 0
     evaluated = json.loads((tmp_path / "evaluation" / "result.json").read_text())
     assert evaluated["wer"] == pytest.approx(result["greedy_dev_wer"])
+
+
+def test_a_student_joins_its_heads_as_chosen_on_dev(settings, prepare, tmp_path, monkeypatch):
+    heads = JoinedHeads(0.7, 0.25)
+    found = TunedHeads(heads, 40.0, 50.0)
+    monkeypatch.setattr(training.final_evaluation, "tune_heads", lambda *_: found)
+    result = execute(prepare(settings(epochs=1, decoder="adaptive")))
+    path = tmp_path / "student" / "best_model.pth"
+    entry = load_checkpoint(path)["heads"]
+    assert (entry["conv_share"], entry["prior_scale"]) == (0.7, 0.25)
+    assert result["heads"] == str(heads)
+    assert open_model_on_corpus(path, None, "cpu").model.prediction.heads == heads
 
 
 @pytest.mark.parametrize("source", ["teacher", "stored"])

@@ -123,7 +123,8 @@ def test_there_is_no_gloss_while_nobody_is_there(
     assert run_transcribe(model, tmp_path / "x.npy", "--format", "json", *words) == 0
     captured = capsys.readouterr()
     row = json.loads(captured.out)
-    assert row["glosses"] or name == "onnx"  # that student is not trained
+    if name != "onnx":  # that student is not trained and predicts nothing
+        assert row["glosses"]
     first, last = before / 25, (before + len(recording)) / 25
     for gloss in row["glosses"]:
         assert first - 4 / 25 <= gloss["start"] and gloss["end"] <= last + (HELD_STEPS + 1) * 4 / 25

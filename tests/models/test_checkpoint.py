@@ -1,5 +1,4 @@
 import errno
-import hashlib
 import io
 import os
 import pickle
@@ -51,15 +50,6 @@ def test_a_loaded_checkpoint_has_the_saved_content(tmp_path):
     assert loaded["training"]["progress"]["hypotheses"] == {4: [1, 2]}, "keys are still numbers"
     assert names(tmp_path) == ["last.pth", "last.pth.sha256"]
     assert torch.load(path, weights_only=True)["vocabulary"] == ["HAUS", "ÜBEN", "می\u200cخواهم"]
-
-
-def test_the_hash_file_has_the_format_of_sha256sum(tmp_path):
-    save_checkpoint(tmp_path / "last.pth", content())
-    digest, name = (tmp_path / "last.pth.sha256").read_text().split()
-    assert (digest, name) == (
-        hashlib.sha256((tmp_path / "last.pth").read_bytes()).hexdigest(),
-        "last.pth",
-    )
 
 
 def test_saving_again_replaces_the_checkpoint(tmp_path):

@@ -6,7 +6,7 @@ import torch
 
 from data.landmarks import FEATURE_BLOCKS, NUM_FEATURES, feature_columns, subset
 from errors import UsageError
-from models.config import ModelConfig
+from models.config import BLOCKS, ModelConfig
 from models.cpu_kernels import Dropout
 from models.i3d_teacher import I3DTeacher, count_parameters
 from models.part_encoder import MIN_STD
@@ -196,7 +196,10 @@ def test_the_default_teacher_has_about_50_million_parameters(classes, sequence):
     with torch.device("meta"):  # shapes without memory
         model = I3DTeacher(ModelConfig(sequence=sequence), classes)
     assert 45e6 <= count_parameters(model) <= 55e6
-    assert count_parameters(model) == sum(p.numel() for p in model.parameters())
+
+
+def test_the_names_of_feature_blocks_are_those_of_the_features():
+    assert BLOCKS == FEATURE_BLOCKS
 
 
 def test_weights_load_with_weights_only():
