@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any, TextIO, cast
 
@@ -35,6 +35,13 @@ _NO_MEMORY = (
 def printable(text: str) -> str:
     """A text of which nothing can break the line or send commands to the terminal."""
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def shown_names(names: Iterable[str], most: int = 10) -> str:
+    """The first `most` names, for a message, and how many more there are."""
+    names = [printable(name) for name in names]
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 class ProjectError(Exception):

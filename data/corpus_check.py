@@ -37,7 +37,7 @@ from data.checks.unseen_sentences import unseen_kind, unseen_text
 from data.corpus import Corpus, Split
 from data.ctc_lengths import ctc_steps
 from data.landmarks import PART_SLICES, PARTS
-from errors import DataError
+from errors import DataError, shown_names
 from progress_bar import ProgressBar
 
 MAX_LINES = 20  # printed lines per kind of problem; the others are only counted
@@ -246,7 +246,7 @@ def _check_annotations(corpus: Corpus, report: CorpusReport) -> None:
                 "OOV",
                 f"split '{name}' has {len(unknown)} glosses ({unknown.total()} of "
                 f"{tokens.total()} tokens) that are not in train; each token is an error in WER: "
-                f"{_list_names(sorted(unknown))}",
+                f"{shown_names(sorted(unknown))}",
             )
         to_predict = name == "test" and not tokens
         if to_predict and len(split):
@@ -378,10 +378,3 @@ def _frames(marked: np.ndarray) -> str:
     """The frames in which a mask (T, ...) is set: 'frame 3', or '12 frames from 3 on'."""
     frames = np.flatnonzero(marked.reshape(len(marked), -1).any(axis=1))
     return f"frame {frames[0]}" if len(frames) == 1 else f"{len(frames)} frames from {frames[0]} on"
-
-
-def _list_names(names: list[str], count: int = 10) -> str:
-    """The first `count` names, and how many more there are."""
-    return ", ".join(names[:count]) + (
-        f", ... ({len(names) - count} more)" if len(names) > count else ""
-    )

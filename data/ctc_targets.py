@@ -12,6 +12,7 @@ from data.ctc_lengths import ctc_steps
 from data.device_transfer import on_device
 from data.sentences import many_objects
 from data.vocabulary import Vocabulary
+from errors import shown_names
 
 _MAX_GLOSSES_IN_WARNING = 8
 
@@ -64,8 +65,7 @@ class PreparedSplit:
         if not self.unknown_glosses:
             return []
         distinct = sorted(set(self.unknown_glosses))
-        listed = ", ".join(distinct[:_MAX_GLOSSES_IN_WARNING])
-        listed += ", …" if len(distinct) > _MAX_GLOSSES_IN_WARNING else ""
+        listed = shown_names(distinct, _MAX_GLOSSES_IN_WARNING)
         return [
             f"{self.split.name}: {len(self.unknown_glosses)} occurrences of {len(distinct)} "
             f"glosses that are not in the vocabulary count as errors: {listed}"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from data.ctc_targets import PreparedSplit
-from errors import DataError
+from errors import DataError, shown_names
 
 
 def refuse_unknown_glosses(corpus: Path, train: PreparedSplit) -> None:
@@ -14,9 +14,8 @@ def refuse_unknown_glosses(corpus: Path, train: PreparedSplit) -> None:
         train: the split with its targets in the teacher's vocabulary.
     """
     if unknown := sorted(set(train.unknown_glosses)):
-        examples = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
         raise DataError(
             f"{corpus}: the student's corpus has {len(unknown)} glosses that its teacher does not "
-            f"know ({examples}): fine-tune the teacher on it with train_teacher.py "
+            f"know ({shown_names(unknown, 5)}): fine-tune the teacher on it with train_teacher.py "
             "--extend_vocabulary first"
         )

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from errors import MAX_MESSAGE, DataError, run_script, screen_may_vanish
+from errors import MAX_MESSAGE, DataError, run_script, screen_may_vanish, shown_names
 
 
 def test_no_message_breaks_its_line_or_reaches_the_terminal():
@@ -113,3 +113,9 @@ def test_a_signal_that_is_ignored_stays_ignored():
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_the_first_names_are_shown_and_the_others_counted():
+    assert shown_names(["a", "b"], 2) == "a, b"
+    assert shown_names(iter(["a\n", "b", "c", "d"]), 2) == "a\\n, b and 2 more"
+    assert shown_names([]) == ""

@@ -18,7 +18,7 @@ from data.landmarks import LandmarkSelection
 from data.pipeline import FeaturePipeline
 from data.vocabulary import Vocabulary
 from decoding.length_normalization import LengthNormalization
-from errors import DataError, UsageError, enough_memory
+from errors import DataError, UsageError, enough_memory, shown_names
 from inference.opened_checkpoint import refuse_corpus_of_other_rate
 from models.build import build_model, is_causal, load_model
 from models.devices import Precision, choose_device
@@ -239,11 +239,10 @@ def choose_vocabulary(
     known = Vocabulary(start.checkpoint["vocabulary"])
     new = sorted(set(known.unknown(sentences)))
     if new and not extend:
-        shown = ", ".join(new[:5]) + (", …" if len(new) > 5 else "")
         raise UsageError(
             f"{corpus.path} has {len(new)} glosses that the checkpoint {start.path} does not know "
-            f"({shown}): add --extend_vocabulary to learn them, or start a new training without "
-            "--resume"
+            f"({shown_names(new, 5)}): add --extend_vocabulary to learn them, or start a new "
+            "training without --resume"
         )
     return known.extended(sentences)
 

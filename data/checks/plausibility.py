@@ -27,6 +27,7 @@ from data.landmarks import (
     RIGHT_SHOULDER,
     RIGHT_WRIST,
 )
+from errors import shown_names
 
 ERROR_SHARE = 0.25  # faults in a larger share of the recordings are errors, else warnings
 MIN_RECORDINGS = 5  # for faults that a good recording has now and then
@@ -342,8 +343,7 @@ class Plausibility:
 
     def _finding(self, number: int, is_error: bool) -> Finding:
         fault, recordings = _FAULTS[number], self._faulty[number]
-        shown = ", ".join([*recordings][:MAX_NAMES])
-        shown += ", ..." if len(recordings) > MAX_NAMES else ""
+        shown = shown_names(recordings, MAX_NAMES)
         places = [[one.nose, one.shoulders] for one in recordings.values()]
         nose, shoulders = (f"({x:.2f}, {y:.2f})" for x, y in np.median(places, axis=0))
         return Finding(

@@ -6,6 +6,7 @@ import numpy as np
 
 from data.corpus import Split
 from data.landmarks import PARTS
+from errors import shown_names
 
 MAX_NAMES = 3  # sentences named in one line; the others are only counted
 
@@ -59,8 +60,7 @@ def unseen_warnings(split: Split) -> Iterator[str]:
     for kind, (text, advice) in UNSEEN.items():
         found = names[kind]
         if found:
-            shown = ", ".join(found[:MAX_NAMES]) + (", ..." if len(found) > MAX_NAMES else "")
             yield (
                 f"{split.name}: {text} in any frame of {len(found)} of {len(split)} sentences "
-                f"({shown}); {advice}"
+                f"({shown_names(found, MAX_NAMES)}); {advice}"
             )

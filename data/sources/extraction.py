@@ -53,9 +53,7 @@ from data.sources.video_files import (
     match_recording_files,
     unread_files,
 )
-from errors import DataError, UsageError
-
-MAX_NAMES = 10  # names of unused recordings in one warning; the others are only counted
+from errors import DataError, UsageError, shown_names
 
 
 @dataclass
@@ -248,9 +246,8 @@ def _unfinished(folder: Path, recording_of: dict[Job, RecordingFile]) -> dict[Jo
 
 
 def _unused_warning(unused: list[RecordingFile], source: Path) -> str:
-    names = ", ".join(str(recording.path.relative_to(source)) for recording in unused[:MAX_NAMES])
-    more = f", ... ({len(unused) - MAX_NAMES} more)" if len(unused) > MAX_NAMES else ""
-    return f"{len(unused)} recordings have no annotation and are left out: {names}{more}"
+    names = shown_names(str(one.path.relative_to(source)) for one in unused)
+    return f"{len(unused)} recordings have no annotation and are left out: {names}"
 
 
 # ---- after the extraction ----

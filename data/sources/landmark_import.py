@@ -38,11 +38,10 @@ from data.sources.recording_facts import (
     to_aspect_ratio,
 )
 from data.sources.video_files import RecordingFile, find_recording_files, match_recording_files
-from errors import DataError, printable
+from errors import DataError, shown_names
 from progress_bar import ProgressBar
 
 PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth")
-MAX_NAMES = 10  # sentences or files in one message; the others are only counted
 
 
 def import_landmark_files(
@@ -260,19 +259,13 @@ def _match_files(
         count = sum(map(len, splits.values()))
         problems.append(
             f"{len(without_file)} of {count} sentences have no file in {source}: "
-            f"{name_list(without_file)} (add or rename the files, or remove the rows)"
+            f"{shown_names(without_file)} (add or rename the files, or remove the rows)"
         )
     if without_annotation:
         problems.append(
             f"{len(without_annotation)} files have no annotation in {annotations}: "
-            f"{name_list(without_annotation)} (add rows for them, or move the files elsewhere)"
+            f"{shown_names(without_annotation)} (add rows for them, or move the files elsewhere)"
         )
     if problems:
         raise DataError("; ".join(problems))
     return {key: recording.path for key, recording in matched.items()}
-
-
-def name_list(names: list[str]) -> str:
-    """The first names, for a message, with unprintable characters escaped."""
-    shown = ", ".join(map(printable, names[:MAX_NAMES]))
-    return shown + (", ..." if len(names) > MAX_NAMES else "")

@@ -21,7 +21,7 @@ from data.corpus_writer import CorpusWriter, check_output
 from data.keyed_random import key
 from data.sentences import UNKNOWN_SIGNER
 from data.sources.annotations.transcripts import SPLITS
-from errors import DataError, UsageError
+from errors import DataError, UsageError, shown_names
 from progress_bar import ProgressBar
 
 DEFAULT_SHARE = 0.1  # of the train sentences, for dev
@@ -30,7 +30,6 @@ _ADVICE = {
     "sentence": "give --by random, or --by signer if there are several",
     "random": "record more sentences",
 }
-MAX_NAMES = 10  # glosses or signers in one line; the others are only counted
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,8 @@ class SplitFacts:
         )
         yield (
             f"{self.name}: {self.known_signers} of {len(self.signers)} signers are in train "
-            f"({_names(self.signers)}); {self.known_sequences:,} of {self.sentences:,} sentences "
-            "have a gloss sequence of train"
+            f"({shown_names(self.signers)}); {self.known_sequences:,} of {self.sentences:,} "
+            "sentences have a gloss sequence of train"
         )
         yield f"{self.name}: {len(self.unknown)} of {self.glosses:,} glosses are not in train"
 
@@ -88,7 +87,7 @@ class SplitFacts:
             yield (
                 f"{self.unknown.total():,} of {self.tokens:,} gloss tokens of {self.name} are not "
                 f"in train and count as errors in WER ({self.without_loss:,} of "
-                f"{self.sentences:,} sentences have one): {_names(sorted(self.unknown))}"
+                f"{self.sentences:,} sentences have one): {shown_names(sorted(self.unknown))}"
             )
         if self.unknown_signers:
             yield (
@@ -324,7 +323,7 @@ def _take_signers(
     present = {sentence.signer for sentence in train.sentences}
     for signer in signers:
         if signer == UNKNOWN_SIGNER or signer not in present:
-            known = _names(sorted(present - {UNKNOWN_SIGNER})) or "none by name"
+            known = shown_names(sorted(present - {UNKNOWN_SIGNER})) or "none by name"
             raise UsageError(
                 f"--{name}_signers {signer}: no such signer; train of {where} has {known}"
             )
@@ -333,8 +332,9 @@ def _take_signers(
         others = {train.sentences[row].signer for row in units.pop(unit)} - {*signers}
         if others:
             raise DataError(
-                f"{where}: {_names(sorted(others))} and --{name}_signers {' '.join(signers)} share "
-                "a recording ('check' names it): hold both out, or remove one of the sentences"
+                f"{where}: {shown_names(sorted(others))} and --{name}_signers {' '.join(signers)} "
+                "share a recording ('check' names it): hold both out, or remove one of the "
+                "sentences"
             )
     return rows
 
@@ -342,7 +342,7 @@ def _take_signers(
 def _too_few(by: str, free: Collection[str], drawn: list[str], where: str) -> str:
     """Why the units cannot be divided, and what else to do."""
     kinds = {"signer": "known signers", "sentence": "gloss sequences", "random": "sentences"}
-    names = f" ({_names(sorted(free))})" if by == "signer" and free else ""
+    names = f" ({shown_names(sorted(free))})" if by == "signer" and free else ""
     return (
         f"{where}: {', '.join(drawn)} and train need different {kinds[by]}, and train has only "
         f"{len(free)}{names}: {_ADVICE[by]}"
@@ -373,8 +373,3 @@ def _facts(
         without_loss=sum(not known.issuperset(sentence.glosses) for sentence in sentences),
         unknown_signers=sum(one.signer == UNKNOWN_SIGNER for one in left if by == "signer"),
     )
-
-
-def _names(names: list[str]) -> str:
-    more = len(names) - MAX_NAMES
-    return ", ".join(names[:MAX_NAMES]) + (f", ... ({more} more)" if more > 0 else "")

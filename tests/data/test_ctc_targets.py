@@ -54,7 +54,7 @@ def test_warnings_name_the_unknown_glosses():
 
 
 @pytest.mark.parametrize(
-    ("count", "end"), [(8, ": X1, X2, X3, X4, X5, X6, X7, X8"), (9, ", X8, …")]
+    ("count", "end"), [(8, ": X1, X2, X3, X4, X5, X6, X7, X8"), (9, ", X8 and 1 more")]
 )
 def test_a_warning_lists_at_most_eight_glosses(count, end):
     glosses = " ".join(f"X{number}" for number in range(count, 0, -1))

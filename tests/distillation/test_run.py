@@ -131,7 +131,7 @@ def test_glosses_that_the_teacher_does_not_know(settings, prepare, make_corpus, 
 def test_of_many_unknown_glosses_five_are_listed(settings, prepare, make_corpus, tmp_path):
     splits = {"train": ["SUN F E D C B A"], "dev": ["SUN RAIN"]}
     other = make_corpus(tmp_path / "other", splits)
-    message = r"6 glosses that its teacher does not know \(A, B, C, D, E, …\)"
+    message = r"6 glosses that its teacher does not know \(A, B, C, D, E and 1 more\)"
     with pytest.raises(DataError, match=message):
         prepare(settings(data_dir=str(other)))
 

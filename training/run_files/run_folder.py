@@ -5,12 +5,12 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.output_place import FolderLock
-from errors import DataError, UsageError
+from errors import DataError, UsageError, shown_names
 from models.checkpoint import (
     BEST,
     CHECKPOINTS,
@@ -188,8 +188,8 @@ def _is_empty_or_evaluation(folder: Path) -> bool:
     return not names or (folder.name.startswith("evaluation") and "result.json" in names)
 
 
-def _names(paths: Sequence[Path]) -> str:
-    return ", ".join(path.name for path in paths[:_SHOWN]) + (", …" if len(paths) > _SHOWN else "")
+def _names(paths: Iterable[Path]) -> str:
+    return shown_names((path.name for path in paths), _SHOWN)
 
 
 def refuse_file_as_folder(folder: Path) -> None:

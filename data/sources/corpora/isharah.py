@@ -40,10 +40,10 @@ from data.sources.corpora.pickled_array import PickledArray
 from data.sources.corpora.safe_pickle import read_pickle
 from data.sources.import_defaults import PHONE_FPS
 from data.sources.landmark_files import LandmarkRecording
-from data.sources.landmark_import import name_list, write_corpus
+from data.sources.landmark_import import write_corpus
 from data.sources.unseen_parts import find_unseen_parts
 from data.text_fields import nfc
-from errors import DataError
+from errors import DataError, shown_names
 
 POINTS = 86
 LIPS = tuple(sorted({*LIPS_OUTER} - {409}))  # all points of the outer lips but one
@@ -90,7 +90,7 @@ def import_isharah(
     if unused := [id for id in recordings if id not in used]:
         print(
             f"left out, because no list of {annotations} has them: {len(unused):,} of "
-            f"{len(recordings):,} recordings ({name_list(unused)})"
+            f"{len(recordings):,} recordings ({shown_names(unused)})"
         )
     _find_missing(splits, recordings.keys(), source, skip_bad)
     lips = _LipsOrder()
@@ -136,7 +136,7 @@ def _find_missing(
             )
             raise DataError(
                 f"{source} has no recordings of {len(missing):,} of {len(sentences):,} {split} "
-                f"sentences ({name_list(missing)}); {advice}"
+                f"sentences ({shown_names(missing)}); {advice}"
             )
 
 

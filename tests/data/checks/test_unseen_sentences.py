@@ -35,8 +35,8 @@ def test_one_line_for_each_kind():
         detected[2 * number + 1, parts] = True
     split = Split("dev", sentences, np.zeros((len(detected), 543, 3), np.float16), detected)
     assert list(unseen_warnings(split)) == [
-        "dev: nothing was detected in any frame of 4 of 8 sentences (s0, s3, s5, ...); remove them "
-        "or extract them again",
+        "dev: nothing was detected in any frame of 4 of 8 sentences (s0, s3, s5 and 1 more); "
+        "remove them or extract them again",
         "dev: hands or face were detected, but no pose in any frame of 1 of 8 sentences (s2); "
         "features are measured from the pose, so theirs are zeros: extract the pose as well",
         "dev: no hand was detected in any frame of 1 of 8 sentences (s4); check that the hands are "

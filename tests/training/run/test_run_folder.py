@@ -105,7 +105,7 @@ def test_logs_and_notes_may_be_in_the_folder_of_a_new_run(
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "moved to" in line]
     assert line.endswith(
         "run.earlier-1, together with what no run wrote: "
-        "NOTES.md, job.sbatch, job.sh, log.txt, logs, …"
+        "NOTES.md, job.sbatch, job.sh, log.txt, logs and 6 more"
     )
     assert (tmp_path / "run.earlier-1" / "log.txt").read_text() == "mine"
 
@@ -117,7 +117,7 @@ def test_a_folder_of_the_users_files_is_refused(tiny_settings, execute_run, tmp_
     for path in (*(run / f"{number}.mp4" for number in range(6)), run / "clips" / "7.mp4"):
         path.write_text("a video")
     before = sorted(run.rglob("*"))
-    message = r"run has files that are not of a run: 0\.mp4, 1\.mp4, .*, 4\.mp4, …; expected a new"
+    message = r"has files that are not of a run: 0\.mp4, .*, 4\.mp4 and 2 more; expected a new"
     with pytest.raises(UsageError, match=message):
         if start == "training":
             execute_run(tiny_settings)
