@@ -1,21 +1,23 @@
 """Evaluates a checkpoint on a split: predicts, decodes, scores, and writes the results."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from data.checks.file_hash import sha256_of
 from data.checks.unseen_sentences import parts_seen
-from data.corpus import Split
+from data.corpus import Corpus, Split
+from data.ctc_targets import PreparedSplit
 from data.landmarks import PARTS
 from data.output_place import writing_into
 from data.sources.annotations.phoenix_cleanup import normalize_gloss_phoenix2014
-from decoding.batches import decode_sentences
+from data.vocabulary import Vocabulary
+from decoding.batches import DecodedSentences, decode_sentences
 from decoding.closed_set import ClosedSet
-from decoding.novelty import errors_by_novelty
+from decoding.novelty import TrainText, errors_by_novelty
 from decoding.scoring import (
     SentenceErrors,
     align,
@@ -24,7 +26,7 @@ from decoding.scoring import (
     paired_p_value,
     total,
 )
-from errors import DataError, UsageError
+from errors import DataError, UsageError, shown_names
 from inference.closed_evaluation import closed_set_lines, closed_set_report, closed_set_results
 from inference.evaluation_files import (
     SUBMISSION,
@@ -72,7 +74,7 @@ def _evaluate(request: EvaluationRequest, model: ModelOnCorpus, folder: Path) ->
     """`evaluate_checkpoint`, with the results in this folder."""
     # The checkpoint of a training that goes on will be another one when this is done
     session = _describe_session(request, model)
-    corpus, vocabulary, prepared = model.corpus, model.vocabulary, model.prepared(request.split)
+    corpus, prepared = model.corpus, model.prepared(request.split)
     split = prepared.split
     can_score = any(prepared.references)
     if not can_score and request.split != "test":
@@ -82,7 +84,8 @@ def _evaluate(request: EvaluationRequest, model: ModelOnCorpus, folder: Path) ->
     baseline = read_baseline(request.compare_with, split) if request.compare_with else None
     closed_set = model.closed_set(request.closed_set) if request.decoder == "closed" else None
     train_text = model.train_text()
-    unseen = without_pose(split)
+    seen = parts_seen(split)  # where no pose was detected, there is no gloss
+    unseen = np.flatnonzero(~seen[:, PARTS.index("pose")]).tolist()
     if len(unseen) == len(split):
         raise DataError(
             f"{corpus.path}: no pose was detected in any sentence of the {request.split} split: "
@@ -91,39 +94,17 @@ def _evaluate(request: EvaluationRequest, model: ModelOnCorpus, folder: Path) ->
     without_reference = sum(not reference for reference in prepared.references)
     for line in [
         *prepared.warnings(),
-        *_presence_warnings(split, unseen),
+        *_presence_warnings(split, seen, unseen),
         *_reference_warning(split, without_reference),
     ]:
         print(f"warning: {line}")
 
-    decoders = _decoders(request, model, closed_set)
-    found = decode_sentences(
-        model.posteriors(request.split),
-        len(split),
-        {name: decoder.decode for name, decoder in decoders.items()},
-        spans_of=request.decoder,
-    )
-    class_indices = found.predictions[request.decoder]
-    hypotheses, spans = [vocabulary.decode(indices) for indices in class_indices], found.spans
-    if request.cleans_up:
-        for index, hypothesis in enumerate(hypotheses):
-            hypotheses[index], spans[index] = clean_hypothesis(hypothesis, spans[index])
-
+    predicted = _predict(request, model, split, closed_set)
     if not can_score:
-        write_predictions(folder, split, hypotheses, spans, corpus.fps, session)
-        print(f"decoder: {decoders[request.decoder].settings}")
-        print(
-            f"test of {corpus.describe()}: {len(split):,} sentences predicted; they have no "
-            f"glosses to score\nsubmission: {folder / SUBMISSION}"
-        )
-        return {"sentences": len(split), "decoder_settings": decoders[request.decoder].settings}
+        _write_predictions(folder, corpus, split, predicted, session)
+        return {"sentences": len(split), "decoder_settings": predicted.settings}
 
-    references = prepared.references
-    aligned = align(references, hypotheses)
-    figures = {
-        **breakdown(aligned, [sentence.signer for sentence in split.sentences]),
-        "novelty": train_text and errors_by_novelty(references, hypotheses, aligned, train_text),
-    }
+    aligned = align(prepared.references, predicted.hypotheses)
     result = {
         "checkpoint": str(request.checkpoint),
         "corpus": corpus.name,
@@ -133,69 +114,140 @@ def _evaluate(request: EvaluationRequest, model: ModelOnCorpus, folder: Path) ->
         "composed": corpus.composed,
         "split": request.split,
         "decoder": request.decoder,
-        "decoder_settings": decoders[request.decoder].settings,
+        "decoder_settings": predicted.settings,
         "scoring": request.scoring,
         "sentences_without_reference": without_reference,
         "sentences_without_pose": [split.sentences[index].id for index in unseen],
+        **_scores(prepared, predicted, aligned, train_text, closed_set, model.vocabulary),
     }
-    clean_up = _cleaned_glosses if request.cleans_up else list
-    if closed_set is None:
-        result |= figures
-    else:
-        greedy = found.predictions["greedy"]
-        result |= closed_set_results(
-            closed_set, figures, aligned, references, greedy, vocabulary, clean_up
-        )
     if baseline is not None:
         result["compared_with"] = _comparison(request.compare_with, aligned, baseline)
 
+    hypotheses, spans = predicted.hypotheses, predicted.spans
     write_results(folder, split, hypotheses, spans, corpus.fps, aligned, result, session)
     kind = "closed-set " if closed_set is not None else ""
     _print_summary(result, f"{request.split} of {corpus.describe()}: {kind}{total(aligned)}")
-    decoded = DecodedSplit(
-        corpus,
-        split,
-        vocabulary,
-        partial(model.posteriors_of, request.split),
-        class_indices,
-        hypotheses,
-        found.blank_share,
-    )
-    page = folder / "report.html"
-    if try_to_write(
-        page,
-        lambda path: write_evaluation_report(
-            path,
-            _report(
-                request,
-                model,
-                decoded,
-                result,
-                compare_decoders(decoded, found, decoders.values(), clean_up),
-                session,
-            ),
-            decoded,
-        ),
-    ):
-        print(f"report: {page}")
+    _write_page(folder / "report.html", request, model, split, predicted, result, session)
     print(f"evaluation: {folder}")
     return result
 
 
-def without_pose(split: Split) -> list[int]:
-    """Indices of the sentences in which no pose was detected: there is no gloss in them."""
-    return np.flatnonzero(~parts_seen(split)[:, PARTS.index("pose")]).tolist()
+class _Predicted(NamedTuple):
+    """The predictions for a split.
+
+    decoders: those that were run, by name. found: what they predicted.
+    classes: the class indices of the requested decoder. settings: its settings in words.
+    hypotheses, spans: its glosses and their steps, after the clean-up if it is requested.
+    clean_up: of a hypothesis.
+    """
+
+    decoders: dict[str, ComparedDecoder]
+    found: DecodedSentences
+    classes: Sequence[list[int]]
+    settings: str
+    hypotheses: list[list[str]]
+    spans: Sequence[list[tuple[int, int]]]
+    clean_up: Callable[[Sequence[str]], list[str]]
 
 
-def _presence_warnings(split: Split, unseen: Sequence[int]) -> Iterator[str]:
-    """Lines about sentences without a pose, and about those without hands."""
+def _predict(
+    request: EvaluationRequest, model: ModelOnCorpus, split: Split, closed_set: ClosedSet | None
+) -> _Predicted:
+    """Decode the split with the requested decoder and those that it is compared with."""
+    decoders = _decoders(request, model, closed_set)
+    found = decode_sentences(
+        model.posteriors(request.split),
+        len(split),
+        {name: decoder.decode for name, decoder in decoders.items()},
+        spans_of=request.decoder,
+    )
+    classes = found.predictions[request.decoder]
+    hypotheses, spans = [model.vocabulary.decode(indices) for indices in classes], found.spans
+    if request.cleans_up:
+        for index, hypothesis in enumerate(hypotheses):
+            hypotheses[index], spans[index] = clean_hypothesis(hypothesis, spans[index])
+    clean_up = _cleaned_glosses if request.cleans_up else list
+    settings = decoders[request.decoder].settings
+    return _Predicted(decoders, found, classes, settings, hypotheses, spans, clean_up)
+
+
+def _write_predictions(
+    folder: Path, corpus: Corpus, split: Split, predicted: _Predicted, session: dict[str, Any]
+) -> None:
+    """Write the files of a test split that has no glosses to score."""
+    write_predictions(folder, split, predicted.hypotheses, predicted.spans, corpus.fps, session)
+    print(f"decoder: {predicted.settings}")
+    print(
+        f"test of {corpus.describe()}: {len(split):,} sentences predicted; they have no "
+        f"glosses to score\nsubmission: {folder / SUBMISSION}"
+    )
+
+
+def _scores(
+    prepared: PreparedSplit,
+    predicted: _Predicted,
+    aligned: Sequence[SentenceErrors],
+    train_text: TrainText | None,
+    closed_set: ClosedSet | None,
+    vocabulary: Vocabulary,
+) -> dict[str, Any]:
+    """The error rates of the split, for result.json."""
+    references = prepared.references
+    figures = {
+        **breakdown(aligned, [sentence.signer for sentence in prepared.split.sentences]),
+        "novelty": train_text
+        and errors_by_novelty(references, predicted.hypotheses, aligned, train_text),
+    }
+    if closed_set is None:
+        return figures
+    greedy = predicted.found.predictions["greedy"]
+    return closed_set_results(
+        closed_set, figures, aligned, references, greedy, vocabulary, predicted.clean_up
+    )
+
+
+def _write_page(
+    page: Path,
+    request: EvaluationRequest,
+    model: ModelOnCorpus,
+    split: Split,
+    predicted: _Predicted,
+    result: dict[str, Any],
+    session: dict[str, Any],
+) -> None:
+    """Write report.html, with all decoders on the same log-probabilities."""
+    found = predicted.found
+    decoded = DecodedSplit(
+        model.corpus,
+        split,
+        model.vocabulary,
+        partial(model.posteriors_of, request.split),
+        predicted.classes,
+        predicted.hypotheses,
+        found.blank_share,
+    )
+
+    def write(path: Path) -> None:
+        decoders = compare_decoders(decoded, found, predicted.decoders.values(), predicted.clean_up)
+        report = _report(request, model, decoded, result, decoders, session)
+        write_evaluation_report(path, report, decoded)
+
+    if try_to_write(page, write):
+        print(f"report: {page}")
+
+
+def _presence_warnings(split: Split, seen: np.ndarray, unseen: Sequence[int]) -> Iterator[str]:
+    """Lines about sentences without a pose, and about those without hands.
+
+    seen: as from `parts_seen`. unseen: the sentences without a pose.
+    """
     if unseen:
         yield (
             f"no pose was detected in {len(unseen)} of {len(split)} {split.name} sentences "
             f"({_ids(split, unseen)}): they get no gloss, and each of their glosses is an error"
         )
     hands = [PARTS.index("left_hand"), PARTS.index("right_hand")]
-    without_hands = np.flatnonzero(~parts_seen(split)[:, hands].any(1)).tolist()
+    without_hands = np.flatnonzero(~seen[:, hands].any(1)).tolist()
     handless = sorted(set(without_hands).difference(unseen))
     if handless:
         yield (
@@ -216,8 +268,7 @@ def _reference_warning(split: Split, without_reference: int) -> Iterator[str]:
 
 def _ids(split: Split, indices: Sequence[int]) -> str:
     """The first ids, for a message."""
-    shown = ", ".join(split.sentences[index].id for index in indices[:3])
-    return shown + (", …" if len(indices) > 3 else "")
+    return shown_names((split.sentences[index].id for index in indices), 3)
 
 
 def _decoders(
@@ -254,7 +305,7 @@ def clean_hypothesis(
 
 
 def _cleaned_glosses(glosses: Sequence[str]) -> list[str]:
-    return [name for gloss in glosses if (name := normalize_gloss_phoenix2014(gloss))]
+    return clean_hypothesis(glosses, glosses)[0]
 
 
 def _comparison(
