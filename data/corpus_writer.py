@@ -4,7 +4,6 @@ Sentences are written to disk one by one, so memory holds only one sentence. The
 name when it is complete: an interrupted run leaves no half corpus behind.
 """
 
-import io
 import json
 import os
 import shutil
@@ -21,14 +20,11 @@ from data.gloss_times import DTYPE as TIMES_DTYPE
 from data.gloss_times import UNKNOWN, times_file, wrong_times
 from data.landmarks import LAYOUT, NUM_LANDMARKS, PARTS
 from data.output_place import WritingLock, check_new_folder
+from data.safe_npy import npy_header
 from data.sentences import CSV_HEADER, check_sentence
 from data.stored_landmarks import FORMAT_VERSION, STORED_DTYPES, encode
 from data.text_fields import nfc
 from errors import DataError
-
-# numpy pads the header of an .npy file to this size. A header with 0 rows is therefore as long as
-# the final one, which replaces it when all rows are written.
-_HEADER_BYTES = 128
 
 
 def check_output(path: Path, *inputs: Path) -> None:
@@ -80,15 +76,7 @@ class SplitWriter:
         dtype, row = ARRAYS[name]
         if name == "landmarks":
             dtype = self._dtype
-        buffer = io.BytesIO()
-        description = {
-            "descr": np.lib.format.dtype_to_descr(dtype),
-            "fortran_order": False,
-            "shape": (rows, *row),
-        }
-        np.lib.format.write_array_header_1_0(buffer, description)
-        assert buffer.tell() == _HEADER_BYTES, buffer.tell()
-        return buffer.getvalue()
+        return npy_header(dtype, rows, row)
 
     def add(
         self,

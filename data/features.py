@@ -33,7 +33,7 @@ MIN_SHOULDER_WIDTH = 0.02
 
 
 def frame_mask(lengths: Tensor, frames: int) -> Tensor:
-    """Which frames of a padded batch belong to a sentence.
+    """Which frames of a padded batch belong to a sentence; the same for output steps.
 
     lengths: int (B,), frames of each sentence. Returns bool (B, frames), False in the padding.
     """

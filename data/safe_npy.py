@@ -1,4 +1,4 @@
-"""Open .npy files without trusting them.
+"""Open .npy files without trusting them; the header of a file that grows row by row.
 
 The header of a file is checked against the size of the file before memory is allocated. Python
 objects (pickles) are never loaded. data/sources/safe_npz.py does the same for .npz archives.
@@ -17,6 +17,22 @@ from errors import DataError
 
 _MAGIC_BYTES = 8  # of an .npy file: the magic string and the version
 _MAX_HEADER_BYTES = 1 << 16
+# numpy pads the header of an .npy file to this size. A header with 0 rows is therefore as long as
+# the final one, which replaces it when all rows are written.
+HEADER_BYTES = 128
+
+
+def npy_header(dtype: np.dtype, rows: int, row_shape: tuple[int, ...]) -> bytes:
+    """The header of an .npy file of shape (rows, *row_shape), HEADER_BYTES long."""
+    buffer = io.BytesIO()
+    description = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": (rows, *row_shape),
+    }
+    np.lib.format.write_array_header_1_0(buffer, description)
+    assert buffer.tell() == HEADER_BYTES, buffer.tell()
+    return buffer.getvalue()
 
 
 def open_array(path: Path, dtype: np.dtype, row_shape: tuple[int, ...]) -> np.ndarray:

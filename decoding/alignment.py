@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from data.features import frame_mask
 from data.vocabulary import Vocabulary
 from decoding.timed_gloss import TimedGloss
 
@@ -58,11 +59,27 @@ def gloss_spans(
         state = state - choice.gather(1, state)
         states.append(state)
     path = torch.cat(states[::-1], 1)  # (B, T)
-    inside = torch.arange(steps, device=device) < lengths[:, None]
+    inside = frame_mask(lengths, steps)
     gloss_states = torch.arange(number, device=device) * 2 + 1
     in_gloss = (path[..., None] == gloss_states) & inside[..., None]  # (B, T, L)
     begins = in_gloss.to(torch.uint8).argmax(1)
     return begins, begins + in_gloss.sum(1)
+
+
+def sentence_spans(log_probs: Tensor, classes: Sequence[int]) -> list[tuple[int, int]]:
+    """`gloss_spans` of one sentence: first step and step after the last one of each gloss.
+
+    log_probs: float (T', V). classes: class indices of the hypothesis.
+    """
+    if not classes:
+        return []
+    begins, ends = gloss_spans(
+        log_probs[None],
+        torch.tensor([len(log_probs)]),
+        torch.tensor([list(classes)]),
+        torch.tensor([len(classes)]),
+    )
+    return list(zip(begins[0].tolist(), ends[0].tolist(), strict=True))
 
 
 def timed_glosses(
@@ -83,16 +100,8 @@ def timed_glosses(
 
     Raises ValueError if the hypothesis has no alignment.
     """
-    if not hypothesis:
-        return []
-    begins, ends = gloss_spans(
-        log_probs[None],
-        torch.tensor([len(log_probs)]),
-        torch.tensor([list(hypothesis)]),
-        torch.tensor([len(hypothesis)]),
-    )
     timed = []
-    for index, begin, end in zip(hypothesis, begins[0].tolist(), ends[0].tolist(), strict=True):
+    for index, (begin, end) in zip(hypothesis, sentence_spans(log_probs, hypothesis), strict=True):
         (gloss,) = vocabulary.decode([index])
         confidence = float(log_probs[begin:end, index].double().exp().mean())
         stop = min(end * step_seconds, duration)

@@ -13,8 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from data.features import frame_mask
+from data.vocabulary import BLANK
 from decoding.alignment import gloss_spans
-from decoding.greedy import BLANK, best_path
+from decoding.greedy import best_path
 from decoding.rows import Rows, SpanRows
 
 # (log_probs (B, T, V), lengths int (B,)) -> class indices of each sentence
@@ -116,7 +118,7 @@ def decode_sentences(
                 spans = _spans(log_probs, lengths, batch)
                 for index, of_sentence in zip(indices, spans, strict=True):
                     found.spans[index] = of_sentence
-        inside = torch.arange(log_probs.shape[1]) < lengths[:, None]
+        inside = frame_mask(lengths, log_probs.shape[1])
         blanks += int(((best_path(log_probs, lengths)[0] == BLANK) & inside).sum())
         steps += int(lengths.sum())
     found.blank_share = blanks / max(steps, 1)

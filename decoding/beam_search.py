@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from data.features import frame_mask
 from decoding.language_model import END, LanguageModel
 
 WIDTH = 30  # prefixes of a beam
@@ -86,7 +87,7 @@ def beam_search(
     if shortest < 1 or longest > steps:
         raise ValueError(f"lengths {lengths.tolist()}: expected 1 to {steps}")
     steps, tokens = longest, min(tokens, classes - 1)
-    inside = torch.arange(steps, device=device) < lengths.to(device)[:, None]  # (B, T)
+    inside = frame_mask(lengths.to(device), steps)  # (B, T)
     blank, (top, token_ids) = log_probs[:, :steps, 0], log_probs[:, :steps, 1:].topk(tokens)
     best = torch.maximum(blank, top[..., 0])  # NaN if any class of the step is NaN
     if (bad := ~best.isfinite() & inside).any():

@@ -33,8 +33,9 @@ from errors import DataError
 
 # Log-probabilities that differ by less are equal: the first sentence of the list is chosen
 _TIE = 1e-9
-# A gloss with a log-probability at or below this cannot be there: nobody is seen in the step
-_NEVER = -1e4
+# A gloss with a log-probability at or below this cannot be there. inference/presence.py gives it to
+# the steps in which nobody is seen. Finite, so that no decoder has to treat infinity.
+NEVER = -1e4
 # The sentences of a tree, which is computed at once, have so many glosses: 60 bytes for each
 _MOST_GLOSSES = 50_000
 
@@ -110,7 +111,7 @@ class ClosedSet:
         log_probs: float (T, V) of one recording, with the blank at class 0.
         """
         steps = log_probs.cpu().double()
-        steps = steps.masked_fill(steps <= _NEVER, -torch.inf)
+        steps = steps.masked_fill(steps <= NEVER, -torch.inf)
         scores = torch.empty(len(self.sentences), dtype=torch.float64)
         for places, tree in self._trees:
             scores[places] = tree.log_probabilities(steps)

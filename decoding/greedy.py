@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-BLANK = 0
+from data.features import frame_mask
+from data.vocabulary import BLANK
 
 
 def best_path(log_probs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -12,7 +13,7 @@ def best_path(log_probs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
 
     log_probs (B, T, V), lengths int (B,).
     """
-    inside = torch.arange(log_probs.shape[1], device=log_probs.device) < lengths[:, None]
+    inside = frame_mask(lengths, log_probs.shape[1])
     path = log_probs.argmax(-1).masked_fill(~inside, BLANK)
     previous = torch.nn.functional.pad(path[:, :-1], (1, 0), value=BLANK)
     return path, (path != BLANK) & (path != previous)

@@ -37,10 +37,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from data.vocabulary import Vocabulary
+from data.features import frame_mask
+from data.vocabulary import BLANK, Vocabulary
 from decoding.batches import in_batches
 from decoding.beam_search import BeamResult, beam_search
-from decoding.greedy import BLANK, best_path, greedy_decode
+from decoding.greedy import best_path, greedy_decode
 from decoding.language_model import LanguageModel
 from decoding.scoring import align
 
@@ -109,14 +110,14 @@ def filtered_decode(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
     probabilities = log_probs.amax(-1).exp().cpu().tolist()
     hypotheses = []
     for row in range(len(path)):
-        glosses, confidences = [], []
+        glosses, peaks = [], []
         for index, begin, value in zip(path[row], begins[row], probabilities[row], strict=True):
             if begin:
                 glosses.append(index)
-                confidences.append(value)
+                peaks.append(value)
             elif index != BLANK:  # the gloss continues; its highest probability counts
-                confidences[-1] = max(confidences[-1], value)
-        hypotheses.append(trim_trailing(glosses, confidences))
+                peaks[-1] = max(peaks[-1], value)
+        hypotheses.append(trim_trailing(glosses, peaks))
     return hypotheses
 
 
@@ -166,7 +167,7 @@ class _LengthEvidence(NamedTuple):
 
 def _length_evidence(log_probs: Tensor, lengths: Tensor) -> _LengthEvidence:
     lengths = lengths.to(log_probs.device)
-    inside = torch.arange(log_probs.shape[1], device=log_probs.device) < lengths[:, None]
+    inside = frame_mask(lengths, log_probs.shape[1])
     probability = log_probs.amax(-1).double().exp().where(inside, 0.0)
     # cumsum adds in the same order however long the batch is; sum does not
     confidence = probability.cumsum(1)[:, -1] / lengths

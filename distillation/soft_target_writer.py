@@ -1,6 +1,5 @@
 """Write a folder of soft targets sentence by sentence; an interrupted export can continue."""
 
-import io
 import json
 import os
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from data.checks.file_hash import sha256_of
 from data.output_place import WritingLock, check_new_folder
+from data.safe_npy import HEADER_BYTES, npy_header
 from distillation.soft_targets import (
     FORMAT_VERSION,
     INDEX_HEADERS,
@@ -20,23 +20,19 @@ from distillation.soft_targets import (
 )
 from errors import DataError, UsageError
 
-_HEADER_BYTES = 128  # numpy pads its header so that the number of rows can grow in place
+_STORED = np.dtype("<f2")
 _PLAN, _NEW_PLAN = "request.json", "request.json.new"  # the latter until it is complete
 _LOWEST = -60000.0  # smallest log-posterior that is stored; float16 ends at -65504
 
 
 def to_stored(log_probs: Tensor) -> np.ndarray:
     """float32 (steps, V) → float16 (steps, V). -inf becomes a finite number."""
-    return log_probs.clamp(min=_LOWEST).numpy().astype("<f2")
+    return log_probs.clamp(min=_LOWEST).numpy().astype(_STORED)
 
 
-def _npy_header(classes: int, rows: int) -> bytes:
-    """The header of a .npy file float16 (rows, classes), 128 bytes."""
-    buffer = io.BytesIO()
-    description = {"descr": "<f2", "fortran_order": False, "shape": (rows, classes)}
-    np.lib.format.write_array_header_1_0(buffer, description)
-    assert buffer.tell() == _HEADER_BYTES, buffer.tell()
-    return buffer.getvalue()
+def _header(classes: int, rows: int) -> bytes:
+    """The header of a .npy file float16 (rows, classes)."""
+    return npy_header(_STORED, rows, (classes,))
 
 
 def _is_complete(plan: Path) -> bool:
@@ -185,7 +181,7 @@ class _SplitFiles:
 
     def _bytes_of(self, rows: int) -> int:
         """Size of the array file with so many rows."""
-        return _HEADER_BYTES + rows * self.classes * np.dtype("<f2").itemsize
+        return HEADER_BYTES + rows * self.classes * _STORED.itemsize
 
     def remove(self) -> None:
         """Remove the files of an export of which nothing is known."""
@@ -209,8 +205,8 @@ class _SplitFiles:
                 self.done.add((id, int(view)))
                 self.rows += int(steps)
         self.index_file.write_text("\n".join([*kept, ""]), encoding="utf-8")
-        if size < _HEADER_BYTES:
-            self.values_file.write_bytes(_npy_header(self.classes, 0))
+        if size < HEADER_BYTES:
+            self.values_file.write_bytes(_header(self.classes, 0))
         os.truncate(self.values_file, self._bytes_of(self.rows))
         self._values = open(self.values_file, "ab")
         self._index = open(self.index_file, "a", encoding="utf-8", newline="\n")
@@ -230,4 +226,4 @@ class _SplitFiles:
         self._index.close()
         self._values.close()
         with open(self.values_file, "r+b") as file:
-            file.write(_npy_header(self.classes, self.rows))
+            file.write(_header(self.classes, self.rows))

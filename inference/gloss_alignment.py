@@ -12,7 +12,7 @@ from data.checks.file_hash import sha256_of
 from data.corpus_writer import CorpusWriter, check_output
 from data.ctc_lengths import TIME_STRIDE
 from data.gloss_times import DTYPE
-from decoding.alignment import gloss_spans
+from decoding.alignment import sentence_spans
 from decoding.greedy import greedy_decode
 from decoding.scoring import score
 from errors import DataError
@@ -110,15 +110,10 @@ def _times(log_probs: Tensor, target: list[int], frames: int) -> np.ndarray | No
     log_probs: (T', V). Returns None if there is no alignment.
     """
     try:
-        begins, ends = gloss_spans(
-            log_probs[None],
-            torch.tensor([len(log_probs)]),
-            torch.tensor([target]),
-            torch.tensor([len(target)]),
-        )
+        spans = sentence_spans(log_probs, target)
     except ValueError:  # where no pose was detected, only blanks are possible
         return None
-    first, last = begins[0].numpy() * TIME_STRIDE, ends[0].numpy() * TIME_STRIDE
+    first, last = np.array(spans).T * TIME_STRIDE
     bounds = np.empty(len(target) + 1)
     bounds[1:-1] = (last[:-1] + first[1:]) / 2
     centres = (first + last) / 2

@@ -11,12 +11,11 @@ from torch import Tensor
 from data.ctc_lengths import TIME_STRIDE
 from data.landmarks import PARTS
 from data.vocabulary import BLANK
+from decoding.closed_set import NEVER
 
 # After the last detected pose, so many steps can still have a gloss: the detector loses the pose
 # for moments while somebody signs.
 HELD_STEPS = 6
-# Log-probability of all classes but the blank. Finite, so that no decoder has to treat infinity.
-_NEVER = -1e4
 
 
 def blank_without_pose(log_probs: Tensor, detected: Tensor) -> Tensor:
@@ -46,6 +45,6 @@ def steps_with_pose(detected: Tensor) -> Tensor:
 def blank_unseen(log_probs: Tensor, seen: Tensor) -> Tensor:
     """log_probs: float (B, T', V); seen: bool (B, T'). Returns float (B, T', V), certain blanks in
     the steps that are not seen."""
-    blank = log_probs.new_full((log_probs.shape[-1],), _NEVER)
+    blank = log_probs.new_full((log_probs.shape[-1],), NEVER)
     blank[BLANK] = 0
     return torch.where(seen[..., None], log_probs, blank)

@@ -3,14 +3,15 @@
 import torch
 from torch import Tensor, nn
 
+from data.features import frame_mask
 from models.cpu_kernels import Dropout
 
 
 def flip_index(lengths: Tensor, steps: int) -> Tensor:
-    """int64 (B, steps): the index that reverses each sentence inside its length; padding stays in
-    place. lengths: int (B,)."""
+    """int64 (B, steps): the index that reverses each row inside its length; padding stays in place.
+    lengths: int (B,)."""
     time = torch.arange(steps, device=lengths.device)
-    return torch.where(time < lengths[:, None], lengths[:, None] - 1 - time, time)
+    return torch.where(frame_mask(lengths, steps), lengths[:, None] - 1 - time, time)
 
 
 class BiLSTM(nn.Module):

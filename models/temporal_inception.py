@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from data.features import frame_mask
 from models.cpu_kernels import Dropout
 from models.masking import MaskedBatchNorm
 
@@ -52,7 +53,7 @@ class InceptionStack(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, C, T), lengths (B,) -> x (B, widths[1], ceil(T / 4)), lengths (B,)."""
         for stage in self.stages:
-            inside = torch.arange(x.shape[2], device=x.device) < lengths[:, None]
+            inside = frame_mask(lengths, x.shape[2])
             mask = inside.to(x.dtype)[:, None]  # in x's type, so in 16 bit under autocast
             x = functional.max_pool1d(self.dropout(stage(x, mask)), 2, ceil_mode=True)
             lengths = (lengths + 1) // 2

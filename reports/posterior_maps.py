@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from markupsafe import Markup
 from torch import Tensor
 
 from data.ctc_lengths import TIME_STRIDE
 from data.vocabulary import BLANK
-from decoding.alignment import gloss_spans
+from decoding.alignment import sentence_spans
 from reports.decoded_split import DecodedSplit
 from reports.evenly_spread import evenly_spread
 from reports.figures import posterior_map, signer_box, skeleton
@@ -78,7 +77,7 @@ def _map(decoded: DecodedSplit, index: int, title: str) -> SentenceMap:
     sentence = decoded.split.sentences[index]
     log_probs, predicted = decoded.posteriors_of(index), decoded.predictions[index]
     glosses = decoded.vocabulary.decode(predicted)
-    spans = _spans(log_probs, predicted)
+    spans = sentence_spans(log_probs, predicted)
     step = TIME_STRIDE / decoded.corpus.fps
     known = [gloss for gloss in sentence.glosses if gloss in decoded.vocabulary]
     classes = map_classes(log_probs, predicted, decoded.vocabulary.encode(known) or [])
@@ -101,17 +100,6 @@ def _map(decoded: DecodedSplit, index: int, title: str) -> SentenceMap:
         moments=_moments(decoded, index, log_probs, glosses, spans),
         figure=figure,
     )
-
-
-def _spans(log_probs: Tensor, predicted: Sequence[int]) -> list[tuple[int, int]]:
-    """First step and end step (exclusive) of each predicted gloss. log_probs: (T', V)."""
-    begins, ends = gloss_spans(
-        log_probs[None],
-        torch.tensor([len(log_probs)]),
-        torch.tensor([list(predicted)], dtype=torch.int64).reshape(1, -1),
-        torch.tensor([len(predicted)]),
-    )
-    return list(zip(begins[0].tolist(), ends[0].tolist(), strict=True))
 
 
 def _row_label(decoded: DecodedSplit, index: int, number: int) -> str:
@@ -143,7 +131,7 @@ def _moments(
     for number, frame in zip(numbers, frames, strict=True):
         begin, end = (TIME_STRIDE * step / corpus.fps for step in spans[number])
         predicted = decoded.predictions[index][number]
-        confidence = float(log_probs[slice(*spans[number]), predicted].max().exp())
+        confidence = float(log_probs[slice(*spans[number]), predicted].exp().mean())
         drawing = skeleton(
             landmarks[frame],
             detected[frame],

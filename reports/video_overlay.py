@@ -9,7 +9,6 @@ empty boxes, and `OverlayWriter.missing` collects them.
 import logging
 import os
 import shutil
-import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -22,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from data.landmarks import BODY_LINES, FINGER_LINES, PART_SLICES, PARTS, SUBSETS
 from data.output_place import partial_beside
 from errors import DataError
+from reports.text_direction import direction
 
 # Blue, green, red, for OpenCV
 COLOURS = {
@@ -163,7 +163,7 @@ class OverlayWriter:
         brush = ImageDraw.Draw(image, "RGBA")
         if shown:
             brush.rectangle((0, height - 2 * size, width, height), fill=(0, 0, 0, 150))
-        if _reads_from_the_right([text for text, *_ in shown]):
+        if direction(text for text, *_ in shown) == "rtl":
             shown.reverse()
         x = (width - sum(length for _, _, length, _ in shown) - space * (len(shown) - 1)) / 2
         for text, font, length, colour in shown:
@@ -180,12 +180,6 @@ class OverlayWriter:
                 stroke_fill=(0, 0, 0),
             )
         return np.ascontiguousarray(np.asarray(image)[..., ::-1])
-
-
-def _reads_from_the_right(words: Sequence[str]) -> bool:
-    """Whether the first letter of the words is of a script such as Arabic or Hebrew."""
-    kinds = (unicodedata.bidirectional(letter) for word in words for letter in word)
-    return next((kind for kind in kinds if kind in ("L", "R", "AL")), "L") != "L"
 
 
 def writable_rate(fps: float) -> float:

@@ -10,6 +10,9 @@ torch's own CTC is used; both need about the same time there (benchmarks/step.py
 import torch
 from torch import Tensor
 
+from data.features import frame_mask
+from models.bilstm import flip_index
+
 _IMPOSSIBLE = float("-inf")
 
 
@@ -21,8 +24,8 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         batch, longest, classes = log_probs.shape
         labels = _with_blanks(targets)  # (B, S)
         states = 2 * target_lengths + 1
-        frames = _reversal(steps, longest)  # (B, T)
-        places = _reversal(states, labels.shape[1])  # (B, S)
+        frames = flip_index(steps, longest)  # (B, T)
+        places = flip_index(states, labels.shape[1])  # (B, S)
         emitted = log_probs.gather(2, labels[:, None].expand(batch, longest, -1))  # (B, T, S)
         turned = _turn(emitted, frames, places)
         paths = _forward_variables(
@@ -35,8 +38,8 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         ends[:, 1].masked_fill_(target_lengths == 0, _IMPOSSIBLE)
         likelihood = ends.logsumexp(1)  # (B,)
         if log_probs.requires_grad:
-            inside = torch.arange(longest, device=steps.device) < steps[:, None]
-            known = torch.arange(labels.shape[1], device=steps.device) < states[:, None]
+            inside = frame_mask(steps, longest)
+            known = frame_mask(states, labels.shape[1])
             share = (ahead + back - emitted - likelihood[:, None, None]).exp()
             share = share.masked_fill(~(inside[:, :, None] & known[:, None]), 0)
             # A product with one-hot labels adds up the states of a class in a fixed order;
@@ -77,13 +80,6 @@ def _with_blanks(targets: Tensor) -> Tensor:
     labels = targets.new_zeros(len(targets), 2 * targets.shape[1] + 1)
     labels[:, 1::2] = targets
     return labels
-
-
-def _reversal(lengths: Tensor, size: int) -> Tensor:
-    """int64 (B, size): the index that reverses each row inside its own length and leaves the rest
-    in place."""
-    place = torch.arange(size, device=lengths.device)
-    return torch.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)
 
 
 def _turn(x: Tensor, frames: Tensor, places: Tensor) -> Tensor:

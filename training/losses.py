@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from data.features import frame_mask
 from models.i3d_teacher import TeacherOutput
 from training.config import TrainingConfig
 from training.ctc import ctc
@@ -58,7 +59,7 @@ def runs_ahead(log_probs: Tensor) -> bool:
 
 def _mean_over_steps(values: Tensor, steps: Tensor) -> Tensor:
     """Mean of values (B, T') over the first `steps` (B,) of each row -> (B,)."""
-    inside = torch.arange(values.shape[1], device=steps.device) < steps[:, None]
+    inside = frame_mask(steps, values.shape[1])
     return (values * inside).sum(1) / steps
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from data.batching import plan_evaluation
@@ -36,7 +36,7 @@ from training.batchnorm_calibration import calibrate
 from training.config import Config, TrainingConfig
 from training.corpus_checks import find_bad_sentences
 from training.losses import TeacherLoss, make_loss
-from training.optimizer import flat_start_weight, learning_rate, make_optimizer
+from training.optimizer import apply_gradients, flat_start_weight, learning_rate, make_optimizer
 from training.run_files.run_folder import claim_run_folder, run_folder, writable
 from training.run_files.run_log import write_config
 from training.setup import make_model, open_corpus
@@ -282,15 +282,17 @@ def _train_epoch(
             minimised = total + weight * loss.flat_start(output, *targets)
         precision.scaler.scale(minimised.mean()).backward()
         losses += total.detach().tolist()
-        precision.scaler.unscale_(optimizer)
-        norm = float(nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm))
+        # It skips an update that is not finite
+        norm = float(
+            apply_gradients(
+                model, optimizer, precision.scaler, options.max_grad_norm, total.detach()
+            )
+        )
         if not math.isfinite(norm) and not precision.scaler.is_enabled():
             raise DivergenceError(
                 f"overfit check: the gradient of epoch {epoch} is not finite: lower "
                 f"--learning_rate (now {options.learning_rate:g}) or use --precision fp32"
             )
-        precision.scaler.step(optimizer)  # a scaler skips an update that overflows
-        precision.scaler.update()
     return float(np.mean(losses)), norm, rate
 
 

@@ -13,11 +13,9 @@ from itertools import pairwise
 import numpy as np
 
 from data.augmentation.joined_split import JoinedSplit, Recording, scaled, shoulder_width
-from data.augmentation.transitions import transition
+from data.augmentation.transitions import TRANSITION_FRAMES, transition
 from data.corpus import Split
 from data.keyed_random import first_block, keys, uniform, whole_number
-
-_TRANSITION_FRAMES = (2, 6)  # range of the transition between the sentences, both ends included
 
 
 class MixedSplit(JoinedSplit):
@@ -104,7 +102,7 @@ def mix_sentences(
     usable = np.asarray(usable)
     sentences = [split.sentences[index] for index in usable]
     numbers = first_block(keys((seed, epoch), [sentence.id for sentence in sentences], ("mix",)))
-    shortest, longest = _TRANSITION_FRAMES
+    shortest, longest = TRANSITION_FRAMES
     between = shortest + whole_number(numbers[:, 1], longest - shortest + 1)
     lengths = split.lengths[usable]
     room = lengths.max() - between - lengths

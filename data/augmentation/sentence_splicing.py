@@ -16,14 +16,13 @@ from typing import NamedTuple
 import numpy as np
 
 from data.augmentation.joined_split import JoinedSplit, Recording, scaled, shoulder_width
-from data.augmentation.transitions import transition
+from data.augmentation.transitions import TRANSITION_FRAMES, transition
 from data.corpus import Split
 from data.gloss_times import UNKNOWN
 from data.keyed_random import first_numbers, keys, uniform, whole_number
 from data.stored_landmarks import decode
 
 MAX_RUN = 3  # glosses of a run
-_TRANSITION_FRAMES = (2, 6)  # range of the transition between two runs, both ends included
 _NUMBERS_PER_RUN = 2  # which gloss; the length of its run, with the transition that leads to it
 
 
@@ -186,7 +185,7 @@ class Splicer:
         places, shares = self._places[sentence.signer], self._shares[sentence.signer]
         which = uniform(numbers[:, 0])
         longest = 1 + whole_number(numbers[:, 1], MAX_RUN)
-        low, high = _TRANSITION_FRAMES
+        low, high = TRANSITION_FRAMES
         gaps = low + whole_number(numbers[:, 1], high - low + 1, second=True)
         runs: list[Run] = []
         missing = len(sentence.glosses)

@@ -8,6 +8,8 @@ import numpy as np
 
 from data.landmarks import PART_SLICES, PARTS
 
+TRANSITION_FRAMES = (2, 6)  # range of the transition between two recordings, both ends included
+
 
 def change_speed(
     landmarks: np.ndarray, detected: np.ndarray, speed: float

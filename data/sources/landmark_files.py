@@ -34,13 +34,12 @@ from data.safe_npy import map_array
 from data.sources.import_checks import refuse_error
 from data.sources.safe_npz import FREE_BYTES, MAX_EXPANSION, read_npz
 from data.sources.unseen_parts import find_unseen_parts
-from data.sources.vector_widths import explain_shape
+from data.sources.vector_widths import IRISES, explain_shape
 from errors import DataError
 
 POSE_VALUES = 33 * 4  # x, y, z, visibility
 # Width of an mp_data vector: the parts after the pose
 MP_DATA_WIDTHS = {1662: ("face", "left_hand", "right_hand"), 258: ("left_hand", "right_hand")}
-IRISES = 10  # points that a refined face has after its 468 ones
 KAGGLE_COLUMNS = ("frame", "type", "landmark_index", "x", "y", "z")
 ROW_BYTES = 40  # memory of one parquet row: two numbers, three coordinates, a type
 SAMPLED_FILES = 20  # files that check_image_coordinates reads

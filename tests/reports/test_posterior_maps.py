@@ -1,9 +1,12 @@
 """Posterior maps: their rows, and the skeletons at the predicted glosses."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
-from reports.posterior_maps import map_classes
+from reports.posterior_maps import map_classes, map_sentences
 
 pytestmark = pytest.mark.figures
 
@@ -33,3 +36,15 @@ def test_skeletons_are_drawn_where_the_predicted_glosses_are_signed(page):
         "Skeleton at 1.52 s",
     ]
     assert sum(label.startswith("Posteriors of") for label in drawn) == 3
+
+
+def test_the_confidence_is_the_mean_probability_of_the_steps_of_a_gloss(decoded):
+    """As in transcripts."""
+
+    def posteriors_of(index: int) -> torch.Tensor:
+        log_probs = decoded.posteriors_of(index).clone()
+        log_probs[1] += math.log(0.6 / 0.9)  # the second of the three steps of the first gloss
+        return log_probs
+
+    worst = map_sentences(replace(decoded, posteriors_of=posteriors_of))[0]
+    assert [moment.confidence for moment in worst.moments] == ["80 %", "90 %", "90 %"]
