@@ -28,7 +28,7 @@ from version import VERSION
 _WIDEST = 100  # columns; longer lines are hard to read
 _METAVARS = {int: "N", float: "X", Path: "PATH"}
 
-Request = TypeVar("Request", bound=Settings)
+SettingsType = TypeVar("SettingsType", bound=Settings)
 
 
 class Parser(argparse.ArgumentParser):
@@ -122,7 +122,9 @@ def add_options(parser: Parser, kind: type[Settings]) -> None:
         _add(parser, declared.option or name, declared, hints[name], defaults[name], False)
 
 
-def parse_request(parser: Parser, argv: Sequence[str] | None, kind: type[Request]) -> Request:
+def parse_request(
+    parser: Parser, argv: Sequence[str] | None, kind: type[SettingsType]
+) -> SettingsType:
     """The command line as an instance of the dataclass that `add_options` was given.
 
     Raises UsageError for values that are not allowed.
@@ -130,7 +132,7 @@ def parse_request(parser: Parser, argv: Sequence[str] | None, kind: type[Request
     return request_of(parser.parse_args(argv), kind)
 
 
-def request_of(options: argparse.Namespace, kind: type[Request]) -> Request:
+def request_of(options: argparse.Namespace, kind: type[SettingsType]) -> SettingsType:
     """Parsed options as an instance of their dataclass. Raises UsageError."""
     given = vars(options)
     values = {name: given[declared.option or name] for name, declared in declarations(kind).items()}
@@ -158,8 +160,11 @@ def add_config_options(
 
 
 def parse_training_command(
-    parser: Parser, argv: Sequence[str] | None, command: type[Request], config: type[SettingsFile]
-) -> tuple[Request, Overrides]:
+    parser: Parser,
+    argv: Sequence[str] | None,
+    command: type[SettingsType],
+    config: type[SettingsFile],
+) -> tuple[SettingsType, Overrides]:
     """The command of a training script, and {section: {key: value}} of the settings given."""
     options = vars(parser.parse_args(argv))
     asked = {name: options.pop(name) for name in declarations(command)}

@@ -20,19 +20,19 @@ from collections.abc import Sequence
 
 from command_line import Parser, add_options, parse_request
 from errors import run_script
-from inference.requests import OnnxExportRequest
+from inference.requests import ExportRequest
 
 
 def make_parser() -> Parser:
     parser = Parser(prog="export_model.py", description=__doc__).add_version()
-    add_options(parser, OnnxExportRequest)
+    add_options(parser, ExportRequest)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    request = parse_request(make_parser(), argv, OnnxExportRequest)
+    request = parse_request(make_parser(), argv, ExportRequest)
 
-    from inference.onnx_export import export_model
+    from inference.model_export import export_model
 
     return 0 if export_model(request) else 1
 

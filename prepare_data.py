@@ -321,7 +321,7 @@ def run_split(command: SplitCommand) -> int:
 def run_check(command: CheckCommand) -> int:
     """`check`: print the report. Returns 0 when the corpus is fine and 3 when it is broken."""
     from data.corpus_check import check_corpus
-    from reports.result_files import check_output_files
+    from data.output_place import check_output_files
 
     if command.html is not None:
         if command.html.suffix.lower() not in (".html", ".htm"):

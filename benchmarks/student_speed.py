@@ -28,7 +28,7 @@ from benchmarks.results import add_json_option, describe_machine, figure_name, f
 from decoding.greedy import greedy_decode
 from distillation.config import StudentConfig
 from errors import run_script
-from inference.onnx_export import LandmarkModel, write_onnx
+from inference.model_export import LandmarkModel, write_onnx
 from inference.streaming import StreamingStudent
 from models.build import build_model
 from models.devices import choose_device

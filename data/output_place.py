@@ -7,13 +7,15 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 from filelock import lock_descriptor
 
 from errors import DataError, UsageError
+
+LONGEST_NAME = 255  # bytes
 
 
 def check_places(paths: Iterable[Path]) -> None:
@@ -35,6 +37,61 @@ def check_places(paths: Iterable[Path]) -> None:
         except OSError as error:
             raise DataError(f"cannot write {path}: {above}: {error.strerror}") from None
         tried.add(above)
+
+
+def check_output_files(paths: Sequence[Path], overwrite: bool, otherwise: str = "") -> None:
+    """Refuse files that exist already or cannot be written. Called before work starts.
+
+    A link counts as a file, also if it leads nowhere. Devices and pipes, such as /dev/stdout, are
+    no files in this sense.
+
+    Args:
+        paths: the files that will be written.
+        overwrite: the user allows to replace them.
+        otherwise: what else the user can do where a file exists, for the message.
+
+    Raises UsageError that names the first such file and how many there are, or a folder in its
+    place; DataError if a file cannot be made in its folder.
+    """
+    for path in paths:
+        if len(os.fsencode(path.name)) > LONGEST_NAME:
+            raise UsageError(
+                f"{path}: the name has {len(os.fsencode(path.name))} bytes, a file can have "
+                f"{LONGEST_NAME}: choose a shorter one"
+            )
+    files = [path for path in paths if not is_device(path)]
+    existing = [] if overwrite else [path for path in files if is_occupied(path)]
+    if existing:
+        more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
+        raise UsageError(
+            f"{existing[0]} already exists{more}: choose another place, or give --overwrite to "
+            f"replace it{otherwise}"
+        )
+    for path in files:
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder: expected the name of a file to write")
+    check_places(Path(os.path.realpath(path)) for path in files)
+
+
+def is_device(path: Path) -> bool:
+    """Whether a path is a device or a pipe, which is written to and not replaced."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def is_occupied(path: Path) -> bool:
+    """Whether a file, or a link that leads nowhere, has this name."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a run or an evaluation. Raises DataError when it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError as error:
+        raise DataError(f"cannot make the output folder {folder}: {error.strerror}") from error
+    if not writable:
+        raise DataError(f"cannot write to the output folder {folder}: permission denied")
 
 
 def check_new_folder(

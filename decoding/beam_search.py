@@ -19,7 +19,7 @@ from torch import Tensor
 from data.features import frame_mask
 from decoding.language_model import END, LanguageModel
 
-WIDTH = 30  # prefixes of a beam
+BEAM_WIDTH = 30  # prefixes of a beam
 TOKENS = 20  # glosses that a step can append
 # Prefixes are compared by 64-bit hashes of their glosses, see `_hash`
 _HASH_MULTIPLIER = -7046029254386353131
@@ -55,7 +55,7 @@ class BeamResult:
 def beam_search(
     log_probs: Tensor,
     lengths: Tensor,
-    width: int = WIDTH,
+    width: int = BEAM_WIDTH,
     tokens: int = TOKENS,
     language_model: LanguageModel | None = None,
     lm_weight: float = 1.0,

@@ -50,7 +50,7 @@ class TrainText:
         pairs = frozenset(pair for sentence in counts for pair in pairwise(sentence))
         return cls(corpus, frozenset(counts), pairs, occurrences)
 
-    def has_parts_of(self, sentence: Sequence[str]) -> bool:
+    def has_glosses_and_pairs_of(self, sentence: Sequence[str]) -> bool:
         """Whether train has all glosses and all pairs of neighbours of the sentence."""
         return self.pairs.issuperset(pairwise(sentence)) and all(
             gloss in self.occurrences for gloss in sentence
@@ -101,7 +101,7 @@ def errors_by_novelty(
     A group without reference glosses has no rate: None. aligned: the errors of each sentence.
     """
     known = [tuple(reference) in train.sentences for reference in references]
-    built = [train.has_parts_of(reference) for reference in references]
+    built = [train.has_glosses_and_pairs_of(reference) for reference in references]
     bins = {_bin_name(low, high): (low, high, _GlossErrors()) for low, high in _BINS}
     known_pairs, new_pairs = _GlossErrors(), _GlossErrors()
     for pairs in align_pairs(references, hypotheses):

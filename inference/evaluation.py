@@ -275,7 +275,9 @@ def _decoders(
     request: EvaluationRequest, model: ModelOnCorpus, closed_set: ClosedSet | None
 ) -> dict[str, ComparedDecoder]:
     """The decoder of the request, and those that the report compares it with, by name."""
-    decoder, settings = model.decoder(request.decoder, request.language_model, closed_set)
+    decoder, settings = model.make_or_tune_decoder(
+        request.decoder, request.language_model, closed_set
+    )
     used = ComparedDecoder(request.decoder, settings, decoder)
     names = {"beam": "none"} | (
         {"adaptive": None} if model.checkpoint["decoder"].get("tuned_on") else {}
@@ -283,7 +285,7 @@ def _decoders(
     others = [
         ComparedDecoder(name, words, other)
         for name, language_model in names.items()
-        for other, words in (model.decoder(name, language_model),)
+        for other, words in (model.make_or_tune_decoder(name, language_model),)
     ]
     return compared_decoders(used, others)
 

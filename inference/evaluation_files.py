@@ -7,18 +7,15 @@ from typing import Any
 
 from data.corpus import Split
 from data.ctc_lengths import TIME_STRIDE
+from data.output_place import check_output_files
 from data.text_fields import nfc
 from decoding.sclite import write_ctm, write_stm
 from decoding.scoring import SentenceErrors, align
 from errors import DataError, UsageError
+from inference.output_paths import refuse_replaced_inputs
 from inference.requests import HYPOTHESES
 from models.checkpoint import checkpoint_in
-from reports.result_files import (
-    check_output_files,
-    refuse_replaced_inputs,
-    write_hypotheses,
-    write_json,
-)
+from reports.result_files import write_hypotheses, write_json
 
 SUBMISSION = "submission.csv"
 SCORED_FILES = ("sentences.csv", "result.json", "references.stm", "report.html")

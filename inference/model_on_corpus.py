@@ -106,7 +106,7 @@ class ModelOnCorpus:
         """The sentences that the model was trained on; None, with a note, if they are not here."""
         return train_text(self.checkpoint, self.corpus)
 
-    def decoder(
+    def make_or_tune_decoder(
         self, name: str, language_model_name: str | None, closed_set: ClosedSet | None = None
     ) -> tuple[Decoder, str]:
         """A decoder, and its settings in words.

@@ -2,21 +2,21 @@
 
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.output_place import ignores_case, nearest_existing
-from data.sources.video_files import RecordingFile
+from data.output_place import (
+    check_output_files,
+    ignores_case,
+    is_device,
+    is_occupied,
+    nearest_existing,
+)
+from data.sources.video_files import IMAGE_SUFFIXES, RecordingFile
 from errors import UsageError
 from inference.recordings import is_landmark_file
 from inference.requests import is_folder_name
-from reports.result_files import (
-    check_output_files,
-    is_device,
-    is_occupied,
-    refuse_replaced_inputs,
-)
 
 _SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt", "eaf": ".eaf"}
 
@@ -175,3 +175,15 @@ def check_overlay(path: Path, recording: RecordingFile | None = None) -> None:
         )
     if path.suffix.lower() != ".mp4":
         raise UsageError(f"--overlay {path}: expected a name that ends in .mp4")
+
+
+def refuse_replaced_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Raise UsageError if an output is an input, or a picture in a folder of frames."""
+    used = {os.path.realpath(path): path for path in inputs}
+    for path in outputs:
+        real = os.path.realpath(path)
+        found = used.get(real)
+        if found is None and path.suffix.lower() in IMAGE_SUFFIXES:
+            found = used.get(os.path.dirname(real))
+        if found is not None:
+            raise UsageError(f"{path} would replace the input {found}: choose another place")

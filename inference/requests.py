@@ -340,7 +340,7 @@ class TranscriptionRequest(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnnxExportRequest(Settings):
+class ExportRequest(Settings):
     """The options of export_model.py."""
 
     prefix: ClassVar[str] = "--"

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data.extractors import mixing_warning
-from data.output_place import write_whole
+from data.output_place import is_device, write_whole
 from data.sources.holistic import FEW_HANDS, missing_library, quiet_libraries
 from data.sources.trackers import Tracker, extractor_facts, open_tracker
 from data.sources.video_files import RecordingFile
@@ -34,7 +34,6 @@ from inference.requests import TranscriptionRequest
 from inference.streaming_transcriber import StreamingTranscriber
 from inference.transcript_files import Transcript, render, text_line
 from inference.windows import LOOKAHEAD, OVERLAP, WINDOW, Windows
-from reports.result_files import is_device
 
 FEW_POSES = 0.9  # share of frames; below it, a warning
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Row = dict[str, Any]  # an epoch, as metrics.jsonl has it
+EpochRow = dict[str, Any]  # an epoch, as metrics.jsonl has it
 
 # Inches. A phone shows a figure of this width at about its own size.
 _SMALL = (4.3, 2.9)
@@ -43,7 +43,7 @@ _MOST_WER = 110.0
 _LOG_ABOVE = 20
 
 
-def curves(history: Sequence[Row], best_epoch: int | None) -> dict[str, Markup]:
+def curves(history: Sequence[EpochRow], best_epoch: int | None) -> dict[str, Markup]:
     """WER, loss, kinds of error and learning rate over the epochs, as {title: SVG}.
     history: rows of metrics.jsonl."""
     with plot_settings():
@@ -55,7 +55,7 @@ def curves(history: Sequence[Row], best_epoch: int | None) -> dict[str, Markup]:
         }
 
 
-def _axes(history: Sequence[Row], unit: str) -> "tuple[Figure, Axes]":
+def _axes(history: Sequence[EpochRow], unit: str) -> "tuple[Figure, Axes]":
     from matplotlib.ticker import MaxNLocator
 
     figure = new_figure(*_SMALL, layout="constrained")
@@ -69,11 +69,11 @@ def _axes(history: Sequence[Row], unit: str) -> "tuple[Figure, Axes]":
     return figure, axes
 
 
-def _column(history: Sequence[Row], key: str) -> list[float]:
+def _column(history: Sequence[EpochRow], key: str) -> list[float]:
     return [math.nan if row.get(key) is None else row[key] for row in history]
 
 
-def _pair(axes: "Axes", history: Sequence[Row], kind: str) -> None:
+def _pair(axes: "Axes", history: Sequence[EpochRow], kind: str) -> None:
     """Plot train and dev of one quantity: "wer" or "loss"."""
     epochs = [row["epoch"] for row in history]
     marker = "." if len(epochs) <= _MOST_DOTTED else ""
@@ -90,7 +90,7 @@ def _mark_best(axes: "Axes", best_epoch: int | None) -> None:
         axes.axvline(best_epoch, color=MUTED, linewidth=0.8, linestyle=":")
 
 
-def _wer(history: Sequence[Row], best_epoch: int | None) -> Markup:
+def _wer(history: Sequence[EpochRow], best_epoch: int | None) -> Markup:
     figure, axes = _axes(history, "WER %")
     axes.axhline(TARGET_WER, color=MUTED, linewidth=1, linestyle=(0, (6, 3)))
     axes.annotate(
@@ -124,14 +124,14 @@ def _wer(history: Sequence[Row], best_epoch: int | None) -> Markup:
     return svg(figure, f"Word error rate of train and dev: {change}")
 
 
-def _top(history: Sequence[Row]) -> float:
+def _top(history: Sequence[EpochRow]) -> float:
     """The upper end of the WER axis."""
     values = [*_column(history, "train_wer"), *_column(history, "dev_wer")]
     largest = max((value for value in values if value > 0), default=0.0)
     return min(largest * 1.05, _MOST_WER)
 
 
-def _loss(history: Sequence[Row], best_epoch: int | None) -> Markup:
+def _loss(history: Sequence[EpochRow], best_epoch: int | None) -> Markup:
     figure, axes = _axes(history, "loss (mean over sentences)")
     _pair(axes, history, "loss")
     both = [*_column(history, "train_loss"), *_column(history, "dev_loss")]
@@ -147,7 +147,7 @@ def _loss(history: Sequence[Row], best_epoch: int | None) -> Markup:
     return svg(figure, "Loss of train and dev over the epochs")
 
 
-def _errors(history: Sequence[Row], best_epoch: int | None) -> Markup:
+def _errors(history: Sequence[EpochRow], best_epoch: int | None) -> Markup:
     """Substitutions, deletions and insertions in percent of the reference glosses. Their sum is the
     dev WER."""
     figure, axes = _axes(history, "% of dev glosses")
@@ -176,7 +176,7 @@ def _errors(history: Sequence[Row], best_epoch: int | None) -> Markup:
     return svg(figure, "Substitutions, deletions and insertions on dev over the epochs")
 
 
-def _rate(history: Sequence[Row]) -> Markup:
+def _rate(history: Sequence[EpochRow]) -> Markup:
     figure, axes = _axes(history, "learning rate, end of epoch")
     marker = "." if len(history) <= _MOST_DOTTED else ""
     axes.plot(

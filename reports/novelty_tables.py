@@ -11,10 +11,10 @@ _SENTENCES = {
     "new_known_pairs": "new sentences, known pairs",
     "new_new_pairs": "new sentences, new pairs",
 }
-Row = tuple[str, str, str, str, str]
+TableRow = tuple[str, str, str, str, str]
 
 
-def sentence_rows(novelty: dict[str, Any]) -> list[Row]:
+def sentence_rows(novelty: dict[str, Any]) -> list[TableRow]:
     """Group, WER, its interval, sentences and glosses. novelty: of `errors_by_novelty`."""
     return [
         _row(name, found, "wer", ("sentences", "reference_glosses"))
@@ -22,7 +22,7 @@ def sentence_rows(novelty: dict[str, Any]) -> list[Row]:
     ]
 
 
-def gloss_rows(novelty: dict[str, Any]) -> list[Row]:
+def gloss_rows(novelty: dict[str, Any]) -> list[TableRow]:
     """Group, error rate, its interval, how often its glosses are signed, and how many different
     glosses it has."""
     return [
@@ -69,7 +69,7 @@ def _gloss_groups(novelty: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return frequencies + pairs
 
 
-def _row(name: str, found: dict[str, Any], rate: str, counts: tuple[str, str]) -> Row:
+def _row(name: str, found: dict[str, Any], rate: str, counts: tuple[str, str]) -> TableRow:
     """rate, counts: the keys of the group's figures."""
     first, second = (f"{found[count]:,}" for count in counts)
     interval = interval_cell(found[rate], found[f"{rate}_interval"], found["sentences"])

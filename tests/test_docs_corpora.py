@@ -14,7 +14,7 @@ import yaml
 
 from data.corpus import Corpus
 from data.landmarks import SUBSETS
-from data.sources.corpora.isharah import PLACES
+from data.sources.corpora.isharah import POINT_INDICES
 from tests.data.isharah_files import in_pixels, signer_with_lips, write_lists, write_pickle
 from tests.data.sources.corpora.test_boston104 import write_tables
 from tests.data.sources.test_pose_files import write_pose
@@ -129,7 +129,7 @@ def test_the_model_of_isharah_reads_only_points_that_the_pickles_have():
     config = yaml.safe_load((ROOT / "configs/isharah.yaml").read_text())["model"]
     read = {*SUBSETS["arms"], *SUBSETS["left_hand"], *SUBSETS["right_hand"]}
     read |= {*SUBSETS[config["face_subset"]]}
-    assert read <= {*PLACES.tolist()} and config["depth"] == "none"
+    assert read <= {*POINT_INDICES.tolist()} and config["depth"] == "none"
     # Relative positions would be measured from a point of the face that the pickles lack
     assert config["face_blocks"] == "position velocity"
 

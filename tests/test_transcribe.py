@@ -13,7 +13,7 @@ import pytest
 import transcribe
 from data.corpus import Corpus
 from errors import UsageError
-from inference.requests import OnnxExportRequest
+from inference.requests import ExportRequest
 
 ROOT = Path(transcribe.__file__).resolve().parent
 
@@ -163,7 +163,7 @@ def test_a_bare_machine(checkpoint, tiny_corpus, tmp_path):
 def test_an_exported_file_has_no_ending_of_another_format(output, format, fits):
     request = {"checkpoint": Path("a.pth"), "output": Path(output), "format": format}
     if fits:
-        OnnxExportRequest(**request)
+        ExportRequest(**request)
     else:
         with pytest.raises(UsageError, match=f"ends like .*, but --format is {format}"):
-            OnnxExportRequest(**request)
+            ExportRequest(**request)

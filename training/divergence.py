@@ -103,7 +103,7 @@ def highest_losses(ids: Sequence[str], losses: Sequence[float], count: int = 3) 
     return [[id, loss] for id, loss in pairs[:count]]
 
 
-WINDOW = 64  # updates
+WATCHED_UPDATES = 64  # updates
 FEWEST = 16  # updates in the window before a loss can be a spike
 DEVIATIONS = 6.0  # in units of 1.4826 MAD, the standard deviation of normally distributed values
 # A spike is also this many times the median: a loss that hardly varies has no spikes.
@@ -129,4 +129,4 @@ def is_spike(loss: float, recent: Sequence[float], sentences: int) -> bool:
 def remember(loss: float, recent: list[float]) -> None:
     """Add a loss to the window, in place."""
     recent.append(loss)
-    del recent[:-WINDOW]
+    del recent[:-WATCHED_UPDATES]

@@ -11,7 +11,7 @@ from data.landmarks import LEFT_SHOULDER, PART_SLICES, PARTS, RIGHT_SHOULDER
 from data.sentences import Sentence
 from data.stored_landmarks import LARGEST_VALUE, decode
 
-Recording = tuple[np.ndarray, np.ndarray]  # landmarks float (T, 543, 3) and detected bool (T, 4)
+LandmarkPair = tuple[np.ndarray, np.ndarray]  # landmarks float (T, 543, 3) and detected bool (T, 4)
 _LIKE_SCALE = 0.02  # shoulder widths that differ by less are alike; the recording stays as it is
 
 
@@ -41,7 +41,7 @@ class JoinedSplit(Split, ABC):
         of_original = self.original.joined if isinstance(self.original, JoinedSplit) else []
         return sorted({*self._joined, *of_original})
 
-    def read(self, index: int) -> Recording:
+    def read(self, index: int) -> LandmarkPair:
         """Landmarks float (T, 543, 3) and detected bool (T, 4) of one sentence."""
         if index not in self._joined:
             return self.original.read(index)
@@ -49,14 +49,14 @@ class JoinedSplit(Split, ABC):
         detected = np.concatenate(seen)
         return decode(np.concatenate(stored), detected), detected
 
-    def segments(self, index: int) -> list[slice | Recording]:
+    def segments(self, index: int) -> list[slice | LandmarkPair]:
         """The segments of one sentence, see `Split.segments`."""
         if index not in self._joined:
             return self.original.segments(index)
         return self._segments(index)
 
     @abstractmethod
-    def _segments(self, index: int) -> list[slice | Recording]:
+    def _segments(self, index: int) -> list[slice | LandmarkPair]:
         """The segments of a joined sentence."""
 
 
@@ -74,7 +74,7 @@ def shoulder_width(landmarks: np.ndarray, detected: np.ndarray, aspect_ratio: fl
     return max(float(np.sort(widths)[(len(widths) - 1) // 2]), MIN_SHOULDER_WIDTH)
 
 
-def scaled(recording: Recording, factor: float) -> Recording | None:
+def scaled(recording: LandmarkPair, factor: float) -> LandmarkPair | None:
     """A recording that is scaled about the middle of the image. Parts that were not detected stay
     zeros.
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from data.augmentation.joined_split import JoinedSplit, Recording, scaled, shoulder_width
+from data.augmentation.joined_split import JoinedSplit, LandmarkPair, scaled, shoulder_width
 from data.augmentation.transitions import TRANSITION_FRAMES, transition
 from data.corpus import Split
 from data.keyed_random import first_block, keys, uniform, whole_number
@@ -49,7 +49,7 @@ class MixedSplit(JoinedSplit):
             )
         super().__init__(original, joined)
 
-    def _segments(self, index: int) -> list[slice | Recording]:
+    def _segments(self, index: int) -> list[slice | LandmarkPair]:
         """The sentence itself, the transition and the partner."""
         partner = self.partners[index]
         first, second = self.original.read(index), self.original.read(partner)
@@ -62,7 +62,9 @@ class MixedSplit(JoinedSplit):
         return [*self.original.segments(index), between, *following]
 
 
-def scaled_like(first: Recording, second: Recording, aspect_ratio: float) -> Recording | None:
+def scaled_like(
+    first: LandmarkPair, second: LandmarkPair, aspect_ratio: float
+) -> LandmarkPair | None:
     """The second recording with the shoulder width of the first one; None if it is to stay as it is
     (see `scaled`)."""
     width = shoulder_width(*first, aspect_ratio)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.augmentation.joined_split import JoinedSplit, Recording, scaled, shoulder_width
+from data.augmentation.joined_split import JoinedSplit, LandmarkPair, scaled, shoulder_width
 from data.augmentation.transitions import TRANSITION_FRAMES, transition
 from data.corpus import Split
 from data.gloss_times import UNKNOWN
@@ -26,7 +26,7 @@ MAX_RUN = 3  # glosses of a run
 _NUMBERS_PER_RUN = 2  # which gloss; the length of its run, with the transition that leads to it
 
 
-class Run(NamedTuple):
+class GlossRun(NamedTuple):
     """Consecutive glosses of a sentence, and the transition that leads to them.
 
     sentence: the index of the sentence in the split. first, end: the glosses `first` to `end` - 1.
@@ -53,7 +53,7 @@ class SplicedSplit(JoinedSplit):
     def __init__(
         self,
         original: Split,
-        runs: Mapping[int, Sequence[Run]],
+        runs: Mapping[int, Sequence[GlossRun]],
         aspect_ratio: float,
         widths: dict[int, float] | None = None,
     ):
@@ -77,9 +77,9 @@ class SplicedSplit(JoinedSplit):
         }
         super().__init__(original, joined)
 
-    def _segments(self, index: int) -> list[slice | Recording]:
-        segments: list[slice | Recording] = []
-        before: Recording | None = None
+    def _segments(self, index: int) -> list[slice | LandmarkPair]:
+        segments: list[slice | LandmarkPair] = []
+        before: LandmarkPair | None = None
         for run in self.runs[index]:
             offset = int(self.original.offsets[run.sentence])
             rows = slice(offset + run.start, offset + run.stop)
@@ -101,11 +101,11 @@ class SplicedSplit(JoinedSplit):
         return self._widths[sentence]
 
 
-def _frames(runs: Sequence[Run]) -> int:
+def _frames(runs: Sequence[GlossRun]) -> int:
     return sum(run.gap + run.stop - run.start for run in runs)
 
 
-def _glosses(split: Split, runs: Sequence[Run]) -> tuple[str, ...]:
+def _glosses(split: Split, runs: Sequence[GlossRun]) -> tuple[str, ...]:
     return tuple(
         gloss
         for run in runs
@@ -178,7 +178,7 @@ class Splicer:
                     spliced[index] = runs
         return SplicedSplit(self._split, spliced, self._aspect_ratio, self._widths)
 
-    def _draw_runs(self, index: int, numbers: np.ndarray) -> list[Run]:
+    def _draw_runs(self, index: int, numbers: np.ndarray) -> list[GlossRun]:
         """The runs of a spliced sentence. numbers: uint64 (glosses of the sentence, 2)."""
         sentence = self._split.sentences[index]
         own = np.flatnonzero(_known(self._split, index))
@@ -187,7 +187,7 @@ class Splicer:
         longest = 1 + whole_number(numbers[:, 1], MAX_RUN)
         low, high = TRANSITION_FRAMES
         gaps = low + whole_number(numbers[:, 1], high - low + 1, second=True)
-        runs: list[Run] = []
+        runs: list[GlossRun] = []
         missing = len(sentence.glosses)
         for share, length, gap in zip(which, longest.tolist(), gaps.tolist(), strict=True):
             if not runs:
@@ -204,14 +204,14 @@ class Splicer:
                 break
         return runs
 
-    def _run(self, source: int, first: int, length: int, gap: int) -> Run:
+    def _run(self, source: int, first: int, length: int, gap: int) -> GlossRun:
         """The run of up to `length` glosses of the sentence `source` from the gloss `first` on."""
         times = self._split.times_of(source)
         assert times is not None, "the split has gloss times"
         known = _known(self._split, source)[first : first + length]
         end = first + (len(known) if known.all() else int(known.argmin()))
         start, stop = int(times[first, 0]), int(times[first:end, 1].max())
-        return Run(source, first, end, start, stop, gap)
+        return GlossRun(source, first, end, start, stop, gap)
 
 
 def _known(split: Split, index: int) -> np.ndarray:

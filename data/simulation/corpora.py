@@ -41,7 +41,7 @@ from errors import DataError, UsageError
 from processor import cores_allowed
 from progress_bar import ProgressBar
 
-VERSION = 1  # of the generator; it increases when the same arguments give other bytes
+GENERATOR_VERSION = 1  # it increases when the same arguments give other bytes
 FPS = 25.0
 SIGNERS = 6  # of the built-in corpus's train split
 _SENTENCES_PER_WORKER = 150  # fewer are done sooner than a process starts
@@ -223,7 +223,7 @@ def _write(
 ) -> None:
     made_by = {
         "generator": "simulated signer",
-        "version": VERSION,
+        "version": GENERATOR_VERSION,
         "seed": signers.seed,
         **arguments,
     }

@@ -20,7 +20,7 @@ from data.simulation.body import (
     reach,
     rotation_matrices,
 )
-from data.simulation.posture import BROW, CONTACT, FINGERS, HAND, HEAD, MOUTH, POINT, TURN
+from data.simulation.posture import BROW, CONTACT, FINGER_ANGLES, HAND, HEAD, MOUTH, POINT, TURN
 from data.simulation.time_series import combine, combine_frames, drift, smooth
 
 
@@ -34,7 +34,10 @@ class Body:
 
 
 def embody(signer: Signer, plan: np.ndarray, rng: np.random.Generator) -> Body:
-    """The moving body of planned postures (T, COLUMNS). rng: draws the body's small wandering."""
+    """The moving body of planned postures (T, COLUMN_COUNT).
+
+    rng: draws the body's small wandering.
+    """
     frames = len(plan)
     # Columns: 0-2 lean, 3-4 roll and yaw of the torso, 5-7 head, 8-10 dominant hand, 11-13 other
     wander = drift(rng, frames, np.array([0.985] * 5 + [0.95] * 3 + [0.9] * 6))
@@ -88,7 +91,7 @@ def _arm(
     wrist = hand[:, POINT] + lean * flip + wandering - offset
     elbow, wrist = reach(shoulder, wrist, signer.upper_arm, signer.forearm, signer.elbow)
     turn = bend_wrist(turn, (wrist - elbow) / signer.forearm)
-    joints = hand_joints(hand[:, FINGERS], signer.finger_length) * signer.hand
+    joints = hand_joints(hand[:, FINGER_ANGLES], signer.finger_length) * signer.hand
     joints = wrist[:, None] + np.einsum("tij,tkj->tki", turn, joints)
     arm: np.ndarray = np.concatenate([np.stack([shoulder, elbow], axis=1), joints], axis=1) * flip
     return arm

@@ -10,7 +10,7 @@ import numpy as np
 
 TIMES = ("YESTERDAY", "TODAY", "TOMORROW", "NOW", "MORNING")
 SUBJECTS = ("I", "YOU", "WE", "MOTHER", "FATHER", "FRIEND", "TEACHER", "CHILD")
-PLACES = ("HOME", "SCHOOL", "CITY", "SHOP")
+PLACE_GLOSSES = ("HOME", "SCHOOL", "CITY", "SHOP")
 ADJECTIVES = ("GOOD", "NEW", "BIG", "OLD")
 STATES = ("HAPPY", "TIRED", "SICK")
 VERBS: dict[str, tuple[str, ...]] = {  # the objects of each verb
@@ -32,7 +32,7 @@ GLOSSES = tuple(
         {
             *TIMES,
             *SUBJECTS,
-            *PLACES,
+            *PLACE_GLOSSES,
             *ADJECTIVES,
             *STATES,
             *VERBS,
@@ -63,7 +63,7 @@ def _draw(rng: np.random.Generator) -> tuple[str, ...]:
     glosses = [pick(TIMES)] if chance(0.7) else []
     glosses.append(pick(SUBJECTS))
     if chance(0.55):
-        glosses.append(pick(PLACES))
+        glosses.append(pick(PLACE_GLOSSES))
     if chance(0.15):
         glosses.append(pick(STATES))
     else:

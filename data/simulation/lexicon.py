@@ -89,7 +89,7 @@ _UNMARKED = ("B", "flat", "5", "A", "S", "1", "C", "O")
 
 # The place of the hand's contact point. The contact "tip" is near the fingertips, "palm" in the
 # middle of the hand.
-PLACES = {
+SIGN_PLACES = {
     "forehead": ((-0.07, -0.80, -0.36), "tip"),
     "temple": ((-0.25, -0.70, -0.22), "tip"),
     "nose": ((-0.01, -0.56, -0.42), "tip"),
@@ -279,7 +279,7 @@ class Sign:
     hands: str  # "one", "symmetric", "alternating", or "base": the other hand is a passive base
     handshape: str
     end_handshape: str
-    place: str  # a key of PLACES; "base" where the hand acts on the other one
+    place: str  # a key of SIGN_PLACES; "base" where the hand acts on the other one
     orientation: str
     movement: str
     turns: int
@@ -322,7 +322,7 @@ def draw_sign(rng: np.random.Generator) -> Sign:
     hands = _pick(rng, {"one": 50, "symmetric": 22, "alternating": 8, "base": 20})
     handshape = _pick(rng, shapes)
     end_handshape = _pick(rng, shapes) if rng.random() < 0.15 else handshape
-    place = _pick(rng, {name: _PLACE_WEIGHTS.get(name, 1) for name in PLACES})
+    place = _pick(rng, {name: _PLACE_WEIGHTS.get(name, 1) for name in SIGN_PLACES})
     if hands == "base":
         place = "base"
     elif hands == "alternating" and place in ("nose", "mouth", "chin", "neck", "far_shoulder"):

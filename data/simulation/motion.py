@@ -30,17 +30,17 @@ from data.simulation.lexicon import (
     NEUTRAL_PLACES,
     ON_BASE,
     ORIENTATIONS,
-    PLACES,
     RELAXED_HAND,
+    SIGN_PLACES,
     Sign,
     ease,
     vary_sign,
 )
 from data.simulation.posture import (
     BROW,
-    COLUMNS,
+    COLUMN_COUNT,
     CONTACT,
-    FINGERS,
+    FINGER_ANGLES,
     HAND,
     HEAD,
     MIRROR,
@@ -129,7 +129,7 @@ class Performer:
         time = np.arange(frames) + 0.5
         segment = np.minimum(np.searchsorted(bounds[1:], time, side="right"), len(bounds) - 2)
         phase = (time - bounds[segment]) / (bounds[segment + 1] - bounds[segment])
-        plan = np.empty((frames, COLUMNS))
+        plan = np.empty((frames, COLUMN_COUNT))
         moving = segment % 2 == 1  # odd segments are transitions
         plan[moving] = _transitions(edges, segment[moving] // 2, phase[moving], rng)
         for index in range(len(tokens) + 2):
@@ -174,13 +174,13 @@ class Performer:
     def _rest(self, rng: np.random.Generator) -> np.ndarray:
         """The posture at rest: (columns,)."""
         point, orientation = REST_POSES[self.signer.rest]
-        posture = np.zeros(COLUMNS)
+        posture = np.zeros(COLUMN_COUNT)
         for start in (0, HAND):
             hand = posture[start : start + HAND]
             hand[POINT] = np.array(point) + rng.normal(0, 0.05, 3)
             hand[CONTACT] = CONTACTS["palm"]
             hand[TURN] = ORIENTATIONS[orientation]
-            hand[FINGERS] = RELAXED_HAND + rng.normal(0, 0.08, HAND_ANGLES)
+            hand[FINGER_ANGLES] = RELAXED_HAND + rng.normal(0, 0.08, HAND_ANGLES)
         return posture
 
     def _other_hand(
@@ -228,7 +228,7 @@ class Performer:
         other: the other hand's posture (HAND,) if it does not take part.
         """
         sign, habit, variation = token.sign, token.habit, token.variation
-        rows = np.empty((len(progress), COLUMNS))
+        rows = np.empty((len(progress), COLUMN_COUNT))
         self._stroke_hands(rows, token, progress)
         if other is not None:
             rows[:, OTHER_HAND] = other
@@ -262,7 +262,7 @@ class Performer:
         """Write the columns of the hands that move in a sign into `rows` (N, columns)."""
         sign, habit, variation = token.sign, token.habit, token.variation
         movement = MOVEMENTS[sign.movement]
-        place, contact = ON_BASE if sign.place == "base" else PLACES[sign.place]
+        place, contact = ON_BASE if sign.place == "base" else SIGN_PLACES[sign.place]
         phase = progress * sign.turns if movement.cyclic else ease(progress)
         size = _AMPLITUDE * sign.size * habit.size * variation.size * self.signer.amplitude
         precision = 0.5 if contact == "tip" else 1.0  # places on the head are hit more precisely
@@ -289,7 +289,7 @@ class Performer:
                     small[:, :1] = np.cos(angle * swing / 2)
                     small[:, axis : axis + 1] = np.sin(angle * swing / 2)
                     hand[:, TURN] = multiply(hand[:, TURN], small)
-            hand[:, FINGERS] = fingers
+            hand[:, FINGER_ANGLES] = fingers
             if movement.wiggle:
                 wave = np.sin(2 * np.pi * (3 * progress[:, None] + np.arange(4) / 4))
                 hand[:, 10:14] += movement.wiggle * (wave + 0.6)
@@ -313,9 +313,9 @@ def _transitions(
     (N,): from 0 to 1 through the transition.
     """
     before, after = edges[index, 1], edges[index + 1, 0]
-    weight = np.repeat(ease(phase)[:, None], COLUMNS, axis=1)
+    weight = np.repeat(ease(phase)[:, None], COLUMN_COUNT, axis=1)
     for start in (0, HAND):
-        fingers = slice(start + FINGERS.start, start + HAND)
+        fingers = slice(start + FINGER_ANGLES.start, start + HAND)
         turn = slice(start + TURN.start, start + TURN.stop)
         # The fingers take their shape before the hand arrives
         weight[:, fingers] = ease(np.minimum(1, 1.35 * phase))[:, None]

@@ -33,8 +33,8 @@ from data.sources.extraction_folder import (
     read_facts,
     read_plan,
     record_failure,
+    report_when_stopped,
     result_name,
-    told_when_stopped,
 )
 from data.sources.extraction_workers import extract_recordings
 from data.sources.holistic import FEW_HANDS
@@ -148,7 +148,7 @@ def extract(
             elif job in waiting:
                 # Its result is damaged, or its recording was replaced since
                 (folder / f"{job.file}.npz").unlink(missing_ok=True)
-        with told_when_stopped(folder, recording_of):
+        with report_when_stopped(folder, recording_of):
             extract_recordings(folder, waiting, settings, workers, progress, model)
     except OSError as error:
         raise DataError(

@@ -182,7 +182,7 @@ def is_finished(folder: Path, job: Job, recording: RecordingFile) -> bool:
 
 
 @contextlib.contextmanager
-def told_when_stopped(folder: Path, jobs: Collection[Job]) -> Iterator[None]:
+def report_when_stopped(folder: Path, jobs: Collection[Job]) -> Iterator[None]:
     """Context of an extraction: when it is stopped (Ctrl-C, a signal), print on stderr how many of
     the jobs have a result, and how to continue."""
     try:

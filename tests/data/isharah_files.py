@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from data.landmarks import LIPS_OUTER, PART_SLICES
-from data.sources.corpora.isharah import PLACES
+from data.sources.corpora.isharah import POINT_INDICES
 from tests.data.signers import standing_signer
 
 SIZE = (1080, 1920)  # pixels of a phone held upright
@@ -25,7 +25,7 @@ def signer_with_lips(frames: int, seed: int = 0) -> np.ndarray:
 
 def in_pixels(landmarks: np.ndarray, size: tuple[int, int] = SIZE) -> np.ndarray:
     """Landmarks (T, 543, 3) in fractions of an image → float32 (T, 86, 2) in pixels."""
-    return (landmarks[:, PLACES, :2] * size).astype(np.float32)
+    return (landmarks[:, POINT_INDICES, :2] * size).astype(np.float32)
 
 
 def write_pickle(path: Path, recordings: Mapping[str, np.ndarray], protocol: int = 4) -> None:

@@ -4,7 +4,7 @@ import torch
 
 from data.augmentation.config import AugmentationConfig
 from data.augmentation.sentence_mixing import MixedSplit, mix_sentences
-from data.augmentation.sentence_splicing import Run, SplicedSplit
+from data.augmentation.sentence_splicing import GlossRun, SplicedSplit
 from data.batching import load_batch
 from data.corpus import Corpus, Split
 from data.ctc_lengths import min_frames
@@ -163,8 +163,8 @@ def test_batches_from_the_cache_on_a_gpu_equal_batches_from_disk(split):
 def test_spliced_sentences_are_gathered_from_the_cache(split):
     """Runs of one sentence can begin at the same frame and end at different ones."""
     runs = {
-        0: [Run(0, 0, 1, 0, 3, 0), Run(1, 0, 1, 0, 2, 2)],
-        2: [Run(2, 0, 1, 1, 4, 0), Run(1, 0, 1, 0, 9, 2), Run(1, 0, 1, 4, 6, 3)],
+        0: [GlossRun(0, 0, 1, 0, 3, 0), GlossRun(1, 0, 1, 0, 2, 2)],
+        2: [GlossRun(2, 0, 1, 1, 4, 0), GlossRun(1, 0, 1, 0, 9, 2), GlossRun(1, 0, 1, 4, 6, 3)],
     }
     spliced = SplicedSplit(split, runs, 0.8)
     resident = CachedSplit(split, CPU, ARMS)

@@ -109,5 +109,7 @@ def test_only_exactly_the_same_glosses_in_the_same_order_are_known():
     train = TrainText.of([["A", "B"], ["B", "C"]], "x")
     assert ("A", "B") in train.sentences
     assert ("B", "A") not in train.sentences and ("A",) not in train.sentences
-    assert train.has_parts_of(["A", "B", "C"]) and not train.has_parts_of(["C", "A"])
-    assert train.has_parts_of([]) and not train.has_parts_of(["E"])
+    assert train.has_glosses_and_pairs_of(["A", "B", "C"]) and not train.has_glosses_and_pairs_of(
+        ["C", "A"]
+    )
+    assert train.has_glosses_and_pairs_of([]) and not train.has_glosses_and_pairs_of(["E"])

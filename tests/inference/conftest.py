@@ -17,11 +17,11 @@ from data.vocabulary import Vocabulary
 from decoding.greedy import greedy_decode
 from decoding.timed_gloss import TimedGloss
 from distillation.config import StudentConfig
-from inference.onnx_export import LandmarkModel, export_model
+from inference.model_export import LandmarkModel, export_model
 from inference.recognizer import Recognizer
 from inference.recording_transcription import TranscriptionSummary, transcribe_recording
 from inference.recordings import Frame, Recording
-from inference.requests import OnnxExportRequest
+from inference.requests import ExportRequest
 from inference.windows import Windows
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.student import Student
@@ -113,7 +113,7 @@ def exported(checkpoints, converted_once, tmp_path_factory):
         if (name, format, int8) not in made:
             made[name, format, int8] = folder / f"{name}.{int8}.{format}"
             assert export_model(
-                OnnxExportRequest(
+                ExportRequest(
                     checkpoint=checkpoints[name],
                     format=format,
                     output=made[name, format, int8],

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import training.final_evaluation
+from inference.model_export import export_model
 from inference.model_on_corpus import ModelOnCorpus, open_model_on_corpus
-from inference.onnx_export import export_model
 from inference.onnx_model import ExportedModel
 from inference.posteriors import model_outputs
 from inference.recognizer import open_recognizer
-from inference.requests import OnnxExportRequest
+from inference.requests import ExportRequest
 from models.checkpoint import load_checkpoint
 from models.devices import Precision
 from models.prediction import SEQUENCE_ALONE, JoinedHeads, join_heads, log_prior_of
@@ -72,11 +72,11 @@ def test_an_evaluation_decodes_the_joined_heads(opened, expected):
     assert found.keys() == expected.keys()
     for index, log_probs in found.items():
         torch.testing.assert_close(log_probs, expected[index], atol=1e-5, rtol=1e-5)
-    assert opened.decoder("greedy", None)[1] == f"greedy; heads: {HEADS}"
+    assert opened.make_or_tune_decoder("greedy", None)[1] == f"greedy; heads: {HEADS}"
 
 
 def test_the_report_of_the_run_has_the_hypotheses_of_the_joined_heads(run, opened, expected):
-    adaptive, _ = opened.decoder("adaptive", None)
+    adaptive, _ = opened.make_or_tune_decoder("adaptive", None)
     lines = (run[0] / "dev_hypotheses.csv").read_text(encoding="utf-8").splitlines()[1:]
     for index, line in enumerate(lines):
         steps = torch.tensor([len(expected[index])])
@@ -92,9 +92,7 @@ def test_a_transcription_decodes_the_joined_heads(run, opened, expected):
 
 
 def test_an_exported_model_has_the_joined_heads(run, opened, expected, tmp_path):
-    request = OnnxExportRequest(
-        checkpoint=run[0] / "best_model.pth", output=tmp_path / "model.onnx"
-    )
+    request = ExportRequest(checkpoint=run[0] / "best_model.pth", output=tmp_path / "model.onnx")
     assert export_model(request)
     landmarks, detected = opened.corpus.split("dev").read(0)
     found, steps = ExportedModel(tmp_path / "model.onnx")(

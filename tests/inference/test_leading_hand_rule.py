@@ -10,8 +10,8 @@ from data.corpus import Corpus
 from data.corpus_writer import CorpusWriter
 from data.handedness.leading_hand_rules import BY_SENTENCE, BY_SIGNER
 from data.landmarks import LEFT_SHOULDER, LEFT_WRIST, MIRRORED, RIGHT_SHOULDER, RIGHT_WRIST
+from inference.model_export import LandmarkModel
 from inference.model_on_corpus import open_model_on_corpus
-from inference.onnx_export import LandmarkModel
 from inference.recognizer import open_recognizer
 from models.checkpoint import load_checkpoint, save_checkpoint
 

@@ -13,10 +13,10 @@ from data.vocabulary import Vocabulary
 from decoding.language_model import train_language_model
 from decoding.length_normalization import LengthNormalization
 from errors import DataError
+from inference.model_export import export_model
 from inference.model_on_corpus import open_model_on_corpus
-from inference.onnx_export import export_model
 from inference.opened_checkpoint import corpus_of_training
-from inference.requests import OnnxExportRequest
+from inference.requests import ExportRequest
 from models.checkpoint import load_checkpoint, save_checkpoint
 from tests.decoding.arpa_files import write_arpa
 
@@ -207,7 +207,7 @@ def test_another_corpus_in_the_folder_of_the_training_is_told(
         checkpoint["corpus"]["path"] = stored
         save_checkpoint(path, checkpoint)
         open_model_on_corpus(path, None, "cpu")
-        export_model(OnnxExportRequest(checkpoint=path, output=tmp_path / f"{other}.onnx"))
+        export_model(ExportRequest(checkpoint=path, output=tmp_path / f"{other}.onnx"))
         told = capsys.readouterr().out.count(
             f"warning: {corpus} is not the corpus that {path} was trained on: another corpus is in "
         )

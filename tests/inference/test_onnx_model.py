@@ -13,9 +13,9 @@ from data.vocabulary import Vocabulary
 from decoding.decoders import decoder_entry, read_decoder_entry
 from decoding.language_model import train_language_model
 from errors import DataError
-from inference.onnx_export import export_model
+from inference.model_export import export_model
 from inference.onnx_model import ExportedModel, pack_decoder, unpack_decoder
-from inference.requests import OnnxExportRequest
+from inference.requests import ExportRequest
 from models.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -51,7 +51,7 @@ def test_frame_rate_and_aspect_ratio_are_those_of_the_checkpoint(
         "fingerprint": Corpus(corpus).fingerprint,
     }
     save_checkpoint(tmp_path / "c.pth", {**content, "corpus": entry})
-    export_model(OnnxExportRequest(checkpoint=tmp_path / "c.pth", output=tmp_path / "c.onnx"))
+    export_model(ExportRequest(checkpoint=tmp_path / "c.pth", output=tmp_path / "c.onnx"))
     exported = ExportedModel(tmp_path / "c.onnx", threads=1)
     assert {"fps": exported.fps, "aspect_ratio": exported.aspect_ratio} == own
 
@@ -62,7 +62,7 @@ def test_the_metadata_has_that_the_corpus_is_simulated(checkpoints, tmp_path):
     save_checkpoint(
         tmp_path / "s.pth", {**content, "corpus": {**content["corpus"], "simulated": True}}
     )
-    export_model(OnnxExportRequest(checkpoint=tmp_path / "s.pth", output=tmp_path / "s.onnx"))
+    export_model(ExportRequest(checkpoint=tmp_path / "s.pth", output=tmp_path / "s.onnx"))
     assert ExportedModel(tmp_path / "s.onnx", threads=1).simulated
 
 

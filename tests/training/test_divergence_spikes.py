@@ -9,7 +9,7 @@ from tests.training.conftest import (
     prepare_trainer,
     run_update,
 )
-from training.divergence import FEWEST, WINDOW, is_spike, remember
+from training.divergence import FEWEST, WATCHED_UPDATES, is_spike, remember
 
 
 def spikes_in(losses) -> list[int]:
@@ -19,7 +19,7 @@ def spikes_in(losses) -> list[int]:
         if is_spike(float(loss), recent, 16):
             found.append(index)
         remember(float(loss), recent)
-    assert len(recent) <= WINDOW
+    assert len(recent) <= WATCHED_UPDATES
     return found
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.output_place import FolderLock
+from data.output_place import FolderLock, make_folder
 from errors import DataError, UsageError, shown_names
 from models.checkpoint import (
     BEST,
@@ -20,7 +20,6 @@ from models.checkpoint import (
     remove_leftovers,
 )
 from models.safe_write import hash_path, partial_path
-from reports.result_files import make_folder
 from training.divergence import DUMP
 
 if TYPE_CHECKING:

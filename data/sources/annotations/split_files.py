@@ -30,7 +30,7 @@ _CHALLENGE_TESTS = ("SI_test", "US_test")
 CSL_TABLE, CSL_SPLITS = "video_map.txt", "split_1.txt"
 
 
-def split_files(path: Path, patterns: Sequence[str], option: str) -> dict[str, Path]:
+def annotation_files(path: Path, patterns: Sequence[str], option: str) -> dict[str, Path]:
     """The file of each split. `path` is a train file with a name of `patterns`, its folder, or a
     file with another name; `option` is what gave it. Upper and lower case are the same."""
     if not os.path.exists(path):

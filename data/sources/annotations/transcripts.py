@@ -46,7 +46,7 @@ from data.sources.annotations.split_files import (
     SPLIT_FILES,
     SPLIT_NAMES,
     SPLITS,
-    split_files,
+    annotation_files,
 )
 from data.sources.annotations.tables import Table
 from errors import DataError
@@ -94,7 +94,7 @@ class TableFormat:
         return self.id, self.annotation
 
 
-FORMATS = (
+ANNOTATION_FORMATS = (
     TableFormat("id|video|signer|annotation", "id", "annotation", "signer", ("folder", "video")),
     TableFormat(
         "name|video|start|end|speaker|orth|translation", "name", "orth", "speaker", ("video",)
@@ -109,7 +109,7 @@ FORMATS = (
 # Columns that mean the same in a table of any format
 _SIGNERS, _RECORDINGS = ("signer", "speaker", "participant_id"), ("folder", "video", "path")
 _KNOWN_COLUMNS = frozenset(
-    name for table in FORMATS for name in (*table.columns, *table.recording)
+    name for table in ANNOTATION_FORMATS for name in (*table.columns, *table.recording)
 ) | {"frames", "split"}
 
 
@@ -152,7 +152,7 @@ class _AnnotationRows:
         """without_glosses: the file may be a list of ids alone."""
         table = Table(path, _KNOWN_COLUMNS)
         self.format = max(
-            FORMATS,
+            ANNOTATION_FORMATS,
             key=lambda known: (
                 sum(column in table.header for column in known.columns) / len(known.columns)
             ),
@@ -291,7 +291,7 @@ def read_splits(
     Raises DataError with file and line for a damaged file or an empty annotation, UsageError when
     several files could be meant.
     """
-    tables = split_files(transcripts, SPLIT_FILES, option)
+    tables = annotation_files(transcripts, SPLIT_FILES, option)
     if tables["train"].name == CSL_TABLE:
         splits = _csl_splits(tables["train"])
     else:
@@ -315,7 +315,7 @@ def read_splits(
     ):
         print(f"warning: {transcripts}: {warning}", file=sys.stderr)
     if frames is not None:
-        lengths = split_files(frames, ("{}.frames.csv",), "--frames")
+        lengths = annotation_files(frames, ("{}.frames.csv",), "--frames")
         shared = lengths["train"] if lengths["train"].name != "train.frames.csv" else None
         for split, sentences in splits.items():
             table = shared or lengths["train"].with_name(f"{split}.frames.csv")

@@ -49,10 +49,10 @@ POINTS = 86
 LIPS = tuple(sorted({*LIPS_OUTER} - {409}))  # all points of the outer lips but one
 _FACE = PART_SLICES["face"].start
 # Where each of the 86 points belongs among the 543
-PLACES = np.array(
+POINT_INDICES = np.array(
     [*range(522, 543), *range(501, 522), *(_FACE + point for point in LIPS), *range(25)]
 )
-_MISSING = np.setdiff1d(np.arange(NUM_LANDMARKS), PLACES)
+_MISSING = np.setdiff1d(np.arange(NUM_LANDMARKS), POINT_INDICES)
 _CORE = [NOSE, LEFT_SHOULDER, RIGHT_SHOULDER]
 _SMALLEST_PICTURE = 10  # pixels; smaller coordinates are fractions of the image
 # Upper and lower middle of the lips; corners on the signer's right and left
@@ -192,7 +192,7 @@ def read_points(value: Any, where: str, fps: float | None = None) -> LandmarkRec
         raise DataError(f"{where} has no frames: remove it from the list")
     points = array.read()[:, :, :2].astype(np.float32)
     landmarks = np.zeros((len(points), NUM_LANDMARKS, 3), np.float32)
-    landmarks[:, PLACES, :2] = points
+    landmarks[:, POINT_INDICES, :2] = points
     known = np.nan_to_num(landmarks, posinf=1.0, neginf=1.0) != 0
     detected = np.stack(
         [known[:, PART_SLICES[part]].any(axis=(1, 2)) for part in PARTS],
@@ -235,7 +235,7 @@ class _LipsOrder:
         height = np.median(face[:, _LOWER, 1] - face[:, _UPPER, 1])
         width = np.median(face[:, _LEFT_CORNER, 0] - face[:, _RIGHT_CORNER, 0])
         shoulders = np.median(face[:, LEFT_SHOULDER, 0] - face[:, RIGHT_SHOULDER, 0])
-        offsets = face[:, PLACES[42:61], :2].mean(axis=1) - face[:, NOSE, :2]
+        offsets = face[:, POINT_INDICES[42:61], :2].mean(axis=1) - face[:, NOSE, :2]
         distance = np.median(np.hypot(*offsets.T))
         self._recordings += 1
         self._wrong += bool(height <= 0 or width * shoulders <= 0 or distance > abs(shoulders))

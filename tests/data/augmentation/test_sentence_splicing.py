@@ -7,7 +7,7 @@ import pytest
 
 from data.augmentation.joined_split import shoulder_width
 from data.augmentation.sentence_mixing import mix_sentences
-from data.augmentation.sentence_splicing import MAX_RUN, Run, SplicedSplit, Splicer
+from data.augmentation.sentence_splicing import MAX_RUN, GlossRun, SplicedSplit, Splicer
 from data.corpus import Split
 from data.ctc_lengths import min_frames
 from data.landmarks import LEFT_SHOULDER, RIGHT_SHOULDER
@@ -38,7 +38,7 @@ def split_of(*rows: tuple[str, str, str], frames: int = 4, unknown: tuple[int, .
 
 def test_a_spliced_sentence_worked_out_by_hand():
     split = split_of(("a", "anna", "X Y"), ("b", "anna", "P Q R"), frames=2)
-    runs = {0: [Run(0, 1, 2, 2, 4, 0), Run(1, 0, 2, 0, 4, 3)]}
+    runs = {0: [GlossRun(0, 1, 2, 2, 4, 0), GlossRun(1, 0, 2, 0, 4, 3)]}
     spliced = SplicedSplit(split, runs, 0.8, {0: 1.0, 1: 1.0})
     assert spliced.sentences == [Sentence("a", "anna", 9, ("Y", "P", "Q")), split.sentences[1]]
     assert spliced.lengths.tolist() == [9, 6] and spliced.joined == [0]
@@ -58,7 +58,9 @@ def test_a_run_gets_the_shoulder_width_of_the_sentence():
     for rows, half in ((slice(0, 8), 0.1), (slice(8, 16), 0.2)):
         split.landmarks[rows, LEFT_SHOULDER, 0] += half
         split.landmarks[rows, RIGHT_SHOULDER, 0] -= half
-    spliced = SplicedSplit(split, {0: [Run(0, 0, 1, 0, 4, 0), Run(1, 0, 1, 0, 4, 2)]}, 1.0)
+    spliced = SplicedSplit(
+        split, {0: [GlossRun(0, 0, 1, 0, 4, 0), GlossRun(1, 0, 1, 0, 4, 2)]}, 1.0
+    )
     landmarks, detected = spliced.read(0)
     assert shoulder_width(landmarks[-4:], detected[-4:], 1.0) == pytest.approx(0.2, rel=1e-3)
     assert isinstance(spliced.segments(0)[0], slice), "its own run stays as it is"

@@ -4,7 +4,7 @@ import numpy as np
 
 from data.simulation import lexicon
 from data.simulation.body import rotation_matrices
-from data.simulation.lexicon import HANDSHAPES, ORIENTATIONS, PLACES, build_lexicon
+from data.simulation.lexicon import HANDSHAPES, ORIENTATIONS, SIGN_PLACES, build_lexicon
 
 
 def test_no_two_glosses_share_their_manual_parameters():
@@ -20,7 +20,7 @@ def test_no_two_glosses_share_their_manual_parameters():
 def test_the_lexicon_uses_its_whole_phonology():
     signs = build_lexicon([str(number) for number in range(1500)], 0).values()
     assert {sign.handshape for sign in signs} == set(HANDSHAPES)
-    assert {sign.place for sign in signs} == {*PLACES, "base"}
+    assert {sign.place for sign in signs} == {*SIGN_PLACES, "base"}
     shares = [
         np.mean([sign.hands == kind for sign in signs])
         for kind in ("one", "symmetric", "alternating", "base")

@@ -11,7 +11,7 @@ from data.corpus import Corpus
 from data.corpus_check import check_corpus
 from data.features import compute_features
 from data.landmarks import FACE_ROOT, LIPS_OUTER, MIRRORED, NOSE, PART_SLICES
-from data.sources.corpora.isharah import LIPS, PLACES, import_isharah, read_points
+from data.sources.corpora.isharah import LIPS, POINT_INDICES, import_isharah, read_points
 from data.sources.corpora.safe_pickle import read_pickle
 from errors import DataError, UsageError
 from tests.data.isharah_files import SIZE, in_pixels, signer_with_lips, write_lists, write_pickle
@@ -48,9 +48,9 @@ def test_the_86_points_are_those_of_the_starter_kit():
         *(0, 17, 37, 39, 40, 61, 84, 91, 146, 181, 185, 267, 269, 270, 291, 314, 321, 375, 405),
     ) == LIPS
     assert len(LIPS) == 19 and set(LIPS_OUTER) - set(LIPS) == {409}
-    assert PLACES[:42].tolist() == [*range(522, 543), *range(501, 522)]
-    assert PLACES[42:61].tolist() == [33 + point for point in LIPS]
-    assert PLACES[61:].tolist() == list(range(25)) and len(set(PLACES)) == 86
+    assert POINT_INDICES[:42].tolist() == [*range(522, 543), *range(501, 522)]
+    assert POINT_INDICES[42:61].tolist() == [33 + point for point in LIPS]
+    assert POINT_INDICES[61:].tolist() == list(range(25)) and len(set(POINT_INDICES)) == 86
 
 
 def test_a_task_becomes_a_corpus(task):
@@ -76,8 +76,8 @@ def test_a_task_becomes_a_corpus(task):
 def test_points_keep_their_shape_in_square_pixels(tmp_path):
     signer = signer_with_lips(6)
     found = one_recording(tmp_path, in_pixels(signer))
-    pixels = signer[:, PLACES, :2] * (1080, 1920)
-    made = found.landmarks[:, PLACES, :2]
+    pixels = signer[:, POINT_INDICES, :2] * (1080, 1920)
+    made = found.landmarks[:, POINT_INDICES, :2]
     scale = (made[0, 1] - made[0, 0]) / (pixels[0, 1] - pixels[0, 0])
     assert scale[0] == pytest.approx(scale[1], rel=1e-3)
     np.testing.assert_allclose(made, pixels * scale[0], atol=1e-4)
@@ -87,7 +87,7 @@ def test_points_keep_their_shape_in_square_pixels(tmp_path):
 
 def test_points_that_the_layout_lacks_lie_at_the_nose(tmp_path):
     found = one_recording(tmp_path, in_pixels(signer_with_lips(6)))
-    lacking = np.setdiff1d(np.arange(543), PLACES)
+    lacking = np.setdiff1d(np.arange(543), POINT_INDICES)
     assert FACE_ROOT in lacking and 33 + 409 in lacking and 27 in lacking
     nose = found.landmarks[:, NOSE]
     np.testing.assert_array_equal(found.landmarks[:, lacking], np.repeat(nose[:, None], 457, 1))
@@ -200,7 +200,7 @@ def test_recordings_without_a_list_are_left_out_by_name(task, capsys):
         (np.ones((5, 85, 2), np.float32), r"shape \(5, 85, 2\), expected \(T, 86, 2\)"),
         (np.ones((5, 172), np.float32), r"shape \(5, 172\), expected \(T, 86, 2\)"),
         (np.zeros((0, 86, 2), np.float32), "has no frames"),
-        (signer_with_lips(5)[:, PLACES, :2], "expected pixels: multiply fractions"),
+        (signer_with_lips(5)[:, POINT_INDICES, :2], "expected pixels: multiply fractions"),
         (None, "has no array 'keypoints'"),
     ],
 )

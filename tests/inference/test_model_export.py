@@ -16,11 +16,11 @@ from data.features import body_coordinates, frame_mask
 from data.handedness.leading_hand import left_hand_leads
 from data.landmarks import MIRRORED
 from errors import DataError, UsageError
-from inference import onnx_export
+from inference import model_export
+from inference.model_export import LandmarkModel, _difference, export_model
 from inference.model_on_corpus import open_model_on_corpus
-from inference.onnx_export import LandmarkModel, _difference, export_model
 from inference.onnx_model import ExportedModel
-from inference.requests import OnnxExportRequest
+from inference.requests import ExportRequest
 from models.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -153,7 +153,7 @@ def test_torchscript_is_written_in_one_piece(checkpoints, tmp_path, monkeypatch)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    request = OnnxExportRequest(
+    request = ExportRequest(
         checkpoint=checkpoints["student"], output=tmp_path / "s.pt", format="torchscript"
     )
     with pytest.raises(DataError, match=r"cannot write .*s\.pt: No space left on device"):
@@ -164,13 +164,11 @@ def test_torchscript_is_written_in_one_piece(checkpoints, tmp_path, monkeypatch)
 def test_a_file_that_differs_from_torch_is_a_failed_check(
     checkpoints, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr("inference.onnx_export.TOLERANCE", -1.0)
+    monkeypatch.setattr("inference.model_export.TOLERANCE", -1.0)
     for int8, agrees in ((False, False), (True, True)):  # int8 differs by intent
         file = tmp_path / f"{int8}.onnx"
         assert (
-            export_model(
-                OnnxExportRequest(checkpoint=checkpoints["student"], output=file, int8=int8)
-            )
+            export_model(ExportRequest(checkpoint=checkpoints["student"], output=file, int8=int8))
             == agrees
         )
         told = f"error: {file} differs from torch by " in capsys.readouterr().err
@@ -182,10 +180,10 @@ def test_values_that_are_not_numbers_are_a_failed_check(
     checkpoints, tmp_path, monkeypatch, int8, capsys
 ):
     monkeypatch.setattr(
-        "inference.onnx_export._difference",
+        "inference.model_export._difference",
         lambda expected, found: _difference(expected, found * math.nan),
     )
-    request = OnnxExportRequest(checkpoint=checkpoints["student"], output=tmp_path / "x", int8=int8)
+    request = ExportRequest(checkpoint=checkpoints["student"], output=tmp_path / "x", int8=int8)
     assert not export_model(request)
     assert "predicts values that are not numbers: do not use it" in capsys.readouterr().err
 
@@ -196,7 +194,7 @@ def test_a_checkpoint_that_diverged_is_refused(checkpoints, tmp_path, format):
     content.pop("format_version")
     content["model"]["head.weight"] = content["model"]["head.weight"] * math.nan
     save_checkpoint(tmp_path / "s.pth", content)
-    request = OnnxExportRequest(checkpoint=tmp_path / "s.pth", output=tmp_path / "s", format=format)
+    request = ExportRequest(checkpoint=tmp_path / "s.pth", output=tmp_path / "s", format=format)
     with pytest.raises(DataError, match="log-probabilities are not finite"):
         export_model(request)
 
@@ -207,7 +205,7 @@ def test_a_simulated_corpus_is_printed_as_simulated(checkpoints, tmp_path, capsy
     save_checkpoint(
         tmp_path / "s.pth", {**content, "corpus": {**content["corpus"], "simulated": True}}
     )
-    export_model(OnnxExportRequest(checkpoint=tmp_path / "s.pth", output=tmp_path / "s.onnx"))
+    export_model(ExportRequest(checkpoint=tmp_path / "s.pth", output=tmp_path / "s.onnx"))
     assert (
         f"student trained on {content['corpus']['name']} (simulated signers)"
         in capsys.readouterr().out
@@ -235,7 +233,7 @@ def other_corpus(make_corpus, tmp_path_factory) -> Path:
 def test_another_corpus_changes_nothing_in_the_file(
     checkpoints, exported, other_corpus, tmp_path, capsys, format
 ):
-    request = OnnxExportRequest(
+    request = ExportRequest(
         checkpoint=checkpoints["student"],
         output=tmp_path / "s",
         data_dir=str(other_corpus),
@@ -265,7 +263,7 @@ def test_recordings_of_another_aspect_ratio_are_converted(checkpoints, make_corp
     """A corpus of wide pictures: the model of its own aspect ratio is the reference."""
     model = landmark_model(checkpoints["student"])
     split = Corpus(make_corpus(tmp_path / "wide", {"dev": ["SUN"]}, aspect_ratio=1.6)).split("dev")
-    landmarks, detected, lengths = map(torch.from_numpy, onnx_export._inputs(split, 0, 1.6 / 0.8))
+    landmarks, detected, lengths = map(torch.from_numpy, model_export._inputs(split, 0, 1.6 / 0.8))
     wide = LandmarkModel(model.model, 1.6)
     own = torch.from_numpy(split.read(0)[0].astype(np.float32))[None]
     with torch.inference_mode():
@@ -279,7 +277,7 @@ def test_without_a_corpus_made_up_recordings_are_compared(
     checkpoints, exported, tmp_path, capsys, monkeypatch, format
 ):
     gone = changed(tmp_path / "s.pth", checkpoints["student"], path="/gone")
-    request = OnnxExportRequest(checkpoint=gone, output=tmp_path / "s", format=format)
+    request = ExportRequest(checkpoint=gone, output=tmp_path / "s", format=format)
     assert export_model(request)
     out = capsys.readouterr().out
     assert "note: /gone, the corpus that the model was trained on, is not here" in out
@@ -288,8 +286,8 @@ def test_without_a_corpus_made_up_recordings_are_compared(
         own = ExportedModel(exported("student"), threads=1).facts
         facts = ExportedModel(tmp_path / "s", threads=1).facts
         assert {**facts, "checkpoint_sha256": ""} == {**own, "checkpoint_sha256": ""}
-        monkeypatch.setattr("inference.onnx_export.TOLERANCE", -1.0)
-        assert not export_model(OnnxExportRequest(checkpoint=gone, output=tmp_path / "t"))
+        monkeypatch.setattr("inference.model_export.TOLERANCE", -1.0)
+        assert not export_model(ExportRequest(checkpoint=gone, output=tmp_path / "t"))
 
 
 def test_an_older_checkpoint_takes_the_rate_of_its_own_corpus_only(
@@ -300,7 +298,7 @@ def test_an_older_checkpoint_takes_the_rate_of_its_own_corpus_only(
     gone = changed(tmp_path / "gone.pth", checkpoints["student"], older, path="/gone")
     for checkpoint, data_dir in ((here, None), (here, other_corpus), (gone, tiny_corpus)):
         output, where = tmp_path / f"{checkpoint.stem}.onnx", data_dir and str(data_dir)
-        request = OnnxExportRequest(
+        request = ExportRequest(
             checkpoint=checkpoint, output=output, data_dir=where, overwrite=True
         )
         assert export_model(request)
@@ -308,9 +306,7 @@ def test_an_older_checkpoint_takes_the_rate_of_its_own_corpus_only(
         assert (file.fps, file.aspect_ratio) == (25, 0.8)
     for data_dir in (None, str(other_corpus)):
         with pytest.raises(DataError, match="give the corpus that it was trained on"):
-            export_model(
-                OnnxExportRequest(checkpoint=gone, output=tmp_path / "x", data_dir=data_dir)
-            )
+            export_model(ExportRequest(checkpoint=gone, output=tmp_path / "x", data_dir=data_dir))
     assert not (tmp_path / "x").exists()
 
 
@@ -318,7 +314,7 @@ def test_a_corpus_without_dev_is_refused_before_the_file_is_written(
     checkpoints, make_corpus, tmp_path
 ):
     corpus = make_corpus(tmp_path / "c", {"train": ["SUN"]})
-    request = OnnxExportRequest(
+    request = ExportRequest(
         checkpoint=checkpoints["student"], output=tmp_path / "x", data_dir=str(corpus)
     )
     with pytest.raises(DataError, match="no split 'dev'"):
@@ -331,18 +327,18 @@ def test_an_export_replaces_neither_the_checkpoint_nor_a_link(checkpoints, tmp_p
     (tmp_path / "link.pth").symlink_to(copy)
     before = copy.read_bytes()
     for name in ("s.pth", "link.pth"):
-        request = OnnxExportRequest(checkpoint=copy, output=tmp_path / name, overwrite=True)
+        request = ExportRequest(checkpoint=copy, output=tmp_path / name, overwrite=True)
         with pytest.raises(UsageError, match=rf"{name} is the checkpoint: choose another name"):
             export_model(request)
     assert copy.read_bytes() == before
     with pytest.raises(UsageError, match="/dev/null is a device"):
-        export_model(OnnxExportRequest(checkpoint=copy, output=Path("/dev/null")))
+        export_model(ExportRequest(checkpoint=copy, output=Path("/dev/null")))
     (tmp_path / "disk").mkdir()
     (tmp_path / "disk" / "old.onnx").write_bytes(b"old")
     (tmp_path / "x.onnx").symlink_to(tmp_path / "disk" / "old.onnx")
     with pytest.raises(UsageError, match=r"x\.onnx already exists"):
-        export_model(OnnxExportRequest(checkpoint=copy, output=tmp_path / "x.onnx"))
-    export_model(OnnxExportRequest(checkpoint=copy, output=tmp_path / "x.onnx", overwrite=True))
+        export_model(ExportRequest(checkpoint=copy, output=tmp_path / "x.onnx"))
+    export_model(ExportRequest(checkpoint=copy, output=tmp_path / "x.onnx", overwrite=True))
     assert (tmp_path / "x.onnx").is_symlink()
     assert ExportedModel(tmp_path / "disk" / "old.onnx", threads=1).fps == 25
 
@@ -359,9 +355,7 @@ def test_an_export_replaces_no_file_of_a_run(checkpoints, tmp_path, format, name
         name = "link.onnx" if format == "onnx" else "link.pt"
         (tmp_path / name).symlink_to(tmp_path / "last.pth")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    request = OnnxExportRequest(
-        checkpoint=copy, output=tmp_path / name, format=format, overwrite=True
-    )
+    request = ExportRequest(checkpoint=copy, output=tmp_path / name, format=format, overwrite=True)
     with pytest.raises(UsageError, match=r"ends like a checkpoint or its hash, .* model\.onnx"):
         export_model(request)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -29,6 +29,7 @@ from data.corpus import Corpus, Split, describe_corpus
 from data.ctc_targets import prepare_split
 from data.features import feature_blocks, frame_mask, normalize_landmarks
 from data.landmarks import LAYOUT, NUM_COORDINATES, NUM_LANDMARKS, PARTS
+from data.output_place import check_output_files, is_device
 from data.resampling import same_rate
 from data.vocabulary import Vocabulary
 from decoding.greedy import greedy_decode
@@ -43,10 +44,9 @@ from inference.opened_checkpoint import (
 )
 from inference.posteriors import check_finite
 from inference.presence import blank_without_pose
-from inference.requests import OnnxExportRequest
+from inference.requests import ExportRequest
 from models.build import is_causal, leading_hand_rule, model_kind
 from models.part_encoder import PartEncoderModel
-from reports.result_files import check_output_files, is_device
 
 OPSET = 17
 TOLERANCE = 1e-4  # largest allowed difference between torch and the file, see `_difference`
@@ -87,7 +87,7 @@ class LandmarkModel(nn.Module):
         return blank_without_pose(log_probs, detected & inside), output.lengths
 
 
-def export_model(request: OnnxExportRequest) -> bool:
+def export_model(request: ExportRequest) -> bool:
     """Write the file, and compare it with torch: on recordings of the dev split, or without a
     corpus on made-up ones.
 
@@ -130,7 +130,7 @@ def export_model(request: OnnxExportRequest) -> bool:
     return _compare(request, model, corpus, frames, opened.vocabulary)
 
 
-def _check_output(request: OnnxExportRequest) -> None:
+def _check_output(request: ExportRequest) -> None:
     """Raise UsageError or DataError unless the file can be written, and is no file of a run."""
     if is_device(request.output):
         raise UsageError(f"--output {request.output} is a device: expected a file to write")
@@ -146,7 +146,7 @@ def _check_output(request: OnnxExportRequest) -> None:
     check_output_files([request.output], request.overwrite)
 
 
-def _open_corpus(request: OnnxExportRequest, checkpoint: dict[str, Any]) -> Corpus | None:
+def _open_corpus(request: ExportRequest, checkpoint: dict[str, Any]) -> Corpus | None:
     """The corpus of --data_dir, or the one that the checkpoint was trained on; None if that one is
     not here any more. Raises DataError if the corpus of --data_dir has no dev split."""
     trained_on = checkpoint["corpus"]["path"]
@@ -170,7 +170,7 @@ def _open_corpus(request: OnnxExportRequest, checkpoint: dict[str, Any]) -> Corp
 
 
 def _metadata(
-    request: OnnxExportRequest, opened: OpenedCheckpoint, frames: FrameFormat
+    request: ExportRequest, opened: OpenedCheckpoint, frames: FrameFormat
 ) -> dict[str, Any]:
     """What the file tells about its model, as plain values."""
     checkpoint = opened.content
@@ -261,7 +261,7 @@ def write_onnx(model: LandmarkModel, path: Path, facts: dict[str, Any], int8: bo
 
 
 def _compare(
-    request: OnnxExportRequest,
+    request: ExportRequest,
     model: LandmarkModel,
     corpus: Corpus,
     frames: FrameFormat,
@@ -307,7 +307,7 @@ def _compare(
     return _agrees(request, largest)
 
 
-def _compare_on_made_up_recordings(request: OnnxExportRequest, model: LandmarkModel) -> bool:
+def _compare_on_made_up_recordings(request: ExportRequest, model: LandmarkModel) -> bool:
     """Run the model and the file on recordings that are random walks. Print the largest difference
     of their outputs. Returns whether they agree to TOLERANCE."""
     run_file, random = _open_exported(request), np.random.default_rng(0)
@@ -338,7 +338,7 @@ def _difference(expected: Tensor, found: Tensor) -> float:
     return math.inf if math.isnan(of_logarithms) else largest
 
 
-def _agrees(request: OnnxExportRequest, largest: float) -> bool:
+def _agrees(request: ExportRequest, largest: float) -> bool:
     """Whether the file can be used. If not, an error says so."""
     allowed = math.inf if request.int8 else TOLERANCE
     agrees = largest < math.inf and largest <= allowed
@@ -354,7 +354,7 @@ def _agrees(request: OnnxExportRequest, largest: float) -> bool:
 
 
 def _run_both(
-    request: OnnxExportRequest,
+    request: ExportRequest,
     model: LandmarkModel,
     run_file: _ExportedFunction,
     inputs: tuple[np.ndarray, np.ndarray, np.ndarray],
@@ -373,7 +373,7 @@ def _run_both(
     return expected, torch.from_numpy(np.asarray(found)), steps
 
 
-def _open_exported(request: OnnxExportRequest) -> _ExportedFunction:
+def _open_exported(request: ExportRequest) -> _ExportedFunction:
     """The exported file as a function: landmarks, detected, lengths -> log_probs, steps."""
     if request.format == "onnx":
         return ExportedModel(request.output)
