@@ -76,8 +76,8 @@ class DivergenceError(ProjectError):
 
 
 class StoppedError(KeyboardInterrupt):
-    """SIGTERM, or SIGHUP of a terminal that is closed: what is undone after Ctrl-C is undone, too.
-    Its text is the name of the signal."""
+    """SIGTERM, or SIGHUP when the terminal is closed. Code that cleans up after Ctrl-C also cleans
+    up after these. Its text is the name of the signal."""
 
     def __init__(self, signum: int):
         super().__init__(signal.Signals(signum).name)

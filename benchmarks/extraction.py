@@ -154,7 +154,7 @@ def in_a_process(clips: list[Path]) -> None:
 
 
 def speed_of(work: Callable[[], object], frames: int) -> Speed:
-    """The speed of work that processes so many frames in processes of its own."""
+    """The speed of work that processes `frames` frames in processes of its own."""
     before, started = processor_seconds(), time.perf_counter()
     work()
     seconds = time.perf_counter() - started
@@ -163,7 +163,7 @@ def speed_of(work: Callable[[], object], frames: int) -> Speed:
 
 def processor_seconds() -> float:
     """Processor time of all processes that this one started and that have ended. Windows does not
-    tell it: NaN."""
+    report it: NaN."""
     if sys.platform != "win32":
         import resource
 

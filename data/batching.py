@@ -18,7 +18,7 @@ from data.landmarks import ALL_LANDMARKS, LandmarkSelection
 from data.stored_landmarks import decode_batch, not_finite
 from errors import DataError
 
-POOL_BATCHES = 50  # `plan_epoch` sorts the sentences of so many batches by length together
+POOL_BATCHES = 50  # `plan_epoch` sorts the sentences of this many batches by length together
 # The same for `plan_by_frames`. Its batches hold more sentences, so a smaller pool mixes them as
 # well; 2 to 4 % of the frames are then padding (benchmarks/feeding.py).
 FRAME_POOL_BATCHES = 25

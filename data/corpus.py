@@ -45,7 +45,7 @@ ARRAYS = {  # of each split in a corpus of the newest format: dtype and shape of
 def describe_corpus(name: str, simulated: bool, composed: bool) -> str:
     """The name of a corpus for outputs, with its origin, e.g. 'demo (simulated signers)'.
 
-    Every output that is made from such a corpus must tell its origin.
+    Every output that is made from such a corpus must state its origin.
     """
     origins = (("simulated signers", simulated), ("composed", composed))
     notes = [origin for origin, applies in origins if applies]

@@ -58,7 +58,7 @@ class SplitStatistics:
     unknown: glosses that are not in train, and how often each occurs.
     extremes: texts that name the shortest sentence, the longest, and the one with the fewest spare
         steps for CTC.
-    histogram: a text that tells how many sentences have how many frames.
+    histogram: a text that says how many sentences have how many frames.
     detected: share of the frames in which each part was detected, 0 to 1.
     """
 

@@ -95,7 +95,7 @@ class SplitWriter:
             annotation: the glosses, one by one, or as one string that is split at white space. Only
                 the test split may have sentences without glosses.
             landmarks: float (T, 543, 3), fractions of the image, finite, T >= 1. The landmarks of
-                a part are stored as zeros where it was not detected. `data.stored_landmarks` tells
+                a part are stored as zeros where it was not detected. `data.stored_landmarks` says
                 how exactly they are stored.
             detected: bool (T, 4).
             times: int (glosses, 2), when each gloss begins and ends, as data/gloss_times.py
@@ -176,8 +176,8 @@ class CorpusWriter:
         fps: frames per second.
         aspect_ratio: image width / height.
         made_by: how the corpus was made, in plain values; stored in corpus.json.
-        simulated: the signers are simulated; every output made from the corpus tells so.
-        composed: sentences are joined from isolated signs; every output tells so.
+        simulated: the signers are simulated; every output made from the corpus states it.
+        composed: sentences are joined from isolated signs; every output states it.
         format_version: of the landmarks, see data/stored_landmarks.py.
 
     Raises UsageError when the folder exists and is not empty, when `<path>.partial` is not one of

@@ -34,5 +34,5 @@ def min_frames(glosses: Sequence[str]) -> int:
 
 
 def frames_of_steps(steps: Frames) -> Frames:
-    """Fewest frames that give so many output steps; at least 1. Also for an array of steps."""
+    """Fewest frames that give this many output steps; at least 1. Also for an array of steps."""
     return TIME_STRIDE * (steps - 1) * (steps > 0) + 1

@@ -38,7 +38,7 @@ class CachedSplit:
 
     landmarks: int16 or float (frames, K, 3), the K landmarks of `selection`, as they are stored.
     detected: bool (frames, 4).
-    Frames that no batch has used yet hold no values.
+    The values of a frame are undefined until a batch first uses it.
     """
 
     def __init__(

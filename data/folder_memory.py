@@ -1,5 +1,5 @@
-"""What is known about the files of a corpus or of soft targets, so that a later run need not read
-them again.
+"""The memory of a folder: facts about the files of a corpus or of soft targets. A later run need
+not read the files again.
 
 The facts are in `.remembered.json` in that folder; where that cannot be written, in the
 user's cache folder. A fact about a file counts as long as the file has the size and the times of
@@ -36,7 +36,7 @@ class FolderMemory:
         self._files, self._results = self._read()
 
     def knows(self, path: Path, fact: str) -> bool:
-        """Whether a fact about a file as it is now is remembered. Raises OSError."""
+        """Whether the memory holds this fact about the file's present content. Raises OSError."""
         return fact in self._facts(path, _state(path))
 
     def about_file(

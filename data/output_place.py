@@ -1,5 +1,5 @@
-"""Where outputs are written: found out before work starts, not after it. Locks of folders; files
-that are written whole."""
+"""Check before a long job that its output can be written. Locks of folders; files that are written
+whole."""
 
 import contextlib
 import hashlib

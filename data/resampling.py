@@ -44,9 +44,8 @@ def check_rate(fps: float, where: str = "") -> None:
     is to name it."""
     if not is_plausible_rate(fps):
         raise DataError(
-            f"{f'{where} ' if where else ''}has {fps:g} frames/s by its own account, which is "
-            f"hardly true (expected {LOWEST_RATE:g} to {HIGHEST_RATE:g}): give the right rate with "
-            "--fps"
+            f"{f'{where} ' if where else ''}states {fps:g} frames/s, outside of {LOWEST_RATE:g} to "
+            f"{HIGHEST_RATE:g}: give the right rate with --fps"
         )
 
 

@@ -1,8 +1,8 @@
 """Decode the sentences of a split while their log-probabilities come, in batches.
 
-A sentence has a few glosses, but thousands of log-probabilities per step. So a batch is decoded by
-all decoders that are asked for, and forgotten.
-Only the class indices of the hypotheses and the times of their glosses stay.
+A sentence has a few glosses, but thousands of log-probabilities per step. So each batch is
+decoded by every requested decoder. Then its log-probabilities are dropped. Only the class indices
+of the hypotheses and the times of their glosses stay.
 """
 
 import time

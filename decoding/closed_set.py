@@ -36,7 +36,7 @@ _TIE = 1e-9
 # A gloss with a log-probability at or below this cannot be there. inference/presence.py gives it to
 # the steps in which nobody is seen. Finite, so that no decoder has to treat infinity.
 NEVER = -1e4
-# The sentences of a tree, which is computed at once, have so many glosses: 60 bytes for each
+# The sentences of a tree, which is computed at once, have up to this many glosses: 60 bytes each
 _MOST_GLOSSES = 50_000
 
 

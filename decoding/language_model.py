@@ -52,8 +52,7 @@ class LanguageModel:
 def train_language_model_if_small(
     sentences: Sequence[Sequence[str]], vocabulary: Vocabulary
 ) -> LanguageModel | None:
-    """`train_language_model`, or None and a printed line for so many glosses that its tables would
-    need gigabytes."""
+    """`train_language_model`, or None and a printed line if its tables would need gigabytes."""
     if vocabulary.size > MAX_CLASSES:
         needed = 24 * vocabulary.size**2 / 2**30
         print(

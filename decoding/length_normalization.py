@@ -45,7 +45,7 @@ from decoding.greedy import best_path, greedy_decode
 from decoding.language_model import LanguageModel
 from decoding.scoring import align
 
-_PROTECTED = 2  # so many first glosses are never trimmed
+_PROTECTED = 2  # this many first glosses are never trimmed
 # The values that `tune` tries, the simplest first: of equally good settings it takes the first.
 LM_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)

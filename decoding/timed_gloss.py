@@ -22,5 +22,5 @@ class TimedGloss:
         return (self.start + self.end) / 2
 
     def moved(self, seconds: float) -> "TimedGloss":
-        """The same gloss, later by so many seconds."""
+        """The same gloss, later by `seconds`."""
         return replace(self, start=self.start + seconds, end=self.end + seconds)

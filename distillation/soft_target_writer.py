@@ -180,7 +180,7 @@ class _SplitFiles:
         self.rows = 0
 
     def _bytes_of(self, rows: int) -> int:
-        """Size of the array file with so many rows."""
+        """Size of the array file with `rows` rows."""
         return HEADER_BYTES + rows * self.classes * _STORED.itemsize
 
     def remove(self) -> None:

@@ -257,7 +257,7 @@ def _presence_warnings(split: Split, seen: np.ndarray, unseen: Sequence[int]) ->
 
 
 def _reference_warning(split: Split, without_reference: int) -> Iterator[str]:
-    """A line about the sentences without a reference, of which a split has so many."""
+    """A line about the sentences without a reference; `without_reference` is their number."""
     if 0 < without_reference < len(split):
         yield (
             f"{without_reference} of {len(split)} {split.name} sentences have no reference: each "

@@ -172,7 +172,7 @@ def _open_corpus(request: ExportRequest, checkpoint: dict[str, Any]) -> Corpus |
 def _metadata(
     request: ExportRequest, opened: OpenedCheckpoint, frames: FrameFormat
 ) -> dict[str, Any]:
-    """What the file tells about its model, as plain values."""
+    """What the file states about its model, as plain values."""
     checkpoint = opened.content
     return {
         "format_version": FORMAT_VERSION,

@@ -54,14 +54,14 @@ class VideoOverlay:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with contextlib.suppress(OSError):  # the disk is full: that was told already
+        with contextlib.suppress(OSError):  # on a full disk: the error was reported before
             self._kept.close()
         self._writer.__exit__(kind, error, traceback)
 
     def keep(self, frame: Frame) -> None:
         """Keep time and landmarks of the next frame, on disk. Raises DataError at the first one if
-        the overlay cannot be written. If the disk is full, `draw` tells it: the transcript does not
-        need the landmarks."""
+        the overlay cannot be written. If the disk is full, `draw` reports it: the transcript does
+        not need the landmarks."""
         assert frame.picture is not None, "landmark files have no overlay"
         if self._problem is not None:
             return

@@ -1,7 +1,7 @@
 """Log-probabilities of the sentences of a split, one sentence after the other.
 
-They are large: 50 steps of 5,000 classes take 1 MB. Nobody keeps those of a whole split; what is
-needed of them is worked out while they come, see `decoding/batches.py`.
+They are large: 50 steps of 5,000 classes take 1 MB. Never keep those of a whole split. Compute what
+you need while they come, see `decoding/batches.py`.
 """
 
 from collections.abc import Generator, Iterator, Sequence

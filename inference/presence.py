@@ -13,7 +13,7 @@ from data.landmarks import PARTS
 from data.vocabulary import BLANK
 from decoding.closed_set import NEVER
 
-# After the last detected pose, so many steps can still have a gloss: the detector loses the pose
+# After the last detected pose, this many steps can still have a gloss: the detector loses the pose
 # for moments while somebody signs.
 HELD_STEPS = 6
 

@@ -51,9 +51,8 @@ class Recognizer:
         simulated: whether that corpus is of simulated signers.
         format_is_assumed: whether `fps` and `aspect_ratio` are unknown and only assumed.
         recording_decides: whether `log_probs` takes a third argument: whether the left hand leads,
-            as decided for the recording as a whole; None: by the frames given. Of causal models,
-            older models and exported files it does not: they decide by the frames given, or never
-            mirror.
+            as decided for the recording as a whole. None lets the frames decide. Causal models,
+            older models and exported files take no third argument.
         streaming_student: a causal student with greedy decoding, which can transcribe frame by
             frame; None for all other models and decoders.
         streaming_obstacle: why a causal student cannot transcribe frame by frame; None where

@@ -18,7 +18,7 @@ from inference.streaming_transcriber import StreamingTranscriber
 from inference.windowed_transcriber import WindowedTranscriber
 from inference.windows import Windows
 
-_LOOKED_AT = 10  # one of so many frames is checked for a turned image
+_LOOKED_AT = 10  # one of this many frames is checked for a turned image
 
 
 class Transcriber(Protocol):

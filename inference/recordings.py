@@ -203,7 +203,7 @@ def open_recording(
         _refuse_corpus(file.path.parent)
     if is_landmark_file(file):
         return _open_landmarks(file.path, fps, default_fps, aspect_ratio)
-    tracking = tracker()  # a missing library is told first
+    tracking = tracker()  # a missing library is reported first
     try:
         video = open_video_frames(file, fps, default_fps)
     except ImportError as error:

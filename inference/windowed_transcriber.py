@@ -32,7 +32,7 @@ class WindowedTranscriber:
         self._length = _whole_steps(windows.length, rate)
         self._hop = _whole_steps(windows.length - windows.overlap, rate)
         self._lookahead = windows.lookahead
-        # The first prediction needs so many frames.
+        # The first prediction needs this many frames.
         self._fewest = self._hop if windows.live else self._length
         self._whole = 0 if windows.live else max(round(windows.whole_up_to * rate), self._length)
         self._in_windows = False

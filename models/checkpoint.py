@@ -32,7 +32,7 @@ from models.safe_write import (
 
 FORMAT_VERSION = 1
 BEST, LAST, PREVIOUS = "best_model.pth", "last.pth", "previous.pth"
-CHECKPOINTS = (BEST, LAST, PREVIOUS)  # each of these alone shows that a folder has a run
+CHECKPOINTS = (BEST, LAST, PREVIOUS)  # a folder with any of these files holds a run
 # Files that exist at the same time, at most: the three above and the one that is being written
 MAX_FILES = 4
 # Keys of a checkpoint, with their types; for a dictionary, the inner keys that are always needed

@@ -82,7 +82,7 @@ def _keep_freed_memory() -> None:
 
 def peak_memory(device: torch.device) -> float:
     """Peak memory in GB: on a CUDA device, of all tensors since `reset_peak_memory`; on the CPU, of
-    the whole process since it started, or NaN on Windows, which does not tell it to Python."""
+    the whole process since it started, or NaN on Windows, where Python cannot read it."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     if sys.platform == "win32":

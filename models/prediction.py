@@ -94,7 +94,7 @@ class Prediction(nn.Module):
         self.log_prior.copy_(log_prior)
 
     def named_beside(self, decoder: str) -> str:
-        """The name of a decoder, and how the heads are joined if they are."""
+        """The decoder's name. If the heads are joined, it also says how."""
         return decoder if self.heads == SEQUENCE_ALONE else f"{decoder}; heads: {self.heads}"
 
     def forward(self, log_probs: Tensor, conv_log_probs: Tensor) -> Tensor:

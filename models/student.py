@@ -9,8 +9,8 @@ than a tenth of the default teacher's parameters.
         └──► cosine head ─► log_probs                                    (B, T', V)
 
 The blocks are those of MobileNetV3 (Howard et al., ICCV 2019, arXiv:1905.02244), over time: expand
-1x1, depthwise convolution, project 1x1, hard-swish. Squeeze-and-excitation is left out: it needs
-the whole sentence, and a stream has no end yet.
+1x1, depthwise convolution, project 1x1, hard-swish. Squeeze-and-excitation is left out: it
+averages over the whole sentence, which a streaming student has not seen yet.
 """
 
 from typing import NamedTuple, cast

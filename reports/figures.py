@@ -32,14 +32,14 @@ EpochRow = dict[str, Any]  # an epoch, as metrics.jsonl has it
 
 # Inches. A phone shows a figure of this width at about its own size.
 _SMALL = (4.3, 2.9)
-_MOST_DOTTED = 30  # a curve of at most so many epochs has a dot for each
+_MOST_DOTTED = 30  # a curve of at most this many epochs has a dot for each
 _LONGEST_LABEL = 24  # characters
 # The pose down to the wrists, and both hands
 _UPPER_BODY = (slice(0, 17), PART_SLICES["left_hand"], PART_SLICES["right_hand"])
 _BODY_PARTS = [PARTS.index(part) for part in ("pose", "left_hand", "right_hand")]
 # Percent. WER axes end here, although insertions in the first epochs may give far more.
 _MOST_WER = 110.0
-# The loss axis is logarithmic when the largest loss is more than so many times the smallest
+# The loss axis is logarithmic when the largest loss is more than this many times the smallest
 _LOG_ABOVE = 20
 
 

@@ -1,7 +1,7 @@
 """95 % intervals of error rates, in words and in the cells of tables.
 
 The bootstrap draws sentences. From one sentence, or from sentences without an error, it always
-draws the same rate: an interval without width, which looks like certainty. Here such a rate has no
+draws the same rate: an interval without width, as if the rate were certain. Here such a rate has no
 interval.
 """
 

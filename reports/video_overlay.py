@@ -107,7 +107,7 @@ class OverlayWriter:
             self._partial.unlink(missing_ok=True)
 
     def _check_complete(self) -> None:
-        """Raise DataError unless all frames can be read: OpenCV tells of no full disk."""
+        """Raise DataError unless all frames can be read: OpenCV does not report a full disk."""
         import cv2
 
         video = cv2.VideoCapture(str(self._partial))

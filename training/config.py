@@ -91,8 +91,8 @@ class TrainingConfig(Settings):
     )
     precision: str = setting(
         "auto",
-        "number format; auto: bf16 on CUDA; on the CPU fp32, or bf16 for a large model where a "
-        "short test finds it much faster",
+        "number format; auto: bf16 on CUDA; on the CPU fp32, or bf16 for a large model if a short "
+        "test finds it 1.5 times as fast",
         choices=PRECISIONS,
         group=_REST,
     )
@@ -141,7 +141,7 @@ class TrainingConfig(Settings):
         4.0,
         "epochs of the flat start, 600 updates at most: a loss on glosses that are spread evenly "
         "over the sentence is added, and its weight falls from 1 to 0; a fine-tune and a student "
-        "have 0 unless it is given",
+        "use 0 unless you set it",
         low=0,
     )
     part_mask: float = setting(

@@ -17,7 +17,7 @@ from errors import DataError
 
 _CHUNK = 16_384  # frames that are checked at a time: tens of MB
 _MAX_REMEMBERED = 10_000  # damaged frames of a split
-_LARGE_BYTES = 2e9  # so many bytes to read are worth a line on the screen
+_LARGE_BYTES = 2e9  # this many bytes to read are worth a line on the screen
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ _RISE_OF_ONE = 4.0
 def is_spike(loss: float, recent: Sequence[float], sentences: int) -> bool:
     """Whether a loss is far above the recent ones. NaN is no spike.
 
-    loss: the mean of so many sentences. recent: the mean losses of the last updates.
+    loss: the mean of `sentences` sentences. recent: the mean losses of the last updates.
     """
     if len(recent) < FEWEST:
         return False

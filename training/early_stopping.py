@@ -41,5 +41,5 @@ class EarlyStopping:
         self.best_wer = wer
 
     def forget_best(self) -> None:
-        """The best model is lost: the best of the epochs to come is kept."""
+        """Forget the best WER, because the file of the best model is lost."""
         self.best_wer, self.best_epoch = math.inf, 0

@@ -1,4 +1,4 @@
-"""Where a run stands, what is recorded of each update, and how a checkpoint stores it."""
+"""The progress of a run: its epochs and updates, and how a checkpoint stores them."""
 
 import dataclasses
 import math

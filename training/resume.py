@@ -156,7 +156,7 @@ def _names_a_run(overrides: Overrides) -> bool:
 
 
 def _names_a_corpus(overrides: Overrides) -> bool:
-    """Whether a corpus is given, or settings of a section that a command line alone cannot give."""
+    """Whether the settings name a corpus, or change a section other than `training`."""
     training = overrides.get("training")
     has_corpus = isinstance(training, dict) and training.get("data_dir") is not None
     return has_corpus or bool(set(overrides) - {"training"})

@@ -285,7 +285,7 @@ def train_statistics(trainer: Trainer, max_frames: int = 200_000) -> list[torch.
     """Mean and standard deviation of the features of the train split, (6516,) each, on the CPU.
 
     Rank 0 computes them, so that they are identical on all ranks, or finds them in the memory of
-    the corpus. max_frames: about so many frames are used.
+    the corpus. max_frames: about this many frames are used.
     """
     return trainer.ranks.from_rank_0(
         lambda: remembered_statistics(

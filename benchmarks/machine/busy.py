@@ -37,7 +37,7 @@ DEFAULT_WAITING = {"GOMP_SPINCOUNT": "300000", "KMP_BLOCKTIME": "200"}
 
 
 class Training:
-    """A process that trains for some seconds as soon as it is told to."""
+    """A process that trains for some seconds as soon as it is asked to."""
 
     def __init__(self, kind: str, threads: int, seconds: float):
         environment = {name: value for name, value in os.environ.items() if name not in WAITING}

@@ -109,7 +109,7 @@ def draw_augmentations(
         config: ranges to draw from.
         seed, epoch, ids: keys of the draws.
         frames: the lengths of the sentences, 1 or more each.
-        fewest: each new sentence has at least so many frames. With the frames that CTC needs
+        fewest: each new sentence has at least this many frames. With the frames that CTC needs
             for the glosses, no augmented sentence becomes impossible to align.
     """
     numbers = _Numbers(seed, epoch, ids, frames)

@@ -42,7 +42,7 @@ def open_unchanged_corpus(path: Path) -> Corpus:
     """Open a corpus from which another one is made.
 
     Raises DataError when a file differs from its hash in corpus.json: the new corpus would have
-    good hashes, and nothing would tell of the change any more.
+    good hashes, and nothing would show the change any more.
     """
     corpus = Corpus(path)
     changed = corpus.verify(corpus.splits)

@@ -65,7 +65,7 @@ _HANDS = (
 
 @dataclass(frozen=True)
 class Measures:
-    """Medians over the frames of one recording, in image fractions if nothing else is named.
+    """Medians over the frames of one recording, in image fractions unless stated otherwise.
 
     nose, shoulders: (x, y) of the nose and of the middle between the shoulders.
     visible: (x, y) of the middle of the face, and of the wrist of the left and of the right hand;

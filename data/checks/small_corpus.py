@@ -4,7 +4,7 @@ SMALL = 500  # train sentences
 
 
 def small_corpus_advice(sentences: int) -> str | None:
-    """One line for a corpus of so many train sentences; None if it is not small."""
+    """One line for a corpus with this number of train sentences; None if it is not small."""
     if not 0 < sentences < SMALL:
         return None
     return (

@@ -33,7 +33,7 @@ def unseen_kind(seen: np.ndarray) -> str | None:
 
 
 def unseen_text(kind: str, frames: int) -> str:
-    """What is said of a sentence of so many frames that is of this kind of `UNSEEN`."""
+    """What is said of a sentence of `frames` frames that is of this kind of `UNSEEN`."""
     where = f"any of its {frames} frames" if frames > 1 else "its only frame"
     return f"{UNSEEN[kind][0]} in {where}"
 

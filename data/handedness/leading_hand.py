@@ -33,7 +33,7 @@ _HANDS = slice(PARTS.index("left_hand"), PARTS.index("right_hand") + 1)
 def hand_totals(
     body: Tensor, detected: Tensor, counted: Tensor, selection: LandmarkSelection = ALL_LANDMARKS
 ) -> Tensor:
-    """Sums over frames that tell which hand leads. The totals of two runs of frames can be added.
+    """Sums over frames that show which hand leads. The totals of two runs of frames can be added.
 
     Args:
         body: float (B, T, 543, 3), the result of `body_coordinates`.

@@ -1,4 +1,4 @@
-"""What is assumed of recordings that do not tell it: for the importers and the help of `import`."""
+"""Values that are assumed where a recording does not state them, such as 25 frames/s."""
 
 from typing import NamedTuple
 

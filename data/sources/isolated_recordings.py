@@ -1,4 +1,4 @@
-"""The recordings of a corpus of isolated signs: gloss, repetition, signer and session of each."""
+"""The recordings of single signs: gloss, repetition, signer and session of each."""
 
 from dataclasses import dataclass
 

@@ -63,7 +63,7 @@ def at_rate(
 
 
 def frame_times(frames: int, fps: float) -> np.ndarray:
-    """Times float64 (T,) in seconds of so many frames at `fps` frames per second."""
+    """Times float64 (T,) in seconds of `frames` frames at `fps` frames per second."""
     return np.arange(frames) / fps
 
 

@@ -233,7 +233,7 @@ def choose(
         unknown = {row for row, one in enumerate(train.sentences) if one.signer == UNKNOWN_SIGNER}
         free = {unit: rows for unit, rows in units.items() if unknown.isdisjoint(rows)}
     drawn = [name for name in asked if name not in chosen]
-    spare = len(free) - (len(free) == len(units))  # so many units can leave train
+    spare = len(free) - (len(free) == len(units))  # this many units can leave train
     if spare < len(drawn):
         raise DataError(_too_few(by, free, drawn, where))
     for number, name in enumerate(drawn, start=1):

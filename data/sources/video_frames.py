@@ -130,15 +130,15 @@ def _open_video(path: Path, fps: float | None, default_fps: float) -> VideoFrame
     own_times = fps is None and measured is not None
     if own_times and np.diff(times).max() > _LONGEST_GAP:
         raise DataError(
-            f"has no picture for {np.diff(times).max():.0f} s between two frames by its own "
-            "account, which is hardly true: give the right frame rate with --fps"
+            f"states a gap of {np.diff(times).max():.0f} s between two frames, more than "
+            f"{_LONGEST_GAP:g}: give the right frame rate with --fps"
         )
     frames = _decode(path, None if own_times else rate)
     return VideoFrames(_of_one_size(frames), rate, known, even, len(times))
 
 
 def _fits(times: np.ndarray, fps: float) -> bool:
-    """Whether frames at so many a second reach the last time, by less than half a frame."""
+    """Whether frames at `fps` frames/s reach the last time, by less than half a frame."""
     return abs(float(times[-1] - times[0]) - (len(times) - 1) / fps) < 0.5 / fps
 
 
@@ -168,7 +168,7 @@ def _decode(path: Path, rate: float | None) -> Iterator[tuple[float, np.ndarray]
     count = 0
     with _open_container(path) as container:
         stream = _video_stream(container)
-        # With threads, FFmpeg passes over some damage that it tells with one.
+        # With threads, FFmpeg passes over some damage that it reports with one.
         stream.codec_context.thread_count = 1
         start = (container.start_time or 0) / 1_000_000
         pixel_shape = float(stream.sample_aspect_ratio or 1)
@@ -207,7 +207,7 @@ def _open_container(path: Path) -> Iterator["av.container.InputContainer"]:
     from av.error import FFmpegError
 
     av.logging.restore_default_callback()  # PyAV's own can deadlock
-    av.logging.set_libav_level(av.logging.PANIC)  # what goes wrong is told by DataError
+    av.logging.set_libav_level(av.logging.PANIC)  # DataError reports what goes wrong
     try:
         # FFmpeg takes what is before a ':' in a bare name for a protocol
         container = av.open(os.path.abspath(path), metadata_errors="replace")

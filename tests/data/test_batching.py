@@ -184,7 +184,7 @@ def test_a_batch_has_the_stored_frames_and_zeros_after_them(tiny_corpus):
 
 
 def split_of(*lengths: int) -> Split:
-    """Sentences s0, s1, … of so many frames; all landmarks are 0.5."""
+    """Sentences s0, s1, … of these lengths in frames; all landmarks are 0.5."""
     rows = [Sentence(f"s{i}", "anna", frames, ("A",)) for i, frames in enumerate(lengths)]
     landmarks = np.full((sum(lengths), 543, 3), 0.5, dtype=np.float16)
     return Split("train", rows, landmarks, np.ones((sum(lengths), 4), dtype=bool))

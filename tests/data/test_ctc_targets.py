@@ -11,7 +11,7 @@ VOCABULARY = Vocabulary(["A", "B", "C"])
 
 
 def split_of(*rows: tuple[int, str], name: str = "train") -> Split:
-    """Sentences of so many frames with these annotations."""
+    """Sentences of these lengths in frames, with these annotations."""
     sentences = [
         Sentence(f"s{i}", "anna", frames, tuple(text.split()))
         for i, (frames, text) in enumerate(rows)

@@ -18,7 +18,7 @@ cv2 = pytest.importorskip("cv2")
 
 
 def test_a_video_whose_frame_rate_only_the_user_knows(tmp_path):
-    """By its own account it has 1000 frames/s, which is refused without --fps."""
+    """It states 1000 frames/s, which is refused without --fps."""
     from tests.data.sources.test_video_frames import encode
 
     video = RecordingFile(tmp_path / "a.mkv", ("a",))

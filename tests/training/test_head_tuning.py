@@ -45,7 +45,7 @@ def tuned(monkeypatch, references, sequence, convolution, counts=(0, 1, 1), seen
 
 
 class _Lengths:
-    """A split of so many sentences of four frames."""
+    """A split of `count` sentences of four frames."""
 
     def __init__(self, count: int):
         self.lengths = np.full(count, 4)

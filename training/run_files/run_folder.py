@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LOCK = "run.lock"
 _PROGRAM = Path(__file__).resolve().parents[2]
-# What a run writes at its start, before its first checkpoint: together they show it, too
+# A run writes both at its start. A folder with both holds a run, even without a checkpoint.
 _FIRST = ("config.yaml", "environment.json")
 # The other files that a run, or the overfit check, replaces
 _REPORTS = (

@@ -298,7 +298,10 @@ def read_splits(
         splits = _read_transcripts(tables)
     for split, sentences in splits.items():
         if split == "test" and not any(sentence.glosses for sentence in sentences):
-            print(f"test: {len(sentences):,} sentences without glosses, to be predicted")
+            print(
+                f"test: {len(sentences):,} sentences without glosses: "
+                "they can be predicted, not scored"
+            )
             continue
         for sentence in sentences:
             if not sentence.glosses:

@@ -96,7 +96,7 @@ def reference_draw(
         config: ranges to draw from.
         seed, epoch, id: keys of the draw.
         frames: length of the sentence.
-        min_frames: the new sentence has at least so many frames. With the frames that CTC needs
+        min_frames: the new sentence has at least this many frames. With the frames that CTC needs
             for the glosses, no augmented sentence becomes impossible to align.
     """
     random = generator(seed, epoch, id)

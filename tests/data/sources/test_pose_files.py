@@ -141,7 +141,7 @@ def test_files_of_another_rate_than_most_are_resampled(tmp_path, pose_files, cap
 def test_an_implausible_rate_is_refused_until_the_user_confirms_it(tmp_path, pose_files):
     folder, table, _ = pose_files
     write_pose(folder / "b.pose", standing_signer(2), fps=600)
-    with pytest.raises(DataError, match=r"b\.pose has 600 frames/s by its own account.*--fps"):
+    with pytest.raises(DataError, match=r"b\.pose states 600 frames/s.*--fps"):
         import_landmark_files(folder, table, tmp_path / "out", format="pose")
     import_landmark_files(folder, table, tmp_path / "out", format="pose", fps=25)
     assert Corpus(tmp_path / "out").fps == 25

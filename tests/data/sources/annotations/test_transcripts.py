@@ -284,7 +284,7 @@ def test_the_test_file_of_a_challenge_may_have_no_glosses(tmp_path, rows, capsys
         ("08_0001", "08", ()),
         ("08_0002", "08", ()),
     ]
-    assert "test: 2 sentences without glosses, to be predicted" in capsys.readouterr().out
+    assert "test: 2 sentences without glosses: they can be predicted" in capsys.readouterr().out
 
 
 def test_other_files_need_all_glosses(tmp_path):

@@ -292,7 +292,7 @@ def test_the_command_says_what_it_assumes(task, capsys):
     assert prepare_data.main(words) == 0
     out = capsys.readouterr().out
     assert "assumed: 30 frames/s (--fps)" in out
-    assert "test: 2 sentences without glosses, to be predicted" in out
+    assert "test: 2 sentences without glosses: they can be predicted" in out
     for option, value in (("--aspect_ratio", "1.3"), ("--normalize", "phoenix2014")):
         with pytest.raises(UsageError, match=f"{option} has no effect with --format isharah"):
             prepare_data.main([*words, option, value])
