@@ -112,7 +112,7 @@ def measure(landmarks: np.ndarray, detected: np.ndarray) -> Measures | None:
     nose, left, right = points[NOSE], points[LEFT_SHOULDER], points[RIGHT_SHOULDER]
     middle = (left + right) / 2
     across, up = left - right, nose - middle
-    width, height = _length(across), _length(up)
+    width, height = vector_lengths(across), vector_lengths(up)
     body = np.maximum(np.maximum(width, height), 1e-6)
     turn = up[:, 0] * across[:, 1] - up[:, 1] * across[:, 0]
     head = picked[:, len(places) : len(places) + len(_HEAD)]
@@ -120,10 +120,10 @@ def measure(landmarks: np.ndarray, detected: np.ndarray) -> Measures | None:
     distances = np.where(known, np.hypot(*np.moveaxis(head - nose[:, None], 2, 0)), 0).max(axis=1)
     face = picked[:, len(places) + len(_HEAD) :]
     low, high = face.min(axis=1), face.max(axis=1)
-    size = np.maximum(_length(high - low), 1e-6)
+    size = np.maximum(vector_lengths(high - low), 1e-6)
     offsets = [
         [
-            _median(_length(points[hand] - points[wrist]) / body, seen[:, PARTS.index(part)])
+            _median(vector_lengths(points[hand] - points[wrist]) / body, seen[:, PARTS.index(part)])
             for wrist in (own, other)
         ]
         for part, hand, own, other in _HANDS
@@ -144,16 +144,16 @@ def measure(landmarks: np.ndarray, detected: np.ndarray) -> Measures | None:
         upright=float(np.median(-up[:, 1] / np.maximum(height, 1e-6))),
         facing=float(np.median(turn / np.maximum(width * height, 1e-9))),
         head_size=_median(distances / body, known.any(axis=1)),
-        face_offset=_median(_length(nose - (low + high) / 2) / size, has_face),
+        face_offset=_median(vector_lengths(nose - (low + high) / 2) / size, has_face),
         face_size=_median(size / body, has_face),
         hand_offsets=(offsets[0][0], offsets[1][0]),
         crossed_offsets=(offsets[0][1], offsets[1][1]),
     )
 
 
-def _length(vectors: np.ndarray) -> np.ndarray:
-    """(T, 2) → (T,)."""
-    return np.hypot(vectors[:, 0], vectors[:, 1])
+def vector_lengths(vectors: np.ndarray) -> np.ndarray:
+    """(..., 2) → (...)."""
+    return np.hypot(vectors[..., 0], vectors[..., 1])
 
 
 def _median(values: np.ndarray, chosen: np.ndarray) -> Any:

@@ -6,7 +6,7 @@ landmarks continue on the other one.
 
 import numpy as np
 
-from data.checks.plausibility import MIN_BODY_WIDTH
+from data.checks.plausibility import MIN_BODY_WIDTH, vector_lengths
 from data.landmarks import LEFT_SHOULDER, NOSE, RIGHT_SHOULDER
 
 # Body widths, as in data/checks/plausibility.py, by which nose and shoulders must move between two
@@ -32,25 +32,20 @@ def find_jump(
     points[..., 0] *= aspect_ratio  # in image heights
     nose, left, right = points.swapaxes(0, 1)
     middle = (left + right) / 2
-    body = np.maximum(_length(left - right), _length(nose - middle))
+    body = np.maximum(vector_lengths(left - right), vector_lengths(nose - middle))
     places = np.stack([nose, middle], axis=1)  # (frames, 2, 2)
     has_size = body > MIN_BODY_WIDTH
     frames, body, places = frames[has_size], body[has_size], places[has_size]
-    steps = _length(places[1:] - places[:-1]).min(axis=1)
+    steps = vector_lengths(places[1:] - places[:-1]).min(axis=1)
     largest = None
     for after in np.flatnonzero(steps > MIN_JUMP * np.maximum(body[1:], body[:-1])) + 1:
         sides = slice(max(0, after - SETTLED_FRAMES), after), slice(after, after + SETTLED_FRAMES)
         start, end = (np.median(places[side], axis=0) for side in sides)
         width = max(np.median(body[side]) for side in sides)
-        size = float(_length(end - start).min() / width)
+        size = float(vector_lengths(end - start).min() / width)
         if size > MIN_JUMP and (largest is None or size > largest[1]):
             largest = int(frames[after]), size
     return largest
-
-
-def _length(vectors: np.ndarray) -> np.ndarray:
-    """(..., 2) → (...)."""
-    return np.hypot(vectors[..., 0], vectors[..., 1])
 
 
 def jump_warning(landmarks: np.ndarray, detected: np.ndarray, aspect_ratio: float) -> str | None:
