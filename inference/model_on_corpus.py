@@ -201,7 +201,7 @@ def _corpus_of_checkpoint(checkpoint: dict[str, Any], path: Path, refuse_other: 
 
 
 def _language_model(name: str, corpus: Corpus, vocabulary: Vocabulary) -> LanguageModel | None:
-    """See `ModelOnCorpus.decoder` for the names."""
+    """See `ModelOnCorpus.make_or_tune_decoder` for the names."""
     if name == "none":
         return None
     if name != "train":

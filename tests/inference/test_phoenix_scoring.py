@@ -58,7 +58,8 @@ def test_a_doubled_gloss_is_an_error(run_evaluate, adaptive_run, tmp_path, monke
         return [[1, 1, 1, 1] for _ in lengths]
 
     monkeypatch.setattr(
-        "inference.model_on_corpus.ModelOnCorpus.decoder", lambda *_: (doubled, "doubled")
+        "inference.model_on_corpus.ModelOnCorpus.make_or_tune_decoder",
+        lambda *_: (doubled, "doubled"),
     )
     monkeypatch.setattr(
         "decoding.batches.gloss_spans",
