@@ -57,7 +57,7 @@ from errors import UsageError, run_script
 from settings import Settings
 
 if TYPE_CHECKING:
-    from data.sources.extraction import ExtractionReport
+    from data.sources.extraction_assembly import ExtractionReport
 
 OWN_LAYOUTS = ("isharah", "boston104")  # of one corpus, with its own frame rate and image
 

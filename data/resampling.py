@@ -15,6 +15,8 @@ SAME_RATE = 0.01
 # Frames per second of real recordings; slow motion of phones has 240. Outside of them the metadata
 # is wrong far more often than right.
 LOWEST_RATE, HIGHEST_RATE = 5.0, 240.0
+_USUAL_STEP = 0.25  # so much a usual step between two frames differs from their median, at most
+_MILLISECOND = 1e-3  # seconds; many formats round times to it
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,11 @@ def measure_rate(times: np.ndarray) -> FrameRate | None:
     places = times[0] + np.arange(len(times)) / average
     if np.abs(times - places).max() < 0.5 / average:
         return FrameRate(average, True)
-    return FrameRate(1 / float(np.median(np.diff(times))), False)
+    steps = np.diff(times)
+    median = float(np.median(steps))
+    # The usual steps differ by the rounding of the file, such as 33 and 34 ms
+    usual = steps[np.abs(steps - median) <= max(_USUAL_STEP * median, 1.1 * _MILLISECOND)]
+    return FrameRate(1 / float(usual.mean() if len(usual) else median), False)
 
 
 class Resampler:

@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from data.resampling import FrameRate
 from data.sources.extraction_folder import Job, record_failure, write_result
 from data.sources.holistic import missing_library
+from data.sources.recording_facts import confirmed_rate
 from data.sources.segment_reader import SegmentReader, in_reading_order
 from data.sources.trackers import Tracker, open_tracker
 from data.sources.video_files import RecordingFile, signature
@@ -257,13 +259,14 @@ def _extract_recording(
             unreported = 0
     pipe.send(("frames", unreported))
     stacked = np.stack(detected)
+    rate = confirmed_rate(FrameRate(opened.fps, opened.even), np.array(times))
     facts = {
         "frames": len(landmarks),
         "width": shape[1],
         "height": shape[0],
-        "fps": round(opened.fps, 3),
+        "fps": round(rate.fps, 3),
         "fps_is_known": opened.fps_is_known,
-        "even": opened.even,
+        "even": rate.even,
         "is_video": recording.is_video,
         "hands": int(stacked[:, 2:].any(axis=1).sum()),
         "parts": stacked.any(axis=0).tolist(),

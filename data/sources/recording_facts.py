@@ -4,7 +4,8 @@ from collections import Counter
 
 import numpy as np
 
-from data.resampling import measure_rate, resample, same_rate
+from data.resampling import FrameRate, measure_rate, resample, same_rate
+from errors import DataError
 
 
 def to_aspect_ratio(landmarks: np.ndarray, ratio: float, wanted: float) -> np.ndarray:
@@ -54,12 +55,33 @@ def at_rate(
         detected: bool (T, 4).
         rate: frames per second.
 
-    Returns landmarks (T', 543, 3) and detected bool (T', 4).
+    Returns landmarks (T', 543, 3) and detected bool (T', 4), the given arrays themselves where
+    nothing is to do. Raises DataError for times that do not rise.
     """
     measured = measure_rate(times)
+    if measured is None and len(times) > 1:
+        raise DataError("the times of its frames do not rise, so its frame rate is unknown")
     if measured is None or (measured.even and same_rate(measured.fps, rate)):
         return landmarks, detected
     return resample(times, landmarks, detected, rate)
+
+
+def confirmed_rate(expected: FrameRate, times: np.ndarray) -> FrameRate:
+    """The rate of a recording, or of a segment of it, by the times of its decoded frames.
+
+    Args:
+        expected: what the file says. It is more exact than the times where these confirm it.
+        times: (T,), of the frames, in seconds, rising.
+    """
+    measured = measure_rate(times)
+    if measured is None:
+        return expected
+    duration = float(times[-1] - times[0])
+    if expected.even and abs(duration - (len(times) - 1) / expected.fps) < 0.5 / expected.fps:
+        return FrameRate(expected.fps, measured.even)
+    if measured.even == expected.even and same_rate(measured.fps, expected.fps):
+        return expected
+    return measured
 
 
 def frame_times(frames: int, fps: float) -> np.ndarray:

@@ -15,8 +15,9 @@ import numpy as np
 
 from data.resampling import check_rate, is_plausible_rate, measure_rate
 from data.sources.import_defaults import FPS
-from data.sources.matroska import missing_bytes
 from data.sources.video_files import IMAGE_SUFFIXES, RecordingFile, frame_files
+from data.sources.video_formats.frame_times import FrameClock, PacketTimes, scan_packets
+from data.sources.video_formats.matroska import missing_bytes
 from errors import DataError
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ def _open_video(path: Path, fps: float | None, default_fps: float) -> VideoFrame
             f"its last {missing} bytes are missing: the file was not copied completely; copy it "
             "again"
         )
-    times, claimed = _scan(path)
+    packets, claimed = _scan(path)
+    times = packets.times
     measured = measure_rate(times)
     if fps is not None:
         rate, known, even = fps, True, True
@@ -133,7 +135,7 @@ def _open_video(path: Path, fps: float | None, default_fps: float) -> VideoFrame
             f"states a gap of {np.diff(times).max():.0f} s between two frames, more than "
             f"{_LONGEST_GAP:g}: give the right frame rate with --fps"
         )
-    frames = _decode(path, None if own_times else rate)
+    frames = _decode(path, None if own_times else rate, packets, rate, even)
     return VideoFrames(_of_one_size(frames), rate, known, even, len(times))
 
 
@@ -142,62 +144,54 @@ def _fits(times: np.ndarray, fps: float) -> bool:
     return abs(float(times[-1] - times[0]) - (len(times) - 1) / fps) < 0.5 / fps
 
 
-def _scan(path: Path) -> tuple[np.ndarray, float | None]:
-    """Find the times of a video's frames in seconds without decoding it, and the frame rate that
-    its header claims. Raises DataError."""
+def _scan(path: Path) -> tuple[PacketTimes, float | None]:
+    """Find the times of a video's frames without decoding it, and the frame rate that its header
+    claims. Raises DataError."""
     with _open_container(path) as container:
         stream = _video_stream(container)
-        scale = float(stream.time_base or 0)
-        stamps = [
-            packet.pts if packet.pts is not None else packet.dts
-            for packet in container.demux(stream)
-            if packet.size and not packet.is_discard
-        ]
-        claimed = float(stream.average_rate) if stream.average_rate else None
-    known = [stamp for stamp in stamps if stamp is not None]
-    times = np.sort(np.array(known, dtype=np.float64)) * scale
-    if len(known) < len(stamps):
-        times = np.full(len(stamps), np.nan)
-    return times, claimed
+        packets = scan_packets(container, stream)
+        return packets, float(stream.average_rate) if stream.average_rate else None
 
 
-def _decode(path: Path, rate: float | None) -> Iterator[tuple[float, np.ndarray]]:
-    """The frames of a video. rate: frames per second; None for the frames' own times."""
+def _decode(
+    path: Path, given: float | None, packets: PacketTimes, fps: float, even: bool
+) -> Iterator[tuple[float, np.ndarray]]:
+    """The frames of a video. given: frames per second that count in place of the times of the file
+    (`packets`); None for these, which are at `fps` frames per second, evenly or not."""
     from av.error import FFmpegError
 
-    count = 0
     with _open_container(path) as container:
         stream = _video_stream(container)
         # With threads, FFmpeg passes over some damage that it reports with one.
         stream.codec_context.thread_count = 1
         start = (container.start_time or 0) / 1_000_000
+        clock = FrameClock(given, packets, fps, even, start)
         pixel_shape = float(stream.sample_aspect_ratio or 1)
         may_begin_anywhere = container.format.name in _BEGIN_ANYWHERE
-        packets = container.demux(stream)
+        demuxed = container.demux(stream)
         while True:
             try:
-                packet = next(packets, None)
+                packet = next(demuxed, None)
                 if packet is None:
                     break
                 decoded = packet.decode()
                 damaged = packet.is_corrupt or any(frame.is_corrupt for frame in decoded)
             except FFmpegError:
                 decoded, damaged = [], True
-            if damaged and not (may_begin_anywhere and count == 0):
+            if damaged and not (may_begin_anywhere and clock.count == 0):
                 raise DataError(
-                    f"frame {count} cannot be decoded completely: the file is damaged or was not "
-                    "copied completely; copy it again, or convert what is left with "
+                    f"frame {clock.count} cannot be decoded completely: the file is damaged or was "
+                    "not copied completely; copy it again, or convert what is left with "
                     "`ffmpeg -i FILE -c:v libx264 OUTPUT.mp4`"
                 )
             for frame in [] if damaged else decoded:
-                time = count / rate if rate is not None else (frame.time or 0.0) - start
-                count += 1
-                yield time, _picture(frame, pixel_shape)
+                yield clock.time(frame), _picture(frame, pixel_shape)
         codec = stream.codec_context.name
-    if count == 0:
+    if clock.count == 0:
         raise DataError(
             f"has no frame that can be decoded (codec {codec}): the file is empty or damaged"
         )
+    clock.check_end()
 
 
 @contextlib.contextmanager

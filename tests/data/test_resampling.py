@@ -80,6 +80,9 @@ def test_the_given_frames_stay_unchanged():
         # the gaps are 0.1 three times and 0.5 three times: their median is 0.3
         ([0, 0.1, 0.2, 0.3, 0.8, 1.3, 1.8], 1 / 0.3, False),
         ([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 2.6], 10, False),
+        # 30 and 240 frames/s, rounded to milliseconds, with a pause
+        (np.rint(1000 * np.append(np.arange(31), 90) / 30) / 1000, 30, False),
+        (np.rint(1000 * np.append(np.arange(241), 900) / 240) / 1000, 240, False),
     ],
 )
 def test_the_rate_of_times(times, fps, even):

@@ -3,63 +3,15 @@
 import errno
 import io
 import os
-import tempfile
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data.sources.video_files import RecordingFile
-from data.sources.video_frames import VideoFrames, open_video_frames
 from errors import DataError
-from tests.data.sources.conftest import panned, write_video
+from tests.data.sources.video_formats.encoding import EVEN, av, encode, opened, picture, times_of
 
-av = pytest.importorskip("av")
-
-
-def picture(number: int) -> np.ndarray:
-    """A frame with noise, which needs bytes in every frame, and the number as its brightness."""
-    noise = np.random.default_rng(number).integers(0, 40, (48, 64, 3))
-    return (noise + 5 * number % 200).astype(np.uint8)
-
-
-def encode(
-    times: np.ndarray,
-    format: str,
-    codec: str = "libx264",
-    scale: Fraction = Fraction(1, 1000),
-    **options: str,
-) -> bytes:
-    """A video file.
-
-    times: of its frames, in whole milliseconds. scale: the unit of time that the file uses.
-    options: of the codec.
-    """
-    with tempfile.NamedTemporaryFile() as file:
-        with av.open(file.name, "w", format=format) as output:
-            stream = output.add_stream(codec, rate=25, options=options)
-            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-            stream.codec_context.time_base = scale
-            for number, time in enumerate(times):
-                frame = av.VideoFrame.from_ndarray(picture(number), "rgb24")
-                frame.pts, frame.time_base = round(int(time) / 1000 / scale), scale
-                output.mux(stream.encode(frame))
-            output.mux(stream.encode())
-        return Path(file.name).read_bytes()
-
-
-def opened(path: Path, content: bytes | None = None, fps: float | None = None) -> VideoFrames:
-    if content is not None:
-        path.write_bytes(content)
-    return open_video_frames(RecordingFile(path, ("x",)), fps)
-
-
-def times_of(video: VideoFrames) -> list[float]:
-    return [time for time, _ in video.frames]
-
-
-EVEN = np.arange(30) * 40
 # 25 frames/s for 0.8 s, then every third frame is missing, as a phone in the dark does it
 UNEVEN = np.concatenate([np.arange(20) * 40, 800 + np.arange(10) * 120])
 
@@ -183,23 +135,6 @@ def test_a_picture_that_cannot_be_decoded_completely(tmp_path, format, codec):
     content[start:stop] = bytes([255]) * (stop - start)
     with pytest.raises(DataError, match=r"frame \d+ cannot be decoded completely"):
         times_of(opened(tmp_path / "a.mkv", bytes(content)))
-
-
-@pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_the_picture_stands_upright(cv2, tmp_path, rotation):
-    """A phone stores the picture as its sensor lies, and the turn to make beside it."""
-    write_video(cv2, tmp_path / "a.mp4", [panned(number) for number in range(2)], "mp4v")
-    content = bytearray((tmp_path / "a.mp4").read_bytes())
-    matrix = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[rotation]
-    a, b, c, d = (round(value * 65536).to_bytes(4, signed=True) for value in matrix)
-    zero, one = bytes(4), (1 << 30).to_bytes(4)
-    track = content.index(b"tkhd")
-    content[track + 44 : track + 80] = a + b + zero + c + d + zero + zero + zero + one
-    (_, upright), *_ = opened(tmp_path / "a.mp4", bytes(content)).frames
-    capture = cv2.VideoCapture(str(tmp_path / "a.mp4"), cv2.CAP_FFMPEG)
-    expected = capture.read()[1]
-    capture.release()
-    assert upright.shape == expected.shape and (upright == expected).all()
 
 
 def test_pixels_that_are_not_square(tmp_path):
