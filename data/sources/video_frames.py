@@ -18,6 +18,7 @@ from data.sources.import_defaults import FPS
 from data.sources.video_files import IMAGE_SUFFIXES, RecordingFile, frame_files
 from data.sources.video_formats.frame_times import FrameClock, PacketTimes, scan_packets
 from data.sources.video_formats.matroska import missing_bytes
+from data.sources.video_formats.orientation import set_upright
 from errors import DataError
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ def _picture(frame: "av.video.frame.VideoFrame", pixel_shape: float) -> np.ndarr
     """
     width = round(frame.width * pixel_shape) if 0.2 < pixel_shape < 5 else frame.width
     picture = frame.to_ndarray(format="bgr24", width=width, height=frame.height)
-    return np.ascontiguousarray(np.rot90(picture, frame.rotation // 90 % 4))
+    return np.ascontiguousarray(set_upright(picture, frame))
 
 
 def _of_one_size(frames: Iterator[tuple[float, np.ndarray]]) -> Iterator[tuple[float, np.ndarray]]:

@@ -3,4 +3,5 @@
 matroska         the length of an .mkv or .webm file by its own account
 frame_times      when the frames of a video are shown
 hidden_pictures  packets of VP8 and VP9 that show no picture
+orientation      turns and mirror images of phones
 """
