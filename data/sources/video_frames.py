@@ -16,8 +16,8 @@ import numpy as np
 from data.resampling import check_rate, is_plausible_rate, measure_rate
 from data.sources.import_defaults import FPS
 from data.sources.video_files import IMAGE_SUFFIXES, RecordingFile, frame_files
+from data.sources.video_formats.completeness import missing_bytes
 from data.sources.video_formats.frame_times import FrameClock, PacketTimes, scan_packets
-from data.sources.video_formats.matroska import missing_bytes
 from data.sources.video_formats.orientation import set_upright
 from errors import DataError
 
