@@ -18,7 +18,7 @@ from data.sources.import_defaults import FPS
 from data.sources.video_files import IMAGE_SUFFIXES, RecordingFile, frame_files
 from data.sources.video_formats.completeness import missing_bytes
 from data.sources.video_formats.frame_times import FrameClock, PacketTimes, scan_packets
-from data.sources.video_formats.orientation import set_upright
+from data.sources.video_formats.orientation import Orientation
 from errors import DataError
 
 if TYPE_CHECKING:
@@ -167,6 +167,7 @@ def _decode(
         stream.codec_context.thread_count = 1
         start = (container.start_time or 0) / 1_000_000
         clock = FrameClock(given, packets, fps, even, start)
+        orientation = Orientation()
         pixel_shape = float(stream.sample_aspect_ratio or 1)
         may_begin_anywhere = container.format.name in _BEGIN_ANYWHERE
         demuxed = container.demux(stream)
@@ -186,7 +187,7 @@ def _decode(
                     "`ffmpeg -i FILE -c:v libx264 OUTPUT.mp4`"
                 )
             for frame in [] if damaged else decoded:
-                yield clock.time(frame), _picture(frame, pixel_shape)
+                yield clock.time(frame), _picture(frame, pixel_shape, orientation)
         codec = stream.codec_context.name
     if clock.count == 0:
         raise DataError(
@@ -229,14 +230,16 @@ def _video_stream(container: "av.container.InputContainer") -> "av.video.stream.
     raise DataError("has no picture in it, only sound: give the video of the signer")
 
 
-def _picture(frame: "av.video.frame.VideoFrame", pixel_shape: float) -> np.ndarray:
+def _picture(
+    frame: "av.video.frame.VideoFrame", pixel_shape: float, orientation: Orientation
+) -> np.ndarray:
     """The picture as players show it: upright, with square pixels.
 
     pixel_shape: width / height of a pixel.
     """
     width = round(frame.width * pixel_shape) if 0.2 < pixel_shape < 5 else frame.width
     picture = frame.to_ndarray(format="bgr24", width=width, height=frame.height)
-    return np.ascontiguousarray(set_upright(picture, frame))
+    return np.ascontiguousarray(orientation.set_upright(picture, frame))
 
 
 def _of_one_size(frames: Iterator[tuple[float, np.ndarray]]) -> Iterator[tuple[float, np.ndarray]]:
