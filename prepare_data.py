@@ -53,7 +53,7 @@ from data.commands import (
     SplitCommand,
     SynthesizeCommand,
 )
-from errors import UsageError, run_script
+from errors import UsageError, printable, run_script
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -157,9 +157,9 @@ def run_merge(command: MergeCommand) -> int:
 def print_failures(report: "ExtractionReport", advice: str = "") -> int:
     """Print the warnings and failed videos of an extraction; returns the exit code."""
     for line in report.warnings:
-        print(f"warning: {line}", file=sys.stderr)
+        print(printable(f"warning: {line}"), file=sys.stderr)
     for sentence, reason in report.failed.items():
-        print(f"failed: {sentence}: {reason}", file=sys.stderr)
+        print(printable(f"failed: {sentence}: {reason}"), file=sys.stderr)
     if report.failed:
         count = len(report.failed)
         print(f"{count} of {count + report.sentences} sentences failed{advice}", file=sys.stderr)

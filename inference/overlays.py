@@ -19,7 +19,7 @@ from data.landmarks import NUM_COORDINATES, NUM_LANDMARKS, PARTS
 from data.sources.video_files import RecordingFile
 from data.sources.video_frames import open_video_frames
 from decoding.timed_gloss import TimedGloss
-from errors import DataError
+from errors import DataError, printable
 from inference.recordings import Frame
 from reports.video_overlay import OverlayWriter
 
@@ -99,7 +99,7 @@ class VideoOverlay:
                 caption.append((gloss.gloss, frame.time < gloss.end))
             _write(self._writer, frame, caption)
         _warn_of_missing_characters(self._writer)
-        print(f"overlay: {self._writer.path}", file=sys.stderr)
+        print(printable(f"overlay: {self._writer.path}"), file=sys.stderr)
 
     def _frames(self) -> Iterator[Frame]:
         """The recording's pictures again, with the times and landmarks that were kept."""
@@ -154,7 +154,8 @@ def _warn_of_missing_characters(writer: OverlayWriter) -> None:
         shown = " ".join(sorted(writer.missing)[:10])
         print(
             f"warning: no installed font has {len(writer.missing)} characters of the glosses "
-            f"({shown}): {writer.path} shows boxes for them, the transcript is complete; on Debian "
-            "and Ubuntu apt-get install fonts-noto-cjk installs Chinese characters",
+            f"({shown}): {printable(str(writer.path))} shows boxes for them, the transcript is "
+            "complete; on Debian and Ubuntu apt-get install fonts-noto-cjk installs Chinese "
+            "characters",
             file=sys.stderr,
         )

@@ -29,7 +29,7 @@ from data.sources.video_files import (
     find_recording_files,
 )
 from data.sources.video_frames import open_video_frames
-from errors import DataError, UsageError
+from errors import DataError, UsageError, printable
 
 LANDMARK_READERS = {suffix: read for suffixes, read in READERS.values() for suffix in suffixes}
 SUFFIXES = (*VIDEO_SUFFIXES, *LANDMARK_READERS)
@@ -99,7 +99,7 @@ def find_recordings(words: Sequence[str]) -> tuple[list[RecordingFile], dict[str
                 found += _recordings_at(path)
             except (DataError, OSError) as error:
                 reason = str(error) if isinstance(error, DataError) else error.strerror
-                failed[str(path)] = str(reason or error).removeprefix(f"{path} ")
+                failed[str(path)] = str(reason or error).removeprefix(f"{printable(str(path))} ")
     once: dict[Path, RecordingFile] = {}
     for recording in found:
         once.setdefault(recording.path.resolve(), recording)

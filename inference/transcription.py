@@ -16,7 +16,7 @@ from data.sources.holistic import FEW_HANDS, missing_library, quiet_libraries
 from data.sources.trackers import Tracker, extractor_facts, open_tracker
 from data.sources.video_files import RecordingFile
 from decoding.timed_gloss import TimedGloss
-from errors import DataError, is_out_of_memory, no_memory_message
+from errors import DataError, is_out_of_memory, no_memory_message, printable
 from inference.output_paths import OutputPaths, check_camera_outputs, choose_output_paths
 from inference.overlays import CameraOverlay, VideoOverlay
 from inference.recognizer import Recognizer, open_recognizer
@@ -98,16 +98,15 @@ def transcribe(request: TranscriptionRequest) -> int:
                 message = _message(error, recording.path, request)
                 if count == 1:
                     raise DataError(message) from None
-                failed[str(recording.path)] = message.removeprefix(
-                    f"{recording.path}: "
-                ).removeprefix(f"{recording.path} ")
+                shown = printable(str(recording.path))
+                failed[shown] = message.removeprefix(f"{shown}: ").removeprefix(f"{shown} ")
     return _report_failures(failed, count)
 
 
 def _report_failures(failed: dict[str, str], count: int) -> int:
     """Print the recordings that failed, of `count`, and return the exit code."""
     for name, reason in failed.items():
-        print(f"failed: {name}: {reason}", file=sys.stderr)
+        print(printable(f"failed: {name}: {reason}"), file=sys.stderr)
     if failed:
         print(f"{len(failed)} of {count} recordings failed", file=sys.stderr)
     return 3 if failed else 0
@@ -228,7 +227,7 @@ class _Session:
                     self._finish(transcript, summary, output)
                 elif output is not None and transcript.glosses:
                     self._write(transcript, output)
-                    print(f"the glosses until then: {output}", file=sys.stderr)
+                    print(printable(f"the glosses until then: {output}"), file=sys.stderr)
 
     def _open(self, file: RecordingFile) -> Recording:
         recording = open_recording(
@@ -241,8 +240,8 @@ class _Session:
         if not recording.fps_is_known and not self._has_told_assumed_fps:
             self._has_told_assumed_fps = True
             print(
-                f"{file.path} does not give its frame rate: {recording.fps:g} frames/s assumed "
-                "(--fps)",
+                f"{printable(str(file.path))} does not give its frame rate: {recording.fps:g} "
+                "frames/s assumed (--fps)",
                 file=sys.stderr,
             )
         return recording
@@ -260,6 +259,7 @@ class _Session:
     def _bar(self, name: str, expected: int) -> tqdm:
         # None: no bar in a pipe. A bar would also mix with glosses that are printed to a terminal.
         hidden = True if self._prints_glosses and sys.stdout.isatty() else None
+        name = printable(name)
         return tqdm(desc=name, total=expected or None, unit="frame", leave=False, disable=hidden)
 
     def _transcribe(
@@ -269,7 +269,7 @@ class _Session:
         on_frame: Callable[[Frame, list[TimedGloss]], None],
     ) -> TranscriptionSummary:
         if self._prints_glosses and self._several:
-            print(f"{transcript.name}:", flush=True)
+            print(printable(f"{transcript.name}:"), flush=True)
 
         def on_glosses(glosses: list[TimedGloss]) -> None:
             transcript.glosses += glosses
@@ -295,29 +295,29 @@ class _Session:
             self._write(transcript, output)
         elif not self._prints_glosses:
             print(render(transcript, self._request.format), end="", flush=True)
-        count = len(transcript.glosses)
-        place = f" in {output}" if output is not None else ""
+        count, name = len(transcript.glosses), printable(transcript.name)
+        place = printable(f" in {output}") if output is not None else ""
         print(
-            f"{transcript.name}: {count} gloss{'' if count == 1 else 'es'}{place}; {summary}",
+            f"{name}: {count} gloss{'' if count == 1 else 'es'}{place}; {summary}",
             file=sys.stderr,
         )
         if summary.turned > summary.upright:
             print(
-                f"warning: {transcript.name}: the signer lies, or the image is turned; if it is "
+                f"warning: {name}: the signer lies, or the image is turned; if it is "
                 "turned, turn the recording",
                 file=sys.stderr,
             )
         if summary.with_hands < FEW_HANDS * summary.frames:
             share = summary.with_hands / summary.frames
             print(
-                f"warning: {transcript.name}: hands were detected in only {100 * share:.0f} % of "
+                f"warning: {name}: hands were detected in only {100 * share:.0f} % of "
                 "its frames; is a signer well visible?",
                 file=sys.stderr,
             )
         if summary.with_pose < FEW_POSES * summary.frames:
             share = summary.with_pose / summary.frames
             print(
-                f"warning: {transcript.name}: a pose was detected in only {100 * share:.0f} % of "
+                f"warning: {name}: a pose was detected in only {100 * share:.0f} % of "
                 "its frames; there is no gloss where nobody is seen",
                 file=sys.stderr,
             )
@@ -363,7 +363,7 @@ def _nobody(summary: TranscriptionSummary) -> str:
 
 
 def _message(error: Exception, path: Path, request: TranscriptionRequest) -> str:
-    """Why a recording failed, with its path."""
+    """Why a recording failed, with its path; printable."""
     if is_out_of_memory(error):
         windows, advice = request.windows, ""
         if windows.whole_up_to > windows.length and request.decoder != "closed":
@@ -376,7 +376,8 @@ def _message(error: Exception, path: Path, request: TranscriptionRequest) -> str
         reason = error.strerror or str(error)
     else:
         reason = str(error)
-    return reason if str(path) in reason else f"{path}: {reason}"
+    reason, shown = printable(reason), printable(str(path))
+    return reason if shown in reason else f"{shown}: {reason}"
 
 
 def _write(path: Path, text: str) -> None:

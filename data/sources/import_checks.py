@@ -9,7 +9,7 @@ import numpy as np
 from data.checks.plausibility import Finding, Plausibility, find_extremes
 from data.checks.unseen_sentences import unseen_warnings
 from data.corpus import Corpus
-from errors import DataError
+from errors import DataError, printable
 
 
 class ImportChecks:
@@ -61,4 +61,4 @@ def warn_of_unseen_sentences(output: Path) -> None:
 
 def print_warnings(lines: list[str]) -> None:
     for line in lines:
-        print(f"warning: {line}", file=sys.stderr)
+        print(printable(f"warning: {line}"), file=sys.stderr)

@@ -4,7 +4,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator
 
-from errors import DataError
+from errors import DataError, printable
 
 
 class ImportFailures:
@@ -30,7 +30,7 @@ class ImportFailures:
         sentences failed, but not all of them: these may be left out.
         """
         for (split, id), reason in self._reasons.items():
-            print(f"bad sentence: {split} sentence {id}: {reason}")
+            print(printable(f"bad sentence: {split} sentence {id}: {reason}"))
         failed = Counter(split for split, _ in self._reasons)
         needed = next((split for split in failed if split != "train"), None)
         if failed["train"] and failed["train"] == self._sentences["train"]:

@@ -36,7 +36,7 @@ from data.sources.recording_facts import at_rate, frame_times
 from data.sources.unseen_parts import find_unseen_parts
 from data.sources.vector_widths import explain_width
 from data.text_fields import nfc
-from errors import DataError
+from errors import DataError, printable
 from progress_bar import ProgressBar
 
 
@@ -177,7 +177,8 @@ def find_mp_data_recordings(source: Path) -> list[MpDataRecording]:
         ]
     if joined:
         more = f" ({len(joined)} folders in all)" if len(joined) > 1 else ""
-        print(f"white space in the names of gloss folders becomes '-': {joined[0]}{more}")
+        text = f"white space in the names of gloss folders becomes '-': {joined[0]}{more}"
+        print(printable(text))
     return recordings
 
 

@@ -20,7 +20,7 @@ from data.sources.annotations.segment_overlaps import Part, check_overlaps
 from data.sources.annotations.segments import Segment
 from data.sources.annotations.transcripts import TranscribedSentence
 from data.text_fields import nfc
-from errors import DataError
+from errors import DataError, printable
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".avi", ".mov", ".mkv", ".webm"),
@@ -201,7 +201,7 @@ def match_recording_files(
                 matched[split, sentence.id] = found[0]
     warning = check_overlaps({str(each.path): parts.values() for each, parts in parts_of.items()})
     if warning:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(printable(f"warning: {warning}"), file=sys.stderr)
     return matched, [recording for recording in recordings if recording not in parts_of]
 
 

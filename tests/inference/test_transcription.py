@@ -69,7 +69,7 @@ def test_several_recordings_get_a_file_each_and_failures_are_listed(
     run_transcribe, checkpoint, sentences, tmp_path, capsys
 ):
     shutil.copytree(sentences, tmp_path / "in")
-    (tmp_path / "in" / "broken.npy").write_bytes(b"no landmarks")
+    (tmp_path / "in" / "broken\x1b[2J.npy").write_bytes(b"no landmarks")
     words = [
         tmp_path / "in",
         tmp_path / "gone.mp4",
@@ -85,7 +85,9 @@ def test_several_recordings_get_a_file_each_and_failures_are_listed(
     ]
     failed = [line for line in err.splitlines() if line.startswith("failed: ")]
     assert failed[0].startswith(f"failed: {tmp_path}/gone.mp4: does not exist")
-    assert failed[1].startswith(f"failed: {tmp_path}/in/broken.npy: is not a readable .npy file")
+    assert failed[1].startswith(
+        f"failed: {tmp_path}/in/broken\\x1b[2J.npy: is not a readable .npy file"
+    )
     assert "2 of 6 recordings failed" in err and "Traceback" not in err
 
 

@@ -274,7 +274,12 @@ def test_extract_and_merge_have_exit_code_3_when_sentences_failed(tmp_path, monk
     from data.sources import extraction
 
     report = extraction.ExtractionReport(
-        sentences=2, frames=9, failed={"dev 'b'": "the reason"}, warnings=["look"]
+        sentences=2,
+        frames=9,
+        failed={
+            "dev 'b'": "a\x07.mp4: the reason"
+        },  # names of files may send commands to terminals
+        warnings=["look\x1b[2J\nhere"],
     )
     asked = {}
     monkeypatch.setattr(
@@ -302,7 +307,7 @@ def test_extract_and_merge_have_exit_code_3_when_sentences_failed(tmp_path, monk
         "progress": True,
     }
     errors = capsys.readouterr().err.splitlines()
-    assert errors[:2] == ["warning: look", "failed: dev 'b': the reason"]
+    assert errors[:2] == [r"warning: look\x1b[2J\nhere", r"failed: dev 'b': a\x07.mp4: the reason"]
     assert errors[2].startswith(
         "1 of 3 sentences failed; to try only these again, repair them, remove "
     )

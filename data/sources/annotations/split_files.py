@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from data.sources.annotations.tables import ELAN, EXPORT_ELAN, SAVE_WORKBOOK, WORKBOOKS
-from errors import DataError, UsageError
+from errors import DataError, UsageError, printable
 
 SPLITS = ("train", "dev", "test")
 SPLIT_FILES = (
@@ -109,7 +109,7 @@ def _held_out_files(train: Path, pattern: str) -> dict[str, Path]:
         _refuse_several(train.parent, split, possible)
         if possible:
             found[split] = possible[0]
-            print(f"{split}: {possible[0]}")
+            print(printable(f"{split}: {possible[0]}"))
     return found
 
 

@@ -49,7 +49,7 @@ from data.sources.annotations.split_files import (
     annotation_files,
 )
 from data.sources.annotations.tables import Table
-from errors import DataError
+from errors import DataError, printable
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,8 @@ class _AnnotationRows:
         unused = [name for name in table.header if name not in used]
         if unused:
             hint = "" if self.has_splits else " (one that names the splits must be called 'split')"
-            print(f"{table.path}: columns that are not used: {', '.join(unused)}{hint}")
+            names = ", ".join(unused)
+            print(printable(f"{table.path}: columns that are not used: {names}{hint}"))
 
     def unnamed_numbers(self) -> Iterator[tuple[str, str]]:
         """(place, text) of the fields of start and end, where the columns give no unit."""
@@ -316,7 +317,7 @@ def read_splits(
         for split, sentences in splits.items()
         for one in sentences
     ):
-        print(f"warning: {transcripts}: {warning}", file=sys.stderr)
+        print(printable(f"warning: {transcripts}: {warning}"), file=sys.stderr)
     if frames is not None:
         lengths = annotation_files(frames, ("{}.frames.csv",), "--frames")
         shared = lengths["train"] if lengths["train"].name != "train.frames.csv" else None

@@ -200,6 +200,15 @@ def test_different_segments_may_share_a_recording(tmp_path, capsys):
     assert capsys.readouterr().err == ""
     matched(tmp_path, train=[*rows, cut("c", 10, 20)])
     assert capsys.readouterr().err.startswith("warning: 2 segments overlap an earlier one")
+    (tmp_path / "s1.mp4").rename(tmp_path / "s1\x1b[2J.mp4")
+    rows = [
+        replace(cut(one, *ends), recording="s1\x1b[2J.mp4")
+        for one, ends in {"a": (0, 15), "b": (10, 30)}.items()
+    ]
+    matched(tmp_path, train=rows)
+    assert r"in the recording" in (told := capsys.readouterr().err) and r"s1\x1b[2J.mp4" in told
+    (tmp_path / "s1\x1b[2J.mp4").rename(tmp_path / "s1.mp4")
+    rows = [cut("a", 0, 15), cut("b", 15, 30)]
     with pytest.raises(DataError, match=r"'a' and dev sentence 'd' overlap .* recording .*s1\.mp4"):
         matched(tmp_path, train=rows, dev=[cut("d", 1, 15)])
     with pytest.raises(
