@@ -9,11 +9,13 @@ Problems, each of which makes the corpus broken:
 - a part whose `detected` contradicts its landmarks;
 - a sentence without frames or with an empty annotation;
 - a sentence that CTC cannot align;
-- a sentence in two splits: the same id or the same landmarks;
+- a recording in two splits: the same landmarks;
 - a split without sentences, or no split `train`.
 
 Warnings:
 - glosses of dev or test that are not in train;
+- an id in two splits: in many corpora, each split counts its sentences from 1;
+- signers whose names differ only in case or white space;
 - the same landmarks twice in one split;
 - a sentence in which nothing, no pose or no hand was detected;
 - landmarks of a few sentences that are outside the image or not in their order;
@@ -31,6 +33,7 @@ import numpy as np
 
 from data.checks.file_hash import sha256_of
 from data.checks.plausibility import Plausibility, find_extremes
+from data.checks.signer_names import signer_warning
 from data.checks.small_corpus import small_corpus_advice
 from data.checks.tracking_jumps import jump_warning
 from data.checks.unseen_sentences import unseen_kind, unseen_text
@@ -266,6 +269,9 @@ def _check_annotations(corpus: Corpus, report: CorpusReport) -> None:
                 )
             if split_of.setdefault(sentence.id, name) != name:
                 shared.append(f"{where} is in split '{split_of[sentence.id]}' too")
+    sentences = (one for split in corpus.splits.values() for one in split.sentences)
+    if alike := signer_warning(one.signer for one in sentences):
+        report.warning("signer names", alike)
     if shared:
         more = f" (and {len(shared) - 1} more)" if len(shared) > 1 else ""
         report.warning("shared id", f"{shared[0]}{more}: other recordings should have other ids")

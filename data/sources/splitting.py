@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from data.checks.changed_files import open_unchanged_corpus
+from data.checks.signer_names import split_signer_warning
 from data.corpus import Corpus, Split
 from data.corpus_writer import CorpusWriter, check_output
 from data.keyed_random import key
@@ -52,6 +53,8 @@ class SplitFacts:
     unknown: how often each gloss occurs that is not in train.
     without_loss: sentences with such a gloss.
     unknown_signers: train sentences whose signer is unknown, if signers were held out.
+    alike_signers: a warning of signers whose names are almost those of train, if there are any and
+        signers were held out.
     """
 
     name: str
@@ -66,6 +69,7 @@ class SplitFacts:
     unknown: Counter[str]
     without_loss: int
     unknown_signers: int
+    alike_signers: str | None
 
     def lines(self) -> Iterator[str]:
         """The lines to print."""
@@ -94,6 +98,8 @@ class SplitFacts:
                 f"the signer of {self.unknown_signers:,} train sentences is unknown, and may be a "
                 f"signer of {self.name}"
             )
+        if self.alike_signers:
+            yield self.alike_signers
 
 
 def split_corpus(
@@ -355,7 +361,7 @@ def _facts(
     """Compare a split with what is left in train."""
     left = [train.sentences[row] for row in chosen["train"]]
     sentences = [train.sentences[row] for row in chosen[name]]
-    signers = {sentence.signer for sentence in sentences}
+    signers, left_signers = ({one.signer for one in part} for part in (sentences, left))
     sequences = {sentence.glosses for sentence in left}
     known = {gloss for glosses in sequences for gloss in glosses}
     tokens = Counter(gloss for sentence in sentences for gloss in sentence.glosses)
@@ -365,11 +371,14 @@ def _facts(
         total=len(train),
         share=None if asked.signers else asked.share,
         signers=sorted(signers),
-        known_signers=len(signers & {sentence.signer for sentence in left}),
+        known_signers=len(signers & left_signers),
         known_sequences=sum(sentence.glosses in sequences for sentence in sentences),
         glosses=len(tokens),
         tokens=tokens.total(),
         unknown=Counter({gloss: count for gloss, count in tokens.items() if gloss not in known}),
         without_loss=sum(not known.issuperset(sentence.glosses) for sentence in sentences),
         unknown_signers=sum(one.signer == UNKNOWN_SIGNER for one in left if by == "signer"),
+        alike_signers=(
+            split_signer_warning(name, signers, left_signers) if by == "signer" else None
+        ),
     )

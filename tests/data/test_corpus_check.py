@@ -293,6 +293,14 @@ def test_a_sentence_in_two_splits(tmp_path):
     ]
 
 
+def test_signers_whose_names_are_alike(tmp_path):
+    rows = {"train": [("s1", "anna", "A", 8)], "dev": [("d1", "Anna", "A", 8)]}
+    (warning,) = check_corpus(write(tmp_path / "tiny", rows)).warnings["signer names"]
+    assert warning.startswith("the signers 'Anna' and 'anna' differ only in upper and lower case")
+    rows["dev"] = [("d1", "anna", "A", 8)]
+    assert "signer names" not in check_corpus(write(tmp_path / "fine", rows)).warnings
+
+
 def test_a_recording_in_two_splits_under_another_id(tmp_path):
     rows = {"train": [("s1", "anna", "A", 8)], "dev": [("d1", "anna", "A", 8)]}
     path = write(tmp_path / "tiny", rows, same_landmarks=True)

@@ -27,6 +27,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from data.checks.signer_names import signer_warning
 from data.keyed_random import key
 from data.sentences import UNKNOWN_SIGNER
 from data.sources.annotations.gloss_warnings import gloss_warnings
@@ -312,11 +313,12 @@ def read_splits(
                     "add its glosses or remove its line"
                 )
     _describe_segments(splits)
-    for warning in gloss_warnings(
-        (f"{split} sentence {one.id!r}", one.glosses)
-        for split, sentences in splits.items()
-        for one in sentences
-    ):
+    named = [(f"{split} sentence {one.id!r}", one) for split in splits for one in splits[split]]
+    signers = signer_warning(one.signer for _, one in named)
+    for warning in [
+        *gloss_warnings((name, one.glosses) for name, one in named),
+        *([signers] if signers else []),
+    ]:
         print(printable(f"warning: {transcripts}: {warning}"), file=sys.stderr)
     if frames is not None:
         lengths = annotation_files(frames, ("{}.frames.csv",), "--frames")

@@ -346,3 +346,14 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
     with pytest.raises(DataError, match="has no split 'train'"):
         split_corpus(source, tmp_path / "out", by="random")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_signer_who_stays_in_train_under_almost_the_same_name(tmp_path):
+    rows = [("s1", "Anna", "A"), ("s2", "anna", "A"), ("s3", "ben", "A")]
+    source = write(tmp_path / "in", rows)
+    held_out = HeldOut(0.0, ("Anna",))
+    _, facts = split(source, tmp_path / "out", by="signer", dev=held_out)
+    (warning,) = facts["dev"].warnings()
+    assert warning.startswith("the signers 'Anna' of dev and 'anna' of train differ only in")
+    _, facts = split(source, tmp_path / "random", by="random", dev=HeldOut(0.4))
+    assert list(facts["dev"].warnings()) == []
