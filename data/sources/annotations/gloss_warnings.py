@@ -4,7 +4,10 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-_JOINERS = "\u200c\u200d"  # they are part of the spelling
+# They belong to the spelling in many scripts and to signs such as emoji, but not to Latin letters:
+# joiners, and the selectors of variants
+_JOINERS_AND_SELECTORS = {0x200C, 0x200D, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
+_SCRIPTS_WITHOUT_THEM = ("LATIN ", "GREEK ", "CYRILLIC ")
 # Format characters that are shown: signs around numbers in Arabic, Syriac and Kaithi, and the tags
 # of flags
 _SEEN_MARKS = {
@@ -85,11 +88,35 @@ def _count(glosses: Sequence[object]) -> str:
 
 
 def _visible(gloss: str) -> str:
-    return "".join(
-        one
-        for one in gloss
-        if one in _JOINERS or ord(one) in _SEEN_MARKS or unicodedata.category(one) != "Cf"
-    )
+    return "".join(one for one, hidden in _with_visibility(gloss) if not hidden)
+
+
+def _with_visibility(gloss: str) -> list[tuple[str, bool]]:
+    """Each character, and whether it is invisible and does not belong to the spelling."""
+    letters = [one for one in gloss if not _is_joiner(one) and not _is_format(one)]
+    found, before = [], 0  # letters in front of the character
+    for one in gloss:
+        if _is_joiner(one):
+            beside = letters[max(0, before - 1) : before + 1]
+            found.append((one, all(map(_needs_no_joiner, beside))))
+        elif _is_format(one):
+            found.append((one, True))
+        else:
+            found.append((one, False))
+            before += 1
+    return found
+
+
+def _is_joiner(one: str) -> bool:
+    return ord(one) in _JOINERS_AND_SELECTORS
+
+
+def _is_format(one: str) -> bool:
+    return unicodedata.category(one) == "Cf" and not _is_joiner(one) and ord(one) not in _SEEN_MARKS
+
+
+def _needs_no_joiner(one: str) -> bool:
+    return one.isascii() or unicodedata.name(one, "").startswith(_SCRIPTS_WITHOUT_THEM)
 
 
 def _plain_letters(gloss: str) -> str:
@@ -103,5 +130,5 @@ def _codes(gloss: str) -> str:
 
 
 def _marks(gloss: str) -> str:
-    marks = [f"U+{ord(one):04X}" for one in gloss if _visible(one) == ""]
+    marks = [f"U+{ord(one):04X}" for one, hidden in _with_visibility(gloss) if hidden]
     return " ".join(marks) or "none"

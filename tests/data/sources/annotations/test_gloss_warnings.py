@@ -11,6 +11,8 @@ def warnings_of(sentences):
 def test_ordinary_glosses_give_no_warning():
     persian = "می\u200cخواهم"  # the joiner is a part of the spelling
     assert warnings_of([("A+B", "IX-1p", "__ON__", '5"WHAT"', ","), (persian, "میخواهم")]) == []
+    hindi, family, heart, key = "क्\u200dष", "👩\u200d👧", "❤\ufe0f", "1\ufe0f\u20e3"
+    assert warnings_of([(hindi, "कार्\u200cय", family, heart, key, f"{persian}-2")]) == []
 
 
 def test_separators_inside_of_glosses():
@@ -35,11 +37,26 @@ def test_an_invisible_character_is_named_with_or_without_a_twin(mark):
     ]
 
 
+@pytest.mark.parametrize("mark", ["\ufe0f", "\u200c", "\u200d", "\U000e0100"])
+def test_joiners_and_selectors_do_not_belong_to_latin_letters(mark):
+    name = f"U+{ord(mark):04X}"
+    for gloss, look in ((f"A{mark}B", "AB"), (f"Ä{mark}", "Ä"), (f"{mark}Б2{mark}{mark}", "Б2")):
+        (warning,) = warnings_of([("HELLO",), (gloss, "HELLO")])
+        assert warning.startswith(f"1 gloss has invisible characters, such as {name}")
+        assert f" in {look!r} of train sentence 1;" in warning
+    (warning,) = warnings_of([("AB",), (f"A{mark}B",)])
+    assert f"several spellings look the same, with none, {name}; each is a gloss of" in warning
+
+
 def test_a_read_names_the_table(tmp_path, capsys):
     path = tmp_path / "mine.csv"
     path.write_text('id,signer,annotation\ns1,A,"HELLO, WORLD"\n')
     assert read_splits(path)["train"][0].glosses == ("HELLO,", "WORLD")
     assert capsys.readouterr().err.startswith(f"warning: {path}: 1 gloss has a comma or semicolon")
+    path.write_text("id,signer,annotation\ns1,Anna,HELLO\ns2,anna,HELLO\n")
+    read_splits(path)
+    warning = f"warning: {path}: the signers 'Anna' and 'anna' differ only in upper and lower case"
+    assert capsys.readouterr().err.startswith(warning)
 
 
 def test_glosses_in_other_forms_of_the_same_letters():
