@@ -230,6 +230,18 @@ def test_the_check_computes_in_the_number_format_that_is_faster(tiny_settings, m
     assert set(used) == {"fp32"}
 
 
+def test_a_file_that_cannot_be_read_is_named(tiny_settings, tmp_path, monkeypatch):
+    """The disk of the corpus fails while the check computes."""
+    landmarks = Path(tiny_settings["training"]["data_dir"]) / "train.landmarks.npy"
+
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error", str(landmarks))
+
+    monkeypatch.setattr(overfit_check, "feature_statistics", broken)
+    with pytest.raises(DataError, match=rf"^cannot read {landmarks}: Input/output error$"):
+        run_overfit_check(Config().updated(tiny_settings), 2)
+
+
 @pytest.mark.parametrize("name", ["write_config", "record_session", "_write_results"])
 def test_a_full_disk_names_the_folder(tiny_settings, tmp_path, monkeypatch, name):
     def full(*_):

@@ -1,6 +1,7 @@
 """The folder of a run: made, locked against other runs, an earlier run moved aside."""
 
 import contextlib
+import errno
 import math
 import os
 import re
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from training.trainer import Trainer
 
 LOCK = "run.lock"
+# Errors of writing alone: full disks, quotas, read-only disks
+_DISK_CANNOT_STORE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _PROGRAM = Path(__file__).resolve().parents[2]
 # A run writes both at its start. A folder with both holds a run, even without a checkpoint.
 _FIRST = ("config.yaml", "environment.json")
@@ -128,10 +131,19 @@ def claim_run_folder(
 @contextlib.contextmanager
 def writable(folder: Path) -> Iterator[None]:
     """Turn errors of the operating system inside the block, such as a full disk, into a DataError
-    that names the run's folder."""
+    that names the run's folder, or the file elsewhere that could not be read."""
     try:
         yield
     except OSError as error:
+        file = (
+            Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+        )
+        if (
+            file is not None
+            and error.errno not in _DISK_CANNOT_STORE
+            and not file.resolve().is_relative_to(folder.resolve())
+        ):
+            raise DataError(f"cannot read {file}: {error.strerror or error}") from error
         raise DataError(f"cannot write to {folder}: {error.strerror or error}") from error
 
 

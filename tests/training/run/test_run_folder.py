@@ -1,5 +1,6 @@
 """The folder of a run: made, locked, and an earlier run moved aside."""
 
+import errno
 import fcntl
 import os
 import re
@@ -18,7 +19,7 @@ from training.config import Config
 from training.overfit_check import run_overfit_check
 from training.resume import plan_start
 from training.run_files import run_folder
-from training.run_files.run_folder import RunLock
+from training.run_files.run_folder import RunLock, writable
 from training.setup import prepare_run
 from training.stop_signals import InterruptedRunError
 from training.trainer import Trainer
@@ -311,6 +312,21 @@ def test_a_full_disk_is_one_line_for_every_file(name, tiny_yaml, tmp_path):
         patch.setattr(Path, "write_text", failing(Path.write_text))
         patch.setattr(Path, "open", failing(Path.open))
         train_teacher.main(["--config", str(tiny_yaml), "--epochs", "1"])
+
+
+@pytest.mark.parametrize(
+    ("number", "file", "message"),
+    [
+        (errno.EIO, "corpus/a.npy", "cannot read .*corpus/a.npy: why"),
+        (errno.EIO, "run/a.pth", "cannot write to .*run: why"),
+        (errno.EIO, None, "cannot write to .*run: why"),
+        (errno.ENOSPC, "cache/a", "cannot write to .*run: why"),
+    ],
+)
+def test_reading_and_writing_are_told_apart(tmp_path, number, file, message):
+    place = None if file is None else str(tmp_path / file)
+    with pytest.raises(DataError, match=message), writable(tmp_path / "run"):
+        raise OSError(number, "why", place)
 
 
 def test_a_second_run_in_a_folder_is_refused_until_the_first_has_ended(tmp_path, tiny_yaml):
