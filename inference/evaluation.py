@@ -49,7 +49,7 @@ from reports.interval_words import wer_interval_text
 from reports.novelty_tables import novelty_lines
 from reports.provenance import describe_session, environment_facts
 from reports.result_files import try_to_write
-from reports.verdict import evaluation_verdict
+from reports.verdict import GREEDY, evaluation_verdict
 
 _Span = TypeVar("_Span")
 
@@ -287,7 +287,7 @@ def _decoders(
         for name, language_model in names.items()
         for other, words in (model.make_or_tune_decoder(name, language_model),)
     ]
-    return compared_decoders(used, others)
+    return compared_decoders(used, others, model.model.prediction.named_beside)
 
 
 def clean_hypothesis(
@@ -358,7 +358,7 @@ def _report(
         history=history,
         best_epoch=training["stopping"]["best_epoch"],
         curves_note=f"The training of this checkpoint up to epoch {len(history)}. The curves show "
-        f"dev and train of {model.checkpoint['corpus']['name']}.",
+        f"dev and train of {model.checkpoint['corpus']['name']}; dev WER: {GREEDY}.",
         decoders=decoders,
         decoders_note=f"All decoders on {request.split}, from the same log-probabilities. A "
         "decoder looks a little better on the dev split that it was tuned on than on new data.",

@@ -28,14 +28,21 @@ class DecoderResult(NamedTuple):
 
 
 def compared_decoders(
-    used: ComparedDecoder, others: Iterable[ComparedDecoder]
+    used: ComparedDecoder,
+    others: Iterable[ComparedDecoder],
+    in_words: Callable[[str], str] = str,
 ) -> dict[str, ComparedDecoder]:
     """The decoders to compare, by name: greedy, greedy with the confidence filter, `others`, and
-    last the decoder that is used. A decoder of its name among the others is left out."""
+    last the decoder that is used. A decoder of its name among the others is left out.
+
+    in_words: completes the settings of the two greedy ones; see `Prediction.named_beside`.
+    """
     simple = (
-        ComparedDecoder("greedy", "the best path", greedy_decode),
+        ComparedDecoder("greedy", in_words("the best path"), greedy_decode),
         ComparedDecoder(
-            "filtered", "greedy, without trailing glosses of low confidence", filtered_decode
+            "filtered",
+            in_words("greedy, without trailing glosses of low confidence"),
+            filtered_decode,
         ),
     )
     compared = [other for other in (*simple, *others) if other.name != used.name]

@@ -9,6 +9,7 @@ from decoding.batches import DecodedSentences, Decoder
 from decoding.decoders import make_decoder
 from decoding.length_normalization import LengthNormalization
 from decoding.scoring import breakdown
+from models.prediction import Prediction
 from reports.decoded_split import DecodedSplit
 from reports.decoder_comparison import (
     ComparedDecoder,
@@ -20,7 +21,7 @@ from reports.evaluation_report import EvaluationReport, write_evaluation_report
 from reports.model_card import write_model_card
 from reports.provenance import environment_facts
 from reports.result_files import try_to_write
-from reports.verdict import Verdict, history_verdict
+from reports.verdict import GREEDY, Verdict, history_verdict
 
 _BEAM = "the most probable hypothesis of the beam, no language model"
 
@@ -46,22 +47,28 @@ class FinishedRun:
 
 
 def decoders_of_run(
-    name: str, settings: LengthNormalization, decoder: Decoder | None = None
+    name: str,
+    settings: LengthNormalization,
+    prediction: Prediction,
+    decoder: Decoder | None = None,
 ) -> dict[str, ComparedDecoder]:
     """The decoder of a run, and those that its report compares it with, by name.
 
     Args:
         name: of the run's decoder.
         settings: of that decoder.
+        prediction: of the model, whose joined heads all of these decoders decode.
         decoder: the run's decoder; None: `make_decoder` makes it from name and settings.
     """
-    in_words = {
+    in_words = prediction.named_beside
+    described = {
         "adaptive": f"{settings}; tuned on this dev split",
         "beam": _BEAM,
         "greedy": "the best path",
     }[name]
-    used = ComparedDecoder(name, in_words, decoder or make_decoder(name, settings))
-    return compared_decoders(used, [ComparedDecoder("beam", _BEAM, make_decoder("beam", settings))])
+    used = ComparedDecoder(name, in_words(described), decoder or make_decoder(name, settings))
+    beam = ComparedDecoder("beam", in_words(_BEAM), make_decoder("beam", settings))
+    return compared_decoders(used, [beam], in_words)
 
 
 def write_run_report(
@@ -107,7 +114,7 @@ def _report(
 ) -> EvaluationReport:
     return EvaluationReport(
         title=f"Training run {run.folder.resolve().name}",
-        subtitle=f"dev of {decoded.corpus.describe()}, model of the best epoch, "
+        subtitle=f"dev of {decoded.corpus.describe()}, {_model(run.result)}, "
         f"{run.result['decoder']} decoder",
         verdict=verdict,
         result={
@@ -119,22 +126,27 @@ def _report(
         best_epoch=run.result["best_epoch"],
         curves_note=_curves_note(run),
         decoders=decoders,
-        decoders_note="All decoders use the same log-probabilities of dev. A decoder that is tuned "
-        "on this dev split looks a little better here than it is on new data.",
+        decoders_note="All decoders use the same log-probabilities of dev (heads: "
+        f"{run.result['heads']}). A decoder or heads that are tuned on this dev split look a "
+        "little better here than they are on new data.",
         settings=run.settings,
         environment=environment_facts(run.session),
     )
 
 
+def _model(result: dict[str, Any]) -> str:
+    return "model of the best epoch" if result["best_epoch"] else "the loaded model"
+
+
 def _tiles(result: dict[str, Any]) -> list[tuple[str, str]]:
     """(value, meaning) of the figures beside the WER."""
-    unbeaten = "" if result["best_epoch"] else ": the loaded model"
+    unbeaten = "" if result["best_epoch"] else f": {_model(result)}"
     return [
         (
             f"{result['best_epoch']} of {result['epochs_run']}",
             f"best epoch by greedy dev WER{unbeaten}",
         ),
-        (f"{result['greedy_dev_wer']:.2f} %", "greedy dev WER of that model"),
+        (f"{result['greedy_dev_wer']:.2f} %", "greedy dev WER, sequence head alone"),
         (f"{result['parameters'] / 1e6:.1f} M", "parameters"),
         (
             f"{result['seconds'] / 60:.1f} min",
@@ -145,7 +157,7 @@ def _tiles(result: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _curves_note(run: FinishedRun) -> str:
     note = (
-        "Dev is decoded greedily after each epoch, without dropout. "
+        "Dev is decoded greedily after each epoch, by the sequence head alone, without dropout. "
         "Train is measured during the epoch, with dropout and augmentation."
     )
     if "teacher" in run.result:
@@ -155,6 +167,6 @@ def _curves_note(run: FinishedRun) -> str:
         comparison = "better than" if is_better else "no better than"
         note += (
             f" This run is a fine-tune. Its best dev WER is {comparison} the loaded model's "
-            f"{run.loaded_wer:.2f} % (greedy)."
+            f"{run.loaded_wer:.2f} % ({GREEDY})."
         )
     return note

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 TARGET_WER = 25.0  # percent on dev: the teacher should stay below it
+GREEDY = "greedy, sequence head alone"  # how dev is decoded after each epoch
 
 TOO_EARLY, COLLAPSED, NOT_LEARNING = "too early", "collapsed to blanks", "not learning"
 OVERFITTING, IMPROVING, PLATEAU = "overfitting", "still improving", "levelled off"
@@ -45,7 +46,8 @@ def history_verdict(history: Sequence[dict[str, Any]], loaded_wer: float | None 
     """How a training went.
 
     Args:
-        history: the rows of metrics.jsonl, WER in percent, dev WER greedy.
+        history: the rows of metrics.jsonl, WER in percent, dev WER of the
+            sequence head alone, greedy.
         loaded_wer: of the model that a fine-tune started from, on the same dev split.
 
     The first rule that applies decides:
@@ -70,8 +72,8 @@ def history_verdict(history: Sequence[dict[str, Any]], loaded_wer: float | None 
     if loaded_wer is not None and loaded_wer <= best["dev_wer"]:
         return _no_better(history, best, loaded_wer)
     facts = [
-        f"The best dev WER is {best['dev_wer']:.2f} % (greedy), in epoch {best['epoch']} of "
-        f"{len(history)}. {_against_target(best['dev_wer'])}"
+        f"The best dev WER is {best['dev_wer']:.2f} % ({GREEDY}), in epoch "
+        f"{best['epoch']} of {len(history)}. {_against_target(best['dev_wer'])}"
     ]
     if len(history) < _FEWEST_EPOCHS:
         headline = f"a verdict needs at least {_FEWEST_EPOCHS} epochs, this run has {len(history)}."
@@ -114,7 +116,7 @@ def _no_better(
     history: Sequence[dict[str, Any]], best: dict[str, Any], loaded_wer: float
 ) -> Verdict:
     facts = (
-        f"The loaded model is kept: its dev WER is {loaded_wer:.2f} % (greedy). "
+        f"The loaded model is kept: its dev WER is {loaded_wer:.2f} % ({GREEDY}). "
         f"{_against_target(loaded_wer)}",
         f"The best of {len(history)} epochs was epoch {best['epoch']}, with "
         f"{best['dev_wer']:.2f} %. Try a lower --learning_rate.",

@@ -25,6 +25,7 @@ from reports.interval_words import interval_text
 from reports.novelty_tables import novelty_lines
 from reports.result_files import write_hypotheses, write_json
 from reports.run_report import FinishedRun, decoders_of_run, write_run_report
+from reports.verdict import GREEDY
 from training.head_tuning import tune_heads
 from training.setup import Run
 
@@ -55,7 +56,7 @@ def evaluate_best_model(run: Run, session: dict[str, Any]) -> dict[str, Any]:
         tuned = checkpoint | {"heads": heads, "decoder": entry}
         if _plain(tuned) != _plain(checkpoint):
             save_checkpoint(run.folder / BEST, tuned)
-    decoders = decoders_of_run(options.decoder, settings, decoder)
+    decoders = decoders_of_run(options.decoder, settings, trainer.model.prediction, decoder)
     found = decode_sentences(
         split_posteriors(*of_dev),
         len(trainer.dev.split),
@@ -65,7 +66,8 @@ def evaluate_best_model(run: Run, session: dict[str, Any]) -> dict[str, Any]:
     hypotheses = [trainer.vocabulary.decode(row) for row in classes]
     aligned = align(trainer.dev.references, hypotheses)
     score, interval = total(aligned), bootstrap_interval(aligned)
-    result = _result(run, score, list(interval))
+    in_words = decoders[options.decoder].settings
+    result = _result(run, score, list(interval), in_words)
     trained = [trainer.train.references[index] for index in trainer.train.trainable]
     train_text = TrainText.of(trained, run.corpus.describe())
     result["novelty"] = errors_by_novelty(trainer.dev.references, hypotheses, aligned, train_text)
@@ -137,8 +139,8 @@ def _tune_decoder(
     return settings, language_model
 
 
-def _result(run: Run, found: Score, interval: list[float]) -> dict[str, Any]:
-    """The content of result.json."""
+def _result(run: Run, found: Score, interval: list[float], decoder: str) -> dict[str, Any]:
+    """The content of result.json. decoder: its settings in words."""
     trainer, progress, corpus = run.trainer, run.trainer.progress, run.corpus
     seconds = progress.total_seconds
     result = {
@@ -152,8 +154,11 @@ def _result(run: Run, found: Score, interval: list[float]) -> dict[str, Any]:
         # Epochs that an earlier version trained do not have it.
         "peak_memory_gb": max(row.get("peak_memory_gb", 0.0) for row in progress.history),
         "decoder": run.config.training.decoder,
+        # Of best_dev_wer. greedy_dev_wer is the WER that chose the best epoch.
+        "decoder_settings": decoder,
         "heads": str(trainer.model.prediction.heads),
         "greedy_dev_wer": trainer.stopping.best_wer,
+        "greedy_dev_wer_heads": str(SEQUENCE_ALONE),
         "substitutions": found.substitutions,
         "deletions": found.deletions,
         "insertions": found.insertions,
@@ -179,7 +184,7 @@ def _print_result(
 ) -> None:
     """Print the WER and three sentences spread over dev."""
     trainer, stopping = run.trainer, run.trainer.stopping
-    print(f"\nbest epoch {stopping.best_epoch}, dev greedy WER {stopping.best_wer:.2f} %")
+    print(f"\nbest epoch {stopping.best_epoch}, dev WER {stopping.best_wer:.2f} % ({GREEDY})")
     if (loaded := trainer.progress.loaded_wer) is not None:
         verdict = "better than" if stopping.best_wer < loaded else "not better than"
         print(f"fine-tuning is {verdict} the loaded model ({loaded:.2f} %)")

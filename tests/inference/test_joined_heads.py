@@ -1,5 +1,6 @@
 """Everything that decodes a checkpoint joins its heads in the way that was chosen on dev."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -64,6 +65,8 @@ def test_a_run_stores_how_its_heads_are_joined(run):
     entry = load_checkpoint(folder / "best_model.pth")["heads"]
     assert (entry["conv_share"], entry["prior_scale"]) == (0.7, 0.25)
     assert result["heads"] == str(HEADS)
+    assert result["decoder_settings"].endswith(f"; tuned on this dev split; heads: {HEADS}")
+    assert result["greedy_dev_wer_heads"] == "sequence head alone"
     assert "heads" not in load_checkpoint(folder / "last.pth"), "only the best model is tuned"
 
 
@@ -82,6 +85,20 @@ def test_the_report_of_the_run_has_the_hypotheses_of_the_joined_heads(run, opene
         steps = torch.tensor([len(expected[index])])
         (classes,) = adaptive(expected[index][None], steps)
         assert line.rsplit("|", 1)[1] == " ".join(opened.vocabulary.decode(classes))
+
+
+def test_the_reports_name_the_heads_of_each_rate(run, run_evaluate, tmp_path):
+    run_evaluate(run[0] / "best_model.pth", tmp_path / "out", "--decoder", "beam")
+    for page in (run[0] / "report.html", tmp_path / "out" / "report.html"):
+        text = page.read_text(encoding="utf-8")
+        rows = re.findall(r"<tr>.*?</tr>", text, re.S)
+        decoders = [row for row in rows if "the best path" in row or "greedy, without" in row]
+        decoders += [row for row in rows if "(used above)" in row or ">beam<" in row]
+        assert len(decoders) >= 3 and all(f"heads: {HEADS}" in row for row in decoders)
+        assert "greedy, sequence head alone" in text
+    of_run = (run[0] / "report.html").read_text(encoding="utf-8")
+    assert f"<b>{run[1]['greedy_dev_wer']:.2f} %</b><span>greedy dev WER, sequence" in of_run
+    assert "model of the best epoch" in of_run
 
 
 def test_a_transcription_decodes_the_joined_heads(run, opened, expected):

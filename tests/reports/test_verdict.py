@@ -2,7 +2,7 @@
 
 import pytest
 
-from reports.verdict import closed_set_verdict, evaluation_verdict, history_verdict
+from reports.verdict import GREEDY, closed_set_verdict, evaluation_verdict, history_verdict
 
 
 def row(epoch, dev, train=None, loss=1.0, blank=0.6, kinds=(1, 0, 0), train_loss=1.0):
@@ -96,7 +96,7 @@ def test_a_run_has_learned_only_where_most_glosses_of_dev_are_right():
 def test_the_reasons_have_the_numbers():
     reasons = " ".join(history_verdict(FALLING).reasons)
     assert (
-        "best dev WER is 26.00 % (greedy), in epoch 8 of 8" in reasons
+        f"best dev WER is 26.00 % ({GREEDY}), in epoch 8 of 8" in reasons
         and "It is not below the target of 25 %." in reasons
     )
     # The best epoch before the last quarter, which is epochs 7 and 8
@@ -210,7 +210,7 @@ def test_a_closed_set_has_no_target():
 def test_a_fine_tune_that_is_never_better_is_judged_by_the_loaded_model():
     verdict = history_verdict(make_history(40, 35, 30, 28), loaded_wer=12.0)
     assert verdict.state == "no better"
-    assert "its dev WER is 12.00 % (greedy). It is below the target" in verdict.reasons[0]
+    assert f"its dev WER is 12.00 % ({GREEDY}). It is below the target" in verdict.reasons[0]
     assert "The best of 4 epochs was epoch 4, with 28.00 %" in verdict.reasons[1]
     assert history_verdict(FALLING, loaded_wer=26.01) == history_verdict(FALLING)
     assert history_verdict(FALLING, loaded_wer=26.0).state == "no better"
@@ -220,5 +220,5 @@ def test_a_collapse_of_the_last_epoch_does_not_hide_the_best_model():
     history = [*make_history(80, 50, 40), row(4, 100, blank=1.0, kinds=(0, 1, 0))]
     verdict = history_verdict(history)
     assert "The best model, of epoch 3, does not." in verdict.headline
-    assert "The best dev WER is 40.00 % (greedy), in epoch 3 of 4" in verdict.reasons[0]
+    assert f"The best dev WER is 40.00 % ({GREEDY}), in epoch 3 of 4" in verdict.reasons[0]
     assert "of epoch" not in history_verdict(COLLAPSED).headline

@@ -83,6 +83,8 @@ def test_a_fine_tune_without_a_better_wer_keeps_the_loaded_model(
         result["loaded_dev_wer"]
     )
     assert "fine-tuning is not better than the loaded model" in capsys.readouterr().out
+    page = (run_copy.with_name("copy_finetune") / "report.html").read_text(encoding="utf-8")
+    assert ", the loaded model, greedy decoder</p>" in page and "model of the best" not in page
 
 
 def test_a_fine_tune_that_was_interrupted_can_be_continued(execute_run, run_copy, monkeypatch):
