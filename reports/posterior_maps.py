@@ -28,7 +28,7 @@ class Moment:
     number: int  # of the gloss in the sentence, from 1
     gloss: str
     times: str  # begin and end in seconds
-    confidence: str
+    confidence: str  # the mean probability of the gloss over its steps
     skeleton: Markup
 
 
@@ -131,6 +131,7 @@ def _moments(
     for number, frame in zip(numbers, frames, strict=True):
         begin, end = (TIME_STRIDE * step / corpus.fps for step in spans[number])
         predicted = decoded.predictions[index][number]
+        # As `decoding.alignment.timed_glosses` computes it
         confidence = float(log_probs[slice(*spans[number]), predicted].exp().mean())
         drawing = skeleton(
             landmarks[frame],

@@ -1,11 +1,11 @@
 """Posterior maps: their rows, and the skeletons at the predicted glosses."""
 
-import math
 from dataclasses import replace
 
 import pytest
 import torch
 
+from decoding.alignment import timed_glosses
 from reports.posterior_maps import map_classes, map_sentences
 
 pytestmark = pytest.mark.figures
@@ -22,11 +22,25 @@ def test_rows_of_a_posterior_map():
     )
 
 
+def test_confidence_is_the_mean_over_the_steps_as_in_transcripts(decoded):
+    log_probs = decoded.posteriors_of(1).exp()
+    (rain, *_) = decoded.predictions[1]
+    log_probs[0, rain], log_probs[0, 0] = 0.6, 0.4
+    changed = replace(decoded, posteriors_of=lambda index: log_probs.log())
+    vocabulary, step = decoded.vocabulary, 4 / 25
+    expected = timed_glosses(log_probs.log(), decoded.predictions[1], vocabulary, step, 99)
+    worst = map_sentences(changed)[0]
+    assert worst.id == "s2" and worst.moments[0].confidence == "80 %"  # of 0.6, 0.9 and 0.9
+    assert [moment.confidence for moment in worst.moments] == [
+        f"{100 * gloss.confidence:.0f} %" for gloss in expected
+    ]
+
+
 def test_skeletons_are_drawn_where_the_predicted_glosses_are_signed(page):
     part = page.text.split("The worst sentence: s2")[1]
     # A step is 4 / 25 s. Each gloss lasts three steps, then one step is blank.
-    for words in ("1 RAIN0.00–0.48 s90 %", "2 HOUSE0.64–1.12 s90 %", "3 SUN1.28–1.76 s90 %"):
-        assert words in part
+    for words in ("1 RAIN0.00–0.48", "2 HOUSE0.64–1.12", "3 SUN1.28–1.76"):
+        assert f"{words} sconfidence 90 %" in part
     assert "The best sentence: s4" in page.text and "+ HOUSE" in part
     drawn = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg"]
     # The frame is the middle of each gloss: frames 6, 22 and 38 at 25 frames per second
@@ -36,15 +50,3 @@ def test_skeletons_are_drawn_where_the_predicted_glosses_are_signed(page):
         "Skeleton at 1.52 s",
     ]
     assert sum(label.startswith("Posteriors of") for label in drawn) == 3
-
-
-def test_the_confidence_is_the_mean_probability_of_the_steps_of_a_gloss(decoded):
-    """As in transcripts."""
-
-    def posteriors_of(index: int) -> torch.Tensor:
-        log_probs = decoded.posteriors_of(index).clone()
-        log_probs[1] += math.log(0.6 / 0.9)  # the second of the three steps of the first gloss
-        return log_probs
-
-    worst = map_sentences(replace(decoded, posteriors_of=posteriors_of))[0]
-    assert [moment.confidence for moment in worst.moments] == ["80 %", "90 %", "90 %"]
