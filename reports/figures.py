@@ -192,20 +192,27 @@ def _rate(history: Sequence[EpochRow]) -> Markup:
 
 def intervals(groups: dict[str, Any], overall_wer: float) -> Markup:
     """Each group's WER as a dot with its 95 % interval, and the WER of all sentences as a dotted
-    line. groups: {name: `scoring.rates`}."""
+    line. The dot of a WER without an interval (see `reports.interval_words`) is hollow.
+
+    groups: {name: `scoring.rates`}.
+    """
     with plot_settings():
-        figure = new_figure(4.3, 0.9 + 0.27 * len(groups), layout="constrained")
-        axes = figure.subplots()
         places = np.arange(len(groups))
         middle = np.array([rates["wer"] for rates in groups.values()])
         low, high = np.array([rates["wer_interval"] for rates in groups.values()]).T
+        hollow = low == high
+        height = 0.9 + 0.15 * hollow.any() + 0.27 * len(groups)
+        figure = new_figure(4.3, height, layout="constrained")
+        axes = figure.subplots()
         axes.axvline(overall_wer, color=MUTED, linewidth=0.9, linestyle=":")
         axes.hlines(places, low, high, color=FIRST, linewidth=1.6)
-        axes.plot(middle, places, "o", color=FIRST, markersize=5)
+        for dots, face in ((~hollow, FIRST), (hollow, PAGE)):
+            axes.plot(middle[dots], places[dots], "o", color=FIRST, mfc=face, markersize=5)
         axes.set_yticks(places, list(map(_short, groups)))
-        axes.set(
-            xlabel="WER % with 95 % interval; dotted: all sentences", ylim=(len(groups) - 0.5, -0.5)
-        )
+        legend = "WER % with 95 % interval; dotted: all sentences"
+        if hollow.any():
+            legend += "\nhollow: no interval"
+        axes.set(xlabel=legend, ylim=(len(groups) - 0.5, -0.5))
         axes.set_xlim(0, max(float(high.max()), overall_wer, 1.0) * 1.05)
         axes.grid(axis="x", linewidth=0.6)
         axes.set_axisbelow(True)

@@ -1,8 +1,8 @@
 """95 % intervals of error rates, in words and in the cells of tables.
 
-The bootstrap draws sentences. From one sentence, or from sentences without an error, it always
-draws the same rate: an interval without width, as if the rate were certain. Here such a rate has no
-interval.
+The bootstrap draws sentences. From one sentence, from sentences without an error, or from sentences
+that all have the same rate, it always draws the same rate: an interval without width, as if the
+rate were certain. Here such a rate has no interval.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,8 @@ def interval_text(rate: float, ends: Sequence[float], sentences: int) -> str:
     if rate == 0:
         return f"no interval: no error in {sentences:,} sentences"
     low, high = ends
+    if low == high:
+        return f"no interval: the same rate in all {sentences:,} sentences"
     return f"95 % interval {low:.2f} to {high:.2f}"
 
 
@@ -37,4 +39,6 @@ def interval_cell(rate: float | None, ends: Sequence[float] | None, sentences: i
     if rate == 0:
         return "no error"
     low, high = ends
+    if low == high:
+        return "–"
     return f"{low:.2f}–{high:.2f}"

@@ -75,22 +75,27 @@ def test_simulated_and_composed_data_is_named_before_any_figure(
         assert words not in page.text
 
 
-def test_a_rate_of_one_sentence_or_without_an_error_has_no_interval(
+def test_a_rate_whose_interval_would_have_no_width_has_none(
     make_decoded, write_report, page, tmp_path
 ):
     one = {"s1": ("anna", "SUN RAIN", "SUN")}
     right = {"s1": ("anna", "SUN RAIN", "SUN RAIN"), "s2": ("ben", "SUN", "SUN")}
+    same = {"s1": ("anna", "SUN RAIN", "SUN"), "s2": ("ben", "RAIN SUN", "SUN")}
+    same_rate = "50.00 %word error rate, no interval: the same rate in all 2 sentences"
     for name, sentences, words, cell in (
+        ("same", same, same_rate, "–"),
         ("one", one, "50.00 %word error rate, no interval of one sentence", "–"),
         ("right", right, "0.00 %word error rate, no interval: no error in 2 sentences", "no error"),
     ):
         decoded = make_decoded(tmp_path / name, sentences)
         written = write_report(decoded, tmp_path / f"{name}.html")
         assert words in written.text and "95 % interval 0.00" not in written.text
+        assert "hollow: no interval" in written.text
         assert written.tables["Decoders"][1][2] == cell
         assert written.tables["By sentence length"][1][2] == cell
         assert {row[2] for row in written.tables["By signer"][1:]} == {"–"}
     assert "37.50 %word error rate, 95 % interval " in page.text
+    assert "hollow" not in page.text
 
 
 def test_sentences_without_a_reference_are_counted(make_decoded, write_report, page, tmp_path):

@@ -12,6 +12,7 @@ from reports.interval_words import interval_cell, interval_text, wer_interval_te
         (12.5, (12.5, 12.5), 1, "no interval of one sentence", "–"),
         (0.0, (0.0, 0.0), 1, "no interval of one sentence", "–"),
         (0.0, (0.0, 0.0), 1234, "no interval: no error in 1,234 sentences", "no error"),
+        (100.0, (100.0, 100.0), 4, "no interval: the same rate in all 4 sentences", "–"),
     ],
 )
 def test_an_interval_in_words_and_in_a_table(rate, ends, sentences, text, cell):
