@@ -9,6 +9,8 @@ A model can learn sentences by heart. So an evaluation tells apart:
 - glosses by pair: whether the train split has the pair of the gloss before and this gloss. The
   first gloss of a sentence has no such pair.
 
+A sentence without a reference is neither known nor new. It is in a group of its own.
+
 Sentences have a WER. Glosses have an error rate: the share of the reference glosses that are
 confused or left out. An added gloss belongs to no gloss of the reference, so it does not count.
 """
@@ -23,7 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from decoding.scoring import SentenceErrors, align_pairs, interval_of, rates, total
+from decoding.scoring import (
+    SentenceErrors,
+    align_pairs,
+    interval_of,
+    no_reference,
+    rates,
+    total,
+)
 
 # The fewest and the most occurrences in train of the glosses of a bin
 _BINS = ((0, 0), (1, 4), (5, 19), (20, 99), (100, math.inf))
@@ -100,6 +109,7 @@ def errors_by_novelty(
 
     A group without reference glosses has no rate: None. aligned: the errors of each sentence.
     """
+    annotated = [len(reference) > 0 for reference in references]
     known = [tuple(reference) in train.sentences for reference in references]
     built = [train.has_glosses_and_pairs_of(reference) for reference in references]
     bins = {_bin_name(low, high): (low, high, _GlossErrors()) for low, high in _BINS}
@@ -114,7 +124,8 @@ def errors_by_novelty(
         new_pairs.add([one for (_, one), old in zip(followers, is_known, strict=True) if not old])
 
     def sentences(belongs: Iterable[bool]) -> dict[str, Any]:
-        return _sentence_rates(list(compress(aligned, belongs)))
+        chosen = [one and has for one, has in zip(belongs, annotated, strict=True)]
+        return _sentence_rates(list(compress(aligned, chosen)))
 
     return {
         "train": train.corpus,
@@ -127,6 +138,7 @@ def errors_by_novelty(
             ),
             "new_new_pairs": sentences(not parts for parts in built),
         },
+        "no_reference": no_reference(aligned),
         "glosses_by_frequency": {name: group.rates() for name, (_, _, group) in bins.items()},
         "glosses_by_pair": {"known": known_pairs.rates(), "new": new_pairs.rates()},
     }

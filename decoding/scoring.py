@@ -4,7 +4,7 @@ divided by the number of reference glosses."""
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, zip_longest
+from itertools import compress, islice, zip_longest
 from typing import Any
 
 import jiwer
@@ -276,13 +276,26 @@ def paired_p_value(
 
 def breakdown(aligned: Sequence[SentenceErrors], signers: Sequence[str]) -> dict[str, Any]:
     """`rates` of all sentences, of each signer and of each band of lengths, and the most common
-    errors. signers[i] is the signer of sentence i."""
+    errors. signers[i] is the signer of sentence i.
+
+    Sentences without a reference belong to no signer and no band, but to `no_reference`: so the
+    groups add up to all sentences.
+    """
+    annotated = [sentence.reference_glosses > 0 for sentence in aligned]
+    scored, of_signers = list(compress(aligned, annotated)), list(compress(signers, annotated))
     return {
         **rates(aligned),
-        "by_signer": {signer: rates(part) for signer, part in by_group(aligned, signers).items()},
-        "by_length": {band: rates(part) for band, part in by_length(aligned).items()},
+        "by_signer": {name: rates(part) for name, part in by_group(scored, of_signers).items()},
+        "by_length": {band: rates(part) for band, part in by_length(scored).items()},
+        "no_reference": no_reference(aligned),
         "most_common": most_common_errors(aligned),
     }
+
+
+def no_reference(aligned: Sequence[SentenceErrors]) -> dict[str, int]:
+    """How many sentences have no reference, and how many glosses are predicted there."""
+    found = [len(one.insertions) for one in aligned if not one.reference_glosses]
+    return {"sentences": len(found), "insertions": sum(found)}
 
 
 def rates(aligned: Sequence[SentenceErrors]) -> dict[str, Any]:

@@ -46,6 +46,7 @@ from reports.decoder_comparison import (
 )
 from reports.evaluation_report import EvaluationReport, write_evaluation_report
 from reports.interval_words import wer_interval_text
+from reports.no_reference import no_reference_lines
 from reports.novelty_tables import novelty_lines
 from reports.provenance import describe_session, environment_facts
 from reports.result_files import try_to_write
@@ -380,6 +381,8 @@ def _print_summary(result: dict[str, Any], summary: str) -> None:
                 f"  {title} {name}: {rates['wer']:.2f} % over {rates['sentences']} sentences, "
                 f"{wer_interval_text(rates)}"
             )
+        for line in no_reference_lines(figures["no_reference"]):
+            print(f"  {line}")
     if novelty := figures["novelty"]:
         print("\n".join(f"  {line}" for line in novelty_lines(novelty)))
     for kind, errors in figures["most_common"].items():

@@ -15,6 +15,7 @@ from reports.decoded_split import DecodedSplit
 from reports.decoder_comparison import DecoderResult
 from reports.figures import curves, intervals
 from reports.interval_words import interval_cell, wer_interval_text
+from reports.no_reference import no_reference_rows
 from reports.novelty_tables import gloss_rows, sentence_rows
 from reports.posterior_maps import map_sentences
 from reports.rendering import write_page
@@ -95,8 +96,8 @@ def write_evaluation_report(path: Path, report: EvaluationReport, decoded: Decod
         decoders=[_decoder_row(decoder) for decoder in report.decoders],
         decoders_note=report.decoders_note,
         groups=[
-            _group("signer", result["by_signer"], result["wer"]),
-            _group("sentence length", _named_lengths(result["by_length"]), result["wer"]),
+            _group("signer", result["by_signer"], result),
+            _group("sentence length", _named_lengths(result["by_length"]), result),
         ],
         novelty=_novelty(result.get("novelty")),
         worst=worst,
@@ -148,8 +149,9 @@ def _named_lengths(by_length: dict[str, Any]) -> dict[str, Any]:
     return {f"{name} glosses": rates for name, rates in by_length.items()}
 
 
-def _group(title: str, groups: dict[str, Any], overall_wer: float) -> dict[str, Any]:
-    """Figure and table of the WER by signer or by sentence length. groups: {name: rates}."""
+def _group(title: str, groups: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """Figure and table of the WER by signer or by sentence length. groups: {name: rates}; result:
+    of all sentences."""
     shown, note = groups, ""
     if len(groups) > GROUPS_DRAWN:
         largest = sorted(groups, key=lambda name: -groups[name]["reference_glosses"])
@@ -166,7 +168,8 @@ def _group(title: str, groups: dict[str, Any], overall_wer: float) -> dict[str, 
         )
         for name, rates in shown.items()
     ]
-    return {"title": title, "note": note, "figure": intervals(shown, overall_wer), "rows": rows}
+    rows += no_reference_rows(result["no_reference"])
+    return {"title": title, "note": note, "figure": intervals(shown, result["wer"]), "rows": rows}
 
 
 def _novelty(novelty: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from reports.interval_words import interval_cell, interval_text, wer_interval_text
+from reports.no_reference import no_reference_lines, no_reference_rows
 
 _SENTENCES = {
     "known": "known sentences",
@@ -16,10 +17,11 @@ TableRow = tuple[str, str, str, str, str]
 
 def sentence_rows(novelty: dict[str, Any]) -> list[TableRow]:
     """Group, WER, its interval, sentences and glosses. novelty: of `errors_by_novelty`."""
-    return [
+    rows = [
         _row(name, found, "wer", ("sentences", "reference_glosses"))
         for name, found in _sentence_groups(novelty)
     ]
+    return rows + no_reference_rows(novelty["no_reference"])
 
 
 def gloss_rows(novelty: dict[str, Any]) -> list[TableRow]:
@@ -41,6 +43,7 @@ def novelty_lines(novelty: dict[str, Any]) -> Iterator[str]:
             f"{name}: {_rate(found['wer'])} % over {found['sentences']:,} sentences, "
             f"{found['reference_glosses']:,} glosses, {wer_interval_text(found)}"
         )
+    yield from no_reference_lines(novelty["no_reference"])
     for name, found in _gloss_groups(novelty):
         if found["error_rate"] is None:
             yield f"{name}: - (none)"

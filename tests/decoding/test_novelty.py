@@ -95,14 +95,18 @@ def test_empty_groups_have_no_rate_and_can_be_written():
     assert json.loads(json.dumps(nothing, allow_nan=False)) == nothing
 
 
-def test_sentences_without_glosses_belong_to_a_group():
-    """Their insertions are errors, and the groups add up to all sentences."""
-    references, hypotheses = [[], ["A", "B"]], [["C"], ["A", "B"]]
+def test_sentences_without_a_reference_are_a_group_of_their_own():
+    """They are neither known nor new, and the groups add up to all sentences."""
+    references, hypotheses = [[], ["A", "B"], []], [["C"], ["A", "B"], ["A", "C"]]
     aligned = align(references, hypotheses)
-    for train, group in (([["A"], []], "known"), (TRAIN, "new_known_pairs")):
+    for train in ([["A", "B"], []], TRAIN, [["D"]]):
         found = errors_by_novelty(references, hypotheses, aligned, TrainText.of(train, "x"))
-        assert found["sentences"][group]["insertions"] == 1
-        assert sum(found["sentences"][name]["sentences"] for name in ("known", "new")) == 2
+        assert found["no_reference"] == {"sentences": 2, "insertions": 3}
+        groups = found["sentences"]
+        assert {group["insertions"] for group in groups.values()} == {0}
+        assert sum(groups[name]["sentences"] for name in ("known", "new")) == 1
+        parts = ("known", "new_known_pairs", "new_new_pairs")
+        assert sum(groups[name]["sentences"] for name in parts) == 1
 
 
 def test_only_exactly_the_same_glosses_in_the_same_order_are_known():

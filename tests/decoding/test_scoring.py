@@ -7,6 +7,7 @@ from decoding.scoring import (
     SentenceErrors,
     align,
     bootstrap_interval,
+    breakdown,
     by_group,
     by_length,
     interval_of,
@@ -127,6 +128,16 @@ def test_groups_and_bands_add_up_to_the_total():
         "11-15": 2,
         "16+": 2,
     }
+
+
+def test_the_groups_of_a_breakdown_and_those_without_a_reference_add_up():
+    found = breakdown(align(REFERENCES, HYPOTHESES), ["eva", "adam", "adam", "ben"])
+    assert found["no_reference"] == {"sentences": 1, "insertions": 1}
+    for groups in (found["by_signer"], found["by_length"]):
+        for count in ("sentences", "insertions"):
+            in_groups = sum(group[count] for group in groups.values())
+            assert in_groups + found["no_reference"][count] == found[count]
+    assert found["by_signer"]["adam"]["wer"] == 100.0, "its insertion is not the signer's"
 
 
 def test_the_most_common_errors_come_first():

@@ -228,7 +228,10 @@ def test_a_partly_annotated_split_is_warned_about(
     assert (
         "warning: 2 of 4 test sentences have no reference: each gloss that is predicted there "
         "counts as an insertion; annotate them, or take them out of the split\n"
-    ) in capsys.readouterr().out
+    ) in (printed := capsys.readouterr().out)
+    group = f"  no reference: 2 sentences, {result['no_reference']['insertions']} insertions\n"
+    assert printed.count(group) == 3, "by signer, by length, known and new"
+    assert result["no_reference"] == result["novelty"]["no_reference"]
     page = (tmp_path / "some" / "report.html").read_text(encoding="utf-8")
     assert "<b>Partly annotated.</b> 2 of 4 sentences" in page
     own = run_evaluate(adaptive_run / "best_model.pth", tmp_path / "own", "--decoder", "greedy")

@@ -106,6 +106,10 @@ def test_sentences_without_a_reference_are_counted(make_decoded, write_report, p
     words = "Partly annotated. 2 of 3 sentences have no reference."
     assert written.text.index(words) < written.text.index("word error rate")
     assert "Partly annotated" not in page.text
+    row = ["no reference: 2 insertions", "–", "–", "2", "0"]
+    for title in ("By signer", "By sentence length"):
+        assert written.tables[title][-1] == row and len(written.tables[title]) == 3
+        assert "no reference" not in str(page.tables[title])
 
 
 def test_the_same_results_give_the_same_page(decoded, write_report, tmp_path):

@@ -3,8 +3,8 @@
 import pytest
 
 from decoding.novelty import TrainText, errors_by_novelty
-from decoding.scoring import breakdown
-from reports.novelty_tables import novelty_lines
+from decoding.scoring import align, breakdown
+from reports.novelty_tables import novelty_lines, sentence_rows
 
 pytestmark = pytest.mark.figures
 
@@ -54,6 +54,15 @@ def test_the_screen_has_a_line_for_each_group(novelty):
     assert lines[7].endswith("(1 different), no interval: no error in 2 sentences")
     assert lines[5] == "glosses 1-4 times in train: - (none)"
     assert lines[6].startswith("glosses 5-19 times in train: 40.00 % of 5 are wrong (2 different),")
+
+
+def test_sentences_without_a_reference_have_a_line_and_a_row():
+    references, hypotheses = [[], ["SUN"]], [["RAIN"], ["SUN"]]
+    train = TrainText.of([["SUN"]], "hand")
+    aligned = align(references, hypotheses)
+    found = errors_by_novelty(references, hypotheses, aligned, train)
+    assert sentence_rows(found)[-1] == ("no reference: 1 insertions", "–", "–", "1", "0")
+    assert list(novelty_lines(found))[4] == "no reference: 1 sentences, 1 insertions"
 
 
 def test_a_report_without_train_sentences_has_no_such_tables(page):
