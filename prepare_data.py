@@ -345,7 +345,7 @@ def print_corpus(path: Path) -> None:
     corpus = Corpus(path)
     print(f"{path}: {corpus.describe()}")
     for name, split in corpus.splits.items():
-        signers = len({sentence.signer for sentence in split.sentences})
+        signers = len({one.signer for one in split.sentences if one.signer_is_known})
         glosses = len({gloss for sentence in split.sentences for gloss in sentence.glosses})
         frames = int(split.offsets[-1])
         print(

@@ -18,6 +18,7 @@ from errors import DataError
 CSV_HEADER = "id|signer|frames|annotation"
 _FRAMES = re.compile("0|[1-9][0-9]{0,8}")  # number of a sentence's frames in the csv
 UNKNOWN_SIGNER = "unknown"  # the signer of a sentence whose annotation file does not name one
+NO_SIGNER = "signer not known"  # the name of such sentences as a group
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,11 @@ class Sentence:
         """Whether `signer` names a person. Sentences with the same unknown signer can be of
         different people."""
         return self.signer not in ("", UNKNOWN_SIGNER)
+
+    @property
+    def signer_name(self) -> str:
+        """The signer, or that the signer is not known, for people to read."""
+        return self.signer if self.signer_is_known else NO_SIGNER
 
 
 def check_field(field: str, value: str, where: str) -> None:

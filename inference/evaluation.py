@@ -13,6 +13,7 @@ from data.corpus import Corpus, Split
 from data.ctc_targets import PreparedSplit
 from data.landmarks import PARTS
 from data.output_place import writing_into
+from data.sentences import NO_SIGNER
 from data.sources.annotations.phoenix_cleanup import normalize_gloss_phoenix2014
 from data.vocabulary import Vocabulary
 from decoding.batches import DecodedSentences, decode_sentences
@@ -195,7 +196,7 @@ def _scores(
     """The error rates of the split, for result.json."""
     references = prepared.references
     figures = {
-        **breakdown(aligned, [sentence.signer for sentence in prepared.split.sentences]),
+        **breakdown(aligned, [sentence.signer_name for sentence in prepared.split.sentences]),
         "novelty": train_text
         and errors_by_novelty(references, predicted.hypotheses, aligned, train_text),
     }
@@ -377,8 +378,9 @@ def _print_summary(result: dict[str, Any], summary: str) -> None:
         print("\n".join(closed_set_lines(result)))
     for title, groups in (("signer", figures["by_signer"]), ("glosses", figures["by_length"])):
         for name, rates in groups.items():
+            group = name if name == NO_SIGNER else f"{title} {name}"
             print(
-                f"  {title} {name}: {rates['wer']:.2f} % over {rates['sentences']} sentences, "
+                f"  {group}: {rates['wer']:.2f} % over {rates['sentences']} sentences, "
                 f"{wer_interval_text(rates)}"
             )
         for line in no_reference_lines(figures["no_reference"]):

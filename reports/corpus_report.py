@@ -125,7 +125,7 @@ def _sentences(split: Split, aspect_ratio: float) -> list[dict[str, Any]]:
         drawn.append(
             {
                 "id": sentence.id,
-                "signer": sentence.signer,
+                "signer": sentence.signer_name,
                 "frames": sentence.frames,
                 "glosses": " ".join(sentence.glosses),
                 "skeletons": _skeletons(split, index, aspect_ratio),

@@ -38,8 +38,8 @@ class DecodedSplit:
 
     @property
     def signers(self) -> list[str]:
-        """The signer of each sentence."""
-        return [sentence.signer for sentence in self.split.sentences]
+        """The signer of each sentence, in words where it is not known."""
+        return [sentence.signer_name for sentence in self.split.sentences]
 
     @cached_property
     def aligned(self) -> list[SentenceErrors]:

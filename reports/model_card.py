@@ -25,10 +25,11 @@ def write_model_card(
         glosses: size of the vocabulary, without the blank.
         session: see `provenance.describe_session`.
     """
-    signers = {
-        name: {sentence.signer for sentence in corpus.splits[name].sentences}
-        for name in ("train", "dev")
-    }
+    signers, unknown = {}, {}
+    for name in ("train", "dev"):
+        sentences = corpus.splits[name].sentences
+        signers[name] = {one.signer for one in sentences if one.signer_is_known}
+        unknown[name] = sum(not one.signer_is_known for one in sentences)
     write_text(
         path,
         "MODEL_CARD.md",
@@ -47,11 +48,13 @@ def write_model_card(
                 "name": name,
                 "sentences": f"{len(corpus.splits[name]):,}",
                 "frames": f"{int(corpus.splits[name].lengths.sum()):,}",
-                "signers": len(signers[name]),
+                "signers": _signers_in_words(len(signers[name]), unknown[name]),
             }
             for name in signers
         ],
-        unseen_signers=len(signers["dev"] - signers["train"]),
+        # None: an unknown signer of train can be any signer of dev
+        unseen_signers=None if unknown["train"] else len(signers["dev"] - signers["train"]),
+        all_signers_known=not any(unknown.values()),
         left_out=result["train_sentences_left_out"],
         decoder=result["decoder"],
         heads=result["heads"],
@@ -69,3 +72,10 @@ def write_model_card(
         python=session["python"],
         packages=", ".join(f"{name} {version}" for name, version in session["packages"].items()),
     )
+
+
+def _signers_in_words(known: int, unknown: int) -> str:
+    """known: signers; unknown: sentences whose signer is not known."""
+    parts = [f"{known} signer{'' if known == 1 else 's'}"] if known else []
+    parts += [f"signer not known of {unknown:,} sentences"] if unknown else []
+    return ", ".join(parts)

@@ -94,7 +94,7 @@ def _map(decoded: DecodedSplit, index: int, title: str) -> SentenceMap:
     return SentenceMap(
         title=title,
         id=sentence.id,
-        signer=sentence.signer,
+        signer=sentence.signer_name,
         reference=" ".join(sentence.glosses),
         predicted=" ".join(glosses),
         moments=_moments(decoded, index, log_probs, glosses, spans),

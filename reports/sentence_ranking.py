@@ -91,7 +91,7 @@ def _listed(
     if errors.reference_glosses:
         wer = f"{100 * errors.errors / errors.reference_glosses:.0f} %"
     return ListedSentence(
-        wer, sentence.id, sentence.signer, [GlossPair(_kind(*pair), *pair) for pair in pairs]
+        wer, sentence.id, sentence.signer_name, [GlossPair(_kind(*pair), *pair) for pair in pairs]
     )
 
 

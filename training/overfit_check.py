@@ -345,7 +345,7 @@ def _report(
         subtitle=f"{len(sentences)} train sentences of {decoded.corpus.describe()}, memorised and "
         "predicted, greedy decoder",
         verdict=verdict,
-        result=breakdown(decoded.aligned, [sentence.signer for sentence in sentences]),
+        result=breakdown(decoded.aligned, decoded.signers),
         history=history,
         curves_note='In this report "dev" is the train sentences, predicted without dropout.',
         settings=used_settings(config.to_dict()),

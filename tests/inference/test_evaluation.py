@@ -239,6 +239,22 @@ def test_a_partly_annotated_split_is_warned_about(
     assert "no reference" not in capsys.readouterr().out
 
 
+def test_sentences_without_a_known_signer_are_a_group_with_its_name(
+    run_evaluate, adaptive_run, make_corpus, tmp_path, capsys
+):
+    corpus = make_corpus(tmp_path / "corpus", {"test": ["SUN RAIN", "HOUSE", "WIND", "RAIN SUN"]})
+    table = corpus / "test.csv"
+    table.write_text(table.read_text("utf-8").replace("|anna|", "|unknown|", 3), "utf-8")
+    options = ("--split", "test", "--decoder", "greedy", "--data_dir", corpus)
+    result = run_evaluate(adaptive_run / "best_model.pth", tmp_path / "out", *options)
+    groups = {name: rates["sentences"] for name, rates in result["by_signer"].items()}
+    assert groups == {"anna": 1, "signer not known": 3}
+    assert "\n  signer not known: " in capsys.readouterr().out
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert " · signer not known<" in page and "unknown" not in page
+    assert "|unknown|" in (tmp_path / "out" / "sentences.csv").read_text("utf-8")
+
+
 def test_one_sentence_has_no_interval_anywhere(
     run_evaluate, adaptive_run, make_corpus, tmp_path, capsys
 ):

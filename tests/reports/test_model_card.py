@@ -71,6 +71,26 @@ def test_the_card_has_data_figures_use_and_limits(make_corpus, tmp_path):
     assert "simulated" not in text.lower() and "composed" not in text.lower()
 
 
+def test_a_signer_that_is_not_known_is_no_person(make_corpus, tmp_path):
+    def card_with(name: str, **unknown: int) -> str:
+        """The signers of the first sentences of a split are not known."""
+        splits = {"train": ["SUN", "RAIN"], "dev": ["SUN", "RAIN"]}
+        folder = make_corpus(tmp_path / name, splits)
+        for split, count in unknown.items():
+            table = folder / f"{split}.csv"
+            text = table.read_text("utf-8").replace("|anna|", "|unknown|", count)
+            table.write_text(text, "utf-8")
+        text = card(tmp_path, Corpus(folder))
+        return text[text.index("- train") : text.index("- train sentences")]
+
+    both = card_with("both", train=2, dev=2)
+    assert both.count("frames, signer not known of 2 sentences\n") == 2 and "of dev" not in both
+    in_dev = card_with("in_dev", dev=1)
+    assert "frames, 1 signer, signer not known of 1 sentences\n" in in_dev
+    assert "of dev" not in in_dev and "of dev" not in card_with("in_train", train=1)
+    assert "every signer of dev is in train, too" in card_with("known")
+
+
 def test_the_card_names_simulated_and_composed_data(make_corpus, tmp_path):
     splits = {"train": ["SUN"], "dev": ["SUN"]}
     simulated = card(tmp_path, Corpus(make_corpus(tmp_path / "s", splits, simulated=True)))
