@@ -1,7 +1,9 @@
 """Evaluates a checkpoint on a split: predicts, decodes, scores, and writes the results."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,7 +16,10 @@ from data.ctc_targets import PreparedSplit
 from data.landmarks import PARTS
 from data.output_place import writing_into
 from data.sentences import NO_SIGNER
-from data.sources.annotations.phoenix_cleanup import normalize_gloss_phoenix2014
+from data.sources.annotations.phoenix_cleanup import (
+    normalize_gloss_phoenix2014,
+    normalize_phoenix2014,
+)
 from data.vocabulary import Vocabulary
 from decoding.batches import DecodedSentences, decode_sentences
 from decoding.closed_set import ClosedSet
@@ -31,6 +36,7 @@ from errors import DataError, UsageError, shown_names
 from inference.closed_evaluation import closed_set_lines, closed_set_report, closed_set_results
 from inference.evaluation_files import (
     SUBMISSION,
+    Baseline,
     check_folder,
     read_baseline,
     write_predictions,
@@ -83,9 +89,17 @@ def _evaluate(request: EvaluationRequest, model: ModelOnCorpus, folder: Path) ->
         raise DataError(f"{corpus.path}: the {request.split} split has no glosses to score")
     if not can_score and request.compare_with:
         raise UsageError(f"--compare_with: the test split of {corpus.path} has no glosses to score")
-    baseline = read_baseline(request.compare_with, split) if request.compare_with else None
+    baseline = (
+        read_baseline(request.compare_with, split, request.scoring)
+        if request.compare_with
+        else None
+    )
     closed_set = model.closed_set(request.closed_set) if request.decoder == "closed" else None
-    train_text = model.train_text()
+    if request.cleans_up:  # as the references are, and the hypotheses will be
+        train_text = model.train_text(normalize_phoenix2014)
+        prepared = _with_unknown_after_clean_up(prepared, model.vocabulary)
+    else:
+        train_text = model.train_text()
     seen = parts_seen(split)  # where no pose was detected, there is no gloss
     unseen = np.flatnonzero(~seen[:, PARTS.index("pose")]).tolist()
     if len(unseen) == len(split):
@@ -123,7 +137,7 @@ def _evaluate(request: EvaluationRequest, model: ModelOnCorpus, folder: Path) ->
         **_scores(prepared, predicted, aligned, train_text, closed_set, model.vocabulary),
     }
     if baseline is not None:
-        result["compared_with"] = _comparison(request.compare_with, aligned, baseline)
+        result["compared_with"] = _comparison(aligned, baseline)
 
     hypotheses, spans = predicted.hypotheses, predicted.spans
     write_results(folder, split, hypotheses, spans, corpus.fps, aligned, result, session)
@@ -312,16 +326,22 @@ def _cleaned_glosses(glosses: Sequence[str]) -> list[str]:
     return clean_hypothesis(glosses, glosses)[0]
 
 
-def _comparison(
-    folder: Path | None, aligned: Sequence[SentenceErrors], baseline: Sequence[SentenceErrors]
-) -> dict[str, Any]:
+def _with_unknown_after_clean_up(prepared: PreparedSplit, vocabulary: Vocabulary) -> PreparedSplit:
+    """The split, whose unknown glosses are those that no cleaned hypothesis can have."""
+    possible = {*_cleaned_glosses(vocabulary.glosses)}
+    glosses = chain.from_iterable(prepared.references)
+    return replace(prepared, unknown_glosses=[one for one in glosses if one not in possible])
+
+
+def _comparison(aligned: Sequence[SentenceErrors], baseline: Baseline) -> dict[str, Any]:
     """The other evaluation's WER, and the p-value of a paired test, for result.json."""
     return {
-        "folder": str(folder),
-        "wer": total(baseline).wer,
-        "wer_interval": list(bootstrap_interval(baseline)),
-        "sentences": len(baseline),
-        "p_value": paired_p_value(aligned, baseline),
+        "folder": str(baseline.folder),
+        **baseline.facts,
+        "wer": total(baseline.aligned).wer,
+        "wer_interval": list(bootstrap_interval(baseline.aligned)),
+        "sentences": len(baseline.aligned),
+        "p_value": paired_p_value(aligned, baseline.aligned),
     }
 
 
@@ -395,5 +415,9 @@ def _print_summary(result: dict[str, Any], summary: str) -> None:
 
 
 def _compared_with(compared: dict[str, Any]) -> str:
-    interval = wer_interval_text(compared)
-    return f"compared with {compared['folder']} ({compared['wer']:.2f} %, {interval})"
+    decoder, interval = compared["decoder"], wer_interval_text(compared)
+    measure = "closed-set WER" if decoder == "closed" else "WER"
+    used = f"{decoder} decoder, " if decoder else ""
+    return (
+        f"compared with {compared['folder']} ({used}{measure} {compared['wer']:.2f} %, {interval})"
+    )

@@ -1,7 +1,9 @@
 """The files of an evaluation: written at its end, and read again to compare with a later one."""
 
 import csv
+import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +127,67 @@ def _write_sentences(path: Path, split: Split, aligned: Sequence[SentenceErrors]
             file.write("|".join([sentence.id, sentence.signer, *map(str, counts)]) + "\n")
 
 
-def read_baseline(folder: Path, split: Split) -> list[SentenceErrors]:
-    """The errors of another evaluation of the same sentences, in the split's order.
+@dataclass(frozen=True)
+class Baseline:
+    """Another evaluation of the same sentences.
 
-    folder: of that evaluation. Raises UsageError if its hypotheses.csv cannot be read, is damaged,
-    or is not of these sentences.
+    aligned: the errors of each sentence. facts: `decoder`, `decoder_settings` and `scoring` of its
+    result.json, each None if an earlier version did not write it.
     """
+
+    folder: Path
+    aligned: list[SentenceErrors]
+    facts: dict[str, str | None]
+
+
+def read_baseline(folder: Path, split: Split, scoring: str) -> Baseline:
+    """Another evaluation of the same sentences, in the split's order.
+
+    Args:
+        folder: of that evaluation.
+        scoring: of the evaluation that is compared with it.
+
+    Raises UsageError if its hypotheses.csv or result.json cannot be read or is damaged, is not of
+    these sentences, or has another scoring.
+    """
+    aligned = _read_errors(folder, split)
+    facts = _read_facts(folder)
+    if None in facts.values():
+        missing = ", ".join(name for name, value in facts.items() if value is None)
+        print(
+            f"note: --compare_with {folder}: result.json of an earlier version does not have "
+            f"{missing}: make sure that both evaluations are scored in the same way"
+        )
+    if facts["scoring"] not in (None, scoring):
+        raise UsageError(
+            f"--compare_with {folder} is an evaluation with --scoring {facts['scoring']}, this one "
+            f"has --scoring {scoring}: their error rates cannot be compared; evaluate both with "
+            "the same --scoring"
+        )
+    return Baseline(folder, aligned, facts)
+
+
+def _read_facts(folder: Path) -> dict[str, str | None]:
+    """How another evaluation decoded and scored: see `Baseline`."""
+    try:
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        result = {}
+    except OSError as error:
+        raise UsageError(
+            f"--compare_with {folder}: result.json cannot be read: {error.strerror}"
+        ) from None
+    except (ValueError, RecursionError):
+        result = None
+    if not isinstance(result, dict):
+        raise UsageError(f"--compare_with {folder}: result.json is damaged: evaluate again")
+    names = ("decoder", "decoder_settings", "scoring")
+    found = {name: result.get(name) for name in names}
+    return {name: value if isinstance(value, str) else None for name, value in found.items()}
+
+
+def _read_errors(folder: Path, split: Split) -> list[SentenceErrors]:
+    """The errors of each sentence of another evaluation, in the split's order."""
     path = folder / HYPOTHESES
     name = f"--compare_with {folder}: {path.name}"
     other_sentences = UsageError(f"{name} is not an evaluation of the same sentences")

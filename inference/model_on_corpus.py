@@ -1,6 +1,6 @@
 """A checkpoint's model together with a corpus: predicts the splits and makes the decoders."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -102,9 +102,12 @@ class ModelOnCorpus:
         split of the corpus. Raises DataError."""
         return open_closed_set(name, self.corpus, self.vocabulary)
 
-    def train_text(self) -> TrainText | None:
-        """The sentences that the model was trained on; None, with a note, if they are not here."""
-        return train_text(self.checkpoint, self.corpus)
+    def train_text(
+        self, clean_up: Callable[[Sequence[str]], Sequence[str]] = tuple
+    ) -> TrainText | None:
+        """The sentences that the model was trained on, each cleaned up; None, with a note, if they
+        are not here."""
+        return train_text(self.checkpoint, self.corpus, clean_up)
 
     def make_or_tune_decoder(
         self, name: str, language_model_name: str | None, closed_set: ClosedSet | None = None

@@ -1,5 +1,6 @@
 """The sentences that a closed set has, and those that a checkpoint was trained on."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,18 @@ def open_closed_set(name: str | None, corpus: Corpus | None, vocabulary: Vocabul
     return make_closed_set(sentences, vocabulary, f"train of {corpus.name}")
 
 
-def train_text(checkpoint: dict[str, Any], corpus: Corpus) -> TrainText | None:
+def train_text(
+    checkpoint: dict[str, Any],
+    corpus: Corpus,
+    clean_up: Callable[[Sequence[str]], Sequence[str]] = tuple,
+) -> TrainText | None:
     """The sentences of the train split that a checkpoint was trained on; None, with a note, if that
-    corpus is not here. corpus: the one that is evaluated."""
+    corpus is not here.
+
+    Args:
+        corpus: the one that is evaluated.
+        clean_up: applied to each sentence; see `normalize_phoenix2014`.
+    """
     found = corpus_of_training(checkpoint, corpus)
     if found is None or TRAIN not in found.splits:
         name, path = checkpoint["corpus"]["name"], checkpoint["corpus"]["path"]
@@ -52,5 +62,6 @@ def train_text(checkpoint: dict[str, Any], corpus: Corpus) -> TrainText | None:
     split = found.split(TRAIN)
     # Sentences that CTC cannot align were left out of the training
     trained = (split.required_steps > 0) & (ctc_steps(split.lengths) >= split.required_steps)
-    sentences = [split.sentences[index].glosses for index in np.flatnonzero(trained)]
+    cleaned = (clean_up(split.sentences[index].glosses) for index in np.flatnonzero(trained))
+    sentences = [glosses for glosses in cleaned if glosses]
     return TrainText.of(sentences, found.describe())

@@ -3,14 +3,13 @@
 import pytest
 import torch
 
-import evaluate
 import inference.posteriors
 from data.checks.file_hash import sha256_of
 from data.corpus import Corpus
 from data.output_place import BeingWrittenError
 from data.pipeline import FeaturePipeline
 from decoding.batches import decode_sentences
-from errors import DataError, UsageError
+from errors import DataError
 from inference.opened_checkpoint import open_checkpoint
 from inference.posteriors import sentence_posteriors
 from models.checkpoint import load_checkpoint, save_checkpoint
@@ -135,7 +134,7 @@ def test_a_hypothesis_does_not_depend_on_the_other_sentences(
 
 
 def test_phoenix_scoring_cleans_hypotheses_and_not_references(
-    run_evaluate, adaptive_run, make_corpus, tmp_path
+    run_evaluate, adaptive_run, make_corpus, tmp_path, capsys
 ):
     checkpoint = load_checkpoint(adaptive_run / "best_model.pth")
     checkpoint["vocabulary"] = [f"loc-{gloss}" for gloss in checkpoint["vocabulary"]]
@@ -150,68 +149,30 @@ def test_phoenix_scoring_cleans_hypotheses_and_not_references(
     )
     assert cleaned["wer"] < plain["wer"]
     assert "loc-" not in (tmp_path / "cleaned" / "hypotheses.ctm").read_text()
+    warned = "glosses that are not in the vocabulary count as errors"
+    before, after = capsys.readouterr().out.split(f"evaluation: {tmp_path / 'plain'}\n")
+    assert warned in before and warned not in after
     assert (tmp_path / "cleaned" / "references.stm").read_text() == (
         tmp_path / "plain" / "references.stm"
     ).read_text()
 
 
-def test_two_evaluations_compared(run_evaluate, adaptive_run, finished_run, tmp_path, capsys):
-    run_evaluate(finished_run / "best_model.pth", tmp_path / "weak", "--decoder", "greedy")
-    options = ("--decoder", "greedy", "--compare_with")
-    against_itself = run_evaluate(
-        finished_run / "best_model.pth", tmp_path / "same", *options, tmp_path / "weak"
-    )
-    assert against_itself["compared_with"]["p_value"] == 1.0
-    result = run_evaluate(
-        adaptive_run / "best_model.pth", tmp_path / "strong", *options, tmp_path / "weak"
-    )
-    assert (
-        0 < result["compared_with"]["p_value"] <= 1
-        and result["compared_with"]["wer"] == against_itself["wer"]
-    )
-    assert "p = " in capsys.readouterr().out
-    with pytest.raises(UsageError, match="not an evaluation of the same sentences"):
-        run_evaluate(
-            finished_run / "best_model.pth",
-            tmp_path / "x",
-            *options,
-            tmp_path / "weak",
-            "--split",
-            "train",
-        )
-    with pytest.raises(UsageError, match=r"there cannot be read: .*: expected a folder that eval"):
-        run_evaluate(
-            finished_run / "best_model.pth", tmp_path / "x", *options, tmp_path / "nowhere"
-        )
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda text: text + "more|anna|SUN|SUN\n", "is not an evaluation of the same sentences"),
-        (lambda text: text.replace("dev-02", "dev-99"), "is not an evaluation of the same"),
-        (lambda text: text.replace("id|", "name|"), "is not an evaluation of the same sentences"),
-        (lambda text: text[: text.rindex("|")], "is damaged: line 5 has other columns than the"),
-        (lambda text: text.rstrip() + "|SUN\n", "is damaged: line 5 has other columns than the"),
-        (lambda text: text[:-1] + " SUN" * 40_000, "is damaged: field larger than field limit"),
-        (lambda text: text + text.splitlines()[-1], "has the sentence dev-03 twice"),
-        (lambda text: text.encode("utf-16"), "is not an evaluation of the same sentences"),
-    ],
-    ids=["more", "others", "header", "cut", "longer", "huge", "twice", "encoding"],
-)
-def test_hypotheses_that_cannot_be_compared_are_one_line(
-    run_evaluate, run_main, finished_run, tmp_path, change, message
+def test_phoenix_scoring_cleans_the_train_text_before_it_tells_known_and_new_apart(
+    run_evaluate, run_copy, make_corpus, tmp_path
 ):
-    best = finished_run / "best_model.pth"
-    run_evaluate(best, tmp_path / "first", "--decoder", "greedy")
-    path = tmp_path / "first" / "hypotheses.csv"
-    changed = change(path.read_text(encoding="utf-8"))
-    path.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
-    words = ("--checkpoint", best, "--device", "cpu", "--decoder", "greedy")
-    words += ("--output_dir", tmp_path / "second", "--compare_with", tmp_path / "first")
-    ended = run_main(evaluate.main, *words)
-    assert ended.returncode == 2 and ended.stderr.count("\n") == 1
-    assert f"--compare_with {tmp_path / 'first'}: hypotheses.csv {message}" in ended.stderr
+    """References are never cleaned: RAIN in train is loc-RAIN, and SUN repeats."""
+    splits = {"train": ["loc-RAIN WIND", "SUN SUN"], "dev": ["RAIN WIND", "SUN", "loc-RAIN"]}
+    corpus = Corpus(make_corpus(tmp_path / "corpus", splits))
+    checkpoint = load_checkpoint(run_copy / "best_model.pth")
+    checkpoint["corpus"] |= {"path": str(corpus.path), "fingerprint": corpus.fingerprint}
+    save_checkpoint(run_copy / "best_model.pth", checkpoint)
+    for scoring, known in (("plain", 0), ("phoenix2014", 2)):
+        options = ("--decoder", "greedy", "--scoring", scoring)
+        result = run_evaluate(run_copy / "best_model.pth", tmp_path / scoring, *options)
+        novelty = result["novelty"]
+        assert novelty["sentences"]["known"]["sentences"] == known
+        never = novelty["glosses_by_frequency"]["0"]["occurrences"]
+        assert never == 1, "RAIN without the clean-up, loc-RAIN with it"
 
 
 def test_a_partly_annotated_split_is_warned_about(
