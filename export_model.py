@@ -10,8 +10,8 @@ steps without a pose have the blank. Vocabulary, frame rate, aspect ratio and de
 file's metadata. If your images
 have another aspect ratio, first multiply x and z by (your aspect ratio / the file's aspect ratio).
 docs/exported_model.py shows how to decode with numpy and onnxruntime only. The script compares the
-file with torch on the dev split and prints the WER of both. With --int8 this shows the loss in WER.
-Without a corpus it compares them on made-up recordings.
+file with torch on the first 64 sentences of the dev split and prints the WER of both. With --int8 this shows the loss in
+WER. Without a corpus it compares them on made-up recordings.
 
 Exit codes: 0 done, 1 the file differs from torch, 2 usage, 3 data.
 """

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from data.checks.changed_files import verify_as_for_training
 from data.checks.file_hash import sha256_of
 from data.corpus import Corpus, Split, describe_corpus
-from data.ctc_targets import prepare_split
 from data.features import feature_blocks, frame_mask, normalize_landmarks
 from data.landmarks import LAYOUT, NUM_COORDINATES, NUM_LANDMARKS, PARTS
 from data.output_place import check_output_files, is_device
@@ -273,7 +272,6 @@ def _compare(
     frames: of the model; recordings of another aspect ratio are converted to its own.
     """
     split = corpus.split("dev")
-    prepared = prepare_split(split, vocabulary)
     run_file = _open_exported(request)
     count = min(_CHECKED, len(split))
     largest = 0.0
@@ -286,24 +284,25 @@ def _compare(
         largest = max(largest, _difference(expected, found))
         for hypotheses, log_probs in ((in_torch, expected), (in_file, found)):
             hypotheses.append(vocabulary.decode(greedy_decode(log_probs, steps)[0]))
-    print(
-        f"{count} dev sentences of {corpus.describe()}: largest difference to torch {largest:.1e}"
-    )
-    if prepared.unknown_glosses:
-        print(
-            f"no WER: {len(prepared.unknown_glosses)} of the split's glosses are not in the "
-            "model's vocabulary"
-        )
+    where = f"the {'first ' if count < len(split) else ''}{count} sentences of dev"
+    print(f"{where} of {corpus.describe()}: largest difference to torch {largest:.1e}")
+    references = [sentence.glosses for sentence in split.sentences[:count]]
+    if not any(references):
+        print("no WER: these sentences have no glosses")
     elif not same_rate(corpus.fps, frames.fps):
         print(
             f"no WER: the corpus has {corpus.fps:g} frames/s and the model {frames.fps:g} "
             "(prepare_data.py resample makes one of that rate)"
         )
     else:
-        references = prepared.references[:count]
+        if unknown := vocabulary.unknown(references):
+            print(
+                f"note: {len(unknown)} occurrences of {len(set(unknown))} glosses that are not in "
+                "the model's vocabulary count as errors for both"
+            )
         before, after = score(references, in_torch).wer, score(references, in_file).wer
         name = "int8" if request.int8 else request.format
-        print(f"greedy WER: {before:.2f} % in torch, {after:.2f} % as {name}")
+        print(f"greedy WER on {where}: {before:.2f} % in torch, {after:.2f} % as {name}")
     return _agrees(request, largest)
 
 

@@ -229,6 +229,19 @@ def other_corpus(make_corpus, tmp_path_factory) -> Path:
     return make_corpus(path, annotations, fps=50, aspect_ratio=1.5)
 
 
+def test_glosses_that_the_model_does_not_know_are_errors_of_both(
+    checkpoints, exported, make_corpus, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(onnx_export, "_CHECKED", 2)
+    corpus = make_corpus(tmp_path / "c", {"dev": ["NEW SUN NEW", "NEWER RAIN", "NEWEST"]})
+    output, data_dir = tmp_path / "s.onnx", str(corpus)
+    checkpoint = checkpoints["student"]
+    assert export_model(OnnxExportRequest(checkpoint=checkpoint, output=output, data_dir=data_dir))
+    out = capsys.readouterr().out
+    assert "note: 3 occurrences of 2 glosses that are not in the model's vocabulary count" in out
+    assert "greedy WER on the first 2 sentences of dev: " in out and "no WER" not in out
+
+
 @pytest.mark.parametrize("format", ["onnx", "torchscript"])
 def test_another_corpus_changes_nothing_in_the_file(
     checkpoints, exported, other_corpus, tmp_path, capsys, format
@@ -243,7 +256,7 @@ def test_another_corpus_changes_nothing_in_the_file(
     capsys.readouterr()
     assert export_model(request)
     out = capsys.readouterr().out
-    assert "2 dev sentences of other: largest difference to torch" in out
+    assert "the 2 sentences of dev of other: largest difference to torch" in out
     assert "no WER: the corpus has 50 frames/s and the model 25" in out
     if format == "onnx":
         files = [ExportedModel(path, threads=1) for path in (tmp_path / "s", own)]
