@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import types
@@ -219,6 +220,25 @@ def test_a_dry_run_prints_its_plan_and_writes_nothing(tiny_yaml, tiny_corpus, tm
     assert rows["time per epoch"].endswith("(estimated, without dev)")
     assert "for 3 epochs (estimated)" in rows["time of the run"]
     assert float(rows["train frames/s"].split()[0].replace(",", "")) > 0
+
+
+def test_a_dry_run_tells_the_frames_of_the_corpus_from_those_of_an_epoch(
+    tiny_settings, make_corpus, tmp_path, capsys
+):
+    train = ["SUN RAIN WIND HOUSE TOMORROW SUN RAIN WIND", *["SUN", "RAIN", "WIND"] * 3]
+    corpus = make_corpus(tmp_path / "corpus", {"train": train, "dev": ["SUN RAIN"]})
+    tiny_settings["training"]["data_dir"] = str(corpus)
+    path, printed = tmp_path / "mix.yaml", {}
+    for mix in (0.0, 0.9):
+        settings = tiny_settings | {"augmentation": {"mix": mix}}
+        path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+        assert train_teacher.main(["--config", str(path), "--dry_run"]) == 0
+        printed[mix] = capsys.readouterr().out
+    own = int(Corpus(corpus).split("train").lengths.sum())
+    assert all(re.search(rf"train frames +{own}\n", text) for text in printed.values())
+    assert "frames per epoch" not in printed[0.0]
+    (found,) = re.findall(r"frames per epoch +([\d,]+) \(with joined sentences\)", printed[0.9])
+    assert int(found.replace(",", "")) > own
 
 
 def test_a_dry_run_does_not_change_an_earlier_run(run_copy, capsys):

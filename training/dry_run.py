@@ -48,7 +48,9 @@ def _dry_run(run: Run, updates: int) -> None:
         frames.append(sum(int(stored[batch].sum()) for batch in group))
     timed = slice(1, None) if len(seconds) > 1 else slice(None)
     rate = sum(frames[timed]) / sum(seconds[timed])
-    epoch_seconds = int(lengths.sum()) / rate
+    frames_per_epoch = int(lengths.sum())
+    own_frames = int(trainer.train.split.lengths[plan.trainable].sum())
+    epoch_seconds = frames_per_epoch / rate
     size = (
         f"{options.frames_per_batch:,} frames"
         if options.frames_per_batch
@@ -57,7 +59,8 @@ def _dry_run(run: Run, updates: int) -> None:
     left_out = len(trainer.train.split) - len(lengths)
     rows = {
         "train sentences": f"{len(lengths):,} ({left_out} left out)",
-        "train frames": f"{int(lengths.sum()):,}",
+        "train frames": f"{own_frames:,}",
+        "frames per epoch": f"{frames_per_epoch:,} (with joined sentences)",
         "dev sentences": f"{len(trainer.dev.split):,}",
         "dev frames": f"{int(trainer.dev.split.lengths.sum()):,}",
         "glosses": f"{len(trainer.vocabulary.glosses):,}",
@@ -70,6 +73,8 @@ def _dry_run(run: Run, updates: int) -> None:
         "time of the run": f"{_duration(epoch_seconds * options.epochs)} for {options.epochs} "
         "epochs (estimated)",
     }
+    if frames_per_epoch == own_frames:
+        del rows["frames per epoch"]
     memory = peak_memory(trainer.device)
     rows["peak memory"] = f"{memory:.2f} GB" if memory == memory else "unknown on this system"
     width = max(map(len, rows))
