@@ -9,7 +9,14 @@ from typing import ClassVar
 
 from decoding import DECODERS
 from inference.transcript_files import FORMATS
-from inference.windows import LOOKAHEAD, OVERLAP, WHOLE_RECORDING, WINDOW, Windows
+from inference.windows import (
+    LOOKAHEAD,
+    OVERLAP,
+    SAFE_MARGIN,
+    WHOLE_RECORDING,
+    WINDOW,
+    Windows,
+)
 from settings import Settings, setting
 
 DEVICES = "auto, cpu, cuda or cuda:N"
@@ -235,7 +242,8 @@ class TranscriptionRequest(Settings):
     )
     overlap: float = setting(
         OVERLAP,
-        "seconds by which a window overlaps the next",
+        "seconds by which a window overlaps the next; below --lookahead + "
+        f"{SAFE_MARGIN:g}, a gloss that is followed by the same gloss can be lost",
         low=0,
         high=3600,
         group=_online,

@@ -130,6 +130,9 @@ def _introduce(recognizer: Recognizer, request: TranscriptionRequest) -> None:
     print(f"decoder: {recognizer.decoder_description}", file=sys.stderr)
     if request.windows.online:
         print(_describe_online(recognizer, request.windows), file=sys.stderr)
+    streams = request.windows.online and recognizer.streaming_student is not None
+    if not streams and (warning := request.windows.warning()) is not None:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _describe_online(recognizer: Recognizer, windows: Windows) -> str:
@@ -297,6 +300,8 @@ class _Session:
             print(render(transcript, self._request.format), end="", flush=True)
         count, name = len(transcript.glosses), printable(transcript.name)
         place = printable(f" in {output}") if output is not None else ""
+        if place and self._note:  # text and subtitles have no place for it
+            place += f" ({self._note})"
         print(
             f"{name}: {count} gloss{'' if count == 1 else 'es'}{place}; {summary}",
             file=sys.stderr,

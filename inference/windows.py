@@ -8,6 +8,8 @@ from dataclasses import dataclass
 # Seconds. Of the settings that benchmarks/online.py compares, these are within a few glosses of the
 # best WER, with little more than a second of latency.
 WINDOW, OVERLAP, LOOKAHEAD = 6.0, 5.0, 0.5
+# Seconds by which the overlap should be longer than the lookahead: about a long gloss
+SAFE_MARGIN = 1.5
 # Seconds. A recording up to this length is transcribed as a whole. The sentences of training
 # corpora are shorter.
 WHOLE_RECORDING = 20.0
@@ -37,3 +39,14 @@ class Windows:
     def online(self) -> bool:
         """Whether glosses are emitted while the recording still runs, however short it is."""
         return self.live or not self.whole_up_to
+
+    def warning(self) -> str | None:
+        """What a short overlap can cost, in words; None for a safe one."""
+        safe = self.lookahead + SAFE_MARGIN
+        if self.overlap >= safe:
+            return None
+        return (
+            f"--overlap {self.overlap:g} is less than --lookahead + {SAFE_MARGIN:g} s: in windows, "
+            "a gloss that is followed by the same gloss can be lost; give at least "
+            f"--overlap {safe:g}"
+        )

@@ -43,6 +43,7 @@ def test_a_long_recording_is_transcribed_in_windows(
     assert 0 < row["mean_latency"] <= row["largest_latency"] < 2.1
     times = [time for gloss in row["glosses"] for time in (gloss["start"], gloss["end"])]
     assert times == sorted(times) and times[-1] <= row["seconds"]
+    assert "--overlap 1.5 is less than --lookahead + 1.5 s: in windows, a gloss" in captured.err
     assert (
         "transcribed in windows" in captured.err and "s after their end on average" in captured.err
     )
@@ -204,6 +205,11 @@ def test_a_model_trained_on_simulated_signers_comes_with_a_note(
         )
         == 1
     )
+    for format in ("text", "srt"):  # formats that cannot say it: the line that names the file does
+        file = tmp_path / f"out.{format}"
+        words = ("--format", format, "--output", file)
+        run_transcribe(tmp_path / "simulated.pth", sentences / "dev-00.npy", *words)
+        assert f" in {file} (trained on simulated signers); " in capsys.readouterr().err
 
 
 def test_a_recording_at_another_rate_keeps_its_times(

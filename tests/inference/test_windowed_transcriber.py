@@ -175,3 +175,8 @@ def test_each_frame_votes_once_for_the_leading_hand(toy, monkeypatch, windows, f
         transcriber.push(landmarks, SEEN)
     transcriber.finish()
     assert sum(voted) == frames
+
+
+def test_a_short_overlap_is_warned_about():
+    assert Windows(6.0, 5.0, 0.5).warning() is None and Windows(6.0, 2.0, 0.5).warning() is None
+    assert Windows(6.0, 1.5, 0.5).warning().endswith("give at least --overlap 2")
