@@ -7,13 +7,34 @@ so white space in ids and signers becomes '_'. Where two would then be the same,
 'a_1', a number follows: a_1_2.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from errors import DataError
 
 # sclite's null word: a sentence without a gloss needs a line too, and this one is no insertion
 _EMPTY = "@"
+# What sclite does not take for words: alternatives, its null word, segments that are not scored
+_COMMANDS = re.compile(r"[{}@]|<ALT\w*>|IGNORE_TIME_SEGMENT_IN_SCORING", re.IGNORECASE)
+
+
+def sclite_warning(sentences: Iterable[Sequence[str]]) -> str | None:
+    """A line about glosses that sclite takes for its own commands; None without such glosses.
+
+    sentences: references and hypotheses.
+    """
+    found = sorted(
+        {gloss for gloss in chain.from_iterable(sentences) if _COMMANDS.fullmatch(gloss)}
+    )
+    if not found:
+        return None
+    return (
+        f"sclite takes the gloss{'' if len(found) == 1 else 'es'} {', '.join(found)} for its own "
+        "commands: its WER for hypotheses.ctm and references.stm differs from this one; rename "
+        "such glosses"
+    )
 
 
 def write_ctm(

@@ -24,6 +24,7 @@ from data.vocabulary import Vocabulary
 from decoding.batches import DecodedSentences, decode_sentences
 from decoding.closed_set import ClosedSet
 from decoding.novelty import TrainText, errors_by_novelty
+from decoding.sclite import sclite_warning
 from decoding.scoring import (
     SentenceErrors,
     align,
@@ -116,6 +117,14 @@ def _evaluate(request: EvaluationRequest, model: ModelOnCorpus, folder: Path) ->
         print(f"warning: {line}")
 
     predicted = _predict(request, model, split, closed_set)
+    if warning := sclite_warning(chain(predicted.hypotheses, prepared.references)):
+        print(f"warning: {warning}")
+    if simulated := [*_simulated(model)]:
+        tell = "result.json, report.html and environment.json" if can_score else "environment.json"
+        print(
+            f"note: {' and '.join(simulated)}; of the results, only {tell} can say so, and the "
+            "csv, ctm and stm files cannot"
+        )
     if not can_score:
         _write_predictions(folder, corpus, split, predicted, session)
         return {"sentences": len(split), "decoder_settings": predicted.settings}
@@ -128,6 +137,8 @@ def _evaluate(request: EvaluationRequest, model: ModelOnCorpus, folder: Path) ->
         "corpus_fingerprint": corpus.fingerprint,
         "simulated": corpus.simulated,
         "composed": corpus.composed,
+        "trained_on": model.trained_on,
+        "trained_on_simulated": bool(model.checkpoint["corpus"]["simulated"]),
         "split": request.split,
         "decoder": request.decoder,
         "decoder_settings": predicted.settings,
@@ -146,6 +157,14 @@ def _evaluate(request: EvaluationRequest, model: ModelOnCorpus, folder: Path) ->
     _write_page(folder / "report.html", request, model, split, predicted, result, session)
     print(f"evaluation: {folder}")
     return result
+
+
+def _simulated(model: ModelOnCorpus) -> Iterator[str]:
+    """What is simulated, in words."""
+    if model.checkpoint["corpus"]["simulated"]:
+        yield f"the model was trained on {model.trained_on}"
+    if model.corpus.simulated and not model.is_corpus_of_training:
+        yield f"the evaluated corpus is {model.corpus.describe()}"
 
 
 class _Predicted(NamedTuple):
@@ -347,7 +366,8 @@ def _comparison(aligned: Sequence[SentenceErrors], baseline: Baseline) -> dict[s
 
 def _describe_session(request: EvaluationRequest, model: ModelOnCorpus) -> dict[str, Any]:
     seed = model.checkpoint["config"].get("training", {}).get("seed")
-    start = f"checkpoint {request.checkpoint}, SHA-256 {sha256_of(request.checkpoint)}"
+    start = f"checkpoint {request.checkpoint}, SHA-256 {sha256_of(request.checkpoint)}, "
+    start += f"trained on {model.trained_on}"
     return describe_session(model.corpus, model.device, model.machine, seed, start)
 
 
@@ -386,6 +406,7 @@ def _report(
         "decoder looks a little better on the dev split that it was tuned on than on new data.",
         settings=model.checkpoint["config"],
         environment=environment_facts(session),
+        trained_on=model.trained_on if result["trained_on_simulated"] else "",
     )
     return closed_set_report(report) if "closed_set" in result else report
 

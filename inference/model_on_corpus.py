@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from data.checks.changed_files import warn_of_changed_files
-from data.corpus import Corpus
+from data.corpus import Corpus, describe_corpus
 from data.ctc_targets import PreparedSplit, prepare_split
 from data.extractors import warn_of_other_extractor
 from data.pipeline import FeaturePipeline
@@ -61,6 +61,12 @@ class ModelOnCorpus:
         """Whether the model was trained on this corpus, wherever its folder is."""
         known: str = self.checkpoint["corpus"]["fingerprint"]
         return self.corpus.fingerprint == known
+
+    @property
+    def trained_on(self) -> str:
+        """The corpus that the model was trained on, in words; it says so if that is simulated."""
+        corpus = self.checkpoint["corpus"]
+        return describe_corpus(corpus["name"], corpus["simulated"], corpus["composed"])
 
     def prepared(self, split: str) -> PreparedSplit:
         """The split with its CTC targets in the checkpoint's vocabulary. Raises DataError if the

@@ -50,6 +50,7 @@ class EvaluationReport:
         settings: {section: {key: value}}.
         environment: {name: value}.
         measure: what the large figure is.
+        trained_on: the corpus of the training, if it is simulated.
         closed_set: what the reader of a closed-set evaluation must know; empty for all others.
     """
 
@@ -67,6 +68,7 @@ class EvaluationReport:
     environment: Mapping[str, object] = field(default_factory=dict)
     measure: str = "word error rate"
     closed_set: str = ""
+    trained_on: str = ""
 
 
 def write_evaluation_report(path: Path, report: EvaluationReport, decoded: DecodedSplit) -> None:
@@ -80,6 +82,7 @@ def write_evaluation_report(path: Path, report: EvaluationReport, decoded: Decod
         subtitle=report.subtitle,
         simulated=corpus.simulated,
         composed=corpus.composed,
+        trained_on="" if corpus.simulated else report.trained_on,
         tone=_TONES.get(verdict.state, ""),
         headline=_capitalized(str(verdict)),
         reasons=[_capitalized(reason) for reason in verdict.reasons],

@@ -1,6 +1,6 @@
 import numpy as np
 
-from decoding.sclite import write_ctm, write_stm
+from decoding.sclite import sclite_warning, write_ctm, write_stm
 from decoding.scoring import score
 
 
@@ -48,6 +48,14 @@ def test_ids_and_signers_that_differ_only_in_white_space_stay_apart(tmp_path):
     signers = {float(row[4]): row[2] for row in stm}
     assert signers[5.0] == signers[2.0] != signers[4.0] == "Eva_M"
     assert len({signers[second] for second in (5.0, 4.0, 3.0)}) == 3
+
+
+def test_glosses_that_sclite_takes_for_its_commands_are_named():
+    assert sclite_warning([["A", "IX-(1p)", "A@B", "/"], []]) is None
+    commands = ["{", "}", "@", "<ALT>", "<ALT_END>", "ignore_time_segment_in_scoring"]
+    warning = sclite_warning([["A"], commands, ["@"]])
+    assert "the glosses <ALT>, <ALT_END>, @, ignore_time_segment_in_scoring, {, } for" in warning
+    assert "the gloss @ for its own" in sclite_warning([["@"]])
 
 
 def test_sclite_prints_the_same_wer(tmp_path, sclite):

@@ -216,6 +216,38 @@ def test_sentences_without_a_known_signer_are_a_group_with_its_name(
     assert "|unknown|" in (tmp_path / "out" / "sentences.csv").read_text("utf-8")
 
 
+def test_a_gloss_that_sclite_misunderstands_is_named(
+    run_evaluate, finished_run, make_corpus, tmp_path, capsys
+):
+    corpus = make_corpus(tmp_path / "corpus", {"dev": ["SUN @", "RAIN"]})
+    options = ("--decoder", "greedy", "--data_dir", corpus)
+    run_evaluate(finished_run / "best_model.pth", tmp_path / "out", *options)
+    assert "warning: sclite takes the gloss @ for its own commands" in capsys.readouterr().out
+
+
+def test_the_evaluation_of_a_simulated_model_says_so(
+    run_evaluate, run_copy, make_corpus, tmp_path, capsys
+):
+    """On real signers, too. Files that cannot say it are named."""
+    corpus = make_corpus(tmp_path / "real", {"dev": ["SUN", "RAIN SUN"]})
+    options = ("--decoder", "greedy", "--data_dir", corpus)
+    best = run_copy / "best_model.pth"
+    for simulated in (False, True):
+        checkpoint = load_checkpoint(best)
+        checkpoint["corpus"]["simulated"] = simulated
+        save_checkpoint(best, checkpoint)
+        folder = tmp_path / f"out-{simulated}"
+        result = run_evaluate(best, folder, *options)
+        assert (result["trained_on_simulated"], result["simulated"]) == (simulated, False)
+        note = "note: the model was trained on tiny (simulated signers); of the results, only"
+        assert (note in capsys.readouterr().out) == simulated
+        texts = [result["trained_on"]]
+        texts += [
+            (folder / name).read_text("utf-8") for name in ("environment.json", "report.html")
+        ]
+        assert {"tiny (simulated signers)" in text for text in texts} == {simulated}
+
+
 def test_one_sentence_has_no_interval_anywhere(
     run_evaluate, adaptive_run, make_corpus, tmp_path, capsys
 ):
