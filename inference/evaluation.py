@@ -1,11 +1,10 @@
 """Evaluates a checkpoint on a split: predicts, decodes, scores, and writes the results."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +16,6 @@ from data.landmarks import PARTS
 from data.output_place import writing_into
 from data.sentences import NO_SIGNER
 from data.sources.annotations.phoenix_cleanup import (
-    normalize_gloss_phoenix2014,
     normalize_phoenix2014,
 )
 from data.vocabulary import Vocabulary
@@ -33,15 +31,29 @@ from decoding.scoring import (
     paired_p_value,
     total,
 )
-from errors import DataError, UsageError, shown_names
-from inference.closed_evaluation import closed_set_lines, closed_set_report, closed_set_results
-from inference.evaluation_files import (
+from errors import DataError, UsageError
+from inference.evaluating.clean_up import (
+    clean_hypothesis,
+    cleaned_glosses,
+    with_unknown_after_clean_up,
+)
+from inference.evaluating.closed_evaluation import (
+    closed_set_lines,
+    closed_set_report,
+    closed_set_results,
+)
+from inference.evaluating.evaluation_files import (
     SUBMISSION,
     Baseline,
     check_folder,
     read_baseline,
     write_predictions,
     write_results,
+)
+from inference.evaluating.split_warnings import (
+    presence_warnings,
+    reference_warning,
+    what_is_simulated,
 )
 from inference.model_on_corpus import ModelOnCorpus, open_model_on_corpus
 from inference.requests import EvaluationRequest
@@ -59,8 +71,6 @@ from reports.novelty_tables import novelty_lines
 from reports.provenance import describe_session, environment_facts
 from reports.result_files import try_to_write
 from reports.verdict import GREEDY, evaluation_verdict
-
-_Span = TypeVar("_Span")
 
 
 def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
@@ -98,7 +108,7 @@ def _evaluate(request: EvaluationRequest, model: ModelOnCorpus, folder: Path) ->
     closed_set = model.closed_set(request.closed_set) if request.decoder == "closed" else None
     if request.cleans_up:  # as the references are, and the hypotheses will be
         train_text = model.train_text(normalize_phoenix2014)
-        prepared = _with_unknown_after_clean_up(prepared, model.vocabulary)
+        prepared = with_unknown_after_clean_up(prepared, model.vocabulary)
     else:
         train_text = model.train_text()
     seen = parts_seen(split)  # where no pose was detected, there is no gloss
@@ -111,15 +121,15 @@ def _evaluate(request: EvaluationRequest, model: ModelOnCorpus, folder: Path) ->
     without_reference = sum(not reference for reference in prepared.references)
     for line in [
         *prepared.warnings(),
-        *_presence_warnings(split, seen, unseen),
-        *_reference_warning(split, without_reference),
+        *presence_warnings(split, seen, unseen),
+        *reference_warning(split, without_reference),
     ]:
         print(f"warning: {line}")
 
     predicted = _predict(request, model, split, closed_set)
     if warning := sclite_warning(chain(predicted.hypotheses, prepared.references)):
         print(f"warning: {warning}")
-    if simulated := [*_simulated(model)]:
+    if simulated := [*what_is_simulated(model)]:
         tell = "result.json, report.html and environment.json" if can_score else "environment.json"
         print(
             f"note: {' and '.join(simulated)}; of the results, only {tell} can say so, and the "
@@ -159,14 +169,6 @@ def _evaluate(request: EvaluationRequest, model: ModelOnCorpus, folder: Path) ->
     return result
 
 
-def _simulated(model: ModelOnCorpus) -> Iterator[str]:
-    """What is simulated, in words."""
-    if model.checkpoint["corpus"]["simulated"]:
-        yield f"the model was trained on {model.trained_on}"
-    if model.corpus.simulated and not model.is_corpus_of_training:
-        yield f"the evaluated corpus is {model.corpus.describe()}"
-
-
 class _Predicted(NamedTuple):
     """The predictions for a split.
 
@@ -201,7 +203,7 @@ def _predict(
     if request.cleans_up:
         for index, hypothesis in enumerate(hypotheses):
             hypotheses[index], spans[index] = clean_hypothesis(hypothesis, spans[index])
-    clean_up = _cleaned_glosses if request.cleans_up else list
+    clean_up = cleaned_glosses if request.cleans_up else list
     settings = decoders[request.decoder].settings
     return _Predicted(decoders, found, classes, settings, hypotheses, spans, clean_up)
 
@@ -271,41 +273,6 @@ def _write_page(
         print(f"report: {page}")
 
 
-def _presence_warnings(split: Split, seen: np.ndarray, unseen: Sequence[int]) -> Iterator[str]:
-    """Lines about sentences without a pose, and about those without hands.
-
-    seen: as from `parts_seen`. unseen: the sentences without a pose.
-    """
-    if unseen:
-        yield (
-            f"no pose was detected in {len(unseen)} of {len(split)} {split.name} sentences "
-            f"({_ids(split, unseen)}): they get no gloss, and each of their glosses is an error"
-        )
-    hands = [PARTS.index("left_hand"), PARTS.index("right_hand")]
-    without_hands = np.flatnonzero(~seen[:, hands].any(1)).tolist()
-    handless = sorted(set(without_hands).difference(unseen))
-    if handless:
-        yield (
-            f"no hand was detected in {len(handless)} of {len(split)} {split.name} sentences "
-            f"({_ids(split, handless)}): the model sees arms and face only"
-        )
-
-
-def _reference_warning(split: Split, without_reference: int) -> Iterator[str]:
-    """A line about the sentences without a reference; `without_reference` is their number."""
-    if 0 < without_reference < len(split):
-        yield (
-            f"{without_reference} of {len(split)} {split.name} sentences have no reference: each "
-            "gloss that is predicted there counts as an insertion; annotate them, or take them "
-            "out of the split"
-        )
-
-
-def _ids(split: Split, indices: Sequence[int]) -> str:
-    """The first ids, for a message."""
-    return shown_names((split.sentences[index].id for index in indices), 3)
-
-
 def _decoders(
     request: EvaluationRequest, model: ModelOnCorpus, closed_set: ClosedSet | None
 ) -> dict[str, ComparedDecoder]:
@@ -323,33 +290,6 @@ def _decoders(
         for other, words in (model.make_or_tune_decoder(name, language_model),)
     ]
     return compared_decoders(used, others, model.model.prediction.named_beside)
-
-
-def clean_hypothesis(
-    glosses: Sequence[str], spans: Sequence[_Span]
-) -> tuple[list[str], list[_Span]]:
-    """A hypothesis after the official clean-up of PHOENIX-2014, and the spans of its glosses.
-
-    The clean-up renames and removes single glosses. It joins none, and a gloss that is there twice
-    stays there twice: see `data.sources.annotations.phoenix_cleanup`.
-    """
-    cleaned, kept = [], []
-    for gloss, span in zip(glosses, spans, strict=True):
-        if name := normalize_gloss_phoenix2014(gloss):
-            cleaned.append(name)
-            kept.append(span)
-    return cleaned, kept
-
-
-def _cleaned_glosses(glosses: Sequence[str]) -> list[str]:
-    return clean_hypothesis(glosses, glosses)[0]
-
-
-def _with_unknown_after_clean_up(prepared: PreparedSplit, vocabulary: Vocabulary) -> PreparedSplit:
-    """The split, whose unknown glosses are those that no cleaned hypothesis can have."""
-    possible = {*_cleaned_glosses(vocabulary.glosses)}
-    glosses = chain.from_iterable(prepared.references)
-    return replace(prepared, unknown_glosses=[one for one in glosses if one not in possible])
 
 
 def _comparison(aligned: Sequence[SentenceErrors], baseline: Baseline) -> dict[str, Any]:

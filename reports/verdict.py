@@ -242,8 +242,8 @@ def evaluation_verdict(
 
 
 def closed_set_verdict(closed: dict[str, Any]) -> Verdict:
-    """How good a closed-set evaluation is. closed: see `inference.closed_evaluation`. There is no
-    target: the rate depends on the list."""
+    """How good a closed-set evaluation is. There is no target: the rate depends
+    on the list. closed: see `inference.evaluating.closed_evaluation`."""
     missing = closed["sentences"] - closed["references_in_list"]
     facts = [f"{missing:,} of {closed['sentences']:,} references are not in the list."]
     headline = f"WER {closed['wer']:.2f} % among {closed['list_sentences']:,} listed sentences."

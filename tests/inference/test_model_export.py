@@ -232,11 +232,11 @@ def other_corpus(make_corpus, tmp_path_factory) -> Path:
 def test_glosses_that_the_model_does_not_know_are_errors_of_both(
     checkpoints, exported, make_corpus, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(onnx_export, "_CHECKED", 2)
+    monkeypatch.setattr(model_export, "_CHECKED", 2)
     corpus = make_corpus(tmp_path / "c", {"dev": ["NEW SUN NEW", "NEWER RAIN", "NEWEST"]})
     output, data_dir = tmp_path / "s.onnx", str(corpus)
     checkpoint = checkpoints["student"]
-    assert export_model(OnnxExportRequest(checkpoint=checkpoint, output=output, data_dir=data_dir))
+    assert export_model(ExportRequest(checkpoint=checkpoint, output=output, data_dir=data_dir))
     out = capsys.readouterr().out
     assert "note: 3 occurrences of 2 glosses that are not in the model's vocabulary count" in out
     assert "greedy WER on the first 2 sentences of dev: " in out and "no WER" not in out

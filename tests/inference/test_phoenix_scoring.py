@@ -4,7 +4,7 @@ import torch
 
 from decoding.sclite import write_ctm, write_stm
 from decoding.scoring import score
-from inference.evaluation import clean_hypothesis
+from inference.evaluating.clean_up import clean_hypothesis
 
 # The official clean-up of a ctm file, worked by hand: each gloss is a line of its own
 RAW = [
