@@ -1,4 +1,5 @@
 """Write the soft targets of a teacher: its log-probabilities of every sentence and step, for a student to learn from.
+They are those of its sequence head alone, as a student of distill_student.py --teacher gets them.
 
     python export_soft_targets.py --checkpoint checkpoints/teacher/best_model.pth --output_dir soft_targets
     python export_soft_targets.py --checkpoint checkpoints/teacher/best_model.pth --views 8 --output_dir soft_targets
