@@ -259,10 +259,11 @@ def test_the_kind_of_start_and_its_reason_are_printed(run_copy, capsys):
     )
     argv = ["--resume", checkpoint, "--learning_rate", "0.00005", "--epochs", "50", "--dry_run"]
     assert train_teacher.main(argv) == 0
-    expected = (
-        "given and different from the checkpoint: epochs 3 -> 50, learning_rate 0.01 -> 5e-05"
-    )
-    assert f"fine-tune from {checkpoint}: {expected}" in capsys.readouterr().out
+    assert (
+        f"new run: a fine-tune in {run_copy}_finetune, not a continuation: --epochs differs from "
+        "the checkpoint's (3, now 50); --learning_rate differs from the checkpoint's (0.01, now "
+        f"5e-05); it starts with the weights of {checkpoint}\n"
+    ) in capsys.readouterr().out
 
 
 def test_a_fine_tune_from_the_command_line(run_copy, capsys):

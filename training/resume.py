@@ -5,6 +5,8 @@ when the corpus is known. No other code makes this choice.
 """
 
 import dataclasses
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from training.config import Config
 from training.corpus_checks import CorpusContent
 
 FRESH, CONTINUE, FINE_TUNE = "fresh", "continue", "fine-tune"
+NAMES = ("last", "best", "auto")  # of checkpoints in the output folder, for `--resume`
 SCRIPTS = {"teacher": "train_teacher.py", "student": "distill_student.py"}
 # The settings of the model that may differ from the checkpoint's: the weights fit all the same.
 CHANGEABLE_MODEL_KEYS = {"dropout"}
@@ -41,11 +44,31 @@ class Start:
 
     def __str__(self) -> str:
         """One line, such as 'continue from checkpoints/mine/last.pth: no setting ...'."""
+        if self.kind == FINE_TUNE:
+            folder = self.config.training.output_dir
+            return (
+                f"new run: a fine-tune in {folder}, not a continuation: {self.reason}; it starts "
+                f"with the weights of {self.path}"
+            )
         return f"{self.kind}{f' from {self.path}' if self.path else ''}: {self.reason}"
 
     def without_checkpoint(self) -> "Start":
         """The same without the checkpoint's tensors, once model and optimiser have them."""
         return dataclasses.replace(self, checkpoint=None)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting that differs from the checkpoint's. name: as the user gives it, such as --epochs
+    or augmentation.mix. key: of its section."""
+
+    name: str
+    key: str
+    old: object
+    new: object
+
+    def __str__(self) -> str:
+        return f"{self.name} differs from the checkpoint's ({self.old}, now {self.new})"
 
 
 @dataclass(frozen=True)
@@ -55,8 +78,9 @@ class StartPlan:
     Attributes:
         config: the settings of the run, by the precedence of training/config.py.
         checkpoint, path: the checkpoint and its file; None for a fresh run.
-        changed: settings that shape training and differ from the checkpoint's, in words.
+        changed: settings that shape training and differ from the checkpoint's.
         reason: why there is no checkpoint.
+        named: 'last', 'best' or 'auto', where `--resume` has that word instead of a path.
         overrides: the settings given in the YAML file and on the command line.
         content: what reading the corpus's files showed, where that is known already.
     """
@@ -64,32 +88,67 @@ class StartPlan:
     config: Config
     checkpoint: dict | None = None
     path: Path | None = None
-    changed: tuple[str, ...] = ()
+    changed: tuple[Change, ...] = ()
     reason: str = "no --resume"
+    named: str | None = None
     overrides: Overrides = field(default_factory=dict)
     content: CorpusContent | None = None
 
     def without_changes_of(self, *names: str) -> "StartPlan":
         """The same plan, where these settings count as unchanged."""
-        kept = tuple(text for text in self.changed if text.split(" ", 1)[0] not in names)
+        kept = tuple(change for change in self.changed if change.key not in names)
         return dataclasses.replace(self, changed=kept)
 
-    def decide(self, fingerprint: str) -> Start:
-        """Fresh, continue or fine-tune, on the corpus with this fingerprint."""
+    def decide(
+        self, fingerprint: str, corpus: Path = Path(), changed_files: Sequence[str] = ()
+    ) -> Start:
+        """Fresh, continue or fine-tune, on the corpus with this fingerprint.
+
+        Args:
+            corpus: its folder.
+            changed_files: of train and dev, those that differ from their hashes in corpus.json.
+
+        Raises DataError if a run is to be continued, and the corpus has changed meanwhile.
+        """
         if self.checkpoint is None:
             return Start(FRESH, self.reason, self.config)
         known = self.checkpoint["corpus"]
+        is_same_folder = corpus.resolve() == Path(known["path"]).resolve()
         if self.changed:
-            reason = f"given and different from the checkpoint: {', '.join(self.changed)}"
-        elif known["fingerprint"] != fingerprint:
+            reason = "; ".join(map(str, self.changed))
+        elif known["fingerprint"] == fingerprint:
+            reason = "no setting that shapes training was changed"
+            return Start(CONTINUE, reason, self.config, self.checkpoint, self.path)
+        elif not is_same_folder and self._data_dir_is_given:
             reason = (
                 "the corpus is not the one that the checkpoint was trained on "
                 f"({known['name']}, {known['path']})"
             )
+        elif self.named is not None:
+            # A job that is started again must not begin a new run each time.
+            raise DataError(self._corpus_has_changed(corpus, changed_files))
         else:
-            reason = "no setting that shapes training was changed"
-            return Start(CONTINUE, reason, self.config, self.checkpoint, self.path)
+            reason = (
+                f"the corpus {known['name']} ({known['path']}) has changed since the checkpoint "
+                f"was written{_in_words(changed_files)}"
+            )
         return Start(FINE_TUNE, reason, self._fine_tune(), self.checkpoint, self.path)
+
+    @property
+    def _data_dir_is_given(self) -> bool:
+        return self.overrides.get("training", {}).get("data_dir") is not None
+
+    def _corpus_has_changed(self, corpus: Path, changed_files: Sequence[str]) -> str:
+        assert self.path is not None and self.checkpoint is not None
+        best = self.path.with_name(BEST)
+        source = best if best.exists() else self.path
+        has_folder = self.config.training.data_dir is not None
+        folder = f" --data_dir {shlex.quote(str(corpus))}" if has_folder else ""
+        return (
+            f"--resume {self.named}: the corpus {self.checkpoint['corpus']['name']} ({corpus}) has "
+            f"changed since {self.path} was written{_in_words(changed_files)}: restore it, or "
+            f"start a fine-tune with --resume {shlex.quote(str(source))}{folder}"
+        )
 
     def _fine_tune(self) -> Config:
         """The configuration of a fine-tune.
@@ -109,6 +168,12 @@ class StartPlan:
         if is_trained and "flat_start_epochs" not in self.overrides.get("training", {}):
             changes["flat_start_epochs"] = 0.0
         return self.config.updated({"training": changes})
+
+
+def _in_words(changed_files: Sequence[str]) -> str:
+    """How a corpus has changed: which files differ, or else its description."""
+    files = ", ".join(changed_files[:5]) + (", …" if len(changed_files) > 5 else "")
+    return f" (not as in corpus.json: {files})" if files else " (its corpus.json is another one)"
 
 
 def plan_start(
@@ -145,7 +210,8 @@ def plan_start(
     if found is None:
         reason = f"--resume auto found no usable checkpoint in {folder}"
         return StartPlan(default.updated(overrides), reason=reason, overrides=overrides)
-    return plan_from_checkpoint(*found, overrides, default)
+    plan = plan_from_checkpoint(*found, overrides, default)
+    return dataclasses.replace(plan, named=resume if resume in NAMES else None)
 
 
 def _names_a_run(overrides: Overrides) -> bool:
@@ -217,7 +283,8 @@ def plan_from_checkpoint(
                     f"--resume {path}: model.{key} is {old} in the checkpoint and cannot become "
                     f"{new}; leave it out, or start a new training without --resume"
                 )
-            changed.append(f"{key} {old} -> {new}")
+            name = f"--{declared.option or key}" if declared.group else f"{section}.{key}"
+            changed.append(Change(name, key, old, new))
     if "output_dir" not in overrides.get("training", {}):
         config = config.updated({"training": {"output_dir": str(path.parent)}})
     return StartPlan(config, checkpoint, path, tuple(changed), overrides=overrides)

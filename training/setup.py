@@ -81,8 +81,8 @@ def prepare_run(
     refuse_file_as_folder(run_folder(options.output_dir))
     corpus = _corpus_of(plan)
     content = plan.content or read_content(corpus)
-    warn_of_changed_files(corpus, content.digests)
-    start = plan.decide(corpus.fingerprint)
+    changed_files = warn_of_changed_files(corpus, content.digests)
+    start = plan.decide(corpus.fingerprint, corpus.path, changed_files)
     config = start.config
     if start.checkpoint is not None:
         assert start.path is not None

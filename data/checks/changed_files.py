@@ -14,7 +14,7 @@ def verify_as_for_training(corpus: Corpus, digests: Mapping[str, str] | None = N
     return corpus.verify(CHECKED_SPLITS, digests)
 
 
-def warn_of_changed_files(corpus: Corpus, digests: Mapping[str, str] | None = None) -> None:
+def warn_of_changed_files(corpus: Corpus, digests: Mapping[str, str] | None = None) -> list[str]:
     """Print which files differ from their hashes in corpus.json.
 
     If files of train or dev do, the corpus's fingerprint becomes that of the changed files, as in a
@@ -24,7 +24,7 @@ def warn_of_changed_files(corpus: Corpus, digests: Mapping[str, str] | None = No
         digests: SHA-256 of the files of train and dev, where they are known already; then the other
             splits are not looked at.
 
-    Raises DataError when a file cannot be read.
+    Returns those of train and dev. Raises DataError when a file cannot be read.
     """
     changed, others = verify_as_for_training(corpus, digests), []
     if digests is None:
@@ -36,6 +36,7 @@ def warn_of_changed_files(corpus: Corpus, digests: Mapping[str, str] | None = No
             f"warning: {corpus.path / file} was changed: its SHA-256 differs from the one in "
             "corpus.json"
         )
+    return changed
 
 
 def open_unchanged_corpus(path: Path) -> Corpus:

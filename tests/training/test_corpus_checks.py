@@ -255,11 +255,14 @@ def test_a_corpus_that_changed_since_the_checkpoint_is_reported(
     assert "was changed" not in capsys.readouterr().out
     overrides = {"training": {"output_dir": str(tmp_path / "run")}}
     overwrite(corpus, "train", 1, 0, 0.25)
+    with pytest.raises(DataError, match=r"has changed since .*json: train\.landmarks\.npy\): rest"):
+        execute_run(overrides, "auto")
+    capsys.readouterr()
     run, _ = execute_run(overrides, tmp_path / "run" / "last.pth")
     assert (
         "train.landmarks.npy was changed: its SHA-256 differs from the one"
         in capsys.readouterr().out
     )
-    assert run.start.kind == "fine-tune" and "the corpus is not the one" in run.start.reason
-    again, _ = execute_run({"training": {"output_dir": str(run.folder)}}, run.folder / "last.pth")
+    assert run.start.kind == "fine-tune" and "has changed since the checkpoint" in run.start.reason
+    again, _ = execute_run({"training": {"output_dir": str(run.folder)}}, "auto")
     assert again.start.kind == "continue", "the changed corpus is the one of the second run"

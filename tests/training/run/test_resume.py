@@ -100,14 +100,25 @@ def test_a_run_continues_when_no_setting_that_affects_training_changed(last, giv
     [
         (
             {"training": {"learning_rate": 5e-5, "epochs": 50}},
-            "epochs 20 -> 50, learning_rate 0.001 -> 5e-05",
+            "--epochs differs from the checkpoint's (20, now 50); "
+            "--learning_rate differs from the checkpoint's (0.001, now 5e-05)",
         ),
-        ({"training": {"batch_size": 4}}, "batch_size 8 -> 4"),
-        ({"training": {"optimizer": "adam"}}, "optimizer adamw -> adam"),
-        ({"training": {"seed": 1}}, "seed 0 -> 1"),
-        ({"training": {"max_grad_norm": 2.0}}, "max_grad_norm 1.0 -> 2.0"),
-        ({"model": {"dropout": 0.5}}, "dropout 0.3 -> 0.5"),
-        ({"augmentation": {"enabled": False}}, "enabled True -> False"),
+        ({"training": {"batch_size": 4}}, "--batch_size differs from the checkpoint's (8, now 4)"),
+        (
+            {"training": {"optimizer": "adam"}},
+            "--optimizer differs from the checkpoint's (adamw, now adam)",
+        ),
+        ({"training": {"seed": 1}}, "--seed differs from the checkpoint's (0, now 1)"),
+        (
+            {"training": {"max_grad_norm": 2.0}},
+            "--max_grad_norm differs from the checkpoint's (1.0, now 2.0)",
+        ),
+        ({"model": {"dropout": 0.5}}, "--dropout differs from the checkpoint's (0.3, now 0.5)"),
+        (
+            {"augmentation": {"enabled": False}, "training": {"part_mask": 0.0}},
+            "training.part_mask differs from the checkpoint's (0.05, now 0.0); "
+            "--augment differs from the checkpoint's (True, now False)",
+        ),
     ],
 )
 def test_a_changed_setting_that_affects_training_makes_a_fine_tune_and_is_named(
@@ -115,8 +126,13 @@ def test_a_changed_setting_that_affects_training_makes_a_fine_tune_and_is_named(
 ):
     start = start_of(str(last), given)
     assert start.kind == FINE_TUNE
-    assert start.reason == f"given and different from the checkpoint: {reason}"
-    assert start.config.training.output_dir == f"{last.parent}_finetune"
+    assert start.reason == reason
+    folder = start.config.training.output_dir
+    assert folder == f"{last.parent}_finetune"
+    assert str(start) == (
+        f"new run: a fine-tune in {folder}, not a continuation: {reason}; it starts with the "
+        f"weights of {last}"
+    )
     assert start.config.training.data_dir == "corpus-a", (
         "settings that are not given come from the checkpoint"
     )
@@ -181,15 +197,45 @@ def test_other_model_sizes_are_refused(last, model, message):
 
 
 def test_another_corpus_makes_a_fine_tune(last):
-    plan = plan_start(str(last), {})
-    assert plan.decide("abc").kind == CONTINUE
-    other = plan.decide("xyz")
+    plan = plan_start(str(last), {"training": {"data_dir": "elsewhere"}})
+    assert plan.decide("abc", Path("elsewhere")).kind == CONTINUE
+    other = plan.decide("xyz", Path("elsewhere"))
     assert (
         other.kind == FINE_TUNE
         and "corpus is not the one" in other.reason
         and "corpus-a" in other.reason
     )
     assert other.checkpoint is plan.checkpoint
+
+
+@pytest.mark.parametrize("name", ["auto", "last", "best"])
+@pytest.mark.parametrize("given", [{}, {"data_dir": "./corpus-a", "patience": 3}])
+def test_a_changed_corpus_makes_no_fine_tune_of_a_run_that_is_continued_by_name(last, name, given):
+    """A job that is started again would begin from epoch 1 each time."""
+    save(last.with_name("best_model.pth"))
+    overrides = {"training": {"output_dir": str(last.parent), **given}}
+    plan = plan_start(name, overrides)
+    assert plan.decide("abc", Path("corpus-a")).kind == CONTINUE
+    with pytest.raises(DataError) as refused:
+        plan.decide("xyz", Path("corpus-a"), ["dev.csv"])
+    assert str(refused.value) == (
+        f"--resume {name}: the corpus a (corpus-a) has changed since {plan.path} was written (not "
+        "as in corpus.json: dev.csv): restore it, or start a fine-tune with --resume "
+        f"{last.parent / 'best_model.pth'} --data_dir corpus-a"
+    )
+    with pytest.raises(DataError, match=r"its corpus\.json is another one"):
+        plan.decide("xyz", Path("corpus-a"))
+    moved = {"training": {**overrides["training"], "data_dir": "another"}}
+    assert plan_start(name, moved).decide("xyz", Path("another")).kind == FINE_TUNE
+
+
+def test_a_changed_corpus_makes_a_fine_tune_of_a_checkpoint_that_is_given_as_a_file(last):
+    start = plan_start(str(last), {}).decide("xyz", Path("corpus-a"), ["dev.csv"])
+    assert start.kind == FINE_TUNE
+    assert start.reason == (
+        "the corpus a (corpus-a) has changed since the checkpoint was written (not as in "
+        "corpus.json: dev.csv)"
+    )
 
 
 def test_last_best_and_auto_are_files_in_the_output_folder(tmp_path, last):
@@ -285,7 +331,7 @@ def test_a_learning_rate_below_the_checkpoints_minimum_lowers_the_minimum(tmp_pa
     assert start.config.training.min_learning_rate == pytest.approx(5e-6), (
         "a tenth of the learning rate, as before"
     )
-    assert "min_learning_rate 0.0001 -> " in start.reason
+    assert "min_learning_rate differs from the checkpoint's (0.0001, now " in start.reason
     with pytest.raises(UsageError, match=r"min_learning_rate 0\.001 is above learning_rate"):
         plan_start(str(path), {"training": {"learning_rate": 5e-5, "min_learning_rate": 1e-3}})
 
