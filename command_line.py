@@ -143,20 +143,24 @@ def add_config_options(
     parser: Parser,
     config: SettingsFile,
     only: Collection[str] | None = None,
-    texts: Mapping[str, dict[str, Any]] | None = None,
+    texts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Add an option for each setting of a configuration that has one.
 
     An option that is not given stays out of the result, so that a YAML file or a checkpoint can
-    decide. `config` has the defaults that --help shows; `only` leaves out all other options.
-    `texts` replaces texts of a declaration, {option: {"help" or "default_text": text}}.
+    decide.
+
+    Args:
+        config: has the defaults that --help shows.
+        only: leave out all other options.
+        texts: what a script's own help shows, {option: {field of `Declaration`: text}}.
     """
     for option, section, key, declared in options_of(type(config)):
         if only is None or option in only:
             settings = getattr(config, section)
             hint = typing.get_type_hints(sections_of(type(config))[section])[key]
-            declared = dataclasses.replace(declared, **(texts or {}).get(option, {}))
-            _add(parser, option, declared, hint, getattr(settings, key), True)
+            shown = dataclasses.replace(declared, **(texts or {}).get(option, {}))
+            _add(parser, option, shown, hint, getattr(settings, key), True)
 
 
 def parse_training_command(

@@ -30,10 +30,12 @@ from training.config import TrainingCommand
 # --compile is for teachers.
 OPTIONS = {option for option, *_ in options_of(StudentConfig)} - {"compile"}
 
+TEXTS = {"data_dir": {"default_text": "that of the teacher; without a teacher, the built-in one"}}
+
 
 def make_parser() -> Parser:
     parser = Parser(prog="distill_student.py", description=__doc__).add_version()
-    add_config_options(parser, StudentConfig(), OPTIONS)
+    add_config_options(parser, StudentConfig(), OPTIONS, TEXTS)
     add_options(parser, TrainingCommand)
     return parser
 

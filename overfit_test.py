@@ -35,17 +35,19 @@ OPTIONS = (
     "device",
     "seed",
 )
-TEXTS = {  # those of TrainingConfig are also about students and fine-tunes
+
+TEXTS = {
     "data_dir": {"default_text": "the built-in simulated corpus"},
-    "output_dir": {"help": "run folder"},
+    "output_dir": {"help": "folder of the results; an earlier check in it is moved aside"},
+    "epochs": {"help": "give up after this many passes over the sentences"},
 }
 
 
 def make_parser() -> Parser:
     parser = Parser(prog="overfit_test.py", description=__doc__).add_version()
     add_options(parser, OverfitCommand)
-    config = Config().updated(read_overrides(DEFAULT_CONFIG, Config))
-    add_config_options(parser, config, OPTIONS, TEXTS)
+    defaults = Config().updated(read_overrides(DEFAULT_CONFIG, Config))
+    add_config_options(parser, defaults, OPTIONS, TEXTS)
     return parser
 
 

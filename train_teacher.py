@@ -7,7 +7,8 @@ Full training, by default on the built-in corpus of simulated signers:
 Continue an interrupted run exactly where it stopped:
     python train_teacher.py --resume auto --output_dir checkpoints/mine
 
-Fine-tune: --resume with a setting that shapes training and differs from the checkpoint's:
+Fine-tune: --resume with a setting that shapes training and differs from the checkpoint's. This is a new run, in
+checkpoints/teacher_finetune:
     python train_teacher.py --resume checkpoints/teacher/best_model.pth --learning_rate 0.00005 --epochs 50
 
 On the four GPUs of a machine, with --batch_size for all of them together (docs/scaling.md):
@@ -35,11 +36,13 @@ from command_line import Parser, add_config_options, add_options, parse_training
 from errors import run_script
 from training.config import Config, TrainingCommand
 
+TEXTS = {"data_dir": {"default_text": "the built-in simulated corpus"}}
+
 
 def make_parser() -> Parser:
     parser = Parser(prog="train_teacher.py", description=__doc__).add_version()
     add_options(parser, TrainingCommand)
-    add_config_options(parser, Config())
+    add_config_options(parser, Config(), texts=TEXTS)
     return parser
 
 

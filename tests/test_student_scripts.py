@@ -12,6 +12,8 @@ import yaml
 import distill_student
 import export_model
 import export_soft_targets
+import overfit_test
+import train_teacher
 from command_line import parse_training_command
 from data.corpus import Corpus
 from decoding.greedy import greedy_decode
@@ -152,6 +154,21 @@ def test_from_a_teacher_to_an_exported_student(
     assert run_script("-c", body, file, tmp_path / "landmarks.npy").returncode == 0, (
         "numpy and onnxruntime alone"
     )
+
+
+def test_each_script_tells_its_own_default_corpus_and_folder(run_main, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+
+    def entry(script, option: str) -> str:
+        shown = run_main(script.main, "--help").stdout
+        words = " ".join(shown.split("options:", 1)[1].split())  # a line has 100 columns at most
+        return words.split(f" --{option} DIR ", 1)[1].split(" --", 1)[0]
+
+    for script in (train_teacher, overfit_test):
+        assert "(default: the built-in simulated corpus)" in entry(script, "data_dir")
+    assert "(default: that of the teacher; without" in entry(distill_student, "data_dir")
+    assert "fine-tune" not in entry(overfit_test, "output_dir")
+    assert "beside it with _finetune behind the name" in entry(train_teacher, "output_dir")
 
 
 def test_a_mistyped_option_gives_one_line(run_script):

@@ -32,8 +32,9 @@ class TrainingConfig(Settings):
     )
     output_dir: str = setting(
         "checkpoints/teacher",
-        "run folder; by default, a continued run uses the folder of its checkpoint, and a "
-        "fine-tune uses a folder beside it, with _finetune behind the name",
+        "run folder; with --resume, by default that of the checkpoint. A fine-tune is a new run: "
+        "it never uses the folder of its checkpoint, even if you give it, but the one beside it "
+        "with _finetune behind the name",
         group=_FILES,
         shapes_training=False,
     )
@@ -194,7 +195,10 @@ class TrainingCommand(Settings):
     resume: str | None = setting(
         None,
         "start from a checkpoint: a path, or last, best or auto (the newest undamaged one) in the "
-        "output folder",
+        "output folder. With the same settings and corpus, the run continues exactly. With a "
+        "setting that shapes training and differs, a new run starts, a fine-tune. auto without a "
+        "checkpoint starts a fresh run, but only where --data_dir or other settings of one are "
+        "given",
         group=_FILES,
         metavar="CHECKPOINT",
         default_text="none",
