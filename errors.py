@@ -44,6 +44,12 @@ def shown_names(names: Iterable[str], most: int = 10) -> str:
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun, such as '1 epoch', '3 glosses' or '2,836 updates'."""
+    plural = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{plural}"
+
+
 class ProjectError(Exception):
     """Base of all errors that the user sees as one line, without a traceback.
 
@@ -145,11 +151,12 @@ def run_script(main: Callable[[], int], to_its_end: bool = False) -> None:
     says.
 
     Output is flushed after every line, also into a file or a pipe. Characters that the locale does
-    not have are escaped.
+    not have are escaped. Output without a place, as after `>&-`, is dropped.
 
     to_its_end: the work goes on when the reader of its output has gone, because it makes files or
         its exit code is a result. Otherwise it stops then, as in `transcribe.py clip.mp4 | head`.
     """
+    _open_closed_streams()
     _ensure_utf8()
     wait_asleep()
     # matplotlib warns when the home folder is read-only, which does not matter here.
@@ -219,6 +226,21 @@ def screen_may_vanish() -> Iterator[None]:
         contextlib.redirect_stderr(cast(TextIO, _Screen(sys.stderr))),
     ):
         yield
+
+
+def _open_closed_streams() -> None:
+    """Open the null device as stdin, stdout and stderr where they are closed. Otherwise they are
+    None in Python, and the next file that is opened gets their number, 0 to 2, and what libraries
+    print."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+            os.set_inheritable(opened, True)
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
 
 
 def _ensure_utf8() -> None:

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +37,36 @@ def test_work_goes_on_when_the_reader_of_its_screen_has_gone(monkeypatch):
             for _ in range(3):
                 print("unseen", flush=True)
         assert sys.stdout is screen
+
+
+@pytest.mark.parametrize("to_its_end", [True, False])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_the_null_device(tmp_path, closed, to_its_end):
+    """Also of a child process. A file that is opened later gets none of their numbers."""
+    code = f"""
+import subprocess, sys
+from errors import UsageError, run_script
+def main():
+    print("out", flush=True)
+    print("err", file=sys.stderr, flush=True)
+    with open("{tmp_path}/file", "w") as file:
+        file.write(str(file.fileno() > 2) + sys.stdin.read())
+    child = "import sys; print(1); sys.stderr.write('1')"
+    subprocess.run([sys.executable, "-c", child], check=True)
+    raise UsageError("wrong")
+run_script(main, {to_its_end})
+"""
+    ended = subprocess.run(
+        ["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, code],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stdout == ("" if closed in (">&-", "<&- >&- 2>&-") else "out\n1\n")
+    assert ended.stderr == ("" if "2>&-" in closed else "err\n1error: wrong\n")
+    assert (tmp_path / "file").read_text() == "True"
 
 
 def test_other_errors_of_a_screen_are_not_hidden(monkeypatch):
