@@ -38,7 +38,7 @@ def test_a_run_that_stopped_early_continues_with_more_patience(
 ):
     _, result = train("run", 1)
     assert result["epochs_run"] == 3
-    advice = "no better dev WER in 1 epochs; --resume auto with a --patience above 1 continues"
+    advice = "no better dev WER in 1 epoch; --resume auto with a --patience above 1 continues"
     assert advice in capsys.readouterr().out
     _, result = continue_run(execute_run, tmp_path / "run", 1)
     assert result["epochs_run"] == 3
@@ -61,7 +61,7 @@ def test_less_patience_ends_a_run_that_is_continued(train, execute_run, tmp_path
     capsys.readouterr()
     _, result = continue_run(execute_run, tmp_path / "run", 1)
     assert (result["epochs_run"], result["best_epoch"]) == (3, 2)
-    assert "stopped early: no better dev WER in 1 epochs" in capsys.readouterr().out
+    assert "stopped early: no better dev WER in 1 epoch;" in capsys.readouterr().out
     _, again = execute_run({"training": {"output_dir": str(tmp_path / "run")}}, "auto")
     assert again == result, "last.pth has the new patience, and is finished"
     assert "nothing left to train" in capsys.readouterr().out
