@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 
-from tqdm import tqdm
-
 from data.extractors import mixing_warning
 from data.output_place import is_device, write_whole
 from data.sources.holistic import FEW_HANDS, missing_library, quiet_libraries
@@ -34,6 +32,7 @@ from inference.requests import TranscriptionRequest
 from inference.streaming_transcriber import StreamingTranscriber
 from inference.transcript_files import Transcript, render, text_line
 from inference.windows import LOOKAHEAD, OVERLAP, WINDOW, Windows
+from progress_bar import ProgressBar
 
 FEW_POSES = 0.9  # share of frames; below it, a warning
 
@@ -259,11 +258,10 @@ class _Session:
         }
         return Transcript(name, source, model.simulated, facts)
 
-    def _bar(self, name: str, expected: int) -> tqdm:
-        # None: no bar in a pipe. A bar would also mix with glosses that are printed to a terminal.
-        hidden = True if self._prints_glosses and sys.stdout.isatty() else None
-        name = printable(name)
-        return tqdm(desc=name, total=expected or None, unit="frame", leave=False, disable=hidden)
+    def _bar(self, name: str, expected: int) -> ProgressBar:
+        # It would mix with glosses that are printed to a terminal.
+        visible = not (self._prints_glosses and sys.stdout.isatty())
+        return ProgressBar(printable(name), expected, "frame", visible, leave=False)
 
     def _transcribe(
         self,

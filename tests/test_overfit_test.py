@@ -1,11 +1,13 @@
 """The command line of overfit_test.py: exit codes, files, messages."""
 
 import json
+import re
 
 import pytest
 import yaml
 
 import overfit_test
+import progress_bar
 from errors import DataError, UsageError
 from settings import given_settings, read_overrides
 from training.config import Config
@@ -68,10 +70,12 @@ def test_a_teacher_that_memorises_has_exit_code_0(arguments, tmp_path, capsys):
 
 
 def test_a_teacher_that_does_not_memorise_has_exit_code_1_and_gets_hints(
-    arguments, tmp_path, capsys
+    arguments, tmp_path, monkeypatch, capsys
 ):
+    monkeypatch.setattr(progress_bar, "SECONDS_BETWEEN_LINES", 0.0)
     assert overfit_test.main([*arguments, "--epochs", "3", "--num_samples", "2"]) == 1
-    output = capsys.readouterr().out
+    output, err = capsys.readouterr()
+    assert re.search(r"^overfit: 2 of 3 epochs, loss \d+\.\d\d, \d+ s left$", err, re.MULTILINE)
     assert "not memorised: " in output and "after 3 epochs" in output
     for word in ("blank share", "gradient norm", "data"):
         assert f"  - {word}" in output

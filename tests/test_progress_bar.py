@@ -23,15 +23,35 @@ def test_a_line_a_minute_and_none_for_short_work(clock, capsys):
         clock[0] = seconds
         lines.tell(done)
     assert capsys.readouterr().err == (
-        "extract: 120 of 7,000 recordings\nextract: 1,300 of 7,000 recordings\n"
+        "extract: 120 of 7,000 recordings, 57 min left\n"
+        "extract: 1,300 of 7,000 recordings, 11 min left\n"
     )
+
+
+def test_the_time_left_leaves_out_what_was_done_before(clock, capsys):
+    lines = ProgressLines("epoch 3/24", 2836, "update", done=2000)
+    for seconds, done in ((60, 2001), (120, 2418), (180, 2836)):
+        clock[0] = seconds
+        lines.tell(done, "loss 5.20")
+    assert capsys.readouterr().err == (
+        "epoch 3/24: 2,001 of 2,836 updates, loss 5.20, 14 h left\n"
+        "epoch 3/24: 2,418 of 2,836 updates, loss 5.20, 2 min left\n"
+        "epoch 3/24: 2,836 of 2,836 updates, loss 5.20\n"
+    )
+
+
+def test_a_line_without_a_known_total(clock, capsys):
+    with ProgressBar("clip.npy", 0, "frame") as bar:
+        clock[0] = 60
+        bar.update(5)
+    assert capsys.readouterr().err == "clip.npy: 5 frames\n"
 
 
 def test_a_bar_counts_what_is_finished(clock, capsys):
     bar = ProgressBar("split", 3, "sentence")
     for _ in bar.over("abc"):
         clock[0] += 50
-    assert capsys.readouterr().err == "split: 2 of 3 sentences\n"
+    assert capsys.readouterr().err == "split: 2 of 3 sentences, 50 s left\n"
     with ProgressBar("hidden", 3, "sentence", visible=False) as bar:
         clock[0] += 100
         bar.update()

@@ -1,6 +1,7 @@
 """The command lines of export_soft_targets.py, distill_student.py and export_model.py."""
 
 import json
+import re
 import resource
 from importlib import import_module
 
@@ -162,7 +163,7 @@ def test_each_script_tells_its_own_default_corpus_and_folder(run_main, monkeypat
     def entry(script, option: str) -> str:
         shown = run_main(script.main, "--help").stdout
         words = " ".join(shown.split("options:", 1)[1].split())  # a line has 100 columns at most
-        return words.split(f" --{option} DIR ", 1)[1].split(" --", 1)[0]
+        return re.search(rf" --{option} DIR (.*?\(default: .*?\))", words)[1]
 
     for script in (train_teacher, overfit_test):
         assert "(default: the built-in simulated corpus)" in entry(script, "data_dir")

@@ -11,10 +11,11 @@ import types
 import pytest
 import yaml
 
+import progress_bar
 import train_teacher
 from command_line import parse_training_command
 from data.corpus import Corpus
-from models.checkpoint import load_checkpoint
+from models.checkpoint import load_checkpoint, save_checkpoint
 from models.devices import choose_device
 from tests.conftest import ROOT
 from training.config import Config, TrainingCommand
@@ -264,6 +265,29 @@ def test_the_kind_of_start_and_its_reason_are_printed(run_copy, capsys):
         "the checkpoint's (3, now 50); --learning_rate differs from the checkpoint's (0.01, now "
         f"5e-05); it starts with the weights of {checkpoint}\n"
     ) in capsys.readouterr().out
+
+
+def test_a_run_that_continues_inside_an_epoch_says_where(run_copy, capsys):
+    checkpoint = load_checkpoint(run_copy / "last.pth")
+    progress = checkpoint["training"]["progress"]
+    progress |= {"epoch": 3, "group": 1, "finished": False, "history": progress["history"][:2]}
+    save_checkpoint(run_copy / "last.pth", checkpoint)
+    train_teacher.main(["--resume", "auto", "--output_dir", str(run_copy), "--dry_run"])
+    words = "training was changed; in epoch 3, after 1 of 2 updates\n"
+    assert words in capsys.readouterr().out
+
+
+def test_where_there_is_no_terminal_lines_show_how_far_the_epoch_is(tiny_yaml, monkeypatch, capsys):
+    options = ["--config", str(tiny_yaml), "--epochs", "1"]
+    train_teacher.main(options)
+    assert "updates" not in capsys.readouterr().err, "a short epoch has no line"
+    monkeypatch.setattr(progress_bar, "SECONDS_BETWEEN_LINES", 0.0)
+    train_teacher.main(options)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "updates" in line]
+    assert lines[0] == "epoch 1/1: 0 of 2 updates"
+    # The loss is known one update later
+    assert re.fullmatch(r"epoch 1/1: 1 of 2 updates, [\d,]+ frames/s, \d+ s left", lines[1])
+    assert re.fullmatch(r"epoch 1/1: 2 of 2 updates, loss \d+\.\d\d, [\d,]+ frames/s", lines[2])
 
 
 def test_a_fine_tune_from_the_command_line(run_copy, capsys):

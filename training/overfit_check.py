@@ -26,6 +26,7 @@ from models.devices import Precision, choose_device
 from models.i3d_teacher import I3DTeacher, count_parameters
 from models.machine_choices import choose_machine
 from models.student import Student
+from progress_bar import ProgressBar
 from reports.decoded_split import DecodedSplit
 from reports.evaluation_report import EvaluationReport, write_evaluation_report
 from reports.provenance import describe_session, environment_facts, record_session
@@ -200,46 +201,39 @@ def _memorise(
     ]
     history: list[dict[str, Any]] = []
     in_a_row, started = 0, time.perf_counter()
-    bar = tqdm(
-        range(1, options.epochs + 1),
-        "overfit",
-        unit="epoch",
-        leave=False,
-        disable=None,
-        dynamic_ncols=True,
-    )
-    for epoch in bar:
-        train_loss, norm, rate = _train_epoch(
-            epoch, batches, model, loss, optimizer, precision, options
-        )
-        wer = f", WER {history[-1]['dev_wer']:.0f} %" if history else ""
-        bar.set_postfix_str(f"loss {train_loss:.2f}{wer}", refresh=False)
-        if epoch % CHECK_EVERY and epoch < options.epochs:
-            continue
-        # Without it WER swings between 0 and 15 % after the sentences are memorised: the running
-        # statistics are measured with dropout, and they follow the weights late.
-        calibrate(model, pipeline, samples.split, precision, np.arange(len(samples.split)))
-        check = validate(model, pipeline, samples, vocabulary, loss, precision)
-        seconds = time.perf_counter() - started
-        in_a_row = in_a_row + 1 if check.score.wer == 0 else 0
-        tqdm.write(
-            f"{epoch:>5d}  {train_loss:>10.4f}  {check.score.wer:>6.1f}"
-            f"  {100 * check.blank_share:>8.1f}  {norm:>14.3f}  {seconds:>8.1f}"
-        )
-        history.append(
-            {
-                "epoch": epoch,
-                "train_loss": train_loss,
-                "dev_wer": check.score.wer,
-                "dev_loss": check.loss,
-                "dev_substitutions": check.score.substitutions,
-                "dev_deletions": check.score.deletions,
-                "dev_insertions": check.score.insertions,
-                "learning_rate": rate,
-            }
-        )
-        if in_a_row == CHECKS_IN_A_ROW:
-            break
+    with ProgressBar("overfit", options.epochs, "epoch", leave=False) as bar:
+        for epoch in range(1, options.epochs + 1):
+            train_loss, norm, rate = _train_epoch(
+                epoch, batches, model, loss, optimizer, precision, options
+            )
+            wer = f", WER {history[-1]['dev_wer']:.0f} %" if history else ""
+            bar.update(1, f"loss {train_loss:.2f}{wer}")
+            if epoch % CHECK_EVERY and epoch < options.epochs:
+                continue
+            # Without it WER swings between 0 and 15 % after the sentences are memorised: the
+            # running statistics are measured with dropout, and they follow the weights late.
+            calibrate(model, pipeline, samples.split, precision, np.arange(len(samples.split)))
+            check = validate(model, pipeline, samples, vocabulary, loss, precision)
+            seconds = time.perf_counter() - started
+            in_a_row = in_a_row + 1 if check.score.wer == 0 else 0
+            tqdm.write(
+                f"{epoch:>5d}  {train_loss:>10.4f}  {check.score.wer:>6.1f}"
+                f"  {100 * check.blank_share:>8.1f}  {norm:>14.3f}  {seconds:>8.1f}"
+            )
+            history.append(
+                {
+                    "epoch": epoch,
+                    "train_loss": train_loss,
+                    "dev_wer": check.score.wer,
+                    "dev_loss": check.loss,
+                    "dev_substitutions": check.score.substitutions,
+                    "dev_deletions": check.score.deletions,
+                    "dev_insertions": check.score.insertions,
+                    "learning_rate": rate,
+                }
+            )
+            if in_a_row == CHECKS_IN_A_ROW:
+                break
     result = OverfitResult(in_a_row == CHECKS_IN_A_ROW, epoch, seconds, check, norm)
     return result, history
 

@@ -16,11 +16,13 @@ from data.extractors import extractor_of
 from data.pipeline import FeatureBatch
 from errors import DataError
 from models.machine_choices import MachineChoices
+from progress_bar import ProgressBar
 from training.config import TrainingConfig
 from training.distributed import Ranks
 from training.divergence import highest_losses, is_spike, remember
 from training.early_stopping import EarlyStopping
 
+BAR = "{desc} |{bar:8}| {n_fmt}/{total_fmt} <{remaining}{postfix}"  # fits into 80 columns
 MAX_EVENTS = 50  # skipped updates and loss spikes per epoch that metrics.jsonl keeps
 
 
@@ -175,6 +177,30 @@ class TrainingProgress:
         return ", ".join(words)
 
 
+class EpochBar(ProgressBar):
+    """The progress of an epoch: a bar, or lines such as 'epoch 3/24: 1,163 of 2,836 updates, loss
+    5.20, 1,090 frames/s, 4 min left'. Only rank 0 shows it."""
+
+    def __init__(self, progress: TrainingProgress, epochs: int, updates: int, ranks: Ranks):
+        """progress: where the epoch begins, or continues. epochs: of the whole run. updates: of
+        this epoch."""
+        self._progress, self._epochs, self._updates = progress, epochs, updates
+        self._shows_speed = ranks.world == 1  # rank 0 does not count the frames of the others
+        name = f"epoch {progress.epoch}/{epochs}"
+        done = progress.group
+        super().__init__(name, updates, "update", ranks.is_rank_0, leave=False, done=done, form=BAR)
+        self.advance(0)
+
+    def advance(self, updates: int = 1) -> None:
+        """Count updates that `progress` has already."""
+        progress, details = self._progress, []
+        if progress.loss_sentences:
+            details.append(f"loss {progress.mean_loss:.2f}")
+        if self._shows_speed and progress.seconds:
+            details.append(f"{progress.frames / progress.seconds:,.0f} frames/s")
+        self.update(updates, progress.status(self._epochs, self._updates), ", ".join(details))
+
+
 def corpus_entry(corpus: Corpus) -> dict[str, Any]:
     """The `corpus` of a checkpoint: which corpus the model was trained on."""
     return {
@@ -206,6 +232,14 @@ def training_entry(
     }
 
 
+def _loss_of_best(history: Sequence[dict], best_epoch: int) -> float:
+    """The `best_loss` of early stopping, from the rows of the epochs."""
+    if not best_epoch:
+        return -math.inf
+    loss: float = history[best_epoch - 1]["dev_loss"]
+    return loss if math.isfinite(loss) else math.inf
+
+
 def load_training_entry(
     entry: dict[str, Any],
     options: TrainingConfig,
@@ -224,6 +258,8 @@ def load_training_entry(
             raise KeyError(f"no {', '.join(sorted(absent))}")
         progress = TrainingProgress(**entry["progress"])
         stopping = EarlyStopping(**entry["stopping"])
+        if "best_loss" not in entry["stopping"]:  # of an earlier version
+            stopping.best_loss = _loss_of_best(progress.history, stopping.best_epoch)
         optimizer.load_state_dict(entry["optimizer"])
         scaler.load_state_dict(entry["scaler"])
         stopping.patience = options.patience

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from errors import DivergenceError, UsageError, enough_memory
+from errors import DivergenceError, UsageError, counted, enough_memory
 from inference.posteriors import NotFiniteError
 from models.checkpoint import LAST, check_space
 from models.i3d_teacher import count_parameters
@@ -71,7 +71,7 @@ def train(
     with connect_processes() as ranks:
         run = prepare_on_all_ranks(ranks, make_plan, lambda plan: prepare(plan, ranks), find_corpus)
         if command.resume is not None or run.start.kind != FRESH:
-            print(run.start)
+            print(f"{run.start}{_place(run)}")
         if command.dry_run:
             dry_run(run)
             return ranks.end(0)
@@ -95,6 +95,15 @@ def train(
                 )
             raise
         return ranks.end(0)
+
+
+def _place(run: Run) -> str:
+    """Where a run continues inside an epoch, in words."""
+    progress, plan = run.trainer.progress, run.trainer.plan
+    if not progress.group:
+        return ""
+    updates = len(plan.begin(progress.epoch))
+    return f"; in epoch {progress.epoch}, after {progress.group} of {counted(updates, 'update')}"
 
 
 def execute(run: Run) -> dict[str, Any]:
@@ -174,7 +183,7 @@ def _complete_folder(run: Run) -> None:
     """A complete run is continued: in another folder, write the files that are missing there."""
     trainer = run.trainer
     epochs = len(trainer.progress.history)
-    print(f"this run is complete ({epochs} epochs): nothing left to train")
+    print(f"this run is complete ({counted(epochs, 'epoch')}): nothing left to train")
     absent = not (trainer.folder / LAST).exists()
     if trainer.ranks.from_rank_0(lambda: absent):
         if trainer.ranks.is_rank_0:

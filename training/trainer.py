@@ -43,6 +43,7 @@ from training.losses import make_loss
 from training.optimizer import apply_gradients, make_optimizer
 from training.part_masking import draw_part_masks
 from training.progress import (
+    EpochBar,
     PendingUpdate,
     TrainingProgress,
     corpus_entry,
@@ -54,8 +55,6 @@ from training.run_files.run_log import RunLog, epoch_row, heading
 from training.stop_signals import InterruptedRunError, StopSignals
 from training.validation import ValidationResult, validate
 from version import VERSION
-
-BAR = "{desc} |{bar:8}| {n_fmt}/{total_fmt} <{remaining}{postfix}"  # fits into 80 columns
 
 
 @dataclass
@@ -108,7 +107,7 @@ class Trainer:
                 while not progress.finished:
                     self.train_epoch(signals)
                     row = self._finish_epoch(signals)
-                    is_best = self.stopping.update(progress.epoch, row["dev_wer"])
+                    is_best = self.stopping.update(progress.epoch, row["dev_wer"], row["dev_loss"])
                     progress.history.append(row)
                     if log is not None:
                         log.add(row, is_best)
@@ -131,26 +130,17 @@ class Trainer:
         reset_peak_memory(self.device)
         groups = self.plan.begin(progress.epoch)[progress.group :]
         batches = self.feed(groups)
-        bar = tqdm(
-            total=self.plan.updates,
-            initial=progress.group,
-            desc=f"epoch {progress.epoch}/{options.epochs}",
-            bar_format=BAR,
-            leave=False,
-            disable=None if self.ranks.is_rank_0 else True,  # None: no bar in a pipe or a file
-            dynamic_ncols=True,
-        )
-        bar.set_postfix_str(progress.status(options.epochs, self.plan.updates))
         self.model.train()
-        try:
+        with (
+            contextlib.closing(batches),
+            EpochBar(progress, options.epochs, self.plan.updates, self.ranks) as bar,
+        ):
             for _ in groups:
                 started = time.perf_counter()
                 self.update(next(batches))
                 progress.group += 1
                 progress.seconds += time.perf_counter() - started
-                status = progress.status(options.epochs, self.plan.updates)
-                bar.set_postfix_str(status, refresh=False)
-                bar.update()
+                bar.advance()
                 self._stop_if_asked(signals)
                 self._writer.check()
                 if options.checkpoint_minutes:
@@ -160,9 +150,6 @@ class Trainer:
             started = time.perf_counter()
             self.finish_pending_update()
             progress.seconds += time.perf_counter() - started
-        finally:
-            bar.close()
-            batches.close()
 
     def update(self, batches: Sequence[FeatureBatch]) -> None:
         """One optimiser step on the mean loss over all sentences of the batches and ranks.

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from pympi import Eaf
 
+import progress_bar
 from errors import DataError, UsageError
 from models.checkpoint import load_checkpoint, save_checkpoint
 from tests.mediapipe_support import why_no_tracking
@@ -90,6 +92,17 @@ def test_several_recordings_get_a_file_each_and_failures_are_listed(
         f"failed: {tmp_path}/in/broken\\x1b[2J.npy: is not a readable .npy file"
     )
     assert "2 of 6 recordings failed" in err and "Traceback" not in err
+
+
+def test_where_there_is_no_terminal_lines_show_how_far_a_recording_is(
+    run_transcribe, checkpoint, sentences, monkeypatch, capsys
+):
+    run_transcribe(checkpoint, sentences / "dev-00.npy")
+    assert " s left" not in capsys.readouterr().err, "a short one has no line"
+    monkeypatch.setattr(progress_bar, "SECONDS_BETWEEN_LINES", 0.0)
+    run_transcribe(checkpoint, sentences / "dev-00.npy")
+    err = capsys.readouterr().err
+    assert re.search(r"^dev-00: 2 of \d+ frames, \d+ s left$", err, re.MULTILINE), err
 
 
 def test_a_folder_or_pattern_of_one_recording_makes_a_folder(
