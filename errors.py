@@ -100,6 +100,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return not isinstance(error, ProjectError) and any(known in words for known in _NO_MEMORY)
 
 
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether an error, or one that it was raised from, means that a disk or a quota is full."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or (error is not None and is_full_disk(error.__cause__))
+
+
 def no_memory_message(error: BaseException, advice: str = "") -> str:
     """One line about too little memory. Without advice: what helps whatever the work is."""
     reason = (str(error) or "no memory").splitlines()[0]

@@ -75,11 +75,11 @@ def save_checkpoint(path: Path, content: dict[str, Any], previous: Path | None =
             with contextlib.suppress(OSError):
                 partial_path(leftover).unlink(missing_ok=True)
         free = shutil.disk_usage(path.parent).free / 2**20 if path.parent.is_dir() else 0
+        cause = (written and written.error) or error
         raise DataError(
-            f"cannot write {path} ({free:.0f} MiB free there): "
-            f"{_reason((written and written.error) or error)}; "
+            f"cannot write {path} ({free:.0f} MiB free there): {_reason(cause)}; "
             "the previous checkpoint is untouched"
-        ) from error
+        ) from cause
 
 
 def _reason(error: Exception) -> str:

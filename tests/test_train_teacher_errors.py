@@ -1,5 +1,7 @@
 """train_teacher.py refuses bad options, settings and data in one line with an exit code."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -7,7 +9,10 @@ import numpy as np
 import pytest
 
 import train_teacher
+import training.final_evaluation
 from errors import DataError, UsageError
+from models.safe_write import HashedFile
+from training.run_files.run_log import RunLog
 
 
 def one_line(result, code: int) -> str:
@@ -150,6 +155,30 @@ def test_divergence_has_exit_code_4(run_main, tiny_yaml, tmp_path):
         last.startswith("error: epoch 1: the model's output is not finite")
         and "Traceback" not in result.stderr
     )
+
+
+@pytest.mark.parametrize("place", ["checkpoint", "result.json"])
+def test_after_a_full_disk_the_message_says_how_to_go_on(tiny_yaml, tmp_path, monkeypatch, place):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if place == "checkpoint":
+        add = RunLog.add
+
+        def add_and_fill(*inputs):
+            add(*inputs)
+            monkeypatch.setattr(HashedFile, "write", full)
+
+        monkeypatch.setattr(RunLog, "add", add_and_fill)
+    else:
+        monkeypatch.setattr(training.final_evaluation, "write_json", full)
+    with pytest.raises(DataError) as ended:
+        train_teacher.main(["--config", str(tiny_yaml), "--epochs", "1"])
+    run = tmp_path / "run"
+    way = f"; free some space, then: python train_teacher.py --resume auto --output_dir {run}"
+    assert str(ended.value).startswith("cannot write") and str(ended.value).endswith(way)
+    monkeypatch.undo()
+    assert train_teacher.main(["--resume", "auto", "--output_dir", str(run)]) == 0
 
 
 FULL_DISK = """

@@ -6,9 +6,16 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from errors import DivergenceError, UsageError, counted, enough_memory
+from errors import (
+    DataError,
+    DivergenceError,
+    UsageError,
+    counted,
+    enough_memory,
+    is_full_disk,
+)
 from inference.posteriors import NotFiniteError
-from models.checkpoint import LAST, check_space
+from models.checkpoint import LAST, check_space, checkpoint_in
 from models.i3d_teacher import count_parameters
 from reports.provenance import describe_session, record_session
 from settings import Overrides, merge_overrides, read_overrides
@@ -75,24 +82,24 @@ def train(
         if command.dry_run:
             dry_run(run)
             return ranks.end(0)
+        again = f"python {script} --resume auto --output_dir {shlex.quote(str(run.folder))}"
         try:
             execute(run)
         except InterruptedRunError as stop:
-            folder = shlex.quote(str(run.folder))
             if ranks.is_rank_0:
-                print(
-                    f"stopped by {stop}; continue with: python {script} --resume auto "
-                    f"--output_dir {folder}",
-                    file=sys.stderr,
-                )
+                print(f"stopped by {stop}; continue with: {again}", file=sys.stderr)
             return ranks.end(stop.exit_code)
         except KeyboardInterrupt:
             if run.trainer.progress.finished:
                 print(
                     "stopped in the final evaluation: the training is complete; evaluate it with: "
-                    f"python {script} --resume auto --output_dir {shlex.quote(str(run.folder))}",
+                    f"{again}",
                     file=sys.stderr,
                 )
+            raise
+        except DataError as error:
+            if is_full_disk(error) and checkpoint_in(run.folder) is not None:
+                raise DataError(f"{error}; free some space, then: {again}") from error
             raise
         return ranks.end(0)
 
