@@ -4,8 +4,8 @@
     python export_model.py --checkpoint checkpoints/student/best_model.pth --format onnx --int8 --output student_int8.onnx
     python export_model.py --checkpoint checkpoints/teacher/best_model.pth --format torchscript --output teacher.pt
 
-Inputs: landmarks float32 (B, T, 543, 3) as MediaPipe gives them, detected bool (B, T, 4: pose, face, left hand, right hand),
-lengths int64 (B,). Outputs: log_probs float32 (B, ceil(T / 4), V), steps int64 (B,). Features and standardisation are inside;
+Inputs: landmarks float32 (B, T, 543, 3) as MediaPipe gives them, with zeros (not NaN) in each part that was not detected;
+detected bool (B, T, 4: pose, face, left hand, right hand); lengths int64 (B,). Outputs: log_probs float32 (B, ceil(T / 4), V), steps int64 (B,). Features and standardisation are inside;
 steps without a pose have the blank. Vocabulary, frame rate, aspect ratio and decoder settings are the checkpoint's, in the
 file's metadata. If your images
 have another aspect ratio, first multiply x and z by (your aspect ratio / the file's aspect ratio).

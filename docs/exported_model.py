@@ -2,10 +2,11 @@
 
     python docs/exported_model.py student.onnx landmarks.npy
 
-landmarks.npy has the shape (T, 543, 3): x, y, z of MediaPipe Holistic's pose, face, left hand,
-right hand; zeros where a part was not detected. Frame rate and image shape must be those of the
-training corpus: `fps` and `aspect_ratio` (width / height) in the file's metadata. For images of
-another shape, first multiply x and z by their width / height divided by the metadata's.
+landmarks.npy has the shape (T, 543, 3) or (T, 1629): x, y, z of MediaPipe Holistic's pose, face,
+left hand, right hand; zeros or NaN where a part was not detected. Frame rate and image shape must
+be those of the training corpus: `fps` and `aspect_ratio` (width / height) in the file's metadata.
+For images of another shape, first multiply x and z by their width / height divided by the
+metadata's.
 """
 
 import json
@@ -15,8 +16,15 @@ from itertools import pairwise
 import numpy as np
 import onnxruntime
 
-session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
-landmarks = np.load(sys.argv[2]).astype(np.float32)[None]
+if len(sys.argv) != 3:
+    sys.exit("usage: python docs/exported_model.py MODEL.onnx LANDMARKS.npy")
+try:
+    session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+    landmarks = np.load(sys.argv[2]).reshape(1, -1, 543, 3)
+except Exception as error:
+    sys.exit(f"error: {error}: expected a file of export_model.py and landmarks (T, 543, 3)")
+# The model needs zeros in a part that was not detected, not NaN.
+landmarks = np.nan_to_num(landmarks.astype(np.float32))
 parts = np.split(landmarks, [33, 501, 522], axis=2)
 detected = np.stack([part.any(axis=(2, 3)) for part in parts], axis=-1)
 lengths = np.array([landmarks.shape[1]])

@@ -148,6 +148,17 @@ def test_from_a_teacher_to_an_exported_student(
     assert ended.returncode == 0, ended.stderr
     (expected,) = greedy_decode(log_probs[None], torch.tensor([len(log_probs)]))
     assert ended.stdout.split() == student.vocabulary.decode(expected)
+    landmarks = split.read(1)[0].astype(np.float32)
+    spoken = []
+    for value in (0, np.nan):
+        landmarks[:, 501:522] = value
+        np.save(tmp_path / "flat.npy", landmarks.reshape(-1, 1629))
+        spoken.append(run_script("docs/exported_model.py", file, tmp_path / "flat.npy").stdout)
+    assert spoken[0] == spoken[1] != "\n", "NaN is not detected, like zeros"
+    np.save(tmp_path / "few.npy", np.zeros((5, 225)))
+    ended = run_script("docs/exported_model.py", file, tmp_path / "few.npy")
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
+    assert "cannot reshape" in ended.stderr and "landmarks (T, 543, 3)" in ended.stderr
     body = (
         "import sys; sys.argv = ['x', *sys.argv[1:]]; exec(open('docs/exported_model.py').read())\n"
     )
@@ -155,6 +166,18 @@ def test_from_a_teacher_to_an_exported_student(
     assert run_script("-c", body, file, tmp_path / "landmarks.npy").returncode == 0, (
         "numpy and onnxruntime alone"
     )
+
+
+def test_the_example_of_an_exported_model_refuses_in_one_line(run_script, tmp_path):
+    np.save(tmp_path / "short.npy", np.zeros((5, 225)))
+    for words, message in (
+        ([], "usage: python docs/exported_model.py"),
+        (["x.onnx"], "usage: "),
+        (["x.onnx", tmp_path / "short.npy"], "error: "),
+    ):
+        ended = run_script("docs/exported_model.py", *words)
+        assert ended.returncode == 1 and ended.stderr.startswith(message)
+        assert ended.stderr.count("\n") == 1
 
 
 def test_each_script_tells_its_own_default_corpus_and_folder(run_main, monkeypatch):
