@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from command_line import Parser, add_config_options, add_options, parse_training_command
-from errors import run_script
+from errors import counted, run_script
 from settings import merge_overrides, read_overrides
 from training.config import Config, OverfitCommand
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"note: --config {command.config}: no effect in this check: {', '.join(unused)}")
     result = run_overfit_check(config, command.num_samples)
     wer, epochs = result.validation.score.wer, result.epochs
-    outcome = f"{wer:.1f} % WER after {epochs} epochs, {result.seconds:.0f} s"
+    outcome = f"{wer:.1f} % WER after {counted(epochs, 'epoch')}, {result.seconds:.0f} s"
     if result.reached:
         print(f"memorised: {outcome}; run folder: {config.training.output_dir}")
         return 0

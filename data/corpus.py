@@ -303,7 +303,8 @@ class Corpus:
             return f"; compose it again with --{name}_sentences"
         output = self.path.parent / f"{self.path.name or self.path.resolve().name}_split"
         return (
-            "; before you train, split it off from train: python prepare_data.py split "
+            "; before you train, split it off from train (a model that is trained already has seen "
+            "those sentences: train again): python prepare_data.py split "
             f"{shlex.quote(str(self.path))} --output {shlex.quote(str(output))} "
             f"--by {'signer' if several else 'random'}{' --test 0.1' if name == 'test' else ''}"
         )

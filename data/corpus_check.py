@@ -40,7 +40,7 @@ from data.checks.unseen_sentences import unseen_kind, unseen_text
 from data.corpus import Corpus, Split
 from data.ctc_lengths import ctc_steps
 from data.landmarks import PART_SLICES, PARTS
-from errors import DataError, shown_names
+from errors import DataError, counted, shown_names
 from progress_bar import ProgressBar
 
 MAX_LINES = 20  # printed lines per kind of problem; the others are only counted
@@ -264,8 +264,9 @@ def _check_annotations(corpus: Corpus, report: CorpusReport) -> None:
             elif steps < required:
                 report.problem(
                     "alignment",
-                    f"{where} cannot be aligned: {sentence.frames} frames give {steps} steps, "
-                    f"its {len(sentence.glosses)} glosses need {required}",
+                    f"{where} cannot be aligned: it has {counted(steps, 'step')} "
+                    f"({counted(sentence.frames, 'frame')}), its "
+                    f"{counted(len(sentence.glosses), 'gloss')} need {required}",
                 )
             if split_of.setdefault(sentence.id, name) != name:
                 shared.append(f"{where} is in split '{split_of[sentence.id]}' too")

@@ -12,7 +12,7 @@ from data.ctc_lengths import ctc_steps
 from data.device_transfer import on_device
 from data.sentences import many_objects
 from data.vocabulary import Vocabulary
-from errors import shown_names
+from errors import counted, shown_names
 
 _MAX_GLOSSES_IN_WARNING = 8
 
@@ -67,8 +67,8 @@ class PreparedSplit:
         distinct = sorted(set(self.unknown_glosses))
         listed = shown_names(distinct, _MAX_GLOSSES_IN_WARNING)
         return [
-            f"{self.split.name}: {len(self.unknown_glosses)} occurrences of {len(distinct)} "
-            f"glosses that are not in the vocabulary count as errors: {listed}"
+            f"{self.split.name}: {counted(len(self.unknown_glosses), 'occurrence')} of "
+            f"{counted(len(distinct), 'gloss')} outside the vocabulary, scored as errors: {listed}"
         ]
 
 

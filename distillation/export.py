@@ -52,7 +52,7 @@ def export_soft_targets(request: SoftTargetExportRequest) -> dict[str, Any]:
     description = _describe(request, teacher, ranges)
     splits = {name: teacher.prepared(name) for name in dict.fromkeys(request.splits)}
     if "train" in splits:  # distill_student.py would refuse them
-        refuse_unknown_glosses(teacher.corpus.path, splits["train"])
+        refuse_unknown_glosses(teacher.corpus.path, splits["train"], request.checkpoint)
     with SoftTargetWriter(request.output_dir, description, list(splits)) as writer:
         augmentation = _Augmentation(ranges, request.seed)
         size = _print_size(request, description, teacher, splits, augmentation)

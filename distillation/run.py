@@ -4,7 +4,11 @@ import dataclasses
 from functools import partial
 from pathlib import Path
 
+from data.corpus import Corpus
+from data.ctc_targets import PreparedSplit
+from data.vocabulary import Vocabulary
 from distillation.config import DistillationConfig, StudentConfig
+from distillation.known_glosses import refuse_unknown_glosses
 from distillation.student_trainer import StudentTrainer
 from distillation.teachers import OnlineTeacher, StoredTeacher, same_teacher
 from errors import DataError, UsageError
@@ -65,6 +69,7 @@ def prepare_student(
         vocabulary=source.vocabulary if source is not None else None,
         ranks=ranks,
         beside=source.model if isinstance(source, OnlineTeacher) else None,
+        check=partial(_check_source, source) if source is not None else None,
     )
     if source is not None:
         parameters = count_parameters(run.trainer.model)
@@ -182,6 +187,17 @@ def _name(identity: dict[str, str]) -> str:
     if not identity:
         return "no teacher"
     return f"{identity.get('path')} (SHA-256 {identity.get('sha256', '')[:8]})"
+
+
+def _check_source(
+    source: OnlineTeacher | StoredTeacher,
+    corpus: Corpus,
+    vocabulary: Vocabulary,
+    train: PreparedSplit,
+) -> None:
+    """Raise DataError when the teacher does not fit the corpus or the vocabulary."""
+    source.check(corpus, vocabulary)
+    refuse_unknown_glosses(corpus.path, train, source.identity["path"])
 
 
 def _describe_teacher(source: OnlineTeacher | StoredTeacher, student_parameters: int) -> str:

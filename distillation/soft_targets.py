@@ -127,10 +127,16 @@ class SoftTargets:
             fingerprint: the fingerprint of that corpus.
             vocabulary: the student's glosses, in the order of its classes.
         """
+        exported_from = Path(self.description.corpus["path"])
         if fingerprint != self.description.corpus["fingerprint"]:
+            if exported_from.resolve() == corpus_path.resolve():
+                raise DataError(
+                    f"{self.path} was exported from an earlier state of {corpus_path}: export the "
+                    "soft targets again"
+                )
             raise DataError(
-                f"{self.path} was exported from another corpus than {corpus_path} (from an earlier "
-                f"state of {self.description.corpus['path']}): export the soft targets again"
+                f"{self.path} was exported from {exported_from}, not from {corpus_path}: leave out "
+                f"--data_dir, or export soft targets of {corpus_path}"
             )
         if tuple(vocabulary) != self.description.vocabulary:
             raise DataError(

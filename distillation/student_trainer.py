@@ -10,7 +10,6 @@ from torch import Tensor
 
 from data.pipeline import FeatureBatch
 from distillation.config import StudentConfig
-from distillation.known_glosses import refuse_unknown_glosses
 from distillation.teachers import OnlineTeacher, StoredTeacher, TaughtBatch
 from models.i3d_teacher import TeacherOutput
 from training.losses import distillation_per_step
@@ -22,18 +21,11 @@ class StudentTrainer(Trainer):
     """Trains a student.
 
     source: the teacher or its stored soft targets. None: train without a teacher, with the loss of
-    train_teacher.py. Raises DataError when the teacher does not fit the corpus or the vocabulary.
+    train_teacher.py.
     """
 
     config: StudentConfig
     source: OnlineTeacher | StoredTeacher | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.source is None:
-            return
-        self.source.check(self.corpus, self.vocabulary)
-        refuse_unknown_glosses(self.corpus.path, self.train)
 
     @property
     def teacher(self) -> dict[str, str] | None:

@@ -142,6 +142,7 @@ def _check_output(request: ExportRequest) -> None:
                 f"--output {request.output}: {name} ends like a checkpoint or its hash, which an "
                 "export never replaces: expected a name such as model.onnx or model.pt"
             )
+    request.refuse_unknown_ending()
     check_output_files([request.output], request.overwrite)
 
 

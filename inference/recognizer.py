@@ -23,10 +23,11 @@ from decoding.batches import Decoder
 from decoding.closed_set import ClosedSet
 from decoding.decoders import describe_decoder, make_decoder, read_decoder_entry
 from decoding.timed_gloss import TimedGloss
-from errors import UsageError
+from errors import DataError, UsageError
 from inference.opened_checkpoint import FrameFormat, corpus_of_training, open_checkpoint
 from inference.posteriors import sentence_posteriors
 from inference.presence import blank_without_pose
+from inference.requests import TRAIN
 from inference.sentence_lists import open_closed_set
 from models.build import is_causal, leading_hand_rule
 from models.devices import Precision
@@ -120,6 +121,11 @@ def open_recognizer(
                 "checkpoint instead"
             )
         return _open_exported(path, decoder, closed_set)
+    if not path.exists():
+        raise DataError(
+            f"checkpoint {path} does not exist: expected best_model.pth of a run, or an .onnx file "
+            "of export_model.py"
+        )
     opened = open_checkpoint(path, device)
     model, corpus = opened.model, opened.content["corpus"]
     frames, assumed = opened.frame_format(), False
@@ -167,7 +173,7 @@ def open_recognizer(
 
 def _open_exported(path: Path, decoder: str | None, closed_set: str | None) -> Recognizer:
     """The recognizer of a file of export_model.py. onnxruntime runs it on the CPU; the file holds
-    all it needs but the sentences of a closed set. Raises DataError."""
+    all it needs but the sentences of a closed set. Raises UsageError and DataError."""
     from inference.onnx_model import ExportedModel
 
     exported = ExportedModel(path)
@@ -179,6 +185,11 @@ def _open_exported(path: Path, decoder: str | None, closed_set: str | None) -> R
 
     vocabulary, sentences = Vocabulary(exported.vocabulary), None
     if decoder == "closed":
+        if closed_set in (None, TRAIN):
+            raise UsageError(
+                f"--decoder closed: {path} is an exported file, which does not have the sentences "
+                "of its training: give a text file with one sentence per line as --closed_set"
+            )
         sentences = open_closed_set(closed_set, None, vocabulary)
     chosen = _choose_decoder(exported.decoder, decoder, sentences)
     obstacle = None

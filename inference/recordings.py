@@ -66,6 +66,7 @@ class Recording:
         expected: an estimate of the number of frames; 0 if it is unknown.
         aspect_ratio: width / height of the pictures; None until the first frame is read.
         even: whether the times of the frames are those of a constant frame rate.
+        has_aspect_ratio: whether the recording itself gives the aspect ratio.
     """
 
     frames: Generator[Frame, None, None]
@@ -74,6 +75,7 @@ class Recording:
     expected: int
     aspect_ratio: float | None = None
     even: bool = True
+    has_aspect_ratio: bool = True
 
 
 def is_landmark_file(recording: RecordingFile) -> bool:
@@ -282,9 +284,9 @@ def _open_landmarks(
             zip(landmarks, sequence.detected, strict=True), start=sequence.first_frame
         )
     )
-    ratio = sequence.aspect_ratio or aspect_ratio
+    ratio, has_ratio = sequence.aspect_ratio or aspect_ratio, sequence.aspect_ratio is not None
     known = fps is not None or sequence.fps is not None
-    return Recording(frames, rate, known, len(landmarks), ratio)
+    return Recording(frames, rate, known, len(landmarks), ratio, has_aspect_ratio=has_ratio)
 
 
 def in_aspect_ratio(frame: Frame, ratio: float, wanted: float) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from decoding import DECODERS
+from errors import UsageError
 from inference.transcript_files import FORMATS
 from inference.windows import (
     LOOKAHEAD,
@@ -374,3 +375,12 @@ class ExportRequest(Settings):
         if self.int8 and self.format != "onnx":
             return ["--int8 quantises ONNX files: use it with --format onnx"]
         return _other_ending(self.output, self.format, EXPORT_ENDINGS)
+
+    def refuse_unknown_ending(self) -> None:
+        """Raise UsageError if the name of the output does not tell its format: transcribe.py knows
+        an exported file by its ending."""
+        known = EXPORT_ENDINGS[self.format]
+        if self.output.suffix.lower() not in known:
+            raise UsageError(
+                f"--output {self.output}: expected a name that ends in {' or '.join(known)}"
+            )

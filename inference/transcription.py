@@ -161,7 +161,7 @@ class _Session:
         streams = request.windows.online and recognizer.streaming_student is not None
         self._windows = None if streams else request.windows
         self._aspect_ratio = request.aspect_ratio or recognizer.aspect_ratio
-        self._has_told_assumed_fps = False  # once is enough for a folder of such recordings
+        self._has_told_assumed = False  # once is enough for a folder of such recordings
         self._note = "trained on simulated signers" if recognizer.simulated else ""
         # Glosses are printed as soon as they are final.
         self._prints_glosses = request.format == "text" and request.output is None
@@ -239,11 +239,18 @@ class _Session:
             self._recognizer.fps,
             self._aspect_ratio,
         )
-        if not recording.fps_is_known and not self._has_told_assumed_fps:
-            self._has_told_assumed_fps = True
+        assumed = []
+        if not recording.fps_is_known:
+            assumed.append(("frame rate", f"{recording.fps:g} frames/s", "--fps"))
+        if not recording.has_aspect_ratio and self._request.aspect_ratio is None:
+            shape = f"width/height {recording.aspect_ratio:.4g}"
+            assumed.append(("image shape", shape, "--aspect_ratio"))
+        if assumed and not self._has_told_assumed:
+            self._has_told_assumed = True
+            what, values, options = zip(*assumed, strict=True)
             print(
-                f"{printable(str(file.path))} does not give its frame rate: {recording.fps:g} "
-                "frames/s assumed (--fps)",
+                f"{printable(str(file.path))} does not give its {' and '.join(what)}: "
+                f"{' and '.join(values)} assumed ({', '.join(options)})",
                 file=sys.stderr,
             )
         return recording

@@ -198,9 +198,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         if path.is_dir():
-            raise DataError(
-                f"checkpoint {path} is a folder: expected a file such as best_model.pth of a run"
-            )
+            file = checkpoint_in(path) or "a file such as best_model.pth of a run"
+            raise DataError(f"checkpoint {path} is a folder: expected {file}")
         if not path.is_file():
             raise DataError(f"checkpoint {path} does not exist: expected best_model.pth of a run")
         if path.suffix == ".onnx":

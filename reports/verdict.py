@@ -68,7 +68,7 @@ def history_verdict(history: Sequence[dict[str, Any]], loaded_wer: float | None 
     """
     if not history:
         return Verdict(TOO_EARLY, "no epoch was trained.", ())
-    last, best = history[-1], min(history, key=lambda row: row["dev_wer"])
+    last, best = history[-1], min(history, key=_wer_and_loss)
     if loaded_wer is not None and loaded_wer <= best["dev_wer"]:
         return _no_better(history, best, loaded_wer)
     facts = [
@@ -259,6 +259,12 @@ def _share_left_out(row: dict[str, Any]) -> float:
     """Deletions of an epoch on dev, in percent of the reference glosses."""
     errors = row["dev_substitutions"] + row["dev_deletions"] + row["dev_insertions"]
     return row["dev_wer"] * row["dev_deletions"] / errors if errors else 0.0
+
+
+def _wer_and_loss(row: dict[str, Any]) -> tuple[float, float]:
+    """What decides which epoch is the best: the loss only where the WER is the same."""
+    loss = row.get("dev_loss")
+    return row["dev_wer"], math.inf if loss is None or not math.isfinite(loss) else loss
 
 
 def _loss_rise(history: Sequence[dict[str, Any]]) -> str:

@@ -13,7 +13,7 @@ from data.corpus import Corpus, Split
 from data.ctc_lengths import ctc_steps
 from data.ctc_targets import PreparedSplit
 from data.stored_landmarks import not_finite
-from errors import DataError
+from errors import DataError, counted
 
 _CHUNK = 16_384  # frames that are checked at a time: tens of MB
 _MAX_REMEMBERED = 10_000  # damaged frames of a split
@@ -114,8 +114,9 @@ def find_bad_sentences(split: Split, damaged: Sequence[int] | None = None) -> li
             reason = "has no glosses"
         elif not unreadable:
             reason = (
-                f"CTC cannot align it: its {sentence.frames} frames give {steps[index]} steps, "
-                f"its {len(sentence.glosses)} glosses need {needed[index]}"
+                f"CTC cannot align it: it has {counted(steps[index], 'step')} "
+                f"({counted(sentence.frames, 'frame')}), its "
+                f"{counted(len(sentence.glosses), 'gloss')} need {needed[index]}"
             )
         assert reason is not None
         bad.append(BadSentence(index, sentence.id, reason, unreadable))

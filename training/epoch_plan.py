@@ -17,7 +17,7 @@ from data.batching import plan_by_frames, plan_epoch
 from data.corpus import Split
 from data.ctc_lengths import frames_of_steps, min_frames
 from data.ctc_targets import PreparedSplit
-from errors import UsageError
+from errors import UsageError, counted
 from training.config import Config
 from training.optimizer import flat_start_weight, learning_rate
 
@@ -76,8 +76,8 @@ class EpochPlan:
         longer = int((lengths > budget).sum())
         if longer:
             print(
-                f"{longer} sentences are longer than --frames_per_batch {budget}: each of them is "
-                "a batch by itself"
+                f"{counted(longer, 'sentence')} longer than --frames_per_batch {budget}: a batch "
+                "each"
             )
 
     def _warn_of_unknown_signers(self) -> None:

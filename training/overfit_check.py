@@ -20,7 +20,7 @@ from data.vocabulary import Vocabulary
 from decoding.batches import decode_sentences
 from decoding.greedy import greedy_decode
 from decoding.scoring import breakdown
-from errors import DataError, DivergenceError, enough_memory
+from errors import DataError, DivergenceError, counted, enough_memory
 from inference.posteriors import sentence_posteriors, split_posteriors
 from models.devices import Precision, choose_device
 from models.i3d_teacher import I3DTeacher, count_parameters
@@ -117,9 +117,9 @@ def run_overfit_check(config: Config, num_samples: int) -> OverfitResult:
         )
         model.set_statistics(*feature_statistics(pipeline, samples.split))
         print(
-            f"corpus {corpus.describe()}: {num_samples} sentences, "
-            f"{int(samples.split.lengths.sum())} frames, {sum(map(len, samples.references))} "
-            f"glosses of {len(vocabulary.glosses)}\n"
+            f"corpus {corpus.describe()}: {counted(num_samples, 'sentence')}, "
+            f"{counted(int(samples.split.lengths.sum()), 'frame')}, "
+            f"{counted(sum(map(len, samples.references)), 'gloss')} of {len(vocabulary.glosses)}\n"
             f"teacher: {count_parameters(model) / 1e6:.1f} M parameters, {precision.name} on "
             f"{device}\n{machine}\n"
             "epoch        loss   WER %   blank %   gradient norm   seconds"
@@ -177,8 +177,8 @@ def _choose_samples(corpus: Corpus, num_samples: int) -> tuple[Vocabulary, Prepa
             break
     if len(chosen) < num_samples:
         raise DataError(
-            f"{corpus.path}: only {len(chosen)} train sentences can be trained on, --num_samples "
-            f"is {num_samples}"
+            f"{corpus.path}: only {counted(len(chosen), 'train sentence')} can be trained on, "
+            f"--num_samples is {num_samples}"
         )
     return vocabulary, prepare_split(train.subset(chosen), vocabulary)
 
@@ -328,7 +328,7 @@ def _report(
 ) -> EvaluationReport:
     """The report of the check: its sentences are those that the model was trained on."""
     wer = result.validation.score.wer
-    done = f"{wer:.1f} % WER after {result.epochs} epochs, {result.seconds:.0f} s."
+    done = f"{wer:.1f} % WER after {counted(result.epochs, 'epoch')}, {result.seconds:.0f} s."
     if result.reached:
         verdict = Verdict("memorised", done, ())
     else:

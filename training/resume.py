@@ -237,6 +237,12 @@ def find_checkpoint(resume: str, output_dir: Path) -> tuple[dict, Path] | None:
     """
     if resume != "auto":
         path = {"last": output_dir / LAST, "best": output_dir / BEST}.get(resume, Path(resume))
+        if path.is_dir() and (found := checkpoint_in(path)) is not None:
+            folder = shlex.quote(str(path))
+            raise UsageError(
+                f"--resume {path} is a folder: to continue its run: --resume auto --output_dir "
+                f"{folder}; to fine-tune from it: --resume {shlex.quote(str(found))}"
+            )
         return load_checkpoint(path), path
     usable = []
     for path in (output_dir / LAST, output_dir / PREVIOUS, output_dir / BEST):

@@ -18,7 +18,7 @@ from data.landmarks import LandmarkSelection
 from data.pipeline import FeaturePipeline
 from data.vocabulary import Vocabulary
 from decoding.length_normalization import LengthNormalization
-from errors import DataError, UsageError, enough_memory, shown_names
+from errors import DataError, UsageError, counted, enough_memory, shown_names
 from inference.opened_checkpoint import refuse_corpus_of_other_rate
 from models.build import build_model, is_causal, load_model
 from models.devices import Precision, choose_device
@@ -59,6 +59,7 @@ def prepare_run(
     vocabulary: Vocabulary | None = None,
     ranks: Ranks | None = None,
     beside: PartEncoderModel | None = None,
+    check: Callable[[Corpus, Vocabulary, PreparedSplit], None] | None = None,
 ) -> Run:
     """Open the corpus, decide how the run starts, and make model and trainer. Writes nothing.
 
@@ -69,6 +70,8 @@ def prepare_run(
         vocabulary: of a fresh run, in place of the glosses of the train split.
         ranks: the ranks of the run (default: one).
         beside: a model that predicts every batch, too, such as a student's teacher.
+        check: raises if corpus, vocabulary and train split do not fit; called before anything is
+            printed about the splits.
 
     Raises UsageError and DataError.
     """
@@ -100,6 +103,8 @@ def prepare_run(
     precision = keep_precision(options.precision, precision, kept)
     vocabulary = choose_vocabulary(start, corpus, extend_vocabulary, vocabulary)
     train = prepare_split(corpus.split("train"), vocabulary)
+    if check is not None:
+        check(corpus, vocabulary, train)
     dev = prepare_split(corpus.split("dev"), vocabulary)
     train = check_splits(corpus, train, dev, options.skip_bad, content)
     if not any(dev.references):
@@ -141,8 +146,9 @@ def prepare_run(
     place = pipeline.keep_resident([train.split, dev.split])
     processes = f"{ranks.world} processes, " if ranks.world > 1 else ""
     print(
-        f"corpus {corpus.describe()}: {len(train.split)} train and {len(dev.split)} dev sentences, "
-        f"{len(vocabulary.glosses)} glosses\n"
+        f"corpus {corpus.describe()}: {len(train.split)} train and "
+        f"{counted(len(dev.split), 'dev sentence')}, "
+        f"{counted(len(vocabulary.glosses), 'gloss')}\n"
         f"{config.kind}: {count_parameters(model) / 1e6:.1f} M parameters, "
         f"{precision.describe()} on {device}, {processes}{place}\n{machine}"
     )
@@ -240,9 +246,9 @@ def choose_vocabulary(
     new = sorted(set(known.unknown(sentences)))
     if new and not extend:
         raise UsageError(
-            f"{corpus.path} has {len(new)} glosses that the checkpoint {start.path} does not know "
-            f"({shown_names(new, 5)}): add --extend_vocabulary to learn them, or start a new "
-            "training without --resume"
+            f"{corpus.path} has {counted(len(new), 'gloss')} that the checkpoint {start.path} does "
+            f"not know ({shown_names(new, 5)}): add --extend_vocabulary to learn them, or start a "
+            "new training without --resume"
         )
     return known.extended(sentences)
 

@@ -209,6 +209,11 @@ def _read_errors(folder: Path, split: Split) -> list[SentenceErrors]:
             for column in ("reference", "hypothesis")
         )
     except OSError as error:
+        inside = ", ".join(str(one.parent) for one in sorted(folder.glob(f"*/{HYPOTHESES}")))
+        if inside:
+            raise UsageError(
+                f"--compare_with {folder} is no evaluation: expected one of {inside}"
+            ) from None
         raise UsageError(
             f"{name} there cannot be read: {error.strerror}: expected a folder that evaluate.py "
             "wrote"

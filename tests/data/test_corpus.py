@@ -263,6 +263,7 @@ def test_a_missing_split_names_the_command_that_makes_it(tmp_path, splits, name,
         Corpus(path).split(name)
     message = str(missing.value)
     assert message.endswith(advice.format(path)) and "; before you train, split it off" in message
+    assert "already has seen those sentences: train again" in message
     command = shlex.split(message.partition("python prepare_data.py ")[2])
     assert prepare_data.main(command) == 0
     assert len(Corpus(tmp_path / "my corpus_split").split(name)) == 1

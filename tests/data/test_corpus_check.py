@@ -278,7 +278,7 @@ def test_sentences_that_ctc_cannot_align(tmp_path, annotation, frames, possible)
     else:
         count = len(annotation.split())
         assert problems(path) == [
-            "train sentence 's1' cannot be aligned: 8 frames give 2 steps, "
+            "train sentence 's1' cannot be aligned: it has 2 steps (8 frames), "
             f"its {count} glosses need 3"
         ]
 

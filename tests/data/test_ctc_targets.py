@@ -49,7 +49,7 @@ def test_warnings_name_the_unknown_glosses():
     (line,) = prepare_split(
         split_of((5, "A A"), (40, "X A"), (40, "X"), name="dev"), VOCABULARY
     ).warnings()
-    assert "2 occurrences of 1 glosses" in line and line.endswith(": X")
+    assert "2 occurrences of 1 gloss " in line and line.endswith(": X")
     assert prepare_split(split_of((40, "A")), VOCABULARY).warnings() == []
 
 

@@ -262,7 +262,7 @@ def test_glosses_that_the_teacher_does_not_know_are_found_before_the_export(
     """distill_student.py refuses such soft targets. Other splits may have such glosses."""
     splits = {"train": ["HOUSE RAIN", "SUN SNOW"], "dev": ["SUN RAIN SNOW"]}
     corpus = str(make_corpus(tmp_path / "other", splits))
-    message = r"other: .* 1 glosses that its teacher does not know \(SNOW\): fine-tune the teacher"
+    message = r"1 gloss that the teacher .*best_model\.pth does not know \(SNOW\): fine-tune the"
     with pytest.raises(DataError, match=message):
         export(tmp_path / "soft", data_dir=corpus)
     assert [path.name for path in tmp_path.iterdir()] == ["other"]

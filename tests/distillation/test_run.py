@@ -110,7 +110,9 @@ def test_soft_targets_of_another_corpus(settings, prepare, stored, make_corpus, 
     splits = {"train": ["HOUSE RAIN SUN TOMORROW WIND"], "dev": ["SUN RAIN"]}
     other = make_corpus(tmp_path / "other", splits)
     distillation = {"soft_targets": str(stored(0))}
-    with pytest.raises(DataError, match=r"exported from another corpus than .*: export .* again"):
+    with pytest.raises(
+        DataError, match=r"exported from .*tiny, not from .*other: leave out --data_dir"
+    ):
         prepare(settings(distillation=distillation, data_dir=str(other)))
 
 
@@ -120,18 +122,21 @@ def test_soft_targets_without_the_train_split(settings, prepare, export, tmp_pat
         prepare(settings(distillation={"soft_targets": str(tmp_path / "dev_only")}))
 
 
-def test_glosses_that_the_teacher_does_not_know(settings, prepare, make_corpus, tmp_path):
-    splits = {"train": ["HOUSE RAIN", "SUN SNOW"], "dev": ["SUN RAIN"]}
+def test_glosses_that_the_teacher_does_not_know(settings, prepare, make_corpus, tmp_path, capsys):
+    splits = {"train": ["HOUSE RAIN", "SUN SNOW"], "dev": ["SUN SNOW"]}
     other = make_corpus(tmp_path / "other", splits)
-    message = r"1 glosses that its teacher does not know \(SNOW\): fine-tune the teacher"
+    message = r"1 gloss that the teacher .*best_model\.pth does not know \(SNOW\): fine-tune"
     with pytest.raises(DataError, match=message):
         prepare(settings(data_dir=str(other)))
+    assert "warning" not in capsys.readouterr().out, "the error alone"
 
 
 def test_of_many_unknown_glosses_five_are_listed(settings, prepare, make_corpus, tmp_path):
     splits = {"train": ["SUN F E D C B A"], "dev": ["SUN RAIN"]}
     other = make_corpus(tmp_path / "other", splits)
-    message = r"6 glosses that its teacher does not know \(A, B, C, D, E and 1 more\)"
+    message = (
+        r"6 glosses that the teacher .*best_model\.pth does not know \(A, B, C, D, E and 1 more\)"
+    )
     with pytest.raises(DataError, match=message):
         prepare(settings(data_dir=str(other)))
 
@@ -167,7 +172,7 @@ def test_a_run_continues_with_a_teacher_that_was_moved(settings, prepare, tmp_pa
     changed.pop("format_version")
     save_checkpoint(moved, changed)
     start = prepare({"distillation": {"teacher": str(moved)}}, student).start
-    assert start.kind == FINE_TUNE and f"-> {moved}" in start.reason
+    assert start.kind == FINE_TUNE and f"now {moved})" in start.reason
 
 
 def test_a_run_continues_with_soft_targets_that_were_moved(

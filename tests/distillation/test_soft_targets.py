@@ -126,8 +126,10 @@ def test_another_corpus_vocabulary_or_checkpoint_is_refused(exported, tiny_corpu
     corpus = Corpus(tiny_corpus)
     glosses = targets.description.vocabulary
     targets.check(corpus.path, corpus.fingerprint, glosses)
-    with pytest.raises(DataError, match=r"exported from another corpus than .*: export .* again"):
+    with pytest.raises(DataError, match=r"from an earlier state of .*tiny: export .* again"):
         targets.check(corpus.path, "0" * 64, glosses)
+    with pytest.raises(DataError, match=r"tiny, not from other: leave out --data_dir, or export"):
+        targets.check(Path("other"), "0" * 64, glosses)
     with pytest.raises(DataError, match="other glosses"):
         targets.check(corpus.path, corpus.fingerprint, glosses[::-1])
     best = run_copy / "best_model.pth"

@@ -21,7 +21,7 @@ from inference.model_export import LandmarkModel, export_model
 from inference.recognizer import Recognizer
 from inference.recording_transcription import TranscriptionSummary, transcribe_recording
 from inference.recordings import Frame, Recording
-from inference.requests import ExportRequest
+from inference.requests import EXPORT_ENDINGS, ExportRequest
 from inference.windows import Windows
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.student import Student
@@ -111,7 +111,7 @@ def exported(checkpoints, converted_once, tmp_path_factory):
 
     def make(name: str, format: str = "onnx", int8: bool = False) -> Path:
         if (name, format, int8) not in made:
-            made[name, format, int8] = folder / f"{name}.{int8}.{format}"
+            made[name, format, int8] = folder / f"{name}.{int8}{EXPORT_ENDINGS[format][0]}"
             assert export_model(
                 ExportRequest(
                     checkpoint=checkpoints[name],

@@ -14,7 +14,7 @@ import transcribe
 from data.corpus import Corpus
 from data.vocabulary import Vocabulary
 from decoding.closed_set import ClosedSet, make_closed_set
-from errors import DataError
+from errors import DataError, UsageError
 from inference.model_on_corpus import open_model_on_corpus
 from inference.recognizer import open_recognizer
 from inference.recording_transcription import transcribe_recording
@@ -209,8 +209,11 @@ def test_a_recording_gets_the_sentence_of_its_evaluation(
 def test_a_model_without_its_corpus_needs_a_list(
     run_transcribe, checkpoint, exported, sentences, phrases, tmp_path, capsys
 ):
-    for model in (without_its_corpus(checkpoint, tmp_path), exported("student")):
-        with pytest.raises(DataError, match=r"corpus .* is not here: give a text file .*--closed_"):
+    for model, error, reason in (
+        (without_its_corpus(checkpoint, tmp_path), DataError, r"corpus .* is not here"),
+        (exported("student"), UsageError, r"is an exported file, which does not have the sent"),
+    ):
+        with pytest.raises(error, match=reason + r".*: give a text file .*--closed_set"):
             run_transcribe(model, sentences, "--decoder", "closed")
         options = ("--decoder", "closed", "--closed_set", phrases)
         assert run_transcribe(model, sentences / "dev-00.npy", *options) == 0

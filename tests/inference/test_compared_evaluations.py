@@ -23,6 +23,8 @@ def test_two_evaluations_compared(run_evaluate, adaptive_run, finished_run, tmp_
         and result["compared_with"]["wer"] == against_itself["wer"]
     )
     assert "p = " in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"is no evaluation: expected one of .*same, .*weak"):
+        run_evaluate(finished_run / "best_model.pth", tmp_path / "x", *options, tmp_path)
     with pytest.raises(UsageError, match="not an evaluation of the same sentences"):
         run_evaluate(
             finished_run / "best_model.pth",

@@ -20,7 +20,7 @@ from inference import model_export
 from inference.model_export import LandmarkModel, _difference, export_model
 from inference.model_on_corpus import open_model_on_corpus
 from inference.onnx_model import ExportedModel
-from inference.requests import ExportRequest
+from inference.requests import EXPORT_ENDINGS, ExportRequest
 from models.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -183,7 +183,9 @@ def test_values_that_are_not_numbers_are_a_failed_check(
         "inference.model_export._difference",
         lambda expected, found: _difference(expected, found * math.nan),
     )
-    request = ExportRequest(checkpoint=checkpoints["student"], output=tmp_path / "x", int8=int8)
+    request = ExportRequest(
+        checkpoint=checkpoints["student"], output=tmp_path / "x.onnx", int8=int8
+    )
     assert not export_model(request)
     assert "predicts values that are not numbers: do not use it" in capsys.readouterr().err
 
@@ -194,7 +196,8 @@ def test_a_checkpoint_that_diverged_is_refused(checkpoints, tmp_path, format):
     content.pop("format_version")
     content["model"]["head.weight"] = content["model"]["head.weight"] * math.nan
     save_checkpoint(tmp_path / "s.pth", content)
-    request = ExportRequest(checkpoint=tmp_path / "s.pth", output=tmp_path / "s", format=format)
+    output = tmp_path / f"s{EXPORT_ENDINGS[format][0]}"
+    request = ExportRequest(checkpoint=tmp_path / "s.pth", output=output, format=format)
     with pytest.raises(DataError, match="log-probabilities are not finite"):
         export_model(request)
 
@@ -248,7 +251,7 @@ def test_another_corpus_changes_nothing_in_the_file(
 ):
     request = ExportRequest(
         checkpoint=checkpoints["student"],
-        output=tmp_path / "s",
+        output=tmp_path / f"s{EXPORT_ENDINGS[format][0]}",
         data_dir=str(other_corpus),
         format=format,
     )
@@ -259,7 +262,7 @@ def test_another_corpus_changes_nothing_in_the_file(
     assert "the 2 sentences of dev of other: largest difference to torch" in out
     assert "no WER: the corpus has 50 frames/s and the model 25" in out
     if format == "onnx":
-        files = [ExportedModel(path, threads=1) for path in (tmp_path / "s", own)]
+        files = [ExportedModel(path, threads=1) for path in (tmp_path / "s.onnx", own)]
         facts, given = files[0].facts, [tensor.numpy() for tensor in inputs(2, 9)]
         assert facts == files[1].facts
         assert np.array_equal(files[0](*given)[0], files[1](*given)[0])
@@ -267,7 +270,7 @@ def test_another_corpus_changes_nothing_in_the_file(
         extra = {"metadata.json": ""}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            torch.jit.load(tmp_path / "s", _extra_files=extra)
+            torch.jit.load(tmp_path / "s.pt", _extra_files=extra)
         facts = json.loads(extra["metadata.json"])
     assert (facts["fps"], facts["aspect_ratio"]) == (25, 0.8)
 
@@ -290,17 +293,18 @@ def test_without_a_corpus_made_up_recordings_are_compared(
     checkpoints, exported, tmp_path, capsys, monkeypatch, format
 ):
     gone = changed(tmp_path / "s.pth", checkpoints["student"], path="/gone")
-    request = ExportRequest(checkpoint=gone, output=tmp_path / "s", format=format)
+    output = tmp_path / f"s{EXPORT_ENDINGS[format][0]}"
+    request = ExportRequest(checkpoint=gone, output=output, format=format)
     assert export_model(request)
     out = capsys.readouterr().out
     assert "note: /gone, the corpus that the model was trained on, is not here" in out
     assert "4 made-up recordings: largest difference to torch" in out and "WER:" not in out
     if format == "onnx":
         own = ExportedModel(exported("student"), threads=1).facts
-        facts = ExportedModel(tmp_path / "s", threads=1).facts
+        facts = ExportedModel(output, threads=1).facts
         assert {**facts, "checkpoint_sha256": ""} == {**own, "checkpoint_sha256": ""}
         monkeypatch.setattr("inference.model_export.TOLERANCE", -1.0)
-        assert not export_model(ExportRequest(checkpoint=gone, output=tmp_path / "t"))
+        assert not export_model(ExportRequest(checkpoint=gone, output=tmp_path / "t.onnx"))
 
 
 def test_an_older_checkpoint_takes_the_rate_of_its_own_corpus_only(
@@ -319,7 +323,9 @@ def test_an_older_checkpoint_takes_the_rate_of_its_own_corpus_only(
         assert (file.fps, file.aspect_ratio) == (25, 0.8)
     for data_dir in (None, str(other_corpus)):
         with pytest.raises(DataError, match="give the corpus that it was trained on"):
-            export_model(ExportRequest(checkpoint=gone, output=tmp_path / "x", data_dir=data_dir))
+            export_model(
+                ExportRequest(checkpoint=gone, output=tmp_path / "x.onnx", data_dir=data_dir)
+            )
     assert not (tmp_path / "x").exists()
 
 
@@ -328,7 +334,7 @@ def test_a_corpus_without_dev_is_refused_before_the_file_is_written(
 ):
     corpus = make_corpus(tmp_path / "c", {"train": ["SUN"]})
     request = ExportRequest(
-        checkpoint=checkpoints["student"], output=tmp_path / "x", data_dir=str(corpus)
+        checkpoint=checkpoints["student"], output=tmp_path / "x.onnx", data_dir=str(corpus)
     )
     with pytest.raises(DataError, match="no split 'dev'"):
         export_model(request)
@@ -344,6 +350,10 @@ def test_an_export_replaces_neither_the_checkpoint_nor_a_link(checkpoints, tmp_p
         with pytest.raises(UsageError, match=rf"{name} is the checkpoint: choose another name"):
             export_model(request)
     assert copy.read_bytes() == before
+    for name, format, ending in (("a", "onnx", ".onnx"), ("a.bin", "torchscript", ".pt or .ts")):
+        request = ExportRequest(checkpoint=copy, output=tmp_path / name, format=format)
+        with pytest.raises(UsageError, match=rf"expected a name that ends in \{ending}"):
+            export_model(request)
     with pytest.raises(UsageError, match="/dev/null is a device"):
         export_model(ExportRequest(checkpoint=copy, output=Path("/dev/null")))
     (tmp_path / "disk").mkdir()

@@ -118,7 +118,7 @@ def test_a_missing_checkpoint_is_named(tmp_path):
         DataError, match=r"checkpoint .*none\.pth does not exist: expected best_model\.pth"
     ):
         load_checkpoint(tmp_path / "none.pth")
-    with pytest.raises(DataError, match="is a folder"):
+    with pytest.raises(DataError, match="is a folder: expected a file such as best_model"):
         load_checkpoint(tmp_path)
 
 

@@ -53,7 +53,7 @@ def test_a_broken_corpus_has_a_page_too(make_corpus, tmp_path):
     assert "there is no split &#39;train&#39;" in page_of(nothing, tmp_path / "page.html")
     corpus = make_corpus(tmp_path / "short", {"train": ["SUN", ("SUN RAIN WIND SUN", 8)]})
     page = page_of(corpus, tmp_path / "page.html")
-    assert "broken: 1 problem<" in page and "cannot be aligned: 8 frames give 2 steps" in page
+    assert "broken: 1 problem<" in page and "cannot be aligned: it has 2 steps (8 frames)" in page
 
 
 def test_a_page_that_cannot_be_written(make_corpus, tmp_path):

@@ -1,8 +1,16 @@
 """Verdicts: a made-up history for each verdict, and the borders between them."""
 
+import math
+
 import pytest
 
-from reports.verdict import GREEDY, closed_set_verdict, evaluation_verdict, history_verdict
+from reports.verdict import (
+    GREEDY,
+    _wer_and_loss,
+    closed_set_verdict,
+    evaluation_verdict,
+    history_verdict,
+)
 
 
 def row(epoch, dev, train=None, loss=1.0, blank=0.6, kinds=(1, 0, 0), train_loss=1.0):
@@ -212,6 +220,12 @@ def test_a_fine_tune_that_is_never_better_is_judged_by_the_loaded_model():
     assert verdict.state == "no better"
     assert f"its dev WER is 12.00 % ({GREEDY}). It is below the target" in verdict.reasons[0]
     assert "The best of 4 epochs was epoch 4, with 28.00 %" in verdict.reasons[1]
+
+
+def test_of_epochs_with_the_same_wer_the_best_has_the_lowest_loss():
+    losses = (9.0, math.nan, 5.0, 6.0)
+    history = [row(epoch, 100.0, loss=loss) for epoch, loss in enumerate(losses, start=1)]
+    assert min(history, key=_wer_and_loss)["epoch"] == 3
     assert history_verdict(FALLING, loaded_wer=26.01) == history_verdict(FALLING)
     assert history_verdict(FALLING, loaded_wer=26.0).state == "no better"
 

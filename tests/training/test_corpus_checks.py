@@ -68,7 +68,7 @@ def test_each_kind_of_bad_sentence_by_hand():
     assert [(one.index, one.reason, one.unreadable) for one in found] == [
         (1, "has no frames", True),
         (2, "has no glosses", False),
-        (3, "CTC cannot align it: its 4 frames give 1 steps, its 2 glosses need 3", False),
+        (3, "CTC cannot align it: it has 1 step (4 frames), its 2 glosses need 3", False),
         (5, "landmarks have NaN or infinite values (first in frame 2)", True),
         (6, "landmarks have NaN or infinite values (first in frame 0)", True),
     ]
@@ -138,7 +138,7 @@ def test_with_skip_bad_a_train_sentence_that_cannot_be_aligned_is_named_and_left
     run, result = execute_run(tiny_settings)
     output = capsys.readouterr().out
     assert (
-        "train sentence train-01: CTC cannot align it: its 9 frames give 3 steps, "
+        "train sentence train-01: CTC cannot align it: it has 3 steps (9 frames), "
         "its 3 glosses need 4" in output
     )
     assert "1 of 4 train sentences are left out" in output
@@ -191,7 +191,7 @@ def test_a_dev_gloss_that_is_not_in_train_counts_as_an_error(
     tiny_settings["training"] |= {"data_dir": str(corpus), "epochs": 1}
     run, result = execute_run(tiny_settings)
     assert (
-        "dev: 1 occurrences of 1 glosses that are not in the vocabulary count as errors: MOON"
+        "dev: 1 occurrence of 1 gloss outside the vocabulary, scored as errors: MOON"
         in capsys.readouterr().out
     )
     assert result["reference_glosses"] == 3 and result["best_dev_wer"] >= 100 / 3

@@ -168,7 +168,7 @@ def test_a_sentence_of_exactly_the_budget_is_not_reported_as_longer(capsys):
     batches_of(1, frames_per_batch=59)
     assert capsys.readouterr().out == ""
     batches_of(1, frames_per_batch=57)
-    assert "2 sentences are longer than --frames_per_batch 57" in capsys.readouterr().out
+    assert "2 sentences longer than --frames_per_batch 57: a batch each" in capsys.readouterr().out
 
 
 def timed(train: PreparedSplit) -> PreparedSplit:

@@ -5,9 +5,7 @@ from pathlib import Path
 import pytest
 
 from errors import DataError, UsageError
-from models.checkpoint import (
-    save_checkpoint,
-)
+from models.checkpoint import load_checkpoint, save_checkpoint
 from training.config import Config
 from training.resume import CONTINUE, FINE_TUNE, FRESH, Start, find_checkpoint, plan_start
 
@@ -334,6 +332,19 @@ def test_a_learning_rate_below_the_checkpoints_minimum_lowers_the_minimum(tmp_pa
     assert "min_learning_rate differs from the checkpoint's (0.0001, now " in start.reason
     with pytest.raises(UsageError, match=r"min_learning_rate 0\.001 is above learning_rate"):
         plan_start(str(path), {"training": {"learning_rate": 5e-5, "min_learning_rate": 1e-3}})
+
+
+def test_a_folder_is_no_checkpoint(last):
+    save(last.with_name("best_model.pth"))
+    folder = last.parent
+    with pytest.raises(UsageError) as refused:
+        plan_start(str(folder), {})
+    assert str(refused.value) == (
+        f"--resume {folder} is a folder: to continue its run: --resume auto --output_dir {folder}; "
+        f"to fine-tune from it: --resume {folder / 'best_model.pth'}"
+    )
+    with pytest.raises(DataError, match=r"is a folder: expected .*run/best_model\.pth$"):
+        load_checkpoint(folder)  # as --checkpoint and --teacher do
 
 
 def test_auto_in_a_mistyped_folder_is_no_fresh_start(tmp_path):

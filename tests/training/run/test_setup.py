@@ -31,7 +31,7 @@ from training.trainer import Trainer
         ({"train": [], "dev": ["SUN"]}, "split 'train' is empty"),
         (
             {"train": [("SUN SUN", 4)], "dev": ["SUN"]},
-            "train sentence train-00: CTC cannot align it: its 4 frames give 1 steps, "
+            "train sentence train-00: CTC cannot align it: it has 1 step \\(4 frames\\), "
             "its 2 glosses need 3; repair it$",  # --skip_bad would leave nothing
         ),
     ],

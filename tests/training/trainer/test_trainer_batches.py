@@ -50,7 +50,7 @@ def test_a_sentence_over_the_frame_budget_is_a_batch_of_its_own_and_is_reported(
     tiny_settings, capsys
 ):
     trainer = prepare_trainer(tiny_settings, frames_per_batch=1, accumulation_steps=1)
-    assert "12 sentences are longer than --frames_per_batch 1" in capsys.readouterr().out
+    assert "12 sentences longer than --frames_per_batch 1: a batch each" in capsys.readouterr().out
     assert [[len(batch) for batch in group] for group in trainer.plan.begin(1)] == [[1]] * 12
 
 
