@@ -207,6 +207,24 @@ def test_the_training_commands_of_pages_and_help_have_known_options():
         train_teacher.make_parser().parse_args(shlex.split(command)[1:])
 
 
+def test_the_job_script_continues_its_fine_tune(make_settings, execute_run, tmp_path, monkeypatch):
+    """Started three times: the second and third time, the fine-tune continues."""
+    execute_run(make_settings(tmp_path / "checkpoints" / "mine", epochs=1))
+    text = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```bash\n(if .*?)```", text, flags=re.DOTALL)
+    # The shell chooses the command, which then runs in this process
+    shell = f"python() {{ printf '%s\\n' \"$@\"; }}\n{block.replace('--epochs 50', '--epochs 1')}"
+    monkeypatch.chdir(tmp_path)
+    starts = []
+    for _ in range(3):
+        done = subprocess.run(["bash", "-ec", shell], capture_output=True, text=True, check=True)
+        script, *options = done.stdout.splitlines()
+        assert script == "train_teacher.py" and train_teacher.main(options) == 0
+        environment = json.loads(Path("checkpoints/mine_tuned/environment.json").read_text())
+        starts.append(environment["sessions"][-1]["start"].split()[0])
+    assert starts == ["fine-tune", "continue", "continue"]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_files_that_a_page_names_exist(page):
     """Links, and paths of Python files, YAML files and shell scripts. A path may start at the

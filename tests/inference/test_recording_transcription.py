@@ -1,5 +1,6 @@
 """One recording, from frames to glosses: times, frame rates, image shapes, and the summary."""
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+import progress_bar
 from decoding.timed_gloss import TimedGloss
+from errors import DataError
 from inference.recording_transcription import transcribe_recording
 from inference.recordings import Frame, Recording
 from inference.windows import Windows
@@ -156,3 +159,42 @@ def test_a_recording_that_begins_later_has_its_own_length(toy):
     summary = transcribe_recording(recording, toy.recognizer, ONLINE, on_glosses=glosses.extend)
     assert summary.seconds == pytest.approx(len(frames) / 25)
     assert glosses[0].start > 10
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (
+            (),
+            "frame rate and image shape: 25 frames/s and width/height 0.8 assumed (--fps, --aspec",
+        ),
+        (("--fps", 25), "image shape: width/height 0.8 assumed (--aspect_ratio)"),
+        (("--aspect_ratio", "4/3"), "frame rate: 25 frames/s assumed (--fps)"),
+        (("--aspect_ratio", "4/3", "--fps", 25), None),
+    ],
+)
+def test_what_is_assumed_of_a_recording_is_told_once(
+    run_transcribe, checkpoint, sentences, capsys, options, words
+):
+    run_transcribe(checkpoint, sentences, *options)
+    assumed = [line for line in capsys.readouterr().err.splitlines() if "assumed" in line]
+    if words is None:
+        assert assumed == []
+    else:
+        assert len(assumed) == 1 and f"dev-00.npy does not give its {words}" in assumed[0]
+
+
+def test_a_missing_model_can_be_an_exported_one(run_transcribe, sentences, tmp_path):
+    with pytest.raises(DataError, match=r"not exist: expected best_model\.pth .* or an \.onnx"):
+        run_transcribe(tmp_path / "x.pth", sentences)
+
+
+def test_where_there_is_no_terminal_lines_show_how_far_a_recording_is(
+    run_transcribe, checkpoint, sentences, monkeypatch, capsys
+):
+    run_transcribe(checkpoint, sentences / "dev-00.npy")
+    assert " s left" not in capsys.readouterr().err, "a short one has no line"
+    monkeypatch.setattr(progress_bar, "SECONDS_BETWEEN_LINES", 0.0)
+    run_transcribe(checkpoint, sentences / "dev-00.npy")
+    err = capsys.readouterr().err
+    assert re.search(r"^dev-00: 2 of \d+ frames, \d+ s left$", err, re.MULTILINE), err

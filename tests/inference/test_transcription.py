@@ -2,7 +2,6 @@
 
 import errno
 import json
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 from pympi import Eaf
 
-import progress_bar
 from errors import DataError, UsageError
 from models.checkpoint import load_checkpoint, save_checkpoint
 from tests.mediapipe_support import why_no_tracking
@@ -92,45 +90,6 @@ def test_several_recordings_get_a_file_each_and_failures_are_listed(
         f"failed: {tmp_path}/in/broken\\x1b[2J.npy: is not a readable .npy file"
     )
     assert "2 of 6 recordings failed" in err and "Traceback" not in err
-
-
-@pytest.mark.parametrize(
-    "options, words",
-    [
-        (
-            (),
-            "frame rate and image shape: 25 frames/s and width/height 0.8 assumed (--fps, --aspec",
-        ),
-        (("--fps", 25), "image shape: width/height 0.8 assumed (--aspect_ratio)"),
-        (("--aspect_ratio", "4/3"), "frame rate: 25 frames/s assumed (--fps)"),
-        (("--aspect_ratio", "4/3", "--fps", 25), None),
-    ],
-)
-def test_what_is_assumed_of_a_recording_is_told_once(
-    run_transcribe, checkpoint, sentences, capsys, options, words
-):
-    run_transcribe(checkpoint, sentences, *options)
-    assumed = [line for line in capsys.readouterr().err.splitlines() if "assumed" in line]
-    if words is None:
-        assert assumed == []
-    else:
-        assert len(assumed) == 1 and f"dev-00.npy does not give its {words}" in assumed[0]
-
-
-def test_a_missing_model_can_be_an_exported_one(run_transcribe, sentences, tmp_path):
-    with pytest.raises(DataError, match=r"not exist: expected best_model\.pth .* or an \.onnx"):
-        run_transcribe(tmp_path / "x.pth", sentences)
-
-
-def test_where_there_is_no_terminal_lines_show_how_far_a_recording_is(
-    run_transcribe, checkpoint, sentences, monkeypatch, capsys
-):
-    run_transcribe(checkpoint, sentences / "dev-00.npy")
-    assert " s left" not in capsys.readouterr().err, "a short one has no line"
-    monkeypatch.setattr(progress_bar, "SECONDS_BETWEEN_LINES", 0.0)
-    run_transcribe(checkpoint, sentences / "dev-00.npy")
-    err = capsys.readouterr().err
-    assert re.search(r"^dev-00: 2 of \d+ frames, \d+ s left$", err, re.MULTILINE), err
 
 
 def test_a_folder_or_pattern_of_one_recording_makes_a_folder(
