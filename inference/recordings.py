@@ -77,6 +77,22 @@ class Recording:
     even: bool = True
     has_aspect_ratio: bool = True
 
+    def assumed(self, shape_is_given: bool) -> str:
+        """What the recording does not give, and what is assumed of it, in words; '' for nothing.
+
+        shape_is_given: whether the user gives the aspect ratio.
+        """
+        assumed = []
+        if not self.fps_is_known:
+            assumed.append(("frame rate", f"{self.fps:g} frames/s", "--fps"))
+        if not self.has_aspect_ratio and not shape_is_given:
+            shape = f"width/height {self.aspect_ratio:.4g}"
+            assumed.append(("image shape", shape, "--aspect_ratio"))
+        if not assumed:
+            return ""
+        what, values, options = zip(*assumed, strict=True)
+        return f"{' and '.join(what)}: {' and '.join(values)} assumed ({', '.join(options)})"
+
 
 def is_landmark_file(recording: RecordingFile) -> bool:
     return recording.path.suffix.lower() in LANDMARK_READERS and not recording.path.is_dir()

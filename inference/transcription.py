@@ -239,20 +239,10 @@ class _Session:
             self._recognizer.fps,
             self._aspect_ratio,
         )
-        assumed = []
-        if not recording.fps_is_known:
-            assumed.append(("frame rate", f"{recording.fps:g} frames/s", "--fps"))
-        if not recording.has_aspect_ratio and self._request.aspect_ratio is None:
-            shape = f"width/height {recording.aspect_ratio:.4g}"
-            assumed.append(("image shape", shape, "--aspect_ratio"))
+        assumed = recording.assumed(shape_is_given=self._request.aspect_ratio is not None)
         if assumed and not self._has_told_assumed:
             self._has_told_assumed = True
-            what, values, options = zip(*assumed, strict=True)
-            print(
-                f"{printable(str(file.path))} does not give its {' and '.join(what)}: "
-                f"{' and '.join(values)} assumed ({', '.join(options)})",
-                file=sys.stderr,
-            )
+            print(printable(f"{file.path} does not give its {assumed}"), file=sys.stderr)
         return recording
 
     def _new_transcript(self, name: str, source: Path | None) -> Transcript:

@@ -176,6 +176,9 @@ def test_errors_are_one_line(run_main, options, code, message):
 
 def test_the_help_is_that_of_the_check_alone():
     text = " ".join(overfit_test.make_parser().format_help().split())
-    assert "--output_dir DIR run folder (default: checkpoints/overfit)" in text
+    assert (
+        "--output_dir DIR folder of the results; an earlier check in it is moved aside (default: "
+        in text
+    )
     assert "corpus folder (default: the built-in simulated corpus)" in text
     assert "student" not in text and "fine-tune" not in text

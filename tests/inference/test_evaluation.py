@@ -149,7 +149,7 @@ def test_phoenix_scoring_cleans_hypotheses_and_not_references(
     )
     assert cleaned["wer"] < plain["wer"]
     assert "loc-" not in (tmp_path / "cleaned" / "hypotheses.ctm").read_text()
-    warned = "glosses that are not in the vocabulary count as errors"
+    warned = "glosses outside the vocabulary, scored as errors"
     before, after = capsys.readouterr().out.split(f"evaluation: {tmp_path / 'plain'}\n")
     assert warned in before and warned not in after
     assert (tmp_path / "cleaned" / "references.stm").read_text() == (

@@ -321,12 +321,11 @@ def test_an_older_checkpoint_takes_the_rate_of_its_own_corpus_only(
         assert export_model(request)
         file = ExportedModel(output, threads=1)
         assert (file.fps, file.aspect_ratio) == (25, 0.8)
+    output = tmp_path / "x.onnx"
     for data_dir in (None, str(other_corpus)):
         with pytest.raises(DataError, match="give the corpus that it was trained on"):
-            export_model(
-                ExportRequest(checkpoint=gone, output=tmp_path / "x.onnx", data_dir=data_dir)
-            )
-    assert not (tmp_path / "x").exists()
+            export_model(ExportRequest(checkpoint=gone, output=output, data_dir=data_dir))
+    assert not output.exists()
 
 
 def test_a_corpus_without_dev_is_refused_before_the_file_is_written(
