@@ -1,5 +1,6 @@
 """A teacher must know the glosses that its student learns."""
 
+import shlex
 from pathlib import Path
 
 from data.ctc_targets import PreparedSplit
@@ -18,6 +19,6 @@ def refuse_unknown_glosses(corpus: Path, train: PreparedSplit, teacher: Path | s
         raise DataError(
             f"{corpus}: the student's corpus has {counted(len(unknown), 'gloss')} that the teacher "
             f"{teacher} does not know ({shown_names(unknown, 5)}): fine-tune the teacher on "
-            f"it first, with train_teacher.py --resume {teacher} --data_dir {corpus} "
-            "--extend_vocabulary"
+            f"it first, with train_teacher.py --resume {shlex.quote(str(teacher))} --data_dir "
+            f"{shlex.quote(str(corpus))} --extend_vocabulary"
         )

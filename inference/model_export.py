@@ -33,7 +33,7 @@ from data.resampling import same_rate
 from data.vocabulary import Vocabulary
 from decoding.greedy import greedy_decode
 from decoding.scoring import score
-from errors import DataError, UsageError
+from errors import DataError, UsageError, counted
 from inference.onnx_model import FORMAT_VERSION, INPUTS, OUTPUTS, ExportedModel, pack_decoder
 from inference.opened_checkpoint import (
     FrameFormat,
@@ -298,8 +298,9 @@ def _compare(
     else:
         if unknown := vocabulary.unknown(references):
             print(
-                f"note: {len(unknown)} occurrences of {len(set(unknown))} glosses that are not in "
-                "the model's vocabulary count as errors for both"
+                f"note: {counted(len(unknown), 'occurrence')} of "
+                f"{counted(len(set(unknown)), 'gloss')} outside the model's vocabulary, scored as "
+                "errors for both"
             )
         before, after = score(references, in_torch).wer, score(references, in_file).wer
         name = "int8" if request.int8 else request.format

@@ -88,7 +88,7 @@ def write_run_report(
         found: the predictions of all decoders.
         decoders: see `decoders_of_run`.
     """
-    verdict = history_verdict(run.history, run.loaded_wer)
+    verdict = history_verdict(run.history, run.loaded_wer, run.result["best_epoch"])
     print(f"verdict: {verdict}")
     glosses = len(decoded.vocabulary.glosses)
     try_to_write(

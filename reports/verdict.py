@@ -42,13 +42,16 @@ class Verdict:
         return f"{self.state}: {self.headline}"
 
 
-def history_verdict(history: Sequence[dict[str, Any]], loaded_wer: float | None = None) -> Verdict:
+def history_verdict(
+    history: Sequence[dict[str, Any]], loaded_wer: float | None = None, best_epoch: int = 0
+) -> Verdict:
     """How a training went.
 
     Args:
-        history: the rows of metrics.jsonl, WER in percent, dev WER of the
-            sequence head alone, greedy.
+        history: the rows of metrics.jsonl, WER in percent, dev WER of the sequence head alone,
+            greedy.
         loaded_wer: of the model that a fine-tune started from, on the same dev split.
+        best_epoch: the epoch of the best model; 0: `_wer_and_loss` decides.
 
     The first rule that applies decides:
 
@@ -69,6 +72,8 @@ def history_verdict(history: Sequence[dict[str, Any]], loaded_wer: float | None 
     if not history:
         return Verdict(TOO_EARLY, "no epoch was trained.", ())
     last, best = history[-1], min(history, key=_wer_and_loss)
+    # Earlier versions kept the first one of epochs with the same WER
+    best = next((row for row in history if row["epoch"] == best_epoch), best)
     if loaded_wer is not None and loaded_wer <= best["dev_wer"]:
         return _no_better(history, best, loaded_wer)
     facts = [

@@ -34,6 +34,7 @@ def test_the_configurations_are_there():
         "phoenix2014.yaml",
         "small.yaml",
         "isharah.yaml",
+        "isharah_spliced.yaml",
     }
 
 

@@ -55,7 +55,7 @@ def project(tmp_path, monkeypatch) -> Path:
     small = dict.fromkeys(widths, 8) | {"fusion_width": 16, "inception_widths": [16, 16]}
     for path in (copy / "configs").glob("*.yaml"):
         settings = yaml.safe_load(path.read_text())
-        if path.stem in ("isharah", "phoenix2014", "demo"):
+        if path.stem in ("isharah", "isharah_spliced", "phoenix2014", "demo"):
             settings["model"] |= small
             path.write_text(yaml.safe_dump(settings))
     monkeypatch.chdir(copy)

@@ -3,13 +3,15 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
+from data.sentences import UNKNOWN_SIGNER
+
 _HOW = "differ only in upper and lower case or white space"
 
 
 def alike_names(names: Iterable[str]) -> list[list[str]]:
     """Groups of two or more names that differ only in case or white space, sorted."""
     groups: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(set(names)):
+    for name in sorted(set(names) - {UNKNOWN_SIGNER}):
         groups["".join(name.casefold().split())].append(name)
     return sorted(group for group in groups.values() if len(group) > 1)
 
@@ -19,7 +21,7 @@ def signer_warning(names: Iterable[str]) -> str | None:
     groups = alike_names(names)
     if not groups:
         return None
-    more = f" (and {len(groups) - 1} more names)" if len(groups) > 1 else ""
+    more = f" (and {len(groups) - 1} more)" if len(groups) > 1 else ""
     return (
         f"the signers {' and '.join(map(repr, groups[0]))} {_HOW}{more}; each is a signer of its "
         "own: write them alike if they are one person"

@@ -17,7 +17,12 @@ from data.resampling import check_rate, is_plausible_rate, measure_rate
 from data.sources.import_defaults import FPS
 from data.sources.video_files import IMAGE_SUFFIXES, RecordingFile, frame_files
 from data.sources.video_formats.completeness import missing_bytes
-from data.sources.video_formats.frame_times import FrameClock, PacketTimes, scan_packets
+from data.sources.video_formats.frame_times import (
+    BEGIN_ANYWHERE,
+    FrameClock,
+    PacketTimes,
+    scan_packets,
+)
 from data.sources.video_formats.orientation import Orientation
 from errors import DataError
 
@@ -26,8 +31,6 @@ if TYPE_CHECKING:
     import av.video.frame
     import av.video.stream
 
-# Streams without an index may begin anywhere: what comes before the first whole picture is no loss.
-_BEGIN_ANYWHERE = {"mpegts", "mpeg"}
 _LONGEST_GAP = 60.0  # seconds between two frames
 _START_OF_JPEG, _END_OF_JPEG = b"\xff\xd8", b"\xff\xd9"
 _LAST_BYTES = 1024  # of a JPEG, among which its end is
@@ -169,7 +172,7 @@ def _decode(
         clock = FrameClock(given, packets, fps, even, start)
         orientation = Orientation()
         pixel_shape = float(stream.sample_aspect_ratio or 1)
-        may_begin_anywhere = container.format.name in _BEGIN_ANYWHERE
+        may_begin_anywhere = container.format.name in BEGIN_ANYWHERE
         demuxed = container.demux(stream)
         while True:
             try:

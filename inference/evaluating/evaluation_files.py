@@ -155,8 +155,8 @@ def read_baseline(folder: Path, split: Split, scoring: str) -> Baseline:
     if None in facts.values():
         missing = ", ".join(name for name, value in facts.items() if value is None)
         print(
-            f"note: --compare_with {folder}: result.json of an earlier version does not have "
-            f"{missing}: make sure that both evaluations are scored in the same way"
+            f"note: --compare_with {folder}: there is no result.json with {missing}: make sure "
+            "that both evaluations are scored in the same way"
         )
     if facts["scoring"] not in (None, scoring):
         raise UsageError(

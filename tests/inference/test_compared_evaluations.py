@@ -68,7 +68,7 @@ def test_other_scoring_is_not_compared_and_another_decoder_is_named(
     path.unlink()
     earlier = run_evaluate(best, tmp_path / "b", *compare)["compared_with"]
     assert [earlier[name] for name in (*names, "scoring")] == [None] * 3
-    note = "earlier version does not have decoder, decoder_settings, scoring: make sure"
+    note = "there is no result.json with decoder, decoder_settings, scoring: make sure"
     assert note in capsys.readouterr().out
     path.write_text("[", "utf-8")
     with pytest.raises(UsageError, match=r"result\.json is damaged: evaluate again"):

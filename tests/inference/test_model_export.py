@@ -241,7 +241,7 @@ def test_glosses_that_the_model_does_not_know_are_errors_of_both(
     checkpoint = checkpoints["student"]
     assert export_model(ExportRequest(checkpoint=checkpoint, output=output, data_dir=data_dir))
     out = capsys.readouterr().out
-    assert "note: 3 occurrences of 2 glosses that are not in the model's vocabulary count" in out
+    assert "note: 3 occurrences of 2 glosses outside the model's vocabulary, scored as" in out
     assert "greedy WER on the first 2 sentences of dev: " in out and "no WER" not in out
 
 

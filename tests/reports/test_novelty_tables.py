@@ -61,8 +61,8 @@ def test_sentences_without_a_reference_have_a_line_and_a_row():
     train = TrainText.of([["SUN"]], "hand")
     aligned = align(references, hypotheses)
     found = errors_by_novelty(references, hypotheses, aligned, train)
-    assert sentence_rows(found)[-1] == ("no reference: 1 insertions", "–", "–", "1", "0")
-    assert list(novelty_lines(found))[4] == "no reference: 1 sentences, 1 insertions"
+    assert sentence_rows(found)[-1] == ("no reference: 1 insertion", "–", "–", "1", "0")
+    assert list(novelty_lines(found))[4] == "no reference: 1 sentence, 1 insertion"
 
 
 def test_a_report_without_train_sentences_has_no_such_tables(page):

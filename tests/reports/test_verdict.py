@@ -226,6 +226,8 @@ def test_of_epochs_with_the_same_wer_the_best_has_the_lowest_loss():
     losses = (9.0, math.nan, 5.0, 6.0)
     history = [row(epoch, 100.0, loss=loss) for epoch, loss in enumerate(losses, start=1)]
     assert min(history, key=_wer_and_loss)["epoch"] == 3
+    for best, expected in ((0, 3), (1, 1)):
+        assert f"in epoch {expected} of 4" in history_verdict(history, None, best).reasons[0]
     assert history_verdict(FALLING, loaded_wer=26.01) == history_verdict(FALLING)
     assert history_verdict(FALLING, loaded_wer=26.0).state == "no better"
 

@@ -138,10 +138,11 @@ def writable(folder: Path) -> Iterator[None]:
         file = (
             Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
         )
+        # `realpath` never fails; `Path.resolve` does, at a link that leads to itself
         if (
             file is not None
             and error.errno not in _DISK_CANNOT_STORE
-            and not file.resolve().is_relative_to(folder.resolve())
+            and not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder))
         ):
             raise DataError(f"cannot read {file}: {error.strerror or error}") from error
         raise DataError(f"cannot write to {folder}: {error.strerror or error}") from error

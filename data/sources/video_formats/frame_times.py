@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import av.video.frame
     import av.video.stream
 
+# Streams without an index may begin anywhere: what comes before the first whole picture is no loss.
+BEGIN_ANYWHERE = {"mpegts", "mpeg"}
 _CONVERT = "convert the video with `ffmpeg -i FILE -c:v libx264 OUTPUT.mp4`"
 _FEW_FRAMES = 2  # so many may have no picture at both ends of a video that was cut out of another
 
@@ -53,8 +55,14 @@ def scan_packets(
     known = np.array([stamp for stamp in stamps if stamp is not None], dtype=np.float64)
     if len(known) < len(stamps):
         return PacketTimes(np.full(len(stamps), np.nan), False)
-    # Frames that are encoded in another order have times in another order, unless these are made up
-    made_up = bool(codec.has_b_frames) and len(known) > 1 and bool((np.diff(known) > 0).all())
+    # Frames that are encoded in another order have times in another order, unless these are made
+    # up. Streams that may begin anywhere have times of their own, and lose frames at their start.
+    made_up = (
+        container.format.name not in BEGIN_ANYWHERE
+        and bool(codec.has_b_frames)
+        and len(known) > 1
+        and bool((np.diff(known) > 0).all())
+    )
     return PacketTimes(np.sort(known) * scale, in_order or made_up)
 
 

@@ -9,7 +9,7 @@ def test_names_that_differ_in_case_or_white_space():
     assert signer_warning(["anna", "ben", "anna"]) is None
     assert signer_warning(names) == (
         "the signers 'Anna B' and 'AnnaB' and 'anna b' differ only in upper and lower case or "
-        "white space (and 1 more names); each is a signer of its own: write them alike if they "
+        "white space (and 1 more); each is a signer of its own: write them alike if they "
         "are one person"
     )
 

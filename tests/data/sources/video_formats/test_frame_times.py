@@ -142,3 +142,23 @@ def test_an_avi_file_whose_packets_have_no_picture(tmp_path):
             target.mux(copy)
     with pytest.raises(DataError, match="16 frames can be decoded, but the file has times for 30"):
         list(opened(tmp_path / "a.avi", output.getvalue()).frames)
+
+
+@pytest.mark.parametrize("start", [0.1, 0.3])
+def test_a_transport_stream_that_begins_in_the_middle(tmp_path, start):
+    """FFmpeg says of each MPEG-2 stream that its frames may be reordered: here they are not."""
+    whole = encode(np.arange(120) * 40.0, "mpegts", "mpeg2video", Fraction(1, 25), bf="0", g="30")
+    cut = whole[int(start * len(whole)) // 188 * 188 :]
+    times = [time for time, _ in opened(tmp_path / "a.ts", cut).frames]
+    expected = encoded_order(cut)
+    assert len(times) == len(expected) > 60
+    np.testing.assert_allclose(np.diff(times), np.diff(expected), atol=1e-6)
+    assert expected[0] - times[0] == pytest.approx(first_packet(cut), abs=1e-6)
+
+
+def first_packet(content: bytes) -> float:
+    """The time of the first packet of a video, in the file's seconds."""
+    with av.open(io.BytesIO(content)) as container:
+        stream = container.streams.video[0]
+        stamps = [packet.pts for packet in container.demux(stream) if packet.pts is not None]
+        return float(min(stamps) * stream.time_base)
