@@ -18,6 +18,7 @@ Runs that OUTPUT/runs.jsonl already has are not repeated. The result is OUTPUT/t
 each fold, their mean and standard deviation, and a paired test against the first row.
 """
 
+import argparse
 import itertools
 import statistics
 import sys
@@ -228,6 +229,18 @@ def table(rows: dict[str, list[dict]]) -> str:
     return "\n".join(lines)
 
 
+def finish_table(options: argparse.Namespace, rows: dict[str, list[dict]]) -> None:
+    """Write the table into --output and print it, and finish with the WER of each row."""
+    result = table(rows)
+    (options.output / "table.md").write_text(result + "\n", encoding="utf-8")
+    print(result)
+    figures = {
+        figure_name("wer", name): total([s for run in of_row for s in aligned(run)]).wer
+        for name, of_row in rows.items()
+    }
+    finish(options, figures, next(iter(figures)))
+
+
 def people_line(runs: Sequence[dict]) -> str:
     """The WER of each person held out, the highest first, in one line."""
     errors: dict[str, list[SentenceErrors]] = defaultdict(list)
@@ -268,14 +281,7 @@ def main(argv: list[str] | None = None) -> int:
             rate = total(aligned(found)).wer
             print(f"fold {fold} seed {seed} {name}: {rate:.1f} %, {found['seconds']:.0f} s")
             print(f"  {people_line([found])}", flush=True)
-    result = table(rows)
-    (options.output / "table.md").write_text(result + "\n", encoding="utf-8")
-    print(result)
-    figures = {
-        figure_name("wer", name): total([s for run in of_row for s in aligned(run)]).wer
-        for name, of_row in rows.items()
-    }
-    finish(options, figures, next(iter(figures)))
+    finish_table(options, rows)
     return 0
 
 

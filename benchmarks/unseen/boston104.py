@@ -18,8 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.results import add_json_option, describe_machine, figure_name, finish
-from benchmarks.strangers import table
+from benchmarks.results import add_json_option, describe_machine
+from benchmarks.strangers import finish_table
 from benchmarks.unseen.trained_runs import (
     RememberedRuns,
     add_run_options,
@@ -78,14 +78,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"fold {fold} seed {seed} {name}: {rate:.1f} %, {found['seconds']:.0f} s",
                 flush=True,
             )
-    result = table(rows)
-    (options.output / "table.md").write_text(result + "\n", encoding="utf-8")
-    print(result)
-    figures = {
-        figure_name("wer", name): total([s for run in of_row for s in aligned(run)]).wer
-        for name, of_row in rows.items()
-    }
-    finish(options, figures, next(iter(figures)))
+    finish_table(options, rows)
     return 0
 
 
