@@ -181,7 +181,7 @@ def _open_exported(path: Path, decoder: str | None, closed_set: str | None) -> R
     def log_probs(landmarks: np.ndarray, detected: np.ndarray) -> Tensor:
         output, _ = exported(landmarks[None], detected[None], np.array([len(landmarks)]))
         # Files of earlier versions do not do this themselves
-        return blank_without_pose(torch.from_numpy(output), torch.from_numpy(detected[None]))[0]
+        return blank_without_pose(torch.from_numpy(output), torch.tensor(detected[None]))[0]
 
     vocabulary, sentences = Vocabulary(exported.vocabulary), None
     if decoder == "closed":

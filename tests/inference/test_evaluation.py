@@ -9,7 +9,7 @@ from data.corpus import Corpus
 from data.output_place import BeingWrittenError
 from data.pipeline import FeaturePipeline
 from decoding.batches import decode_sentences
-from errors import DataError
+from errors import DataError, counted
 from inference.opened_checkpoint import open_checkpoint
 from inference.posteriors import sentence_posteriors
 from models.checkpoint import load_checkpoint, save_checkpoint
@@ -190,7 +190,8 @@ def test_a_partly_annotated_split_is_warned_about(
         "warning: 2 of 4 test sentences have no reference: each gloss that is predicted there "
         "counts as an insertion; annotate them, or take them out of the split\n"
     ) in (printed := capsys.readouterr().out)
-    group = f"  no reference: 2 sentences, {result['no_reference']['insertions']} insertions\n"
+    insertions = counted(result["no_reference"]["insertions"], "insertion")
+    group = f"  no reference: 2 sentences, {insertions}\n"
     assert printed.count(group) == 3, "by signer, by length, known and new"
     assert result["no_reference"] == result["novelty"]["no_reference"]
     page = (tmp_path / "some" / "report.html").read_text(encoding="utf-8")
