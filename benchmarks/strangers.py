@@ -23,7 +23,7 @@ import itertools
 import statistics
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +253,35 @@ def people_line(runs: Sequence[dict]) -> str:
     return " ".join(f"{person} {rates[person]:.0f}" for person in worst)
 
 
+def run_folds(
+    options: argparse.Namespace, variants: dict[str, Any], write: Callable[[int, Path], None]
+) -> None:
+    """Train each variant with each seed in each fold, print the WER of each person held out, and
+    finish with the table.
+
+    Args:
+        options: output, folds and seeds.
+        variants: of `chosen_variants`.
+        write: writes the corpus of a fold that is not there yet.
+    """
+    options.output.mkdir(parents=True, exist_ok=True)
+    runs = RememberedRuns(options.output / "runs.jsonl")
+    print(describe_machine(), flush=True)
+    rows: dict[str, list[dict]] = {}
+    for fold in options.folds:
+        corpus = options.output / f"fold{fold}"
+        if not corpus.exists():
+            write(fold, corpus)
+        for seed, name in itertools.product(options.seeds, variants):
+            overrides, _ = variants[name]
+            found = runs.get({"variant": name, "fold": fold}, overrides, seed, corpus)
+            rows.setdefault(name, []).append(found)
+            rate = total(aligned(found)).wer
+            print(f"fold {fold} seed {seed} {name}: {rate:.1f} %, {found['seconds']:.0f} s")
+            print(f"  {people_line([found])}", flush=True)
+    finish_table(options, rows)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="strangers.py", description=__doc__)
     parser.add_argument("--input", type=Path, required=True, help="the .npz of recordings")
@@ -265,23 +294,12 @@ def main(argv: list[str] | None = None) -> int:
     variants = chosen_variants(options)
     recordings, motions = read_people(options.input)
     fold_of = assign_folds(recordings)
-    options.output.mkdir(parents=True, exist_ok=True)
-    runs = RememberedRuns(options.output / "runs.jsonl")
-    print(describe_machine(), flush=True)
-    rows: dict[str, list[dict]] = {}
-    for fold in options.folds:
-        corpus = options.output / f"fold{fold}"
-        if not corpus.exists():
-            heldout = {person for person, where in fold_of.items() if where == fold}
-            write_fold(corpus, sentence_plans(recordings, heldout), motions, corpus.name)
-        for seed, name in itertools.product(options.seeds, variants):
-            overrides, _ = variants[name]
-            found = runs.get({"variant": name, "fold": fold}, overrides, seed, corpus)
-            rows.setdefault(name, []).append(found)
-            rate = total(aligned(found)).wer
-            print(f"fold {fold} seed {seed} {name}: {rate:.1f} %, {found['seconds']:.0f} s")
-            print(f"  {people_line([found])}", flush=True)
-    finish_table(options, rows)
+
+    def write(fold: int, corpus: Path) -> None:
+        heldout = {person for person, where in fold_of.items() if where == fold}
+        write_fold(corpus, sentence_plans(recordings, heldout), motions, corpus.name)
+
+    run_folds(options, variants, write)
     return 0
 
 

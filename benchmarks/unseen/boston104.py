@@ -12,25 +12,18 @@ Runs that OUTPUT/runs.jsonl already has are not repeated. The result is OUTPUT/t
 each fold, their mean and standard deviation, and a paired test against the first row.
 """
 
-import itertools
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.results import add_json_option, describe_machine
-from benchmarks.strangers import finish_table
-from benchmarks.unseen.trained_runs import (
-    RememberedRuns,
-    add_run_options,
-    aligned,
-    chosen_variants,
-)
+from benchmarks.results import add_json_option
+from benchmarks.strangers import run_folds
+from benchmarks.unseen.trained_runs import add_run_options, chosen_variants
 from command_line import Parser
 from data.corpus import Corpus
 from data.corpus_writer import CorpusWriter
 from data.sources.corpora.boston104 import import_boston104
-from decoding.scoring import total
 from errors import run_script
 
 VARIANTS = Path(__file__).parents[1] / "variants" / "boston104.yaml"
@@ -58,27 +51,11 @@ def main(argv: list[str] | None = None) -> int:
     add_json_option(parser)
     options = parser.parse_args(argv)
     variants = chosen_variants(options)
-    options.output.mkdir(parents=True, exist_ok=True)
     whole = options.output / "all"
     if not whole.exists():
+        options.output.mkdir(parents=True, exist_ok=True)
         import_boston104(options.input, whole)
-    runs = RememberedRuns(options.output / "runs.jsonl")
-    print(describe_machine(), flush=True)
-    rows: dict[str, list[dict]] = {}
-    for fold in options.folds:
-        corpus = options.output / f"fold{fold}"
-        if not corpus.exists():
-            write_fold(whole, fold, corpus)
-        for seed, name in itertools.product(options.seeds, variants):
-            overrides, _ = variants[name]
-            found = runs.get({"variant": name, "fold": fold}, overrides, seed, corpus)
-            rows.setdefault(name, []).append(found)
-            rate = total(aligned(found)).wer
-            print(
-                f"fold {fold} seed {seed} {name}: {rate:.1f} %, {found['seconds']:.0f} s",
-                flush=True,
-            )
-    finish_table(options, rows)
+    run_folds(options, variants, lambda fold, corpus: write_fold(whole, fold, corpus))
     return 0
 
 

@@ -29,6 +29,8 @@ def test_every_benchmark_has_json_and_ends_with_finish(name, capsys):
 
 def ends_with_finish(block: list[ast.stmt]) -> bool:
     """Whether a call of `finish` is the last statement of a block, but for a `return`; or a call of
-    `finish_table`, which ends with it."""
+    `finish_table` or `run_folds`, which end with it."""
     rest = [statement for statement in block if not isinstance(statement, ast.Return)]
-    return bool(rest) and ast.unparse(rest[-1]).startswith(("finish(", "finish_table("))
+    return bool(rest) and ast.unparse(rest[-1]).startswith(
+        ("finish(", "finish_table(", "run_folds(")
+    )

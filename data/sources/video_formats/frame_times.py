@@ -88,15 +88,10 @@ class FrameClock:
         number, self.count = self.count, self.count + 1
         if self.rate is not None:
             return number / self.rate
-        times = self.packets.times
-        begin = max(0.0, float(times[0]) - self.start)  # of frames without times of their own
-        if not self.packets.in_order:
-            time = (frame.time or 0.0) - self.start
-        elif self.even:
-            time = begin + number / self.fps
+        if self.packets.in_order:
+            time = self._time_in_order(number)
         else:
-            self._check_count(self.count <= len(times))
-            time = begin + float(times[number] - times[0])
+            time = (frame.time or 0.0) - self.start
         if time <= self._last:
             raise DataError(
                 f"frame {number} is shown before the frame in front of it by the file's own "
@@ -105,6 +100,13 @@ class FrameClock:
             )
         self._last = time
         return time
+
+    def _time_in_order(self, number: int) -> float:
+        """The time of a frame that has none of its own."""
+        times = self.packets.times
+        self._check_count(len(times) > (0 if self.even else number))
+        begin = max(0.0, float(times[0]) - self.start)
+        return begin + (number / self.fps if self.even else float(times[number] - times[0]))
 
     def check_end(self) -> None:
         """Raise DataError when so many frames have no picture that the others have wrong times."""

@@ -103,6 +103,14 @@ def test_packets_without_a_picture_are_refused_where_no_other_times_are_known(ev
             [counted.time(frames) for _ in range(3)]
 
 
+@pytest.mark.parametrize("even", [True, False])
+def test_a_video_in_which_no_packet_has_a_picture(even):
+    """Frames that are decoded all the same have their own times, or are refused."""
+    assert clock(np.empty(0), 25, even, False).time(SimpleNamespace(time=0.04)) == 0.04
+    with pytest.raises(DataError, match="1 frames can be decoded, but the file has times for 0"):
+        clock(np.empty(0), 25, even, True).time(SimpleNamespace(time=0.04))
+
+
 @pytest.mark.parametrize("again", [0.08, 0.06])
 def test_times_that_go_back_are_refused(again):
     own = clock(EVEN / 1000, 25, True, False)
