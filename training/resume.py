@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from errors import DataError, UsageError
+from errors import DataError, UsageError, shown_names
 from models.build import model_kind
 from models.checkpoint import BEST, LAST, PREVIOUS, checkpoint_in, load_checkpoint
 from models.retired_keys import without_retired_keys
@@ -172,7 +172,7 @@ class StartPlan:
 
 def _in_words(changed_files: Sequence[str]) -> str:
     """How a corpus has changed: which files differ, or else its description."""
-    files = ", ".join(changed_files[:5]) + (", …" if len(changed_files) > 5 else "")
+    files = shown_names(changed_files, 5)
     return f" (not as in corpus.json: {files})" if files else " (its corpus.json is another one)"
 
 
