@@ -7,6 +7,7 @@ def test_names_that_differ_in_case_or_white_space():
     names = ["Anna B", "ben", "anna b", "AnnaB", "Ben2", "Straße", "STRASSE", "anna b"]
     assert alike_names(names) == [["Anna B", "AnnaB", "anna b"], ["STRASSE", "Straße"]]
     assert signer_warning(["anna", "ben", "anna"]) is None
+    assert signer_warning(["unknown", "Unknown"]) is None, "the first one is nobody"
     assert signer_warning(names) == (
         "the signers 'Anna B' and 'AnnaB' and 'anna b' differ only in upper and lower case or "
         "white space (and 1 more); each is a signer of its own: write them alike if they "

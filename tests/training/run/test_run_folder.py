@@ -373,3 +373,12 @@ def test_a_file_system_without_locks_is_reported(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(fcntl, "flock", refuse)
     with RunLock(tmp_path):
         assert "cannot be locked (No locks available)" in capsys.readouterr().out
+
+
+def test_a_link_that_leads_to_itself_is_named(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with (
+        pytest.raises(DataError, match=r"cannot read .*loop/a\.npy: Too many levels"),
+        writable(tmp_path / "run"),
+    ):
+        open(tmp_path / "loop" / "a.npy", "rb")
